@@ -1,0 +1,164 @@
+"""One paged, variable-length batch: the inputs of one indexer call."""
+
+from dataclasses import dataclass
+
+import torch
+
+from msa_ref.config import SUPPORTED_DTYPES, IndexerConfig, require
+
+
+@dataclass(frozen=True, eq=False)
+class PagedBatch:
+    """The inputs of one call. T = total_q, H, D, S, B = num_reqs.
+
+    index_q: [T, H, D] bf16, fp16 or fp32, any strides.
+    index_k_pages: [num_pages, S, D], the dtype of `index_q`, any strides. A page holds one block.
+    block_table: [B, max_blocks] int32, any strides. Page of each logical block; entries behind a
+        request's live blocks may hold anything.
+    seq_lens: [B] int32, tokens of context plus this step's queries. 0 marks a graph padding row.
+    cu_seqlens_q: [B + 1] int32, running sum of the query lengths: 0 first, T last.
+
+    Ranks, shapes, dtypes and devices are checked here, without looking at a value on the device;
+    `validate` looks at the values.
+
+    Raises:
+        ValueError: one sentence naming the argument, the rule and what was got.
+    """
+
+    config: IndexerConfig
+    index_q: torch.Tensor
+    index_k_pages: torch.Tensor
+    block_table: torch.Tensor
+    seq_lens: torch.Tensor
+    cu_seqlens_q: torch.Tensor
+
+    def __post_init__(self) -> None:
+        config = self.config
+        require(isinstance(config, IndexerConfig), "config", "must be an IndexerConfig", type(config).__name__)
+        for name, axes in _AXES.items():
+            value = getattr(self, name)
+            require(isinstance(value, torch.Tensor), name, "must be a tensor", type(value).__name__)
+            require(value.ndim == len(axes), name, f"must be [{', '.join(axes)}]", f"shape {list(value.shape)}")
+            device = self.index_q.device
+            require(value.device == device, name, f"must be on index_q's device, {device}", value.device)
+        for name in ("block_table", "seq_lens", "cu_seqlens_q"):
+            dtype = getattr(self, name).dtype
+            require(dtype == torch.int32, name, "must be int32", dtype)
+
+        q, pages = self.index_q, self.index_k_pages
+        require(q.dtype in SUPPORTED_DTYPES, "index_q", "must be bf16, fp16 or fp32", q.dtype)
+        require(pages.dtype == q.dtype, "index_k_pages", f"must have index_q's dtype, {q.dtype}", pages.dtype)
+        for name, axis, expected in (
+            ("index_q", 1, "num_index_heads"),
+            ("index_q", 2, "index_head_dim"),
+            ("index_k_pages", 1, "block_size"),
+            ("index_k_pages", 2, "index_head_dim"),
+        ):
+            size, wanted = getattr(self, name).shape[axis], getattr(config, expected)
+            require(size == wanted, name, f"must have {expected} = {wanted} on axis {axis}", size)
+
+        num_reqs = self.num_reqs
+        require(
+            len(self.block_table) == num_reqs,
+            "block_table",
+            f"must have num_reqs = {num_reqs} rows",
+            len(self.block_table),
+        )
+        require(
+            len(self.cu_seqlens_q) == num_reqs + 1,
+            "cu_seqlens_q",
+            f"must have num_reqs + 1 = {num_reqs + 1} entries",
+            len(self.cu_seqlens_q),
+        )
+
+    @property
+    def num_reqs(self) -> int:
+        """B, requests in the batch, padding rows included."""
+        return len(self.seq_lens)
+
+    @property
+    def total_q(self) -> int:
+        """T, query tokens of all requests."""
+        return len(self.index_q)
+
+    @property
+    def max_blocks(self) -> int:
+        """Width of the block table."""
+        return self.block_table.shape[1]
+
+    @property
+    def num_pages(self) -> int:
+        """Pages in the key cache."""
+        return len(self.index_k_pages)
+
+    @property
+    def device(self) -> torch.device:
+        """Where every tensor of the batch lives."""
+        return self.index_q.device
+
+    def query_lens(self) -> torch.Tensor:
+        """[B] int64, query tokens of each request. Stays on the device."""
+        return self.cu_seqlens_q.long().diff()
+
+    def token_reqs(self) -> torch.Tensor:
+        """[T] int64, the request of each query token. Synchronizes."""
+        reqs = torch.arange(self.num_reqs, device=self.device)
+        return reqs.repeat_interleave(self.query_lens())
+
+    def visible_lens(self) -> torch.Tensor:
+        """[T] int64, tokens that each query token sees: itself and all before it. Synchronizes.
+
+        Query token i of a request sees max(0, seq_len - query_len + i + 1) tokens.
+        """
+        reqs = self.token_reqs()
+        token_in_req = torch.arange(self.total_q, device=self.device) - self.cu_seqlens_q[reqs].long()
+        context_lens = self.seq_lens.long() - self.query_lens()
+        return (context_lens[reqs] + token_in_req + 1).clamp(min=0)
+
+    def num_visible_blocks(self) -> torch.Tensor:
+        """[T] int64, blocks that hold the visible tokens of each query token. Synchronizes."""
+        return (self.visible_lens() + self.config.block_size - 1) // self.config.block_size
+
+    def validate(self) -> "PagedBatch":
+        """Check the values on the device, which no kernel does. Synchronizes. Returns the batch.
+
+        Raises:
+            ValueError: if lengths contradict each other, or a live block has no page.
+        """
+        cu_seqlens_q = self.cu_seqlens_q.tolist()
+        require(cu_seqlens_q[0] == 0, "cu_seqlens_q", "must start at 0", cu_seqlens_q[0])
+        for req, query_len in enumerate(self.query_lens().tolist()):
+            require(query_len >= 0, "cu_seqlens_q", "must never fall", f"a step of {query_len} at request {req}")
+        require(
+            cu_seqlens_q[-1] == self.total_q, "cu_seqlens_q", f"must end at total_q = {self.total_q}", cu_seqlens_q[-1]
+        )
+        block_table = self.block_table.cpu()
+        for req, seq_len in enumerate(self.seq_lens.tolist()):
+            require(seq_len >= 0, "seq_lens", "must be >= 0", f"{seq_len} at request {req}")
+            num_blocks = self.config.num_blocks(seq_len)
+            require(
+                num_blocks <= self.max_blocks,
+                "block_table",
+                f"must have a column for each of the {num_blocks} blocks of request {req}",
+                f"max_blocks = {self.max_blocks}",
+            )
+            pages = block_table[req, :num_blocks]
+            is_bad = (pages < 0) | (pages >= self.num_pages)
+            if is_bad.any():
+                block = int(is_bad.nonzero()[0])
+                require(
+                    False,
+                    "block_table",
+                    f"must hold page ids below num_pages = {self.num_pages}",
+                    f"{int(pages[block])} at request {req}, block {block}",
+                )
+        return self
+
+
+_AXES = {
+    "index_q": ("total_q", "num_index_heads", "index_head_dim"),
+    "index_k_pages": ("num_pages", "block_size", "index_head_dim"),
+    "block_table": ("num_reqs", "max_blocks"),
+    "seq_lens": ("num_reqs",),
+    "cu_seqlens_q": ("num_reqs + 1",),
+}

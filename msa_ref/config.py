@@ -1,0 +1,75 @@
+"""The parameters of one indexer and every rule between them."""
+
+from dataclasses import dataclass
+
+import torch
+
+PAD = -1
+"""Fills `topk_idx` behind the last selected block id of a row."""
+
+SUPPORTED_DTYPES = (torch.bfloat16, torch.float16, torch.float32)
+"""What `index_q` and `index_k_pages` may be made of; fp32 is for study."""
+
+
+def require(is_true: bool, name: str, rule: str, got: object) -> None:
+    """Refuse a bad argument: one sentence with its name, the rule and what was got.
+
+    Raises:
+        ValueError: if `is_true` is false.
+    """
+    if not is_true:
+        raise ValueError(f"{name} {rule}; got {got}")
+
+
+@dataclass(frozen=True)
+class IndexerConfig:
+    """What every call of one indexer has in common. The defaults are MiniMax-M3's.
+
+    num_index_heads: H, index query heads on this rank (one per GQA group). All share one key head.
+    index_head_dim: D, the length of an index query or key.
+    block_size: S, tokens per block, which is also tokens per page.
+    topk_blocks: K, the most blocks a row selects.
+    init_blocks: how many of the first visible blocks are always selected.
+    local_blocks: how many of the last visible blocks are always selected.
+
+    Raises:
+        ValueError: one sentence naming the parameter, the rule and what was got.
+    """
+
+    num_index_heads: int = 4
+    index_head_dim: int = 128
+    block_size: int = 128
+    topk_blocks: int = 16
+    init_blocks: int = 0
+    local_blocks: int = 1
+
+    def __post_init__(self) -> None:
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            is_int = isinstance(value, int) and not isinstance(value, bool)
+            require(is_int and value >= least, name, f"must be an int >= {least}", repr(value))
+        require(
+            self.forced_blocks <= self.topk_blocks,
+            "topk_blocks",
+            f"must be >= init_blocks + local_blocks = {self.forced_blocks}",
+            self.topk_blocks,
+        )
+
+    @property
+    def forced_blocks(self) -> int:
+        """The most blocks that a row selects without looking at their scores."""
+        return self.init_blocks + self.local_blocks
+
+    def num_blocks(self, num_tokens: int) -> int:
+        """Blocks that hold `num_tokens` tokens, the last one perhaps in part."""
+        return -(-num_tokens // self.block_size)
+
+
+_LEAST = {
+    "num_index_heads": 1,
+    "index_head_dim": 1,
+    "block_size": 1,
+    "topk_blocks": 1,
+    "init_blocks": 0,
+    "local_blocks": 0,
+}

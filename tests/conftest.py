@@ -1,0 +1,43 @@
+"""One device per test process, chosen before torch and triton are imported."""
+
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+
+
+def _num_gpus() -> int:
+    """GPUs of this machine, counted without importing torch, which would fix the choice."""
+    if shutil.which("nvidia-smi") is None:
+        return 0
+    listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
+    return listing.stdout.count("\nGPU ") + listing.stdout.startswith("GPU ")
+
+
+_worker = re.search(r"\d+", os.environ.get("PYTEST_XDIST_WORKER", "gw0"))
+_gpus = _num_gpus()
+if _gpus:
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", str(int(_worker.group()) % _gpus if _worker else 0))
+else:
+    os.environ["TRITON_INTERPRET"] = "1"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests marked `gpu` skip by themselves where there is none."""
+    import torch
+
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if "gpu" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.fixture(scope="session")
+def device() -> str:
+    """Where the kernels of this process run: a GPU if there is one, else Triton's interpreter."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
