@@ -1,0 +1,8 @@
+"""Kernels for the MSA block indexer: written for Blackwell, run wherever Triton runs."""
+
+from msa_fast.ops.decode import minimax_m3_index_decode
+from msa_fast.ops.score import minimax_m3_index_score
+from msa_fast.ops.topk import minimax_m3_index_topk
+from msa_fast.plan import PrefillPlan
+
+__all__ = ["PrefillPlan", "minimax_m3_index_decode", "minimax_m3_index_score", "minimax_m3_index_topk"]

@@ -1,0 +1,190 @@
+"""Decode: split-K scores of a few query tokens per request, then the selection.
+
+The grid depends on shapes alone. How many blocks there are is read on the device, and the programs
+share them evenly: what is there is split, not what might be, so a graph captured for long requests
+serves short ones with the whole GPU, and one long request among short ones too.
+"""
+
+import torch
+import triton
+import triton.language as tl
+
+from msa_fast.ops.dot import dot_fp32
+from msa_fast.ops.launch import check_batch, check_out, new_score, new_topk_idx, next_power_of_2, num_processors
+from msa_fast.ops.topk import launch_topk
+from msa_ref.batch import PagedBatch
+from msa_ref.config import require
+
+MAX_DECODE_QUERY_LEN = 8
+MAX_SPLITS = 256
+PROGRAMS_PER_PROCESSOR = 2
+
+
+@triton.jit(
+    do_not_specialize=[
+        "stride_table_r",
+        "stride_table_b",
+        "num_reqs",
+        "stride_score_h",
+        "stride_score_t",
+        "stride_score_b",
+    ],
+    do_not_specialize_on_alignment=["block_table_ptr", "seq_lens_ptr", "cu_seqlens_q_ptr"],
+)
+def _decode_score_kernel(
+    q_ptr,
+    pages_ptr,
+    block_table_ptr,
+    seq_lens_ptr,
+    cu_seqlens_q_ptr,
+    score_ptr,
+    stride_q_t,
+    stride_q_h,
+    stride_q_d,
+    stride_page,
+    stride_page_s,
+    stride_page_d,
+    stride_table_r,
+    stride_table_b,
+    stride_seq_lens,
+    stride_cu,
+    stride_score_h,
+    stride_score_t,
+    stride_score_b,
+    num_reqs,
+    H: tl.constexpr,
+    D: tl.constexpr,
+    S: tl.constexpr,
+    REQS: tl.constexpr,
+    ROWS: tl.constexpr,
+):
+    """Grid: any number of programs; they share the live blocks of all requests evenly.
+
+    Writes score[h, t, b] for every block b that the request's last token sees (-inf where t sees
+    none of it). Leaves all else alone. Masks: rows past the request; key tokens past a row's
+    visible length. REQS >= num_reqs and ROWS >= query_len * H are powers of two. Keys are the M
+    side of the product: a page goes to the matrix unit as it lies. Products accumulate in fp32.
+    """
+    reqs = tl.arange(0, REQS)
+    is_req = reqs < num_reqs
+    q_starts = tl.load(cu_seqlens_q_ptr + reqs * stride_cu, mask=is_req, other=0)
+    q_ends = tl.load(cu_seqlens_q_ptr + (reqs + 1) * stride_cu, mask=is_req, other=0)
+    seq_lens = tl.load(seq_lens_ptr + reqs * stride_seq_lens, mask=is_req, other=0)
+    # A request's last token sees seq_len tokens; a request without queries needs no scores.
+    num_blocks = tl.where(q_ends > q_starts, (tl.maximum(seq_lens, 0) + S - 1) // S, 0)
+    total = tl.sum(num_blocks, axis=0)
+    ends = tl.cumsum(num_blocks, axis=0)
+    share = tl.cdiv(total, tl.num_programs(0))
+    position = tl.program_id(0) * share
+    end = tl.minimum(position + share, total)
+
+    row = tl.arange(0, ROWS)
+    offs_s = tl.arange(0, S)
+    offs_d = tl.arange(0, D)
+    while position < end:
+        req = tl.sum((ends <= position).to(tl.int32), axis=0)  # skips requests without blocks
+        start = tl.sum(tl.where(reqs < req, num_blocks, 0), axis=0)
+        stop = tl.minimum(end, tl.sum(tl.where(reqs <= req, num_blocks, 0), axis=0))
+        q_start = tl.load(cu_seqlens_q_ptr + req * stride_cu)
+        query_len = tl.load(cu_seqlens_q_ptr + (req + 1) * stride_cu) - q_start
+        context_len = tl.load(seq_lens_ptr + req * stride_seq_lens) - query_len
+
+        token = row // H
+        head = (row % H).to(tl.int64)
+        is_row = token < query_len
+        visible_len = context_len + token + 1
+        rows = (q_start + token).to(tl.int64)
+        q_rows = q_ptr + rows * stride_q_t + head * stride_q_h
+        q = tl.load(q_rows[None, :] + offs_d[:, None] * stride_q_d, mask=is_row[None, :], other=0.0)
+        score_rows = score_ptr + rows * stride_score_t + head * stride_score_h
+        table_row = block_table_ptr + req.to(tl.int64) * stride_table_r
+
+        for block in range(position - start, stop - start):
+            page = tl.load(table_row + tl.cast(block, tl.int64) * stride_table_b).to(tl.int64)
+            page_ptr = pages_ptr + page * stride_page
+            k = tl.load(page_ptr + offs_s[:, None] * stride_page_s + offs_d[None, :] * stride_page_d)
+            token_score = dot_fp32(k, q)
+            key_pos = block * S + offs_s
+            token_score = tl.where(key_pos[:, None] < visible_len[None, :], token_score, float("-inf"))
+            best = tl.max(token_score, axis=0)
+            best = tl.where(best == best, best, float("-inf"))  # NaN only if every token's score is
+            tl.store(score_rows + tl.cast(block, tl.int64) * stride_score_b, best, mask=is_row)
+        position = stop
+
+
+def minimax_m3_index_decode(
+    batch: PagedBatch,
+    decode_query_len: int,
+    num_splits: int | None = None,
+    out: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Score and select for decode requests. Capturable: the grid comes from shapes alone.
+
+    Args:
+        batch: bf16, fp16 or fp32, on a GPU (on the CPU under Triton's interpreter).
+        decode_query_len: no request has more query tokens than this, 1 .. 8; fewer, or none, is fine.
+        num_splits: programs per request, 1 .. 256, on average: all programs share all live blocks
+            evenly. By default as many as fill the GPU. Changes speed, never a bit of the answer.
+        out: [H, >= T, K] int32, any strides that do not overlap; rows past T stay untouched.
+
+    Returns:
+        topk_idx [H, T, K] int32: ids ascending, then PAD; a view of `out` where it was given.
+
+    Raises:
+        ValueError: one sentence naming the argument, the rule and what was got.
+    """
+    check_batch(batch)
+    is_len = isinstance(decode_query_len, int) and 1 <= decode_query_len <= MAX_DECODE_QUERY_LEN
+    require(is_len, "decode_query_len", f"must be an int from 1 to {MAX_DECODE_QUERY_LEN}", repr(decode_query_len))
+    require(
+        batch.total_q <= batch.num_reqs * decode_query_len,
+        "decode_query_len",
+        f"must be >= total_q / num_reqs = {batch.total_q} / {batch.num_reqs}",
+        decode_query_len,
+    )
+    if num_splits is None:
+        num_splits = default_num_splits(batch)
+    is_count = isinstance(num_splits, int) and 1 <= num_splits <= MAX_SPLITS
+    require(is_count, "num_splits", f"must be an int from 1 to {MAX_SPLITS}", repr(num_splits))
+    if out is None:
+        out = new_topk_idx(batch)
+    check_out(out, batch)
+    if batch.total_q == 0:
+        return out[:, :0]
+
+    config = batch.config
+    score = new_score(batch)
+    _decode_score_kernel[(batch.num_reqs * num_splits,)](
+        batch.index_q,
+        batch.index_k_pages,
+        batch.block_table,
+        batch.seq_lens,
+        batch.cu_seqlens_q,
+        score,
+        *batch.index_q.stride(),
+        *batch.index_k_pages.stride(),
+        *batch.block_table.stride(),
+        *batch.seq_lens.stride(),
+        *batch.cu_seqlens_q.stride(),
+        *score.stride(),
+        batch.num_reqs,
+        H=config.num_index_heads,
+        D=config.index_head_dim,
+        S=config.block_size,
+        REQS=next_power_of_2(batch.num_reqs),
+        ROWS=max(16, next_power_of_2(decode_query_len * config.num_index_heads)),
+        num_warps=4,
+        num_stages=3 if batch.index_q.element_size() == 2 else 1,
+    )
+    tokens = max(1, 32 // config.num_index_heads)
+    tokens = min(tokens, decode_query_len)
+    tiles_per_req = triton.cdiv(decode_query_len, tokens)
+    rows = next_power_of_2(tokens * config.num_index_heads)
+    launch_topk(score, batch, out, None, batch.num_reqs * tiles_per_req, tiles_per_req, tokens, rows)
+    return out[:, : batch.total_q]
+
+
+def default_num_splits(batch: PagedBatch) -> int:
+    """Programs per request that fill the GPU, from shapes alone."""
+    programs = PROGRAMS_PER_PROCESSOR * num_processors(batch.device)
+    return max(1, min(MAX_SPLITS, programs // max(1, batch.num_reqs)))

@@ -1,0 +1,88 @@
+"""What every launcher checks before it launches: no silent fallback, no look at the device."""
+
+import torch
+import triton
+
+from msa_fast.ops.dot import IS_INTERPRETED
+from msa_ref.batch import PagedBatch
+from msa_ref.config import IndexerConfig, require
+
+LEAST_TILE, MOST_TILE = 16, 256
+
+
+def check_config(config: IndexerConfig) -> None:
+    """Refuse what the kernels cannot tile.
+
+    Raises:
+        ValueError: one sentence naming the parameter, the rule and what was got.
+    """
+    for name in ("index_head_dim", "block_size"):
+        value = getattr(config, name)
+        is_tile = LEAST_TILE <= value <= MOST_TILE and value & (value - 1) == 0
+        require(is_tile, name, f"must be a power of two from {LEAST_TILE} to {MOST_TILE} for the kernels", value)
+    require(config.num_index_heads <= 64, "num_index_heads", "must be <= 64 for the kernels", config.num_index_heads)
+    require(config.topk_blocks <= 128, "topk_blocks", "must be <= 128 for the kernels", config.topk_blocks)
+
+
+def check_batch(batch: PagedBatch) -> None:
+    """Refuse a batch that the kernels cannot serve where it is.
+
+    Raises:
+        ValueError: one sentence naming the argument, the rule and what was got.
+    """
+    require(isinstance(batch, PagedBatch), "batch", "must be a PagedBatch", type(batch).__name__)
+    check_config(batch.config)
+    require(
+        batch.device.type == ("cpu" if IS_INTERPRETED else "cuda"),
+        "batch",
+        "must live on the CPU under TRITON_INTERPRET=1 and on a GPU otherwise",
+        batch.device,
+    )
+
+
+def check_out(out: torch.Tensor, batch: PagedBatch) -> None:
+    """Refuse an `out` that cannot take the selection of a batch: int32 [H, >= T, K], any strides.
+
+    Raises:
+        ValueError: one sentence naming the argument, the rule and what was got.
+    """
+    config = batch.config
+    heads, k = config.num_index_heads, config.topk_blocks
+    require(isinstance(out, torch.Tensor), "out", "must be a tensor", type(out).__name__)
+    require(out.dtype == torch.int32, "out", "must be int32", out.dtype)
+    require(out.device == batch.device, "out", f"must be on index_q's device, {batch.device}", out.device)
+    is_fit = out.ndim == 3 and out.shape[0] == heads and out.shape[1] >= batch.total_q and out.shape[2] == k
+    require(is_fit, "out", f"must be [{heads}, >= {batch.total_q}, {k}]", f"shape {list(out.shape)}")
+    reach = 0
+    for stride, size in sorted(zip(out.stride(), out.shape, strict=True)):
+        require(size <= 1 or stride > reach, "out", "must not overlap itself", f"strides {list(out.stride())}")
+        reach += (size - 1) * stride
+
+
+def new_topk_idx(batch: PagedBatch) -> torch.Tensor:
+    """An output of the contract's shape, [H, T, K] int32, head-major; every element is yet to be written."""
+    config = batch.config
+    shape = (config.num_index_heads, batch.total_q, config.topk_blocks)
+    return torch.empty(shape, dtype=torch.int32, device=batch.device)
+
+
+def new_score(batch: PagedBatch) -> torch.Tensor:
+    """Room for the block scores of a batch: a [H, T, max_blocks] fp32 view.
+
+    Behind the view a block is the slowest axis and a head the fastest: the rows of one query tile
+    lie side by side, so that a kernel stores their scores of one block in one piece.
+    """
+    shape = (batch.max_blocks, batch.total_q, batch.config.num_index_heads)
+    return torch.empty(shape, dtype=torch.float32, device=batch.device).permute(2, 1, 0)
+
+
+def num_processors(device: torch.device) -> int:
+    """Multiprocessors of a GPU: what a grid should fill. The interpreter counts as a few."""
+    if device.type != "cuda":
+        return 4
+    return torch.cuda.get_device_properties(device).multi_processor_count
+
+
+def next_power_of_2(value: int) -> int:
+    """The least power of two >= value, for an arange."""
+    return triton.next_power_of_2(value)

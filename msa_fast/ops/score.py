@@ -1,0 +1,178 @@
+"""Prefill scores: dense block scores of every query row, one page read per tile and block."""
+
+import torch
+import triton
+import triton.language as tl
+
+from msa_fast.ops.dot import dot_fp32
+from msa_fast.ops.launch import check_batch, new_score
+from msa_fast.plan import PrefillPlan
+from msa_ref.batch import PagedBatch
+from msa_ref.config import require
+
+
+@triton.jit
+def _block_max(q, page_ptr, stride_page_s, stride_page_d, S: tl.constexpr, D: tl.constexpr):
+    """Token scores [ROWS, S] of one page."""
+    offs_s = tl.arange(0, S)
+    offs_d = tl.arange(0, D)
+    k = tl.load(page_ptr + offs_d[:, None] * stride_page_d + offs_s[None, :] * stride_page_s)
+    return dot_fp32(q, k)
+
+
+@triton.jit(
+    do_not_specialize=["stride_table_b", "stride_score_b"],
+    do_not_specialize_on_alignment=["block_table_ptr", "seq_lens_ptr", "cu_seqlens_q_ptr"],
+)
+def _score_kernel(
+    q_ptr,
+    pages_ptr,
+    block_table_ptr,
+    seq_lens_ptr,
+    cu_seqlens_q_ptr,
+    tiles_ptr,
+    score_ptr,
+    stride_q_t,
+    stride_q_h,
+    stride_q_d,
+    stride_page,
+    stride_page_s,
+    stride_page_d,
+    stride_table_r,
+    stride_table_b,
+    stride_seq_lens,
+    stride_cu,
+    stride_score_h,
+    stride_score_t,
+    stride_score_b,
+    H: tl.constexpr,
+    D: tl.constexpr,
+    S: tl.constexpr,
+    TOKENS: tl.constexpr,
+    ROWS: tl.constexpr,
+):
+    """Grid: one program per score tile: TOKENS query tokens x H heads against a range of blocks.
+
+    Writes score[h, t, b] for its tokens and the blocks of its range that its last token sees;
+    blocks that an earlier token of the tile does not see get -inf. Leaves all else alone.
+    Masks: rows past the request; key tokens past a row's visible length, on the diagonal blocks
+    alone, since a block before the first token's own needs none. Products accumulate in fp32.
+    """
+    tile = tiles_ptr + tl.program_id(0) * 4
+    req = tl.load(tile)
+    first_token = tl.load(tile + 1)
+    first_block = tl.load(tile + 2)
+    end_block = tl.load(tile + 3)
+    q_start = tl.load(cu_seqlens_q_ptr + req * stride_cu)
+    query_len = tl.load(cu_seqlens_q_ptr + (req + 1) * stride_cu) - q_start
+    context_len = tl.load(seq_lens_ptr + req * stride_seq_lens) - query_len
+
+    row = tl.arange(0, ROWS)
+    token = first_token + row // H
+    head = row % H
+    is_row = (row < TOKENS * H) & (token < query_len)
+    # Rows that are none take part in the products as token first_token, and are never stored.
+    token = tl.where(is_row, token, first_token)
+    visible_len = context_len + token + 1
+    last_token = tl.minimum(first_token + TOKENS, query_len) - 1
+    end_block = tl.minimum(end_block, tl.cdiv(tl.maximum(context_len + last_token + 1, 0), S))
+    full_blocks = tl.maximum(context_len + first_token + 1, 0) // S  # seen whole by every row
+    middle = tl.minimum(tl.maximum(first_block, full_blocks), tl.maximum(end_block, first_block))
+
+    offs_d = tl.arange(0, D)
+    rows = (q_start + token).to(tl.int64)
+    q_rows = q_ptr + rows * stride_q_t + head.to(tl.int64) * stride_q_h
+    q = tl.load(q_rows[:, None] + offs_d[None, :] * stride_q_d, mask=is_row[:, None], other=0.0)
+    score_rows = score_ptr + rows * stride_score_t + head.to(tl.int64) * stride_score_h
+    table_row = block_table_ptr + req.to(tl.int64) * stride_table_r
+
+    for block in range(first_block, middle):
+        page = tl.load(table_row + tl.cast(block, tl.int64) * stride_table_b).to(tl.int64)
+        token_score = _block_max(q, pages_ptr + page * stride_page, stride_page_s, stride_page_d, S, D)
+        best = tl.max(token_score, axis=1)
+        best = tl.where(best == best, best, float("-inf"))  # NaN only if every token's score is
+        tl.store(score_rows + tl.cast(block, tl.int64) * stride_score_b, best, mask=is_row)
+
+    for block in range(middle, end_block):
+        page = tl.load(table_row + tl.cast(block, tl.int64) * stride_table_b).to(tl.int64)
+        token_score = _block_max(q, pages_ptr + page * stride_page, stride_page_s, stride_page_d, S, D)
+        key_pos = block * S + tl.arange(0, S)
+        token_score = tl.where(key_pos[None, :] < visible_len[:, None], token_score, float("-inf"))
+        best = tl.max(token_score, axis=1)
+        best = tl.where(best == best, best, float("-inf"))
+        tl.store(score_rows + tl.cast(block, tl.int64) * stride_score_b, best, mask=is_row)
+
+
+def minimax_m3_index_score(batch: PagedBatch, plan: PrefillPlan, out: torch.Tensor | None = None) -> torch.Tensor:
+    """Dense block scores of a prefill batch.
+
+    Args:
+        batch: bf16, fp16 or fp32, on a GPU (on the CPU under Triton's interpreter).
+        plan: built for this batch's lengths.
+        out: [H, T, max_blocks] fp32, any strides; by default new, blocks slowest, heads fastest.
+
+    Returns:
+        [H, T, max_blocks] fp32: the greatest dot product over a block's visible tokens, -inf where
+        all are NaN. Entries of blocks that a row does not see are not specified.
+
+    Raises:
+        ValueError: one sentence naming the argument, the rule and what was got.
+    """
+    check_batch(batch)
+    check_plan(plan, batch)
+    config = batch.config
+    score = new_score(batch) if out is None else out
+    check_score(score, batch)
+    if len(plan.score_tiles) == 0:
+        return score
+    is_wide = batch.index_q.element_size() == 2
+    _score_kernel[(len(plan.score_tiles),)](
+        batch.index_q,
+        batch.index_k_pages,
+        batch.block_table,
+        batch.seq_lens,
+        batch.cu_seqlens_q,
+        plan.score_tiles,
+        score,
+        *batch.index_q.stride(),
+        *batch.index_k_pages.stride(),
+        *batch.block_table.stride(),
+        *batch.seq_lens.stride(),
+        *batch.cu_seqlens_q.stride(),
+        *score.stride(),
+        H=config.num_index_heads,
+        D=config.index_head_dim,
+        S=config.block_size,
+        TOKENS=plan.score_tokens,
+        ROWS=plan.score_rows,
+        num_warps=8,
+        num_stages=2 if is_wide else 1,
+    )
+    return score
+
+
+def check_plan(plan: PrefillPlan, batch: PagedBatch) -> None:
+    """Refuse a plan that was built for something else.
+
+    Raises:
+        ValueError: one sentence naming the argument, the rule and what was got.
+    """
+    require(isinstance(plan, PrefillPlan), "plan", "must be a PrefillPlan", type(plan).__name__)
+    require(plan.config == batch.config, "plan", f"must be built for the batch's {batch.config}", plan.config)
+    built, own = (plan.num_reqs, plan.total_q), (batch.num_reqs, batch.total_q)
+    require(built == own, "plan", f"must be built for num_reqs, total_q = {own}", built)
+    device = plan.score_tiles.device
+    require(device == batch.device, "plan", f"must be on index_q's device, {batch.device}", device)
+
+
+def check_score(score: torch.Tensor, batch: PagedBatch) -> None:
+    """Refuse scores of another shape, dtype or device than the batch's.
+
+    Raises:
+        ValueError: one sentence naming the argument, the rule and what was got.
+    """
+    shape = (batch.config.num_index_heads, batch.total_q, batch.max_blocks)
+    require(isinstance(score, torch.Tensor), "score", "must be a tensor", type(score).__name__)
+    require(score.dtype == torch.float32, "score", "must be float32", score.dtype)
+    require(score.device == batch.device, "score", f"must be on index_q's device, {batch.device}", score.device)
+    require(score.shape == shape, "score", f"must be {list(shape)}", f"shape {list(score.shape)}")
