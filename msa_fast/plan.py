@@ -5,6 +5,7 @@ and shared by all layers. Lengths on the device stay the authority: a kernel cli
 them, so the plan decides who does the work and never what is right.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -118,5 +119,5 @@ def _rows(num: int) -> int:
     return max(16, 1 << (num - 1).bit_length())
 
 
-def _to_device(rows: list[tuple[int, ...]], width: int, device: torch.device) -> torch.Tensor:
+def _to_device(rows: Sequence[tuple[int, ...]], width: int, device: torch.device) -> torch.Tensor:
     return torch.tensor(rows, dtype=torch.int32).reshape(-1, width).to(device, non_blocking=True)

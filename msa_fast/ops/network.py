@@ -47,8 +47,7 @@ def top_sorted(x, K: tl.constexpr, IS_DESCENDING: tl.constexpr):
     for i in tl.static_range(1, LOG_K + 1):
         x = _sort_bitonic(x, 1 << i, 1 << i, IS_DESCENDING)
     for i in tl.static_range(LOG_N - LOG_K):
-        left: tl.constexpr = N >> (i + 1)
-        x = tl.max(x.reshape(ROWS, left // K, 2, K), axis=2).reshape(ROWS, left)
+        x = tl.max(x.reshape(ROWS, N // (2 * K) >> i, 2, K), axis=2).reshape(ROWS, N // 2 >> i)
         x = _sort_bitonic(x, K, K, IS_DESCENDING)
     return x
 
