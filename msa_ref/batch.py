@@ -119,6 +119,21 @@ class PagedBatch:
         """[T] int64, blocks that hold the visible tokens of each query token. Synchronizes."""
         return (self.visible_lens() + self.config.block_size - 1) // self.config.block_size
 
+    def live_slots(self) -> torch.Tensor:
+        """[num_pages, S] bool, the key slots that hold a token of some request. Synchronizes.
+
+        All that a kernel may let matter: the other slots, and block-table entries behind the blocks
+        of a request, may hold anything.
+        """
+        is_live = torch.zeros(self.num_pages, self.config.block_size, dtype=torch.bool, device=self.device)
+        slot = torch.arange(self.config.block_size, device=self.device)
+        for req, seq_len in enumerate(self.seq_lens.tolist()):
+            num_blocks = self.config.num_blocks(seq_len)
+            pages = self.block_table[req, :num_blocks].long()
+            is_live[pages[:-1]] = True
+            is_live[pages[-1:]] |= slot < seq_len - (num_blocks - 1) * self.config.block_size
+        return is_live
+
     def validate(self) -> "PagedBatch":
         """Check the values on the device, which no kernel does. Synchronizes. Returns the batch.
 

@@ -1,153 +1,36 @@
-"""The laws that one row of a selection obeys, each with a name and judged on its own.
+"""Holding an answer against the contract: which rows break which law, and the numbers that show it."""
 
-A row is one (index head, query token). A selection that keeps all of these laws is the right
-answer, and the only one: Visible, Distinct, Count and PaddedTail make it a set of the right size,
-Forced and Best settle which set, Order settles how it is written.
-"""
-
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 
 from msa_ref.batch import PagedBatch
-from msa_ref.config import PAD, IndexerConfig
+from msa_ref.config import PAD, require
 from msa_ref.indexer import MAX_TOKEN_SCORES, scored_chunks
+from msa_ref.profile import CONTRACT, Profile
+from msa_ref.rows import ROW_LAWS, Selection, cut, swapped
 from msa_ref.select import forced_mask
 
-
-@dataclass(frozen=True, eq=False)
-class Selection:
-    """What the row laws judge: some rows of an answer beside what the rows could choose from.
-
-    topk_idx: [H, T, K] int32, as a kernel wrote it; any values at all.
-    num_visible_blocks: [T] int64.
-    score: [H, T, N] float64, the scores the answer is held against; N covers every visible block.
-    """
-
-    config: IndexerConfig
-    topk_idx: torch.Tensor
-    num_visible_blocks: torch.Tensor
-    score: torch.Tensor
-
-    @property
-    def is_id(self) -> torch.Tensor:
-        """[H, T, K] bool, entries that name a visible block of their row."""
-        return (self.topk_idx >= 0) & (self.topk_idx < self.num_visible_blocks[:, None])
-
-    @property
-    def expected_count(self) -> torch.Tensor:
-        """[T] int64, how many blocks each row selects: min(topk_blocks, n)."""
-        return self.num_visible_blocks.clamp(max=self.config.topk_blocks)
-
-    def chosen(self) -> torch.Tensor:
-        """[H, T, N] bool, the visible blocks that each row names, however often."""
-        num_blocks = self.score.shape[-1]
-        ids = torch.where(self.is_id, self.topk_idx.long(), num_blocks)
-        marks = torch.zeros(*ids.shape[:-1], num_blocks + 1, dtype=torch.bool, device=ids.device)
-        return marks.scatter_(-1, ids, True)[..., :num_blocks]
-
-
-def breaks_visible(selection: Selection) -> torch.Tensor:
-    """Every entry is PAD or the id of a visible block."""
-    return ~(selection.is_id | (selection.topk_idx == PAD)).all(-1)
-
-
-def breaks_distinct(selection: Selection) -> torch.Tensor:
-    """No id is selected twice."""
-    ids = selection.topk_idx.sort(dim=-1).values
-    return ((ids[..., 1:] == ids[..., :-1]) & (ids[..., 1:] != PAD)).any(-1)
-
-
-def breaks_count(selection: Selection) -> torch.Tensor:
-    """Exactly min(topk_blocks, n) entries are not PAD."""
-    return (selection.topk_idx != PAD).sum(-1) != selection.expected_count
-
-
-def breaks_padded_tail(selection: Selection) -> torch.Tensor:
-    """No id stands behind a PAD."""
-    is_pad = selection.topk_idx == PAD
-    return (is_pad[..., :-1] & ~is_pad[..., 1:]).any(-1)
-
-
-def breaks_order(selection: Selection) -> torch.Tensor:
-    """Ids ascend."""
-    left, right = selection.topk_idx[..., :-1], selection.topk_idx[..., 1:]
-    return ((left > right) & (left != PAD) & (right != PAD)).any(-1)
-
-
-def breaks_forced(selection: Selection) -> torch.Tensor:
-    """The first init_blocks and the last local_blocks visible blocks are selected."""
-    is_forced = forced_mask(selection.num_visible_blocks, selection.score.shape[-1], selection.config)
-    return (is_forced & ~selection.chosen()).any(-1)
-
-
-def breaks_best(selection: Selection) -> torch.Tensor:
-    """No visible block that was left out ranks above a chosen one that was not forced."""
-    worst_chosen, best_left = cut(selection)
-    is_above = (best_left.score > worst_chosen.score) | (
-        (best_left.score == worst_chosen.score) & (best_left.block < worst_chosen.block)
-    )
-    return is_above & (worst_chosen.block >= 0) & (best_left.block >= 0)
-
-
-@dataclass(frozen=True, eq=False)
-class Edge:
-    """One side of the cut: [H, T] block ids (-1 where there is none) and their scores."""
-
-    block: torch.Tensor
-    score: torch.Tensor
-
-
-def cut(selection: Selection) -> tuple[Edge, Edge]:
-    """The lowest ranked chosen block of every row and the highest ranked one left out.
-
-    Forced blocks stand outside the ranking and are neither. Equal scores rank by id ascending.
-    """
-    score = selection.score.masked_fill(selection.score.isnan(), -torch.inf)
-    num_blocks = score.shape[-1]
-    if num_blocks == 0:
-        none = Edge(torch.full(score.shape[:-1], -1, device=score.device), score.new_zeros(score.shape[:-1]))
-        return none, none
-    block = torch.arange(num_blocks, device=score.device)
-    is_ranked = (block < selection.num_visible_blocks[:, None]) & ~forced_mask(
-        selection.num_visible_blocks, num_blocks, selection.config
-    )
-    chosen = selection.chosen()
-
-    is_candidate = is_ranked & chosen
-    lowest = score.masked_fill(~is_candidate, torch.inf).amin(-1)
-    worst = torch.where(is_candidate & (score == lowest[..., None]), block, -1).amax(-1)
-
-    is_candidate = is_ranked & ~chosen
-    highest = score.masked_fill(~is_candidate, -torch.inf).amax(-1)
-    best = torch.where(is_candidate & (score == highest[..., None]), block, num_blocks).amin(-1)
-    return Edge(worst, lowest), Edge(best.masked_fill(best == num_blocks, -1), highest)
-
-
-ROW_LAWS: dict[str, Callable[[Selection], torch.Tensor]] = {
-    "Visible": breaks_visible,
-    "Distinct": breaks_distinct,
-    "Count": breaks_count,
-    "PaddedTail": breaks_padded_tail,
-    "Forced": breaks_forced,
-    "Best": breaks_best,
-    "Order": breaks_order,
-}
-"""Name of each row law -> which rows [H, T] break it. The docstring of each is the law."""
+__all__ = ["ROW_LAWS", "Selection", "Violation", "evidence", "judge", "selections", "violations", "with_reqs"]
 
 
 @dataclass(frozen=True)
 class Violation:
-    """One law broken in one row. head and token (a row of total_q) are ids; evidence is a sentence."""
+    """One law broken in one row: ids of the head, of the token (a row of total_q) and, where it is
+    known, of the request; evidence is a sentence."""
 
     law: str
     head: int
     token: int
     evidence: str
+    req: int | None = None
 
     def __str__(self) -> str:
-        return f"{self.law}: head {self.head}, token {self.token}: {self.evidence}"
+        request = "" if self.req is None else f", request {self.req}"
+        return f"{self.law}: head {self.head}, token {self.token}{request}: {self.evidence}"
 
 
 def violations(selection: Selection, first_token: int = 0) -> Iterator[Violation]:
@@ -164,8 +47,8 @@ def violations(selection: Selection, first_token: int = 0) -> Iterator[Violation
 
 def evidence(selection: Selection, law: str, head: int, token: int) -> str:
     """One sentence with the numbers that show how a row breaks a law."""
-    row = selection.topk_idx[head, token].tolist()
-    n = int(selection.num_visible_blocks[token])
+    one = _one_row(selection, head, token)
+    row, n = one.topk_idx[0, 0].tolist(), int(one.num_visible_blocks)
     match law:
         case "Visible":
             strange = [block for block in row if block != PAD and not 0 <= block < n]
@@ -175,44 +58,122 @@ def evidence(selection: Selection, law: str, head: int, token: int) -> str:
             return f"selects {twice} more than once"
         case "Count":
             count = sum(block != PAD for block in row)
-            return f"selects {count} blocks, {int(selection.expected_count[token])} expected of {n} visible"
+            return f"selects {count} blocks, {int(one.expected_count)} expected of {n} visible"
         case "PaddedTail":
             return f"has an id behind the PAD at slot {row.index(PAD)}: {row}"
+        case "Order" if one.profile.order == "score-desc":
+            slot, later = swapped(one)[0, 0].nonzero()[0].tolist()
+            return (
+                f"block {row[slot]} at slot {slot} stands before block {row[later]}, which ranks above it: "
+                f"{_span(one, row[slot])} and {_span(one, row[later])}"
+            )
         case "Order":
-            slot = next(i for i, (a, b) in enumerate(zip(row, row[1:])) if a > b and PAD not in (a, b))
-            return f"block {row[slot]} at slot {slot} stands before block {row[slot + 1]}"
+            slot = next(i for i, (a, b) in enumerate(pairwise(row)) if a > b and PAD not in (a, b))
+            return f"block {row[slot]} at slot {slot} stands before block {row[slot + 1]} at slot {slot + 1}"
         case "Forced":
-            is_forced = forced_mask(selection.num_visible_blocks[token : token + 1], n, selection.config)[0]
-            return (
-                f"lacks forced blocks {sorted(set(is_forced.nonzero().flatten().tolist()) - set(row))} of {n} visible"
-            )
+            forced = forced_mask(one.num_visible_blocks, n, one.config)[0].nonzero().flatten().tolist()
+            return f"lacks forced blocks {sorted(set(forced) - set(row))} of {n} visible"
         case "Best":
-            one = Selection(
-                selection.config,
-                selection.topk_idx[head : head + 1, token : token + 1],
-                selection.num_visible_blocks[token : token + 1],
-                selection.score[head : head + 1, token : token + 1],
-            )
-            worst, best = cut(one)
-            return (
-                f"takes block {int(worst.block)} with score {float(worst.score)!r} and leaves block "
-                f"{int(best.block)} with score {float(best.score)!r}"
-            )
+            worst, best = (int(edge.block) for edge in cut(one))
+            return f"takes block {worst} with {_span(one, worst)} and leaves block {best} with {_span(one, best)}"
     raise KeyError(law)
 
 
-def judge(batch: PagedBatch, topk_idx: torch.Tensor, max_token_scores: int = MAX_TOKEN_SCORES) -> Iterator[Violation]:
+def _one_row(selection: Selection, head: int, token: int) -> Selection:
+    h, t = slice(head, head + 1), slice(token, token + 1)
+    return Selection(
+        selection.config,
+        selection.topk_idx[h, t],
+        selection.num_visible_blocks[t],
+        selection.score[h, t],
+        None if selection.upper is None else selection.upper[h, t],
+        selection.profile,
+    )
+
+
+def _span(one: Selection, block: int) -> str:
+    low, high = float(one.lowest[0, 0, block]), float(one.highest[0, 0, block])
+    return f"score {low!r}" if low == high else f"score in [{low!r}, {high!r}]"
+
+
+def judge(
+    batch: PagedBatch,
+    topk_idx: torch.Tensor,
+    max_token_scores: int = MAX_TOKEN_SCORES,
+    profile: Profile = CONTRACT,
+) -> Iterator[Violation]:
     """Hold an answer against the row laws on the reference's scores: the exact oracle.
 
     Exact means exact: use it where the order of summation cannot matter (inputs on a lattice
-    whose partial sums fp32 holds). Chunked like the reference, and as slow.
+    whose partial sums fp32 holds); elsewhere use `msa_ref.certified`. Chunked like the reference,
+    and as slow.
 
     Args:
         batch: a valid batch.
-        topk_idx: [H, T, K] int32, the answer; any strides.
+        topk_idx: [H, T, K] int32, the answer, or [T, H, K] if the profile says so; any strides.
+        profile: the promises it is held to.
+
+    Raises:
+        ValueError: if topk_idx is no such tensor.
     """
+    exact = ((rows, score, score) for rows, score in scored_chunks(batch, max_token_scores))
+    for rows, selection in selections(batch, topk_idx, exact, max_token_scores, profile):
+        yield from with_reqs(batch, violations(selection, first_token=rows.start))
+
+
+def selections(
+    batch: PagedBatch,
+    topk_idx: torch.Tensor,
+    scored: Iterable[tuple[slice, torch.Tensor, torch.Tensor]],
+    max_scores: int,
+    profile: Profile,
+) -> Iterator[tuple[slice, Selection]]:
+    """An answer beside its scores, rows of many small requests side by side: judging them one by
+    one would be the slow part of fuzzing.
+
+    Args:
+        scored: (rows, lower, upper) in order of rows; the tensors [H, rows, n] float64.
+        max_scores: how many block scores one selection may hold.
+
+    Yields:
+        (rows, selection): which rows of total_q, and the selection of those rows.
+    """
+    config = batch.config
+    topk_idx = profile.head_major(topk_idx)
+    shape = (config.num_index_heads, batch.total_q, config.topk_blocks)
+    require(tuple(topk_idx.shape) == shape, "topk_idx", f"must be [H, T, K] = {list(shape)}", list(topk_idx.shape))
+    require(topk_idx.dtype == torch.int32, "topk_idx", "must be int32", topk_idx.dtype)
     num_visible_blocks = batch.num_visible_blocks()
-    for rows, score in scored_chunks(batch, max_token_scores):
-        yield from violations(
-            Selection(batch.config, topk_idx[:, rows], num_visible_blocks[rows], score), first_token=rows.start
-        )
+    for rows, lower, upper in _side_by_side(scored, max_scores):
+        yield rows, Selection(config, topk_idx[:, rows], num_visible_blocks[rows], lower, upper, profile)
+
+
+def _side_by_side(scored, max_scores: int) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
+    pending: list[tuple[slice, torch.Tensor, torch.Tensor]] = []
+
+    def joined():
+        width = max(lower.shape[-1] for _, lower, _ in pending)
+        wide = [
+            [torch.nn.functional.pad(tensor, (0, width - tensor.shape[-1]), value=-torch.inf) for tensor in tensors]
+            for _, *tensors in pending
+        ]
+        lowers, uppers = zip(*wide, strict=True)
+        return slice(pending[0][0].start, pending[-1][0].stop), torch.cat(lowers, 1), torch.cat(uppers, 1)
+
+    for rows, lower, upper in scored:
+        if pending:
+            num_rows = rows.stop - pending[0][0].start
+            width = max(tensor.shape[-1] for _, tensor, _ in [*pending, (rows, lower, upper)])
+            if lower.shape[0] * num_rows * width > max_scores:
+                yield joined()
+                pending = []
+        pending.append((rows, lower, upper))
+    if pending:
+        yield joined()
+
+
+def with_reqs(batch: PagedBatch, found: Iterable[Violation]) -> Iterator[Violation]:
+    """The same violations, each with its request."""
+    cu_seqlens_q = batch.cu_seqlens_q.tolist()
+    for violation in found:
+        yield replace(violation, req=bisect_right(cu_seqlens_q, violation.token) - 1)

@@ -1,6 +1,7 @@
 """The whole batch: score every request's blocks, select the best of every row."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import torch
 
@@ -13,6 +14,22 @@ MAX_TOKEN_SCORES = 2**27
 """Token scores held at once, 1 GiB of float64: bounds the memory of long requests."""
 
 
+def row_chunks(batch: PagedBatch, max_token_scores: int) -> Iterator[tuple[int, int, int, slice]]:
+    """Cut a batch into chunks of query tokens of one request, small enough to score at once. Synchronizes.
+
+    Yields:
+        (req, first_token, last_token, rows): tokens counted within the request, rows of total_q.
+    """
+    config = batch.config
+    cu_seqlens_q, seq_lens = batch.cu_seqlens_q.tolist(), batch.seq_lens.tolist()
+    for req, (start, stop) in enumerate(pairwise(cu_seqlens_q)):
+        key_tokens = config.num_blocks(seq_lens[req]) * config.block_size
+        step = max(1, max_token_scores // max(1, config.num_index_heads * key_tokens))
+        for first in range(0, stop - start, step):
+            last = min(first + step, stop - start)
+            yield req, first, last, slice(start + first, start + last)
+
+
 def scored_chunks(batch: PagedBatch, max_token_scores: int = MAX_TOKEN_SCORES) -> Iterator[tuple[slice, torch.Tensor]]:
     """Walk a batch in chunks of query tokens of one request. Synchronizes.
 
@@ -20,13 +37,8 @@ def scored_chunks(batch: PagedBatch, max_token_scores: int = MAX_TOKEN_SCORES) -
         (rows, score): which rows of total_q, and their scores [H, rows, n] float64, n the visible
         blocks of the last of them.
     """
-    config = batch.config
-    for req, (start, stop) in enumerate(zip(batch.cu_seqlens_q[:-1].tolist(), batch.cu_seqlens_q[1:].tolist())):
-        key_tokens = config.num_blocks(int(batch.seq_lens[req])) * config.block_size
-        step = max(1, max_token_scores // max(1, config.num_index_heads * key_tokens))
-        for first in range(start, stop, step):
-            last = min(first + step, stop)
-            yield slice(first, last), block_scores(batch, req, first - start, last - start)
+    for req, first, last, rows in row_chunks(batch, max_token_scores):
+        yield rows, block_scores(batch, req, first, last)
 
 
 def index_topk(batch: PagedBatch, max_token_scores: int = MAX_TOKEN_SCORES) -> torch.Tensor:

@@ -1,0 +1,222 @@
+"""How far a kernel's score may sit from the exact one, for each unit that may have computed it.
+
+Every bound has one form. For a query q and a key k of D numbers each, with M = sum |q_d k_d|,
+
+    |kernel's score - q . k|  <=  relative * M + absolute
+
+whatever the order of summation, and the score is exact where the operands lie on a lattice that
+is coarse enough (`exact_units`). A fact about sums makes such bounds possible: no partial sum
+exceeds M in magnitude, so every rounding is at most a fixed share of M, and cancellation, which
+makes the result small, cannot make the loss large.
+
+Three things stand outside the relative term, and each has its place:
+
+- *Subnormal inputs.* A tensor core aligns products by the sum of the operands' exponents and
+  gives a subnormal operand the exponent of the smallest normal number. It then drops bits relative
+  to 2^e, not to the product. `magnitude` therefore lifts subnormal operands to that number.
+- *Subnormal results.* Below 2^-126 rounding is absolute, and a unit may flush to zero. Each of at
+  most 2D operations loses less than 2^-126 to it: `absolute` = 2D * 2^-126 = D * 2^-125.
+- *Overflow.* Where (1 + relative) * M + absolute reaches the largest fp32 number, some order of
+  summation may overflow, or meet +inf and -inf, and nothing is promised: the interval is
+  [-inf, +inf]. Below it, no partial sum overflows in any order.
+
+NaN and infinite scores need no bound: a NaN product, or infinite products of both signs, make
+NaN in every order; infinite products of one sign make that infinity.
+
+Sources: N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., 3.1 and 4.2, for
+gamma_n; for alignment and truncation in tensor cores M. Fasi, N. J. Higham, M. Mikaitis and
+S. Pranesh, Numerical behavior of NVIDIA tensor cores, PeerJ CS 2021, F. A. Khattak and M. Mikaitis,
+Accurate models of NVIDIA tensor cores, arXiv:2512.07004, and the public package `mmasim`, whose
+parameters L, F and m are used here and whose models the tests hold the bounds against.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from msa_ref.config import require
+
+U32 = 2.0**-24
+"""Unit roundoff of fp32, round to nearest."""
+
+U64 = 2.0**-53
+"""Unit roundoff of float64, in which the reference itself sums."""
+
+
+@dataclass(frozen=True)
+class ScoreBound:
+    """|score - exact| <= relative * magnitude + absolute, and 0 up to exact_units of a lattice.
+
+    exact_units: if every operand of a dot product is a multiple of a power of two, u_q and u_k,
+        with u_q * u_k >= 2^-126 and magnitude <= exact_units * u_q * u_k, then every partial sum
+        is a representable multiple of u_q * u_k, nothing is dropped, and the score is exact.
+    """
+
+    unit: str
+    relative: float
+    absolute: float
+    exact_units: float
+
+
+def gamma(num_roundings: int, roundoff: float = U32) -> float:
+    """gamma_n = n u / (1 - n u): n factors (1 + delta), |delta| <= u, stay within 1 +- gamma_n.
+
+    Source: Higham 2002, lemma 3.1. Valid for n u < 1.
+    """
+    require(num_roundings * roundoff < 1, "num_roundings", f"must be below {1 / roundoff:g}", num_roundings)
+    return num_roundings * roundoff / (1 - num_roundings * roundoff)
+
+
+def any_order_fp32(index_head_dim: int) -> ScoreBound:
+    """Exact products summed in fp32, round to nearest, in any order: gamma_(D - 1).
+
+    bf16 and fp16 products have 22 bits or fewer and are exact in fp32. In any binary tree of
+    additions a product passes at most D - 1 of them, and adding zero is exact; so the sum is
+    sum_d q_d k_d (1 + theta_d) with |theta_d| <= gamma_(D - 1) (Higham 2002, 4.2). 7.6e-6 at
+    D = 128. Fused multiply-adds of such products are this same sum.
+    """
+    return _bound("fp32 sum of exact products", index_head_dim, gamma(index_head_dim - 1), 2.0**24)
+
+
+def ieee_fp32(index_head_dim: int) -> ScoreBound:
+    """fp32 operands, every product rounded, summed in fp32 in any order: gamma_D.
+
+    One rounding for the product and at most D - 1 for the additions. A fused multiply-add rounds
+    once where this rounds twice, so it is inside.
+    """
+    return _bound("IEEE fp32", index_head_dim, gamma(index_head_dim), 2.0**24)
+
+
+def wgmma(index_head_dim: int) -> ScoreBound:
+    """Hopper's wgmma on bf16 or fp16 with fp32 accumulation: L = 16, F = 25, m = 23. 5.0e-6 at D = 128."""
+    return _tensor_core("wgmma", index_head_dim, L=16, F=25, m=23)
+
+
+def tcgen05(index_head_dim: int) -> ScoreBound:
+    """Blackwell's tcgen05.mma on bf16 or fp16 with fp32 accumulation: L = 16, F = 25, m = 23."""
+    return _tensor_core("tcgen05", index_head_dim, L=16, F=25, m=23)
+
+
+def mma_sync(index_head_dim: int) -> ScoreBound:
+    """mma.sync on bf16 or fp16, any generation from Turing on: L = 8, F = 24, m = 23. 1.0e-5 at D = 128.
+
+    Turing, Ampere and Ada have these parameters; Hopper and both Blackwells have wgmma's, and a
+    smaller loss.
+    """
+    return _tensor_core("mma.sync", index_head_dim, L=8, F=24, m=23)
+
+
+def hopper_fp8(index_head_dim: int) -> ScoreBound:
+    """Hopper's wgmma on fp8, and Ada's mma.sync: 13 fraction bits are kept. 1.7e-2 at D = 128."""
+    return _tensor_core("Hopper fp8", index_head_dim, L=32, F=13, m=13)
+
+
+def ada_fp8(index_head_dim: int) -> ScoreBound:
+    """Ada's mma.sync on fp8: Hopper's 13 bits, but 16 products an instruction."""
+    return _tensor_core("Ada fp8", index_head_dim, L=16, F=13, m=13)
+
+
+def blackwell_fp8(index_head_dim: int) -> ScoreBound:
+    """Blackwell's tcgen05.mma, and mma.sync of SM120, on fp8: L = 32, F = 25, m = 23. 4.4e-6 at D = 128."""
+    return _tensor_core("Blackwell fp8", index_head_dim, L=32, F=25, m=23)
+
+
+def tf32(index_head_dim: int) -> ScoreBound:
+    """fp32 operands cut to TF32, then a tensor core with L = 4, F = 24, m = 23. 2.0e-3 at D = 128.
+
+    Cutting to 10 fraction bits loses a share t < 2^-10 of an operand, so |q' k' - q k| <=
+    ((1 + t)^2 - 1) |q k|, and the sum of the cut products is at most (1 + t)^2 M (whichever way
+    the cut rounds). L and F are Ampere's; Hopper's and Blackwell's L = 8, F = 25 lose less.
+    Exact up to 2^11 units only: an operand needs 11 bits or fewer to survive the cut. The cut also
+    takes operands below 2^-136 to zero and a NaN's low bits: an infinity beside the first, or the
+    second, is outside the bound.
+    """
+    grown = (1 + 2.0**-10) ** 2
+    core = _tensor_core("TF32", index_head_dim, L=4, F=24, m=23)
+    return _bound("TF32", index_head_dim, grown - 1 + grown * core.relative, 2.0**11)
+
+
+def bound_for(dtype: torch.dtype, index_head_dim: int) -> ScoreBound:
+    """The bound that holds for every way in which a kernel should score this dtype.
+
+    bf16, fp16: the loosest of an fp32 sum in any order and the tensor cores of Hopper and
+    Blackwell. fp32: IEEE products and sums; TF32 is no way to score fp32 and must be told apart.
+    """
+    if dtype == torch.float32:
+        return ieee_fp32(index_head_dim)
+    require(dtype in (torch.bfloat16, torch.float16), "dtype", "must be bf16, fp16 or fp32", dtype)
+    units = (any_order_fp32(index_head_dim), wgmma(index_head_dim), tcgen05(index_head_dim))
+    return max(units, key=lambda bound: bound.relative)
+
+
+def _tensor_core(unit: str, index_head_dim: int, *, L: int, F: int, m: int) -> ScoreBound:
+    """A chain of nb = ceil(D / L) instructions, each adding L exact products to the accumulator.
+
+    An instruction aligns its L products and the accumulator to the largest exponent among them, e,
+    drops what lies below 2^(e - F), adds what is left exactly and keeps m fraction bits. With M' a
+    bound on every term and partial sum, 2^e <= M': each of L + 1 terms loses less than 2^-F M',
+    and the result less than 2^-m M'. One instruction thus loses at most delta M', where delta =
+    (L + 1) 2^-F + 2^-m, and a chain E <= nb delta M'. M' is at most M + E, since a computed partial
+    sum is off by at most E; solving E <= nb delta (M + E) gives
+
+        E <= nb delta / (1 - nb delta) * M
+
+    for truncation in any direction. A kernel that chains fewer instructions and adds the pieces
+    itself in fp32 is inside: each such addition saves the accumulator's term of one instruction
+    and the last bit it may lose, 2^-24, is below delta. So is one that pads D with zeros: an
+    instruction whose products are all zero returns its accumulator.
+    """
+    num_instructions = -(-index_head_dim // L)
+    loss = num_instructions * ((L + 1) * 2.0**-F + 2.0**-m)
+    return _bound(unit, index_head_dim, loss / (1 - loss), 2.0 ** min(F, m + 1))
+
+
+def _bound(unit: str, index_head_dim: int, relative: float, exact_units: float) -> ScoreBound:
+    return ScoreBound(unit, relative, index_head_dim * 2.0**-125, exact_units)
+
+
+def magnitudes(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """|values| in float64 as a tensor core's exponents see them, for summing M.
+
+    Subnormal numbers of `dtype`, zero excepted, count as its smallest normal number. NaN and
+    infinities count as zero: their scores need no bound.
+    """
+    magnitude = values.double().abs().nan_to_num(nan=0.0, posinf=0.0)
+    least = torch.finfo(dtype).smallest_normal
+    return torch.where(magnitude > 0, magnitude.clamp(min=least), 0.0)
+
+
+def lattice_unit(values: torch.Tensor) -> torch.Tensor:
+    """The largest power of two that every number along the last axis is a multiple of.
+
+    Args:
+        values: [..., D] bf16, fp16, fp32, or the same numbers in float64. NaN and infinities are passed over.
+
+    Returns:
+        [...] float64; +inf where all are zero.
+    """
+    values = values.double().nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+    # 24 bits of significand as an integer; without its trailing zeros it is the odd number of units.
+    significand = (values.frexp().mantissa * 2**24).long().abs()
+    odd = significand // (significand & -significand).clamp(min=1)
+    unit = torch.where(odd > 0, values.abs() / odd.clamp(min=1), torch.inf)
+    return unit.amin(-1)
+
+
+def half_width(magnitude: torch.Tensor, unit: torch.Tensor, index_head_dim: int, bound: ScoreBound) -> torch.Tensor:
+    """How far a kernel's score may sit from the float64 score of the reference.
+
+    Args:
+        magnitude: [...] float64, M of each dot product, in `magnitudes`.
+        unit: [...] float64, u_q * u_k of each, as `lattice_unit` finds them.
+
+    Returns:
+        [...] float64: 0 where the score is exact, +inf where it may overflow, else the bound plus
+        what the reference's own sums lose: gamma_D of float64 each for the score and for M, and
+        the last bits of both ends, together below 2 (D + 2) u_64 M.
+    """
+    slack = 2 * (index_head_dim + 2) * U64
+    width = (bound.relative + slack) * magnitude + bound.absolute
+    is_exact = (magnitude <= bound.exact_units * unit) & ((unit >= 2.0**-126) | (magnitude == 0))
+    may_overflow = magnitude + width >= torch.finfo(torch.float32).max
+    return width.masked_fill(is_exact, 0.0).masked_fill(may_overflow, torch.inf)
