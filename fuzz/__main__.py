@@ -1,0 +1,129 @@
+"""python -m fuzz: is your kernel correct?
+
+Exit status: 0 all targets agreed · 1 a target broke a law · 2 bad arguments ·
+3 a target was judged by no case at all.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+DEFAULT_SEED = 20_260
+DEFAULT_CASES = {"cuda": 2_000, "cpu": 240}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command. Returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.command(options))
+    except (ValueError, FileNotFoundError) as refusal:
+        print(f"fuzz: {refusal}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m fuzz", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    gate = commands.add_parser("gate", help="judge targets on seeded cases and production shapes")
+    gate.set_defaults(command=_gate)
+    gate.add_argument("--seed", type=int, default=DEFAULT_SEED, help="of everything drawn (default %(default)s)")
+    gate.add_argument("--cases", type=int, help=f"lattice cases (default {DEFAULT_CASES})")
+    gate.add_argument("--scale", choices=("small", "large"), help="size of cases (default large on a GPU, else small)")
+    gate.add_argument("--production", action=argparse.BooleanOptionalAction, default=True, help="production shapes too")
+    gate.add_argument("--findings", type=Path, default=Path(".fuzz/findings"), help="folder for what broke")
+    gate.add_argument("--verbose", action="store_true", help="print how often each dimension's values were drawn")
+
+    replay = commands.add_parser("replay", help="judge one case from a file and show its scores around the cut")
+    replay.set_defaults(command=_replay)
+    replay.add_argument("case", type=Path, help="JSON of a case or of a finding")
+
+    targets = commands.add_parser("targets", help="list what can be judged")
+    targets.set_defaults(command=_targets)
+
+    for command in (gate, replay):
+        command.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto")
+        command.add_argument(
+            "--target", action="append", help="a built-in target or module:callable; may be repeated (default all)"
+        )
+    return parser
+
+
+def _device(wanted: str) -> str:
+    """The device to run on; without a GPU, kernels go to Triton's interpreter."""
+    import torch
+
+    device = wanted if wanted != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device must be available; got cuda on a machine without a CUDA device")
+    if device == "cpu":
+        # Read once, when triton is first imported: before any kernel is.
+        os.environ["TRITON_INTERPRET"] = "1"
+    return device
+
+
+def _gate(options: argparse.Namespace) -> int:
+    device = _device(options.device)
+    from fuzz import environment, generate, targets
+    from fuzz.coverage import Coverage
+    from fuzz.findings import Findings
+    from fuzz.loop import Outcome, Results, run_cases
+    from fuzz.production import production_cases
+    from fuzz.report import stamp_lines, text_report
+
+    count = DEFAULT_CASES[device] if options.cases is None else options.cases
+    if count < 0:
+        raise ValueError(f"--cases must be >= 0; got {count}")
+    scale = generate.SCALES[options.scale or ("large" if device == "cuda" else "small")]
+    chosen = [targets.find(name) for name in options.target or targets.BUILT_IN]
+    if not options.target and device == "cpu":
+        chosen = [target for target in chosen if not target.is_graph]
+    stamp = environment.stamp(device)
+    print(f"seed {options.seed}, {count} cases at scale {scale.name}, on {device}")
+    print("\n".join(stamp_lines(stamp)), flush=True)
+
+    def everything() -> Iterator[tuple[generate.Case, list[targets.Target]]]:
+        for case in generate.gate_cases(options.seed, count, scale):
+            yield case, chosen
+        for case, kind in production_cases(device == "cuda", options.seed) if options.production else ():
+            yield case, [target for target in chosen if target.kind == kind]
+
+    total = count + (sum(1 for _ in production_cases(device == "cuda", options.seed)) if options.production else 0)
+    results = Results({target.name: Outcome() for target in chosen}, Coverage(scale), Findings(options.findings))
+    run_cases(everything(), total, device, results, stamp)
+    print(text_report(results, chosen, options.verbose))
+    return results.exit_status
+
+
+def _replay(options: argparse.Namespace) -> int:
+    device = _device(options.device)
+    from fuzz import environment, targets
+    from fuzz.findings import read_case
+    from fuzz.replay import replay
+    from fuzz.report import stamp_lines
+
+    case, found_on = read_case(options.case)
+    names = options.target or ([found_on] if found_on else list(targets.BUILT_IN))
+    print(f"seed {case.seed}, {options.case} on {device}")
+    print("\n".join(stamp_lines(environment.stamp(device))))
+    print(case.to_json())
+    statuses = [replay(case, targets.find(name), device) for name in names]
+    print(f"again: python -m fuzz replay {options.case} " + " ".join(f"--target {name}" for name in names))
+    return 1 if 1 in statuses else max(statuses, default=3)
+
+
+def _targets(options: argparse.Namespace) -> int:
+    from fuzz import targets
+
+    for target in targets.BUILT_IN.values():
+        print(f"{target.name:<14} {target.kind:<8} {target.sentence}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,241 @@
+"""The one generator of cases, written against a chooser.
+
+Drawn first is a *form*: what a kernel is compiled for. A run uses a few dozen forms and spreads its
+cases over them, because every form costs a compilation; all else varies from case to case.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hypothesis import strategies as st
+
+from fuzz.case import BEHIND, DTYPES, PAGE_ORDERS, TAILS, Case, PagePlan, Request, Step, ValuePlan, ViewPlan, Views
+from fuzz.chooser import Chooser, HypothesisChooser, Option, SeededChooser
+from fuzz.values import DESIGNED, FAMILIES
+from msa_ref import IndexerConfig
+
+HEADS = (1, 2, 3, 4, 6, 8)
+TOPK = (16, 1, 2, 3, 4, 5, 7, 8, 12, 13, 17, 24, 32)
+SPLITS = (1, 2, 3, 4, 5, 7, 8, 16, 31, 64, 255, 256)
+MAX_DECODE_QUERY_LEN = 8
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large cases may be. Part of what a seed means: the same seed at the same scale is the
+    same list of cases anywhere.
+
+    block_counts: the numbers of blocks worth trying, beside those around topk_blocks.
+    prefill_lens: the longest query of a prefill request.
+    max_key_elements, max_cells: bounds on a request's keys (n * S * D) and its scores (query * H * n).
+    """
+
+    name: str
+    head_dims: tuple[int, ...]
+    block_sizes: tuple[int, ...]
+    max_reqs: int
+    block_counts: tuple[int, ...]
+    prefill_lens: int
+    max_key_elements: int
+    max_cells: int
+    max_split_counts: int
+    has_far_pages: bool
+
+
+_FEW = (1, 2, 3, 0, 5, 8, 15, 16, 17, 31, 33, 64, 65)
+_AROUND = tuple(2**power + step for power in range(7, 14) for step in (-1, 0, 1) if 2**power + step <= 2**13)
+
+SMALL = Scale("small", (16, 32, 64, 128), (16, 32, 64, 128), 4, (*_FEW, 127, 128, 129), 40, 2**18, 2**12, 1, False)
+LARGE = Scale("large", (16, 32, 64, 128), (16, 32, 64, 128), 8, (*_FEW, *_AROUND), 300, 2**22, 2**20, 3, True)
+SCALES = {scale.name: scale for scale in (SMALL, LARGE)}
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a kernel is compiled for."""
+
+    config: IndexerConfig
+    dtype: str
+
+
+def draw_form(chooser: Chooser, scale: Scale) -> Form:
+    """One form, all numbers drawn freely."""
+    return _form(
+        chooser,
+        chooser.choice(HEADS),
+        chooser.choice(scale.head_dims),
+        chooser.choice(scale.block_sizes),
+        chooser.choice(TOPK),
+        chooser.choice(DTYPES),
+        chooser.integer(0, 4),
+    )
+
+
+def draw_forms(chooser: Chooser, scale: Scale, count: int) -> list[Form]:
+    """`count` forms that share the values of each number evenly between them."""
+    columns: list[list[Any]] = []
+    for options in (HEADS, scale.head_dims, scale.block_sizes, TOPK, DTYPES, range(5)):
+        column: list[Any] = []
+        while len(column) < count:
+            column += _shuffled(chooser, options)
+        columns.append(column[:count])
+    return [_form(chooser, *row) for row in zip(*columns, strict=True)]
+
+
+def _shuffled(chooser: Chooser, options: Sequence[Option]) -> list[Option]:
+    rest, shuffled = list(options), []
+    while rest:
+        shuffled.append(rest.pop(chooser.integer(0, len(rest) - 1)))
+    return shuffled
+
+
+def _form(
+    chooser: Chooser, heads: int, head_dim: int, block_size: int, topk_blocks: int, dtype: str, forced: int
+) -> Form:
+    """forced: 0 MiniMax's local block, 1 none, 2 init only, 3 both, 4 both, filling every slot."""
+    init, local = 0, 1
+    if forced == 1:
+        local = 0
+    elif forced == 2:
+        init, local = chooser.integer(1, topk_blocks), 0
+    elif forced == 3:
+        init = chooser.integer(0, min(3, topk_blocks - 1))
+        local = chooser.integer(1, min(4, topk_blocks - init))
+    elif forced == 4:
+        init = chooser.integer(0, topk_blocks)
+        local = topk_blocks - init
+    return Form(IndexerConfig(heads, head_dim, block_size, topk_blocks, init, local), dtype)
+
+
+def draw_case(chooser: Chooser, scale: Scale, form: Form) -> Case:
+    """One case of a form."""
+    kind = chooser.choice(("decode", "decode", "decode", "prefill", "prefill", "mixed"))
+    decode_query_len = chooser.choice((1, 1, 2, 3, 4, 5, 7, MAX_DECODE_QUERY_LEN))
+    requests = []
+    for req in range(chooser.integer(1, scale.max_reqs)):
+        is_decode = kind == "decode" or (kind == "mixed" and req == 0)
+        query_len = decode_query_len if is_decode else _prefill_len(chooser, scale, form)
+        if chooser.boolean(15):
+            query_len = chooser.integer(0, query_len)
+        requests.append(_request(chooser, scale, form, query_len))
+    family = chooser.choice([name for name in FAMILIES if name != "hashed"])
+    pages = _pages(chooser, scale)
+    return Case(
+        config=form.config,
+        requests=tuple(requests),
+        seed=chooser.integer(1, 2**31 - 1),
+        dtype=form.dtype,
+        values=ValuePlan(family, _log2_scale(chooser, family, form.dtype)),
+        pages=pages,
+        views=_views(chooser, is_far=pages.is_far),
+        num_splits=(0, *(chooser.choice(SPLITS) for _ in range(scale.max_split_counts))),
+        repeats=int(chooser.boolean(25)),
+        replay=_script(chooser, scale, form, requests) if kind == "decode" and chooser.boolean(50) else (),
+    )
+
+
+def _prefill_len(chooser: Chooser, scale: Scale, form: Form) -> int:
+    size = form.config.block_size
+    options = [1, 2, 9, 17, 33, size - 1, size, size + 1, chooser.integer(1, scale.prefill_lens)]
+    return chooser.choice([length for length in options if 0 < length <= scale.prefill_lens])
+
+
+def _request(chooser: Chooser, scale: Scale, form: Form, query_len: int) -> Request:
+    """Lengths around every boundary: of a block, of the context, of topk_blocks, of the query."""
+    config = form.config
+    size, k = config.block_size, config.topk_blocks
+    if chooser.boolean(10):
+        return Request(query_len, chooser.integer(0, query_len))  # padding, or shorter than its query
+    most = min(
+        scale.max_key_elements // (size * config.index_head_dim),
+        scale.max_cells // max(1, query_len * config.num_index_heads),
+    )
+    counts = [n for n in (k + 1, k, k - 1, k + 2, 2 * k + 1, *scale.block_counts) if n <= max(2, most)]
+    blocks = chooser.choice(counts)
+    rest = chooser.choice((0, 1, size - 1, chooser.integer(0, size - 1)))
+    if chooser.boolean():
+        return Request(query_len, max(0, blocks * size - rest))
+    return Request(query_len, max(0, (blocks - 1) * size) + rest + query_len)
+
+
+def _log2_scale(chooser: Chooser, family: str, dtype: str) -> int:
+    if family in DESIGNED or chooser.boolean(70):
+        return 0
+    # fp16 holds neither large nor small powers of two beside `wide` integers.
+    return chooser.integer(-8, 4) if dtype == "float16" else chooser.integer(-40, 40)
+
+
+def _pages(chooser: Chooser, scale: Scale) -> PagePlan:
+    is_far = scale.has_far_pages and chooser.boolean(2)
+    return PagePlan(
+        order=chooser.choice(PAGE_ORDERS),
+        spare_pages=chooser.integer(4 if is_far else 0, 6),
+        extra_blocks=chooser.choice((0, 1, 3, 16, 130)),
+        behind=chooser.choice(BEHIND),
+        shared_blocks=chooser.choice((0, 0, 1, 3)),
+        tail=chooser.choice(TAILS),
+        is_far=is_far,
+    )
+
+
+def _views(chooser: Chooser, is_far: bool) -> Views:
+    def view(rank: int, *orders: tuple[int, ...]) -> ViewPlan:
+        """A plain view, or one with its own axis order, padding, step and offset."""
+        if chooser.boolean(40):
+            return ViewPlan()
+        pads = tuple(chooser.choice((0, 1, 3, 8, 16)) for _ in range(rank))
+        step = chooser.choice((1, 1, 1, 2))
+        return ViewPlan(chooser.choice(((), *orders)), pads, step, chooser.choice((0, 1, 3, 8)))
+
+    return Views(
+        index_q=view(3, (1, 0, 2)),
+        index_k_pages=ViewPlan() if is_far else view(3, (1, 0, 2), (0, 2, 1)),
+        block_table=view(2, (1, 0)),
+        seq_lens=view(1),
+        cu_seqlens_q=view(1),
+        score=view(3, (2, 0, 1), (1, 0, 2)),
+        out=view(3, (1, 0, 2), (2, 1, 0)),
+        extra_rows=chooser.choice((0, 0, 1, 5)),
+        is_out_given=chooser.boolean(80),
+    )
+
+
+def _script(chooser: Chooser, scale: Scale, form: Form, requests: list[Request]) -> tuple[Step, ...]:
+    """Replays of a decode batch: lengths grow and shrink, rows become padding, pages move."""
+    steps = []
+    query_lens = [request.query_len for request in requests]
+    for _ in range(chooser.integer(1, scale.max_split_counts + 1)):
+        if chooser.boolean(30):
+            query_lens = _shuffled(chooser, query_lens)
+        if chooser.boolean(80):
+            requests = [_request(chooser, scale, form, query_len) for query_len in query_lens]
+        else:
+            requests = [
+                Request(query_len, request.seq_len) for query_len, request in zip(query_lens, requests, strict=True)
+            ]
+        steps.append(
+            Step(tuple(requests), chooser.boolean(50), chooser.integer(1, 2**31 - 1) if chooser.boolean(50) else 0)
+        )
+    return tuple(steps)
+
+
+NUM_FORMS = 24
+"""Forms of one gate run; a multiple of most dimensions' sizes."""
+
+
+def gate_cases(seed: int, count: int, scale: Scale) -> Iterator[Case]:
+    """The cases of one run: the same for the same seed, count of forms and scale, anywhere.
+
+    Case number i does not depend on how many cases are asked for.
+    """
+    forms = draw_forms(SeededChooser(seed, f"forms {scale.name}"), scale, NUM_FORMS)
+    for number in range(count):
+        yield draw_case(SeededChooser(seed, f"case {scale.name} {number}"), scale, forms[number % NUM_FORMS])
+
+
+@st.composite
+def cases(draw: Any, scale: Scale = SMALL) -> Case:
+    """The same generator as a Hypothesis strategy, so that failures shrink."""
+    chooser = HypothesisChooser(draw)
+    return draw_case(chooser, scale, draw_form(chooser, scale))

@@ -1,0 +1,311 @@
+"""From a case to tensors, bit for bit on any machine.
+
+Everything small is built on the CPU from raw Philox words and then copied; only the `hashed` family
+is made where it lives, by integer arithmetic. What no one may read is poison.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from fuzz.bits import Bits, hashed_integers
+from fuzz.case import Case, Step
+from fuzz.values import DESIGNED, Shape, lattice, make_keys, make_queries, make_scores, plant_nonfinite, require_exact
+from fuzz.views import OUT_MARKER, View, make_far_pages, make_view, same_bits
+from msa_ref import PagedBatch
+from msa_ref.config import require
+
+INT_MAX = 2**31 - 1
+
+
+@dataclass(eq=False)
+class Layout:
+    """Which page every block of every request lies in, at one state of a case.
+
+    page: [B, most blocks] int64, the page of each block a request ever has.
+    source: for each page (in order of page id), the logical page it holds; -1 for a spare one.
+    logical: [B] arrays, the logical page ids of each request's blocks. Logical pages are numbered
+        shared prefix first, then request by request, wherever they lie.
+    """
+
+    num_pages: int
+    page: list[np.ndarray]
+    source: np.ndarray
+    logical: list[np.ndarray]
+
+
+def lay_out(case: Case, state: int) -> Layout:
+    """Place the pages of a case at one state: remapping draws a new order."""
+    reqs = range(len(case.requests))
+    if case.pages.pool_pages:
+        pool = case.pages.pool_pages
+        starts = Bits(case.seed, "pool").integers(0, pool - 1, (len(reqs),))
+        logical = [(starts[req] + np.arange(case.num_blocks(req))) % pool for req in reqs]
+        num_logical = pool
+    else:
+        shared = min(case.pages.shared_blocks, max(case.num_blocks(req) for req in reqs))
+        logical, num_logical = [], shared
+        for req in reqs:
+            own = max(0, case.num_blocks(req) - shared)
+            ids = np.concatenate([np.arange(shared), np.arange(num_logical, num_logical + own)])
+            logical.append(ids[: case.num_blocks(req)])
+            num_logical += own
+    num_pages = max(1, num_logical + case.pages.spare_pages)
+    remaps = sum(step.is_remapped for step in case.states[: state + 1])
+    if remaps or case.pages.order == "permuted":
+        order = Bits(case.seed, f"pages {remaps}").permutation(num_pages)
+    else:
+        order = np.arange(num_pages)[:: -1 if case.pages.order == "reversed" else 1]
+    source = np.full(num_pages, -1)
+    source[order[:num_logical]] = np.arange(num_logical)
+    return Layout(num_pages, [order[ids] for ids in logical], source, logical)
+
+
+def shape_of(case: Case, num_blocks: int) -> Shape:
+    """What the value families may know about a case."""
+    config = case.config
+    return Shape(num_blocks, config.block_size, config.index_head_dim, config.topk_blocks, case.dtype)
+
+
+def queries_and_keys(case: Case, step: Step, layout: Layout) -> tuple[torch.Tensor, torch.Tensor]:
+    """CPU [T, H, D] and logical pages [num_logical, S, D] of one state, in the case's dtype.
+
+    Raises:
+        ValueError: if the values would not be exact.
+    """
+    config, family = case.config, case.values.family
+    seed = step.values_seed or case.seed
+    queries: list[np.ndarray] = []
+    num_logical = int(layout.source.max(initial=-1)) + 1
+    pages = np.zeros((num_logical, config.block_size, config.index_head_dim), dtype=np.float32)
+    for req, request in enumerate(step.requests):
+        shape = shape_of(case, len(layout.logical[req]))
+        bits = Bits(seed, f"request {req}")
+        keys = make_keys(family, bits, shape)
+        query = make_queries(family, bits, request.query_len, config.num_index_heads, shape)
+        require_exact(torch.from_numpy(query), torch.from_numpy(keys), family)
+        if family == "nonfinite":
+            plant_nonfinite(bits, keys, query, config.topk_blocks)
+        queries.append(query)
+        is_own = layout.logical[req] >= (case.pages.shared_blocks if req else 0)
+        pages[layout.logical[req][is_own]] = keys[is_own]
+    dtype = getattr(torch, case.dtype)
+    scale = 1.0 if family in DESIGNED else 2.0**case.values.log2_scale
+    q, k = torch.from_numpy(np.concatenate(queries)), torch.from_numpy(pages) * scale
+    for name, exact in (("queries", q), ("keys", k)):
+        require(
+            same_bits(exact.to(dtype).float().nan_to_num(0.5, 3e38, -3e38), exact.nan_to_num(0.5, 3e38, -3e38)),
+            name,
+            f"must be representable in {case.dtype}",
+            family,
+        )
+    return q.to(dtype), k.to(dtype)
+
+
+def poison_rows(kind: str, count: int, block_size: int, head_dim: int) -> np.ndarray:
+    """[count, S, D] float32 of what nobody may read."""
+    if kind != "bait":
+        return np.full((count, block_size, head_dim), np.nan if kind == "nan" else np.inf, dtype=np.float32)
+    # Whatever the sign of a row's query, one of these tokens beats every honest score.
+    sign = 1.0 - 2.0 * (np.arange(block_size * head_dim).reshape(block_size, head_dim) // head_dim % 2)
+    return np.broadcast_to(np.float32(60_000.0) * sign, (count, block_size, head_dim)).astype(np.float32)
+
+
+def physical_pages(case: Case, step: Step, layout: Layout, logical_pages: torch.Tensor) -> torch.Tensor:
+    """CPU [num_pages, S, D]: logical pages where the layout puts them, poison elsewhere."""
+    config = case.config
+    poison = torch.from_numpy(poison_rows(case.pages.tail, 1, config.block_size, config.index_head_dim)[0])
+    pages = poison.to(logical_pages.dtype).expand(layout.num_pages, -1, -1).clone()
+    is_used = torch.from_numpy(layout.source >= 0)
+    pages[is_used] = logical_pages[torch.from_numpy(layout.source[layout.source >= 0])]
+    live = torch.from_numpy(live_tokens(case, step, layout))
+    is_dead = torch.arange(config.block_size) >= live[:, None]
+    return torch.where(is_dead[..., None], poison.to(pages.dtype), pages)
+
+
+def live_tokens(case: Case, step: Step, layout: Layout) -> np.ndarray:
+    """[num_pages] int64, the tokens of each page that some request has; all of a shared page's
+    tokens that its longest request has."""
+    live = np.zeros(layout.num_pages, dtype=np.int64)
+    size = case.config.block_size
+    for req, request in enumerate(step.requests):
+        tokens = np.clip(request.seq_len - size * np.arange(len(layout.page[req])), 0, size)
+        np.maximum.at(live, layout.page[req], tokens)
+    return live
+
+
+def block_table(case: Case, step: Step, state: int, layout: Layout) -> torch.Tensor:
+    """CPU [B, max_blocks] int32: live entries, and garbage behind them."""
+    size = (len(step.requests), case.max_blocks)
+    match case.pages.behind:
+        case "int_max":
+            table = np.full(size, INT_MAX)
+        case "minus_one":
+            table = np.full(size, -1)
+        case "huge":
+            table = np.full(size, layout.num_pages + 2**20)
+        case _:
+            table = Bits(case.seed, f"behind {state}").integers(-(2**31), INT_MAX, size)
+    for req, request in enumerate(step.requests):
+        num_blocks = case.config.num_blocks(request.seq_len)
+        table[req, :num_blocks] = layout.page[req][:num_blocks]
+    return torch.from_numpy(table).to(torch.int32)
+
+
+class Scene:
+    """The tensors of one case on one device, and the state of its replay script they are in.
+
+    batch: the inputs, views into buffers of their own that keep their addresses at every state.
+    out: the view to write, [H, T + extra_rows, K] int32, or None where the target allocates.
+    query_lens, seq_lens: the state's lengths on the host.
+    """
+
+    def __init__(self, case: Case, device: torch.device | str) -> None:
+        """Make the buffers and put the case's first state into them.
+
+        Raises:
+            ValueError: one sentence, if the case cannot be made.
+        """
+        self.case, self.device, self.state = case, torch.device(device), 0
+        require(not case.pages.is_far or self.device.type != "cpu", "device", "must have memory for far pages", "a CPU")
+        config, views = case.config, case.views
+        dtype = getattr(torch, case.dtype)
+        layout = lay_out(case, 0)
+        num_reqs, nan = len(case.requests), float("nan")
+        page_shape = (layout.num_pages, config.block_size, config.index_head_dim)
+        q_shape = (case.total_q, config.num_index_heads, config.index_head_dim)
+        self._views = {
+            "index_q": make_view(q_shape, dtype, device, views.index_q, nan),
+            "index_k_pages": make_far_pages(*page_shape, dtype, self.device)
+            if case.pages.is_far
+            else make_view(page_shape, dtype, device, views.index_k_pages, nan),
+            "block_table": make_view((num_reqs, case.max_blocks), torch.int32, device, views.block_table, INT_MAX),
+            "seq_lens": make_view((num_reqs,), torch.int32, device, views.seq_lens, INT_MAX),
+            "cu_seqlens_q": make_view((num_reqs + 1,), torch.int32, device, views.cu_seqlens_q, -INT_MAX),
+        }
+        self._out: View | None = None
+        self._score: View | None = None
+        self._values: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self.batch = PagedBatch(config, **{name: view.tensor for name, view in self._views.items()})
+        self.apply(0)
+
+    def apply(self, state: int) -> None:
+        """Overwrite the buffers with another state of the case's script: 0, or a replay step + 1."""
+        case, step = self.case, self.case.states[state]
+        self.state, self.layout = state, lay_out(case, state)
+        self.query_lens: list[int] = [request.query_len for request in step.requests]
+        self.seq_lens: list[int] = [request.seq_len for request in step.requests]
+        if case.values.family == "hashed":
+            self._fill_hashed(step)
+        else:
+            if state not in self._values:
+                queries, logical_pages = queries_and_keys(case, step, self.layout)
+                self._values[state] = queries, physical_pages(case, step, self.layout, logical_pages)
+            queries, pages = self._values[state]
+            self.batch.index_q.copy_(queries)
+            self.batch.index_k_pages.copy_(pages)
+        self.batch.block_table.copy_(block_table(case, step, state, self.layout))
+        self.batch.seq_lens.copy_(torch.tensor(self.seq_lens, dtype=torch.int32))
+        self.batch.cu_seqlens_q.copy_(torch.tensor(_running_sum(self.query_lens), dtype=torch.int32))
+        if self._score is not None:
+            self._fill_score(step)
+        self._before = {name: view.base.clone() for name, view in self._views.items()}
+
+    def _fill_hashed(self, step: Step) -> None:
+        """The `hashed` family: made on the device, a few thousand pages at a time."""
+        config, seed = self.case.config, step.values_seed or self.case.seed
+        ranges = lattice("hashed", shape_of(self.case, 1))
+        batch, scale = self.batch, 2.0**self.case.values.log2_scale
+        q = hashed_integers(0, batch.index_q.numel(), seed + 1, -ranges.q_high, ranges.q_high, self.device)
+        batch.index_q.copy_(q.view(batch.index_q.shape))
+        page_size = config.block_size * config.index_head_dim
+        order = torch.from_numpy(np.argsort(self.layout.source, kind="stable")).to(self.device)
+        num_spare = int((self.layout.source < 0).sum())
+        chunk = max(1, 2**25 // page_size)
+        for first in range(0, batch.num_pages - num_spare, chunk):
+            count = min(chunk, batch.num_pages - num_spare - first)
+            keys = hashed_integers(
+                first * page_size, count * page_size, seed, -ranges.k_high, ranges.k_high, self.device
+            )
+            keys = keys.view(count, config.block_size, config.index_head_dim).to(batch.index_k_pages.dtype) * scale
+            batch.index_k_pages[order[num_spare + first : num_spare + first + count]] = keys
+        live = torch.from_numpy(live_tokens(self.case, step, self.layout)).to(self.device)
+        poison = torch.from_numpy(poison_rows(self.case.pages.tail, 1, config.block_size, config.index_head_dim)[0])
+        poison = poison.to(self.device, batch.index_k_pages.dtype)
+        batch.index_k_pages[live == 0] = poison
+        for page in ((live > 0) & (live < config.block_size)).nonzero().flatten().tolist():
+            batch.index_k_pages[page, int(live[page]) :] = poison[int(live[page]) :]
+
+    def score(self) -> torch.Tensor:
+        """[H, T, max_blocks] float32 made to order, garbage where a row sees no block."""
+        if self._score is None:
+            case = self.case
+            shape = (case.config.num_index_heads, case.total_q, case.max_blocks)
+            self._score = make_view(shape, torch.float32, self.device, case.views.score, float("nan"))
+            self._fill_score(case.states[self.state])
+        return self._score.tensor
+
+    def _fill_score(self, step: Step) -> None:
+        case = self.case
+        assert self._score is not None
+        num_heads, total_q, max_blocks = self._score.tensor.shape
+        garbage = {"nan": np.nan, "inf": np.inf, "bait": 1e30}[case.pages.tail]
+        score = np.full((num_heads, total_q, max_blocks), garbage, dtype=np.float32)
+        token = 0
+        for req, request in enumerate(step.requests):
+            num_blocks = case.config.num_blocks(request.seq_len)
+            if request.query_len and num_blocks:
+                shape = replace(shape_of(case, num_blocks), dtype="float32")
+                bits = Bits(step.values_seed or case.seed, f"score {req}")
+                rows = make_scores(case.values.family, bits, num_heads * request.query_len, shape)
+                score[:, token : token + request.query_len, :num_blocks] = rows.reshape(num_heads, -1, num_blocks)
+            token += request.query_len
+        visible = self.host_visible_blocks()
+        score[:, np.arange(max_blocks) >= visible[:, None]] = garbage
+        self._score.tensor.copy_(torch.from_numpy(score))
+
+    def host_visible_blocks(self) -> np.ndarray:
+        """[T] int64, blocks that each query token sees, from the host's lengths."""
+        rows = [
+            np.maximum(0, seq_len - query_len + 1 + np.arange(query_len))
+            for query_len, seq_len in zip(self.query_lens, self.seq_lens, strict=True)
+        ]
+        return -(-np.concatenate(rows) // self.case.config.block_size)
+
+    def new_out(self) -> torch.Tensor | None:
+        """A freshly marked output for one run, at the same address every time."""
+        views, config = self.case.views, self.case.config
+        if not views.is_out_given:
+            return None
+        if self._out is None:
+            shape = (config.num_index_heads, self.case.total_q + views.extra_rows, config.topk_blocks)
+            self._out = make_view(shape, torch.int32, self.device, views.out, OUT_MARKER)
+        self._out.base.fill_(OUT_MARKER)
+        return self._out.tensor
+
+    @property
+    def present_out(self) -> torch.Tensor | None:
+        """The output that `new_out` marked last; None where the target allocates."""
+        return None if self._out is None else self._out.tensor
+
+    def written_outside(self) -> int:
+        """Elements in the output's buffer that a run changed though they are no row of total_q."""
+        if self._out is None:
+            return 0
+        is_outside = torch.ones_like(self._out.base, dtype=torch.bool)
+        inside = self._out.tensor[:, : self.case.total_q]
+        is_outside.as_strided(inside.shape, inside.stride(), inside.storage_offset()).fill_(False)
+        return int(((self._out.base != OUT_MARKER) & is_outside).sum())
+
+    def changed_inputs(self) -> list[str]:
+        """Names of the inputs whose buffers, margins included, are no longer what they were."""
+        return [name for name, view in self._views.items() if not same_bits(view.base, self._before[name])]
+
+
+def _running_sum(lens: Sequence[int]) -> list[int]:
+    total = [0]
+    for length in lens:
+        total.append(total[-1] + length)
+    return total

@@ -1,0 +1,250 @@
+"""The exact oracle: a target's answer on lattice inputs is the reference's, bit for bit, or a law is broken."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+
+from fuzz.materialise import Scene
+from fuzz.views import OUT_MARKER, same_bits
+from msa_ref import block_scores, index_topk, select_blocks
+from msa_ref.contract import ROW_LAWS, Selection, cut, violations
+
+MAX_EXPLAINED_ROWS = 3
+"""Rows of one answer that are explained in full; the rest is counted."""
+
+RUN_LAWS = {
+    "Runs": "A case within its limits runs, without a refusal or an exception.",
+    "Shape": "The answer is [H, T, K] int32, and is `out` where `out` is given.",
+    "WritesAll": "No element of the answer keeps the marker that was there before the run.",
+    "WritesOnly": "Nothing outside the answer's rows is written.",
+    "ReadsOnly": "No input changes, the margins of its buffer included.",
+    "SplitInvariance": "Every split count gives the same bits.",
+    "RepeatDeterminism": "A second run on the same inputs gives the same bits.",
+    "Replay": "A run after the buffers' contents changed agrees as the first one did.",
+    "Exact": "The answer is the reference's, bit for bit.",
+}
+"""Laws about whole runs, beside `msa_ref.contract.ROW_LAWS` about rows."""
+
+
+@dataclass(frozen=True)
+class Breach:
+    """One law broken at one place. head, token, req: -1 where the law is about the whole run.
+
+    num_splits: the run's split count, 0 for the target's own choice. state: 0, or a replay step + 1.
+    """
+
+    law: str
+    evidence: str
+    head: int = -1
+    token: int = -1
+    req: int = -1
+    num_splits: int = 0
+    state: int = 0
+
+    def __str__(self) -> str:
+        place = "" if self.token < 0 else f" head {self.head}, token {self.token} (request {self.req}),"
+        state = "" if self.state == 0 else f" after replay step {self.state},"
+        splits = f"num_splits {self.num_splits}" if self.num_splits else "its own split count"
+        return f"{self.law}:{place}{state} at {splits}: {self.evidence}"
+
+
+@dataclass(frozen=True)
+class Agreed:
+    """Every law held. rows: how many (head, token) rows were judged, over all runs."""
+
+    rows: int
+
+
+@dataclass(frozen=True)
+class Broke:
+    """At least one law was broken. rows: as in `Agreed`."""
+
+    breaches: tuple[Breach, ...]
+    rows: int
+
+
+@dataclass(frozen=True)
+class Undefined:
+    """The case says nothing about the target: outside its profile, or needs what is not here."""
+
+    reason: str
+
+
+Verdict = Agreed | Broke | Undefined
+
+
+class Subject(Protocol):
+    """What the oracle needs to know about a target."""
+
+    @property
+    def takes_score(self) -> bool:
+        """Whether the target is given scores, which its answer is then judged on."""
+
+    @property
+    def has_splits(self) -> bool:
+        """Whether split counts mean anything to it."""
+
+    def limits(self, scene: Scene) -> str | None:
+        """Why a case is outside the target's profile; None if it is inside."""
+
+    def open(self, scene: Scene, num_splits: int) -> Callable[[], torch.Tensor]:
+        """Prepare runs on a scene, whose contents may change between them."""
+
+
+class Truth:
+    """The right answer at one state of a scene, and the scores behind it."""
+
+    def __init__(self, scene: Scene, takes_score: bool) -> None:
+        self._batch, self._score = scene.batch, scene.score() if takes_score else None
+        self.config = scene.case.config
+        self.num_visible_blocks = self._batch.num_visible_blocks()
+        self.reqs = self._batch.token_reqs()
+        if self._score is None:
+            self.expected = index_topk(self._batch)
+        else:
+            self.expected = select_blocks(self._score.double(), self.num_visible_blocks, self.config)
+
+    def row(self, answer: torch.Tensor, head: int, token: int) -> Selection:
+        """One row of an answer with its scores, ready for the row laws."""
+        num_visible = self.num_visible_blocks[token : token + 1]
+        if self._score is None:
+            req = int(self.reqs[token])
+            first = token - int(self._batch.cu_seqlens_q[req])
+            score = block_scores(self._batch, req, first, first + 1)[head : head + 1]
+        else:
+            score = self._score[head : head + 1, token : token + 1, : int(num_visible)].double()
+        return Selection(self.config, answer[head : head + 1, token : token + 1], num_visible, score)
+
+    def structure(self, answer: torch.Tensor) -> torch.Tensor:
+        """[H, T] bool, rows that break a law that needs no scores. Judged before sets are compared."""
+        most = int(self.num_visible_blocks.max()) if len(self.num_visible_blocks) else 0
+        score = torch.zeros((), dtype=torch.float64, device=answer.device).expand(*answer.shape[:2], most)
+        selection = Selection(self.config, answer, self.num_visible_blocks, score)
+        breaks = [law(selection) for name, law in ROW_LAWS.items() if name != "Best"]
+        return torch.stack(breaks).any(0)
+
+
+def judge_rows(truth: Truth, answer: torch.Tensor) -> Iterator[Breach]:
+    """Every row of an answer against the structure laws and then against the right answer."""
+    differs = (answer != truth.expected).any(-1)
+    is_wrong = differs | truth.structure(answer)
+    wrong = is_wrong.nonzero()
+    # The broken row with fewest blocks explains most; first of each head comes first otherwise.
+    order = truth.num_visible_blocks[wrong[:, 1]].argsort(stable=True)
+    for number, (head, token) in enumerate(wrong[order][:MAX_EXPLAINED_ROWS].tolist()):
+        req = int(truth.reqs[token])
+        row = truth.row(answer, head, token)
+        found = list(violations(row))
+        more = f"; {len(wrong)} of {is_wrong.numel()} rows are wrong" if number == 0 and len(wrong) > 1 else ""
+        for violation in found:
+            where = _pages(truth, row, req) if violation.law == "Best" else ""
+            yield Breach(violation.law, violation.evidence + where + more, head, token, req)
+        if not found:
+            yield Breach(
+                "Exact", f"{row.topk_idx.flatten().tolist()} is not the reference's row{more}", head, token, req
+            )
+
+
+def _pages(truth: Truth, row: Selection, req: int) -> str:
+    worst, best = (int(edge.block) for edge in cut(row))
+    table = truth._batch.block_table[req]
+    return f" (block {worst} lies in page {int(table[worst])}, block {best} in page {int(table[best])})"
+
+
+class Examiner:
+    """Judges targets on one scene; the right answers are computed once per state, after a target ran."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+        self._truths: dict[tuple[int, bool], Truth] = {}
+
+    def truth(self, takes_score: bool = False) -> Truth:
+        """The right answer at the scene's present state."""
+        key = (self.scene.state, takes_score)
+        if key not in self._truths:
+            self._truths[key] = Truth(self.scene, takes_score)
+        return self._truths[key]
+
+    def examine(self, target: Subject) -> Verdict:
+        """Run a target on everything that the case asks for and hold each run against the laws."""
+        reason = target.limits(self.scene)
+        if reason is not None:
+            return Undefined(reason)
+        case, breaches, runs = self.scene.case, list[Breach](), 0
+        first: torch.Tensor | None = None
+        for number, num_splits in enumerate(case.num_splits if target.has_splits else (0,)):
+            self.scene.apply(0)
+            try:
+                run = target.open(self.scene, num_splits)
+                answer, found = self._run(run, target, num_splits)
+                runs += 1
+                if answer is not None and first is not None:
+                    found += _differs(
+                        "SplitInvariance", f"num_splits {case.num_splits[0] or 'of its own'}", first, answer
+                    )
+                first = first if first is not None else answer
+                if number == 0:
+                    for _ in range(case.repeats):
+                        again, more = self._run(run, target, num_splits)
+                        runs += 1
+                        if answer is not None and again is not None:
+                            found += more + _differs("RepeatDeterminism", "the first run", answer, again)
+                breaches += [replace(breach, num_splits=num_splits) for breach in found]
+                if number == 0:
+                    for state in range(1, len(case.states)):
+                        self.scene.apply(state)
+                        _, more = self._run(run, target, num_splits)
+                        runs += 1
+                        if more and not found:
+                            more.insert(0, replace(more[0], law="Replay", evidence=f"broke {more[0].law} only then"))
+                        breaches += [replace(breach, num_splits=num_splits, state=state) for breach in more]
+            except Exception as error:
+                # Whatever a target raises is a finding about it; nothing of the oracle's own is in reach.
+                text = f"raised {type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
+                breaches.append(Breach("Runs", text, num_splits=num_splits, state=self.scene.state))
+                if "CUDA error" in str(error):
+                    break
+        rows = runs * case.config.num_index_heads * case.total_q
+        return Broke(tuple(breaches), rows) if breaches else Agreed(rows)
+
+    def _run(
+        self, run: Callable[[], torch.Tensor], target: Subject, num_splits: int
+    ) -> tuple[torch.Tensor | None, list[Breach]]:
+        """One run: its answer (a copy; None if it has the wrong shape) and the laws it broke."""
+        scene, config = self.scene, self.scene.case.config
+        out = scene.new_out()
+        answer = run()
+        breaches = []
+        changed = scene.changed_inputs()
+        if changed:
+            breaches.append(Breach("ReadsOnly", f"changed {', '.join(changed)}"))
+            scene.apply(scene.state)
+        outside = scene.written_outside()
+        if outside:
+            breaches.append(Breach("WritesOnly", f"wrote {outside} elements outside the answer's rows"))
+        shape = (config.num_index_heads, scene.case.total_q, config.topk_blocks)
+        if out is not None:
+            answer = out[:, : scene.case.total_q]
+        if not isinstance(answer, torch.Tensor) or answer.dtype != torch.int32 or tuple(answer.shape) != shape:
+            got = f"{answer.dtype} {list(answer.shape)}" if isinstance(answer, torch.Tensor) else repr(answer)
+            return None, [*breaches, Breach("Shape", f"answered {got}, not int32 {list(shape)}")]
+        answer = answer.clone(memory_format=torch.contiguous_format)
+        unwritten = (answer == OUT_MARKER).nonzero()
+        if len(unwritten):
+            head, token, slot = unwritten[0].tolist()
+            req = int(scene.batch.token_reqs()[token])
+            text = f"left {len(unwritten)} elements unwritten, first slot {slot}"
+            breaches.append(Breach("WritesAll", text, head, token, req))
+        return answer, breaches + list(judge_rows(self.truth(target.takes_score), answer))
+
+
+def _differs(law: str, than: str, left: torch.Tensor, right: torch.Tensor) -> list[Breach]:
+    """A breach of `law` at the first row that two answers do not share."""
+    if same_bits(left, right):
+        return []
+    rows = (left != right).any(-1).nonzero()
+    head, token = rows[0].tolist()
+    text = f"{len(rows)} rows differ from {than}: {right[head, token].tolist()}, not {left[head, token].tolist()}"
+    return [Breach(law, text, head, token)]

@@ -1,0 +1,53 @@
+"""One case on one target, told in full."""
+
+import torch
+
+from fuzz.case import Case
+from fuzz.laws import diagnose
+from fuzz.materialise import Scene
+from fuzz.oracle import Agreed, Breach, Broke, Examiner, Undefined
+from fuzz.strip import score_strip
+from fuzz.targets import Target
+
+
+def replay(case: Case, target: Target, device: torch.device | str) -> int:
+    """Judge a case on a target and print what happened. Returns 0 agreed, 1 broke, 3 undefined."""
+    scene = Scene(case, device)
+    verdict = Examiner(scene).examine(target)
+    match verdict:
+        case Undefined(reason=reason):
+            print(f"UNDEFINED {target.name}: {reason}")
+            return 3
+        case Agreed(rows=rows):
+            print(f"agreed    {target.name}: {rows} rows")
+            return 0
+        case Broke(breaches=breaches):
+            print(f"BROKE     {target.name}")
+            first = breaches[0]
+            for breach in (*breaches, *diagnose(case, target, device, first.req, first.num_splits)):
+                print(f"  {breach}")
+            shown = set[tuple[int, int, int, int]]()
+            for breach in breaches:
+                place = (breach.head, breach.token, breach.num_splits, breach.state)
+                if breach.token >= 0 and place not in shown:
+                    shown.add(place)
+                    print("\n".join(_strip(scene, target, breach)))
+            return 1
+
+
+def _strip(scene: Scene, target: Target, breach: Breach) -> list[str]:
+    """Run up to the broken state once more, and show the broken row."""
+    title = f"\n{breach.law}, replay step {breach.state}" if breach.state else f"\n{breach.law}"
+    scene.apply(0)
+    try:
+        run = target.open(scene, breach.num_splits)
+        for state in range(breach.state + 1):
+            scene.apply(state)
+            out = scene.new_out()
+            answer = run()
+        answer = (answer if out is None else out)[:, : scene.case.total_q].clone()
+        truth = Examiner(scene).truth(target.takes_score)
+        return [title, *score_strip(scene, truth, answer, breach.head, breach.token, breach.num_splits)]
+    except Exception as error:
+        # What a broken target raises must not hide the report that explains it.
+        return [title, f"no score strip: {type(error).__name__}: {error}"]

@@ -1,0 +1,184 @@
+"""The table of what can be judged. A target takes a `Call` and returns topk_idx, or fills `call.out`."""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from fuzz.materialise import Scene
+from msa_ref import PagedBatch, index_topk
+from msa_ref.config import require
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """What a target is given for one run.
+
+    batch: the inputs. out: [H, >= T, K] int32 to write, rows past T left alone, or None.
+    score: [H, T, max_blocks] float32 for targets that take scores, else None.
+    decode_query_len: bound on every query length, now and after changes of the buffers.
+    num_splits: None leaves it to the target.
+    query_lens, seq_lens: this run's lengths, on the host.
+    """
+
+    batch: PagedBatch
+    out: torch.Tensor | None
+    score: torch.Tensor | None
+    decode_query_len: int
+    num_splits: int | None
+    query_lens: list[int]
+    seq_lens: list[int]
+
+
+Run = Callable[[Call], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Target:
+    """One thing to judge, and its limits.
+
+    kind: `decode` takes batches of few query tokens per request, `prefill` and `any` take all.
+    takes_score: given a score matrix and judged on it. has_splits: obeys `call.num_splits`.
+    is_kernel: under the kernels' limits (D and S powers of two, 16 .. 256).
+    is_graph: captured once per case as a CUDA graph, then replayed.
+    """
+
+    name: str
+    sentence: str
+    kind: str
+    run: Run
+    takes_score: bool = False
+    has_splits: bool = False
+    is_kernel: bool = False
+    is_graph: bool = False
+
+    def limits(self, scene: Scene) -> str | None:
+        """Why a case is outside the target's profile; None if it is inside."""
+        config = scene.case.config
+        if self.is_graph and scene.device.type != "cuda":
+            return "graphs need a CUDA device"
+        if self.kind == "decode" and scene.case.decode_query_len > MAX_DECODE_QUERY_LEN:
+            return f"more than {MAX_DECODE_QUERY_LEN} query tokens in a request"
+        if self.is_kernel:
+            for size in (config.index_head_dim, config.block_size):
+                if not (16 <= size <= 256 and size & (size - 1) == 0):
+                    return "head dim or block size is no power of two within 16 .. 256"
+        return None
+
+    def open(self, scene: Scene, num_splits: int) -> Callable[[], torch.Tensor]:
+        """Prepare runs on a scene, whose contents may change between them."""
+
+        def run() -> torch.Tensor:
+            return self.run(_call(scene, num_splits, self.takes_score))
+
+        return _captured(run, scene.new_out) if self.is_graph else run
+
+
+MAX_DECODE_QUERY_LEN = 8
+
+
+def _call(scene: Scene, num_splits: int, takes_score: bool) -> Call:
+    return Call(
+        batch=scene.batch,
+        out=scene.present_out,
+        score=scene.score() if takes_score else None,
+        decode_query_len=scene.case.decode_query_len,
+        num_splits=num_splits or None,
+        query_lens=scene.query_lens,
+        seq_lens=scene.seq_lens,
+    )
+
+
+def _captured(run: Callable[[], torch.Tensor], mark_out: Callable[[], object]) -> Callable[[], torch.Tensor]:
+    """A function that replays a CUDA graph of `run`, captured on the first call."""
+    graph, answer = torch.cuda.CUDAGraph(), list[torch.Tensor]()
+
+    def replay() -> torch.Tensor:
+        if not answer:
+            run()  # compiles and allocates what a capture must not
+            torch.cuda.synchronize()
+            with torch.cuda.graph(graph):
+                answer.append(run())
+            mark_out()  # so that only the replay can have written what is judged
+        graph.replay()
+        return answer[0]
+
+    return replay
+
+
+# Imports inside: triton reads TRITON_INTERPRET once, when the kernels are first imported.
+
+
+def _prefill(call: Call) -> torch.Tensor:
+    from msa_fast import PrefillPlan, minimax_m3_index_score, minimax_m3_index_topk
+
+    batch = call.batch
+    plan = PrefillPlan.build(batch.config, call.query_lens, call.seq_lens, batch.device, num_splits=call.num_splits)
+    return minimax_m3_index_topk(minimax_m3_index_score(batch, plan), batch, plan, out=call.out)
+
+
+def _topk(call: Call) -> torch.Tensor:
+    from msa_fast import PrefillPlan, minimax_m3_index_topk
+
+    batch = call.batch
+    plan = PrefillPlan.build(batch.config, call.query_lens, call.seq_lens, batch.device)
+    assert call.score is not None
+    return minimax_m3_index_topk(call.score, batch, plan, out=call.out)
+
+
+def _decode(call: Call) -> torch.Tensor:
+    from msa_fast import minimax_m3_index_decode
+
+    return minimax_m3_index_decode(call.batch, call.decode_query_len, num_splits=call.num_splits, out=call.out)
+
+
+def _reference(call: Call) -> torch.Tensor:
+    return fill(call, index_topk(call.batch))
+
+
+def fill(call: Call, topk_idx: torch.Tensor) -> torch.Tensor:
+    """Hand an answer over as a kernel would: into `call.out` where there is one."""
+    if call.out is None:
+        return topk_idx
+    call.out[:, : topk_idx.shape[1]] = topk_idx
+    return call.out
+
+
+BUILT_IN = {
+    target.name: target
+    for target in (
+        Target("reference", "The reference itself; keeps the harness honest.", "any", _reference),
+        Target("prefill", "Score kernel, then selection kernel.", "prefill", _prefill, has_splits=True, is_kernel=True),
+        Target("topk", "Selection kernel alone, on designed scores.", "any", _topk, takes_score=True, is_kernel=True),
+        Target("decode", "Decode kernel, called eagerly.", "decode", _decode, has_splits=True, is_kernel=True),
+        Target(
+            "decode-graph",
+            "Decode kernel in a CUDA graph, captured once and replayed.",
+            "decode",
+            _decode,
+            has_splits=True,
+            is_kernel=True,
+            is_graph=True,
+        ),
+    )
+}
+"""Name -> target, in the order the gate judges them."""
+
+
+def find(name: str) -> Target:
+    """A target by name: a built-in one, or `module:callable` (a `Target`, or a function of a `Call`).
+
+    Raises:
+        ValueError: one sentence, if there is none.
+    """
+    if name in BUILT_IN:
+        return BUILT_IN[name]
+    require(":" in name, "target", f"must be one of {', '.join(BUILT_IN)} or module:callable", repr(name))
+    module, _, attribute = name.partition(":")
+    found = getattr(importlib.import_module(module), attribute, None)
+    require(callable(found) or isinstance(found, Target), "target", "must name a callable", repr(name))
+    if isinstance(found, Target):
+        return found
+    sentence = (getattr(found, "__doc__", None) or "A foreign kernel.").strip().splitlines()[0]
+    return Target(name, sentence, "any", found, has_splits=True)
