@@ -107,7 +107,7 @@ def mma_sync(index_head_dim: int) -> ScoreBound:
 
 
 def hopper_fp8(index_head_dim: int) -> ScoreBound:
-    """Hopper's wgmma on fp8, and Ada's mma.sync: 13 fraction bits are kept. 1.7e-2 at D = 128."""
+    """Hopper's wgmma on fp8: L = 32, and only 13 fraction bits are kept, F = m = 13. 1.7e-2 at D = 128."""
     return _tensor_core("Hopper fp8", index_head_dim, L=32, F=13, m=13)
 
 
