@@ -1,0 +1,133 @@
+"""The certified-interval oracle: which selections a correct kernel may give for arbitrary inputs.
+
+Rounding makes the set that a kernel selects depend on its order of summation, but only within
+limits. Token t's score is s_t +- e_t with e_t from `msa_ref.precision`, so block b's score lies in
+[max(s_t - e_t), max(s_t + e_t)] over its visible tokens, and is exact where the inputs are. A
+selection is admissible if some scores inside these intervals make it the answer:
+
+    - it is admissible iff, with every ranked chosen block at its upper end and every block left
+      out at its lower end, it is the answer: no other scores favour it more;
+    - a row has exactly one admissible set iff the answer stays the answer with every ranked chosen
+      block at its lower end and every block left out at its upper end: no other scores favour it
+      less. Such a row is certified: there the oracle is as sharp as the exact one.
+
+Equal scores follow the tie rule in both, so that zero-width intervals are judged exactly. Worked
+example, K = 1, blocks A in [1, 3], B in [2, 4], C in [0, 1]: {A} is admissible (3 > 2), so is {B},
+{C} is not (1 < 2), and the row is not certified; with A in [1, 1] only {B} is left, and it is.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+
+from msa_ref.batch import PagedBatch
+from msa_ref.contract import Selection, Violation, selections, violations, with_reqs
+from msa_ref.indexer import MAX_TOKEN_SCORES, row_chunks
+from msa_ref.precision import ScoreBound, bound_for, half_width, lattice_unit, magnitudes
+from msa_ref.profile import CONTRACT, Profile
+from msa_ref.rows import cut
+from msa_ref.score import block_max, operands
+from msa_ref.select import select_blocks
+
+
+def block_intervals(
+    batch: PagedBatch, req: int, first_token: int, last_token: int, bound: ScoreBound
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Between which scores each visible block of one request lies, for query tokens first_token .. last_token - 1.
+
+    A token that is not seen, or whose score is NaN, counts as -inf: every order of summation makes
+    the same NaN.
+
+    Returns:
+        (lower, upper), each [H, last_token - first_token, n] float64, n the visible blocks of the
+        last of the tokens.
+    """
+    parts = operands(batch, req, first_token, last_token)
+    score = parts.token_scores()
+    dtype = batch.index_q.dtype
+    magnitude = magnitudes(parts.queries, dtype) @ magnitudes(parts.keys, dtype).T
+    unit = lattice_unit(parts.queries)[..., None] * lattice_unit(parts.keys)
+    width = half_width(magnitude, unit, batch.config.index_head_dim, bound)
+
+    # An infinite width is an overflow that may happen: anything at all, unless the token counts as
+    # -inf for certain, unseen or NaN. An infinite score that cannot overflow is itself.
+    is_open = width.isinf() & parts.is_seen & ~score.isneginf()
+    lower = (score - width).masked_fill(is_open, -torch.inf)
+    upper = (score + width.masked_fill(width.isinf(), 0.0)).masked_fill(is_open, torch.inf)
+    return block_max(lower, batch.config.block_size), block_max(upper, batch.config.block_size)
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """The verdict on a batch: what no correct kernel could have written, and how sharp that verdict is.
+
+    violations: every law broken in every row.
+    num_rows: H * T, the rows judged.
+    num_certified: those with exactly one admissible set.
+    """
+
+    violations: list[Violation]
+    num_rows: int
+    num_certified: int
+
+    @property
+    def certified_share(self) -> float:
+        """Share of rows whose verdict is as sharp as the exact oracle's; 1 for no rows."""
+        return self.num_certified / self.num_rows if self.num_rows else 1.0
+
+
+def is_certified(selection: Selection) -> torch.Tensor:
+    """[H, T] bool, rows that have exactly one admissible set. Looks at the intervals, not at the answer."""
+    answer = select_blocks(selection.highest, selection.num_visible_blocks, selection.config)
+    # With the ends exchanged the cut favours the answer least: chosen low, left out high.
+    worst_chosen, best_left = cut(replace(selection, topk_idx=answer, score=selection.highest, upper=selection.lowest))
+    may_be_swapped = best_left.score > worst_chosen.score
+    is_equal = best_left.score == worst_chosen.score
+    if selection.profile.tie_rule == "any":
+        may_be_swapped |= is_equal
+    else:
+        may_be_swapped |= is_equal & (best_left.block < worst_chosen.block)
+    return ~(may_be_swapped & (worst_chosen.block >= 0) & (best_left.block >= 0))
+
+
+def certify(
+    batch: PagedBatch,
+    topk_idx: torch.Tensor,
+    bound: ScoreBound | None = None,
+    max_token_scores: int = MAX_TOKEN_SCORES // 4,
+    profile: Profile = CONTRACT,
+) -> Certificate:
+    """Hold an answer against the row laws, with scores known up to the rounding of the unit that made them.
+
+    Args:
+        batch: a valid batch.
+        topk_idx: [H, T, K] int32, the answer, or [T, H, K] if the profile says so.
+        bound: what the kernel's arithmetic may lose; by default what any unit for this dtype may.
+        max_token_scores: how many token scores to hold at once; changes memory, never the verdict.
+        profile: the promises it is held to.
+
+    Raises:
+        ValueError: if topk_idx is no such tensor.
+    """
+    found: list[Violation] = []
+    num_certified = 0
+    intervals = interval_chunks(batch, bound, max_token_scores)
+    for rows, selection in selections(batch, topk_idx, intervals, max_token_scores, profile):
+        found += violations(selection, first_token=rows.start)
+        num_certified += int(is_certified(selection).sum())
+    return Certificate(list(with_reqs(batch, found)), batch.config.num_index_heads * batch.total_q, num_certified)
+
+
+def interval_chunks(
+    batch: PagedBatch, bound: ScoreBound | None = None, max_token_scores: int = MAX_TOKEN_SCORES // 4
+) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
+    """Walk a batch in chunks of query tokens of one request. Synchronizes.
+
+    Yields:
+        (rows, lower, upper): which rows of total_q, and their blocks' intervals, [H, rows, n]
+        float64 each, n the visible blocks of the last of them.
+    """
+    bound = bound or bound_for(batch.index_q.dtype, batch.config.index_head_dim)
+    for req, first, last, rows in row_chunks(batch, max_token_scores):
+        yield rows, *block_intervals(batch, req, first, last, bound)
