@@ -7,7 +7,6 @@ Exit status: 0 all targets agreed · 1 a target broke a law · 2 bad arguments �
 import argparse
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 DEFAULT_SEED = 20_260
@@ -36,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     gate.add_argument("--cases", type=int, help=f"lattice cases (default {DEFAULT_CASES})")
     gate.add_argument("--scale", choices=("small", "large"), help="size of cases (default large on a GPU, else small)")
     gate.add_argument("--production", action=argparse.BooleanOptionalAction, default=True, help="production shapes too")
+    gate.add_argument("--jobs", type=int, help="worker processes (default 1 on a GPU, else one per core)")
     gate.add_argument("--findings", type=Path, default=Path(".fuzz/findings"), help="folder for what broke")
     gate.add_argument("--verbose", action="store_true", help="print how often each dimension's values were drawn")
 
@@ -72,30 +72,36 @@ def _gate(options: argparse.Namespace) -> int:
     from fuzz import environment, generate, targets
     from fuzz.coverage import Coverage
     from fuzz.findings import Findings
-    from fuzz.loop import Outcome, Results, run_cases
+    from fuzz.loop import Outcome, Results, Task, run_tasks
     from fuzz.production import production_cases
     from fuzz.report import stamp_lines, text_report
 
     count = DEFAULT_CASES[device] if options.cases is None else options.cases
-    if count < 0:
-        raise ValueError(f"--cases must be >= 0; got {count}")
+    jobs = options.jobs or (1 if device == "cuda" else os.cpu_count() or 1)
+    for name, value, least in (("--cases", count, 0), ("--jobs", jobs, 1)):
+        if value < least:
+            raise ValueError(f"{name} must be >= {least}; got {value}")
     scale = generate.SCALES[options.scale or ("large" if device == "cuda" else "small")]
     chosen = [targets.find(name) for name in options.target or targets.BUILT_IN]
     if not options.target and device == "cpu":
         chosen = [target for target in chosen if not target.is_graph]
-    stamp = environment.stamp(device)
+    results = Results(
+        {target.name: Outcome() for target in chosen},
+        Coverage(scale),
+        Findings(options.findings),
+        environment.stamp(device),
+    )
     print(f"seed {options.seed}, {count} cases at scale {scale.name}, on {device}")
-    print("\n".join(stamp_lines(stamp)), flush=True)
+    print("\n".join(stamp_lines(results.environment)), flush=True)
 
-    def everything() -> Iterator[tuple[generate.Case, list[targets.Target]]]:
-        for case in generate.gate_cases(options.seed, count, scale):
-            yield case, chosen
-        for case, kind in production_cases(device == "cuda", options.seed) if options.production else ():
-            yield case, [target for target in chosen if target.kind == kind]
-
-    total = count + (sum(1 for _ in production_cases(device == "cuda", options.seed)) if options.production else 0)
-    results = Results({target.name: Outcome() for target in chosen}, Coverage(scale), Findings(options.findings))
-    run_cases(everything(), total, device, results, stamp)
+    names = tuple(target.name for target in chosen)
+    tasks = [Task(case, names, device) for case in generate.gate_cases(options.seed, count, scale)]
+    if options.production:
+        for case, kind in production_cases(device == "cuda", options.seed):
+            tasks.append(
+                Task(case, tuple(target.name for target in chosen if target.kind in (kind, "foreign")), device)
+            )
+    run_tasks(tasks, len(tasks), results, jobs)
     print(text_report(results, chosen, options.verbose))
     return results.exit_status
 

@@ -23,10 +23,9 @@ class Bits:
     def integers(self, low: int, high: int, shape: tuple[int, ...]) -> np.ndarray:
         """int64 of `shape`, each within low .. high, both included."""
         count, span = int(np.prod(shape)), high - low + 1
-        if span <= 2**12:  # 32-bit pieces are plenty for a small span, and half the work
-            words = self.words(-(-count // 2)).view(np.uint32)[:count]
-        else:
-            words = self.words(count)
+        # 32-bit pieces are plenty for a small span, and half the work.
+        is_small = span <= 2**12
+        words = self.words(-(-count // 2)).view(np.uint32)[:count] if is_small else self.words(count)
         return (words % words.dtype.type(span)).astype(np.int64).reshape(shape) + low
 
     def integer(self, low: int, high: int) -> int:

@@ -11,7 +11,7 @@ from fuzz.values import FAMILIES
 def universe(scale: Scale) -> dict[str, tuple[str, ...]]:
     """Dimension -> every bucket that a run at this scale should reach."""
     counts = ["0", "1", "2", "K-1", "K", "K+1", "15", "16", "17"]
-    counts += [str(count) for count in scale.block_counts if count >= 127]
+    counts += [str(count) for count in scale.many_blocks]
     return {
         "heads": _texts(HEADS),
         "head_dim": _texts(scale.head_dims),
@@ -105,7 +105,7 @@ def _memory(case: Case) -> Iterator[tuple[str, str]]:
             yield "pages", name
     for plan in (views.index_q, views.index_k_pages, views.block_table, views.seq_lens, views.cu_seqlens_q):
         yield "views", "offset" if plan.offset else "plain"
-        for name, is_so in (("padded", any(plan.pads)), ("stepped", plan.step > 1), ("transposed", plan.axes)):
+        for name, is_so in (("padded", any(plan.pads)), ("stepped", plan.step > 1), ("transposed", bool(plan.axes))):
             if is_so:
                 yield "views", name
     if not views.is_out_given:

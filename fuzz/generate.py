@@ -17,7 +17,8 @@ from msa_ref import IndexerConfig
 
 HEADS = (1, 2, 3, 4, 6, 8)
 TOPK = (16, 1, 2, 3, 4, 5, 7, 8, 12, 13, 17, 24, 32)
-SPLITS = (1, 2, 3, 4, 5, 7, 8, 16, 31, 64, 255, 256)
+FEW_SPLITS = (1, 2, 3, 4, 5, 7, 8, 16)
+MANY_SPLITS = (31, 64, 255, 256)
 MAX_DECODE_QUERY_LEN = 8
 
 
@@ -26,7 +27,8 @@ class Scale:
     """How large cases may be. Part of what a seed means: the same seed at the same scale is the
     same list of cases anywhere.
 
-    block_counts: the numbers of blocks worth trying, beside those around topk_blocks.
+    many_blocks: numbers of blocks worth trying beside the few that every scale has.
+    many_percent: how often many blocks, or many splits, are drawn.
     prefill_lens: the longest query of a prefill request.
     max_key_elements, max_cells: bounds on a request's keys (n * S * D) and its scores (query * H * n).
     """
@@ -35,7 +37,8 @@ class Scale:
     head_dims: tuple[int, ...]
     block_sizes: tuple[int, ...]
     max_reqs: int
-    block_counts: tuple[int, ...]
+    many_blocks: tuple[int, ...]
+    many_percent: int
     prefill_lens: int
     max_key_elements: int
     max_cells: int
@@ -43,11 +46,11 @@ class Scale:
     has_far_pages: bool
 
 
-_FEW = (1, 2, 3, 0, 5, 8, 15, 16, 17, 31, 33, 64, 65)
+FEW_BLOCKS = (1, 2, 3, 0, 5, 8, 15, 16, 17, 31, 33, 64, 65)
 _AROUND = tuple(2**power + step for power in range(7, 14) for step in (-1, 0, 1) if 2**power + step <= 2**13)
 
-SMALL = Scale("small", (16, 32, 64, 128), (16, 32, 64, 128), 4, (*_FEW, 127, 128, 129), 40, 2**18, 2**12, 1, False)
-LARGE = Scale("large", (16, 32, 64, 128), (16, 32, 64, 128), 8, (*_FEW, *_AROUND), 300, 2**22, 2**20, 3, True)
+SMALL = Scale("small", (16, 32, 64, 128), (16, 32, 64, 128), 3, (127, 128, 129), 5, 40, 2**18, 2**12, 1, False)
+LARGE = Scale("large", (16, 32, 64, 128), (16, 32, 64, 128), 8, _AROUND, 15, 300, 2**22, 2**20, 3, True)
 SCALES = {scale.name: scale for scale in (SMALL, LARGE)}
 
 
@@ -129,10 +132,19 @@ def draw_case(chooser: Chooser, scale: Scale, form: Form) -> Case:
         values=ValuePlan(family, _log2_scale(chooser, family, form.dtype)),
         pages=pages,
         views=_views(chooser, is_far=pages.is_far),
-        num_splits=(0, *(chooser.choice(SPLITS) for _ in range(scale.max_split_counts))),
+        num_splits=_split_counts(chooser, scale),
         repeats=int(chooser.boolean(25)),
         replay=_script(chooser, scale, form, requests) if kind == "decode" and chooser.boolean(50) else (),
     )
+
+
+def _split_counts(chooser: Chooser, scale: Scale) -> tuple[int, ...]:
+    """The target's own choice, one of ours, or both; several of ours where runs are cheap."""
+    counts = tuple(
+        chooser.choice(MANY_SPLITS if chooser.boolean(scale.many_percent) else FEW_SPLITS)
+        for _ in range(scale.max_split_counts)
+    )
+    return chooser.choice(((0,), counts, (0, *counts)))
 
 
 def _prefill_len(chooser: Chooser, scale: Scale, form: Form) -> int:
@@ -151,8 +163,9 @@ def _request(chooser: Chooser, scale: Scale, form: Form, query_len: int) -> Requ
         scale.max_key_elements // (size * config.index_head_dim),
         scale.max_cells // max(1, query_len * config.num_index_heads),
     )
-    counts = [n for n in (k + 1, k, k - 1, k + 2, 2 * k + 1, *scale.block_counts) if n <= max(2, most)]
-    blocks = chooser.choice(counts)
+    is_many = chooser.boolean(scale.many_percent)
+    counts = scale.many_blocks if is_many else (k + 1, k, k - 1, k + 2, 2 * k + 1, *FEW_BLOCKS)
+    blocks = min(chooser.choice(counts), max(2, most))
     rest = chooser.choice((0, 1, size - 1, chooser.integer(0, size - 1)))
     if chooser.boolean():
         return Request(query_len, max(0, blocks * size - rest))

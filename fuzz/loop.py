@@ -1,10 +1,14 @@
-"""Runs cases over targets and collects what came out."""
+"""Runs cases over targets, here or in worker processes, and collects what came out."""
 
+import multiprocessing
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 
 import torch
 
@@ -13,8 +17,38 @@ from fuzz.coverage import Coverage
 from fuzz.findings import Findings
 from fuzz.laws import diagnose
 from fuzz.materialise import Scene
-from fuzz.oracle import Agreed, Broke, Examiner, Undefined
-from fuzz.targets import Target
+from fuzz.oracle import Agreed, Broke, Examiner, Undefined, Verdict
+from fuzz.targets import find
+
+CASES_IN_FLIGHT = 8
+"""Cases handed to each worker ahead of time: enough to keep it busy, few enough to stop early."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One case and the names of the targets to judge on it."""
+
+    case: Case
+    targets: tuple[str, ...]
+    device: str
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What came of a task: (target, verdict, seconds) each."""
+
+    task: Task
+    verdicts: tuple[tuple[str, Verdict, float], ...]
+
+
+def judge(task: Task) -> Judged:
+    """Judge one case on its targets. The right answer is computed once for all of them."""
+    examiner, verdicts = Examiner(Scene(task.case, task.device)), []
+    for name in task.targets:
+        start = time.perf_counter()
+        verdict = examiner.examine(find(name))
+        verdicts.append((name, verdict, time.perf_counter() - start))
+    return Judged(task, tuple(verdicts))
 
 
 @dataclass
@@ -35,6 +69,7 @@ class Results:
     outcomes: dict[str, Outcome]
     coverage: Coverage
     findings: Findings
+    environment: dict[str, str]
     cases: int = 0
     seconds: float = 0.0
     aborted: str = ""
@@ -46,24 +81,19 @@ class Results:
             return 1
         return 0 if self.cases and all(outcome.agreed for outcome in self.outcomes.values()) else 3
 
+    @property
+    def broke(self) -> int:
+        """Bad verdicts so far."""
+        return sum(outcome.broke for outcome in self.outcomes.values())
 
-def run_cases(
-    cases: Iterable[tuple[Case, list[Target]]],
-    total: int,
-    device: torch.device | str,
-    results: Results,
-    environment: dict[str, str],
-) -> None:
-    """Judge every case on its targets and add to the results. total: for the progress bar only."""
-    start, bar = time.perf_counter(), Progress(total)
-    for case, targets in cases:
-        scene = Scene(case, device)
-        examiner = Examiner(scene)
-        for target in targets:
-            outcome = results.outcomes[target.name]
-            before = time.perf_counter()
-            verdict = examiner.examine(target)
-            outcome.seconds += time.perf_counter() - before
+    def add(self, judged: Judged) -> None:
+        """Count one judged case. A finding of a new kind is diagnosed at once, in this process."""
+        case, device = judged.task.case, judged.task.device
+        self.cases += 1
+        self.coverage.add(case)
+        for name, verdict, seconds in judged.verdicts:
+            outcome = self.outcomes[name]
+            outcome.seconds += seconds
             match verdict:
                 case Agreed(rows=rows):
                     outcome.agreed += 1
@@ -74,18 +104,52 @@ def run_cases(
                     outcome.broke += 1
                     outcome.rows += rows
                     if "CUDA error" in breaches[-1].evidence:
-                        results.aborted = "a CUDA error ended this process's use of the GPU"
-                    elif results.findings.is_new(target.name, breaches):
+                        self.aborted = "a CUDA error ended this process's use of the GPU"
+                    elif self.findings.is_new(name, breaches):
                         first = breaches[0]
-                        breaches += tuple(diagnose(case, target, device, first.req, first.num_splits))
-                    results.findings.add(target.name, case, breaches, environment)
-        results.cases += 1
-        results.coverage.add(case)
-        bar.step(sum(outcome.broke for outcome in results.outcomes.values()))
-        if results.aborted:
-            break
+                        breaches += tuple(diagnose(case, find(name), device, first.req, first.num_splits))
+                    self.findings.add(name, case, breaches, self.environment)
+
+
+def run_tasks(tasks: Iterable[Task], total: int, results: Results, jobs: int = 1) -> None:
+    """Judge every task and add it to the results, in order.
+
+    Args:
+        total: for the progress bar only.
+        jobs: worker processes; 1 stays in this one. More suit the interpreter, never one GPU.
+    """
+    start, bar = time.perf_counter(), Progress(total)
+    with _judged(tasks, jobs) as stream:
+        for judged in stream:
+            results.add(judged)
+            bar.step(results.broke)
+            if results.aborted:
+                break
     bar.close()
     results.seconds += time.perf_counter() - start
+
+
+@contextmanager
+def _judged(tasks: Iterable[Task], jobs: int) -> Iterator[Iterator[Judged]]:
+    """The tasks' outcomes in order, computed here or by worker processes."""
+    if jobs == 1:
+        yield map(judge, tasks)
+        return
+    # Spawned, not forked: a child must import triton under this process's environment, cleanly.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        try:
+            yield _ahead(tasks, pool, jobs * CASES_IN_FLIGHT)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _ahead(tasks: Iterable[Task], pool: ProcessPoolExecutor, most: int) -> Iterator[Judged]:
+    rest = iter(tasks)
+    futures = [pool.submit(judge, task) for task in islice(rest, most)]
+    while futures:
+        yield futures.pop(0).result()
+        futures += [pool.submit(judge, task) for task in islice(rest, 1)]
 
 
 class Progress:

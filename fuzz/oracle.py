@@ -86,6 +86,10 @@ class Subject(Protocol):
     def has_splits(self) -> bool:
         """Whether split counts mean anything to it."""
 
+    @property
+    def has_replay(self) -> bool:
+        """Whether the case's replay script is run: for targets that outlive a change of the buffers."""
+
     def limits(self, scene: Scene) -> str | None:
         """Why a case is outside the target's profile; None if it is inside."""
 
@@ -192,7 +196,7 @@ class Examiner:
                         if answer is not None and again is not None:
                             found += more + _differs("RepeatDeterminism", "the first run", answer, again)
                 breaches += [replace(breach, num_splits=num_splits) for breach in found]
-                if number == 0:
+                if number == 0 and target.has_replay:
                     for state in range(1, len(case.states)):
                         self.scene.apply(state)
                         _, more = self._run(run, target, num_splits)

@@ -38,7 +38,8 @@ Run = Callable[[Call], torch.Tensor]
 class Target:
     """One thing to judge, and its limits.
 
-    kind: `decode` takes batches of few query tokens per request, `prefill` and `any` take all.
+    kind: `decode` takes batches of few query tokens per request; `prefill`, `any` and `foreign` take
+        all. Production shapes go to targets of their own kind and to foreign ones.
     takes_score: given a score matrix and judged on it. has_splits: obeys `call.num_splits`.
     is_kernel: under the kernels' limits (D and S powers of two, 16 .. 256).
     is_graph: captured once per case as a CUDA graph, then replayed.
@@ -52,6 +53,11 @@ class Target:
     has_splits: bool = False
     is_kernel: bool = False
     is_graph: bool = False
+
+    @property
+    def has_replay(self) -> bool:
+        """Prefill is planned anew for every batch, so nothing of it outlives a change of the buffers."""
+        return self.kind in ("decode", "foreign")
 
     def limits(self, scene: Scene) -> str | None:
         """Why a case is outside the target's profile; None if it is inside."""
@@ -180,5 +186,6 @@ def find(name: str) -> Target:
     require(callable(found) or isinstance(found, Target), "target", "must name a callable", repr(name))
     if isinstance(found, Target):
         return found
+    assert found is not None
     sentence = (getattr(found, "__doc__", None) or "A foreign kernel.").strip().splitlines()[0]
-    return Target(name, sentence, "any", found, has_splits=True)
+    return Target(name, sentence, "foreign", found, has_splits=True)
