@@ -1,0 +1,96 @@
+"""The staged oracle: where a target exposes its scores, was it the scores or the selection?
+
+First stage: every visible score of the target lies inside its interval (`msa_ref.certified`).
+Second stage: the selection keeps the row laws exactly, under the total order on the target's own
+scores; rounding is no excuse here, because the selection saw exactly these numbers. A row that
+passes both is admissible, and a row that is not fails at least one, which says where to look.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from msa_ref.batch import PagedBatch
+from msa_ref.certified import interval_chunks
+from msa_ref.config import require
+from msa_ref.contract import Violation, selections, violations, with_reqs
+from msa_ref.indexer import MAX_TOKEN_SCORES
+from msa_ref.precision import ScoreBound
+from msa_ref.profile import CONTRACT, Profile
+
+SCORE_LAW = "Score"
+"""Name of the first stage's law: every visible block's score lies inside its interval."""
+
+
+@dataclass(frozen=True)
+class Stages:
+    """What each stage found. score: law `Score` only; selection: row laws on the target's own scores."""
+
+    score: list[Violation]
+    selection: list[Violation]
+
+    def blame(self, head: int, token: int) -> Literal["scores", "selection", "both", "neither"]:
+        """Which stage a row fails; "neither" makes the row admissible, whatever set it holds."""
+        row = (head, token)
+        is_score, is_selection = (
+            any((violation.head, violation.token) == row for violation in found)
+            for found in (self.score, self.selection)
+        )
+        if is_score and is_selection:
+            return "both"
+        return "scores" if is_score else "selection" if is_selection else "neither"
+
+
+def stages(
+    batch: PagedBatch,
+    topk_idx: torch.Tensor,
+    score: torch.Tensor,
+    bound: ScoreBound | None = None,
+    max_token_scores: int = MAX_TOKEN_SCORES // 4,
+    profile: Profile = CONTRACT,
+) -> Stages:
+    """Judge a target's scores and its selection apart.
+
+    Args:
+        batch: a valid batch.
+        topk_idx: [H, T, K] int32, the answer, or [T, H, K] if the profile says so.
+        score: [H, T, N] floating point, the block scores that the target selected by; any strides.
+            Blocks that a row does not see are ignored, NaN counts as -inf.
+        bound: what the target's arithmetic may lose; by default what any unit for this dtype may.
+        profile: the promises it is held to.
+
+    Raises:
+        ValueError: if topk_idx or score is no such tensor.
+    """
+    shape = (batch.config.num_index_heads, batch.total_q)
+    is_shaped = score.ndim == 3 and tuple(score.shape[:2]) == shape
+    require(is_shaped, "score", f"must be [H, T, N] with H, T = {', '.join(map(str, shape))}", list(score.shape))
+    require(score.is_floating_point(), "score", "must be floating point", score.dtype)
+    num_visible_blocks = batch.num_visible_blocks()
+    most = int(num_visible_blocks.max()) if batch.total_q else 0
+    require(score.shape[-1] >= most, "score", f"must cover the {most} visible blocks", f"N = {score.shape[-1]}")
+
+    off: list[Violation] = []
+    wrong: list[Violation] = []
+    for rows, lower, upper in interval_chunks(batch, bound, max_token_scores):
+        own = ordered(score[:, rows, : lower.shape[-1]])
+        is_visible = torch.arange(lower.shape[-1], device=own.device) < num_visible_blocks[rows, None]
+        is_off = is_visible & ~((lower <= own) & (own <= upper))
+        for head, token in is_off.any(-1).nonzero().tolist():
+            blocks = is_off[head, token].nonzero().flatten().tolist()
+            low, got, high = (float(tensor[head, token, blocks[0]]) for tensor in (lower, own, upper))
+            sentence = f"block {blocks[0]} scores {got!r}, outside [{low!r}, {high!r}]; {len(blocks)} such blocks"
+            off.append(Violation(SCORE_LAW, head, rows.start + token, sentence))
+
+    step = max(1, max_token_scores // max(1, shape[0] * most))
+    chunks = (slice(first, min(first + step, batch.total_q)) for first in range(0, batch.total_q, step))
+    exact = ((rows, own := ordered(score[:, rows, :most]), own) for rows in chunks)
+    for rows, selection in selections(batch, topk_idx, exact, max_token_scores, profile):
+        wrong += violations(selection, first_token=rows.start)
+    return Stages(list(with_reqs(batch, off)), list(with_reqs(batch, wrong)))
+
+
+def ordered(score: torch.Tensor) -> torch.Tensor:
+    """The same scores as numbers that can be ranked: float64, NaN as -inf."""
+    return score.double().masked_fill(score.isnan(), -torch.inf)
