@@ -1,0 +1,82 @@
+"""Batches made from a batch, whose right answers follow from its own: what the batch laws compare.
+
+Each returns a new batch and leaves the old one alone. All of them look at values and synchronize.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from msa_ref.batch import PagedBatch
+
+
+def take_requests(batch: PagedBatch, reqs: Sequence[int]) -> tuple[PagedBatch, torch.Tensor]:
+    """The requests `reqs` in that order, on the same pages.
+
+    Returns:
+        (batch, rows): rows [T'] int64, which row of the old total_q each query token was.
+    """
+    picked = torch.tensor(list(reqs), dtype=torch.int64, device=batch.device)
+    query_lens = batch.query_lens()[picked]
+    rows = _ranges(batch.cu_seqlens_q.long()[picked], query_lens)
+    new = replace(
+        batch,
+        index_q=batch.index_q[rows],
+        block_table=batch.block_table[picked],
+        seq_lens=batch.seq_lens[picked],
+        cu_seqlens_q=_running_sum(query_lens),
+    )
+    return new, rows
+
+
+def query_window(batch: PagedBatch, first: torch.Tensor, last: torch.Tensor) -> tuple[PagedBatch, torch.Tensor]:
+    """Only query tokens first .. last - 1 of each request, at a time when the later ones had not come.
+
+    Args:
+        first, last: [B] int64, counted within each request, 0 <= first <= last <= query_len.
+
+    Returns:
+        (batch, rows): rows [T'] int64, which row of the old total_q each query token was.
+    """
+    rows = _ranges(batch.cu_seqlens_q[:-1].long() + first, last - first)
+    # Behind a request whose last kept token sees nothing stands a length below zero: nothing either.
+    seq_lens = (batch.seq_lens.long() - batch.query_lens() + last).clamp(min=0)
+    new = replace(batch, index_q=batch.index_q[rows], seq_lens=seq_lens.int(), cu_seqlens_q=_running_sum(last - first))
+    return new, rows
+
+
+def relabel_pages(batch: PagedBatch, seed: int) -> PagedBatch:
+    """The same keys on other pages: pages shuffled, live block-table entries following, dead ones left."""
+    label = torch.randperm(batch.num_pages, generator=torch.Generator().manual_seed(seed)).to(batch.device)
+    pages = torch.empty_like(batch.index_k_pages)
+    pages[label] = batch.index_k_pages
+    block_table, is_live = batch.block_table.clone(), live_entries(batch)
+    block_table[is_live] = label[block_table[is_live].long()].int()
+    return replace(batch, index_k_pages=pages, block_table=block_table)
+
+
+def poison(batch: PagedBatch, value: float, entry: int) -> PagedBatch:
+    """The same batch with `value` in every key slot that holds no token, and `entry` in every dead table entry."""
+    pages, block_table = batch.index_k_pages.clone(), batch.block_table.clone()
+    pages[~batch.live_slots()] = value
+    block_table[~live_entries(batch)] = entry
+    return replace(batch, index_k_pages=pages, block_table=block_table)
+
+
+def live_entries(batch: PagedBatch) -> torch.Tensor:
+    """[B, max_blocks] bool, block-table entries of blocks that hold a token."""
+    num_blocks = (batch.seq_lens.long() + batch.config.block_size - 1) // batch.config.block_size
+    return torch.arange(batch.max_blocks, device=batch.device) < num_blocks[:, None]
+
+
+def _ranges(start: torch.Tensor, length: torch.Tensor) -> torch.Tensor:
+    """start .. start + length - 1 for each entry, one after another."""
+    first_out = length.cumsum(0) - length
+    shift = (start - first_out).repeat_interleave(length)
+    return shift + torch.arange(len(shift), device=start.device)
+
+
+def _running_sum(lengths: torch.Tensor) -> torch.Tensor:
+    """[B + 1] int32: 0, then the running sum."""
+    return torch.nn.functional.pad(lengths.cumsum(0), (1, 0)).int()
