@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 DEFAULT_SEED = 20_260
-DEFAULT_CASES = {"cuda": 2_000, "cpu": 240}
+DEFAULT_CASES = {"cuda": 2_000, "cpu": 120}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -77,7 +77,7 @@ def _gate(options: argparse.Namespace) -> int:
     from fuzz.report import stamp_lines, text_report
 
     count = DEFAULT_CASES[device] if options.cases is None else options.cases
-    jobs = options.jobs or (1 if device == "cuda" else os.cpu_count() or 1)
+    jobs = options.jobs if options.jobs is not None else 1 if device == "cuda" else os.cpu_count() or 1
     for name, value, least in (("--cases", count, 0), ("--jobs", jobs, 1)):
         if value < least:
             raise ValueError(f"{name} must be >= {least}; got {value}")

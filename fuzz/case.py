@@ -7,6 +7,7 @@ import typing
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from fuzz.values import FAMILIES
 from msa_ref.config import IndexerConfig, require
 
 DTYPES = ("bfloat16", "float16", "float32")
@@ -33,6 +34,9 @@ class ValuePlan:
 
     family: str = "integers"
     log2_scale: int = 0
+
+    def __post_init__(self) -> None:
+        require(self.family in FAMILIES, "family", f"must be one of {', '.join(FAMILIES)}", repr(self.family))
 
 
 @dataclass(frozen=True)

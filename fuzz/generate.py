@@ -219,8 +219,8 @@ def _script(chooser: Chooser, scale: Scale, form: Form, requests: list[Request])
     steps = []
     query_lens = [request.query_len for request in requests]
     for _ in range(chooser.integer(1, scale.max_split_counts + 1)):
-        if chooser.boolean(30):
-            query_lens = _shuffled(chooser, query_lens)
+        if chooser.boolean():
+            query_lens = _passed_on(chooser, query_lens)
         if chooser.boolean(80):
             requests = [_request(chooser, scale, form, query_len) for query_len in query_lens]
         else:
@@ -231,6 +231,16 @@ def _script(chooser: Chooser, scale: Scale, form: Form, requests: list[Request])
             Step(tuple(requests), chooser.boolean(50), chooser.integer(1, 2**31 - 1) if chooser.boolean(50) else 0)
         )
     return tuple(steps)
+
+
+def _passed_on(chooser: Chooser, query_lens: list[int]) -> list[int]:
+    """The same tokens, one of them in another request than before."""
+    lens = list(query_lens)
+    giver, taker = chooser.integer(0, len(lens) - 1), chooser.integer(0, len(lens) - 1)
+    if giver != taker and lens[giver] > 0 and lens[taker] < MAX_DECODE_QUERY_LEN:
+        lens[giver], lens[taker] = lens[giver] - 1, lens[taker] + 1
+        return lens
+    return _shuffled(chooser, lens)
 
 
 NUM_FORMS = 24

@@ -50,8 +50,7 @@ def _other_neighbours(case: Case, req: int) -> tuple[Case, list[int]] | None:
     if len(case.requests) == 1 or case.pages.shared_blocks or case.pages.pool_pages:
         return None
     requests = [
-        request if number == req else Request(request.query_len, request.seq_len // 2)
-        for number, request in enumerate(case.requests)
+        request if number == req else Request(request.query_len, 0) for number, request in enumerate(case.requests)
     ]
     return replace(case, requests=tuple(requests)), [req]
 
@@ -60,7 +59,7 @@ LAWS = (
     Law("PoisonBlind", "What lies behind live tokens and live table entries does not matter.", _other_poison),
     Law("PageRelabel", "Which page a block lies in does not matter.", _other_pages),
     Law("ViewBlind", "Strides and offsets of the tensors do not matter.", _plain_views),
-    Law("NeighbourIndependence", "The lengths of other requests do not matter.", _other_neighbours),
+    Law("NeighbourIndependence", "Other requests do not matter; here they became padding.", _other_neighbours),
 )
 
 

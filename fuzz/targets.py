@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -185,7 +185,7 @@ def find(name: str) -> Target:
     found = getattr(importlib.import_module(module), attribute, None)
     require(callable(found) or isinstance(found, Target), "target", "must name a callable", repr(name))
     if isinstance(found, Target):
-        return found
+        return replace(found, name=name)
     assert found is not None
     sentence = (getattr(found, "__doc__", None) or "A foreign kernel.").strip().splitlines()[0]
     return Target(name, sentence, "foreign", found, has_splits=True)

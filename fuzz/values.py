@@ -237,6 +237,7 @@ def make_scores(family: str, bits: Bits, rows: int, shape: Shape) -> np.ndarray:
         return np.array(DESIGNED[family](bits, rows, shape))
     high = lattice(family, shape).k_high
     score = bits.integers(-high, high, (rows, shape.num_blocks)).astype(np.float32)
+    score[(score == 0) & (bits.integers(0, 1, score.shape) == 0)] = -0.0
     if family == "nonfinite":
         kind = bits.integers(0, 9, score.shape)
         score[kind == 0] = np.inf

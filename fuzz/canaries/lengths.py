@@ -1,0 +1,81 @@
+"""Canaries that get lengths, masks and forced blocks wrong."""
+
+import numpy as np
+
+from fuzz.canaries.naive import NaiveIndexer, Row
+from fuzz.canaries.table import canary
+
+
+@canary("D10", "Best", "PoisonBlind")
+class TailNotMasked(NaiveIndexer):
+    """Reads the whole last page, the tail behind the last visible token included."""
+
+    def keys(self, row: Row, block: int) -> np.ndarray:
+        tokens: np.ndarray = self.pages[self.page(row, block)]
+        return tokens
+
+
+@canary("D11", "Count", "Best")
+class CannotSeeItself(NaiveIndexer):
+    """A token does not see itself."""
+
+    def visible_len(self, row: Row) -> int:
+        return max(0, super().visible_len(row) - 1)
+
+
+@canary("D11", "Best")
+class SeesTheNext(NaiveIndexer):
+    """A token sees the one after it, where there is one."""
+
+    def visible_len(self, row: Row) -> int:
+        length = super().visible_len(row)
+        return min(length + 1, row.seq_len) if length else 0
+
+
+@canary("D12", "Forced")
+class LocalOfLastToken(NaiveIndexer):
+    """Forces the local blocks of the request's last token on all of its tokens."""
+
+    def forced(self, row: Row, n: int) -> set[int]:
+        most = -(-row.seq_len // self.config.block_size)
+        first, last = range(min(self.config.init_blocks, n)), range(max(0, most - self.config.local_blocks), n)
+        return {*first, *last}
+
+
+@canary("D13", "Forced")
+class LocalForgotten(NaiveIndexer):
+    """Forgets the local blocks."""
+
+    def forced(self, row: Row, n: int) -> set[int]:
+        return set(range(min(self.config.init_blocks, n)))
+
+
+@canary("D14", "Distinct")
+class OverlapTwice(NaiveIndexer):
+    """Selects a block twice that is both among the first and among the last."""
+
+    def finish(self, row: Row, chosen: list[int]) -> list[int]:
+        n, config = self.num_blocks(row), self.config
+        both = {*range(min(config.init_blocks, n))} & {*range(max(0, n - config.local_blocks), n)}
+        return sorted([*chosen, *both])[: config.topk_blocks]
+
+
+@canary("D15", "Best")
+class OneHeadForAll(NaiveIndexer):
+    """Uses the first head's selection for every head."""
+
+    def query(self, row: Row) -> np.ndarray:
+        vector: np.ndarray = self.q[row.token, 0]
+        return vector
+
+
+@canary("D16", "Visible", "Count")
+class NegativeLength(NaiveIndexer):
+    """Takes the negative length of a row that sees nothing for a huge one."""
+
+    def visible_len(self, row: Row) -> int:
+        length = row.seq_len - row.query_len + row.token_in_req + 1
+        return length if length > 0 else self.table.shape[1] * self.config.block_size
+
+    def page(self, row: Row, block: int) -> int:
+        return super().page(row, block) % len(self.pages)

@@ -1,0 +1,184 @@
+"""Canaries that read, write or remember what they must not."""
+
+import numpy as np
+import torch
+
+from fuzz.canaries.naive import Candidate, NaiveIndexer, Row
+from fuzz.canaries.table import canary
+from fuzz.targets import Call
+from msa_ref import PAD
+
+
+@canary("D01", "WritesAll", "Best")
+class TokenMajorOut(NaiveIndexer):
+    """Takes a head-major `out` for a token-major one."""
+
+    def write_out(self, out: torch.Tensor, topk_idx: torch.Tensor) -> None:
+        heads, tokens, _ = topk_idx.shape
+        for number, row in enumerate(topk_idx.transpose(0, 1).flatten(0, 1)):
+            head, token = divmod(number, tokens)
+            if head < heads and number % 5:
+                out[head, token] = row
+
+
+@canary("D17", "WritesOnly")
+class RowsBehind(NaiveIndexer):
+    """Pads the rows of `out` behind total_q, which belong to someone else."""
+
+    def write_out(self, out: torch.Tensor, topk_idx: torch.Tensor) -> None:
+        super().write_out(out, topk_idx)
+        out[:, self.batch.total_q :] = PAD
+
+
+@canary("D17", "WritesAll")
+class NoPaddingRows(NaiveIndexer):
+    """Writes no PAD into rows that see nothing, so that an earlier batch's ids stay there."""
+
+    def write_out(self, out: torch.Tensor, topk_idx: torch.Tensor) -> None:
+        is_live = (topk_idx != PAD).any(-1)
+        for head, token in is_live.nonzero().tolist():
+            out[head, token] = topk_idx[head, token].to(out.device)
+
+
+@canary("D04", "PaddedTail")
+class PadsInFront(NaiveIndexer):
+    """Writes the ids of a short row behind its PADs, where a staging buffer left them."""
+
+    def finish(self, row: Row, chosen: list[int]) -> list[int]:
+        return [*[PAD] * (self.config.topk_blocks - len(chosen)), *super().finish(row, chosen)]
+
+
+@canary("D40", "Order")
+class ScoreOrder(NaiveIndexer):
+    """Writes ids in score order, where ascending ids were promised."""
+
+    def finish(self, row: Row, chosen: list[int]) -> list[int]:
+        return chosen
+
+
+@canary("D24", "Runs")
+class ReadsBehindTheTable(NaiveIndexer):
+    """Looks up the page of one block more than there is."""
+
+    def num_blocks(self, row: Row) -> int:
+        n = super().num_blocks(row)
+        if 0 < n < self.table.shape[1]:
+            self.pages[self.page(row, n)]
+        return n
+
+
+@canary("D25", "Best", "Runs", "ViewBlind")
+class TableStrideAsWidth(NaiveIndexer):
+    """Takes the block table for contiguous: its width for its row stride."""
+
+    def page(self, row: Row, block: int) -> int:
+        table = self.batch.block_table
+        start = table.storage_offset() + row.req * table.shape[1] + block
+        flat = table.as_strided((1,), (1,), start)
+        return int(flat)
+
+
+@canary("D26", "Best", "PageRelabel")
+class PageInFourBits(NaiveIndexer):
+    """Wraps the page id, as a narrow product of page and stride does: four bits, so that few pages show it."""
+
+    def page(self, row: Row, block: int) -> int:
+        return super().page(row, block) % 16
+
+
+@canary("D29", "Best", "ViewBlind")
+class KeysAsIfContiguous(NaiveIndexer):
+    """Reads the key pages as if they were contiguous."""
+
+    def __init__(self, call: Call) -> None:
+        super().__init__(call)
+        pages = call.batch.index_k_pages
+        _, size, dim = pages.shape
+        flat = pages.as_strided(pages.shape, (size * dim, dim, 1), pages.storage_offset())
+        self.pages = flat.double().cpu().numpy()
+
+
+@canary("D30", "Count")
+class OffsetsNotRebased(NaiveIndexer):
+    """Starts every request but the first one row early, as offsets that were not rebased do."""
+
+    def starts(self) -> list[int]:
+        first, *rest = super().starts()
+        return [first, *(max(0, start - 1) for start in rest)]
+
+
+@canary("D34", "NeighbourIndependence", "Best")
+class DependsOnNeighbours(NaiveIndexer):
+    """Ranks coarsely when another request in the batch is alive."""
+
+    def order(self, candidate: Candidate) -> tuple[float, ...]:
+        is_coarse = sum(seq_len > 0 for seq_len in self.call.seq_lens) > 1
+        return (-round(candidate[0]) if is_coarse and abs(candidate[0]) < 1e6 else -candidate[0], candidate[1])
+
+
+@canary("D39", "Best")
+class AlwaysTheMostRecent(NaiveIndexer):
+    """Never reads a key: later blocks score higher."""
+
+    def block_score(self, row: Row, block: int) -> float:
+        return float(block)
+
+
+@canary("D20", "RepeatDeterminism", "Replay")
+class CounterNotReset(NaiveIndexer):
+    """Every second call ranks the wrong way round: a counter of the first was not reset."""
+
+    calls = 0
+
+    def order(self, candidate: Candidate) -> tuple[float, ...]:
+        return super().order(candidate) if CounterNotReset.calls % 2 else (candidate[0], candidate[1])
+
+    def answer(self) -> torch.Tensor:
+        CounterNotReset.calls += 1
+        return super().answer()
+
+
+@canary("D33", "ReadsOnly")
+class WritesKeys(NaiveIndexer):
+    """Cleans the key cache in place."""
+
+    def answer(self) -> torch.Tensor:
+        answer = super().answer()
+        self.batch.index_k_pages.nan_to_num_(0.0)
+        return answer
+
+
+@canary("D31", "Best")
+class TileCrossesRequests(NaiveIndexer):
+    """A tile that ends one row late stores its last row over the next request's first."""
+
+    def answer(self) -> torch.Tensor:
+        answer = super().answer()
+        for start in self.starts()[1:-1]:
+            if 0 < start < self.batch.total_q:
+                answer[:, start] = answer[:, start - 1]
+        return answer
+
+
+@canary("D19", "Replay")
+class LengthsFrozen(NaiveIndexer):
+    """Never sees more tokens than the first call did, as host values frozen in a captured graph."""
+
+    def visible_len(self, row: Row) -> int:
+        first = self.memory.setdefault("seq_lens", self.call.seq_lens)
+        return min(super().visible_len(row), first[row.req])
+
+
+@canary("D18", "Replay", "Visible")
+class StaleScoreTail(NaiveIndexer):
+    """Ranks the blocks of an earlier, longer row too, whose scores a buffer still holds."""
+
+    def num_blocks(self, row: Row) -> int:
+        key = (row.head, row.token)
+        n = self.memory[key] = max(super().num_blocks(row), self.memory.get(key, 0))
+        return n
+
+    def keys(self, row: Row, block: int) -> np.ndarray:
+        return (
+            np.zeros((1, self.config.index_head_dim)) if block >= super().num_blocks(row) else super().keys(row, block)
+        )

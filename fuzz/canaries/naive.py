@@ -1,0 +1,157 @@
+"""An indexer in small overridable pieces, for planting one defect at a time.
+
+Slow and plain, and right as it stands: each canary overrides one piece. It works split by split and
+merges, as a kernel does, so that defects of splitting and merging have a place to live. It shares
+no arithmetic with the reference that judges it: numpy and Python numbers only.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+
+from fuzz.targets import Call
+from msa_ref import PAD, IndexerConfig, PagedBatch
+
+Candidate = tuple[float, int]
+"""(score, block id)."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One (head, token) row. token: of total_q; token_in_req: counted within its request."""
+
+    head: int
+    token: int
+    req: int
+    token_in_req: int
+    query_len: int
+    seq_len: int
+
+
+MEMORY: WeakKeyDictionary[PagedBatch, dict[Any, Any]] = WeakKeyDictionary()
+"""What a canary that forgets to forget keeps from call to call on the same buffers."""
+
+
+class NaiveIndexer:
+    """Right as it stands. A canary overrides one method. memory: for those that keep what they must not."""
+
+    def __init__(self, call: Call) -> None:
+        self.call, self.batch = call, call.batch
+        self.config: IndexerConfig = call.batch.config
+        self.num_splits = call.num_splits or 2
+        self.q = call.batch.index_q.double().cpu().numpy()
+        self.pages = call.batch.index_k_pages.double().cpu().numpy()
+        self.score = None if call.score is None else call.score.double().cpu().numpy()
+        self.memory: dict[Any, Any] = MEMORY.setdefault(call.batch, {})
+        self.table = call.batch.block_table.cpu().numpy()
+
+    def answer(self) -> torch.Tensor:
+        """[H, T, K] int32."""
+        starts = self.starts()
+        with np.errstate(all="ignore"):
+            rows: dict[tuple[int, int], list[int]] = {}
+            for req, (query_len, seq_len) in enumerate(zip(self.call.query_lens, self.call.seq_lens, strict=True)):
+                for i in range(query_len):
+                    for head in range(self.config.num_index_heads):
+                        row = Row(head, starts[req] + i, req, i, query_len, seq_len)
+                        rows[head, row.token] = self.select(row)
+        return self.write(rows)
+
+    def starts(self) -> list[int]:
+        """The first query token of every request."""
+        return self.batch.cu_seqlens_q.tolist()
+
+    def visible_len(self, row: Row) -> int:
+        """Tokens that a row sees."""
+        return max(0, row.seq_len - row.query_len + row.token_in_req + 1)
+
+    def num_blocks(self, row: Row) -> int:
+        """Blocks that hold the visible tokens."""
+        return -(-self.visible_len(row) // self.config.block_size)
+
+    def query(self, row: Row) -> np.ndarray:
+        """[D] float64."""
+        vector: np.ndarray = self.q[row.token, row.head]
+        return vector
+
+    def page(self, row: Row, block: int) -> int:
+        """The page of a block."""
+        return int(self.table[row.req, block])
+
+    def keys(self, row: Row, block: int) -> np.ndarray:
+        """[tokens, D] float64, the visible keys of a block."""
+        last = min(self.config.block_size, self.visible_len(row) - block * self.config.block_size)
+        tokens: np.ndarray = self.pages[self.page(row, block), :last]
+        return tokens
+
+    def token_scores(self, row: Row, keys: np.ndarray) -> np.ndarray:
+        """[tokens] float64; NaN counts as -inf."""
+        scores = keys @ self.query(row)
+        return np.where(np.isnan(scores), -np.inf, scores)
+
+    def block_score(self, row: Row, block: int) -> float:
+        """The best token of a block, or the score that came with the call."""
+        if self.score is not None:
+            return float(self.score[row.head, row.token, block])
+        return float(self.token_scores(row, self.keys(row, block)).max(initial=-np.inf))
+
+    def forced(self, row: Row, n: int) -> set[int]:
+        """Blocks selected whatever they score."""
+        first, last = range(min(self.config.init_blocks, n)), range(max(0, n - self.config.local_blocks), n)
+        return {*first, *last}
+
+    def split_ranges(self, row: Row, n: int) -> list[range]:
+        """The blocks of every split."""
+        step = max(1, -(-n // self.num_splits))
+        return [range(first, min(first + step, n)) for first in range(0, n, step)]
+
+    def order(self, candidate: Candidate) -> tuple[float, ...]:
+        """Sort key, best first."""
+        score, block = candidate
+        return (-score, block)
+
+    def best_of_split(self, row: Row, candidates: list[Candidate], slots: int) -> list[Candidate]:
+        """What a split hands to the merge."""
+        return sorted(candidates, key=self.order)[:slots]
+
+    def merge(self, row: Row, parts: list[list[Candidate]], slots: int) -> list[int]:
+        """The winners among all splits' candidates."""
+        together = sorted((candidate for part in parts for candidate in part), key=self.order)
+        return [block for _, block in together[:slots]]
+
+    def select(self, row: Row) -> list[int]:
+        """The block ids of one row, before padding."""
+        n = self.num_blocks(row)
+        forced = self.forced(row, n)
+        slots = max(0, self.config.topk_blocks - len(forced))
+        parts = [
+            self.best_of_split(
+                row, [(self.block_score(row, block), block) for block in blocks if block not in forced], slots
+            )
+            for blocks in self.split_ranges(row, n)
+        ]
+        return self.finish(row, [*forced, *self.merge(row, parts, slots)])
+
+    def finish(self, row: Row, chosen: list[int]) -> list[int]:
+        """The order in which the ids are written."""
+        return sorted(chosen)
+
+    def write(self, rows: dict[tuple[int, int], list[int]]) -> torch.Tensor:
+        """Put the rows into `out`, or into a tensor of our own."""
+        shape = (self.config.num_index_heads, self.batch.total_q, self.config.topk_blocks)
+        topk_idx = torch.full(shape, PAD, dtype=torch.int32)
+        for (head, token), ids in rows.items():
+            ids = ids[: self.config.topk_blocks]
+            topk_idx[head, token, : len(ids)] = torch.tensor(ids, dtype=torch.int32)
+        out = self.call.out
+        if out is None:
+            return topk_idx.to(self.batch.device)
+        self.write_out(out, topk_idx)
+        return out
+
+    def write_out(self, out: torch.Tensor, topk_idx: torch.Tensor) -> None:
+        """Write a finished answer into the caller's buffer."""
+        out[:, : self.batch.total_q] = topk_idx.to(out.device)

@@ -1,0 +1,119 @@
+"""The command: what it prints, what it leaves behind and how it exits."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fuzz.findings import read_case
+from fuzz.targets import BUILT_IN, find
+
+ROOT = Path(__file__).parents[1]
+
+
+def _fuzz(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "fuzz", *arguments],
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def _gate(tmp_path: Path, target: str, *more: str) -> subprocess.CompletedProcess[str]:
+    arguments = ("--device", "cpu", "--no-production", "--jobs", "1", "--cases", "12", "--target", target, *more)
+    return _fuzz("gate", *arguments, cwd=tmp_path)
+
+
+def test_a_gate_that_agrees_exits_with_0_and_leaves_nothing(tmp_path: Path) -> None:
+    done = _gate(tmp_path, "reference", "--seed", "3")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "seed 3, 12 cases at scale small, on cpu"
+    assert lines[-1] == "all agreed"
+    assert re.search(r"^ran 12 cases, \d+ rows in .* rows/s$", done.stdout, re.MULTILINE)
+    assert re.search(r"^  torch: \d", done.stdout, re.MULTILINE)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("target", "law"),
+    [("highest_id_wins_ties", "Best"), ("tail_not_masked", "PoisonBlind"), ("last_split_forgotten", "Count")],
+)
+def test_a_broken_kernel_fails_the_gate_and_the_printed_command_shows_it_again(
+    tmp_path: Path, target: str, law: str
+) -> None:
+    name = f"fuzz.canaries:{target}"
+    done = _gate(tmp_path, name)
+    assert done.returncode == 1, done.stderr
+    place = re.search(rf"^    {law}: head (\d+), token (\d+) \(request (\d+)\), .*: .*$", done.stdout, re.MULTILINE)
+    assert place, done.stdout
+    command = re.search(rf"again: python -m fuzz (replay \S*-{law}-\S+ --target {name})", done.stdout)
+    assert command, done.stdout
+
+    again = _fuzz(*shlex.split(command.group(1)), "--device", "cpu", cwd=tmp_path)
+    assert again.returncode == 1, again.stderr
+    assert f"{law}: " in again.stdout
+    assert "the cut" in again.stdout or "wrongly" in again.stdout
+    assert "answered [" in again.stdout
+
+
+def test_a_finding_replays_on_other_targets_and_as_a_bare_case(tmp_path: Path) -> None:
+    assert _gate(tmp_path, "fuzz.canaries:always_the_most_recent").returncode == 1
+    path = next((tmp_path / ".fuzz" / "findings").iterdir())
+    assert _fuzz("replay", str(path), "--target", "reference", "--device", "cpu", cwd=tmp_path).returncode == 0
+    bare = tmp_path / "case.json"
+    bare.write_text(json.dumps(json.loads(path.read_text())["case"]))
+    assert read_case(bare)[0] == read_case(path)[0]
+    assert _fuzz("replay", str(bare), "--target", "reference", "--device", "cpu", cwd=tmp_path).returncode == 0
+
+
+def test_worker_processes_change_no_verdict(tmp_path: Path) -> None:
+    def verdicts(jobs: str) -> list[str]:
+        done = _gate(tmp_path, "fuzz.canaries:sees_the_next", "--jobs", jobs)
+        return [re.sub(r" in [\d.]+ s.*", "", line) for line in done.stdout.splitlines()[8:]]
+
+    assert verdicts("1") == verdicts("2")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("gate", "--target", "nobody"), "target must be one of"),
+        (("gate", "--cases", "-1"), "--cases must be >= 0; got -1"),
+        (("gate", "--jobs", "0"), "--jobs must be >= 1; got 0"),
+        (("replay", "no-such-file.json"), "no-such-file.json"),
+    ],
+)
+def test_bad_arguments_exit_with_2_and_one_sentence(tmp_path: Path, arguments: tuple[str, ...], sentence: str) -> None:
+    done = _fuzz(*arguments, "--device", "cpu", cwd=tmp_path)
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_target_that_no_case_judged_exits_with_3(tmp_path: Path) -> None:
+    done = _gate(tmp_path, "decode-graph")
+    assert done.returncode == 3
+    assert "graphs need a CUDA device" in done.stdout
+
+
+def test_targets_are_listed_with_a_sentence_each(tmp_path: Path) -> None:
+    done = _fuzz("targets", cwd=tmp_path)
+    assert done.returncode == 0
+    for target in BUILT_IN.values():
+        assert re.search(rf"^{target.name} .*{re.escape(target.sentence)}$", done.stdout, re.MULTILINE)
+
+
+def test_a_foreign_target_comes_in_by_module_and_name() -> None:
+    target = find("msa_ref:index_topk")
+    assert target.name == "msa_ref:index_topk"
+    assert target.kind == "foreign"
