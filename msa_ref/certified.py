@@ -27,7 +27,7 @@ from msa_ref.indexer import MAX_TOKEN_SCORES, row_chunks
 from msa_ref.precision import ScoreBound, bound_for, half_width, lattice_unit, magnitudes
 from msa_ref.profile import CONTRACT, Profile
 from msa_ref.rows import cut
-from msa_ref.score import block_max, operands
+from msa_ref.score import block_max, nan_to_minus_inf, operands
 from msa_ref.select import select_blocks
 
 
@@ -50,11 +50,10 @@ def block_intervals(
     unit = lattice_unit(parts.queries)[..., None] * lattice_unit(parts.keys)
     width = half_width(magnitude, unit, batch.config.index_head_dim, bound)
 
-    # An infinite width is an overflow that may happen: anything at all, unless the token counts as
-    # -inf for certain, unseen or NaN. An infinite score that cannot overflow is itself.
-    is_open = width.isinf() & parts.is_seen & ~score.isneginf()
-    lower = (score - width).masked_fill(is_open, -torch.inf)
-    upper = (score + width.masked_fill(width.isinf(), 0.0)).masked_fill(is_open, torch.inf)
+    # An infinite width is an overflow that may happen, and opens an interval at both ends, except
+    # that a score of -inf stays: unseen, NaN, or the sum of an infinity and whatever it meets.
+    # The NaN of inf - inf is the lower end in the first case and the upper end in the second.
+    lower, upper = nan_to_minus_inf(score - width), nan_to_minus_inf(score + width)
     return block_max(lower, batch.config.block_size), block_max(upper, batch.config.block_size)
 
 

@@ -14,7 +14,7 @@ from msa_ref.profile import CONTRACT, Profile
 from msa_ref.rows import ROW_LAWS, Selection, cut, swapped
 from msa_ref.select import forced_mask
 
-__all__ = ["ROW_LAWS", "Selection", "Violation", "evidence", "judge", "selections", "violations", "with_reqs"]
+__all__ = ["ROW_LAWS", "Selection", "Violation", "cut", "evidence", "judge", "selections", "violations", "with_reqs"]
 
 
 @dataclass(frozen=True)

@@ -129,11 +129,11 @@ def poison_blind(batch: PagedBatch, run: Run) -> Iterator[Violation]:
         yield from _differing("PoisonBlind", batch, clean, _of(run, poison(batch, value, entry)), what)
 
 
-def repeat(batch: PagedBatch, run: Run, times: int = 3) -> Iterator[Violation]:
+def repeat_determinism(batch: PagedBatch, run: Run, times: int = 3) -> Iterator[Violation]:
     """The same batch has the same answer every time."""
     first = _of(run, batch)
     for time in range(2, times + 1):
-        yield from _differing("Repeat", batch, first, _of(run, batch), f"in run {time}")
+        yield from _differing("RepeatDeterminism", batch, first, _of(run, batch), f"in run {time}")
 
 
 BATCH_LAWS: dict[str, Callable[[PagedBatch, Run], Iterator[Violation]]] = {
@@ -146,7 +146,7 @@ BATCH_LAWS: dict[str, Callable[[PagedBatch, Run], Iterator[Violation]]] = {
     "PowerOfTwoScale": power_of_two_scale,
     "AppendOne": append_one,
     "PoisonBlind": poison_blind,
-    "Repeat": repeat,
+    "RepeatDeterminism": repeat_determinism,
 }
 """Name of each law that asks for one batch and one target. The docstring of each is the law."""
 

@@ -216,7 +216,8 @@ def half_width(magnitude: torch.Tensor, unit: torch.Tensor, index_head_dim: int,
         the last bits of both ends, together below 2 (D + 2) u_64 M.
     """
     slack = 2 * (index_head_dim + 2) * U64
-    width = (bound.relative + slack) * magnitude + bound.absolute
-    is_exact = (magnitude <= bound.exact_units * unit) & ((unit >= 2.0**-126) | (magnitude == 0))
-    may_overflow = magnitude + width >= torch.finfo(torch.float32).max
-    return width.masked_fill(is_exact, 0.0).masked_fill(may_overflow, torch.inf)
+    relative = bound.relative + slack
+    width = magnitude * relative + bound.absolute
+    exact_up_to = (bound.exact_units * unit).masked_fill_(unit < 2.0**-126, 0.0)
+    overflow_from = (torch.finfo(torch.float32).max - bound.absolute) / (1 + relative)
+    return width.masked_fill_(magnitude <= exact_up_to, 0.0).masked_fill_(magnitude >= overflow_from, torch.inf)

@@ -3,6 +3,9 @@
 A row is one (index head, query token). A selection that keeps all of these laws is the right
 answer, and the only one: Visible, Distinct, Count and PaddedTail make it a set of the right size,
 Forced and Best settle which set, Order settles how it is written.
+
+Each law is explained on one row: blocks 0 .. 4 score 5, 1, 7, 5, 0; three are selected, and the last
+one is forced. The answer is [0, 2, 4].
 """
 
 from collections.abc import Callable
@@ -64,29 +67,29 @@ class Selection:
 
 
 def breaks_visible(selection: Selection) -> torch.Tensor:
-    """Every entry is PAD or the id of a visible block."""
+    """Every entry is PAD or the id of a visible block. [0, 2, 9] breaks it."""
     return ~(selection.is_id | (selection.topk_idx == PAD)).all(-1)
 
 
 def breaks_distinct(selection: Selection) -> torch.Tensor:
-    """No id is selected twice."""
+    """No id is selected twice. [2, 2, 4] breaks it."""
     ids = selection.topk_idx.sort(dim=-1).values
     return ((ids[..., 1:] == ids[..., :-1]) & (ids[..., 1:] != PAD)).any(-1)
 
 
 def breaks_count(selection: Selection) -> torch.Tensor:
-    """Exactly min(topk_blocks, n) entries are not PAD."""
+    """Exactly min(topk_blocks, n) entries are not PAD. [2, 4, -1] breaks it."""
     return (selection.topk_idx != PAD).sum(-1) != selection.expected_count
 
 
 def breaks_padded_tail(selection: Selection) -> torch.Tensor:
-    """No id stands behind a PAD."""
+    """No id stands behind a PAD. [0, -1, 4] breaks it."""
     is_pad = selection.topk_idx == PAD
     return (is_pad[..., :-1] & ~is_pad[..., 1:]).any(-1)
 
 
 def breaks_order(selection: Selection) -> torch.Tensor:
-    """Ids ascend."""
+    """Ids ascend. [2, 0, 4] breaks it. Under the order "score-desc" it is the ranked ids' scores that descend."""
     if selection.profile.order == "any":
         return torch.zeros_like(selection.topk_idx[..., 0], dtype=torch.bool)
     if selection.profile.order == "score-desc":
@@ -111,13 +114,16 @@ def swapped(selection: Selection) -> torch.Tensor:
 
 
 def breaks_forced(selection: Selection) -> torch.Tensor:
-    """The first init_blocks and the last local_blocks visible blocks are selected."""
+    """The first init_blocks and the last local_blocks visible blocks are selected. [0, 2, 3] breaks it."""
     is_forced = forced_mask(selection.num_visible_blocks, selection.score.shape[-1], selection.config)
     return (is_forced & ~selection.chosen()).any(-1)
 
 
 def breaks_best(selection: Selection) -> torch.Tensor:
-    """No visible block that was left out ranks above a chosen one that was not forced."""
+    """No visible block that was left out ranks above a chosen one that was not forced.
+
+    [2, 3, 4] breaks it: blocks 0 and 3 are equal, and 0 is the lower id.
+    """
     worst_chosen, best_left = cut(selection)
     is_above = best_left.score > worst_chosen.score
     if selection.profile.tie_rule == "lowest-id":

@@ -22,8 +22,7 @@ class Operands:
 
     def token_scores(self) -> torch.Tensor:
         """[H, tokens, n * S] float64 dot products; -inf where a key is not seen or the product is NaN."""
-        score = self.queries @ self.keys.T
-        return score.masked_fill_(~self.is_seen | score.isnan(), -torch.inf)
+        return nan_to_minus_inf(self.queries @ self.keys.T).masked_fill_(~self.is_seen, -torch.inf)
 
 
 def operands(batch: PagedBatch, req: int, first_token: int, last_token: int) -> Operands:
@@ -43,6 +42,11 @@ def operands(batch: PagedBatch, req: int, first_token: int, last_token: int) -> 
     queries = batch.index_q[start + first_token : start + last_token].double()
     key_pos = torch.arange(num_blocks * config.block_size, device=batch.device)
     return Operands(queries.transpose(0, 1), keys, key_pos < visible_lens[:, None])
+
+
+def nan_to_minus_inf(score: torch.Tensor) -> torch.Tensor:
+    """The same scores, NaN as -inf, in place."""
+    return score.nan_to_num_(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
 
 
 def block_max(token_scores: torch.Tensor, block_size: int) -> torch.Tensor:

@@ -18,6 +18,7 @@ from msa_ref.contract import Violation, selections, violations, with_reqs
 from msa_ref.indexer import MAX_TOKEN_SCORES
 from msa_ref.precision import ScoreBound
 from msa_ref.profile import CONTRACT, Profile
+from msa_ref.score import nan_to_minus_inf
 
 SCORE_LAW = "Score"
 """Name of the first stage's law: every visible block's score lies inside its interval."""
@@ -74,7 +75,7 @@ def stages(
     off: list[Violation] = []
     wrong: list[Violation] = []
     for rows, lower, upper in interval_chunks(batch, bound, max_token_scores):
-        own = ordered(score[:, rows, : lower.shape[-1]])
+        own = _own(score[:, rows, : lower.shape[-1]])
         is_visible = torch.arange(lower.shape[-1], device=own.device) < num_visible_blocks[rows, None]
         is_off = is_visible & ~((lower <= own) & (own <= upper))
         for head, token in is_off.any(-1).nonzero().tolist():
@@ -85,12 +86,12 @@ def stages(
 
     step = max(1, max_token_scores // max(1, shape[0] * most))
     chunks = (slice(first, min(first + step, batch.total_q)) for first in range(0, batch.total_q, step))
-    exact = ((rows, own := ordered(score[:, rows, :most]), own) for rows in chunks)
+    exact = ((rows, own := _own(score[:, rows, :most]), own) for rows in chunks)
     for rows, selection in selections(batch, topk_idx, exact, max_token_scores, profile):
         wrong += violations(selection, first_token=rows.start)
     return Stages(list(with_reqs(batch, off)), list(with_reqs(batch, wrong)))
 
 
-def ordered(score: torch.Tensor) -> torch.Tensor:
-    """The same scores as numbers that can be ranked: float64, NaN as -inf."""
-    return score.double().masked_fill(score.isnan(), -torch.inf)
+def _own(score: torch.Tensor) -> torch.Tensor:
+    """A copy of the target's scores that can be ranked: float64, NaN as -inf."""
+    return nan_to_minus_inf(score.to(torch.float64, copy=True))

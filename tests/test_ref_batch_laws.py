@@ -80,7 +80,7 @@ CANARIES = {
     "PowerOfTwoScale": of_inputs(index_q=lambda batch: batch.index_q.clamp(-5, 5)),
     "AppendOne": other_ranking_at_odd_lengths,
     "PoisonBlind": seeing_the_page_tail,
-    "Repeat": Unsteady(),
+    "RepeatDeterminism": Unsteady(),
 }
 
 
@@ -239,7 +239,7 @@ def test_a_run_may_return_the_same_buffer_every_time():
         def __call__(self, batch: PagedBatch) -> torch.Tensor:
             return buffer.copy_(super().__call__(batch))
 
-    assert {violation.law for violation in laws.repeat(some_batch(), SameBuffer())} == {"Repeat"}
+    assert {violation.law for violation in laws.repeat_determinism(some_batch(), SameBuffer())} == {"RepeatDeterminism"}
 
 
 @settings(max_examples=200, deadline=None)

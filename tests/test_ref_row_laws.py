@@ -43,6 +43,11 @@ def test_every_row_law_has_a_canary():
     assert set(CANARIES) == set(ROW_LAWS)
 
 
+@pytest.mark.parametrize("law", ROW_LAWS)
+def test_the_docstring_of_a_row_law_quotes_its_canary(law):
+    assert str(CANARIES[law][0]) in str(ROW_LAWS[law].__doc__)
+
+
 def test_the_right_answer_breaks_no_law():
     batch = row_batch(CONFIG, [[1.0]], KEYS)
     assert index_topk(batch).tolist() == [[ANSWER]]
