@@ -18,6 +18,7 @@ example, K = 1, blocks A in [1, 3], B in [2, 4], C in [0, 1]: {A} is admissible 
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import torch
 
@@ -26,7 +27,7 @@ from msa_ref.contract import Selection, Violation, selections, violations, with_
 from msa_ref.indexer import MAX_TOKEN_SCORES, row_chunks
 from msa_ref.precision import ScoreBound, bound_for, half_width, lattice_unit, magnitudes
 from msa_ref.profile import CONTRACT, Profile
-from msa_ref.rows import cut
+from msa_ref.rows import broken_rows, cut
 from msa_ref.score import block_max, nan_to_minus_inf, operands
 from msa_ref.select import select_blocks
 
@@ -61,13 +62,15 @@ def block_intervals(
 class Certificate:
     """The verdict on a batch: what no correct kernel could have written, and how sharp that verdict is.
 
-    violations: every law broken in every row.
+    violations: laws broken, row by row, the first `max_violations` of them.
     num_rows: H * T, the rows judged.
+    num_broken: those that break a law.
     num_certified: those with exactly one admissible set.
     """
 
     violations: list[Violation]
     num_rows: int
+    num_broken: int
     num_certified: int
 
     @property
@@ -96,6 +99,7 @@ def certify(
     bound: ScoreBound | None = None,
     max_token_scores: int = MAX_TOKEN_SCORES // 4,
     profile: Profile = CONTRACT,
+    max_violations: int = 1000,
 ) -> Certificate:
     """Hold an answer against the row laws, with scores known up to the rounding of the unit that made them.
 
@@ -104,18 +108,21 @@ def certify(
         topk_idx: [H, T, K] int32, the answer, or [T, H, K] if the profile says so.
         bound: what the kernel's arithmetic may lose; by default what any unit for this dtype may.
         max_token_scores: how many token scores to hold at once; changes memory, never the verdict.
-        profile: the promises it is held to.
+        profile: the promises it is held to; `Profile.undefined` says whether it makes any for this batch.
+        max_violations: how many to put into words; a kernel that is all wrong breaks a law in every row.
 
     Raises:
         ValueError: if topk_idx is no such tensor.
     """
     found: list[Violation] = []
-    num_certified = 0
+    num_broken = num_certified = 0
     intervals = interval_chunks(batch, bound, max_token_scores)
     for rows, selection in selections(batch, topk_idx, intervals, max_token_scores, profile):
-        found += violations(selection, first_token=rows.start)
+        found += islice(violations(selection, first_token=rows.start), max_violations - len(found))
+        num_broken += int(broken_rows(selection).sum())
         num_certified += int(is_certified(selection).sum())
-    return Certificate(list(with_reqs(batch, found)), batch.config.num_index_heads * batch.total_q, num_certified)
+    num_rows = batch.config.num_index_heads * batch.total_q
+    return Certificate(list(with_reqs(batch, found)), num_rows, num_broken, num_certified)
 
 
 def interval_chunks(

@@ -111,7 +111,7 @@ def judge(
     Args:
         batch: a valid batch.
         topk_idx: [H, T, K] int32, the answer, or [T, H, K] if the profile says so; any strides.
-        profile: the promises it is held to.
+        profile: the promises it is held to; `Profile.undefined` says whether it makes any for this batch.
 
     Raises:
         ValueError: if topk_idx is no such tensor.
@@ -143,6 +143,7 @@ def selections(
     shape = (config.num_index_heads, batch.total_q, config.topk_blocks)
     require(tuple(topk_idx.shape) == shape, "topk_idx", f"must be [H, T, K] = {list(shape)}", list(topk_idx.shape))
     require(topk_idx.dtype == torch.int32, "topk_idx", "must be int32", topk_idx.dtype)
+    require(topk_idx.device == batch.device, "topk_idx", f"must be on {batch.device}", topk_idx.device)
     num_visible_blocks = batch.num_visible_blocks()
     for rows, lower, upper in _side_by_side(scored, max_scores):
         yield rows, Selection(config, topk_idx[:, rows], num_visible_blocks[rows], lower, upper, profile)

@@ -179,3 +179,8 @@ ROW_LAWS: dict[str, Callable[[Selection], torch.Tensor]] = {
     "Order": breaks_order,
 }
 """Name of each row law -> which rows [H, T] break it. The docstring of each is the law."""
+
+
+def broken_rows(selection: Selection) -> torch.Tensor:
+    """[H, T] bool, rows that break at least one law."""
+    return torch.stack([breaks(selection) for breaks in ROW_LAWS.values()]).any(0)

@@ -7,6 +7,7 @@ passes both is admissible, and a row that is not fails at least one, which says 
 """
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
 import torch
@@ -26,7 +27,10 @@ SCORE_LAW = "Score"
 
 @dataclass(frozen=True)
 class Stages:
-    """What each stage found. score: law `Score` only; selection: row laws on the target's own scores."""
+    """What each stage found. score: law `Score` only; selection: row laws on the target's own scores.
+
+    Each holds at most `max_violations`: a row beyond them is not blamed.
+    """
 
     score: list[Violation]
     selection: list[Violation]
@@ -50,6 +54,7 @@ def stages(
     bound: ScoreBound | None = None,
     max_token_scores: int = MAX_TOKEN_SCORES // 4,
     profile: Profile = CONTRACT,
+    max_violations: int = 1000,
 ) -> Stages:
     """Judge a target's scores and its selection apart.
 
@@ -60,6 +65,7 @@ def stages(
             Blocks that a row does not see are ignored, NaN counts as -inf.
         bound: what the target's arithmetic may lose; by default what any unit for this dtype may.
         profile: the promises it is held to.
+        max_violations: how many of each stage to put into words.
 
     Raises:
         ValueError: if topk_idx or score is no such tensor.
@@ -78,7 +84,7 @@ def stages(
         own = _own(score[:, rows, : lower.shape[-1]])
         is_visible = torch.arange(lower.shape[-1], device=own.device) < num_visible_blocks[rows, None]
         is_off = is_visible & ~((lower <= own) & (own <= upper))
-        for head, token in is_off.any(-1).nonzero().tolist():
+        for head, token in is_off.any(-1).nonzero()[: max_violations - len(off)].tolist():
             blocks = is_off[head, token].nonzero().flatten().tolist()
             low, got, high = (float(tensor[head, token, blocks[0]]) for tensor in (lower, own, upper))
             sentence = f"block {blocks[0]} scores {got!r}, outside [{low!r}, {high!r}]; {len(blocks)} such blocks"
@@ -88,7 +94,7 @@ def stages(
     chunks = (slice(first, min(first + step, batch.total_q)) for first in range(0, batch.total_q, step))
     exact = ((rows, own := _own(score[:, rows, :most]), own) for rows in chunks)
     for rows, selection in selections(batch, topk_idx, exact, max_token_scores, profile):
-        wrong += violations(selection, first_token=rows.start)
+        wrong += islice(violations(selection, first_token=rows.start), max_violations - len(wrong))
     return Stages(list(with_reqs(batch, off)), list(with_reqs(batch, wrong)))
 
 

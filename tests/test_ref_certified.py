@@ -259,6 +259,13 @@ def test_the_unseen_tail_of_a_page_does_not_widen_an_interval():
         assert torch.equal(left, right)
 
 
+def test_a_kernel_that_is_all_wrong_is_counted_in_full_and_described_in_part():
+    batch = random_batch(64, torch.bfloat16)
+    certificate = certify(batch, torch.zeros(4, 8, 16, dtype=torch.int32), max_violations=5)
+    assert len(certificate.violations) == 5
+    assert certificate.num_broken == certificate.num_rows == 32
+
+
 @settings(max_examples=100, deadline=None)
 @given(batch=batches(), max_token_scores=st.integers(1, 100))
 def test_chunking_never_changes_the_verdict(batch, max_token_scores):

@@ -9,7 +9,9 @@ from functools import cache
 import pytest
 import torch
 
-from msa_ref import precision
+from msa_ref import IndexerConfig, PagedBatch, index_topk, precision, select_blocks
+from msa_ref.certified import certify
+from msa_ref.staged import stages
 
 try:
     from mmasim import nv_ptx
@@ -113,6 +115,45 @@ def test_a_score_on_the_lattice_is_exact_in_every_model(name):
     for first in range(0, D, unit.k):
         score = unit.dpa(q[:, first : first + unit.k], k[:, first : first + unit.k], score)
     assert torch.equal(score.double(), (q.double() * k.double()).sum(-1))
+
+
+def modelled_scores(batch: PagedBatch, unit) -> torch.Tensor:
+    """[H, T, n] fp32 block scores of one request, from the model of a unit."""
+    keys = batch.index_k_pages[batch.block_table[0].long()].flatten(0, 1)
+    q, k = torch.broadcast_tensors(batch.index_q.transpose(0, 1)[:, :, None], keys)
+    token_score = torch.zeros(q.shape[:-1])
+    for first in range(0, D, unit.k):
+        token_score = unit.dpa(q[..., first : first + unit.k], k[..., first : first + unit.k], token_score)
+    is_seen = torch.arange(len(keys)) < batch.visible_lens()[:, None]
+    return token_score.masked_fill(~is_seen, -torch.inf).unflatten(-1, (-1, batch.config.block_size)).amax(-1)
+
+
+@pytest.mark.parametrize("name", ["wgmma bf16", "tcgen05 fp16", "mma.sync Ampere", "TF32 Hopper"])
+def test_a_kernel_on_a_modelled_unit_is_never_accused_on_near_ties(name):
+    """Keys are one key with its numbers in other orders, the query all ones: scores differ by rounding alone."""
+    make_bound, dtype, model, arch, shape_and_type = UNITS[name]
+    config = IndexerConfig(num_index_heads=2, index_head_dim=D, block_size=2, topk_blocks=6)
+    generator = torch.Generator().manual_seed(2)
+    differs = 0
+    for _ in range(5):
+        exponent = torch.randint(-6, 7, (D,), generator=generator)
+        key = (torch.randn(D, generator=generator) * exponent.float().exp2()).to(dtype)
+        pages = torch.stack([key[torch.randperm(D, generator=generator)] for _ in range(64)]).reshape(32, 2, D)
+        batch = PagedBatch(
+            config,
+            torch.ones(3, 2, D, dtype=dtype),
+            pages,
+            torch.randperm(32, generator=generator).int()[None],
+            torch.tensor([64], dtype=torch.int32),
+            torch.tensor([0, 3], dtype=torch.int32),
+        )
+        score = modelled_scores(batch, model(arch, shape_and_type))
+        topk_idx = select_blocks(score, batch.num_visible_blocks(), config)
+        assert certify(batch, topk_idx, make_bound(D)).violations == []
+        found = stages(batch, topk_idx, score, make_bound(D))
+        assert (found.score, found.selection) == ([], [])
+        differs += not torch.equal(topk_idx, index_topk(batch))
+    assert differs > 0
 
 
 if __name__ == "__main__":

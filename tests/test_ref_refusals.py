@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from msa_ref import IndexerConfig, PagedBatch
+from msa_ref.certified import certify
+from msa_ref.contract import judge
 from msa_ref.profile import Profile
 
 CONFIGS = {
@@ -179,3 +181,18 @@ def test_a_batch_on_the_meta_device_is_checked_without_values():
 def test_a_profile_of_unknown_promises_is_refused():
     with pytest.raises(ValueError, match=r"^tie_rule must be one of lowest-id, any; got 'highest-id'$"):
         Profile(tie_rule="highest-id")  # type: ignore[arg-type]
+
+
+ANSWERS = {
+    "shape": (torch.zeros(2, 4, 3, dtype=torch.int32), "topk_idx must be [H, T, K] = [2, 4, 2]; got [2, 4, 3]"),
+    "dtype": (torch.zeros(2, 4, 2, dtype=torch.int64), "topk_idx must be int32; got torch.int64"),
+    "device": (torch.zeros(2, 4, 2, dtype=torch.int32, device="meta"), "topk_idx must be on cpu; got meta"),
+}
+
+
+@pytest.mark.parametrize(("topk_idx", "sentence"), ANSWERS.values(), ids=ANSWERS)
+@pytest.mark.parametrize("oracle", [judge, certify], ids=["judge", "certify"])
+def test_an_answer_that_cannot_be_judged_is_refused(oracle, topk_idx, sentence):
+    with pytest.raises(ValueError) as refusal:  # noqa: PT011
+        any(oracle(PagedBatch(**good()), topk_idx))
+    assert str(refusal.value) == sentence
