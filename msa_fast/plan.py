@@ -11,36 +11,38 @@ from dataclasses import dataclass
 import torch
 
 from msa_fast.ops.launch import check_config, num_processors
+from msa_fast.ops.table import SCORE_ROWS
 from msa_ref.config import IndexerConfig, require
 
-ROWS_PER_SCORE_TILE = 128
-"""Query rows (token, head) of one score program: the M dimension of its matrix products."""
-ROWS_PER_TOPK_TILE = 32
-"""Rows of one selection program."""
-PROGRAMS_PER_PROCESSOR = 4
+TOPK_ROWS = {"cuda": 8, "cpu": 64}
+"""Rows of one selection program, by device. On a GPU their scores of one block fill a 32-byte
+sector; the interpreter, which runs programs one by one, wants few."""
+PROGRAMS_PER_PROCESSOR = 32
 """Score programs that a plan aims at for each multiprocessor, so that the last wave is short."""
-LEAST_BLOCKS = 4
-"""Fewer key blocks than this do not pay for loading the queries of a tile."""
+LEAST_BLOCKS, MOST_BLOCKS = 8, 16
+"""Key blocks of one score program: enough to pay for loading the queries, few enough that the
+programs that run together read the same pages and find them in the L2 cache."""
 
 
 @dataclass(frozen=True, eq=False)
 class PrefillPlan:
-    """Tiles of one batch, longest first. Built by `build`; valid for any layer with these lengths.
+    """Tiles of one batch. Built by `build`; valid for any layer with these lengths.
 
-    score_tiles: [num_score_tiles, 4] int32: request, first query token, first and end block.
-    topk_tiles: [num_topk_tiles, 2] int32: request, first query token.
-    score_tokens, topk_tokens: query tokens per tile.
-    score_rows, topk_rows: rows per tile, powers of two, at least tokens * H.
+    A row is a (query token, head) of a request, counted token by token, head by head.
+
+    score_tiles: [num_score_tiles, 4] int32: request, first row, first block, end block.
+    topk_tiles: [num_topk_tiles, 2] int32: request, first row.
+    score_rows, topk_rows: rows per tile, powers of two.
+    most_blocks: no row sees more blocks.
     total_q, num_reqs: what the plan was built for.
     """
 
     config: IndexerConfig
     score_tiles: torch.Tensor
     topk_tiles: torch.Tensor
-    score_tokens: int
-    topk_tokens: int
     score_rows: int
     topk_rows: int
+    most_blocks: int
     total_q: int
     num_reqs: int
 
@@ -76,47 +78,43 @@ class PrefillPlan:
         require(num_splits is None or num_splits >= 1, "num_splits", "must be >= 1", num_splits)
 
         heads = config.num_index_heads
-        score_tokens = max(1, ROWS_PER_SCORE_TILE // heads)
-        topk_tokens = max(1, ROWS_PER_TOPK_TILE // heads)
         tiles = []
         for req, (query_len, seq_len) in enumerate(zip(query_lens, seq_lens, strict=True)):
-            for first in range(0, query_len, score_tokens):
-                last = min(first + score_tokens, query_len)
-                visible_len = max(0, seq_len - query_len + last)
-                tiles.append((req, first, config.num_blocks(visible_len)))
+            for row in range(0, query_len * heads, SCORE_ROWS):
+                last_token = min((row + SCORE_ROWS - 1) // heads, query_len - 1)
+                tiles.append((req, row, config.num_blocks(max(0, seq_len - query_len + last_token + 1))))
         device = torch.device(device)
-        score_tiles = _split(tiles, num_splits, PROGRAMS_PER_PROCESSOR * num_processors(device))
+        topk_rows = TOPK_ROWS[device.type]
         topk_tiles = [
-            (req, first) for req, query_len in enumerate(query_lens) for first in range(0, query_len, topk_tokens)
+            (req, row) for req, query_len in enumerate(query_lens) for row in range(0, query_len * heads, topk_rows)
         ]
+        score_tiles = _split(tiles, num_splits, PROGRAMS_PER_PROCESSOR * num_processors(device))
         return PrefillPlan(
             config=config,
             score_tiles=_to_device(score_tiles, 4, device),
             topk_tiles=_to_device(topk_tiles, 2, device),
-            score_tokens=score_tokens,
-            topk_tokens=topk_tokens,
-            score_rows=_rows(score_tokens * heads),
-            topk_rows=_rows(topk_tokens * heads),
+            score_rows=SCORE_ROWS,
+            topk_rows=topk_rows,
+            most_blocks=max((num_blocks for _, _, num_blocks in tiles), default=0),
             total_q=sum(query_lens),
             num_reqs=len(query_lens),
         )
 
 
 def _split(tiles: list[tuple[int, int, int]], num_splits: int | None, programs: int) -> list[tuple[int, int, int, int]]:
-    """Cut the key blocks of every tile into even ranges, longest first."""
+    """Cut the key blocks of every tile into ranges: (request, first row, first block, end block).
+
+    Ranges of full length come first, those of one request that read the same pages side by side;
+    the shorter rest follows, longest first, and fills the gaps.
+    """
     total = sum(num_blocks for _, _, num_blocks in tiles)
-    per_program = max(LEAST_BLOCKS, -(-total // programs))
+    step = min(MOST_BLOCKS, max(LEAST_BLOCKS, -(-total // programs)))
     ranges = []
-    for req, first, num_blocks in tiles:
-        splits = num_splits or -(-num_blocks // per_program)
-        step = -(-num_blocks // max(1, splits))
-        ranges += [(req, first, block, min(block + step, num_blocks)) for block in range(0, num_blocks, max(1, step))]
-    return sorted(ranges, key=lambda tile: tile[2] - tile[3])
-
-
-def _rows(num: int) -> int:
-    """Rows of a tile as a power of two; 16 is the least that a matrix unit takes."""
-    return max(16, 1 << (num - 1).bit_length())
+    for req, row, num_blocks in tiles:
+        if num_splits is not None:
+            step = max(1, -(-num_blocks // num_splits))
+        ranges += [(req, row, block, min(block + step, num_blocks)) for block in range(0, num_blocks, step)]
+    return sorted(ranges, key=lambda tile: (tile[2] - tile[3], tile[0], tile[2], tile[1]))
 
 
 def _to_device(rows: Sequence[tuple[int, ...]], width: int, device: torch.device) -> torch.Tensor:

@@ -10,7 +10,8 @@ import triton
 import triton.language as tl
 
 from msa_fast.ops.dot import dot_fp32
-from msa_fast.ops.launch import check_batch, check_out, new_score, new_topk_idx, next_power_of_2, num_processors
+from msa_fast.ops.launch import check_batch, check_out, new_topk_idx, next_power_of_2, num_processors
+from msa_fast.ops.table import DECODE, architecture_of, choose
 from msa_fast.ops.topk import launch_topk
 from msa_ref.batch import PagedBatch
 from msa_ref.config import require
@@ -18,6 +19,8 @@ from msa_ref.config import require
 MAX_DECODE_QUERY_LEN = 8
 MAX_SPLITS = 256
 PROGRAMS_PER_PROCESSOR = 2
+TOPK_ROWS = {"cuda": 1, "cpu": 64}
+"""Rows of one selection program, by device, as in `msa_fast.plan`."""
 
 
 @triton.jit(
@@ -99,10 +102,13 @@ def _decode_score_kernel(
         score_rows = score_ptr + rows * stride_score_t + head * stride_score_h
         table_row = block_table_ptr + req.to(tl.int64) * stride_table_r
 
+        # The next block's page is fetched a block ahead, as in the prefill scorer.
+        page = tl.load(table_row + (position - start).to(tl.int64) * stride_table_b)
         for block in range(position - start, stop - start):
-            page = tl.load(table_row + tl.cast(block, tl.int64) * stride_table_b).to(tl.int64)
-            page_ptr = pages_ptr + page * stride_page
+            page_ptr = pages_ptr + page.to(tl.int64) * stride_page
             k = tl.load(page_ptr + offs_s[:, None] * stride_page_s + offs_d[None, :] * stride_page_d)
+            is_more = block + 1 < stop - start
+            page = tl.load(table_row + tl.cast(block + 1, tl.int64) * stride_table_b, mask=is_more, other=0)
             token_score = dot_fp32(k, q)
             key_pos = block * S + offs_s
             token_score = tl.where(key_pos[:, None] < visible_len[None, :], token_score, float("-inf"))
@@ -153,7 +159,11 @@ def minimax_m3_index_decode(
         return out[:, :0]
 
     config = batch.config
-    score = new_score(batch)
+    # A row's scores lie side by side here: one small program selects from one row.
+    shape = (batch.total_q, config.num_index_heads, batch.max_blocks)
+    score = torch.empty(shape, dtype=torch.float32, device=batch.device).transpose(0, 1)
+    architecture = architecture_of(batch.device)
+    launch = choose(DECODE, architecture, batch.index_q.element_size())
     _decode_score_kernel[(batch.num_reqs * num_splits,)](
         batch.index_q,
         batch.index_k_pages,
@@ -173,14 +183,16 @@ def minimax_m3_index_decode(
         S=config.block_size,
         REQS=next_power_of_2(batch.num_reqs),
         ROWS=max(16, next_power_of_2(decode_query_len * config.num_index_heads)),
-        num_warps=4,
-        num_stages=3 if batch.index_q.element_size() == 2 else 1,
+        **launch.options(architecture),
     )
-    tokens = max(1, 32 // config.num_index_heads)
-    tokens = min(tokens, decode_query_len)
-    tiles_per_req = triton.cdiv(decode_query_len, tokens)
-    rows = next_power_of_2(tokens * config.num_index_heads)
-    launch_topk(score, batch, out, None, batch.num_reqs * tiles_per_req, tiles_per_req, tokens, rows)
+    launch_topk(
+        score,
+        batch,
+        out,
+        TOPK_ROWS[batch.device.type],
+        batch.max_blocks,
+        most_rows=decode_query_len * config.num_index_heads,
+    )
     return out[:, : batch.total_q]
 
 

@@ -7,7 +7,7 @@ from msa_fast.ops.dot import IS_INTERPRETED
 from msa_ref.batch import PagedBatch
 from msa_ref.config import IndexerConfig, require
 
-LEAST_TILE, MOST_TILE = 16, 256
+LEAST_TILE, MOST_TILE = 16, 128
 
 
 def check_config(config: IndexerConfig) -> None:

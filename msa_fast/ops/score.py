@@ -6,16 +6,18 @@ import triton.language as tl
 
 from msa_fast.ops.dot import dot_fp32
 from msa_fast.ops.launch import check_batch, new_score
+from msa_fast.ops.table import SCORE, architecture_of, choose
 from msa_fast.plan import PrefillPlan
 from msa_ref.batch import PagedBatch
 from msa_ref.config import require
 
 
 @triton.jit
-def _block_max(q, page_ptr, stride_page_s, stride_page_d, S: tl.constexpr, D: tl.constexpr):
-    """Token scores [ROWS, S] of one page."""
+def _token_scores(q, pages_ptr, page, stride_page, stride_page_s, stride_page_d, S: tl.constexpr, D: tl.constexpr):
+    """fp32 [ROWS, S]: every query row of q [ROWS, D] against every key of one page."""
     offs_s = tl.arange(0, S)
     offs_d = tl.arange(0, D)
+    page_ptr = pages_ptr + page.to(tl.int64) * stride_page
     k = tl.load(page_ptr + offs_d[:, None] * stride_page_d + offs_s[None, :] * stride_page_s)
     return dot_fp32(q, k)
 
@@ -48,33 +50,33 @@ def _score_kernel(
     H: tl.constexpr,
     D: tl.constexpr,
     S: tl.constexpr,
-    TOKENS: tl.constexpr,
     ROWS: tl.constexpr,
 ):
-    """Grid: one program per score tile: TOKENS query tokens x H heads against a range of blocks.
+    """Grid: one program per score tile: ROWS rows (token, head) of a request against some blocks.
 
-    Writes score[h, t, b] for its tokens and the blocks of its range that its last token sees;
+    Writes score[h, t, b] for its rows and the blocks of its range that its last token sees;
     blocks that an earlier token of the tile does not see get -inf. Leaves all else alone.
     Masks: rows past the request; key tokens past a row's visible length, on the diagonal blocks
     alone, since a block before the first token's own needs none. Products accumulate in fp32.
     """
     tile = tiles_ptr + tl.program_id(0) * 4
     req = tl.load(tile)
-    first_token = tl.load(tile + 1)
+    first_row = tl.load(tile + 1)
     first_block = tl.load(tile + 2)
     end_block = tl.load(tile + 3)
     q_start = tl.load(cu_seqlens_q_ptr + req * stride_cu)
     query_len = tl.load(cu_seqlens_q_ptr + (req + 1) * stride_cu) - q_start
     context_len = tl.load(seq_lens_ptr + req * stride_seq_lens) - query_len
 
-    row = tl.arange(0, ROWS)
-    token = first_token + row // H
+    row = first_row + tl.arange(0, ROWS)
+    token = row // H
     head = row % H
-    is_row = (row < TOKENS * H) & (token < query_len)
+    is_row = token < query_len
+    first_token = first_row // H
     # Rows that are none take part in the products as token first_token, and are never stored.
     token = tl.where(is_row, token, first_token)
     visible_len = context_len + token + 1
-    last_token = tl.minimum(first_token + TOKENS, query_len) - 1
+    last_token = tl.minimum((first_row + ROWS - 1) // H, query_len - 1)
     end_block = tl.minimum(end_block, tl.cdiv(tl.maximum(context_len + last_token + 1, 0), S))
     full_blocks = tl.maximum(context_len + first_token + 1, 0) // S  # seen whole by every row
     middle = tl.minimum(tl.maximum(first_block, full_blocks), tl.maximum(end_block, first_block))
@@ -82,20 +84,26 @@ def _score_kernel(
     offs_d = tl.arange(0, D)
     rows = (q_start + token).to(tl.int64)
     q_rows = q_ptr + rows * stride_q_t + head.to(tl.int64) * stride_q_h
-    q = tl.load(q_rows[:, None] + offs_d[None, :] * stride_q_d, mask=is_row[:, None], other=0.0)
+    q = tl.load(q_rows[:, None] + offs_d[None, :] * stride_q_d)
+    # Not masked in the load: what comes from a select stays in registers as the left operand, which
+    # leaves the shared memory's bandwidth to the keys.
+    q = tl.where(is_row[:, None], q, 0.0)
     score_rows = score_ptr + rows * stride_score_t + head.to(tl.int64) * stride_score_h
     table_row = block_table_ptr + req.to(tl.int64) * stride_table_r
 
+    # The page of the next block is fetched a block ahead, as a plain scalar: a load that another
+    # load waits for would take its own place, and its own barriers, in the software pipeline.
+    page = tl.load(table_row + first_block.to(tl.int64) * stride_table_b, mask=first_block < end_block, other=0)
     for block in range(first_block, middle):
-        page = tl.load(table_row + tl.cast(block, tl.int64) * stride_table_b).to(tl.int64)
-        token_score = _block_max(q, pages_ptr + page * stride_page, stride_page_s, stride_page_d, S, D)
+        token_score = _token_scores(q, pages_ptr, page, stride_page, stride_page_s, stride_page_d, S, D)
+        page = tl.load(table_row + tl.cast(block + 1, tl.int64) * stride_table_b, mask=block + 1 < end_block, other=0)
         best = tl.max(token_score, axis=1)
         best = tl.where(best == best, best, float("-inf"))  # NaN only if every token's score is
         tl.store(score_rows + tl.cast(block, tl.int64) * stride_score_b, best, mask=is_row)
 
     for block in range(middle, end_block):
-        page = tl.load(table_row + tl.cast(block, tl.int64) * stride_table_b).to(tl.int64)
-        token_score = _block_max(q, pages_ptr + page * stride_page, stride_page_s, stride_page_d, S, D)
+        token_score = _token_scores(q, pages_ptr, page, stride_page, stride_page_s, stride_page_d, S, D)
+        page = tl.load(table_row + tl.cast(block + 1, tl.int64) * stride_table_b, mask=block + 1 < end_block, other=0)
         key_pos = block * S + tl.arange(0, S)
         token_score = tl.where(key_pos[None, :] < visible_len[:, None], token_score, float("-inf"))
         best = tl.max(token_score, axis=1)
@@ -125,7 +133,8 @@ def minimax_m3_index_score(batch: PagedBatch, plan: PrefillPlan, out: torch.Tens
     check_score(score, batch)
     if len(plan.score_tiles) == 0:
         return score
-    is_wide = batch.index_q.element_size() == 2
+    architecture = architecture_of(batch.device)
+    launch = choose(SCORE, architecture, batch.index_q.element_size())
     _score_kernel[(len(plan.score_tiles),)](
         batch.index_q,
         batch.index_k_pages,
@@ -143,10 +152,8 @@ def minimax_m3_index_score(batch: PagedBatch, plan: PrefillPlan, out: torch.Tens
         H=config.num_index_heads,
         D=config.index_head_dim,
         S=config.block_size,
-        TOKENS=plan.score_tokens,
         ROWS=plan.score_rows,
-        num_warps=8,
-        num_stages=2 if is_wide else 1,
+        **launch.options(architecture),
     )
     return score
 

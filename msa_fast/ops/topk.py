@@ -1,24 +1,26 @@
 """Selection: the exact top-k of every row from its block scores.
 
-Two rounds, neither of which sorts a row. A superblock is SUPERBLOCK consecutive blocks, ranked by
-its best block, ties to the lower one. A selected block's superblock is among the best K: if K
-superblocks rank above it, each holds a block that ranks above all of its own. So the first round
-finds the best K superblocks, the second the best K blocks inside them.
+A row of up to WIDTH blocks is settled at once. A longer one takes two rounds. A superblock is
+SUPERBLOCK consecutive blocks, ranked by its best block, ties to the lower one. Every selected
+block lies in one of the best K superblocks: if K of them rank above its own, each holds a block
+that ranks above it. So the first round chooses superblocks and the second the blocks in them.
 """
 
 import torch
 import triton
 import triton.language as tl
 
-from msa_fast.ops.key import KEY_ABSENT, RANK_ABSENT, block_of, key_of, rank_of
+from msa_fast.ops.best import choose
 from msa_fast.ops.launch import check_batch, check_out, new_topk_idx, next_power_of_2
-from msa_fast.ops.network import merge_top, top_sorted
+from msa_fast.ops.rank import RANK_ABSENT, rank_of
 from msa_fast.ops.score import check_plan, check_score
 from msa_fast.plan import PrefillPlan
 from msa_ref.batch import PagedBatch
 
-SUPERBLOCK = 16
-SUPERBLOCKS_PER_ROUND = 32
+LEAST_WIDTH = 64
+"""Fewest candidates that a program ranks at once."""
+MAX_CHUNK = 16
+"""Most blocks of every superblock that the first round loads at once."""
 
 
 @triton.jit
@@ -27,44 +29,38 @@ def _rank_at(
 ):
     """Rank of one block per lane, RANK_ABSENT where it is not visible or not live."""
     is_live = is_live & (block < num_visible)
-    score = tl.load(row_ptr + tl.cast(block, tl.int64) * stride_score_b, mask=is_live, other=0.0)
+    score = tl.load(row_ptr + block.to(tl.int64) * stride_score_b, mask=is_live, other=0.0)
     rank = rank_of(score, block, num_visible, INIT_BLOCKS, LOCAL_BLOCKS)
     return tl.where(is_live, rank, RANK_ABSENT)
 
 
 @triton.jit
-def _best_superblocks(
+def _superblock_ranks(
     score_rows,
     num_visible,
-    most_visible,
     stride_score_b,
-    K: tl.constexpr,
     SUPERBLOCK: tl.constexpr,
+    SUPERBLOCKS: tl.constexpr,
     CHUNK: tl.constexpr,
     INIT_BLOCKS: tl.constexpr,
     LOCAL_BLOCKS: tl.constexpr,
 ):
-    """Keys [ROWS, K] of every row's best superblocks, descending."""
+    """uint32 [ROWS, SUPERBLOCKS]: the best rank in each superblock."""
     ROWS: tl.constexpr = score_rows.shape[0]
-    best = tl.full([ROWS, K], KEY_ABSENT, tl.int64)
-    for base in range(0, tl.cdiv(most_visible, SUPERBLOCK), CHUNK):
-        superblock = (base + tl.arange(0, CHUNK))[None, :]
-        rank = tl.full([ROWS, CHUNK], RANK_ABSENT, tl.int32)
-        for i in tl.static_range(SUPERBLOCK):
-            block = superblock * SUPERBLOCK + i
-            rank = tl.maximum(
-                rank,
-                _rank_at(
-                    score_rows[:, None],
-                    block,
-                    num_visible[:, None],
-                    True,
-                    stride_score_b,
-                    INIT_BLOCKS,
-                    LOCAL_BLOCKS,
-                ),
-            )
-        best = merge_top(best, top_sorted(key_of(rank, superblock), K, False))
+    best = tl.zeros([ROWS, SUPERBLOCKS], tl.uint32)
+    first = (tl.arange(0, SUPERBLOCKS) * SUPERBLOCK)[None, :, None]
+    for i in range(0, SUPERBLOCK, CHUNK):
+        block = first + i + tl.arange(0, CHUNK)[None, None, :]
+        rank = _rank_at(
+            score_rows[:, None, None],
+            block,
+            num_visible[:, None, None],
+            True,
+            stride_score_b,
+            INIT_BLOCKS,
+            LOCAL_BLOCKS,
+        )
+        best = tl.maximum(best, tl.max(rank, axis=2))
     return best
 
 
@@ -92,67 +88,64 @@ def _topk_kernel(
     TOPK: tl.constexpr,
     INIT_BLOCKS: tl.constexpr,
     LOCAL_BLOCKS: tl.constexpr,
-    TOKENS: tl.constexpr,
     ROWS: tl.constexpr,
     K: tl.constexpr,
     SUPERBLOCK: tl.constexpr,
+    SUPERBLOCKS: tl.constexpr,
     CHUNK: tl.constexpr,
     HAS_TILES: tl.constexpr,
 ):
-    """Grid: one program per TOKENS query tokens of one request, all H heads: ROWS rows.
+    """Grid: one program per ROWS consecutive rows (token, head) of one request.
 
-    The tile is listed in tiles_ptr (HAS_TILES), or counted: tiles_per_req for every request.
-    Writes out[:, t, :] of its tokens, every element: ids ascending, then PAD. Reads scores of
-    visible blocks alone. Compares integer keys; nothing here rounds.
+    Which rows is listed in tiles_ptr (HAS_TILES), or counted: tiles_per_req for every request.
+    Writes out[h, t, :] of its rows, every element: ids ascending, then PAD. Reads scores of
+    visible blocks alone. Compares integers; nothing here rounds. K >= TOPK is a power of two;
+    K * SUPERBLOCK candidates are ranked at once; SUPERBLOCKS is 0 if no row can have more blocks
+    than that. In two rounds the row's own part of `out` carries the superblocks between them.
     """
     if HAS_TILES:
         req = tl.load(tiles_ptr + tl.program_id(0) * 2)
-        first_token = tl.load(tiles_ptr + tl.program_id(0) * 2 + 1)
+        first_row = tl.load(tiles_ptr + tl.program_id(0) * 2 + 1)
     else:
         req = tl.program_id(0) // tiles_per_req
-        first_token = (tl.program_id(0) % tiles_per_req) * TOKENS
+        first_row = (tl.program_id(0) % tiles_per_req) * ROWS
     q_start = tl.load(cu_seqlens_q_ptr + req * stride_cu)
     query_len = tl.load(cu_seqlens_q_ptr + (req + 1) * stride_cu) - q_start
     context_len = tl.load(seq_lens_ptr + req * stride_seq_lens) - query_len
 
-    row = tl.arange(0, ROWS)
-    token = first_token + row // H
+    row = first_row + tl.arange(0, ROWS)
+    token = row // H
     head = (row % H).to(tl.int64)
-    is_row = (row < TOKENS * H) & (token < query_len)
+    is_row = token < query_len
     num_visible = tl.where(is_row, (tl.maximum(context_len + token + 1, 0) + S - 1) // S, 0)
-    most_visible = tl.max(num_visible, axis=0)
     rows = (q_start + token).to(tl.int64)
     score_rows = score_ptr + rows * stride_score_t + head * stride_score_h
+    out_rows = (out_ptr + rows * stride_out_t + head * stride_out_h)[:, None]
 
-    # Round one; needless where K superblocks hold all that any row sees.
-    superblock = tl.broadcast_to(tl.arange(0, K)[None, :], [ROWS, K])
-    is_live = superblock >= 0
-    if most_visible > K * SUPERBLOCK:
-        best = _best_superblocks(
-            score_rows, num_visible, most_visible, stride_score_b, K, SUPERBLOCK, CHUNK, INIT_BLOCKS, LOCAL_BLOCKS
+    WIDTH: tl.constexpr = K * SUPERBLOCK
+    slot = tl.arange(0, K)[None, :]
+    superblock = tl.broadcast_to(slot, [ROWS, K])
+    if SUPERBLOCKS > 0 and tl.max(num_visible, axis=0) > WIDTH:
+        rank = _superblock_ranks(
+            score_rows, num_visible, stride_score_b, SUPERBLOCK, SUPERBLOCKS, CHUNK, INIT_BLOCKS, LOCAL_BLOCKS
         )
-        is_live = best != KEY_ABSENT
-        superblock = tl.where(is_live, block_of(best), 0)
+        kept = tl.minimum((num_visible + SUPERBLOCK - 1) // SUPERBLOCK, TOPK)
+        is_kept, place = choose(rank, kept, K)
+        ids = tl.broadcast_to(tl.arange(0, SUPERBLOCKS)[None, :], [ROWS, SUPERBLOCKS])
+        tl.store(out_rows + place * stride_out_k, ids, mask=is_kept)
+        tl.debug_barrier()  # the rows were written by other threads of this program
+        is_kept = slot < kept[:, None]
+        superblock = tl.load(out_rows + slot * stride_out_k, mask=is_kept, other=0x7FFFFFFF // SUPERBLOCK)
+        tl.debug_barrier()  # and are read before they are written again
 
     block = superblock[:, :, None] * SUPERBLOCK + tl.arange(0, SUPERBLOCK)[None, None, :]
-    rank = _rank_at(
-        score_rows[:, None, None],
-        block,
-        num_visible[:, None, None],
-        is_live[:, :, None],
-        stride_score_b,
-        INIT_BLOCKS,
-        LOCAL_BLOCKS,
-    )
-    key = top_sorted(key_of(rank, block).reshape(ROWS, K * SUPERBLOCK), K, True)
-
-    slot = tl.arange(0, K)[None, :]
-    is_selected = (key != KEY_ABSENT) & (slot < TOPK)
-    # Negated, so that the descending network leaves ids ascending and what is none behind them.
-    descending = top_sorted(tl.where(is_selected, -block_of(key), -0x7FFFFFFF), K, True)
-    ids = tl.where(descending == -0x7FFFFFFF, -1, -descending)
-    out_rows = out_ptr + rows * stride_out_t + head * stride_out_h
-    tl.store(out_rows[:, None] + slot * stride_out_k, ids, mask=is_row[:, None] & (slot < TOPK))
+    block = block.reshape(ROWS, WIDTH)
+    rank = _rank_at(score_rows[:, None], block, num_visible[:, None], True, stride_score_b, INIT_BLOCKS, LOCAL_BLOCKS)
+    selected = tl.minimum(num_visible, TOPK)
+    is_selected, place = choose(rank, selected, K)
+    tl.store(out_rows + place * stride_out_k, block, mask=is_selected)
+    is_pad = is_row[:, None] & (slot >= selected[:, None]) & (slot < TOPK)
+    tl.store(out_rows + slot * stride_out_k, tl.full([ROWS, K], -1, tl.int32), mask=is_pad)
 
 
 def minimax_m3_index_topk(
@@ -178,7 +171,7 @@ def minimax_m3_index_topk(
     if out is None:
         out = new_topk_idx(batch)
     check_out(out, batch)
-    launch_topk(score, batch, out, plan.topk_tiles, len(plan.topk_tiles), 1, plan.topk_tokens, plan.topk_rows)
+    launch_topk(score, batch, out, plan.topk_rows, plan.most_blocks, plan.topk_tiles)
     return out[:, : batch.total_q]
 
 
@@ -186,16 +179,23 @@ def launch_topk(
     score: torch.Tensor,
     batch: PagedBatch,
     out: torch.Tensor,
-    tiles: torch.Tensor | None,
-    num_programs: int,
-    tiles_per_req: int,
-    tokens: int,
     rows: int,
+    most_blocks: int,
+    tiles: torch.Tensor | None = None,
+    most_rows: int = 0,
 ) -> None:
-    """Launch the selection kernel on checked arguments; `tiles` None means tiles_per_req for each request."""
+    """Launch the selection kernel on checked arguments.
+
+    rows: rows per program. most_blocks: no row sees more. tiles: the rows of each program, or None
+    for a grid from shapes alone, in which every request has up to most_rows rows.
+    """
+    config = batch.config
+    tiles_per_req = triton.cdiv(most_rows, rows)
+    num_programs = batch.num_reqs * tiles_per_req if tiles is None else len(tiles)
     if num_programs == 0:
         return
-    config = batch.config
+    k = next_power_of_2(config.topk_blocks)
+    superblock, superblocks = rounds(k, most_blocks)
     _topk_kernel[(num_programs,)](
         score,
         batch.seq_lens,
@@ -212,11 +212,29 @@ def launch_topk(
         TOPK=config.topk_blocks,
         INIT_BLOCKS=config.init_blocks,
         LOCAL_BLOCKS=config.local_blocks,
-        TOKENS=tokens,
         ROWS=rows,
-        K=next_power_of_2(config.topk_blocks),
-        SUPERBLOCK=SUPERBLOCK,
-        CHUNK=max(SUPERBLOCKS_PER_ROUND, next_power_of_2(config.topk_blocks)),
+        K=k,
+        SUPERBLOCK=superblock,
+        SUPERBLOCKS=superblocks,
+        CHUNK=min(MAX_CHUNK, superblock),
         HAS_TILES=tiles is not None,
-        num_warps=4,
+        num_warps=_num_warps(rows * max(k * superblock, superblocks)),
     )
+
+
+def rounds(k: int, most_blocks: int) -> tuple[int, int]:
+    """Blocks per superblock and superblocks: both rounds about equally wide, or one round alone.
+
+    k is a power of two, and so are the answers; superblocks is 0 where one round is enough.
+    """
+    superblock = max(1, LEAST_WIDTH // k)
+    while k * superblock * superblock < most_blocks:
+        superblock *= 2
+    if most_blocks <= k * superblock:
+        return superblock, 0
+    return superblock, next_power_of_2(triton.cdiv(most_blocks, superblock))
+
+
+def _num_warps(candidates: int) -> int:
+    """About 16 candidates per thread: the counts stay in registers and few warps must meet."""
+    return max(1, min(8, next_power_of_2(candidates // 512)))

@@ -1,0 +1,44 @@
+"""Random normal inputs, with key pools that rotate so that no cache flatters."""
+
+import torch
+
+from msa_fast.bench.shapes import Shape
+from msa_ref.batch import PagedBatch
+from msa_ref.config import IndexerConfig
+
+POOL_BYTES = 512 * 2**20
+"""Keys that a rotation walks through: several times any L2 cache."""
+
+
+def make_batches(shape: Shape, device: str = "cuda", seed: int = 0) -> list[PagedBatch]:
+    """Enough batches of one shape that their keys together pass POOL_BYTES; at most 64.
+
+    All share one pool of pages. Each batch maps its blocks to pages of its own, in random order,
+    until the pool is used up; then pages repeat in another order.
+    """
+    config = IndexerConfig(num_index_heads=shape.num_heads)
+    generator = torch.Generator(device).manual_seed(seed)
+    seq_lens = shape.all_seq_lens
+    blocks = [config.num_blocks(seq_len) for seq_len in seq_lens]
+    page_bytes = config.block_size * config.index_head_dim * 2
+    num_batches = min(64, max(1, -(-POOL_BYTES // max(1, sum(blocks) * page_bytes))))
+    num_pages = max(sum(blocks), POOL_BYTES // page_bytes)
+
+    page_shape = (num_pages, config.block_size, config.index_head_dim)
+    pages = torch.randn(page_shape, generator=generator, device=device, dtype=torch.bfloat16)
+    total_q = shape.query_len * len(seq_lens)
+    cu_seqlens_q = torch.arange(len(seq_lens) + 1, dtype=torch.int32, device=device) * shape.query_len
+    batches = []
+    order = torch.randperm(num_pages, generator=generator, device=device).int()
+    for i in range(num_batches):
+        own = order.roll(-i * sum(blocks))
+        table = torch.zeros(len(seq_lens), max(blocks), dtype=torch.int32, device=device)
+        start = 0
+        for req, num_blocks in enumerate(blocks):
+            table[req, :num_blocks] = own[start : start + num_blocks]
+            start += num_blocks
+        q_shape = (total_q, config.num_index_heads, config.index_head_dim)
+        q = torch.randn(q_shape, generator=generator, device=device, dtype=torch.bfloat16)
+        lens = torch.tensor(seq_lens, dtype=torch.int32, device=device)
+        batches.append(PagedBatch(config, q, pages, table, lens, cu_seqlens_q))
+    return batches

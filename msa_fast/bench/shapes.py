@@ -1,0 +1,67 @@
+"""What is timed: the production shapes and a sweep."""
+
+import json
+from dataclasses import dataclass
+from importlib.resources import files
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One batch to time: B requests of query_len new tokens each, seq_len tokens in all.
+
+    weight: how often production saw it, 0 for a shape of the sweep.
+    seq_lens: where the requests differ in length, one entry each; seq_len is then the longest.
+    """
+
+    num_heads: int
+    num_reqs: int
+    query_len: int
+    seq_len: int
+    weight: int = 0
+    seq_lens: tuple[int, ...] = ()
+
+    @property
+    def all_seq_lens(self) -> list[int]:
+        """One per request."""
+        return list(self.seq_lens) or [self.seq_len] * self.num_reqs
+
+    @property
+    def name(self) -> str:
+        """Readable and unique within a table."""
+        ragged = " ragged" if self.seq_lens else ""
+        return f"H={self.num_heads} {self.num_reqs} x {self.query_len} of {self.seq_len}{ragged}"
+
+
+K = 1024
+SWEEP_PREFILL = [(8192, 8192), (8192, 32 * K + 8192), (8192, 128 * K + 8192), (8192, 512 * K + 8192)] + [
+    (query_len, context) for context in (128 * K, 1024 * K) for query_len in (16, 64, 256)
+]
+SWEEP_DECODE = [(1, 8 * K), (1, 32 * K), (1, 128 * K), (1, 1024 * K), (16, 128 * K), (128, 8 * K)]
+
+
+def production_shapes() -> dict:
+    """The published shapes and weights, see `about` in the data."""
+    return json.loads(files("msa_fast.bench").joinpath("production_shapes.json").read_text())
+
+
+def prefill_shapes(heads: list[int]) -> list[Shape]:
+    """Production prefill with its weights, then the sweep."""
+    production = production_shapes()["prefill_single_request"]
+    return [
+        Shape(h, 1, row["query_len"], row["seq_len"], weight=row["weight"]) for h in heads for row in production
+    ] + [Shape(h, 1, query_len, seq_len) for h in heads for query_len, seq_len in SWEEP_PREFILL]
+
+
+def decode_shapes(heads: list[int]) -> list[Shape]:
+    """The production decode grid, then the sweep with one ragged batch."""
+    grid = production_shapes()["decode"]
+    shapes = [
+        Shape(h, num_reqs, query_len, seq_len)
+        for h in heads
+        for query_len in grid["decode_query_len"]
+        for num_reqs in grid["num_reqs"]
+        for seq_len in grid["seq_len"]
+    ]
+    sweep = [Shape(h, num_reqs, 1, seq_len) for h in heads for num_reqs, seq_len in SWEEP_DECODE]
+    ragged = (8 * K,) * 64 + (1024 * K,) + (8 * K,) * 63
+    return shapes + sweep + [Shape(h, 128, 1, 1024 * K, seq_lens=ragged) for h in heads]

@@ -1,0 +1,70 @@
+"""The k best of a row, ties to the lower id, without sorting: a bisection on the rank image.
+
+The set is {rank > cut} and the first few of {rank == cut}. The cut is found by counting: at most
+32 halvings, in practice few, because it starts from a bracket that the data give (among K groups
+of candidates, the least of the groups' best ranks has K ranks at or above it) and ends as soon as
+a rank separates exactly k. Candidates lie in id order, so a running count settles ties and gives
+every chosen one its place in an ascending list.
+"""
+
+import triton
+import triton.language as tl
+
+from msa_fast.ops.rank import RANK_FORCED
+
+
+@triton.jit
+def _count_from(rank, least):
+    """int32 [ROWS]: candidates of each row whose rank is at least `least` [ROWS]."""
+    return tl.sum((rank >= least[:, None]).to(tl.int32), axis=1)
+
+
+@triton.jit
+def find_cut(rank, k, GROUPS: tl.constexpr):
+    """The greatest rank that at least k candidates of each row reach, or one that exactly k reach.
+
+    rank uint32 [ROWS, W], RANK_ABSENT where there is no candidate; k int32 [ROWS], at most the
+    candidates of the row; GROUPS a power of two >= every k, W a multiple of it. uint32 [ROWS].
+    """
+    ROWS: tl.constexpr = rank.shape[0]
+    W: tl.constexpr = rank.shape[1]
+    low = tl.min(tl.max(rank.reshape(ROWS, GROUPS, W // GROUPS), axis=2), axis=1)
+    # Forced blocks are above every cut; without them the upper end is near.
+    high = tl.max(tl.where(rank == RANK_FORCED, 0, rank), axis=1)
+    count = _count_from(rank, low)
+    is_open = (count != k) & (low < high) & (k > 0)
+    # A loop of fixed length around a branch, not a `while`: Triton 3.6 fails on a `while` that
+    # carries tensors.
+    num_open = tl.sum(is_open.to(tl.int32), axis=0)
+    for _ in range(32):
+        if num_open > 0:
+            step = high - low
+            middle = low + (step >> 1) + (step & 1)
+            reached = _count_from(rank, middle)
+            is_low = is_open & (reached >= k)
+            high = tl.where(is_open & (reached < k), middle - 1, high)
+            low = tl.where(is_low, middle, low)
+            count = tl.where(is_low, reached, count)
+            is_open = (count != k) & (low < high) & (k > 0)
+            num_open = tl.sum(is_open.to(tl.int32), axis=0)
+    return low
+
+
+@triton.jit
+def choose(rank, k, GROUPS: tl.constexpr):
+    """Which candidates of each row are its k best, and where each belongs in an ascending list.
+
+    rank, k, GROUPS as in `find_cut`; candidates in id order along W. Returns (bool [ROWS, W],
+    int32 [ROWS, W]); a slot means something only where its candidate is chosen.
+    """
+    cut = find_cut(rank, k, GROUPS)[:, None]
+    is_above = rank > cut
+    is_tied = rank == cut
+    # Two running counts in one: those above the cut in the low half, the tied ones in the high.
+    both = is_above.to(tl.int32) + (is_tied.to(tl.int32) << 16)
+    running = tl.cumsum(both, axis=1)
+    num_tied = k[:, None] - (tl.sum(both, axis=1) & 0xFFFF)[:, None]  # how many of the tied fit
+    tied = running >> 16
+    is_chosen = is_above | (is_tied & (tied <= num_tied))
+    slot = (running & 0xFFFF) + tl.minimum(tied, num_tied) - 1
+    return is_chosen & (k > 0)[:, None], slot

@@ -1,0 +1,60 @@
+"""Launch choices, as plain tables by architecture and element size. No run-time tuning.
+
+Nothing here can change a bit of an answer on exact inputs; it changes speed. A figure behind a
+choice is in the results of `python -m msa_fast.bench`.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from msa_fast.ops.dot import IS_INTERPRETED
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How one kernel is compiled and launched: warps, pipeline stages, register cap (0: none)."""
+
+    num_warps: int
+    num_stages: int
+    maxnreg: int = 0
+
+    def options(self, architecture: str) -> dict[str, int]:
+        """Keyword arguments of a Triton launch; the register cap exists on NVIDIA alone."""
+        options = {"num_warps": self.num_warps, "num_stages": self.num_stages}
+        if self.maxnreg and architecture.startswith("sm_"):
+            options["maxnreg"] = self.maxnreg
+        return options
+
+
+ANY = "any"
+
+SCORE_ROWS = 128
+"""Query rows (token, head) of one score program: the M dimension of its matrix products."""
+
+SCORE = {
+    # Two programs share a multiprocessor, one in its products while the other takes its maxima;
+    # 128 registers is what that leaves each thread.
+    ("sm_90", 2): Launch(num_warps=8, num_stages=2, maxnreg=128),
+    (ANY, 2): Launch(num_warps=8, num_stages=2),
+    (ANY, 4): Launch(num_warps=8, num_stages=1),
+}
+DECODE = {
+    (ANY, 2): Launch(num_warps=4, num_stages=3),
+    (ANY, 4): Launch(num_warps=4, num_stages=1),
+}
+
+
+def choose(table: dict[tuple[str, int], Launch], architecture: str, element_size: int) -> Launch:
+    """The entry of an architecture, or the one for any, at an element size in bytes."""
+    return table.get((architecture, element_size)) or table[(ANY, element_size)]
+
+
+def architecture_of(device: torch.device) -> str:
+    """sm_90, gfx942, ...; `interpreter` where kernels are interpreted."""
+    if IS_INTERPRETED or device.type != "cuda":
+        return "interpreter"
+    properties = torch.cuda.get_device_properties(device)
+    if torch.version.hip:
+        return properties.gcnArchName.split(":")[0]
+    return f"sm_{properties.major}{properties.minor}"
