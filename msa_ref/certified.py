@@ -107,7 +107,7 @@ def certify(
         batch: a valid batch.
         topk_idx: [H, T, K] int32, the answer, or [T, H, K] if the profile says so.
         bound: what the kernel's arithmetic may lose; by default what any unit for this dtype may.
-        max_token_scores: how many token scores to hold at once; changes memory, never the verdict.
+        max_token_scores: how many token scores to hold at once; bounds memory.
         profile: the promises it is held to; `Profile.undefined` says whether it makes any for this batch.
         max_violations: how many to put into words; a kernel that is all wrong breaks a law in every row.
 

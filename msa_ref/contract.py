@@ -125,7 +125,7 @@ def selections(
     batch: PagedBatch,
     topk_idx: torch.Tensor,
     scored: Iterable[tuple[slice, torch.Tensor, torch.Tensor]],
-    max_scores: int,
+    max_token_scores: int,
     profile: Profile,
 ) -> Iterator[tuple[slice, Selection]]:
     """An answer beside its scores, rows of many small requests side by side: judging them one by
@@ -133,7 +133,8 @@ def selections(
 
     Args:
         scored: (rows, lower, upper) in order of rows; the tensors [H, rows, n] float64.
-        max_scores: how many block scores one selection may hold.
+        max_token_scores: bounds memory as in `scored_chunks`: a selection holds as many block scores
+            as one chunk of that many token scores has.
 
     Yields:
         (rows, selection): which rows of total_q, and the selection of those rows.
@@ -145,7 +146,7 @@ def selections(
     require(topk_idx.dtype == torch.int32, "topk_idx", "must be int32", topk_idx.dtype)
     require(topk_idx.device == batch.device, "topk_idx", f"must be on {batch.device}", topk_idx.device)
     num_visible_blocks = batch.num_visible_blocks()
-    for rows, lower, upper in _side_by_side(scored, max_scores):
+    for rows, lower, upper in _side_by_side(scored, max_token_scores // config.block_size):
         yield rows, Selection(config, topk_idx[:, rows], num_visible_blocks[rows], lower, upper, profile)
 
 

@@ -46,7 +46,8 @@ def index_topk(batch: PagedBatch, max_token_scores: int = MAX_TOKEN_SCORES) -> t
 
     Args:
         batch: a valid batch (see `PagedBatch.validate`).
-        max_token_scores: how many token scores to hold at once; changes memory, never the answer.
+        max_token_scores: how many token scores to hold at once; changes memory, and the answer only
+            where two scores differ by less than float64 rounds.
 
     Returns:
         topk_idx [H, T, K] int32: selected block ids ascending, then PAD.

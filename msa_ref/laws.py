@@ -122,7 +122,10 @@ def append_one(batch: PagedBatch, run: Run) -> Iterator[Violation]:
 
 
 def poison_blind(batch: PagedBatch, run: Run) -> Iterator[Violation]:
-    """What no token occupies does not matter: page tails, spare pages, block-table entries behind the live ones."""
+    """What no token occupies does not matter: page tails, spare pages, block-table entries behind the live ones.
+
+    A target that follows a poisoned entry may take its process down: run it in one of its own.
+    """
     clean = _of(run, poison(batch, 0.0, 0))
     for value, entry in ((torch.nan, -1), (torch.inf, INT32_MAX), (-torch.inf, INT32_MAX)):
         what = f"with {value} in dead key slots and {entry} in dead block-table entries"

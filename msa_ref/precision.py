@@ -13,7 +13,8 @@ Three things stand outside the relative term, and each has its place:
 
 - *Subnormal inputs.* A tensor core aligns products by the sum of the operands' exponents and
   gives a subnormal operand the exponent of the smallest normal number. It then drops bits relative
-  to 2^e, not to the product. `magnitude` therefore lifts subnormal operands to that number.
+  to 2^e, not to the product. `magnitudes` therefore lifts subnormal operands to that number. A
+  unit that flushes operands to zero, as CDNA2's does, is outside these bounds.
 - *Subnormal results.* Below 2^-126 rounding is absolute, and a unit may flush to zero. Each of at
   most 2D operations loses less than 2^-126 to it: `absolute` = 2D * 2^-126 = D * 2^-125.
 - *Overflow.* Where (1 + relative) * M + absolute reaches the largest fp32 number, some order of
@@ -106,6 +107,16 @@ def mma_sync(index_head_dim: int) -> ScoreBound:
     return _tensor_core("mma.sync", index_head_dim, L=8, F=24, m=23)
 
 
+def mfma(index_head_dim: int) -> ScoreBound:
+    """CDNA3's (gfx942) MFMA on bf16 or fp16: L = 8, F = 24, m = 23. 1.0e-5 at D = 128.
+
+    It drops bits of products and accumulator at F = 24, carries 31 on, and rounds its result to
+    nearest: together less than truncation to m = 23 would lose. CDNA2 also flushes subnormal
+    operands, and is outside.
+    """
+    return _tensor_core("MFMA", index_head_dim, L=8, F=24, m=23)
+
+
 def hopper_fp8(index_head_dim: int) -> ScoreBound:
     """Hopper's wgmma on fp8: L = 32, and only 13 fraction bits are kept, F = m = 13. 1.7e-2 at D = 128."""
     return _tensor_core("Hopper fp8", index_head_dim, L=32, F=13, m=13)
@@ -139,8 +150,9 @@ def tf32(index_head_dim: int) -> ScoreBound:
 def bound_for(dtype: torch.dtype, index_head_dim: int) -> ScoreBound:
     """The bound that holds for every way in which a kernel should score this dtype.
 
-    bf16, fp16: the loosest of an fp32 sum in any order and the tensor cores of Hopper and
-    Blackwell. fp32: IEEE products and sums; TF32 is no way to score fp32 and must be told apart.
+    bf16, fp16: the loosest of an fp32 sum in any order and the wgmma and tcgen05 of Hopper and
+    Blackwell; name `mma_sync` or `mfma` where these score. fp32: IEEE products and sums; TF32 is no
+    way to score fp32 and must be told apart.
     """
     if dtype == torch.float32:
         return ieee_fp32(index_head_dim)

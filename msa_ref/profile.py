@@ -5,6 +5,7 @@ two and says which inputs the target answers at all: judged outside of them it w
 of breaking a promise that it never made, so the verdict there is `Undefined`, which is no pass.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -63,7 +64,7 @@ class Profile:
         """Why the profile promises nothing for a batch, or None if it does. Looks at values; synchronizes."""
         return next((Undefined(reason) for is_outside, reason in self._limits(batch) if is_outside), None)
 
-    def _limits(self, batch: PagedBatch):
+    def _limits(self, batch: PagedBatch) -> Iterator[tuple[bool, str]]:
         config, dtype = batch.config, batch.index_q.dtype
         yield dtype not in self.dtypes, f"{self.name} does not take {dtype}"
         for name, allowed in (("index_head_dim", self.index_head_dims), ("block_size", self.block_sizes)):

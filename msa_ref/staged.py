@@ -90,7 +90,7 @@ def stages(
             sentence = f"block {blocks[0]} scores {got!r}, outside [{low!r}, {high!r}]; {len(blocks)} such blocks"
             off.append(Violation(SCORE_LAW, head, rows.start + token, sentence))
 
-    step = max(1, max_token_scores // max(1, shape[0] * most))
+    step = max(1, max_token_scores // max(1, shape[0] * most * batch.config.block_size))
     chunks = (slice(first, min(first + step, batch.total_q)) for first in range(0, batch.total_q, step))
     exact = ((rows, own := _own(score[:, rows, :most]), own) for rows in chunks)
     for rows, selection in selections(batch, topk_idx, exact, max_token_scores, profile):

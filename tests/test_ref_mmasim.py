@@ -1,4 +1,4 @@
-"""The bounds hold for the bit-exact models of NVIDIA's matrix units in the public package `mmasim`.
+"""The bounds hold for the bit-exact models of matrix units in the public package `mmasim`.
 
 `pip install mmasim` (it builds a small C++ file on first import, so it wants a compiler); skipped without it.
 """
@@ -14,7 +14,7 @@ from msa_ref.certified import certify
 from msa_ref.staged import stages
 
 try:
-    from mmasim import nv_ptx
+    from mmasim import amd, nv_ptx
 except Exception as error:
     pytest.skip(f"mmasim does not load: {error}", allow_module_level=True)
 
@@ -40,6 +40,8 @@ UNITS = {
     "mma.sync Ampere": (precision.mma_sync, torch.bfloat16, nv_ptx.MMA, "Ampere", "m16n8k16.f32.bf16.bf16.f32"),
     "mma.sync Hopper": (precision.mma_sync, torch.bfloat16, nv_ptx.MMA, "Hopper", "m16n8k16.f32.bf16.bf16.f32"),
     "mma.sync SM120": (precision.mma_sync, torch.bfloat16, nv_ptx.MMA, "RTX Blackwell", "m16n8k16.f32.bf16.bf16.f32"),
+    "MFMA bf16": (precision.mfma, torch.bfloat16, amd.MFMA, "CDNA3", "f32_32x32x8_bf16"),
+    "MFMA fp16": (precision.mfma, torch.float16, amd.MFMA, "CDNA3", "f32_32x32x8_f16"),
     "TF32 Ampere": (precision.tf32, torch.float32, nv_ptx.MMA, "Ampere", "m16n8k8.f32.tf32.tf32.f32"),
     "TF32 Hopper": (precision.tf32, torch.float32, nv_ptx.WGMMA, "Hopper", "m64n8k8.f32.tf32.tf32"),
     "fp8 Hopper": (precision.hopper_fp8, torch.float8_e4m3fn, nv_ptx.WGMMA, "Hopper", "m64n8k32.f32.e4m3.e4m3"),
