@@ -35,7 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     gate.add_argument("--cases", type=int, help=f"lattice cases (default {DEFAULT_CASES})")
     gate.add_argument("--scale", choices=("small", "large"), help="size of cases (default large on a GPU, else small)")
     gate.add_argument("--production", action=argparse.BooleanOptionalAction, default=True, help="production shapes too")
-    gate.add_argument("--jobs", type=int, help="worker processes (default 1 on a GPU, else one per core)")
+    gate.add_argument("--jobs", type=int, help="worker processes (default up to 4 on a GPU, else one per core)")
     gate.add_argument("--findings", type=Path, default=Path(".fuzz/findings"), help="folder for what broke")
     gate.add_argument("--verbose", action="store_true", help="print how often each dimension's values were drawn")
 
@@ -77,7 +77,8 @@ def _gate(options: argparse.Namespace) -> int:
     from fuzz.report import stamp_lines, text_report
 
     count = DEFAULT_CASES[device] if options.cases is None else options.cases
-    jobs = options.jobs if options.jobs is not None else 1 if device == "cuda" else os.cpu_count() or 1
+    cores = os.cpu_count() or 1
+    jobs = options.jobs if options.jobs is not None else max(1, min(4, cores // 2)) if device == "cuda" else cores
     for name, value, least in (("--cases", count, 0), ("--jobs", jobs, 1)):
         if value < least:
             raise ValueError(f"{name} must be >= {least}; got {value}")

@@ -5,6 +5,7 @@ keeps its way of using it. So raw Philox words are reduced here, by plain arithm
 """
 
 import zlib
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,10 +24,11 @@ class Bits:
     def integers(self, low: int, high: int, shape: tuple[int, ...]) -> np.ndarray:
         """int64 of `shape`, each within low .. high, both included."""
         count, span = int(np.prod(shape)), high - low + 1
-        # 32-bit pieces are plenty for a small span, and half the work.
-        is_small = span <= 2**12
-        words = self.words(-(-count // 2)).view(np.uint32)[:count] if is_small else self.words(count)
-        return (words % words.dtype.type(span)).astype(np.int64).reshape(shape) + low
+        # Short pieces of a word are plenty for a small span, and much less work.
+        piece: Any = np.uint16 if span <= 2**6 else np.uint32 if span <= 2**14 else np.uint64
+        words = self.words(-(-count * np.dtype(piece).itemsize // 8)).view(piece)[:count]
+        reduced: np.ndarray = words % piece(span)
+        return reduced.astype(np.int64).reshape(shape) + low
 
     def integer(self, low: int, high: int) -> int:
         """One integer within low .. high, both included."""

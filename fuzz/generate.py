@@ -20,6 +20,7 @@ TOPK = (16, 1, 2, 3, 4, 5, 7, 8, 12, 13, 17, 24, 32)
 FEW_SPLITS = (1, 2, 3, 4, 5, 7, 8, 16)
 MANY_SPLITS = (31, 64, 255, 256)
 MAX_DECODE_QUERY_LEN = 8
+DECODE_QUERY_LENS = (1, 2, 3, 4, 1, 5, 7, MAX_DECODE_QUERY_LEN)
 
 
 @dataclass(frozen=True)
@@ -29,14 +30,15 @@ class Scale:
 
     many_blocks: numbers of blocks worth trying beside the few that every scale has.
     many_percent: how often many blocks, or many splits, are drawn.
+    most_reqs: powers of two, one of which a form takes.
     prefill_lens: the longest query of a prefill request.
-    max_key_elements, max_cells: bounds on a request's keys (n * S * D) and its scores (query * H * n).
+    max_key_elements, max_cells: bounds on a case's keys (B * n * S * D) and a request's scores (query * H * n).
     """
 
     name: str
     head_dims: tuple[int, ...]
     block_sizes: tuple[int, ...]
-    max_reqs: int
+    most_reqs: tuple[int, ...]
     many_blocks: tuple[int, ...]
     many_percent: int
     prefill_lens: int
@@ -49,17 +51,23 @@ class Scale:
 FEW_BLOCKS = (1, 2, 3, 0, 5, 8, 15, 16, 17, 31, 33, 64, 65)
 _AROUND = tuple(2**power + step for power in range(7, 14) for step in (-1, 0, 1) if 2**power + step <= 2**13)
 
-SMALL = Scale("small", (16, 32, 64, 128), (16, 32, 64, 128), 3, (127, 128, 129), 5, 40, 2**18, 2**12, 1, False)
-LARGE = Scale("large", (16, 32, 64, 128), (16, 32, 64, 128), 8, _AROUND, 15, 300, 2**22, 2**20, 3, True)
+SMALL = Scale("small", (16, 32, 64, 128), (16, 32, 64, 128), (1, 2, 4), (127, 128, 129), 12, 40, 2**19, 2**12, 1, False)
+LARGE = Scale("large", (16, 32, 64, 128), (16, 32, 64, 128), (1, 2, 4, 8), _AROUND, 15, 300, 2**24, 2**20, 3, True)
 SCALES = {scale.name: scale for scale in (SMALL, LARGE)}
 
 
 @dataclass(frozen=True)
 class Form:
-    """What a kernel is compiled for."""
+    """What a kernel is compiled for.
+
+    most_reqs: a power of two; cases of the form have more than half as many requests.
+    decode_query_len: of the form's decode requests.
+    """
 
     config: IndexerConfig
     dtype: str
+    most_reqs: int
+    decode_query_len: int
 
 
 def draw_form(chooser: Chooser, scale: Scale) -> Form:
@@ -72,13 +80,24 @@ def draw_form(chooser: Chooser, scale: Scale) -> Form:
         chooser.choice(TOPK),
         chooser.choice(DTYPES),
         chooser.integer(0, 4),
+        chooser.choice(scale.most_reqs),
+        chooser.choice(DECODE_QUERY_LENS),
     )
 
 
 def draw_forms(chooser: Chooser, scale: Scale, count: int) -> list[Form]:
     """`count` forms that share the values of each number evenly between them."""
     columns: list[list[Any]] = []
-    for options in (HEADS, scale.head_dims, scale.block_sizes, TOPK, DTYPES, range(5)):
+    for options in (
+        HEADS,
+        scale.head_dims,
+        scale.block_sizes,
+        TOPK,
+        DTYPES,
+        range(5),
+        scale.most_reqs,
+        DECODE_QUERY_LENS,
+    ):
         column: list[Any] = []
         while len(column) < count:
             column += _shuffled(chooser, options)
@@ -94,7 +113,15 @@ def _shuffled(chooser: Chooser, options: Sequence[Option]) -> list[Option]:
 
 
 def _form(
-    chooser: Chooser, heads: int, head_dim: int, block_size: int, topk_blocks: int, dtype: str, forced: int
+    chooser: Chooser,
+    heads: int,
+    head_dim: int,
+    block_size: int,
+    topk_blocks: int,
+    dtype: str,
+    forced: int,
+    most_reqs: int,
+    decode_query_len: int,
 ) -> Form:
     """forced: 0 MiniMax's local block, 1 none, 2 init only, 3 both, 4 both, filling every slot."""
     init, local = 0, 1
@@ -108,20 +135,20 @@ def _form(
     elif forced == 4:
         init = chooser.integer(0, topk_blocks)
         local = topk_blocks - init
-    return Form(IndexerConfig(heads, head_dim, block_size, topk_blocks, init, local), dtype)
+    config = IndexerConfig(heads, head_dim, block_size, topk_blocks, init, local)
+    return Form(config, dtype, most_reqs, decode_query_len)
 
 
 def draw_case(chooser: Chooser, scale: Scale, form: Form) -> Case:
     """One case of a form."""
     kind = chooser.choice(("decode", "decode", "decode", "prefill", "prefill", "mixed"))
-    decode_query_len = chooser.choice((1, 1, 2, 3, 4, 5, 7, MAX_DECODE_QUERY_LEN))
     requests = []
-    for req in range(chooser.integer(1, scale.max_reqs)):
+    for req in range(chooser.integer(form.most_reqs // 2 + 1, form.most_reqs)):
         is_decode = kind == "decode" or (kind == "mixed" and req == 0)
-        query_len = decode_query_len if is_decode else _prefill_len(chooser, scale, form)
+        query_len = form.decode_query_len if is_decode else _prefill_len(chooser, scale, form)
         if chooser.boolean(15):
             query_len = chooser.integer(0, query_len)
-        requests.append(_request(chooser, scale, form, query_len))
+        requests.append(_request(chooser, scale, form, query_len, req == 0))
     family = chooser.choice([name for name in FAMILIES if name != "hashed"])
     pages = _pages(chooser, scale)
     return Case(
@@ -153,19 +180,20 @@ def _prefill_len(chooser: Chooser, scale: Scale, form: Form) -> int:
     return chooser.choice([length for length in options if 0 < length <= scale.prefill_lens])
 
 
-def _request(chooser: Chooser, scale: Scale, form: Form, query_len: int) -> Request:
+def _request(chooser: Chooser, scale: Scale, form: Form, query_len: int, is_first: bool) -> Request:
     """Lengths around every boundary: of a block, of the context, of topk_blocks, of the query."""
     config = form.config
     size, k = config.block_size, config.topk_blocks
     if chooser.boolean(10):
         return Request(query_len, chooser.integer(0, query_len))  # padding, or shorter than its query
-    most = min(
-        scale.max_key_elements // (size * config.index_head_dim),
-        scale.max_cells // max(1, query_len * config.num_index_heads),
+    # One request in a case may be long: it has half of the keys, the others share the rest.
+    keys = scale.max_key_elements // (2 if is_first else 2 * form.most_reqs)
+    most = max(
+        2, min(keys // (size * config.index_head_dim), scale.max_cells // max(1, query_len * config.num_index_heads))
     )
-    is_many = chooser.boolean(scale.many_percent)
-    counts = scale.many_blocks if is_many else (k + 1, k, k - 1, k + 2, 2 * k + 1, *FEW_BLOCKS)
-    blocks = min(chooser.choice(counts), max(2, most))
+    many = [n for n in scale.many_blocks if n <= most]
+    few = (k + 1, k, k - 1, k + 2, 2 * k + 1, *FEW_BLOCKS)
+    blocks = min(most, chooser.choice(many if many and chooser.boolean(scale.many_percent) else few))
     rest = chooser.choice((0, 1, size - 1, chooser.integer(0, size - 1)))
     if chooser.boolean():
         return Request(query_len, max(0, blocks * size - rest))
@@ -222,7 +250,7 @@ def _script(chooser: Chooser, scale: Scale, form: Form, requests: list[Request])
         if chooser.boolean():
             query_lens = _passed_on(chooser, query_lens)
         if chooser.boolean(80):
-            requests = [_request(chooser, scale, form, query_len) for query_len in query_lens]
+            requests = [_request(chooser, scale, form, length, req == 0) for req, length in enumerate(query_lens)]
         else:
             requests = [
                 Request(query_len, request.seq_len) for query_len, request in zip(query_lens, requests, strict=True)

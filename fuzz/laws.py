@@ -1,110 +1,75 @@
-"""What must not matter: changes of a case that leave some rows' answers as they are.
+"""Why a wrong answer is wrong: the laws between runs, asked of a case that broke.
 
-Each law turns a case into another and says which requests' rows must come out the same. The gate
-asks them when a case broke, to say *why* it broke: a wrong answer that changes with the poison, say,
-comes from reading what no one may read.
+The exact oracle says *that* a row is wrong. An answer that changes with the poison comes from
+reading what no one may read, one that changes with the company of a request from a leak between
+requests: `msa_ref.laws` asks all that of any callable, and the question of views is added here.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 
-from fuzz.case import Case, Request, Views
+from fuzz.case import Case
 from fuzz.materialise import Scene
-from fuzz.oracle import Breach, Subject
+from fuzz.oracle import Breach
+from fuzz.targets import Call, Target
+from msa_ref import PagedBatch
+from msa_ref.contract import Violation, with_reqs
+from msa_ref.laws import BATCH_LAWS, Run
 
 
-@dataclass(frozen=True)
-class Law:
-    """One law between runs. change: the changed case and the requests to compare, or None."""
-
-    name: str
-    sentence: str
-    change: Callable[[Case, int], tuple[Case, list[int]] | None]
-
-
-def _all(case: Case) -> list[int]:
-    return list(range(len(case.requests)))
+def view_blind(batch: PagedBatch, run: Run) -> Iterator[Violation]:
+    """Strides and offsets of the inputs do not matter."""
+    first = run(batch).clone()
+    packed = {name: getattr(batch, name).clone(memory_format=torch.contiguous_format) for name in _INPUTS}
+    second = run(replace(batch, **packed))
+    for head, token in (first != second).any(-1).nonzero().tolist():
+        text = f"with packed inputs: {second[head, token].tolist()}, not {first[head, token].tolist()}"
+        yield from with_reqs(batch, [Violation("ViewBlind", head, token, text)])
 
 
-def _other_poison(case: Case, req: int) -> tuple[Case, list[int]] | None:
-    tail = "bait" if case.pages.tail != "bait" else "nan"
-    behind = "minus_one" if case.pages.behind != "minus_one" else "int_max"
-    return replace(case, pages=replace(case.pages, tail=tail, behind=behind)), _all(case)
+_INPUTS = ("index_q", "index_k_pages", "block_table", "seq_lens", "cu_seqlens_q")
+
+LAWS = {**BATCH_LAWS, "ViewBlind": view_blind}
+"""Name -> law, each about one target on batches related to one batch."""
 
 
-def _other_pages(case: Case, req: int) -> tuple[Case, list[int]] | None:
-    if case.pages.pool_pages:
-        return None
-    order = "identity" if case.pages.order != "identity" else "reversed"
-    return replace(case, pages=replace(case.pages, order=order, spare_pages=case.pages.spare_pages + 3)), _all(case)
+def diagnose(case: Case, target: Target, device: torch.device | str, breach: Breach) -> list[Breach]:
+    """The laws between runs that a target breaks on the batch where it broke one already.
 
-
-def _plain_views(case: Case, req: int) -> tuple[Case, list[int]] | None:
-    views = Views(is_out_given=case.views.is_out_given)
-    return None if views == case.views else (replace(case, views=views), _all(case))
-
-
-def _other_neighbours(case: Case, req: int) -> tuple[Case, list[int]] | None:
-    if len(case.requests) == 1 or case.pages.shared_blocks or case.pages.pool_pages:
-        return None
-    requests = [
-        request if number == req else Request(request.query_len, 0) for number, request in enumerate(case.requests)
-    ]
-    return replace(case, requests=tuple(requests)), [req]
-
-
-LAWS = (
-    Law("PoisonBlind", "What lies behind live tokens and live table entries does not matter.", _other_poison),
-    Law("PageRelabel", "Which page a block lies in does not matter.", _other_pages),
-    Law("ViewBlind", "Strides and offsets of the tensors do not matter.", _plain_views),
-    Law("NeighbourIndependence", "Other requests do not matter; here they became padding.", _other_neighbours),
-)
-
-
-def diagnose(case: Case, target: Subject, device: torch.device | str, req: int, num_splits: int) -> list[Breach]:
-    """The laws between runs that a target breaks on a case's first state.
-
-    req: the request whose rows were wrong. A target that raises breaks none here.
+    Targets that are given scores are asked nothing: the laws are about queries and keys.
     """
-    case = replace(case, replay=())
-    found = []
-    try:
-        first = _answer(case, target, device, num_splits)
-        for law in LAWS:
-            changed = law.change(case, max(req, 0))
-            if changed is None:
-                continue
-            second = _answer(changed[0], target, device, num_splits)
-            rows = torch.tensor([number for number in _rows(case, changed[1])], dtype=torch.long)
-            differs = (first[:, rows] != second[:, rows]).any(-1).nonzero()
-            if len(differs):
-                head, token = int(differs[0, 0]), int(rows[differs[0, 1]])
-                text = f"{second[head, token].tolist()}, not {first[head, token].tolist()}; {law.sentence}"
-                found.append(Breach(law.name, text, head, token, _req(case, token), num_splits))
-    except Exception:
-        # The exact oracle has reported the exception already; here it only ends the diagnosis.
-        return found
-    return found
-
-
-def _answer(case: Case, target: Subject, device: torch.device | str, num_splits: int) -> torch.Tensor:
-    """CPU [H, T, K] int32: one run, unjudged."""
+    if target.takes_score:
+        return []
     scene = Scene(case, device)
-    run = target.open(scene, num_splits)
-    out = scene.new_out()
-    answer = run()
-    return (answer if out is None else out)[:, : case.total_q].cpu()
+    scene.apply(breach.state)
 
+    def run(batch: PagedBatch) -> torch.Tensor:
+        query_lens = batch.query_lens().tolist()
+        shape = (batch.config.num_index_heads, batch.total_q, batch.config.topk_blocks)
+        out = torch.empty(shape, dtype=torch.int32, device=batch.device) if case.views.is_out_given else None
+        call = Call(
+            batch=batch,
+            out=out,
+            score=None,
+            decode_query_len=max(1, *query_lens, 0),
+            num_splits=breach.num_splits or None,
+            query_lens=query_lens,
+            seq_lens=batch.seq_lens.tolist(),
+        )
+        answer = target.run(call)
+        return answer if out is None else out
 
-def _rows(case: Case, reqs: list[int]) -> list[int]:
-    return [token for token in range(case.total_q) if _req(case, token) in reqs]
-
-
-def _req(case: Case, token: int) -> int:
-    for req, request in enumerate(case.requests):
-        token -= request.query_len
-        if token < 0:
-            return req
-    raise IndexError(token)
+    found = []
+    for law in LAWS.values():
+        try:
+            violation = next(iter(law(scene.batch, run)), None)
+        except Exception:
+            # The oracle has reported what the target raises; a law that it keeps from its end says nothing.
+            continue
+        if violation is not None:
+            req = -1 if violation.req is None else violation.req
+            place = {"num_splits": breach.num_splits, "state": breach.state}
+            found.append(Breach(violation.law, violation.evidence, violation.head, violation.token, req, **place))
+    return found

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -22,6 +23,9 @@ from fuzz.targets import find
 
 CASES_IN_FLIGHT = 8
 """Cases handed to each worker ahead of time: enough to keep it busy, few enough to stop early."""
+
+MAX_DIAGNOSED = 4
+"""Broken cases of each target that are asked why, beside those that broke a law for the first time."""
 
 
 @dataclass(frozen=True)
@@ -105,9 +109,8 @@ class Results:
                     outcome.rows += rows
                     if "CUDA error" in breaches[-1].evidence:
                         self.aborted = "a CUDA error ended this process's use of the GPU"
-                    elif self.findings.is_new(name, breaches):
-                        first = breaches[0]
-                        breaches += tuple(diagnose(case, find(name), device, first.req, first.num_splits))
+                    elif outcome.broke <= MAX_DIAGNOSED or self.findings.is_new(name, breaches):
+                        breaches += tuple(diagnose(case, find(name), device, breaches[0]))
                     self.findings.add(name, case, breaches, self.environment)
 
 
@@ -116,15 +119,19 @@ def run_tasks(tasks: Iterable[Task], total: int, results: Results, jobs: int = 1
 
     Args:
         total: for the progress bar only.
-        jobs: worker processes; 1 stays in this one. More suit the interpreter, never one GPU.
+        jobs: worker processes; 1 stays in this one. On a GPU more of them compile and prepare side by side.
     """
     start, bar = time.perf_counter(), Progress(total)
-    with _judged(tasks, jobs) as stream:
-        for judged in stream:
-            results.add(judged)
-            bar.step(results.broke)
-            if results.aborted:
-                break
+    try:
+        with _judged(tasks, jobs) as stream:
+            for judged in stream:
+                results.add(judged)
+                bar.step(results.broke)
+                if results.aborted:
+                    break
+    except BrokenProcessPool:
+        last = results.cases + jobs * CASES_IN_FLIGHT - 1
+        results.aborted = f"a worker process died on one of the cases number {results.cases} .. {last}"
     bar.close()
     results.seconds += time.perf_counter() - start
 

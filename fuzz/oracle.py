@@ -224,7 +224,7 @@ class Examiner:
         changed = scene.changed_inputs()
         if changed:
             breaches.append(Breach("ReadsOnly", f"changed {', '.join(changed)}"))
-            scene.apply(scene.state)
+            scene.apply(scene.state, is_forced=True)
         outside = scene.written_outside()
         if outside:
             breaches.append(Breach("WritesOnly", f"wrote {outside} elements outside the answer's rows"))

@@ -23,8 +23,7 @@ def replay(case: Case, target: Target, device: torch.device | str) -> int:
             return 0
         case Broke(breaches=breaches):
             print(f"BROKE     {target.name}")
-            first = breaches[0]
-            for breach in (*breaches, *diagnose(case, target, device, first.req, first.num_splits)):
+            for breach in (*breaches, *diagnose(case, target, device, breaches[0])):
                 print(f"  {breach}")
             shown = set[tuple[int, int, int, int]]()
             for breach in breaches:

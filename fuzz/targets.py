@@ -104,8 +104,15 @@ def _captured(run: Callable[[], torch.Tensor], mark_out: Callable[[], object]) -
         if not answer:
             run()  # compiles and allocates what a capture must not
             torch.cuda.synchronize()
-            with torch.cuda.graph(graph):
-                answer.append(run())
+            # Not `torch.cuda.graph`: it collects garbage and empties caches at every capture.
+            with torch.cuda.stream(torch.cuda.Stream()):
+                graph.capture_begin()
+                try:
+                    captured = run()
+                finally:
+                    graph.capture_end()
+            torch.cuda.synchronize()
+            answer.append(captured)
             mark_out()  # so that only the replay can have written what is judged
         graph.replay()
         return answer[0]

@@ -29,7 +29,7 @@ def _fuzz(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 def _gate(tmp_path: Path, target: str, *more: str) -> subprocess.CompletedProcess[str]:
-    arguments = ("--device", "cpu", "--no-production", "--jobs", "1", "--cases", "12", "--target", target, *more)
+    arguments = ("--device", "cpu", "--no-production", "--jobs", "1", "--cases", "24", "--target", target, *more)
     return _fuzz("gate", *arguments, cwd=tmp_path)
 
 
@@ -37,9 +37,9 @@ def test_a_gate_that_agrees_exits_with_0_and_leaves_nothing(tmp_path: Path) -> N
     done = _gate(tmp_path, "reference", "--seed", "3")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert lines[0] == "seed 3, 12 cases at scale small, on cpu"
+    assert lines[0] == "seed 3, 24 cases at scale small, on cpu"
     assert lines[-1] == "all agreed"
-    assert re.search(r"^ran 12 cases, \d+ rows in .* rows/s$", done.stdout, re.MULTILINE)
+    assert re.search(r"^ran 24 cases, \d+ rows in .* rows/s$", done.stdout, re.MULTILINE)
     assert re.search(r"^  torch: \d", done.stdout, re.MULTILINE)
     assert not list(tmp_path.iterdir())
 

@@ -60,7 +60,7 @@ class OverlapTwice(NaiveIndexer):
         return sorted([*chosen, *both])[: config.topk_blocks]
 
 
-@canary("D15", "Best")
+@canary("D15", "Best", "HeadIndependence")
 class OneHeadForAll(NaiveIndexer):
     """Uses the first head's selection for every head."""
 

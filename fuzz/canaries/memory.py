@@ -98,7 +98,7 @@ class KeysAsIfContiguous(NaiveIndexer):
         self.pages = flat.double().cpu().numpy()
 
 
-@canary("D30", "Count")
+@canary("D30", "Count", "RequestPermutation")
 class OffsetsNotRebased(NaiveIndexer):
     """Starts every request but the first one row early, as offsets that were not rebased do."""
 
@@ -114,6 +114,25 @@ class DependsOnNeighbours(NaiveIndexer):
     def order(self, candidate: Candidate) -> tuple[float, ...]:
         is_coarse = sum(seq_len > 0 for seq_len in self.call.seq_lens) > 1
         return (-round(candidate[0]) if is_coarse and abs(candidate[0]) < 1e6 else -candidate[0], candidate[1])
+
+
+@canary("D34", "DecodeIsLastPrefillRow", "ChunkedPrefill", "Best")
+class PrefillPathIsCoarse(NaiveIndexer):
+    """Ranks several query tokens of a request on another path than one alone, by rounded scores."""
+
+    def best_of_split(self, row: Row, candidates: list[Candidate], slots: int) -> list[Candidate]:
+        if row.query_len > 1:
+            candidates = [(round(s) if abs(s) < 1e6 else s, block) for s, block in candidates]
+        return super().best_of_split(row, candidates, slots)
+
+
+@canary("D34", "AppendOne", "Best")
+class OddLengthsAreReversed(NaiveIndexer):
+    """Ranks the wrong way round where the visible length is odd, as a badly tuned path might."""
+
+    def best_of_split(self, row: Row, candidates: list[Candidate], slots: int) -> list[Candidate]:
+        sign = -1 if self.visible_len(row) % 2 else 1
+        return super().best_of_split(row, [(sign * score, block) for score, block in candidates], slots)
 
 
 @canary("D39", "Best")

@@ -46,6 +46,15 @@ class HalfPrecisionKey(NaiveIndexer):
         return (-float(torch.tensor(candidate[0]).bfloat16()), candidate[1])
 
 
+@canary("D05", "Best", "PowerOfTwoScale")
+class FixedStepKey(NaiveIndexer):
+    """Ranks by the score on a linear map of fixed step, so that what is a tie depends on the scale."""
+
+    def order(self, candidate: Candidate) -> tuple[float, ...]:
+        score, block = candidate
+        return (-round(score / 4) if abs(score) < 1e6 else -score, block)
+
+
 @canary("D06", "Forced")
 class SentinelForForced(NaiveIndexer):
     """Gives forced blocks a score of 1e4 and ranks them with the rest."""
