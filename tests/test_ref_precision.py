@@ -27,12 +27,12 @@ TENSOR_CORES = {
 UNITS = [*TENSOR_CORES, "TF32", "fp32 sum", "fp32 sum flushed", "IEEE fp32", "IEEE fp32 in order"]
 
 
-def operands(dtype: torch.dtype, dim: int, spread: int, rng: random.Random) -> list[Fraction]:
-    """Numbers of a dtype over 2^+-spread, some of them zero or subnormal, about half of them with all bits set."""
+def operands(dtype: torch.dtype, dim: int, spread: int, rng: random.Random, scale: float = 1.0) -> list[Fraction]:
+    """Numbers of a dtype over scale * 2^+-spread, some of them zero or subnormal, about half of them with all bits set."""
     numbers = []
     for _ in range(dim):
         digits = 2 - 2.0**-20 if rng.random() < 0.5 else 1 + rng.random()
-        numbers.append(rng.choice([-1, 1]) * digits * 2.0 ** rng.randint(-spread, spread))
+        numbers.append(rng.choice([-1, 1]) * digits * scale * 2.0 ** rng.randint(-spread, spread))
     for index in rng.sample(range(dim), rng.choice([0, dim // 4])):
         numbers[index] = rng.choice([0.0, 2.0 ** LEAST_NORMAL[dtype] * rng.random()])
     limit = torch.finfo(dtype).max
@@ -40,16 +40,17 @@ def operands(dtype: torch.dtype, dim: int, spread: int, rng: random.Random) -> l
     return [Fraction(value) for value in cast.double().tolist()]
 
 
-def share_of_bound(unit: str, dim: int, spread: int, rng: random.Random) -> Fraction:
+def share_of_bound(unit: str, dim: int, spread: int, rng: random.Random, scale: float = 1.0) -> Fraction:
     """Error of one simulated dot product, as a share of its bound. All in rational arithmetic."""
     drop = rng.choice([sim.toward_zero, sim.downward])
     if unit in TENSOR_CORES:
         make_bound, dtype, parameters = TENSOR_CORES[unit]
     elif unit.startswith("fp32 sum"):
         make_bound, dtype = precision.any_order_fp32, rng.choice([torch.bfloat16, torch.float16])
+        dtype = torch.bfloat16 if scale < 1 else dtype  # the smallest product of fp16 is 2^-48, far from subnormal
     else:
         make_bound, dtype = (precision.tf32 if unit == "TF32" else precision.ieee_fp32), torch.float32
-    query, key = operands(dtype, dim, spread, rng), operands(dtype, dim, spread, rng)
+    query, key = operands(dtype, dim, spread, rng, scale), operands(dtype, dim, spread, rng, scale)
     if rng.random() < 0.5:  # no cancellation: partial sums are as large as they can be
         query, key = [abs(q) for q in query], [abs(k) for k in key]
     terms = [q * k for q, k in zip(query, key, strict=True)]
@@ -83,6 +84,24 @@ def test_no_simulated_unit_exceeds_its_bound(unit):
             spread = rng.choice([0, 1, 4, 6 if "fp8" in unit or "fp16" in unit else 30])
             share = share_of_bound(unit, dim, spread, rng)
             assert share <= 1, f"{unit}, D = {dim}: {float(share)} of the bound"
+
+
+@pytest.mark.parametrize("unit", [unit for unit in UNITS if "fp8" not in unit and "fp16" not in unit])
+def test_no_simulated_unit_exceeds_its_bound_where_results_are_subnormal(unit):
+    """Products around 2^-126, where rounding is absolute and one unit flushes to zero."""
+    rng = random.Random(unit)
+    for dim, repeats in ((1, 60), (2, 100), (5, 100), (17, 60), (128, 15)):
+        for _ in range(repeats):
+            assert share_of_bound(unit, dim, rng.choice([0, 3, 8]), rng, scale=2.0**-63) <= 1
+
+
+def test_flushing_to_zero_costs_more_than_the_relative_term_alone_allows():
+    """Why the absolute term: 1.5 * 2^-127 is lost whole."""
+    term = Fraction(3, 2) * Fraction(2) ** -127
+    bound = precision.any_order_fp32(2)
+    error = abs(sim.left_to_right_sum([term], sim.fp32_flushed) - term)
+    assert error > Fraction(bound.relative) * term
+    assert error <= Fraction(bound.absolute)
 
 
 def steep_key(make_bound, L: int) -> list[Fraction]:
