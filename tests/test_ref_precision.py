@@ -28,7 +28,7 @@ UNITS = [*TENSOR_CORES, "TF32", "fp32 sum", "fp32 sum flushed", "IEEE fp32", "IE
 
 
 def operands(dtype: torch.dtype, dim: int, spread: int, rng: random.Random, scale: float = 1.0) -> list[Fraction]:
-    """Numbers of a dtype over scale * 2^+-spread, some of them zero or subnormal, about half of them with all bits set."""
+    """Numbers over scale * 2^+-spread, some of them zero or subnormal, about half of them with all bits set."""
     numbers = []
     for _ in range(dim):
         digits = 2 - 2.0**-20 if rng.random() < 0.5 else 1 + rng.random()
