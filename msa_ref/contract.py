@@ -150,28 +150,32 @@ def selections(
         yield rows, Selection(config, topk_idx[:, rows], num_visible_blocks[rows], lower, upper, profile)
 
 
-def _side_by_side(scored, max_scores: int) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
+def _side_by_side(
+    scored: Iterable[tuple[slice, torch.Tensor, torch.Tensor]], max_scores: int
+) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
+    """Join neighbouring chunks while all of them, as wide as the widest, hold at most max_scores."""
     pending: list[tuple[slice, torch.Tensor, torch.Tensor]] = []
-
-    def joined():
-        width = max(lower.shape[-1] for _, lower, _ in pending)
-        wide = [
-            [torch.nn.functional.pad(tensor, (0, width - tensor.shape[-1]), value=-torch.inf) for tensor in tensors]
-            for _, *tensors in pending
-        ]
-        lowers, uppers = zip(*wide, strict=True)
-        return slice(pending[0][0].start, pending[-1][0].stop), torch.cat(lowers, 1), torch.cat(uppers, 1)
-
+    width = 0
     for rows, lower, upper in scored:
-        if pending:
-            num_rows = rows.stop - pending[0][0].start
-            width = max(tensor.shape[-1] for _, tensor, _ in [*pending, (rows, lower, upper)])
-            if lower.shape[0] * num_rows * width > max_scores:
-                yield joined()
-                pending = []
+        width = max(width, lower.shape[-1])
+        if pending and lower.shape[0] * (rows.stop - pending[0][0].start) * width > max_scores:
+            yield _join(pending)
+            pending, width = [], lower.shape[-1]
         pending.append((rows, lower, upper))
     if pending:
-        yield joined()
+        yield _join(pending)
+
+
+def _join(chunks: list[tuple[slice, torch.Tensor, torch.Tensor]]) -> tuple[slice, torch.Tensor, torch.Tensor]:
+    if len(chunks) == 1:
+        return chunks[0]
+    rows, lowers, uppers = zip(*chunks, strict=True)
+    width = max(lower.shape[-1] for lower in lowers)
+    lower, upper = (
+        torch.cat([torch.nn.functional.pad(end, (0, width - end.shape[-1]), value=-torch.inf) for end in ends], 1)
+        for ends in (lowers, uppers)
+    )
+    return slice(rows[0].start, rows[-1].stop), lower, upper
 
 
 def with_reqs(batch: PagedBatch, found: Iterable[Violation]) -> Iterator[Violation]:
