@@ -25,7 +25,7 @@ def universe(scale: Scale) -> dict[str, tuple[str, ...]]:
         "query_len": ("0", "1", "2..8", "9..32", "33 and more"),
         "lengths": ("padding row", "shorter than its query", "full last block", "one token in it", "all but one"),
         "context % S": ("0", "1", "S-1", "other"),
-        "requests": ("1", "2", "3 and more"),
+        "requests": ("1", "2", "3 and more", "without a query"),
         "page order": PAGE_ORDERS,
         "behind the table": BEHIND,
         "poison": TAILS,
@@ -56,6 +56,8 @@ def buckets(case: Case) -> Iterator[tuple[str, str]]:
     yield "values", case.values.family
     yield "scaled values", "yes" if case.values.log2_scale else "no"
     yield "requests", str(len(case.requests)) if len(case.requests) < 3 else "3 and more"
+    if case.total_q == 0:
+        yield "requests", "without a query"
     yield from _lengths(case)
     yield from _memory(case)
     most = max(case.num_blocks(req) for req in range(len(case.requests)))

@@ -29,7 +29,7 @@ class Finding:
 
 
 class Findings:
-    """Keeps the smallest-first case per (target, law) and counts the others.
+    """Keeps the first case per (target, law) and counts the others.
 
     Stored are files named <target>-<law>-<hash of the case>.json.
     """
@@ -68,8 +68,9 @@ class Findings:
         """(finding, number of cases) of one target, in the order they were found."""
         return [(finding, self._counts[key]) for key, finding in self._found.items() if key[0] == target]
 
-    def __len__(self) -> int:
-        return len(self._found)
+    def all(self) -> list[Finding]:
+        """Every finding, in the order they were found."""
+        return list(self._found.values())
 
 
 def read_case(path: Path) -> tuple[Case, str | None]:

@@ -142,12 +142,14 @@ def _form(
 def draw_case(chooser: Chooser, scale: Scale, form: Form) -> Case:
     """One case of a form."""
     kind = chooser.choice(("decode", "decode", "decode", "prefill", "prefill", "mixed"))
+    is_idle = chooser.boolean(4)  # a batch without a query: nothing to answer, nothing to trip over
     requests = []
     for req in range(chooser.integer(form.most_reqs // 2 + 1, form.most_reqs)):
         is_decode = kind == "decode" or (kind == "mixed" and req == 0)
         query_len = form.decode_query_len if is_decode else _prefill_len(chooser, scale, form)
         if chooser.boolean(15):
             query_len = chooser.integer(0, query_len)
+        query_len = 0 if is_idle else query_len
         requests.append(_request(chooser, scale, form, query_len, req == 0))
     family = chooser.choice([name for name in FAMILIES if name != "hashed"])
     pages = _pages(chooser, scale)

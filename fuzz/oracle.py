@@ -46,8 +46,11 @@ class Breach:
     def __str__(self) -> str:
         place = "" if self.token < 0 else f" head {self.head}, token {self.token} (request {self.req}),"
         state = "" if self.state == 0 else f" after replay step {self.state},"
-        splits = f"num_splits {self.num_splits}" if self.num_splits else "its own split count"
-        return f"{self.law}:{place}{state} at {splits}: {self.evidence}"
+        return f"{self.law}:{place}{state} at {_splits(self.num_splits)}: {self.evidence}"
+
+
+def _splits(num_splits: int) -> str:
+    return f"num_splits {num_splits}" if num_splits else "its own split count"
 
 
 @dataclass(frozen=True)
@@ -185,16 +188,14 @@ class Examiner:
                 answer, found = self._run(run, target, num_splits)
                 runs += 1
                 if answer is not None and first is not None:
-                    found += _differs(
-                        "SplitInvariance", f"num_splits {case.num_splits[0] or 'of its own'}", first, answer
-                    )
+                    found += _differs(self.scene, "SplitInvariance", _splits(case.num_splits[0]), first, answer)
                 first = first if first is not None else answer
                 if number == 0:
                     for _ in range(case.repeats):
                         again, more = self._run(run, target, num_splits)
                         runs += 1
                         if answer is not None and again is not None:
-                            found += more + _differs("RepeatDeterminism", "the first run", answer, again)
+                            found += more + _differs(self.scene, "RepeatDeterminism", "the first run", answer, again)
                 breaches += [replace(breach, num_splits=num_splits) for breach in found]
                 if number == 0 and target.has_replay:
                     for state in range(1, len(case.states)):
@@ -244,11 +245,11 @@ class Examiner:
         return answer, breaches + list(judge_rows(self.truth(target.takes_score), answer))
 
 
-def _differs(law: str, than: str, left: torch.Tensor, right: torch.Tensor) -> list[Breach]:
+def _differs(scene: Scene, law: str, than: str, left: torch.Tensor, right: torch.Tensor) -> list[Breach]:
     """A breach of `law` at the first row that two answers do not share."""
     if same_bits(left, right):
         return []
     rows = (left != right).any(-1).nonzero()
     head, token = rows[0].tolist()
     text = f"{len(rows)} rows differ from {than}: {right[head, token].tolist()}, not {left[head, token].tolist()}"
-    return [Breach(law, text, head, token)]
+    return [Breach(law, text, head, token, int(scene.batch.token_reqs()[token]))]

@@ -9,6 +9,9 @@ from fuzz.oracle import Agreed, Breach, Broke, Examiner, Undefined
 from fuzz.strip import score_strip
 from fuzz.targets import Target
 
+MAX_STRIPS = 3
+"""Broken rows that are shown in full."""
+
 
 def replay(case: Case, target: Target, device: torch.device | str) -> int:
     """Judge a case on a target and print what happened. Returns 0 agreed, 1 broke, 3 undefined."""
@@ -25,12 +28,9 @@ def replay(case: Case, target: Target, device: torch.device | str) -> int:
             print(f"BROKE     {target.name}")
             for breach in (*breaches, *diagnose(case, target, device, breaches[0])):
                 print(f"  {breach}")
-            shown = set[tuple[int, int, int, int]]()
-            for breach in breaches:
-                place = (breach.head, breach.token, breach.num_splits, breach.state)
-                if breach.token >= 0 and place not in shown:
-                    shown.add(place)
-                    print("\n".join(_strip(scene, target, breach)))
+            broken = {(b.head, b.token, b.num_splits, b.state): b for b in reversed(breaches) if b.token >= 0}
+            for breach in list(reversed(broken.values()))[:MAX_STRIPS]:
+                print("\n".join(_strip(scene, target, breach)))
             return 1
 
 

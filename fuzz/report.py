@@ -53,4 +53,5 @@ def _last(results: Results) -> str:
         return "all agreed"
     if status == 3:
         return "nothing to judge: some target agreed on no case and broke none"
-    return f"{len(results.findings)} findings"
+    found = results.findings.all()
+    return f"{len(found)} findings, the first again: {found[0].command}" if found else "aborted without a finding"

@@ -36,7 +36,7 @@ def make_view(
     strides, stride = [0] * len(shape), plan.step
     for axis in reversed(axes):
         strides[axis] = stride
-        stride *= shape[axis] + pads[axis]
+        stride *= max(1, shape[axis] + pads[axis])  # as torch lays out empty tensors
     base = torch.full((MARGIN + plan.offset + stride + MARGIN,), fill, dtype=dtype, device=device)
     return View(base, base.as_strided(shape, strides, MARGIN + plan.offset))
 
