@@ -1,4 +1,11 @@
-"""The specification of the MSA block indexer: obvious before fast, torch only, CPU or GPU."""
+"""The specification of the MSA block indexer: obvious before fast, torch only, CPU or GPU.
+
+In reading order: `config` and `batch` (what goes in), `score`, `select` and `indexer` (what comes
+out), `rows` and `contract` (what makes an answer right), `laws` and `transform` (how answers to
+related batches are related), `precision`, `certified` and `staged` (judging sums that round),
+`profile` (targets that promise less), `attention` (what the answer is for). `walkthrough/README.md`
+teaches all of it on one page.
+"""
 
 from msa_ref.batch import PagedBatch
 from msa_ref.config import PAD, IndexerConfig

@@ -4,10 +4,14 @@ Unless an example says otherwise: one head, one-dimensional queries and keys, bl
 Keys are written oldest first; a query of [1.0] makes every key its own token score.
 """
 
+from dataclasses import replace
+
+import torch
 from ref_batches import INF, NAN, int32, row_batch
 
 from msa_ref import PAD, IndexerConfig, PagedBatch, block_scores, index_topk
-from msa_ref.precision import any_order_fp32, wgmma
+from msa_ref.certified import block_intervals
+from msa_ref.precision import any_order_fp32, ieee_fp32, wgmma
 
 
 def config(**changes) -> IndexerConfig:
@@ -116,6 +120,45 @@ def test_a_block_is_logical_and_a_page_is_physical():
     )
     assert block_scores(batch, 0, 0, 1).tolist() == [[[7.0, 5.0, 6.0]]]
     assert index_topk(batch)[0, 0].tolist() == [0, 2]
+
+
+def test_append_one_may_bring_in_the_block_of_the_new_token_alone():
+    # blocks of one: scores 5, 3 select [0, 1]; a token of score 4 takes the slot of block 1; of score 2, none
+    assert one_row([5, 3], block_size=1) == [0, 1]
+    assert one_row([5, 3, 4], block_size=1) == [0, 2]
+    assert one_row([5, 3, 2], block_size=1) == [0, 1]
+    # with local_blocks = 1 the new block is forced, and the old local block must stand the ranking
+    assert one_row([5, 3, 0], block_size=1, local_blocks=1) == [0, 2]
+    assert one_row([5, 3, 0, 0], block_size=1, local_blocks=1) == [0, 3]
+
+
+def test_chunked_prefill_sees_what_the_whole_prefill_sees():
+    # 6 tokens, all queries: token 3 sees 4 of them, whether the last two have come or not
+    keys = [[1.0], [0.0], [2.0], [3.0], [9.0], [9.0]]
+    decode = row_batch(config(topk_blocks=1), [[1.0]], keys)
+    whole = replace(decode, index_q=decode.index_q.expand(6, 1, 1), cu_seqlens_q=int32([0, 6]))
+    first = replace(whole, index_q=whole.index_q[:4], seq_lens=int32([4]), cu_seqlens_q=int32([0, 4]))
+    assert whole.visible_lens().tolist() == [1, 2, 3, 4, 5, 6]
+    assert first.visible_lens().tolist() == [1, 2, 3, 4]
+    assert index_topk(whole)[0].tolist() == [[0], [0], [1], [1], [2], [2]]
+    assert index_topk(first)[0].tolist() == [[0], [0], [1], [1]]
+
+
+def test_power_of_two_scale_keeps_every_comparison():
+    # scores 3, 5, 5 become 12, 20, 20
+    assert one_row([3, 5, 5], block_size=1, topk_blocks=1) == [1]
+    assert one_row([3, 5, 5], query=4.0, block_size=1, topk_blocks=1) == [1]
+
+
+def test_an_interval_is_the_exact_score_give_or_take_the_bound():
+    # fp32, D = 2: 0.1 * 1 + 0.2 * 1, both rounded to fp32; M = 0.3 and gamma_2 = 1.2e-7, so +- 3.6e-8
+    batch = row_batch(config(index_head_dim=2, block_size=1), [[1.0, 1.0]], [[0.1, 0.2]])
+    lower, upper = block_intervals(batch, 0, 0, 1, ieee_fp32(2))
+    assert f"{lower.item():.9f} {upper.item():.9f}" == "0.299999969 0.300000040"
+    assert f"{(upper - lower).item() / 2:.1e}" == "3.6e-08"
+    # on whole numbers nothing is rounded: 3 + 4 = 7
+    lower, upper = block_intervals(replace(batch, index_k_pages=torch.tensor([[[3.0, 4.0]]])), 0, 0, 1, ieee_fp32(2))
+    assert (lower.item(), upper.item()) == (7.0, 7.0)
 
 
 def test_the_bounds_of_the_design():
