@@ -6,6 +6,7 @@ scores; rounding is no excuse here, because the selection saw exactly these numb
 passes both is admissible, and a row that is not fails at least one, which says where to look.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
@@ -78,24 +79,36 @@ def stages(
     most = int(num_visible_blocks.max()) if batch.total_q else 0
     require(score.shape[-1] >= most, "score", f"must cover the {most} visible blocks", f"N = {score.shape[-1]}")
 
-    off: list[Violation] = []
-    wrong: list[Violation] = []
-    for rows, lower, upper in interval_chunks(batch, bound, max_token_scores):
-        own = _own(score[:, rows, : lower.shape[-1]])
-        is_visible = torch.arange(lower.shape[-1], device=own.device) < num_visible_blocks[rows, None]
-        is_off = is_visible & ~((lower <= own) & (own <= upper))
-        for head, token in is_off.any(-1).nonzero()[: max_violations - len(off)].tolist():
-            blocks = is_off[head, token].nonzero().flatten().tolist()
-            low, got, high = (float(tensor[head, token, blocks[0]]) for tensor in (lower, own, upper))
-            sentence = f"block {blocks[0]} scores {got!r}, outside [{low!r}, {high!r}]; {len(blocks)} such blocks"
-            off.append(Violation(SCORE_LAW, head, rows.start + token, sentence))
+    off = islice(_off_scores(batch, score, num_visible_blocks, bound, max_token_scores), max_violations)
 
     step = max(1, max_token_scores // max(1, shape[0] * most * batch.config.block_size))
     chunks = (slice(first, min(first + step, batch.total_q)) for first in range(0, batch.total_q, step))
     exact = ((rows, own := _own(score[:, rows, :most]), own) for rows in chunks)
-    for rows, selection in selections(batch, topk_idx, exact, max_token_scores, profile):
-        wrong += islice(violations(selection, first_token=rows.start), max_violations - len(wrong))
-    return Stages(list(with_reqs(batch, off)), list(with_reqs(batch, wrong)))
+    wrong = (
+        violation
+        for rows, selection in selections(batch, topk_idx, exact, max_token_scores, profile)
+        for violation in violations(selection, first_token=rows.start)
+    )
+    return Stages(list(with_reqs(batch, off)), list(with_reqs(batch, islice(wrong, max_violations))))
+
+
+def _off_scores(
+    batch: PagedBatch,
+    score: torch.Tensor,
+    num_visible_blocks: torch.Tensor,
+    bound: ScoreBound | None,
+    max_token_scores: int,
+) -> Iterator[Violation]:
+    """The first stage: one violation for every row with a visible score outside its interval."""
+    for rows, lower, upper in interval_chunks(batch, bound, max_token_scores):
+        own = _own(score[:, rows, : lower.shape[-1]])
+        is_visible = torch.arange(lower.shape[-1], device=own.device) < num_visible_blocks[rows, None]
+        is_off = is_visible & ~((lower <= own) & (own <= upper))
+        for head, token in is_off.any(-1).nonzero().tolist():
+            blocks = is_off[head, token].nonzero().flatten().tolist()
+            low, got, high = (float(tensor[head, token, blocks[0]]) for tensor in (lower, own, upper))
+            sentence = f"block {blocks[0]} scores {got!r}, outside [{low!r}, {high!r}]; {len(blocks)} such blocks"
+            yield Violation(SCORE_LAW, head, rows.start + token, sentence)
 
 
 def _own(score: torch.Tensor) -> torch.Tensor:
