@@ -11,12 +11,9 @@ from dataclasses import dataclass
 import torch
 
 from msa_fast.ops.launch import check_config, num_processors
-from msa_fast.ops.table import SCORE_ROWS
+from msa_fast.ops.table import SCORE_ROWS, TOPK_ROWS
 from msa_ref.config import IndexerConfig, require
 
-TOPK_ROWS = {"cuda": 8, "cpu": 64}
-"""Rows of one selection program, by device. On a GPU their scores of one block fill a 32-byte
-sector; the interpreter, which runs programs one by one, wants few."""
 PROGRAMS_PER_PROCESSOR = 32
 """Score programs that a plan aims at for each multiprocessor, so that the last wave is short."""
 LEAST_BLOCKS, MOST_BLOCKS = 8, 16

@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 
 from msa_fast.ops.dot import dot_fp32
-from msa_fast.ops.launch import check_batch, check_out, new_topk_idx, next_power_of_2, num_processors
+from msa_fast.ops.launch import check_batch, check_out, new_score, new_topk_idx, next_power_of_2, num_processors
 from msa_fast.ops.table import DECODE, architecture_of, choose
 from msa_fast.ops.topk import launch_topk
 from msa_ref.batch import PagedBatch
@@ -19,8 +19,6 @@ from msa_ref.config import require
 MAX_DECODE_QUERY_LEN = 8
 MAX_SPLITS = 256
 PROGRAMS_PER_PROCESSOR = 2
-TOPK_ROWS = {"cuda": 1, "cpu": 64}
-"""Rows of one selection program, by device, as in `msa_fast.plan`."""
 
 
 @triton.jit(
@@ -159,9 +157,7 @@ def minimax_m3_index_decode(
         return out[:, :0]
 
     config = batch.config
-    # A row's scores lie side by side here: one small program selects from one row.
-    shape = (batch.total_q, config.num_index_heads, batch.max_blocks)
-    score = torch.empty(shape, dtype=torch.float32, device=batch.device).transpose(0, 1)
+    score = new_score(batch)
     architecture = architecture_of(batch.device)
     launch = choose(DECODE, architecture, batch.index_q.element_size())
     _decode_score_kernel[(batch.num_reqs * num_splits,)](
@@ -189,7 +185,6 @@ def minimax_m3_index_decode(
         score,
         batch,
         out,
-        TOPK_ROWS[batch.device.type],
         batch.max_blocks,
         most_rows=decode_query_len * config.num_index_heads,
     )

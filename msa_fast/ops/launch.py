@@ -67,13 +67,12 @@ def new_topk_idx(batch: PagedBatch) -> torch.Tensor:
 
 
 def new_score(batch: PagedBatch) -> torch.Tensor:
-    """Room for the block scores of a batch: a [H, T, max_blocks] fp32 view.
+    """Room for the block scores of a batch: a [H, T, max_blocks] fp32 view of [T, H, max_blocks].
 
-    Behind the view a block is the slowest axis and a head the fastest: the rows of one query tile
-    lie side by side, so that a kernel stores their scores of one block in one piece.
+    The blocks of a row lie side by side, for the selection; the rows in the order of a query tile.
     """
-    shape = (batch.max_blocks, batch.total_q, batch.config.num_index_heads)
-    return torch.empty(shape, dtype=torch.float32, device=batch.device).permute(2, 1, 0)
+    shape = (batch.total_q, batch.config.num_index_heads, batch.max_blocks)
+    return torch.empty(shape, dtype=torch.float32, device=batch.device).transpose(0, 1)
 
 
 def num_processors(device: torch.device) -> int:

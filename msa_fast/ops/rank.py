@@ -13,16 +13,16 @@ RANK_ABSENT = tl.constexpr(0)
 
 
 @triton.jit
-def rank_of(score, block, num_visible, INIT_BLOCKS: tl.constexpr, LOCAL_BLOCKS: tl.constexpr):
+def rank_of(score, is_forced, is_visible):
     """uint32 rank of each block: absent < -inf <= scores <= +inf < forced.
 
-    score fp32, block int32, num_visible int32 (of the row), broadcastable to one shape.
+    score fp32; is_forced and is_visible bool, broadcastable to its shape; a block that is not
+    visible is absent, forced or not.
     """
     score = tl.where(score == score, score, float("-inf"))
     score = tl.where(score == 0.0, 0.0, score)  # -0.0 equals +0.0
     bits = score.to(tl.int32, bitcast=True)
     # Negative floats order backwards: flip all their bits. The others go above them.
     rank = tl.where(bits < 0, ~bits, bits ^ -0x80000000).to(tl.uint32, bitcast=True)
-    is_forced = (block < INIT_BLOCKS) | (block >= num_visible - LOCAL_BLOCKS)
     rank = tl.where(is_forced, RANK_FORCED, rank)
-    return tl.where(block < num_visible, rank, RANK_ABSENT)
+    return tl.where(is_visible, rank, RANK_ABSENT)

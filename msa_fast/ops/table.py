@@ -31,6 +31,9 @@ ANY = "any"
 
 SCORE_ROWS = 128
 """Query rows (token, head) of one score program: the M dimension of its matrix products."""
+TOPK_ROWS = {"cuda": 4, "cpu": 64}
+"""Rows of one selection program, by device. On a GPU one warp selects for a few rows, and nothing
+waits at a barrier; the interpreter, which runs programs one by one, wants few."""
 
 SCORE = {
     # Two programs share a multiprocessor, one in its products while the other takes its maxima;

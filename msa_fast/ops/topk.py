@@ -12,26 +12,16 @@ import triton.language as tl
 
 from msa_fast.ops.best import choose
 from msa_fast.ops.launch import check_batch, check_out, new_topk_idx, next_power_of_2
-from msa_fast.ops.rank import RANK_ABSENT, rank_of
+from msa_fast.ops.rank import rank_of
 from msa_fast.ops.score import check_plan, check_score
+from msa_fast.ops.table import TOPK_ROWS
 from msa_fast.plan import PrefillPlan
 from msa_ref.batch import PagedBatch
 
 LEAST_WIDTH = 64
 """Fewest candidates that a program ranks at once."""
-MAX_CHUNK = 16
+MAX_CHUNK = 4
 """Most blocks of every superblock that the first round loads at once."""
-
-
-@triton.jit
-def _rank_at(
-    row_ptr, block, num_visible, is_live, stride_score_b, INIT_BLOCKS: tl.constexpr, LOCAL_BLOCKS: tl.constexpr
-):
-    """Rank of one block per lane, RANK_ABSENT where it is not visible or not live."""
-    is_live = is_live & (block < num_visible)
-    score = tl.load(row_ptr + block.to(tl.int64) * stride_score_b, mask=is_live, other=0.0)
-    rank = rank_of(score, block, num_visible, INIT_BLOCKS, LOCAL_BLOCKS)
-    return tl.where(is_live, rank, RANK_ABSENT)
 
 
 @triton.jit
@@ -45,23 +35,26 @@ def _superblock_ranks(
     INIT_BLOCKS: tl.constexpr,
     LOCAL_BLOCKS: tl.constexpr,
 ):
-    """uint32 [ROWS, SUPERBLOCKS]: the best rank in each superblock."""
+    """uint32 [ROWS, SUPERBLOCKS]: the best rank in each superblock.
+
+    The maxima are taken over floats (tl.max drops NaN, which never wins) and only they are
+    ranked, so a block costs one load and one maximum.
+    """
     ROWS: tl.constexpr = score_rows.shape[0]
-    best = tl.zeros([ROWS, SUPERBLOCKS], tl.uint32)
-    first = (tl.arange(0, SUPERBLOCKS) * SUPERBLOCK)[None, :, None]
+    superblock = tl.arange(0, SUPERBLOCKS)[None, :]
+    best = tl.full([ROWS, SUPERBLOCKS], float("-inf"), tl.float32)
     for i in range(0, SUPERBLOCK, CHUNK):
-        block = first + i + tl.arange(0, CHUNK)[None, None, :]
-        rank = _rank_at(
-            score_rows[:, None, None],
-            block,
-            num_visible[:, None, None],
-            True,
-            stride_score_b,
-            INIT_BLOCKS,
-            LOCAL_BLOCKS,
+        block = (superblock * SUPERBLOCK)[:, :, None] + i + tl.arange(0, CHUNK)[None, None, :]
+        is_visible = block < num_visible[:, None, None]
+        score = tl.load(
+            score_rows[:, None, None] + block.to(tl.int64) * stride_score_b, mask=is_visible, other=float("-inf")
         )
-        best = tl.maximum(best, tl.max(rank, axis=2))
-    return best
+        best = tl.maximum(best, tl.max(score, axis=2))
+    # A superblock is forced if one of its visible blocks is, and absent if its first block is.
+    first = superblock * SUPERBLOCK
+    last = tl.minimum(first + SUPERBLOCK, num_visible[:, None]) - 1
+    is_forced = (first < INIT_BLOCKS) | (last >= num_visible[:, None] - LOCAL_BLOCKS)
+    return rank_of(best, is_forced, first < num_visible[:, None])
 
 
 @triton.jit(
@@ -140,7 +133,10 @@ def _topk_kernel(
 
     block = superblock[:, :, None] * SUPERBLOCK + tl.arange(0, SUPERBLOCK)[None, None, :]
     block = block.reshape(ROWS, WIDTH)
-    rank = _rank_at(score_rows[:, None], block, num_visible[:, None], True, stride_score_b, INIT_BLOCKS, LOCAL_BLOCKS)
+    is_visible = block < num_visible[:, None]
+    score = tl.load(score_rows[:, None] + block.to(tl.int64) * stride_score_b, mask=is_visible, other=0.0)
+    is_forced = (block < INIT_BLOCKS) | (block >= num_visible[:, None] - LOCAL_BLOCKS)
+    rank = rank_of(score, is_forced, is_visible)
     selected = tl.minimum(num_visible, TOPK)
     is_selected, place = choose(rank, selected, K)
     tl.store(out_rows + place * stride_out_k, block, mask=is_selected)
@@ -171,7 +167,7 @@ def minimax_m3_index_topk(
     if out is None:
         out = new_topk_idx(batch)
     check_out(out, batch)
-    launch_topk(score, batch, out, plan.topk_rows, plan.most_blocks, plan.topk_tiles)
+    launch_topk(score, batch, out, plan.most_blocks, plan.topk_tiles)
     return out[:, : batch.total_q]
 
 
@@ -179,17 +175,17 @@ def launch_topk(
     score: torch.Tensor,
     batch: PagedBatch,
     out: torch.Tensor,
-    rows: int,
     most_blocks: int,
     tiles: torch.Tensor | None = None,
     most_rows: int = 0,
 ) -> None:
     """Launch the selection kernel on checked arguments.
 
-    rows: rows per program. most_blocks: no row sees more. tiles: the rows of each program, or None
+    most_blocks: no row sees more. tiles: the rows of each program, or None
     for a grid from shapes alone, in which every request has up to most_rows rows.
     """
     config = batch.config
+    rows = TOPK_ROWS[batch.device.type]
     tiles_per_req = triton.cdiv(most_rows, rows)
     num_programs = batch.num_reqs * tiles_per_req if tiles is None else len(tiles)
     if num_programs == 0:
@@ -236,5 +232,5 @@ def rounds(k: int, most_blocks: int) -> tuple[int, int]:
 
 
 def _num_warps(candidates: int) -> int:
-    """About 16 candidates per thread: the counts stay in registers and few warps must meet."""
-    return max(1, min(8, next_power_of_2(candidates // 512)))
+    """One warp where its registers hold the candidates, so that counting needs no barrier."""
+    return max(1, min(8, next_power_of_2(candidates // 2048)))
