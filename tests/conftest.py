@@ -16,6 +16,9 @@ def _num_gpus() -> int:
     return listing.stdout.count("\nGPU ") + listing.stdout.startswith("GPU ")
 
 
+# Many small tensors on few cores: thread barriers would cost more than threads gain.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 _worker = re.search(r"\d+", os.environ.get("PYTEST_XDIST_WORKER", "gw0"))
 _gpus = _num_gpus()
 if _gpus:
