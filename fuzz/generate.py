@@ -225,7 +225,7 @@ def _pages(chooser: Chooser, scale: Scale) -> PagePlan:
 def _views(chooser: Chooser, is_far: bool) -> Views:
     def view(rank: int, *orders: tuple[int, ...]) -> ViewPlan:
         """A plain view, or one with its own axis order, padding, step and offset."""
-        if chooser.boolean(40):
+        if not chooser.boolean(60):
             return ViewPlan()
         pads = tuple(chooser.choice((0, 1, 3, 8, 16)) for _ in range(rank))
         step = chooser.choice((1, 1, 1, 2))

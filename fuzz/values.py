@@ -242,6 +242,7 @@ def make_scores(family: str, bits: Bits, rows: int, shape: Shape) -> np.ndarray:
         kind = bits.integers(0, 9, score.shape)
         score[kind == 0] = np.inf
         score[kind == 1] = -np.inf
+        score[kind == 2] = np.nan
     return score
 
 

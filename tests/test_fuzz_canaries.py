@@ -1,11 +1,15 @@
 """Every planted defect dies, by the laws that name it, within the gate's default run."""
 
+from dataclasses import replace
+
 import pytest
+from hypothesis import HealthCheck, find, settings
 
 from fuzz.__main__ import DEFAULT_CASES, DEFAULT_SEED
 from fuzz.canaries import CANARIES, Canary
 from fuzz.canaries.naive import NaiveIndexer
-from fuzz.generate import SMALL, gate_cases
+from fuzz.case import Case, Views
+from fuzz.generate import SMALL, cases, gate_cases
 from fuzz.laws import LAWS, diagnose
 from fuzz.materialise import Scene
 from fuzz.oracle import RUN_LAWS, Agreed, Broke, Examiner
@@ -56,3 +60,16 @@ LAWS_WITHOUT_CANARY = {
 def test_every_law_has_a_canary() -> None:
     named = {law for canary in CANARIES.values() for law in canary.laws}
     assert named | set(LAWS_WITHOUT_CANARY) == ALL_LAWS
+
+
+@pytest.mark.parametrize("name", ["last_split_forgotten", "rows_behind"])
+def test_hypothesis_shrinks_a_failure_to_a_small_plain_case(name: str) -> None:
+    def breaks(case: Case) -> bool:
+        return isinstance(Examiner(Scene(case, "cpu")).examine(CANARIES[name].target), Broke)
+
+    quick = settings(max_examples=200, deadline=None, database=None, derandomize=True)
+    case = find(cases(SMALL), breaks, settings=settings(quick, suppress_health_check=list(HealthCheck)))
+    assert len(case.requests) == 1
+    assert case.max_blocks <= 40
+    assert case.replay == ()
+    assert case.views == replace(Views(), extra_rows=case.views.extra_rows, is_out_given=case.views.is_out_given)
