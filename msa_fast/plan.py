@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from msa_fast.ops.launch import check_config, num_processors
-from msa_fast.ops.table import SCORE_ROWS, TOPK_ROWS
+from msa_fast.ops.table import PREFILL_TOPK_ROWS, SCORE_ROWS
 from msa_ref.config import IndexerConfig, require
 
 PROGRAMS_PER_PROCESSOR = 32
@@ -81,7 +81,7 @@ class PrefillPlan:
                 last_token = min((row + SCORE_ROWS - 1) // heads, query_len - 1)
                 tiles.append((req, row, config.num_blocks(max(0, seq_len - query_len + last_token + 1))))
         device = torch.device(device)
-        topk_rows = TOPK_ROWS[device.type]
+        topk_rows = PREFILL_TOPK_ROWS[device.type]
         topk_tiles = [
             (req, row) for req, query_len in enumerate(query_lens) for row in range(0, query_len * heads, topk_rows)
         ]

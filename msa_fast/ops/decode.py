@@ -11,7 +11,7 @@ import triton.language as tl
 
 from msa_fast.ops.dot import dot_fp32
 from msa_fast.ops.launch import check_batch, check_out, new_score, new_topk_idx, next_power_of_2, num_processors
-from msa_fast.ops.table import DECODE, architecture_of, choose
+from msa_fast.ops.table import DECODE, DECODE_TOPK_ROWS, architecture_of, choose
 from msa_fast.ops.topk import launch_topk
 from msa_ref.batch import PagedBatch
 from msa_ref.config import require
@@ -157,7 +157,7 @@ def minimax_m3_index_decode(
         return out[:, :0]
 
     config = batch.config
-    score = new_score(batch)
+    score = new_score(batch, is_block_major=False)
     architecture = architecture_of(batch.device)
     launch = choose(DECODE, architecture, batch.index_q.element_size())
     _decode_score_kernel[(batch.num_reqs * num_splits,)](
@@ -185,6 +185,7 @@ def minimax_m3_index_decode(
         score,
         batch,
         out,
+        DECODE_TOPK_ROWS[batch.device.type],
         batch.max_blocks,
         most_rows=decode_query_len * config.num_index_heads,
     )

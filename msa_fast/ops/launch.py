@@ -66,13 +66,17 @@ def new_topk_idx(batch: PagedBatch) -> torch.Tensor:
     return torch.empty(shape, dtype=torch.int32, device=batch.device)
 
 
-def new_score(batch: PagedBatch) -> torch.Tensor:
-    """Room for the block scores of a batch: a [H, T, max_blocks] fp32 view of [T, H, max_blocks].
+def new_score(batch: PagedBatch, is_block_major: bool) -> torch.Tensor:
+    """Room for the block scores of a batch: a [H, T, max_blocks] fp32 view.
 
-    The blocks of a row lie side by side, for the selection; the rows in the order of a query tile.
+    is_block_major: the scores that many rows have for one block lie side by side, as prefill
+    stores them and selects from them, a row per thread; else the scores of one row do, for the
+    few rows of decode, a row per warp.
     """
-    shape = (batch.total_q, batch.config.num_index_heads, batch.max_blocks)
-    return torch.empty(shape, dtype=torch.float32, device=batch.device).transpose(0, 1)
+    rows, max_blocks = (batch.total_q, batch.config.num_index_heads), batch.max_blocks
+    if is_block_major:
+        return torch.empty(max_blocks, *rows, dtype=torch.float32, device=batch.device).permute(2, 1, 0)
+    return torch.empty(*rows, max_blocks, dtype=torch.float32, device=batch.device).transpose(0, 1)
 
 
 def num_processors(device: torch.device) -> int:

@@ -11,9 +11,6 @@ from msa_fast.plan import PrefillPlan
 from msa_ref.batch import PagedBatch
 from msa_ref.config import require
 
-GROUP = 8
-"""Scores that a row collects before they are stored: a 32-byte sector."""
-
 
 @triton.jit
 def _token_scores(q, pages_ptr, page, stride_page, stride_page_s, stride_page_d, S: tl.constexpr, D: tl.constexpr):
@@ -54,7 +51,6 @@ def _score_kernel(
     D: tl.constexpr,
     S: tl.constexpr,
     ROWS: tl.constexpr,
-    GROUP: tl.constexpr,
 ):
     """Grid: one program per score tile: ROWS rows (token, head) of a request against some blocks.
 
@@ -98,36 +94,21 @@ def _score_kernel(
     # The page of the next block is fetched a block ahead, as a plain scalar: a load that another
     # load waits for would take its own place, and its own barriers, in the software pipeline.
     page = tl.load(table_row + first_block.to(tl.int64) * stride_table_b, mask=first_block < end_block, other=0)
-    group = tl.zeros([ROWS, GROUP], tl.float32)
-    offs_g = tl.arange(0, GROUP)[None, :]
     for block in range(first_block, middle):
         token_score = _token_scores(q, pages_ptr, page, stride_page, stride_page_s, stride_page_d, S, D)
         page = tl.load(table_row + tl.cast(block + 1, tl.int64) * stride_table_b, mask=block + 1 < end_block, other=0)
-        group = tl.where(offs_g == block % GROUP, tl.max(token_score, axis=1)[:, None], group)
-        if block % GROUP == GROUP - 1:
-            _store_group(group, score_rows, block, first_block, end_block, is_row, stride_score_b)
+        best = tl.max(token_score, axis=1)
+        best = tl.where(best == best, best, float("-inf"))  # NaN only if every token's score is
+        tl.store(score_rows + tl.cast(block, tl.int64) * stride_score_b, best, mask=is_row)
 
     for block in range(middle, end_block):
         token_score = _token_scores(q, pages_ptr, page, stride_page, stride_page_s, stride_page_d, S, D)
         page = tl.load(table_row + tl.cast(block + 1, tl.int64) * stride_table_b, mask=block + 1 < end_block, other=0)
         key_pos = block * S + tl.arange(0, S)
         token_score = tl.where(key_pos[None, :] < visible_len[:, None], token_score, float("-inf"))
-        group = tl.where(offs_g == block % GROUP, tl.max(token_score, axis=1)[:, None], group)
-        if block % GROUP == GROUP - 1:
-            _store_group(group, score_rows, block, first_block, end_block, is_row, stride_score_b)
-
-    if end_block % GROUP != 0:
-        _store_group(group, score_rows, end_block, first_block, end_block, is_row, stride_score_b)
-
-
-@triton.jit
-def _store_group(group, score_rows, block, first_block, end_block, is_row, stride_score_b):
-    """Store the scores of the aligned group of blocks that `block` is in: whole sectors, mostly."""
-    GROUP: tl.constexpr = group.shape[1]
-    blocks = block // GROUP * GROUP + tl.arange(0, GROUP)
-    is_own = is_row[:, None] & ((blocks >= first_block) & (blocks < end_block))[None, :]
-    group = tl.where(group == group, group, float("-inf"))  # NaN only if every token's score is
-    tl.store(score_rows[:, None] + blocks.to(tl.int64)[None, :] * stride_score_b, group, mask=is_own)
+        best = tl.max(token_score, axis=1)
+        best = tl.where(best == best, best, float("-inf"))
+        tl.store(score_rows + tl.cast(block, tl.int64) * stride_score_b, best, mask=is_row)
 
 
 def minimax_m3_index_score(batch: PagedBatch, plan: PrefillPlan, out: torch.Tensor | None = None) -> torch.Tensor:
@@ -136,7 +117,7 @@ def minimax_m3_index_score(batch: PagedBatch, plan: PrefillPlan, out: torch.Tens
     Args:
         batch: bf16, fp16 or fp32, on a GPU (on the CPU under Triton's interpreter).
         plan: built for this batch's lengths.
-        out: [H, T, max_blocks] fp32, any strides; by default new, a row's blocks side by side.
+        out: [H, T, max_blocks] fp32, any strides; by default new, blocks slowest, heads fastest.
 
     Returns:
         [H, T, max_blocks] fp32: the greatest dot product over a block's visible tokens, -inf where
@@ -148,7 +129,7 @@ def minimax_m3_index_score(batch: PagedBatch, plan: PrefillPlan, out: torch.Tens
     check_batch(batch)
     check_plan(plan, batch)
     config = batch.config
-    score = new_score(batch) if out is None else out
+    score = new_score(batch, is_block_major=True) if out is None else out
     check_score(score, batch)
     if len(plan.score_tiles) == 0:
         return score
@@ -172,7 +153,6 @@ def minimax_m3_index_score(batch: PagedBatch, plan: PrefillPlan, out: torch.Tens
         D=config.index_head_dim,
         S=config.block_size,
         ROWS=plan.score_rows,
-        GROUP=GROUP,
         **launch.options(architecture),
     )
     return score

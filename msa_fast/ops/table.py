@@ -31,9 +31,12 @@ ANY = "any"
 
 SCORE_ROWS = 128
 """Query rows (token, head) of one score program: the M dimension of its matrix products."""
-TOPK_ROWS = {"cuda": 4, "cpu": 64}
-"""Rows of one selection program, by device. On a GPU one warp selects for a few rows, and nothing
-waits at a barrier; the interpreter, which runs programs one by one, wants few."""
+PREFILL_TOPK_ROWS = {"cuda": 32, "cpu": 64}
+"""Rows of one selection program in prefill, by device: a GPU's lanes take a row each and count
+candidates without talking to each other."""
+DECODE_TOPK_ROWS = {"cuda": 1, "cpu": 64}
+"""The same in decode, where rows are few: a warp takes a row. The interpreter runs programs one
+by one and wants few."""
 
 SCORE = {
     # Two programs share a multiprocessor, one in its products while the other takes its maxima;

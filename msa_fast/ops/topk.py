@@ -14,14 +14,15 @@ from msa_fast.ops.best import choose
 from msa_fast.ops.launch import check_batch, check_out, new_topk_idx, next_power_of_2
 from msa_fast.ops.rank import rank_of
 from msa_fast.ops.score import check_plan, check_score
-from msa_fast.ops.table import TOPK_ROWS
 from msa_fast.plan import PrefillPlan
 from msa_ref.batch import PagedBatch
 
 LEAST_WIDTH = 64
 """Fewest candidates that a program ranks at once."""
-MAX_CHUNK = 4
-"""Most blocks of every superblock that the first round loads at once."""
+PER_THREAD = 64
+"""Candidates that a thread holds in registers."""
+LOADS_PER_THREAD = 16
+"""Scores that a thread of the first round has in flight."""
 
 
 @triton.jit
@@ -87,6 +88,7 @@ def _topk_kernel(
     SUPERBLOCKS: tl.constexpr,
     CHUNK: tl.constexpr,
     HAS_TILES: tl.constexpr,
+    IS_FLAT: tl.constexpr,
 ):
     """Grid: one program per ROWS consecutive rows (token, head) of one request.
 
@@ -112,7 +114,10 @@ def _topk_kernel(
     is_row = token < query_len
     num_visible = tl.where(is_row, (tl.maximum(context_len + token + 1, 0) + S - 1) // S, 0)
     rows = (q_start + token).to(tl.int64)
-    score_rows = score_ptr + rows * stride_score_t + head * stride_score_h
+    if IS_FLAT:  # rows of one stride: said so, the compiler sees which ones lie side by side
+        score_rows = score_ptr + (q_start.to(tl.int64) * H + row) * stride_score_h
+    else:
+        score_rows = score_ptr + rows * stride_score_t + head * stride_score_h
     out_rows = (out_ptr + rows * stride_out_t + head * stride_out_h)[:, None]
 
     WIDTH: tl.constexpr = K * SUPERBLOCK
@@ -167,7 +172,7 @@ def minimax_m3_index_topk(
     if out is None:
         out = new_topk_idx(batch)
     check_out(out, batch)
-    launch_topk(score, batch, out, plan.most_blocks, plan.topk_tiles)
+    launch_topk(score, batch, out, plan.topk_rows, plan.most_blocks, plan.topk_tiles)
     return out[:, : batch.total_q]
 
 
@@ -175,23 +180,26 @@ def launch_topk(
     score: torch.Tensor,
     batch: PagedBatch,
     out: torch.Tensor,
+    rows: int,
     most_blocks: int,
     tiles: torch.Tensor | None = None,
     most_rows: int = 0,
 ) -> None:
     """Launch the selection kernel on checked arguments.
 
-    most_blocks: no row sees more. tiles: the rows of each program, or None
+    rows: rows per program. most_blocks: no row sees more. tiles: the rows of each program, or None
     for a grid from shapes alone, in which every request has up to most_rows rows.
     """
     config = batch.config
-    rows = TOPK_ROWS[batch.device.type]
     tiles_per_req = triton.cdiv(most_rows, rows)
     num_programs = batch.num_reqs * tiles_per_req if tiles is None else len(tiles)
     if num_programs == 0:
         return
     k = next_power_of_2(config.topk_blocks)
     superblock, superblocks = rounds(k, most_blocks)
+    widest = rows * max(k * superblock, superblocks)
+    num_warps = max(1, min(8, widest // (32 * PER_THREAD)))
+    chunk = max(1, min(superblock, LOADS_PER_THREAD * 32 * num_warps // (rows * max(1, superblocks))))
     _topk_kernel[(num_programs,)](
         score,
         batch.seq_lens,
@@ -212,9 +220,10 @@ def launch_topk(
         K=k,
         SUPERBLOCK=superblock,
         SUPERBLOCKS=superblocks,
-        CHUNK=min(MAX_CHUNK, superblock),
+        CHUNK=chunk,
         HAS_TILES=tiles is not None,
-        num_warps=_num_warps(rows * max(k * superblock, superblocks)),
+        IS_FLAT=score.stride(1) == config.num_index_heads * score.stride(0),
+        num_warps=num_warps,
     )
 
 
@@ -229,8 +238,3 @@ def rounds(k: int, most_blocks: int) -> tuple[int, int]:
     if most_blocks <= k * superblock:
         return superblock, 0
     return superblock, next_power_of_2(triton.cdiv(most_blocks, superblock))
-
-
-def _num_warps(candidates: int) -> int:
-    """One warp where its registers hold the candidates, so that counting needs no barrier."""
-    return max(1, min(8, next_power_of_2(candidates // 2048)))
