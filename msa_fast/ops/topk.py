@@ -38,19 +38,19 @@ def _superblock_ranks(
 ):
     """uint32 [ROWS, SUPERBLOCKS]: the best rank in each superblock.
 
-    The maxima are taken over floats (tl.max drops NaN, which never wins) and only they are
-    ranked, so a block costs one load and one maximum.
+    The maxima are taken over floats and only they are ranked, so that a block costs little.
     """
     ROWS: tl.constexpr = score_rows.shape[0]
     superblock = tl.arange(0, SUPERBLOCKS)[None, :]
-    best = tl.full([ROWS, SUPERBLOCKS], float("-inf"), tl.float32)
+    best = tl.full([ROWS, SUPERBLOCKS, CHUNK], float("-inf"), tl.float32)
     for i in range(0, SUPERBLOCK, CHUNK):
         block = (superblock * SUPERBLOCK)[:, :, None] + i + tl.arange(0, CHUNK)[None, None, :]
         is_visible = block < num_visible[:, None, None]
         score = tl.load(
             score_rows[:, None, None] + block.to(tl.int64) * stride_score_b, mask=is_visible, other=float("-inf")
         )
-        best = tl.maximum(best, tl.max(score, axis=2))
+        best = tl.maximum(best, tl.where(score == score, score, float("-inf")))
+    best = tl.max(best, axis=2)
     # A superblock is forced if one of its visible blocks is, and absent if its first block is.
     first = superblock * SUPERBLOCK
     last = tl.minimum(first + SUPERBLOCK, num_visible[:, None]) - 1
