@@ -1,0 +1,288 @@
+"""The indexer as an engine sees it: backend, metadata, builder and impl, before any choice of kernels.
+
+The classes carry the names and responsibilities of `vllm.models.minimax_m3.common.indexer`, but
+import no engine: an engine hands over its batch as `CommonAttentionMetadata`. `indexer_msa` has
+the classes that run.
+
+A batch is decode-first: requests with the uniform `decode_query_len`, then all others. Trailing
+requests without a query token are padding and belong to neither side. Decode metadata lives in
+buffers that never move, so a captured graph reads the batch of the last `build`; every request
+slot behind the live ones has length 0 there, and a captured graph fills its rows with PAD.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import ClassVar
+
+import torch
+
+from msa_fast.attention_metadata import BatchSplit, CommonAttentionMetadata, split_decodes_and_prefills
+from msa_fast.ops.decode import MAX_DECODE_QUERY_LEN
+from msa_fast.ops.launch import LEAST_TILE, MOST_TILE, check_config
+from msa_ref.config import SUPPORTED_DTYPES, IndexerConfig, require
+
+
+@dataclass(frozen=True, eq=False)
+class MiniMaxM3IndexerDecodeMetadata:
+    """Decode side of one step: views of buffers that never move, safe in a captured graph.
+
+    seq_lens: [num_decodes] int32.  block_table: [num_decodes, max_blocks] int32.
+    cu_seqlens_q: [num_decodes + 1] int32, multiples of decode_query_len.
+    decode_query_len: query tokens of every decode request.
+    """
+
+    seq_lens: torch.Tensor
+    block_table: torch.Tensor
+    cu_seqlens_q: torch.Tensor
+    decode_query_len: int
+
+
+@dataclass(frozen=True, eq=False)
+class MiniMaxM3IndexerPrefillMetadata:
+    """Prefill side of one step, P requests; eager, on tensors of this step.
+
+    cu_seqlens_q: [P + 1] int32, rebased: 0 first, though decode tokens come before.
+    seq_lens, context_lens: [P] int32; a context is what was there before this step's queries.
+    block_table: [P, n] int32, as many columns as max_seq_len needs; a view of the engine's.
+    max_query_len, max_seq_len: host bounds over these requests, in tokens.
+    """
+
+    cu_seqlens_q: torch.Tensor
+    seq_lens: torch.Tensor
+    context_lens: torch.Tensor
+    block_table: torch.Tensor
+    max_query_len: int
+    max_seq_len: int
+
+
+@dataclass(frozen=True, eq=False)
+class MiniMaxM3IndexerMetadata:
+    """One step, built once and shared by all layers; a side without tokens is None.
+
+    num_actual_tokens, slot_mapping: as the engine gave them.
+    num_decodes, num_decode_tokens, num_prefills, num_prefill_tokens: live requests and their query tokens.
+    micro_batch: the slot of `topk_indices_buffer` that the step writes.
+    """
+
+    num_actual_tokens: int
+    slot_mapping: torch.Tensor
+    num_decodes: int
+    num_decode_tokens: int
+    num_prefills: int
+    num_prefill_tokens: int
+    micro_batch: int = 0
+    decode: MiniMaxM3IndexerDecodeMetadata | None = None
+    prefill: MiniMaxM3IndexerPrefillMetadata | None = None
+
+
+class MiniMaxM3IndexerMetadataBuilder(ABC):
+    """Turns an engine's steps into metadata. One builder per micro-batch: it owns graph-stable buffers.
+
+    Args:
+        config: the indexer.
+        device: where the batch lives.
+        max_num_reqs: the most requests of a step, padding ones included.
+        max_model_len: the most tokens of a request.
+        num_speculative_tokens: draft tokens of a decode step; raises `reorder_batch_threshold`, the
+            longest query that counts as a decode, to 1 + num_speculative_tokens.
+        micro_batch: which slot of `topk_indices_buffer` its steps write.
+
+    Raises:
+        ValueError: one sentence naming the argument, the rule and what was got.
+    """
+
+    def __init__(
+        self,
+        config: IndexerConfig,
+        device: torch.device | str,
+        *,
+        max_num_reqs: int,
+        max_model_len: int,
+        num_speculative_tokens: int = 0,
+        micro_batch: int = 0,
+    ) -> None:
+        check_config(config)
+        most_drafts = MAX_DECODE_QUERY_LEN - 1
+        is_drafts = 0 <= num_speculative_tokens <= most_drafts
+        require(is_drafts, "num_speculative_tokens", f"must be from 0 to {most_drafts}", num_speculative_tokens)
+        for name, value in (("max_num_reqs", max_num_reqs), ("max_model_len", max_model_len)):
+            require(value >= 1, name, "must be >= 1", value)
+        require(micro_batch >= 0, "micro_batch", "must be >= 0", micro_batch)
+        self.config = config
+        self.device = torch.device(device)
+        self.max_num_reqs = max_num_reqs
+        self.max_model_len = max_model_len
+        self.max_blocks = config.num_blocks(max_model_len)
+        self.reorder_batch_threshold = 1 + num_speculative_tokens
+        self.micro_batch = micro_batch
+        self._req_idx = torch.arange(max_num_reqs + 1, dtype=torch.int32, device=self.device)
+        self._cu_seqlens_q = torch.zeros_like(self._req_idx)
+        self._seq_lens = torch.zeros(max_num_reqs, dtype=torch.int32, device=self.device)
+        self._block_table = torch.zeros(max_num_reqs, self.max_blocks, dtype=torch.int32, device=self.device)
+
+    @abstractmethod
+    def build(
+        self, common_prefix_len: int, common_attn_metadata: CommonAttentionMetadata, fast_build: bool = False
+    ) -> MiniMaxM3IndexerMetadata:
+        """The metadata of one step. Never synchronizes; see the MSA builder."""
+
+    def build_for_cudagraph_capture(self, common_attn_metadata: CommonAttentionMetadata) -> MiniMaxM3IndexerMetadata:
+        """The metadata that a graph is captured with. Its shapes are the graph's; later steps change its values.
+
+        Raises:
+            ValueError: if the batch is anything but uniform decodes.
+        """
+        metadata = self.build(0, common_attn_metadata)
+        is_uniform = metadata.num_decodes == common_attn_metadata.num_reqs and metadata.num_decodes > 0
+        require(
+            is_uniform,
+            "common_attn_metadata",
+            "must hold decodes of one query length alone to be captured",
+            f"{metadata.num_decodes} of {common_attn_metadata.num_reqs} requests",
+        )
+        return metadata
+
+    def longest_decode_batch(self, num_reqs: int, decode_query_len: int | None = None) -> CommonAttentionMetadata:
+        """A batch to capture with: decodes at the greatest length, every block on page 0.
+
+        decode_query_len: by default `reorder_batch_threshold`.
+        """
+        query_len = self.reorder_batch_threshold if decode_query_len is None else decode_query_len
+        block_table = torch.zeros(num_reqs, self.max_blocks, dtype=torch.int32, device=self.device)
+        return CommonAttentionMetadata.from_lens([query_len] * num_reqs, [self.max_model_len] * num_reqs, block_table)
+
+    def _split(self, common: CommonAttentionMetadata) -> BatchSplit:
+        """Check a step against what this builder was made for, and split it."""
+        require(common.num_reqs <= self.max_num_reqs, "num_reqs", f"must be <= {self.max_num_reqs}", common.num_reqs)
+        require(
+            common.max_seq_len <= self.max_model_len,
+            "max_seq_len",
+            f"must be <= {self.max_model_len}",
+            common.max_seq_len,
+        )
+        width, needed = common.block_table_tensor.shape[1], self.config.num_blocks(common.max_seq_len)
+        require(width >= needed, "block_table_tensor", f"must have >= {needed} columns for max_seq_len", width)
+        starts = common.query_start_loc_cpu[: common.num_reqs + 1].tolist()
+        return split_decodes_and_prefills(
+            [stop - start for start, stop in pairwise(starts)], self.reorder_batch_threshold
+        )
+
+    def _build_decode(
+        self, common: CommonAttentionMetadata, split: BatchSplit
+    ) -> MiniMaxM3IndexerDecodeMetadata | None:
+        """Fill the graph-stable buffers, whatever the step holds, and show the part that is live."""
+        self._fill(common, split)
+        if split.num_decodes == 0:
+            return None
+        return MiniMaxM3IndexerDecodeMetadata(
+            seq_lens=self._seq_lens[: split.num_decodes],
+            block_table=self._block_table[: split.num_decodes],
+            cu_seqlens_q=self._cu_seqlens_q[: split.num_decodes + 1],
+            decode_query_len=split.decode_query_len,
+        )
+
+    def _fill(self, common: CommonAttentionMetadata, split: BatchSplit) -> None:
+        """Copy the decodes into the buffers; every request behind them becomes a padding row.
+
+        Block-table entries behind max_seq_len keep what they had: no kernel reads them.
+        """
+        num_decodes = split.num_decodes
+        num_blocks = self.config.num_blocks(common.max_seq_len)
+        self._seq_lens[:num_decodes].copy_(common.seq_lens[:num_decodes])
+        self._seq_lens[num_decodes:].zero_()
+        self._block_table[:num_decodes, :num_blocks].copy_(common.block_table_tensor[:num_decodes, :num_blocks])
+        torch.mul(self._req_idx, split.decode_query_len, out=self._cu_seqlens_q)
+
+
+class MiniMaxM3IndexerImpl(ABC):
+    """Scores and selects for one layer. Layers differ in keys and queries, and share all else.
+
+    Args:
+        config: the indexer.
+        topk_indices_buffer: [H, max_tokens, K] int32, any strides that do not overlap (head-major and
+            token-major buffers both), or [num_micro_batches, H, max_tokens, K]: a slot for each
+            micro-batch. Shared by all layers; a step overwrites the rows of its own slot.
+
+    Raises:
+        ValueError: one sentence naming the argument, the rule and what was got.
+    """
+
+    indexer_backend_cls: ClassVar[type["MiniMaxM3IndexerBackend"]]
+
+    def __init__(self, config: IndexerConfig, topk_indices_buffer: torch.Tensor) -> None:
+        check_config(config)
+        name, buffer = "topk_indices_buffer", topk_indices_buffer
+        require(buffer.dtype == torch.int32, name, "must be int32", buffer.dtype)
+        heads, k = config.num_index_heads, config.topk_blocks
+        is_fit = buffer.ndim in (3, 4) and buffer.shape[-3] == heads and buffer.shape[-1] == k
+        shapes = f"[{heads}, max_tokens, {k}] or [num_micro_batches, {heads}, max_tokens, {k}]"
+        require(is_fit, name, f"must be {shapes}", f"shape {list(buffer.shape)}")
+        reach = 0
+        for stride, size in sorted(zip(buffer.stride(), buffer.shape, strict=True)):
+            require(size <= 1 or stride > reach, name, "must not overlap itself", f"strides {list(buffer.stride())}")
+            reach += (size - 1) * stride
+        self.config = config
+        self.topk_indices_buffer = buffer if buffer.ndim == 4 else buffer[None]
+
+    def topk_slot(self, micro_batch: int, num_tokens: int) -> torch.Tensor:
+        """[H, max_tokens, K] int32: the slot of one micro-batch, with room for `num_tokens`.
+
+        Raises:
+            ValueError: if there is no such slot or it is too short.
+        """
+        num_slots, _, max_tokens, _ = self.topk_indices_buffer.shape
+        require(micro_batch < num_slots, "micro_batch", f"must be < the {num_slots} slots of the buffer", micro_batch)
+        require(num_tokens <= max_tokens, "topk_indices_buffer", f"must have >= {num_tokens} rows", max_tokens)
+        return self.topk_indices_buffer[micro_batch]
+
+    @abstractmethod
+    def forward(
+        self,
+        index_query: torch.Tensor,
+        index_k_pages: torch.Tensor,
+        attn_metadata: MiniMaxM3IndexerMetadata | None,
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """(decode_topk, prefill_topk), views of `topk_indices_buffer`; see the MSA impl."""
+
+
+class MiniMaxM3IndexerBackend:
+    """What the indexer's side cache supports: keys alone, one key head, a page per block."""
+
+    supported_dtypes: ClassVar[tuple[torch.dtype, ...]] = SUPPORTED_DTYPES
+
+    @staticmethod
+    def get_name() -> str:
+        """The name an engine lists the backend under."""
+        return "MINIMAX_M3_INDEXER"
+
+    @staticmethod
+    def get_builder_cls() -> type[MiniMaxM3IndexerMetadataBuilder]:
+        """The builder of this backend's metadata."""
+        raise NotImplementedError
+
+    @staticmethod
+    def get_impl_cls() -> type[MiniMaxM3IndexerImpl]:
+        """The impl of this backend."""
+        raise NotImplementedError
+
+    @staticmethod
+    def get_supported_head_sizes() -> list[int]:
+        """Index head dims that the kernels tile; MiniMax-M3 has 128."""
+        return [size for size in range(LEAST_TILE, MOST_TILE + 1) if size & (size - 1) == 0]
+
+    @staticmethod
+    def get_supported_kernel_block_sizes() -> list[int]:
+        """Tokens per block, which is also per page; MiniMax-M3 has 128."""
+        return MiniMaxM3IndexerBackend.get_supported_head_sizes()
+
+    @staticmethod
+    def get_kv_cache_shape(num_blocks: int, block_size: int, num_kv_heads: int, head_size: int) -> tuple[int, int, int]:
+        """Shape of `index_k_pages`: [num_pages, S, D]. Any strides will do.
+
+        Raises:
+            ValueError: one sentence naming the argument, the rule and what was got.
+        """
+        require(num_kv_heads == 1, "num_kv_heads", "must be 1: all index heads share one key head", num_kv_heads)
+        check_config(IndexerConfig(block_size=block_size, index_head_dim=head_size))
+        return (num_blocks, block_size, head_size)

@@ -1,0 +1,262 @@
+"""The MSA indexer: the five classes that `vllm.models.minimax_m3.nvidia.indexer_msa` documents.
+
+`MiniMaxM3IndexerMSABackend` names the builder and the impl; the builder turns a step into
+`MiniMaxM3IndexerMSAMetadata`, whose prefill side is a `MiniMaxM3IndexerMSAPrefillMetadata`; the
+impl runs decode (one capturable score + selection) and prefill (scores, then selection).
+
+An engine allocates a paged key cache, a `topk_indices_buffer` and a builder, once:
+
+>>> import torch
+>>> from msa_fast.graph import DecodeGraph
+>>> from msa_fast.attention_metadata import CommonAttentionMetadata
+>>> from msa_fast.indexer_msa import MiniMaxM3IndexerMSABackend as Backend
+>>> from msa_ref.config import IndexerConfig
+>>> device = "cuda" if torch.cuda.is_available() else "cpu"
+>>> config = IndexerConfig(num_index_heads=2, index_head_dim=16, block_size=16, topk_blocks=3)
+>>> shape = Backend.get_kv_cache_shape(num_blocks=32, block_size=16, num_kv_heads=1, head_size=16)
+>>> index_k_pages = torch.zeros(shape, dtype=torch.bfloat16, device=device)
+>>> topk_indices_buffer = torch.empty(2, 64, 3, dtype=torch.int32, device=device)
+>>> impl = Backend.get_impl_cls()(config, topk_indices_buffer)
+>>> builder = Backend.get_builder_cls()(config, device, max_num_reqs=4, max_model_len=256)
+
+Request 0 has 100 tokens and request 1 has 40, on pages dealt from a pool. Their keys go where a
+slot mapping says: page * block_size + offset. All keys are 0 but one token of each request's block 2:
+
+>>> block_table = torch.arange(31, -1, -1, dtype=torch.int32, device=device).reshape(2, 16)
+>>> def write_keys(keys, slot_mapping):
+...     index_k_pages[slot_mapping // 16, slot_mapping % 16] = keys
+>>> slot_mapping = block_table[:, 2].long() * 16 + 5
+>>> write_keys(torch.ones(2, 16, dtype=torch.bfloat16, device=device), slot_mapping)
+
+A decode step: one new token each. On a GPU it is captured once, at the greatest length, and replayed:
+
+>>> index_query = torch.ones(64, 2, 16, dtype=torch.bfloat16, device=device)
+>>> step = CommonAttentionMetadata.from_lens([1, 1], [100, 40], block_table)
+>>> if device == "cuda":
+...     graph = DecodeGraph(impl, builder, index_query, index_k_pages, num_reqs=4)
+...     decode_topk = graph.replay(builder.build(0, step))
+... else:
+...     decode_topk, _ = impl.forward(index_query, index_k_pages, builder.build(0, step))
+>>> decode_topk[0].tolist()  # the best block, block 0 of those that tie, and the newest
+[[0, 2, 6], [0, 1, 2]]
+
+A mixed step: request 0 decodes once more while request 1 brings a chunk of 8 tokens:
+
+>>> step = CommonAttentionMetadata.from_lens([1, 8], [101, 48], block_table)
+>>> decode_topk, prefill_topk = impl.forward(index_query, index_k_pages, builder.build(0, step))
+>>> decode_topk[1].tolist(), prefill_topk[1, -1].tolist()
+([[0, 2, 6]], [0, 1, 2])
+>>> prefill_topk.data_ptr() == topk_indices_buffer[:, 1:].data_ptr()  # right behind the decodes
+True
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from msa_fast.attention_metadata import BatchSplit, CommonAttentionMetadata
+from msa_fast.indexer import (
+    MiniMaxM3IndexerBackend,
+    MiniMaxM3IndexerDecodeMetadata,
+    MiniMaxM3IndexerImpl,
+    MiniMaxM3IndexerMetadata,
+    MiniMaxM3IndexerMetadataBuilder,
+    MiniMaxM3IndexerPrefillMetadata,
+)
+from msa_fast.ops.decode import minimax_m3_index_decode
+from msa_fast.ops.topk import minimax_m3_index_topk
+from msa_fast.plan import PrefillPlan
+from msa_fast.scorer import PrefillScorer, choose_scorer
+from msa_ref.batch import PagedBatch
+from msa_ref.config import IndexerConfig, require
+
+SCORE_ALIGNMENT = 16
+"""Score rows start at multiples of this many elements, whatever the context: one compilation for all."""
+
+
+class MiniMaxM3IndexerMSABackend(MiniMaxM3IndexerBackend):
+    """The backend that selects the MSA builder and impl."""
+
+    @staticmethod
+    def get_name() -> str:
+        """The name an engine lists the backend under."""
+        return "MINIMAX_M3_INDEXER_MSA"
+
+    @staticmethod
+    def get_builder_cls() -> type["MiniMaxM3IndexerMSAMetadataBuilder"]:
+        """The builder of this backend's metadata."""
+        return MiniMaxM3IndexerMSAMetadataBuilder
+
+    @staticmethod
+    def get_impl_cls() -> type["MiniMaxM3IndexerMSAImpl"]:
+        """The impl of this backend."""
+        return MiniMaxM3IndexerMSAImpl
+
+
+@dataclass(frozen=True, eq=False)
+class MiniMaxM3IndexerMSAPrefillMetadata(MiniMaxM3IndexerPrefillMetadata):
+    """The prefill side with its plan, built once per step on the host and shared by all layers."""
+
+    plan: PrefillPlan
+
+
+@dataclass(frozen=True, eq=False)
+class MiniMaxM3IndexerMSAMetadata(MiniMaxM3IndexerMetadata):
+    """The inherited `decode` serves decode; `prefill_msa` serves prefill, and the base's `prefill` stays None."""
+
+    prefill_msa: MiniMaxM3IndexerMSAPrefillMetadata | None = None
+
+
+class MiniMaxM3IndexerMSAMetadataBuilder(MiniMaxM3IndexerMetadataBuilder):
+    """Builds `MiniMaxM3IndexerMSAMetadata`; arguments as its base's."""
+
+    def build(
+        self, common_prefix_len: int, common_attn_metadata: CommonAttentionMetadata, fast_build: bool = False
+    ) -> MiniMaxM3IndexerMSAMetadata:
+        """The metadata of one step, valid until the next `build`. Never synchronizes.
+
+        Args:
+            common_prefix_len: tokens that all requests share; changes nothing, since each request is
+                scored on its own.
+            common_attn_metadata: the step, decode-first.
+            fast_build: a shorter plan for a step that few layers will run: one program per query
+                tile. Changes speed, never a bit of the answer.
+
+        Raises:
+            ValueError: if the step has more requests, tokens or blocks than the builder was made for.
+        """
+        common, split = common_attn_metadata, self._split(common_attn_metadata)
+        return MiniMaxM3IndexerMSAMetadata(
+            num_actual_tokens=common.num_actual_tokens,
+            slot_mapping=common.slot_mapping,
+            num_decodes=split.num_decodes,
+            num_decode_tokens=split.num_decode_tokens,
+            num_prefills=split.num_prefills,
+            num_prefill_tokens=split.num_prefill_tokens,
+            micro_batch=self.micro_batch,
+            decode=self._build_decode(common, split),
+            prefill_msa=self._build_prefill(common, split, fast_build) if split.num_prefills else None,
+        )
+
+    def _build_prefill(
+        self, common: CommonAttentionMetadata, split: BatchSplit, fast_build: bool
+    ) -> MiniMaxM3IndexerMSAPrefillMetadata:
+        """The prefill side: views of the engine's tensors, offsets rebased, and the plan from host lengths."""
+        first, last = split.num_decodes, split.num_decodes + split.num_prefills
+        query_lens = common.query_start_loc_cpu[first : last + 1].diff().tolist()
+        seq_lens_cpu = common.seq_lens_cpu[first:last].tolist()
+        max_seq_len = max(seq_lens_cpu)
+        cu_seqlens_q = common.query_start_loc[first : last + 1] - split.num_decode_tokens
+        seq_lens = common.seq_lens[first:last]
+        return MiniMaxM3IndexerMSAPrefillMetadata(
+            cu_seqlens_q=cu_seqlens_q,
+            seq_lens=seq_lens,
+            context_lens=seq_lens - cu_seqlens_q.diff(),
+            block_table=common.block_table_tensor[first:last, : self.config.num_blocks(max_seq_len)],
+            max_query_len=max(query_lens),
+            max_seq_len=max_seq_len,
+            plan=PrefillPlan.build(
+                self.config, query_lens, seq_lens_cpu, self.device, num_splits=1 if fast_build else None
+            ),
+        )
+
+
+class MiniMaxM3IndexerMSAImpl(MiniMaxM3IndexerImpl):
+    """Decode: split-K scores and selection in one capturable call. Prefill: scores, then selection.
+
+    Args:
+        config, topk_indices_buffer: as the base's.
+        prefill_scorer: `triton`, `fmha_sm100` where it is to be had (see `msa_fast.scorer`: nowhere
+            yet), or a function of one's own. Kept as an attribute, to be seen.
+        num_splits: programs per decode request, as `minimax_m3_index_decode` takes it.
+
+    Raises:
+        ValueError: one sentence naming the argument, the rule and what was got.
+    """
+
+    indexer_backend_cls: ClassVar[type[MiniMaxM3IndexerBackend]] = MiniMaxM3IndexerMSABackend
+
+    def __init__(
+        self,
+        config: IndexerConfig,
+        topk_indices_buffer: torch.Tensor,
+        prefill_scorer: str | PrefillScorer = "triton",
+        num_splits: int | None = None,
+    ) -> None:
+        super().__init__(config, topk_indices_buffer)
+        self.prefill_scorer = prefill_scorer
+        self.num_splits = num_splits
+        self._score = choose_scorer(prefill_scorer, topk_indices_buffer.device)
+
+    def forward(
+        self,
+        index_query: torch.Tensor,
+        index_k_pages: torch.Tensor,
+        attn_metadata: MiniMaxM3IndexerMetadata | None,
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """Select for one layer of one step.
+
+        Args:
+            index_query: [>= T, H, D], decode tokens first; rows past the step's tokens are not read.
+            index_k_pages: [num_pages, S, D], this layer's keys, those of the step's tokens written.
+            attn_metadata: what the MSA builder made of the step; None while an engine profiles.
+
+        Returns:
+            (decode_topk, prefill_topk): [H, num_decode_tokens, K] and [H, num_prefill_tokens, K] int32,
+            views of the slot of `topk_indices_buffer`, prefill right behind decode. None for a side
+            without tokens. Other rows of the buffer stay untouched.
+
+        Raises:
+            ValueError: one sentence naming the argument, the rule and what was got.
+        """
+        if attn_metadata is None:
+            return None, None
+        is_msa = isinstance(attn_metadata, MiniMaxM3IndexerMSAMetadata)
+        require(is_msa, "attn_metadata", "must be a MiniMaxM3IndexerMSAMetadata", type(attn_metadata).__name__)
+        assert isinstance(attn_metadata, MiniMaxM3IndexerMSAMetadata)
+        middle = attn_metadata.num_decode_tokens
+        end = middle + attn_metadata.num_prefill_tokens
+        require(len(index_query) >= end, "index_query", f"must have >= {end} rows", len(index_query))
+        slot = self.topk_slot(attn_metadata.micro_batch, end)
+        decode_topk = prefill_topk = None
+        if attn_metadata.decode is not None:
+            decode_topk = self._decode(index_query[:middle], index_k_pages, attn_metadata.decode, slot[:, :middle])
+        if attn_metadata.prefill_msa is not None:
+            prefill_topk = self._prefill(
+                index_query[middle:end], index_k_pages, attn_metadata.prefill_msa, slot[:, middle:end]
+            )
+        return decode_topk, prefill_topk
+
+    def _decode(
+        self,
+        index_query: torch.Tensor,
+        index_k_pages: torch.Tensor,
+        decode: MiniMaxM3IndexerDecodeMetadata,
+        out: torch.Tensor,
+    ) -> torch.Tensor:
+        batch = PagedBatch(
+            self.config, index_query, index_k_pages, decode.block_table, decode.seq_lens, decode.cu_seqlens_q
+        )
+        return minimax_m3_index_decode(batch, decode.decode_query_len, self.num_splits, out)
+
+    def _prefill(
+        self,
+        index_query: torch.Tensor,
+        index_k_pages: torch.Tensor,
+        prefill: MiniMaxM3IndexerMSAPrefillMetadata,
+        out: torch.Tensor,
+    ) -> torch.Tensor:
+        batch = PagedBatch(
+            self.config, index_query, index_k_pages, prefill.block_table, prefill.seq_lens, prefill.cu_seqlens_q
+        )
+        score = self._score(batch, prefill.plan, _new_score(batch))
+        return minimax_m3_index_topk(score, batch, prefill.plan, out)
+
+
+def _new_score(batch: PagedBatch) -> torch.Tensor:
+    """Room for scores, a [H, T, max_blocks] fp32 view: rows token by token, head by head, aligned."""
+    width = -(-batch.max_blocks // SCORE_ALIGNMENT) * SCORE_ALIGNMENT
+    shape = (batch.total_q, batch.config.num_index_heads, width)
+    score = torch.empty(shape, dtype=torch.float32, device=batch.device)
+    return score[..., : batch.max_blocks].transpose(0, 1)
