@@ -116,8 +116,10 @@ class MiniMaxM3IndexerMetadataBuilder(ABC):
         self.max_blocks = config.num_blocks(max_model_len)
         self.reorder_batch_threshold = 1 + num_speculative_tokens
         self.micro_batch = micro_batch
-        self._req_idx = torch.arange(max_num_reqs + 1, dtype=torch.int32, device=self.device)
-        self._cu_seqlens_q = torch.zeros_like(self._req_idx)
+        # A row of offsets for each decode query length: constant, so no step can leave them stale.
+        query_lens = torch.arange(self.reorder_batch_threshold + 1, dtype=torch.int32, device=self.device)
+        req_idx = torch.arange(max_num_reqs + 1, dtype=torch.int32, device=self.device)
+        self._cu_seqlens_q = query_lens[:, None] * req_idx
         self._seq_lens = torch.zeros(max_num_reqs, dtype=torch.int32, device=self.device)
         self._block_table = torch.zeros(max_num_reqs, self.max_blocks, dtype=torch.int32, device=self.device)
 
@@ -178,7 +180,7 @@ class MiniMaxM3IndexerMetadataBuilder(ABC):
         return MiniMaxM3IndexerDecodeMetadata(
             seq_lens=self._seq_lens[: split.num_decodes],
             block_table=self._block_table[: split.num_decodes],
-            cu_seqlens_q=self._cu_seqlens_q[: split.num_decodes + 1],
+            cu_seqlens_q=self._cu_seqlens_q[split.decode_query_len, : split.num_decodes + 1],
             decode_query_len=split.decode_query_len,
         )
 
@@ -192,7 +194,6 @@ class MiniMaxM3IndexerMetadataBuilder(ABC):
         self._seq_lens[:num_decodes].copy_(common.seq_lens[:num_decodes])
         self._seq_lens[num_decodes:].zero_()
         self._block_table[:num_decodes, :num_blocks].copy_(common.block_table_tensor[:num_decodes, :num_blocks])
-        torch.mul(self._req_idx, split.decode_query_len, out=self._cu_seqlens_q)
 
 
 class MiniMaxM3IndexerImpl(ABC):
