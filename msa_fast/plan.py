@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from msa_fast.ops.launch import check_config, num_processors
-from msa_fast.ops.table import PREFILL_TOPK_ROWS, SCORE_ROWS
+from msa_fast.ops.table import SCORE_ROWS, architecture_of, topk_rows
 from msa_ref.config import IndexerConfig, require
 
 PROGRAMS_PER_PROCESSOR = 32
@@ -81,9 +81,9 @@ class PrefillPlan:
                 last_token = min((row + SCORE_ROWS - 1) // heads, query_len - 1)
                 tiles.append((req, row, config.num_blocks(max(0, seq_len - query_len + last_token + 1))))
         device = torch.device(device)
-        topk_rows = PREFILL_TOPK_ROWS[device.type]
+        rows_each = topk_rows(architecture_of(device), sum(query_lens) * heads)
         topk_tiles = [
-            (req, row) for req, query_len in enumerate(query_lens) for row in range(0, query_len * heads, topk_rows)
+            (req, row) for req, query_len in enumerate(query_lens) for row in range(0, query_len * heads, rows_each)
         ]
         score_tiles = _split(tiles, num_splits, PROGRAMS_PER_PROCESSOR * num_processors(device))
         return PrefillPlan(
@@ -91,7 +91,7 @@ class PrefillPlan:
             score_tiles=_to_device(score_tiles, 4, device),
             topk_tiles=_to_device(topk_tiles, 2, device),
             score_rows=SCORE_ROWS,
-            topk_rows=topk_rows,
+            topk_rows=rows_each,
             most_blocks=max((num_blocks for _, _, num_blocks in tiles), default=0),
             total_q=sum(query_lens),
             num_reqs=len(query_lens),

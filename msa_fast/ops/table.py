@@ -31,12 +31,33 @@ ANY = "any"
 
 SCORE_ROWS = 128
 """Query rows (token, head) of one score program: the M dimension of its matrix products."""
-PREFILL_TOPK_ROWS = {"cuda": 32, "cpu": 64}
-"""Rows of one selection program in prefill, by device: a GPU's lanes take a row each and count
-candidates without talking to each other."""
-DECODE_TOPK_ROWS = {"cuda": 1, "cpu": 64}
-"""The same in decode, where rows are few: a warp takes a row. The interpreter runs programs one
-by one and wants few."""
+TOPK_ROWS = ((16384, 32), (4096, 8), (2, 4), (0, 1))
+"""Rows of one selection program: the entry of the first count that a batch's rows per request
+reach. Many rows: a lane takes a row each and counts candidates without talking to the others. Few:
+more and smaller programs, down to a warp for a row in decode."""
+INTERPRETED_TOPK_ROWS = 64
+"""The interpreter runs programs one by one and wants few."""
+
+
+def topk_rows(architecture: str, num_rows: int) -> int:
+    """Rows of one selection program, a power of two, for num_rows rows that can be had at once."""
+    if architecture == "interpreter":
+        return INTERPRETED_TOPK_ROWS
+    return next(rows for count, rows in TOPK_ROWS if num_rows >= count)
+
+
+def topk_warps(rows: int, width: int, most_blocks: int) -> int:
+    """Warps of a selection program of `rows` rows with `width` candidates each in its wider round.
+
+    A count over one warp needs no barrier, so one is best until its registers are full; a lone
+    program in a small grid has its loads to hide instead.
+    """
+    if rows == 1:
+        return 1 if most_blocks <= 2048 else 4
+    if rows <= 8:
+        return 4 if rows == 4 else 1
+    return 1 if rows * width <= 32 * 128 else min(8, rows * width // (32 * 64))
+
 
 SCORE = {
     # Two programs share a multiprocessor, one in its products while the other takes its maxima;

@@ -14,14 +14,13 @@ from msa_fast.ops.best import choose
 from msa_fast.ops.launch import check_batch, check_out, new_topk_idx, next_power_of_2
 from msa_fast.ops.rank import rank_of
 from msa_fast.ops.score import check_plan, check_score
+from msa_fast.ops.table import topk_warps
 from msa_fast.plan import PrefillPlan
 from msa_ref.batch import PagedBatch
 
 LEAST_WIDTH = 64
 """Fewest candidates that a program ranks at once."""
-PER_THREAD = 64
-"""Candidates that a thread holds in registers."""
-LOADS_PER_THREAD = 16
+LOADS_PER_THREAD = 32
 """Scores that a thread of the first round has in flight."""
 
 
@@ -197,9 +196,9 @@ def launch_topk(
         return
     k = next_power_of_2(config.topk_blocks)
     superblock, superblocks = rounds(k, most_blocks)
-    widest = rows * max(k * superblock, superblocks)
-    num_warps = max(1, min(8, widest // (32 * PER_THREAD)))
-    chunk = max(1, min(superblock, LOADS_PER_THREAD * 32 * num_warps // (rows * max(1, superblocks))))
+    num_warps = topk_warps(rows, max(k * superblock, superblocks), most_blocks)
+    chunk = LOADS_PER_THREAD * 32 * num_warps // (rows * max(1, superblocks))  # a power of two, or 0
+    chunk = min(max(1, chunk), superblock)
     _topk_kernel[(num_programs,)](
         score,
         batch.seq_lens,
