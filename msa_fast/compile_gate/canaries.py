@@ -1,0 +1,94 @@
+"""Planted defects, one per rule: kernels that must fail the gate, each by the rule that it is named after."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+
+from msa_fast.compile_gate.pool import Cache, measure_all
+from msa_fast.compile_gate.record import record
+from msa_fast.compile_gate.rules import violations
+from msa_fast.compile_gate.targets import TARGETS
+from msa_fast.ops.dot import dot_fp32
+
+
+@triton.jit
+def _planted_kernel(
+    pages_ptr, q_ptr, out_ptr, num_pages, stride_d, S: tl.constexpr, ROWS: tl.constexpr, DEFECT: tl.constexpr
+):
+    """Grid: one program. Writes the best score of ROWS queries over all pages of S keys of 64 values each."""
+    offs_d = tl.arange(0, 64)
+    offs_s = tl.arange(0, S)
+    rows = tl.arange(0, ROWS)
+    q = tl.load(q_ptr + rows[:, None] * 64 + offs_d[None, :])
+    best = tl.full([ROWS, S], float("-inf"), tl.float32)
+    tl.static_assert(DEFECT != "compiles", "a planted failure to compile")
+    for page in range(num_pages):
+        if DEFECT == "keys":
+            k = tl.load(pages_ptr + page * S * 64 + offs_s[None, :] * 64 + offs_d[:, None] * stride_d)
+        else:
+            k = tl.load(pages_ptr + page * S * 64 + offs_s[None, :] * 64 + offs_d[:, None])
+        if DEFECT == "matrix":  # noqa: SIM108
+            score = dot_fp32(q.to(tl.float32), k.to(tl.float32))
+        else:
+            score = dot_fp32(q, k)
+        best = tl.maximum(best, score)
+    tl.store(out_ptr + rows[:, None] * S + offs_s[None, :], best)
+
+
+@dataclass(frozen=True)
+class Canary:
+    """A call of the planted kernel. rule: what must catch it, "" for nothing at all."""
+
+    rule: str
+    options: dict[str, int]
+    rows: int = 64
+    page: int = 64
+
+    def __str__(self) -> str:
+        return f"planted {self.rule or 'nothing'}"
+
+    def run(self, device: torch.device) -> None:
+        """Launch it."""
+        pages = torch.empty(1024, self.page, 64, dtype=torch.bfloat16, device=device)
+        q = torch.empty(self.rows, 64, dtype=torch.bfloat16, device=device)
+        out = torch.empty(self.rows, self.page, dtype=torch.float32, device=device)
+        launch: Any = _planted_kernel[(1,)]
+        launch(pages, q, out, 1024, 2, S=self.page, ROWS=self.rows, DEFECT=self.rule, **self.options)
+
+
+CANARIES = (
+    Canary("", {"num_warps": 4, "num_stages": 2}),
+    Canary("compiles", {"num_warps": 4, "num_stages": 2}),
+    # One warp cannot hold 256 x 64 running maxima and as many products in registers.
+    Canary("spills", {"num_warps": 1, "num_stages": 1}, rows=256),
+    Canary("shared", {"num_warps": 4, "num_stages": 9}, page=256),
+    Canary("matrix", {"num_warps": 4, "num_stages": 2}, rows=16),
+    Canary("keys", {"num_warps": 4, "num_stages": 2}),
+)
+
+
+def judge(targets: Iterable[str], processes: int, cache: Cache) -> dict[tuple[str, str], list[str]]:
+    """(target, canary) -> the rules it broke."""
+    recording = record(CANARIES, [TARGETS[name] for name in targets])
+    assert not recording.problems, recording.problems
+    measured = measure_all(recording.jobs, processes, cache)
+    return {
+        (job.target, job.label): [str(violation) for violation in violations(found, TARGETS[job.target])]
+        for job, found in zip(recording.jobs, measured, strict=True)
+    }
+
+
+def run(targets: Iterable[str], processes: int, cache: Cache, say: Callable[[str], None] = print) -> int:
+    """Judge all canaries; exit status 1 if one lived, or if the sound kernel died."""
+    escaped = 0
+    expected = {str(canary): canary.rule for canary in CANARIES}
+    for (target, name), broken in judge(targets, processes, cache).items():
+        rule = expected[name]
+        is_right = any(line.startswith(f"{rule}: ") for line in broken) if rule else not broken
+        escaped += not is_right
+        say(f"{target} {name}: {'as it must' if is_right else 'NOT AS IT MUST'}: {'; '.join(broken) or 'green'}")
+    return int(escaped > 0)

@@ -1,0 +1,82 @@
+"""Compile one configuration for its target and read off what became of it."""
+
+import importlib
+import json
+import re
+import time
+from typing import Any
+
+import triton
+from triton.compiler import ASTSource
+from triton.runtime.jit import JITFunction
+
+from msa_fast.compile_gate import amd, nvidia
+from msa_fast.compile_gate.measured import Measured
+from msa_fast.compile_gate.record import Job, first_line
+from msa_fast.compile_gate.targets import TARGETS
+
+KEY_POINTER = "pages_ptr"
+"""The parameter that points at the key pages, in every kernel that reads keys."""
+
+
+def measure(job: Job) -> Measured:
+    """Compile a job. What the compiler raises becomes the result's error."""
+    start = time.perf_counter()
+    result = Measured()
+    spec = json.loads(job.spec)
+    result.options = " ".join(
+        f"{short}{spec['options'][name]}" for name, short in _OPTIONS if spec["options"].get(name)
+    )
+    result.num_warps = spec["options"]["num_warps"]
+    result.key_dtype = spec["signature"].get(KEY_POINTER, "").lstrip("*")
+    try:
+        compiled = _compile(job, spec)
+    except Exception as error:
+        result.error = f"{type(error).__name__}: {_cause(error)}"
+    else:
+        _read(compiled, job, spec, result)
+    result.seconds = round(time.perf_counter() - start, 2)
+    return result
+
+
+_OPTIONS = (("num_warps", "w"), ("num_stages", "s"), ("maxnreg", "r"), ("waves_per_eu", "e"))
+
+
+def _compile(job: Job, spec: dict[str, Any]) -> Any:
+    module, _, name = job.kernel.partition(":")
+    kernel = getattr(importlib.import_module(module), name)
+    assert isinstance(kernel, JITFunction)
+    constants = dict(zip(map(tuple, spec["constant_keys"]), spec["constant_vals"], strict=True))
+    attributes = dict(zip(map(tuple, spec["attrs_keys"]), spec["attrs_vals"], strict=True))
+    # JSON made lists of tuples; an option must be hashable.
+    options = {key: tuple(value) if isinstance(value, list) else value for key, value in spec["options"].items()}
+    source = ASTSource(kernel, spec["signature"], constants, attributes)
+    return triton.compile(source, target=TARGETS[job.target].triton, options=options)
+
+
+def _cause(error: BaseException) -> str:
+    """The line of an error that names the reason: Triton quotes the source before it."""
+    if error.__cause__ is not None:
+        return first_line(error.__cause__)
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if re.search(r"error|fail|out of|exceed|must|not support", line, re.IGNORECASE)]
+    return (telling or lines or [type(error).__name__])[0]
+
+
+def _read(compiled: Any, job: Job, spec: dict[str, Any], into: Measured) -> None:
+    target = TARGETS[job.target]
+    ttgir: str = compiled.asm["ttgir"]
+    into.products = len(re.findall(r"= tt\.dot ", compiled.asm["ttir"]))
+    # A product whose result is laid out for no matrix unit is computed by multiply-adds.
+    into.fma_products = len(re.findall(r"= tt\.dot .*-> tensor<[^#]*#(?:blocked|linear)\d*>", ttgir))
+    into.shared = compiled.metadata.shared
+    into.tensor_columns = getattr(compiled.metadata, "tmem_size", None) or 0
+    reader = nvidia if target.is_nvidia else amd
+    reader.read(compiled.asm, _parameter(spec["signature"]), into)
+    into.occupancy = target.occupancy(into.num_warps, into.registers, into.shared, into.tensor_columns)
+
+
+def _parameter(signature: dict[str, str]) -> int | None:
+    """Place of the key pointer among the parameters that are left once constants are gone."""
+    left = [name for name, kind in signature.items() if kind != "constexpr"]
+    return left.index(KEY_POINTER) if KEY_POINTER in left else None

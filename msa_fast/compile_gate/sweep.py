@@ -1,0 +1,79 @@
+"""The calls whose launches the gate compiles: shapes that reach every configuration there is.
+
+A configuration is what Triton compiles: a kernel, its constants, how its arguments are specialised,
+its launch options. Many calls share one; each is compiled once and named after the first call that
+reaches it. Axes are crossed where kernels depend on both, and swept one at a time elsewhere.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from msa_fast import PrefillPlan, minimax_m3_index_decode, minimax_m3_index_score, minimax_m3_index_topk
+from msa_ref.batch import PagedBatch
+from msa_ref.config import IndexerConfig
+
+HEADS = (4, 2, 1)
+"""Index heads per rank of MiniMax-M3 under tensor parallelism."""
+OTHER_HEADS = (3, 6, 8)
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+BLOCKS = tuple(2**i for i in range(14))
+"""Blocks of a request, up to a context of a million tokens: tables cut at powers of two."""
+NUM_REQS = tuple(2**i for i in range(9))
+DECODE_QUERY_LENS = tuple(range(1, 9))
+FEW_PAGES, MANY_PAGES = 8192, 1 << 17
+"""Key pools whose byte offsets fit in 31 bits, and do not: AMD's compiler tells them apart."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a public operator; query_len is per request."""
+
+    stage: str
+    dtype: str = "bf16"
+    heads: int = 4
+    query_len: int = 1
+    num_reqs: int = 1
+    blocks: int = 1024
+    pages: int = FEW_PAGES
+
+    def __str__(self) -> str:
+        requests = f"{self.num_reqs}x{self.query_len}"
+        pool = " large pool" if self.pages == MANY_PAGES else ""
+        return f"{self.stage} {self.dtype} H={self.heads} {requests} of {self.blocks} blocks{pool}"
+
+    def run(self, device: torch.device) -> None:
+        """Make the call, on tensors whose contents do not matter."""
+        config = IndexerConfig(num_index_heads=self.heads)
+        dtype, d, s = DTYPES[self.dtype], config.index_head_dim, config.block_size
+        total_q = self.num_reqs * self.query_len
+        batch = PagedBatch(
+            config,
+            torch.empty(total_q, self.heads, d, dtype=dtype, device=device),
+            torch.empty(self.pages, s, d, dtype=dtype, device=device),
+            torch.empty(self.num_reqs, self.blocks, dtype=torch.int32, device=device),
+            torch.empty(self.num_reqs, dtype=torch.int32, device=device),
+            torch.empty(self.num_reqs + 1, dtype=torch.int32, device=device),
+        )
+        if self.stage == "decode":
+            minimax_m3_index_decode(batch, self.query_len)
+            return
+        plan = PrefillPlan.build(config, [self.query_len] * self.num_reqs, [self.blocks * s] * self.num_reqs, device)
+        minimax_m3_index_topk(minimax_m3_index_score(batch, plan), batch, plan)
+
+
+def calls() -> Iterator[Call]:
+    """All calls of the sweep, the ones that give configurations their names first."""
+    yield from (Call("prefill", dtype, heads, 128) for dtype in DTYPES for heads in HEADS)
+    yield from (Call("prefill", heads=heads, query_len=128) for heads in OTHER_HEADS)
+    for dtype in DTYPES:
+        yield from (Call("decode", dtype, heads, length) for heads in HEADS for length in DECODE_QUERY_LENS)
+    yield from (Call("decode", heads=heads, query_len=length) for heads in OTHER_HEADS for length in DECODE_QUERY_LENS)
+    for stage, query_len in (("prefill", 128), ("decode", 1)):
+        yield from (Call(stage, query_len=query_len, blocks=blocks) for blocks in BLOCKS)
+        yield Call(stage, query_len=query_len, blocks=1021)  # a width that no alignment divides
+        yield Call(stage, query_len=query_len, pages=MANY_PAGES)
+        yield from (Call(stage, heads=heads, query_len=query_len, blocks=64) for heads in (2, 1, *OTHER_HEADS))
+        yield Call(stage, query_len=query_len, num_reqs=3, blocks=8192)
+    yield from (Call("decode", num_reqs=num_reqs) for num_reqs in NUM_REQS)
