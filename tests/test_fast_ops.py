@@ -1,0 +1,151 @@
+"""The kernels give the reference's answer, and only change what is theirs."""
+
+import pytest
+import torch
+
+from msa_fast import PrefillPlan, minimax_m3_index_decode, minimax_m3_index_score, minimax_m3_index_topk
+from msa_fast.ops import table
+from msa_ref import IndexerConfig, PagedBatch, index_topk, select_blocks
+
+DTYPES = [torch.bfloat16, torch.float16, torch.float32]
+MARK = -77
+
+
+def make_batch(config: IndexerConfig, query_lens, seq_lens, dtype, device, seed=0) -> PagedBatch:
+    """Small integers, so that every sum is exact; pages in random order; garbage behind live entries."""
+    generator = torch.Generator().manual_seed(seed)
+    num_blocks = [config.num_blocks(seq_len) for seq_len in seq_lens]
+    order = torch.randperm(sum(num_blocks) + 3, generator=generator).int()
+    page_shape = (len(order), config.block_size, config.index_head_dim)
+    q_shape = (sum(query_lens), config.num_index_heads, config.index_head_dim)
+    table = torch.full((len(query_lens), max(num_blocks) + 2), 2**31 - 1, dtype=torch.int32)
+    for req, pages in enumerate(order.split([*num_blocks, 3])[:-1]):
+        table[req, : len(pages)] = pages
+    tensors = (
+        torch.randint(-3, 4, q_shape, generator=generator).to(dtype),
+        torch.randint(-3, 4, page_shape, generator=generator).to(dtype),
+        table,
+        torch.tensor(seq_lens, dtype=torch.int32),
+        torch.tensor([0, *query_lens]).cumsum(0).int(),
+    )
+    return PagedBatch(config, *(tensor.to(device) for tensor in tensors)).validate()
+
+
+def prefill(batch: PagedBatch, query_lens, seq_lens, out=None, num_splits=None) -> torch.Tensor:
+    plan = PrefillPlan.build(batch.config, query_lens, seq_lens, batch.device, num_splits)
+    return minimax_m3_index_topk(minimax_m3_index_score(batch, plan), batch, plan, out)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("heads", [1, 2, 3, 4, 6, 8])
+def test_prefill_is_the_reference_for_every_dtype_and_head_count(heads, dtype, device):
+    config = IndexerConfig(heads, 16, 16, topk_blocks=5, init_blocks=1, local_blocks=2)
+    query_lens, seq_lens = [40, 0, 7, 1], [700, 33, 5, 0]
+    batch = make_batch(config, query_lens, seq_lens, dtype, device)
+    assert torch.equal(prefill(batch, query_lens, seq_lens), index_topk(batch))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("heads", [1, 2, 3, 4, 6, 8])
+def test_decode_is_the_reference_for_every_dtype_and_head_count(heads, dtype, device):
+    config = IndexerConfig(heads, 16, 16, topk_blocks=3)
+    batch = make_batch(config, [1, 2, 0, 8, 3], [400, 33, 50, 700, 0], dtype, device)
+    assert torch.equal(minimax_m3_index_decode(batch, 8), index_topk(batch))
+
+
+@pytest.mark.parametrize("decode_query_len", range(1, 9))
+def test_decode_is_the_reference_for_every_decode_query_len(decode_query_len, device):
+    config = IndexerConfig(4, 16, 16, topk_blocks=4)
+    batch = make_batch(config, [decode_query_len] * 3, [300, decode_query_len - 1, 0], torch.bfloat16, device)
+    assert torch.equal(minimax_m3_index_decode(batch, decode_query_len), index_topk(batch))
+
+
+@pytest.mark.parametrize("num_splits", [1, 2, 3, 7, 64])
+def test_no_split_count_changes_a_bit(num_splits, device):
+    config = IndexerConfig(2, 16, 16, topk_blocks=4)
+    query_lens, seq_lens = [3, 1, 2], [650, 90, 17]
+    batch = make_batch(config, query_lens, seq_lens, torch.float16, device)
+    expected = index_topk(batch)
+    assert torch.equal(prefill(batch, query_lens, seq_lens, num_splits=num_splits), expected)
+    assert torch.equal(minimax_m3_index_decode(batch, 3, num_splits), expected)
+
+
+@pytest.mark.parametrize("rows", sorted({rows for _, rows in table.TOPK_ROWS}))
+@pytest.mark.parametrize("num_blocks", [1, 17, 64, 65, 300])
+def test_every_tile_of_the_table_selects_the_same(rows, num_blocks, device, monkeypatch):
+    """Designed scores with ties, infinities, NaN and both zeros, in one round and in two."""
+    monkeypatch.setattr(table, "TOPK_ROWS", ((0, rows),))
+    monkeypatch.setattr(table, "INTERPRETED_TOPK_ROWS", rows)
+    config = IndexerConfig(3, 16, 16, topk_blocks=4, init_blocks=1)
+    query_lens, seq_lens = [11], [num_blocks * 16]
+    batch = make_batch(config, query_lens, seq_lens, torch.bfloat16, device)
+    values = torch.tensor([-torch.inf, -1.0, -0.0, 0.0, 1.0, torch.inf, torch.nan])
+    generator = torch.Generator().manual_seed(num_blocks)
+    score = values[torch.randint(7, (3, 11, batch.max_blocks), generator=generator)].to(device)
+    plan = PrefillPlan.build(config, query_lens, seq_lens, device)
+    assert plan.topk_rows == rows
+    expected = select_blocks(score, batch.num_visible_blocks(), config)
+    assert torch.equal(minimax_m3_index_topk(score, batch, plan), expected)
+
+
+@pytest.mark.parametrize("layout", ["head-major", "token-major", "slot-major"])
+@pytest.mark.parametrize("run", ["prefill", "decode"])
+def test_out_takes_any_strides_and_rows_past_the_batch_stay(run, layout, device):
+    config = IndexerConfig(3, 16, 16, topk_blocks=5)
+    query_lens, seq_lens = [3, 2], [200, 20]
+    batch = make_batch(config, query_lens, seq_lens, torch.bfloat16, device)
+    order = {"head-major": (0, 1, 2), "token-major": (1, 0, 2), "slot-major": (2, 1, 0)}[layout]
+    sizes = (3, 9, 5)
+    whole = torch.full([sizes[axis] + 2 for axis in order], MARK, dtype=torch.int32, device=device)
+    whole = whole.permute([order.index(axis) for axis in range(3)])
+    out = whole[1:-1, 1:-1, 1:-1]
+    got = prefill(batch, query_lens, seq_lens, out) if run == "prefill" else minimax_m3_index_decode(batch, 3, out=out)
+    assert got.data_ptr() == out.data_ptr()
+    assert torch.equal(out[:, :5], index_topk(batch))
+    out[:, :5] = MARK
+    assert (whole == MARK).all()
+
+
+def test_inputs_of_any_strides_give_the_same_answer(device):
+    config = IndexerConfig(2, 16, 16, topk_blocks=4)
+    query_lens, seq_lens = [2, 3], [300, 40]
+    batch = make_batch(config, query_lens, seq_lens, torch.bfloat16, device)
+
+    def strided(tensor: torch.Tensor) -> torch.Tensor:
+        """The same values behind other strides on every axis, and an odd offset."""
+        spread = torch.zeros([2 * size + 3 for size in reversed(tensor.shape)], dtype=tensor.dtype, device=device)
+        view = spread.permute(*reversed(range(tensor.ndim)))
+        view = view[tuple(slice(1, 1 + 2 * size, 2) for size in tensor.shape)]
+        view.copy_(tensor)
+        return view
+
+    tensors = (batch.index_q, batch.index_k_pages, batch.block_table, batch.seq_lens, batch.cu_seqlens_q)
+    other = PagedBatch(config, *(strided(tensor) for tensor in tensors)).validate()
+    expected = index_topk(batch)
+    assert torch.equal(prefill(other, query_lens, seq_lens), expected)
+    assert torch.equal(minimax_m3_index_decode(other, 3), expected)
+
+
+def test_an_empty_batch_is_answered_without_a_launch(device):
+    config = IndexerConfig(2, 16, 16, topk_blocks=4)
+    batch = make_batch(config, [0, 0], [40, 0], torch.bfloat16, device)
+    assert prefill(batch, [0, 0], [40, 0]).shape == (2, 0, 4)
+    assert minimax_m3_index_decode(batch, 1).shape == (2, 0, 4)
+
+
+def test_plan_tiles_cover_every_row_and_block_once():
+    config = IndexerConfig(3, 16, 16, topk_blocks=4)
+    query_lens, seq_lens = [100, 0, 1, 7], [1000, 50, 1, 3]
+    for num_splits in (None, 1, 5):
+        plan = PrefillPlan.build(config, query_lens, seq_lens, "cpu", num_splits)
+        seen = set()
+        for req, row, first, end in plan.score_tiles.tolist():
+            assert first < end
+            for block in range(first, end):
+                assert (req, row, block) not in seen
+                seen.add((req, row, block))
+        for req, (query_len, seq_len) in enumerate(zip(query_lens, seq_lens, strict=True)):
+            for row in range(0, query_len * 3, plan.score_rows):
+                last_token = min((row + plan.score_rows - 1) // 3, query_len - 1)
+                needed = config.num_blocks(max(0, seq_len - query_len + last_token + 1))
+                assert {block for r, t, block in seen if (r, t) == (req, row)} == set(range(needed))
