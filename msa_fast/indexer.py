@@ -79,6 +79,8 @@ class MiniMaxM3IndexerMetadata:
 class MiniMaxM3IndexerMetadataBuilder(ABC):
     """Turns an engine's steps into metadata. One builder per micro-batch: it owns graph-stable buffers.
 
+    Buffers are filled on the current stream, so a step must be built on the stream that replays it.
+
     Args:
         config: the indexer.
         device: where the batch lives.
@@ -91,6 +93,9 @@ class MiniMaxM3IndexerMetadataBuilder(ABC):
     Raises:
         ValueError: one sentence naming the argument, the rule and what was got.
     """
+
+    cudagraph_support: ClassVar[str] = "UNIFORM_BATCH"
+    """What a full graph may hold, in vLLM's words: decodes of one query length."""
 
     def __init__(
         self,

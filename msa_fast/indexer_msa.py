@@ -165,6 +165,8 @@ class MiniMaxM3IndexerMSAMetadataBuilder(MiniMaxM3IndexerMetadataBuilder):
 class MiniMaxM3IndexerMSAImpl(MiniMaxM3IndexerImpl):
     """Decode: split-K scores and selection in one capturable call. Prefill: scores, then selection.
 
+    A decode allocates its scores alone, under capture from the graph's own pool. Prefill is eager.
+
     Args:
         config, topk_indices_buffer: as the base's.
         prefill_scorer: `triton`, `fmha_sm100` where it is to be had (see `msa_fast.scorer`: nowhere

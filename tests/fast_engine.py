@@ -1,7 +1,7 @@
 """A serving engine reduced to what the indexer sees of it: requests that grow on pages of one cache.
 
 Every page that no request owns and every page tail hold NaN, and every block-table entry behind a
-request's blocks holds an impossible page. Keys and queries are small integers, so that the kernels'
+request's blocks holds an impossible page, or `dead_entry`. Keys and queries are small integers, so that the kernels'
 answers must equal the reference bit for bit.
 """
 
@@ -37,8 +37,10 @@ class Engine:
         num_pages: int,
         seed: int = 0,
         dtype: torch.dtype = torch.bfloat16,
+        dead_entry: int = NO_PAGE,
     ) -> None:
         self.config, self.device, self.max_blocks, self.dtype = config, device, max_blocks, dtype
+        self.dead_entry = dead_entry
         self.rng = random.Random(seed)
         self.generator = torch.Generator().manual_seed(seed)
         shape = (num_pages, config.block_size, config.index_head_dim)
@@ -98,7 +100,7 @@ class Engine:
 
     def block_table(self, requests: list[Request]) -> torch.Tensor:
         """[B, max_blocks] int32, a new tensor at every call, rows in the order of `requests`."""
-        rows = [request.pages + [NO_PAGE] * (self.max_blocks - len(request.pages)) for request in requests]
+        rows = [request.pages + [self.dead_entry] * (self.max_blocks - len(request.pages)) for request in requests]
         return torch.tensor(rows, dtype=torch.int32).reshape(-1, self.max_blocks).to(self.device)
 
     def common(

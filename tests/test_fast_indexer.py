@@ -101,6 +101,53 @@ def test_a_step_equals_the_reference(name: str, layout: str, device: str) -> Non
             assert torch.equal(view, expected[:, rows])
 
 
+CONFIGS = {
+    "one head": IndexerConfig(1, 16, 16, 3),
+    "three heads": IndexerConfig(3, 32, 16, 4),
+    "first blocks forced": IndexerConfig(2, 16, 32, 4, init_blocks=1, local_blocks=2),
+    "nothing forced": IndexerConfig(2, 16, 16, 3, local_blocks=0),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32], ids=str)
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_mixed_step_on_views_equals_the_reference(name: str, dtype: torch.dtype, device: str) -> None:
+    """Queries are cut from a wider projection, pages from a cache that holds more than index keys."""
+    config = CONFIGS[name]
+    world = Engine(config, device, MAX_BLOCKS, num_pages=48, dtype=dtype)
+    shape = (48, config.block_size, 2 * config.index_head_dim + 16)
+    world.index_k_pages = torch.full(shape, torch.nan, dtype=dtype, device=device)[
+        :, :, 16 : 16 + config.index_head_dim
+    ]
+    step = [(world.start(97), 2), (world.start(40), 2), (world.start(30), 19)]
+    world.grow(step)
+    index_query = torch.cat([world.queries(23), world.queries(23)], dim=2)[:, :, : config.index_head_dim]
+    out = buffer("strided", device, config=config)[0]
+    made = MiniMaxM3IndexerMSAMetadataBuilder(
+        config,
+        device,
+        max_num_reqs=3,
+        max_model_len=MAX_BLOCKS * config.block_size,
+        num_speculative_tokens=1,
+    )
+    metadata = made.build(0, world.common(step))
+    MiniMaxM3IndexerMSAImpl(config, out).forward(index_query, world.index_k_pages, metadata)
+    assert (metadata.num_decodes, metadata.num_prefills) == (2, 1)
+    assert torch.equal(out[:, :23], index_topk(world.batch(step, index_query)))
+    assert (out[:, 23:] == UNTOUCHED).all()
+
+
+def test_a_request_shorter_than_its_drafts_equals_the_reference(device: str) -> None:
+    world = engine(device)
+    step = [(world.start(2), 4), (world.start(50), 4), (world.start(0), 4)]
+    out = buffer("head-major", device)[0]
+    index_query = world.queries(12)
+    metadata = builder(device, drafts=3).build(0, world.common(step))
+    MiniMaxM3IndexerMSAImpl(CONFIG, out).forward(index_query, world.index_k_pages, metadata)
+    assert metadata.num_decodes == 3
+    assert torch.equal(out[:, :12], index_topk(world.batch(step, index_query)))
+
+
 def test_padding_requests_belong_to_neither_side(device: str) -> None:
     world = engine(device)
     step = [(world.start(50), 1), (world.start(20), 6)]
@@ -252,7 +299,7 @@ def test_the_package_imports_without_a_gpu() -> None:
     subprocess.run([sys.executable, "-c", program], check=True, env=env)
 
 
-def test_an_engine_may_pass_longer_tensors_than_the_step(device: str) -> None:
+def test_an_engine_may_pass_longer_tensors_and_upper_bounds(device: str) -> None:
     world = engine(device)
     step = [(world.start(50), 1), (world.start(20), 6)]
     world.grow(step)
@@ -262,7 +309,7 @@ def test_an_engine_may_pass_longer_tensors_than_the_step(device: str) -> None:
         query_start_loc=torch.cat([exact.query_start_loc, spare.to(device)]),
         query_start_loc_cpu=torch.cat([exact.query_start_loc_cpu, spare]),
         seq_lens=torch.cat([exact.seq_lens, spare.to(device)]),
-        seq_lens_cpu=torch.cat([exact.seq_lens_cpu, spare]),
+        seq_lens_cpu=torch.cat([exact.seq_lens_cpu + 40, spare]),
         num_reqs=2,
         num_actual_tokens=7,
         max_query_len=exact.max_query_len,

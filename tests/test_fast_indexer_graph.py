@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from fast_engine import Engine, Request
+from fast_engine import NO_PAGE, Engine, Request
 
 from msa_fast import graph
 from msa_fast.attention_metadata import BatchSplit, CommonAttentionMetadata
@@ -42,10 +42,18 @@ class Script:
     """One engine's life. A disagreement raises AssertionError."""
 
     def __init__(
-        self, config: IndexerConfig, device: str, max_blocks: int, builder_cls: Builder, query_len: int, seed: int
+        self,
+        config: IndexerConfig,
+        device: str,
+        max_blocks: int,
+        builder_cls: Builder,
+        query_len: int,
+        seed: int,
+        dead_entry: int = NO_PAGE,
     ) -> None:
         self.query_len = query_len
-        self.engine = Engine(config, device, max_blocks, num_pages=(MAX_REQS + 1) * max_blocks, seed=seed)
+        num_pages = (MAX_REQS + 1) * max_blocks
+        self.engine = Engine(config, device, max_blocks, num_pages, seed, dead_entry=dead_entry)
         self.rng = self.engine.rng
         max_tokens = MAX_REQS * query_len + 2 * MAX_CHUNK
         self.index_query = self.engine.queries(max_tokens)
@@ -168,8 +176,8 @@ CANARIES = [KeepsLengthsOfTheDeparted, KeepsItsFirstLengths, KeepsItsFirstPages,
 @pytest.mark.parametrize("query_len", [1, 3])
 def test_a_script_of_replays_never_disagrees(query_len: int, device: str) -> None:
     script = Script(SMALL, device, 9, MiniMaxM3IndexerMSAMetadataBuilder, query_len, seed=query_len)
-    script.run(40, eager_every=5)
-    assert script.num_replays > 15
+    script.run(30, eager_every=5)
+    assert script.num_replays > 12
     assert script.num_eager > 3
 
 
@@ -182,12 +190,14 @@ def test_a_thousand_steps_never_disagree(query_len: int) -> None:
     assert script.num_eager > 100
 
 
+@pytest.mark.filterwarnings("ignore:All-NaN slice")
 @pytest.mark.parametrize("canary", CANARIES, ids=lambda canary: canary.__name__)
 def test_a_stale_buffer_is_caught(canary: Builder, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if canary is MovesItsBuffers:
         # What refuses another builder's metadata would refuse this one's too, before the script sees it.
         monkeypatch.setattr(graph, "check_replay", lambda captured, metadata: None)
-    script = Script(SMALL, device, 9, canary, query_len=1, seed=1)
+    # Stale lengths reach behind a request's blocks: a page that exists stands there, lest the process crash.
+    script = Script(SMALL, device, 9, canary, query_len=1, seed=1, dead_entry=0)
     with pytest.raises(AssertionError, match=r"differs|rows behind the live ones"):
         script.run(60, eager_every=60)
 
