@@ -3,7 +3,9 @@
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,6 +16,10 @@ from msa_fast.bench.inputs import make_batches
 from msa_fast.bench.shapes import Shape, decode_shapes, prefill_shapes
 from msa_fast.bench.timing import Graph, interleave
 from msa_fast.environment import environment
+from msa_ref.batch import PagedBatch
+from msa_ref.config import IndexerConfig
+
+Run = Callable[[PagedBatch], torch.Tensor]
 
 TARGET_MICROSECONDS = 3000
 """How long one graph of calls should take: long beside the clock's own noise."""
@@ -42,26 +48,10 @@ class Row:
 
 def measure(shape: Shape, stage: str, mm: Graph, copy: Graph, rounds: int, is_checked: bool) -> Row:
     """Time one shape, interleaved with both ceilings."""
-    from msa_fast import PrefillPlan, minimax_m3_index_decode, minimax_m3_index_score, minimax_m3_index_topk
-
     batches = make_batches(shape)
     config = batches[0].config
     query_lens = [shape.query_len] * len(shape.all_seq_lens)
-    if stage == "prefill":
-        plan = PrefillPlan.build(config, query_lens, shape.all_seq_lens, "cuda")
-
-        def run(batch):
-            return minimax_m3_index_topk(minimax_m3_index_score(batch, plan), batch, plan)
-
-        def score(batch):
-            return minimax_m3_index_score(batch, plan)
-    else:
-
-        def run(batch):
-            return minimax_m3_index_decode(batch, shape.query_len)
-
-        score = None
-
+    run, score = _runs(shape, stage, config)
     wrong = 0
     if is_checked:
         lattice = on_lattice(batches[0])
@@ -72,9 +62,9 @@ def measure(shape: Shape, stage: str, mm: Graph, copy: Graph, rounds: int, is_ch
     guess = max(flops / 5e8, key_bytes / 3e6, 5)
     calls = max(1, min(64, int(TARGET_MICROSECONDS / guess)))
     rotation = [batches[i % len(batches)] for i in range(calls)]
-    graphs = [mm, copy, Graph([lambda b=b: run(b) for b in rotation])]
+    graphs = [mm, copy, Graph([partial(run, batch) for batch in rotation])]
     if score is not None:
-        graphs.append(Graph([lambda b=b: score(b) for b in rotation]))
+        graphs.append(Graph([partial(score, batch) for batch in rotation]))
     times = interleave(graphs, rounds)
     mm_floor = flops / ceilings.matmul_rate(times[0].median)
     bw_floor = key_bytes / ceilings.copy_rate(times[1].median)
@@ -91,6 +81,21 @@ def measure(shape: Shape, stage: str, mm: Graph, copy: Graph, rounds: int, is_ch
         share_of_mm=mm_floor / only_score,
         wrong_rows=wrong,
     )
+
+
+def _runs(shape: Shape, stage: str, config: IndexerConfig) -> tuple[Run, Run | None]:
+    """The indexer of a stage, and in prefill its scoring alone."""
+    from msa_fast import PrefillPlan, minimax_m3_index_decode, minimax_m3_index_score, minimax_m3_index_topk
+
+    if stage == "decode":
+        return lambda batch: minimax_m3_index_decode(batch, shape.query_len), None
+    query_lens = [shape.query_len] * len(shape.all_seq_lens)
+    plan = PrefillPlan.build(config, query_lens, shape.all_seq_lens, "cuda")
+
+    def score(batch: PagedBatch) -> torch.Tensor:
+        return minimax_m3_index_score(batch, plan)
+
+    return lambda batch: minimax_m3_index_topk(score(batch), batch, plan), score
 
 
 def text_of(row: Row) -> str:
