@@ -1,0 +1,80 @@
+"""What only a GPU can show: full-size tiles, graphs, offsets past 2^31."""
+
+import pytest
+import torch
+from test_fast_ops import make_batch, prefill
+
+from msa_fast import PrefillPlan, minimax_m3_index_decode, minimax_m3_index_score
+from msa_ref import IndexerConfig, PagedBatch, index_topk
+
+pytestmark = pytest.mark.gpu
+
+
+def test_prefill_at_full_size_is_the_reference():
+    config = IndexerConfig()
+    query_lens, seq_lens = [4200, 1, 130, 0, 640], [9000, 1, 150_000, 5, 20_000]
+    batch = make_batch(config, query_lens, seq_lens, torch.bfloat16, "cuda")
+    assert torch.equal(prefill(batch, query_lens, seq_lens), index_topk(batch))
+
+
+@pytest.mark.parametrize("seq_len", [127, 8192, 131_072, 1_048_576])
+def test_decode_at_full_size_is_the_reference(seq_len):
+    config = IndexerConfig()
+    batch = make_batch(config, [1, 4, 0, 2], [seq_len, 70_000, 9, 1], torch.bfloat16, "cuda")
+    expected = index_topk(batch)
+    for num_splits in (None, 1, 3, 256):
+        assert torch.equal(minimax_m3_index_decode(batch, 4, num_splits), expected)
+
+
+def test_one_captured_decode_serves_lengths_that_grow_and_shrink():
+    """Captured at the maximum; then lengths and pages change in place, padding rows come and go."""
+    config = IndexerConfig()
+    batch = make_batch(config, [2] * 6, [100_000] * 6, torch.bfloat16, "cuda")
+    out = torch.empty(4, 12, 16, dtype=torch.int32, device="cuda")
+    minimax_m3_index_decode(batch, 2, out=out)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        minimax_m3_index_decode(batch, 2, out=out)
+    for seq_lens in ([100_000] * 6, [1, 0, 2, 127, 128, 129], [0] * 6, [99_999, 3000, 0, 0, 64_000, 1]):
+        batch.seq_lens.copy_(torch.tensor(seq_lens))
+        live = batch.block_table[:, : config.num_blocks(100_000)]
+        live.copy_(live.flatten()[torch.randperm(live.numel(), device="cuda")].view_as(live))
+        out.fill_(-77)
+        graph.replay()
+        assert torch.equal(out, index_topk(batch)), seq_lens
+
+
+def test_two_streams_do_not_disturb_each_other():
+    config = IndexerConfig()
+    batches = [make_batch(config, [1] * 4, [60_000, 5, 0, 900], torch.bfloat16, "cuda", seed=i) for i in range(2)]
+    expected = [index_topk(batch) for batch in batches]
+    streams = [torch.cuda.Stream() for _ in batches]
+    torch.cuda.synchronize()
+    for _ in range(20):
+        got = []
+        for batch, stream in zip(batches, streams, strict=True):
+            with torch.cuda.stream(stream):
+                got.append(minimax_m3_index_decode(batch, 1))
+        torch.cuda.synchronize()
+        assert all(torch.equal(a, b) for a, b in zip(got, expected, strict=True))
+
+
+def test_score_offsets_may_pass_2_to_the_31():
+    """8,192 rows x 262,145 blocks; seven pages take turns, so every seventh block scores the same."""
+    config = IndexerConfig(4, 16, 16)
+    num_blocks, num_pages, total_q = 2**18 + 1, 7, 2048
+    seq_len = num_blocks * config.block_size
+    generator = torch.Generator("cuda").manual_seed(0)
+    ints = {"device": "cuda", "generator": generator, "dtype": torch.int32}
+    q = torch.randint(-3, 4, (total_q, 4, 16), **ints).bfloat16()
+    pages = torch.randint(-3, 4, (num_pages, 16, 16), **ints).bfloat16()
+    table = (torch.arange(num_blocks, device="cuda", dtype=torch.int32) % num_pages)[None]
+    lens = torch.tensor([seq_len], dtype=torch.int32, device="cuda")
+    batch = PagedBatch(config, q, pages, table, lens, torch.tensor([0, total_q], dtype=torch.int32, device="cuda"))
+    plan = PrefillPlan.build(config, [total_q], [seq_len], "cuda")
+    score = minimax_m3_index_score(batch, plan)
+    assert score.numel() > 2**31
+    expected = torch.einsum("thd,psd->htps", q.float(), pages.float()).amax(-1)
+    seen_by_all = (seq_len - total_q) // config.block_size
+    for page in range(num_pages):
+        assert (score[..., page:seen_by_all:num_pages] == expected[..., page, None]).all()
