@@ -56,6 +56,9 @@ class CommonAttentionMetadata:
         for name in ("query_start_loc_cpu", "seq_lens_cpu"):
             device = getattr(self, name).device
             require(device.type == "cpu", name, "must be on the host", device)
+        longest = max(self.seq_lens_cpu[: self.num_reqs].tolist(), default=0)
+        is_bound = self.max_seq_len >= longest
+        require(is_bound, "max_seq_len", f"must be >= the {longest} tokens in seq_lens_cpu", self.max_seq_len)
         counted = int(self.query_start_loc_cpu[self.num_reqs])
         require(
             counted <= self.num_actual_tokens,

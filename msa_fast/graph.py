@@ -37,15 +37,16 @@ class DecodeGraph:
     ) -> None:
         require(index_query.is_cuda, "index_query", "must be on a GPU to be captured", index_query.device)
         self.metadata = builder.build_for_cudagraph_capture(builder.longest_decode_batch(num_reqs, decode_query_len))
-        # Compile outside of the capture, on a stream of its own as torch asks.
-        stream = torch.cuda.Stream(index_query.device)
-        stream.wait_stream(torch.cuda.current_stream(index_query.device))
-        with torch.cuda.stream(stream):
-            impl.forward(index_query, index_k_pages, self.metadata)
-        torch.cuda.current_stream(index_query.device).wait_stream(stream)
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
-            self.topk_idx, _ = impl.forward(index_query, index_k_pages, self.metadata)
+        with torch.cuda.device(index_query.device):
+            # Compile outside of the capture, on a stream of its own as torch asks.
+            stream = torch.cuda.Stream()
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                impl.forward(index_query, index_k_pages, self.metadata)
+            torch.cuda.current_stream().wait_stream(stream)
+            self._graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self._graph):
+                self.topk_idx, _ = impl.forward(index_query, index_k_pages, self.metadata)
         # Kept because the graph reads them.
         self._inputs = (index_query, index_k_pages)
 

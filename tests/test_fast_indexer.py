@@ -227,6 +227,11 @@ def test_two_micro_batches_keep_to_their_slots(device: str) -> None:
 def test_the_classes_say_what_they_serve() -> None:
     backend = MiniMaxM3IndexerMSABackend
     assert issubclass(backend, MiniMaxM3IndexerBackend)
+    assert MiniMaxM3IndexerBackend.get_name() == "MINIMAX_M3_INDEXER"
+    for abstract in (MiniMaxM3IndexerBackend.get_builder_cls, MiniMaxM3IndexerBackend.get_impl_cls):
+        with pytest.raises(NotImplementedError):
+            abstract()
+    assert MiniMaxM3IndexerMSAMetadataBuilder.cudagraph_support == "UNIFORM_BATCH"
     assert backend.get_name() == "MINIMAX_M3_INDEXER_MSA"
     assert backend.get_builder_cls() is MiniMaxM3IndexerMSAMetadataBuilder
     assert backend.get_impl_cls() is MiniMaxM3IndexerMSAImpl

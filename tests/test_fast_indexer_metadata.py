@@ -133,6 +133,7 @@ def test_only_uniform_decodes_are_captured(query_lens: list[int], device: str) -
         ("num_reqs", 3, "query_start_loc must have >= 4 entries for num_reqs = 3; got 3"),
         ("num_actual_tokens", 9, "num_actual_tokens must be >= the 10 tokens that query_start_loc_cpu counts; got 9"),
         ("num_actual_tokens", 11, "slot_mapping must have >= 11 entries"),
+        ("max_seq_len", 49, "max_seq_len must be >= the 50 tokens in seq_lens_cpu; got 49"),
         ("seq_lens_cpu", torch.empty(2, device="meta"), "seq_lens_cpu must be on the host; got meta"),
     ],
 )
