@@ -20,6 +20,7 @@ class Call:
     decode_query_len: bound on every query length, now and after changes of the buffers.
     num_splits: None leaves it to the target.
     query_lens, seq_lens: this run's lengths, on the host.
+    kernels: the package that the built-in targets take their kernels from.
     """
 
     batch: PagedBatch
@@ -29,6 +30,7 @@ class Call:
     num_splits: int | None
     query_lens: list[int]
     seq_lens: list[int]
+    kernels: str = "msa_fast"
 
 
 Run = Callable[[Call], torch.Tensor]
@@ -120,30 +122,33 @@ def _captured(run: Callable[[], torch.Tensor], mark_out: Callable[[], object]) -
     return replay
 
 
-# Imports inside: triton reads TRITON_INTERPRET once, when the kernels are first imported.
+# Imported by name when they run: triton reads TRITON_INTERPRET once, when kernels are first imported.
 
 
 def _prefill(call: Call) -> torch.Tensor:
-    from msa_fast import PrefillPlan, minimax_m3_index_score, minimax_m3_index_topk
-
-    batch = call.batch
-    plan = PrefillPlan.build(batch.config, call.query_lens, call.seq_lens, batch.device, num_splits=call.num_splits)
-    return minimax_m3_index_topk(minimax_m3_index_score(batch, plan), batch, plan, out=call.out)
+    kernels, batch = importlib.import_module(call.kernels), call.batch
+    plan = kernels.PrefillPlan.build(
+        batch.config, call.query_lens, call.seq_lens, batch.device, num_splits=call.num_splits
+    )
+    score = kernels.minimax_m3_index_score(batch, plan)
+    topk_idx: torch.Tensor = kernels.minimax_m3_index_topk(score, batch, plan, out=call.out)
+    return topk_idx
 
 
 def _topk(call: Call) -> torch.Tensor:
-    from msa_fast import PrefillPlan, minimax_m3_index_topk
-
-    batch = call.batch
-    plan = PrefillPlan.build(batch.config, call.query_lens, call.seq_lens, batch.device)
+    kernels, batch = importlib.import_module(call.kernels), call.batch
+    plan = kernels.PrefillPlan.build(batch.config, call.query_lens, call.seq_lens, batch.device)
     assert call.score is not None
-    return minimax_m3_index_topk(call.score, batch, plan, out=call.out)
+    topk_idx: torch.Tensor = kernels.minimax_m3_index_topk(call.score, batch, plan, out=call.out)
+    return topk_idx
 
 
 def _decode(call: Call) -> torch.Tensor:
-    from msa_fast import minimax_m3_index_decode
-
-    return minimax_m3_index_decode(call.batch, call.decode_query_len, num_splits=call.num_splits, out=call.out)
+    kernels = importlib.import_module(call.kernels)
+    topk_idx: torch.Tensor = kernels.minimax_m3_index_decode(
+        call.batch, call.decode_query_len, num_splits=call.num_splits, out=call.out
+    )
+    return topk_idx
 
 
 def _reference(call: Call) -> torch.Tensor:

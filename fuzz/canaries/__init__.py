@@ -1,18 +1,22 @@
 """Planted defects: each is a class of bug that shipped somewhere, and names the laws that must catch it.
 
-A canary is the naive indexer with one piece broken. As a target its name is `fuzz.canaries:<name>`.
-A gate that lets one of these pass is worth nothing.
+A canary is a naive indexer with one piece broken; a mutant is the real kernels with one fragment of
+their source exchanged. As a target the name of either is `fuzz.canaries:<name>`. A gate that lets
+one of these pass is worth nothing.
 """
 
 from fuzz.canaries import lengths, memory, ranking  # noqa: F401  (importing them fills the table)
+from fuzz.canaries.kernels import MUTANTS, Mutant
 from fuzz.canaries.table import CANARIES, Canary
 from fuzz.targets import Target
 
-__all__ = ["CANARIES", "Canary"]
+__all__ = ["CANARIES", "MUTANTS", "Canary", "Mutant"]
 
 
 def __getattr__(name: str) -> Target:
-    """`fuzz.canaries:<name>` finds a canary's target."""
+    """`fuzz.canaries:<name>` finds the target of a canary or a mutant."""
     if name in CANARIES:
         return CANARIES[name].target
+    if name in MUTANTS:
+        return MUTANTS[name].as_target
     raise AttributeError(name)

@@ -1,0 +1,63 @@
+"""Planted defects in the real kernels: all can still be planted, and the gate names law and place."""
+
+import ast
+import importlib
+import inspect
+import re
+
+import pytest
+
+from fuzz.__main__ import DEFAULT_SEED, main
+from fuzz.canaries import CANARIES, MUTANTS, Mutant
+from fuzz.canaries.kernels.mutant import package_of
+from fuzz.laws import LAWS
+from fuzz.oracle import RUN_LAWS
+from fuzz.targets import find
+from msa_ref.contract import ROW_LAWS
+
+
+@pytest.mark.parametrize("mutant", MUTANTS.values(), ids=lambda mutant: mutant.id)
+def test_every_fragment_is_where_its_mutant_says_and_leaves_a_module(mutant: Mutant) -> None:
+    mutated = ast.parse(mutant.source())
+    assert ast.dump(mutated) != ast.dump(ast.parse(mutant.original()))
+    assert set(mutant.laws) <= {*ROW_LAWS, *RUN_LAWS, *LAWS}
+    assert mutant.id not in CANARIES
+    assert find(f"fuzz.canaries:{mutant.id}").sentence == mutant.sentence
+
+
+def test_a_fragment_that_is_gone_is_refused_by_a_sentence() -> None:
+    gone = Mutant("gone", "Breaks nothing.", "plan.py", "no such fragment", "", "topk", ("Best",))
+    with pytest.raises(ValueError, match=r"gone.old must occur 1 x in plan.py; got 0"):
+        gone.source()
+
+
+def test_a_mutant_has_its_own_kernels_and_leaves_the_real_ones_alone() -> None:
+    mutant = MUTANTS["tie_to_the_highest_id"]
+    mutated = importlib.import_module(f"{package_of(mutant)}.ops.best")
+    original = importlib.import_module("msa_fast.ops.best")
+    assert mutant.new in inspect.getsource(mutated.choose.fn)
+    assert mutant.old in inspect.getsource(original.choose.fn)
+    assert inspect.getsource(mutated.find_cut.fn) == inspect.getsource(original.find_cut.fn)
+    assert mutated.find_cut is not original.find_cut
+
+
+@pytest.mark.parametrize(
+    ("mutant", "law"),
+    [
+        ("tie_to_the_highest_id", "Best"),
+        ("score_tail_not_masked", "PoisonBlind"),
+        ("plan_last_range_forgotten", "Best"),
+        ("decode_last_split_forgotten", "Best"),
+    ],
+)
+def test_kernels_broken_on_purpose_fail_the_gate_which_names_law_and_place(
+    mutant: str, law: str, capsys: pytest.CaptureFixture[str], tmp_path: object
+) -> None:
+    arguments = ["--device", "cpu", "--no-production", "--jobs", "1", "--cases", "24", "--findings", str(tmp_path)]
+    assert main(["gate", *arguments, "--target", f"fuzz.canaries:{mutant}"]) == 1
+    report = capsys.readouterr().out
+    assert report.startswith(f"seed {DEFAULT_SEED}, 24 cases")
+    assert re.search(rf"^    {law}: head \d+, token \d+ \(request \d+\), .*: .*$", report, re.MULTILINE), report
+    assert re.search(
+        rf"again: python -m fuzz replay \S*-{law}-\S+ --target fuzz.canaries:{mutant}$", report, re.MULTILINE
+    )
