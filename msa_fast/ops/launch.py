@@ -1,5 +1,8 @@
 """What every launcher checks before it launches: no silent fallback, no look at the device."""
 
+from types import ModuleType
+
+import numpy
 import torch
 import triton
 
@@ -38,6 +41,14 @@ def check_batch(batch: PagedBatch) -> None:
         "must live on the CPU under TRITON_INTERPRET=1 and on a GPU otherwise",
         batch.device,
     )
+    # That interpreter turns arrays of one element into loop bounds, which numpy gave up in 2.4.
+    is_served = not IS_INTERPRETED or _release(triton) >= (3, 7) or _release(numpy) < (2, 4)
+    require(is_served, "numpy", "must be < 2.4 for the interpreter of triton 3.6", numpy.__version__)
+
+
+def _release(module: ModuleType) -> tuple[int, int]:
+    major, minor = module.__version__.split(".")[:2]
+    return int(major), int(minor)
 
 
 def check_out(out: torch.Tensor, batch: PagedBatch) -> None:
