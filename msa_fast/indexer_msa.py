@@ -72,7 +72,8 @@ from msa_ref.batch import PagedBatch
 from msa_ref.config import IndexerConfig, require
 
 SCORE_ALIGNMENT = 16
-"""Score rows start at multiples of this many elements, whatever the context: one compilation for all."""
+"""The scores of a block start at a multiple of this many rows, however many tokens a step has: a stride
+that is sometimes divisible by 16 would compile the selection twice."""
 
 
 class MiniMaxM3IndexerMSABackend(MiniMaxM3IndexerBackend):
@@ -257,8 +258,9 @@ class MiniMaxM3IndexerMSAImpl(MiniMaxM3IndexerImpl):
 
 
 def _new_score(batch: PagedBatch) -> torch.Tensor:
-    """Room for scores, a [H, T, max_blocks] fp32 view: rows token by token, head by head, aligned."""
-    width = -(-batch.max_blocks // SCORE_ALIGNMENT) * SCORE_ALIGNMENT
-    shape = (batch.total_q, batch.config.num_index_heads, width)
+    """Room for scores, a [H, T, max_blocks] fp32 view, block-major as `minimax_m3_index_score` makes its own."""
+    config = batch.config
+    tokens = -(-batch.total_q // SCORE_ALIGNMENT) * SCORE_ALIGNMENT
+    shape = (batch.max_blocks, tokens, config.num_index_heads)
     score = torch.empty(shape, dtype=torch.float32, device=batch.device)
-    return score[..., : batch.max_blocks].transpose(0, 1)
+    return score[:, : batch.total_q].permute(2, 1, 0)

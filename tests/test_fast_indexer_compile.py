@@ -27,6 +27,7 @@ KERNELS = {
     "top-k": topk._topk_kernel,
 }
 NUM_DECODES = (0, 1, 9, 16)
+CHUNKS = (1, 16, 37, 64)
 MAX_REQS = max(NUM_DECODES) + 2
 SMALL = IndexerConfig(num_index_heads=2, index_head_dim=16, block_size=16, topk_blocks=3)
 OPTIONS = ("do_not_specialize", "do_not_specialize_on_alignment")
@@ -55,7 +56,7 @@ def run_steps(config: IndexerConfig, device: str, num_steps: int, max_blocks: in
     for _ in range(num_steps):
         longest = max_blocks * config.block_size - 70
         lens = [(3, rng.randint(0, longest)) for _ in range(rng.choice(NUM_DECODES))]
-        lens += [(rng.randint(1, 70), rng.randint(0, longest)) for _ in range(rng.randint(0, 2))]
+        lens += [(rng.choice(CHUNKS), rng.randint(0, longest)) for _ in range(rng.randint(0, 2))]
         step = [(engine.start(context_len), query_len) for query_len, context_len in lens]
         engine.grow(step)
         exact = vars(engine.common(step))
