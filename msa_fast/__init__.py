@@ -1,8 +1,29 @@
 """Kernels for the MSA block indexer: written for Blackwell, run wherever Triton runs."""
 
+from msa_fast.attention_metadata import CommonAttentionMetadata
+from msa_fast.graph import DecodeGraph
+from msa_fast.indexer_msa import (
+    MiniMaxM3IndexerMSABackend,
+    MiniMaxM3IndexerMSAImpl,
+    MiniMaxM3IndexerMSAMetadata,
+    MiniMaxM3IndexerMSAMetadataBuilder,
+    MiniMaxM3IndexerMSAPrefillMetadata,
+)
 from msa_fast.ops.decode import minimax_m3_index_decode
 from msa_fast.ops.score import minimax_m3_index_score
 from msa_fast.ops.topk import minimax_m3_index_topk
 from msa_fast.plan import PrefillPlan
 
-__all__ = ["PrefillPlan", "minimax_m3_index_decode", "minimax_m3_index_score", "minimax_m3_index_topk"]
+__all__ = [
+    "CommonAttentionMetadata",
+    "DecodeGraph",
+    "MiniMaxM3IndexerMSABackend",
+    "MiniMaxM3IndexerMSAImpl",
+    "MiniMaxM3IndexerMSAMetadata",
+    "MiniMaxM3IndexerMSAMetadataBuilder",
+    "MiniMaxM3IndexerMSAPrefillMetadata",
+    "PrefillPlan",
+    "minimax_m3_index_decode",
+    "minimax_m3_index_score",
+    "minimax_m3_index_topk",
+]

@@ -65,15 +65,12 @@ from msa_fast.indexer import (
     MiniMaxM3IndexerPrefillMetadata,
 )
 from msa_fast.ops.decode import minimax_m3_index_decode
+from msa_fast.ops.launch import new_score
 from msa_fast.ops.topk import minimax_m3_index_topk
 from msa_fast.plan import PrefillPlan
 from msa_fast.scorer import PrefillScorer, choose_scorer
 from msa_ref.batch import PagedBatch
 from msa_ref.config import IndexerConfig, require
-
-SCORE_ALIGNMENT = 16
-"""The scores of a block start at a multiple of this many rows, however many tokens a step has: a stride
-that is sometimes divisible by 16 would compile the selection twice."""
 
 
 class MiniMaxM3IndexerMSABackend(MiniMaxM3IndexerBackend):
@@ -253,14 +250,5 @@ class MiniMaxM3IndexerMSAImpl(MiniMaxM3IndexerImpl):
         batch = PagedBatch(
             self.config, index_query, index_k_pages, prefill.block_table, prefill.seq_lens, prefill.cu_seqlens_q
         )
-        score = self._score(batch, prefill.plan, _new_score(batch))
+        score = self._score(batch, prefill.plan, new_score(batch, is_block_major=True))
         return minimax_m3_index_topk(score, batch, prefill.plan, out)
-
-
-def _new_score(batch: PagedBatch) -> torch.Tensor:
-    """Room for scores, a [H, T, max_blocks] fp32 view, block-major as `minimax_m3_index_score` makes its own."""
-    config = batch.config
-    tokens = -(-batch.total_q // SCORE_ALIGNMENT) * SCORE_ALIGNMENT
-    shape = (batch.max_blocks, tokens, config.num_index_heads)
-    score = torch.empty(shape, dtype=torch.float32, device=batch.device)
-    return score[:, : batch.total_q].permute(2, 1, 0)

@@ -83,13 +83,21 @@ def new_score(batch: PagedBatch, is_block_major: bool) -> torch.Tensor:
     """Room for the block scores of a batch: a [H, T, max_blocks] fp32 view.
 
     is_block_major: the scores that many rows have for one block lie side by side, as prefill
-    stores them and selects from them, a row per thread; else the scores of one row do, for the
-    few rows of decode, a row per warp.
+    stores them and selects from them, a row per lane; else the scores of one row do, for the few
+    rows of decode, a row per warp. Rows are padded so that every batch has strides of one
+    alignment, and a kernel is compiled for it once.
     """
-    rows, max_blocks = (batch.total_q, batch.config.num_index_heads), batch.max_blocks
+    total_q, heads, max_blocks = batch.total_q, batch.config.num_index_heads, batch.max_blocks
     if is_block_major:
-        return torch.empty(max_blocks, *rows, dtype=torch.float32, device=batch.device).permute(2, 1, 0)
-    return torch.empty(*rows, max_blocks, dtype=torch.float32, device=batch.device).transpose(0, 1)
+        shape = (max_blocks, _aligned(total_q), heads)
+        return torch.empty(shape, dtype=torch.float32, device=batch.device)[:, :total_q].permute(2, 1, 0)
+    shape = (total_q, heads, _aligned(max_blocks))
+    return torch.empty(shape, dtype=torch.float32, device=batch.device)[..., :max_blocks].transpose(0, 1)
+
+
+def _aligned(size: int) -> int:
+    """Up to a multiple of 16, the alignment that Triton compiles for."""
+    return -(-size // 16) * 16
 
 
 def num_processors(device: torch.device) -> int:
