@@ -18,7 +18,8 @@ import triton
 
 from msa_fast.compile_gate import canaries, report
 from msa_fast.compile_gate.pool import Cache, measure_all
-from msa_fast.compile_gate.record import chosen_launches, forgotten, record
+from msa_fast.compile_gate.reach import forgotten
+from msa_fast.compile_gate.record import record
 from msa_fast.compile_gate.results import Row, changes, record_path, save
 from msa_fast.compile_gate.sweep import calls
 from msa_fast.compile_gate.targets import TARGETS
@@ -47,9 +48,8 @@ def main(argv: list[str] | None = None) -> int:
     cache = Cache(None if args.no_cache else Cache.default())
     if args.canaries:
         return canaries.run(args.targets, args.jobs, cache)
-    with chosen_launches() as chosen:
-        recording = record(calls(), TARGETS.values())
-    problems = recording.problems + forgotten(chosen, {job.kernel for job in recording.jobs})
+    recording = record(calls(), TARGETS.values())
+    problems = recording.problems + forgotten(recording)
     jobs = [job for job in recording.jobs if job.target in args.targets]
     rows = [Row(job, found) for job, found in zip(jobs, measure_all(jobs, args.jobs, cache, _progress), strict=True)]
 

@@ -56,8 +56,9 @@ def _in_cycles(following: list[list[int]]) -> set[int]:
                     work.append((following[node][child], 0))
                 continue
             if low[node] == order[node]:
-                component = set(open_nodes[open_nodes.index(node) :])
-                del open_nodes[-len(component) :]
+                component = {open_nodes.pop()}
+                while node not in component:
+                    component.add(open_nodes.pop())
                 is_open -= component
                 if len(component) > 1 or node in following[node]:
                     cyclic |= component

@@ -16,7 +16,7 @@ class Measured:
     registers: per thread. spills, loop_spills: instructions that access local memory, all of them
         and those in a loop. stack: bytes of local memory per thread. shared: bytes per program.
     tensor_columns: of tensor memory. occupancy: programs that a multiprocessor can hold at once.
-    code_size: bytes of instructions.
+    code_size: bytes of instructions. seconds: of processor time that compiling and reading took.
     """
 
     error: str = ""

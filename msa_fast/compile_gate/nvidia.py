@@ -48,6 +48,9 @@ def _matrix(ptx: str) -> dict[str, int]:
     return dict(found)
 
 
+_NO_ARITHMETIC = ("ld.", "st.", "cp.", "@", "bar", "atom", "red", "wgmma", "tcgen05", "mma")
+
+
 def key_accesses(ptx: str, parameter: int) -> list[int]:
     """Bytes of every global access whose address derives from a kernel parameter.
 
@@ -57,19 +60,19 @@ def key_accesses(ptx: str, parameter: int) -> list[int]:
     statements = [_statement(line) for line in ptx.splitlines()]
     start = re.compile(rf"\[\w+_param_{parameter}\]")
     derived: set[str] = set()
-    size = -1
+    moves = []
+    for op, operands in statements:
+        if op.startswith("ld.param") and start.search(operands):
+            derived.update(REGISTER.findall(operands))
+        elif op and not op.startswith(_NO_ARITHMETIC):
+            target, _, sources = operands.partition("}," if operands.lstrip().startswith("{") else ",")
+            moves.append((REGISTER.findall(target), REGISTER.findall(sources)))
+    size = 0
     while size != len(derived):
         size = len(derived)
-        for op, operands in statements:
-            if op.startswith("ld.param"):
-                if start.search(operands):
-                    derived.update(REGISTER.findall(operands))
-                continue
-            if op.startswith(("ld.", "st.", "cp.", "@", "bar", "atom", "red", "wgmma", "tcgen05", "mma")) or not op:
-                continue
-            target, _, sources = operands.partition("}," if operands.lstrip().startswith("{") else ",")
-            if not derived.isdisjoint(REGISTER.findall(sources)):
-                derived.update(REGISTER.findall(target))
+        for targets, registers in moves:
+            if not derived.isdisjoint(registers):
+                derived.update(targets)
     widths = []
     for op, operands in statements:
         if not op.startswith(("ld.global", "cp.async.ca", "cp.async.cg", "cp.async.bulk.")) or "[" not in operands:

@@ -5,13 +5,10 @@ compiling: what it would have compiled is written down. Nothing is launched.
 """
 
 import contextlib
-import importlib
-import inspect
 import json
-import pkgutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -21,9 +18,7 @@ from triton import knobs
 from triton.runtime.driver import driver
 from triton.runtime.jit import JITFunction
 
-import msa_fast.ops
 from msa_fast.compile_gate.targets import TARGETS, Target
-from msa_fast.ops.table import Launch
 
 FIRST_DEVICE = 64
 """Index of the first make-believe device. Each target has one of its own, above any real one, so
@@ -145,59 +140,6 @@ def record(calls: Iterable[Any], targets: Iterable[Target]) -> Recording:
         for kernel in now:
             kernel.device_caches.pop(device.index, None)
     return Recording(list(jobs.values()), problems)
-
-
-@contextlib.contextmanager
-def chosen_launches() -> Iterator[set[int]]:
-    """Collects the ids of the launch-table entries whose options anybody asks for."""
-    chosen: set[int] = set()
-    original = Launch.options
-
-    def options(self: Launch, *args: Any, **kwargs: Any) -> Any:
-        chosen.add(id(self))
-        return original(self, *args, **kwargs)
-
-    with mock.patch.object(Launch, "options", options):
-        yield chosen
-
-
-def forgotten(chosen: set[int], launched: set[str]) -> list[str]:
-    """Launch-table entries that no call chose and kernels that no call launched: one sentence each."""
-    problems = []
-    modules = [importlib.import_module(info.name) for info in _modules(msa_fast.ops)]
-    for module in modules:
-        for name, table in vars(module).items():
-            for key, launch in _entries(table) if _owns(module, name, table) else ():
-                if id(launch) not in chosen:
-                    where = f"{module.__name__}.{name}[{key!r}]"
-                    problems.append(f"{where} is chosen by no call of the sweep for any target of the gate")
-    kernels = {f"{m.__name__}:{n}": k for m in modules for n, k in vars(m).items() if _is_own_kernel(m, k)}
-    sources = {name: inspect.getsource(kernel.fn) for name, kernel in kernels.items()}
-    for name in kernels:
-        short = name.partition(":")[2]
-        is_helper = any(f"{short}(" in source for other, source in sources.items() if other != name)
-        if not is_helper and name not in launched:
-            problems.append(f"{name} is launched by no call of the sweep")
-    return problems
-
-
-def _modules(package: ModuleType) -> Iterator[pkgutil.ModuleInfo]:
-    return pkgutil.walk_packages(package.__path__, package.__name__ + ".")
-
-
-def _owns(module: ModuleType, name: str, table: object) -> bool:
-    """Whether a table is the module's own and not one that it imported."""
-    return isinstance(table, dict) and f"\n{name}" in "\n" + inspect.getsource(module)
-
-
-def _entries(table: dict[Any, Any]) -> Iterator[tuple[Any, Launch]]:
-    for key, value in table.items():
-        if isinstance(value, Launch) and "interpreter" not in (key if isinstance(key, tuple) else (key,)):
-            yield key, value
-
-
-def _is_own_kernel(module: ModuleType, kernel: object) -> bool:
-    return isinstance(kernel, JITFunction) and kernel.__module__ == module.__name__
 
 
 def first_line(error: BaseException) -> str:

@@ -1,0 +1,244 @@
+"""The compile gate: its canaries die, it finds what is new, and its readers read right.
+
+Kernels compile only where Triton does not interpret, so all that compiles runs in a child process.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from msa_fast.compile_gate import amd, nvidia
+from msa_fast.compile_gate.measured import Measured
+from msa_fast.compile_gate.record import Job
+from msa_fast.compile_gate.results import Row, changes, save
+from msa_fast.compile_gate.rules import RULES, violations
+from msa_fast.compile_gate.targets import TARGETS
+
+ROOT = Path(__file__).parents[1]
+CANARY_TARGETS = ("sm_90", "gfx942")
+
+
+def compiling(*command: str) -> subprocess.CompletedProcess:
+    """A child process in which kernels are compiled and not interpreted."""
+    environment = os.environ | {"TRITON_INTERPRET": "0", "TRITON_DEFAULT_FP_FUSION": "1"}
+    return subprocess.run(
+        [sys.executable, *command], env=environment, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+def python(program: str) -> dict:
+    """What a program prints as JSON, run where kernels compile."""
+    done = compiling("-c", program)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_canary_of_every_rule_dies_by_that_rule():
+    done = compiling("-m", "msa_fast.compile_gate", "--canaries", "--jobs", "2", "--targets", *CANARY_TARGETS)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for target in CANARY_TARGETS:
+        assert f"{target} planted nothing: as it must: green" in done.stdout
+        for rule in ("compiles", *RULES):
+            assert f"{target} planted {rule}: as it must: " in done.stdout
+
+
+RECORD = """
+import json
+from msa_fast.compile_gate.reach import forgotten
+from msa_fast.compile_gate.record import record
+from msa_fast.compile_gate.sweep import calls
+from msa_fast.compile_gate.targets import TARGETS
+from msa_fast.ops import table
+"""
+
+
+def test_new_table_entries_are_compiled_or_named():
+    found = python(
+        RECORD
+        + """
+def options(target):
+    jobs = record(calls(), [TARGETS[target]]).jobs
+    return sorted({json.loads(job.spec)["options"]["num_warps"] for job in jobs if "_score_kernel" in job.kernel})
+
+before = options("gfx950")
+table.SCORE[("gfx950", 2)] = table.Launch(num_warps=16, num_stages=2)
+after = options("gfx950")
+table.SCORE[("sm_89", 2)] = table.Launch(num_warps=4, num_stages=2)
+print(json.dumps([before, after, forgotten(record(calls(), TARGETS.values()))]))
+"""
+    )
+    before, after, problems = found
+    assert 16 not in before
+    assert 16 in after
+    assert len(problems) == 1
+    assert problems[0].startswith("SCORE[('sm_89', 2)] of msa_fast.ops.table is chosen by no call")
+
+
+def test_a_kernel_that_nothing_launches_is_named():
+    problems = python(
+        RECORD
+        + """
+from msa_fast.compile_gate.reach import kernels
+from msa_fast.compile_gate.record import Recording
+jobs = record(calls(), TARGETS.values()).jobs
+names = kernels()
+print(json.dumps([names, forgotten(Recording([job for job in jobs if job.kernel != names[0]], []))]))
+"""
+    )
+    names, sentences = problems
+    assert f"{names[0]} is launched by no call of the sweep" in sentences
+
+
+def test_the_sweep_runs_on_every_target_and_reaches_every_entry():
+    problems, kernels = python(
+        RECORD
+        + """
+recording = record(calls(), TARGETS.values())
+print(json.dumps([recording.problems + forgotten(recording), sorted({job.kernel for job in recording.jobs})]))
+"""
+    )
+    assert problems == []
+    assert "msa_fast.ops.score:_score_kernel" in kernels
+
+
+def test_the_gate_refuses_to_interpret():
+    environment = os.environ | {"TRITON_INTERPRET": "1"}
+    command = [sys.executable, "-m", "msa_fast.compile_gate"]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "TRITON_INTERPRET" in done.stdout
+
+
+SOUND = Measured(matrix={"wgmma": 8}, products=1, key_dtype="bf16", key_bytes=[16, 16], registers=64, shared=1024)
+
+
+def broken(target: str, **changed: object) -> list[str]:
+    return [violation.rule for violation in violations(Measured(**{**vars(SOUND), **changed}), TARGETS[target])]
+
+
+def test_rules_are_named_one_by_one():
+    assert broken("sm_90") == []
+    assert broken("sm_90", error="no") == ["compiles"]
+    assert broken("sm_90", loop_spills=1, spills=1) == ["spills"]
+    assert broken("sm_90", spills=4, stack=16) == []  # outside loops: reported, not failed
+    assert broken("sm_90", shared=232449) == ["shared"]
+    assert broken("sm_100") == ["matrix"]
+    assert broken("sm_90", fma_products=1) == ["matrix"]
+    assert broken("sm_90", key_dtype="fp32", matrix={}, fma_products=1) == []  # by design
+    assert broken("sm_90", key_dtype="fp32", matrix={"mma.sync.tf32": 1}) == ["matrix"]
+    assert broken("sm_90", key_bytes=[8, 16]) == ["keys"]
+    assert broken("sm_90", key_bytes=[]) == ["keys"]
+
+
+def test_changes_name_what_changed(tmp_path: Path):
+    job = Job("module:_kernel", "some call", "sm_90", "{}", "")
+    path = tmp_path / "recorded.json"
+    assert "nothing is recorded" in changes([Row(job, SOUND)], path)[0]
+    save([Row(job, SOUND)], path)
+    assert changes([Row(job, SOUND)], path) == []
+    other = Measured(**{**vars(SOUND), "registers": 65})
+    assert changes([Row(job, other)], path) == ["sm_90 _kernel | some call: registers 64 -> 65"]
+    renamed = Job("module:_kernel", "another call", "sm_90", "{}", "")
+    assert changes([Row(renamed, SOUND)], path) == [
+        "sm_90 _kernel | another call: new",
+        "sm_90 _kernel | some call: gone",
+    ]
+
+
+SASS = """
+.text._kernel:
+        /*0000*/                   MOV R1, c[0x0][0x28] ;
+        /*0010*/                   STL [R1], R2 ;
+.L_x_1:
+        /*0020*/                   LDL R3, [R1] ;
+        /*0030*/              @!P2 BRA `(.L_x_2) ;
+.L_x_3:
+        /*0040*/              @!P0 BRA `(.L_x_1) ;
+        /*0050*/                   EXIT ;
+.L_x_2:
+        /*0060*/                   BRA.U UP0, `(.L_x_3) ;
+        /*0070*/                   STL [R1], R4 ;
+        /*0080*/                   EXIT ;
+.L_x_4:
+        /*0090*/                   BRA `(.L_x_4) ;
+"""
+
+
+def test_machine_code_in_a_loop_is_told_from_code_that_only_branches_back():
+    listing = nvidia.parse_sass(SASS)
+    assert len(listing.instructions) == 10
+    inside = [instruction.text for instruction in listing.in_loops()]
+    assert [text for text in inside if "LDL" in text or "STL" in text] == ["LDL R3, [R1]"]
+    # The code behind .L_x_2 lies outside the straight loop, and goes back into it.
+    assert "BRA.U UP0, `(.L_x_3)" in inside
+
+
+AMDGCN = """
+_kernel:
+\ts_load_dwordx2 s[0:1], s[2:3], 0x0
+\tscratch_store_dword off, v1, s32 ; 4-byte Folded Spill
+.LBB0_1:                                ; =>This Inner Loop Header
+\tscratch_load_dword v1, off, s32
+\ts_cbranch_scc1 .LBB0_1
+\tscratch_load_dword v2, off, s32 offset:4
+\ts_endpgm
+.Lfunc_end0:
+"""
+
+
+def test_amd_code_in_a_loop_is_told_from_code_outside():
+    listing = amd.parse_assembly(AMDGCN)
+    assert [instruction.text for instruction in listing.in_loops()] == [
+        "scratch_load_dword v1, off, s32",
+        "s_cbranch_scc1 .LBB0_1",
+    ]
+
+
+PTX = """
+\tld.param.b64 \t%rd1, [_kernel_param_0];
+\tld.param.b64 \t%rd2, [_kernel_param_1];
+\tadd.s64 \t%rd3, %rd2, 64;
+\tld.global.b32 { %r1 }, [ %rd1 + 0 ];
+\tmul.wide.s32 \t%rd4, %r1, 2;
+\tadd.s64 \t%rd5, %rd3, %rd4;
+\t@%p1 ld.global.v4.b32 { %r2, %r3, %r4, %r5 }, [ %rd5 + 0 ];
+\tcp.async.cg.shared.global [ %r9 + 0 ], [ %rd3 + 0 ], 0x10, %r7;
+\tcp.async.ca.shared.global [ %r9 + 0 ], [ %rd3 + 0 ], 0x8;
+\tcp.async.commit_group;
+"""
+
+
+@pytest.mark.parametrize(("parameter", "widths"), [(1, [16, 16, 8]), (0, [4])])
+def test_accesses_are_followed_from_their_pointer_in_ptx(parameter: int, widths: list[int]):
+    assert nvidia.key_accesses(PTX, parameter) == widths
+
+
+LLIR = """
+define amdgpu_kernel void @_kernel(ptr addrspace(1) inreg readonly captures(none) %0, ptr addrspace(1) inreg %1) {
+  %3 = load <1 x i32>, ptr addrspace(1) %0, align 4, !dbg !16
+  %4 = getelementptr i8, ptr addrspace(1) %1, i64 64, !dbg !17
+  %5 = load <8 x bfloat>, ptr addrspace(1) %4, align 16, !dbg !18
+  %6 = load <4 x bfloat>, ptr addrspace(3) %9, align 8, !dbg !18
+  %7 = tail call ptr addrspace(8) @llvm.amdgcn.make.buffer.rsrc.p8.p1(ptr addrspace(1) %4, i16 0, i64 1, i32 2)
+  %8 = tail call <2 x i32> @llvm.amdgcn.raw.ptr.buffer.load.v2i32(ptr addrspace(8) %7, i32 %3, i32 0, i32 0)
+  tail call void @llvm.amdgcn.global.load.async.lds(ptr addrspace(1) %4, ptr addrspace(3) %9, i32 16, i32 0, i32 0)
+}
+"""
+
+
+@pytest.mark.parametrize(("parameter", "widths"), [(1, [16, 8, 16]), (0, [4])])
+def test_accesses_are_followed_from_their_pointer_in_llvm_ir(parameter: int, widths: list[int]):
+    assert amd.key_accesses(LLIR, parameter) == widths
+
+
+def test_occupancy_counts_registers_shared_memory_and_tensor_memory():
+    sm_90, sm_100, gfx942 = TARGETS["sm_90"], TARGETS["sm_100"], TARGETS["gfx942"]
+    assert sm_90.occupancy(num_warps=8, registers=128, shared=98816, tensor_columns=0) == 2
+    assert sm_90.occupancy(num_warps=8, registers=129, shared=98816, tensor_columns=0) == 1
+    assert sm_100.occupancy(num_warps=4, registers=32, shared=1024, tensor_columns=256) == 2
+    assert gfx942.occupancy(num_warps=8, registers=200, shared=34816, tensor_columns=0) == 1
+    assert gfx942.occupancy(num_warps=4, registers=64, shared=65537, tensor_columns=0) == 0
