@@ -46,63 +46,42 @@ def test_a_canary_of_every_rule_dies_by_that_rule():
             assert f"{target} planted {rule}: as it must: " in done.stdout
 
 
-RECORD = """
+REACH = """
 import json
-from msa_fast.compile_gate.reach import forgotten
-from msa_fast.compile_gate.record import record
+from msa_fast.compile_gate.reach import forgotten, kernels
+from msa_fast.compile_gate.record import Recording, record
 from msa_fast.compile_gate.sweep import calls
 from msa_fast.compile_gate.targets import TARGETS
 from msa_fast.ops import table
-"""
 
+def num_warps(recording):
+    jobs = [job for job in recording.jobs if job.target == "gfx950" and "_score_kernel" in job.kernel]
+    return sorted({json.loads(job.spec)["options"]["num_warps"] for job in jobs})
 
-def test_new_table_entries_are_compiled_or_named():
-    found = python(
-        RECORD
-        + """
-def options(target):
-    jobs = record(calls(), [TARGETS[target]]).jobs
-    return sorted({json.loads(job.spec)["options"]["num_warps"] for job in jobs if "_score_kernel" in job.kernel})
-
-before = options("gfx950")
-table.SCORE[("gfx950", 2)] = table.Launch(num_warps=16, num_stages=2)
-after = options("gfx950")
-table.SCORE[("sm_89", 2)] = table.Launch(num_warps=4, num_stages=2)
-print(json.dumps([before, after, forgotten(record(calls(), TARGETS.values()))]))
-"""
-    )
-    before, after, problems = found
-    assert 16 not in before
-    assert 16 in after
-    assert len(problems) == 1
-    assert problems[0].startswith("SCORE[('sm_89', 2)] of msa_fast.ops.table is chosen by no call")
-
-
-def test_a_kernel_that_nothing_launches_is_named():
-    problems = python(
-        RECORD
-        + """
-from msa_fast.compile_gate.reach import kernels
-from msa_fast.compile_gate.record import Recording
-jobs = record(calls(), TARGETS.values()).jobs
-names = kernels()
-print(json.dumps([names, forgotten(Recording([job for job in jobs if job.kernel != names[0]], []))]))
-"""
-    )
-    names, sentences = problems
-    assert f"{names[0]} is launched by no call of the sweep" in sentences
-
-
-def test_the_sweep_runs_on_every_target_and_reaches_every_entry():
-    problems, kernels = python(
-        RECORD
-        + """
 recording = record(calls(), TARGETS.values())
-print(json.dumps([recording.problems + forgotten(recording), sorted({job.kernel for job in recording.jobs})]))
+names = kernels()
+less = Recording([job for job in recording.jobs if job.kernel != names[0]], [])
+found = {"problems": recording.problems, "forgotten": forgotten(recording), "kernels": names, "less": forgotten(less)}
+found["before"] = num_warps(recording)
+table.SCORE[("gfx950", 2)] = table.Launch(num_warps=16, num_stages=2)
+table.SCORE[("sm_89", 2)] = table.Launch(num_warps=4, num_stages=2)
+recording = record(calls(), TARGETS.values())
+print(json.dumps(found | {"after": num_warps(recording), "new": forgotten(recording)}))
 """
-    )
-    assert problems == []
-    assert "msa_fast.ops.score:_score_kernel" in kernels
+
+
+def test_the_sweep_reaches_everything_and_names_what_is_new_and_missed():
+    found = python(REACH)
+    assert found["problems"] == []
+    assert found["forgotten"] == []
+    assert "msa_fast.ops.score:_score_kernel" in found["kernels"]
+    # A kernel that nothing launches is named.
+    assert f"{found['kernels'][0]} is launched by no call of the sweep" in found["less"]
+    # A new entry of the table is compiled; one that no target of the gate chooses is named.
+    assert 16 not in found["before"]
+    assert 16 in found["after"]
+    assert len(found["new"]) == 1
+    assert found["new"][0].startswith("SCORE[('sm_89', 2)] of msa_fast.ops.table is chosen by no call")
 
 
 def test_the_gate_refuses_to_interpret():

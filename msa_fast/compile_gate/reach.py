@@ -20,8 +20,8 @@ from triton.runtime.jit import JITFunction
 import msa_fast
 import msa_fast.ops
 from msa_fast.compile_gate.record import Recording, record
-from msa_fast.compile_gate.sweep import calls
-from msa_fast.compile_gate.targets import TARGETS
+from msa_fast.compile_gate.sweep import Call, calls
+from msa_fast.compile_gate.targets import TARGETS, Target
 from msa_fast.ops import table as launch_tables
 
 Path = tuple[str, Any]
@@ -32,18 +32,20 @@ def forgotten(recording: Recording) -> list[str]:
     """Entries of the launch tables and kernels that the sweep does not reach: one sentence each."""
     problems = [
         f"{table}[{key!r}] of msa_fast.ops.table is chosen by no call of the sweep for any target of the gate"
-        for table, key in unreached(recording)
+        for table, key in unreached()
     ]
     launched = {job.kernel for job in recording.jobs}
     return problems + [f"{name} is launched by no call of the sweep" for name in kernels() if name not in launched]
 
 
-def unreached(recording: Recording) -> list[Path]:
-    """Entries whose change changes no configuration."""
-    before = {target: {job.spec for job in recording.jobs if job.target == target} for target in TARGETS}
+def unreached() -> list[Path]:
+    """Entries whose change changes no configuration of any call."""
     left = entries()
     for target in TARGETS.values():
-        left = [path for path in left if not _is_felt(path, target.name, before[target.name])]
+        for call in calls():
+            if left:
+                before = _specs(call, target)
+                left = [path for path in left if not _is_felt(path, call, target, before)]
     return left
 
 
@@ -58,16 +60,16 @@ def entries() -> list[Path]:
     return found
 
 
-def _is_felt(path: Path, target: str, before: set[str]) -> bool:
-    architectures = set(TARGETS) & set(path[1] if isinstance(path[1], tuple) else (path[1],))
-    if architectures and target not in architectures:
+def _is_felt(path: Path, call: Call, target: Target, before: set[str]) -> bool:
+    architectures = path[1] if isinstance(path[1], tuple) else (path[1],)
+    if any(name in TARGETS and name != target.name for name in architectures):
         return False  # an entry of another architecture
-    for call in calls():  # most entries are felt by one of the first calls
-        with _changed(path):
-            after = record([call], [TARGETS[target]])
-        if after.problems or any(job.spec not in before for job in after.jobs):
-            return True
-    return False
+    with _changed(path):
+        return _specs(call, target) != before
+
+
+def _specs(call: Call, target: Target) -> set[str]:
+    return {job.spec for job in record([call], [target]).jobs}
 
 
 @contextlib.contextmanager

@@ -21,8 +21,8 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 BLOCKS = tuple(2**i for i in range(14))
 """Blocks of a request, up to a context of a million tokens: tables cut at powers of two."""
 NUM_REQS = tuple(2**i for i in range(9))
-PREFILL_QUERY_LENS = tuple(2**i for i in range(14))
-"""The tables tell batches apart by their rows."""
+PREFILL_QUERY_LENS = (1, 128, 1024, 8192)
+"""One for each kind of batch that the tables tell apart by its rows: `reach` names any that is missing."""
 DECODE_QUERY_LENS = tuple(range(1, 9))
 FEW_PAGES, MANY_PAGES = 8192, 1 << 17
 """Key pools whose byte offsets fit in 31 bits, and do not: AMD's compiler tells them apart."""
