@@ -1,10 +1,12 @@
 """python -m fuzz: is your kernel correct?
 
-Exit status: 0 all targets agreed · 1 a target broke a law · 2 bad arguments ·
-3 a target was judged by no case at all.
+Exit status: 0 all targets agreed · 1 a target broke a law, or a planted defect lived ·
+2 bad arguments · 3 a target was judged by no case at all.
 """
 
 import argparse
+import dataclasses
+import json
 import os
 import sys
 from pathlib import Path
@@ -46,8 +48,21 @@ def _parser() -> argparse.ArgumentParser:
     targets = commands.add_parser("targets", help="list what can be judged")
     targets.set_defaults(command=_targets)
 
-    for command in (gate, replay):
+    canaries = commands.add_parser("canaries", help="judge the suite: how long does each planted defect live?")
+    canaries.set_defaults(command=_canaries)
+    canaries.add_argument("--only", action="append", default=[], metavar="PATTERN", help="names; may be repeated")
+    canaries.add_argument("--seed", type=int, default=DEFAULT_SEED, help="of everything drawn (default %(default)s)")
+    canaries.add_argument("--cases", type=int, help=f"the gate's lattice cases (default {DEFAULT_CASES})")
+    canaries.add_argument(
+        "--production", action=argparse.BooleanOptionalAction, default=True, help="shapes of traffic too"
+    )
+    canaries.add_argument("--equivalents", action="store_true", help="also judge those proved equivalent; slow")
+    canaries.add_argument("--jobs", type=int, help="defects judged at once (default 1 on a GPU, else one per core)")
+    canaries.add_argument("--json", type=Path, help="file to write the table to")
+
+    for command in (gate, replay, canaries):
         command.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto")
+    for command in (gate, replay):
         command.add_argument(
             "--target", action="append", help="a built-in target or module:callable; may be repeated (default all)"
         )
@@ -122,6 +137,43 @@ def _replay(options: argparse.Namespace) -> int:
     statuses = [replay(case, targets.find(name), device) for name in names]
     print(f"again: python -m fuzz replay {options.case} " + " ".join(f"--target {name}" for name in names))
     return 1 if 1 in statuses else max(statuses, default=3)
+
+
+def _canaries(options: argparse.Namespace) -> int:
+    device = _device(options.device)
+    from fuzz import environment, planted
+    from fuzz.loop import Progress
+    from fuzz.report import stamp_lines
+
+    table = planted.planted(options.only)
+    scale = "large" if device == "cuda" else "small"
+    count = DEFAULT_CASES[device] if options.cases is None else options.cases
+    run = planted.Run(device, options.seed, count, scale, options.production)
+    jobs = options.jobs if options.jobs is not None else 1 if device == "cuda" else os.cpu_count() or 1
+    for name, value, least in (("--cases", count, 0), ("--jobs", jobs, 1)):
+        if value < least:
+            raise ValueError(f"{name} must be >= {least}; got {value}")
+    stamp = environment.stamp(device)
+    print(f"seed {run.seed}, at most {count} cases at scale {scale} against {len(table)} planted defects, on {device}")
+    print("\n".join(stamp_lines(stamp)), flush=True)
+    bar = Progress(len(table), "defects", "to look at")
+    bad: list[str] = []
+
+    def tell(fate: planted.Fate) -> None:
+        bad.extend([fate.planted.name] * fate.is_bad)
+        bar.step(len(bad))
+
+    done = planted.fates(table, run, jobs, options.equivalents, tell)
+    bar.close()
+    print("\n".join(planted.lines(done)))
+    if options.json:
+        data = {
+            "environment": stamp,
+            "run": dataclasses.asdict(run),
+            "fates": [dataclasses.asdict(one) for one in done],
+        }
+        options.json.write_text(json.dumps(data, indent=1) + "\n")
+    return 1 if bad else 0
 
 
 def _targets(options: argparse.Namespace) -> int:

@@ -162,12 +162,13 @@ def _ahead(tasks: Iterable[Task], pool: ProcessPoolExecutor, most: int) -> Itera
 class Progress:
     """A line on stderr that keeps up with a run; silent where stderr is no terminal."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, what: str = "cases", bad: str = "broke") -> None:
+        self._what, self._bad = what, bad
         self._total, self._done, self._start, self._last = total, 0, time.perf_counter(), 0.0
         self._is_shown = sys.stderr.isatty()
 
     def step(self, broke: int) -> None:
-        """One more case is done; `broke` verdicts so far were bad."""
+        """One more is done; `broke` so far were bad."""
         self._done += 1
         now = time.perf_counter()
         if not self._is_shown or (now - self._last < 0.2 and self._done < self._total):
@@ -176,7 +177,8 @@ class Progress:
         filled = 30 * self._done // max(1, self._total)
         left = (now - self._start) / self._done * (self._total - self._done)
         text = (
-            f"[{'#' * filled}{'.' * (30 - filled)}] {self._done}/{self._total} cases, {broke} broke, {left:.0f} s left"
+            f"[{'#' * filled}{'.' * (30 - filled)}] {self._done}/{self._total} {self._what}, {broke} {self._bad}, "
+            f"{left:.0f} s left"
         )
         print(f"\r{text:<78}", end="", file=sys.stderr, flush=True)
 

@@ -4,12 +4,22 @@ The kernels themselves know nothing of it. `mutant` says how a mutant is made; t
 hold the mutants by what they break. As a target a mutant's name is `fuzz.canaries:<id>`.
 """
 
-from fuzz.canaries.kernels import decode, plan, score, selection
+from fuzz.canaries.kernels import (
+    decode,
+    decode_addresses,
+    plan,
+    ranking,
+    rounds,
+    score,
+    score_addresses,
+    search,
+    selection,
+)
 from fuzz.canaries.kernels.mutant import Mutant
 
 __all__ = ["MUTANTS", "Mutant"]
 
-MUTANTS: dict[str, Mutant] = {
-    mutant.id: mutant for table in (score.MUTANTS, decode.MUTANTS, selection.MUTANTS, plan.MUTANTS) for mutant in table
-}
+_TABLES = (score, score_addresses, decode, decode_addresses, search, ranking, selection, rounds, plan)
+
+MUTANTS: dict[str, Mutant] = {mutant.id: mutant for table in _TABLES for mutant in table.MUTANTS}
 """Id -> mutant."""

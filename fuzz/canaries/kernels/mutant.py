@@ -20,7 +20,8 @@ import torch
 from fuzz.targets import BUILT_IN, Call, Target
 from msa_ref.config import require
 
-NEEDS = ("gpu", "graph", "large memory")
+NEEDS = ("gpu", "graph", "large memory", "sanitizer")
+"""The last: a tool that reports reads outside of allocated memory, for reads whose values nobody uses."""
 
 
 @dataclass(frozen=True)
