@@ -126,6 +126,7 @@ class Case:
 
     num_splits: the split counts to run at; 0 leaves the choice to the target.
     repeats: how often the first run is repeated, to compare bits.
+    host_slack: tokens by which the host's bounds exceed the lengths on the device.
     note: what the case is there for.
 
     Raises:
@@ -142,11 +143,13 @@ class Case:
     num_splits: tuple[int, ...] = (0,)
     repeats: int = 0
     replay: tuple[Step, ...] = ()
+    host_slack: int = 0
     note: str = ""
 
     def __post_init__(self) -> None:
         require(self.dtype in DTYPES, "dtype", f"must be one of {', '.join(DTYPES)}", repr(self.dtype))
         require(len(self.requests) > 0, "requests", "must hold a request", "none")
+        require(self.host_slack >= 0, "host_slack", "must be >= 0", self.host_slack)
         require(len(self.num_splits) > 0, "num_splits", "must hold a split count", "none")
         for number, step in enumerate(self.replay):
             num_reqs, total_q = len(step.requests), sum(r.query_len for r in step.requests)

@@ -32,6 +32,7 @@ def universe(scale: Scale) -> dict[str, tuple[str, ...]]:
         "pages": ("spare", "shared", "wide table", *(["far"] if scale.has_far_pages else [])),
         "views": ("plain", "offset", "padded", "stepped", "transposed"),
         "out": ("plain", "view", "extra rows", "allocated by the target"),
+        "host bounds": ("exact", "loose"),
         "splits": ("own", "1", "2..8", "9 and more", "more than blocks"),
         "replay": ("none", "grows", "shrinks", "remapped", "new values", "query lengths", "becomes padding"),
     }
@@ -58,6 +59,7 @@ def buckets(case: Case) -> Iterator[tuple[str, str]]:
     yield "requests", str(len(case.requests)) if len(case.requests) < 3 else "3 and more"
     if case.total_q == 0:
         yield "requests", "without a query"
+    yield "host bounds", "loose" if case.host_slack else "exact"
     yield from _lengths(case)
     yield from _memory(case)
     most = max(case.num_blocks(req) for req in range(len(case.requests)))

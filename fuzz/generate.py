@@ -164,6 +164,7 @@ def draw_case(chooser: Chooser, scale: Scale, form: Form) -> Case:
         num_splits=_split_counts(chooser, scale),
         repeats=int(chooser.boolean(25)),
         replay=_script(chooser, scale, form, requests) if kind == "decode" and chooser.boolean(50) else (),
+        host_slack=chooser.choice((0, 0, 1, form.config.block_size, 3 * form.config.block_size + 1)),
     )
 
 

@@ -19,7 +19,8 @@ class Call:
     score: [H, T, max_blocks] float32 for targets that take scores, else None.
     decode_query_len: bound on every query length, now and after changes of the buffers.
     num_splits: None leaves it to the target.
-    query_lens, seq_lens: this run's lengths, on the host.
+    query_lens, seq_lens: this run's lengths, on the host. host_slack: what a host that does not know
+        them yet would add to seq_lens, to be on the safe side.
     kernels: the package that the built-in targets take their kernels from.
     """
 
@@ -30,7 +31,13 @@ class Call:
     num_splits: int | None
     query_lens: list[int]
     seq_lens: list[int]
+    host_slack: int = 0
     kernels: str = "msa_fast"
+
+    @property
+    def seq_len_bounds(self) -> list[int]:
+        """No request is longer than this, on the host."""
+        return [seq_len + self.host_slack for seq_len in self.seq_lens]
 
 
 Run = Callable[[Call], torch.Tensor]
@@ -95,6 +102,7 @@ def _call(scene: Scene, num_splits: int, takes_score: bool) -> Call:
         num_splits=num_splits or None,
         query_lens=scene.query_lens,
         seq_lens=scene.seq_lens,
+        host_slack=scene.case.host_slack,
     )
 
 
@@ -128,7 +136,7 @@ def _captured(run: Callable[[], torch.Tensor], mark_out: Callable[[], object]) -
 def _prefill(call: Call) -> torch.Tensor:
     kernels, batch = importlib.import_module(call.kernels), call.batch
     plan = kernels.PrefillPlan.build(
-        batch.config, call.query_lens, call.seq_lens, batch.device, num_splits=call.num_splits
+        batch.config, call.query_lens, call.seq_len_bounds, batch.device, num_splits=call.num_splits
     )
     score = kernels.minimax_m3_index_score(batch, plan)
     topk_idx: torch.Tensor = kernels.minimax_m3_index_topk(score, batch, plan, out=call.out)
@@ -137,7 +145,7 @@ def _prefill(call: Call) -> torch.Tensor:
 
 def _topk(call: Call) -> torch.Tensor:
     kernels, batch = importlib.import_module(call.kernels), call.batch
-    plan = kernels.PrefillPlan.build(batch.config, call.query_lens, call.seq_lens, batch.device)
+    plan = kernels.PrefillPlan.build(batch.config, call.query_lens, call.seq_len_bounds, batch.device)
     assert call.score is not None
     topk_idx: torch.Tensor = kernels.minimax_m3_index_topk(call.score, batch, plan, out=call.out)
     return topk_idx

@@ -110,7 +110,7 @@ MUTANTS = [
         "RANK_ABSENT = tl.constexpr(0x007FFFFF)",
         "topk",
         defect="D06",
-        equivalent="Absent blocks stand behind all visible ones, so ties go to visible ones, of which there are always k.",
+        equivalent="Absent blocks stand behind all visible ones, so ties go to these, of which there are always k.",
     ),
     Mutant(
         "rank_absent_is_low",

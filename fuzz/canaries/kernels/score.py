@@ -93,7 +93,7 @@ MUTANTS = [
         "full_blocks = (context_len + first_token + 1) // S",
         "prefill",
         defect="D16",
-        equivalent="A negative number of whole blocks is below first_block, which the next line takes instead, as it does zero.",
+        equivalent="A negative number of whole blocks is below first_block, which the next line then takes instead.",
     ),
     Mutant(
         "score_negative_end",
@@ -112,7 +112,7 @@ MUTANTS = [
         "(first_row + ROWS - 1) // H",
         "(first_row + ROWS) // H",
         "prefill",
-        equivalent="query_len - 1 still bounds it, so all blocks scored are live; what no row sees may hold anything.",
+        equivalent="query_len - 1 still bounds it: all blocks scored are live, and what no row sees may hold anything.",
     ),
     Mutant(
         "score_end_not_clipped",

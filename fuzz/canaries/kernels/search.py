@@ -9,8 +9,11 @@ MUTANTS = [
         "tie_to_the_highest_id",
         "Of equal blocks at the cut the last ones are taken, not the first.",
         _BEST,
-        "is_chosen = is_above | (is_tied & (tied <= num_tied))\n    slot = (running & 0xFFFF) + tl.minimum(tied, num_tied) - 1",
-        "left_out = (tl.sum(both, axis=1) >> 16)[:, None] - num_tied\n    is_chosen = is_above | (is_tied & (tied > left_out))\n    slot = (running & 0xFFFF) + tl.maximum(tied - left_out, 0) - 1",
+        "is_chosen = is_above | (is_tied & (tied <= num_tied))\n"
+        "    slot = (running & 0xFFFF) + tl.minimum(tied, num_tied) - 1",
+        "left_out = (tl.sum(both, axis=1) >> 16)[:, None] - num_tied\n"
+        "    is_chosen = is_above | (is_tied & (tied > left_out))\n"
+        "    slot = (running & 0xFFFF) + tl.maximum(tied - left_out, 0) - 1",
         "topk",
         ("Best",),
         defect="D03",
@@ -187,7 +190,7 @@ MUTANTS = [
         "middle - 1, high)",
         "middle, high)",
         "topk",
-        equivalent="The bracket still halves; its upper end is a rank that fewer than k reach, its lower end the answer.",
+        equivalent="The bracket still halves; fewer than k reach its upper end, and its lower end is the answer.",
     ),
     Mutant(
         "search_low_past_the_middle",
