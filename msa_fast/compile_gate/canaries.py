@@ -67,7 +67,7 @@ CANARIES = (
     Canary("", {"num_warps": 4, "num_stages": 2}),
     Canary("compiles", {"num_warps": 4, "num_stages": 2}),
     Canary("spills", {"num_warps": 4, "num_stages": 1}, rows=128),
-    Canary("shared", {"num_warps": 4, "num_stages": 9}, page=256),
+    Canary("shared", {"num_warps": 4, "num_stages": 7}, page=256),
     Canary("matrix", {"num_warps": 4, "num_stages": 2}, rows=16),
     Canary("keys", {"num_warps": 4, "num_stages": 2}),
 )
