@@ -13,6 +13,7 @@ import pytest
 
 from msa_fast.compile_gate import amd, nvidia
 from msa_fast.compile_gate.measured import Measured
+from msa_fast.compile_gate.pool import Cache, measure_all
 from msa_fast.compile_gate.record import Job
 from msa_fast.compile_gate.results import Row, changes, save
 from msa_fast.compile_gate.rules import RULES, violations
@@ -90,6 +91,19 @@ def test_the_gate_refuses_to_interpret():
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "TRITON_INTERPRET" in done.stdout
+
+
+def test_a_compiler_that_dies_takes_one_job_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "planted_death.py").write_text(
+        "import os\nos.write(2, b'LLVM ERROR: planted')\nos._exit(3)\n", encoding="utf-8"
+    )
+    (tmp_path / "planted_life.py").write_text("kernel = None\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    spec = json.dumps({"signature": {}, "options": {"num_warps": 4}})
+    jobs = [Job(f"{module}:kernel", "a call", "sm_90", spec, "") for module in ("planted_death", "planted_life")]
+    died, lived = measure_all(jobs, 1, Cache(None))
+    assert died.error == "the compiler died: exit status 3 LLVM ERROR: planted"
+    assert lived.error.startswith("AssertionError")
 
 
 SOUND = Measured(matrix={"wgmma": 8}, products=1, key_dtype="bf16", key_bytes=[16, 16], registers=64, shared=1024)

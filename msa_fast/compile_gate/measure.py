@@ -65,8 +65,11 @@ def _cause(error: BaseException) -> str:
     if error.__cause__ is not None:
         return first_line(error.__cause__)
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [line for line in lines if re.search(r"error|fail|out of|exceed|must|not support", line, re.IGNORECASE)]
-    return (telling or lines or [type(error).__name__])[0]
+    for telling in (r"ptxas (fatal|error)", r"error ?:", r"error|fail|out of|exceed|must|not support"):
+        found = [line for line in lines if re.search(telling, line, re.IGNORECASE)]
+        if found:
+            return found[0]
+    return (lines or [type(error).__name__])[0]
 
 
 def _read(compiled: Any, job: Job, spec: dict[str, Any], into: Measured) -> None:

@@ -5,6 +5,8 @@ import json
 import multiprocessing
 import os
 import queue
+import re
+import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import fields
@@ -88,7 +90,7 @@ def measure_all(
             worker = worker or _Worker()
             result = worker.ask(jobs[i])
             if result is None:
-                result = Measured(error=f"the compiler died: {worker.end()}")
+                result = Measured(error=f"the compiler died: {worker.end()} {said(worker.log.name)}".strip())
                 worker = None
             cache.put(jobs[i], result)
             with lock:
@@ -113,7 +115,8 @@ class _Worker:
         # Not a fork: this process has threads.
         context = multiprocessing.get_context("spawn")
         self.connection, other = context.Pipe()
-        self.process = context.Process(target=_work, args=(other,), daemon=True)
+        self.log = tempfile.NamedTemporaryFile(prefix="compile-gate-")  # noqa: SIM115  (lives as long as the worker)
+        self.process = context.Process(target=_work, args=(other, self.log.name), daemon=True)
         self.process.start()
         other.close()
 
@@ -136,10 +139,22 @@ class _Worker:
         return f"exit status {self.process.exitcode}"
 
 
-def _work(connection: Connection) -> None:
+def _work(connection: Connection, log: str) -> None:
+    # Compilers write their reasons to file descriptor 2, below Python.
+    os.dup2(os.open(log, os.O_WRONLY | os.O_APPEND), 2)
     while True:
         try:
             job = connection.recv()
         except EOFError:
             return
-        connection.send(measure(job))
+        os.truncate(log, 0)
+        result = measure(job)
+        if result.error:
+            result.error = f"{result.error} {said(log)}".strip()
+        connection.send(result)
+
+
+def said(log: str) -> str:
+    """The first line of a compiler's own words that tells of an error, or nothing."""
+    lines = Path(log).read_text(errors="replace").splitlines()
+    return next((line.strip() for line in lines if re.search(r"error ?:|ERROR:|fatal ", line)), "")
