@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -26,6 +26,13 @@ CASES_IN_FLIGHT = 8
 
 MAX_DIAGNOSED = 4
 """Broken cases of each target that are asked why, beside those that broke a law for the first time."""
+
+
+MAX_KEPT_BYTES = 4 * 2**30
+"""GPU memory that a process may keep cached between cases; the others want some too."""
+
+_far_turn: AbstractContextManager = nullcontext()
+"""Held by the worker whose turn it is with far pages."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,15 @@ class Judged:
 
 def judge(task: Task) -> Judged:
     """Judge one case on its targets. The right answer is computed once for all of them."""
+    # Far pages take many GiB of a GPU that the other workers share: one such case at a time.
+    with _far_turn if task.case.pages.is_far else nullcontext():
+        judged = _judge(task)
+        if task.device != "cpu" and torch.cuda.memory_reserved() > MAX_KEPT_BYTES:
+            torch.cuda.empty_cache()
+    return judged
+
+
+def _judge(task: Task) -> Judged:
     examiner, verdicts = Examiner(Scene(task.case, task.device)), []
     for name in task.targets:
         start = time.perf_counter()
@@ -129,6 +145,8 @@ def run_tasks(tasks: Iterable[Task], total: int, results: Results, jobs: int = 1
                 bar.step(results.broke)
                 if results.aborted:
                     break
+    except torch.OutOfMemoryError:
+        results.aborted = f"the GPU's memory ran out near case number {results.cases}: fewer --jobs need less"
     except BrokenProcessPool:
         last = results.cases + jobs * CASES_IN_FLIGHT - 1
         results.aborted = f"a worker process died on one of the cases number {results.cases} .. {last}"
@@ -144,11 +162,17 @@ def _judged(tasks: Iterable[Task], jobs: int) -> Iterator[Iterator[Judged]]:
         return
     # Spawned, not forked: a child must import triton under this process's environment, cleanly.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker, initargs=(context.Lock(),)) as pool:
         try:
             yield _ahead(tasks, pool, jobs * CASES_IN_FLIGHT)
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _start_worker(far_turn: AbstractContextManager) -> None:
+    global _far_turn
+    _far_turn = far_turn
+    torch.set_num_threads(1)
 
 
 def _ahead(tasks: Iterable[Task], pool: ProcessPoolExecutor, most: int) -> Iterator[Judged]:

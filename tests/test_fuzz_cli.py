@@ -9,8 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from fuzz.findings import read_case
+from fuzz.coverage import Coverage
+from fuzz.findings import Findings, read_case
+from fuzz.generate import SMALL
+from fuzz.loop import Results, run_tasks
 from fuzz.targets import BUILT_IN, find
 
 ROOT = Path(__file__).parents[1]
@@ -117,3 +121,16 @@ def test_a_foreign_target_comes_in_by_module_and_name() -> None:
     target = find("msa_ref:index_topk")
     assert target.name == "msa_ref:index_topk"
     assert target.kind == "foreign"
+
+
+def test_a_run_that_outgrows_the_gpu_says_so_and_fails() -> None:
+    """Many workers once shared a GPU's memory until it was gone, and the run died with a traceback."""
+
+    def tasks():
+        yield from ()
+        raise torch.OutOfMemoryError("no more")
+
+    results = Results({}, Coverage(SMALL), Findings(Path("unused")), {})
+    run_tasks(tasks(), 1, results)
+    assert results.aborted == "the GPU's memory ran out near case number 0: fewer --jobs need less"
+    assert results.exit_status == 1
