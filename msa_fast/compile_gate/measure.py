@@ -34,7 +34,10 @@ def measure(job: Job) -> Measured:
     except Exception as error:
         result.error = f"{type(error).__name__}: {_cause(error)}"
     else:
-        _read(compiled, job, spec, result)
+        try:
+            _read(compiled, job, spec, result)
+        except Exception as error:  # a reader that a new compiler outgrew: red, and not the kernel's fault
+            result.error = f"compiled, but what came out cannot be read: {type(error).__name__}: {first_line(error)}"
     result.seconds = round(_cpu_seconds() - start, 2)
     return result
 

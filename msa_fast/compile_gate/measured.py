@@ -14,7 +14,8 @@ class Measured:
     key_dtype: of the keys the kernel streams, "" if it streams none. key_bytes: bytes per thread of
         each of its key accesses, narrowest first.
     registers: per thread. spills, loop_spills: instructions that access local memory, all of them
-        and those in a loop. stack: bytes of local memory per thread. shared: bytes per program.
+        and those in a loop. unjudged: why they could not be counted. stack: bytes of local memory
+        per thread. shared: bytes per program.
     tensor_columns: of tensor memory. occupancy: programs that a multiprocessor can hold at once.
     code_size: bytes of instructions. seconds: of processor time that compiling and reading took.
     """
@@ -30,6 +31,7 @@ class Measured:
     num_warps: int = 0
     spills: int = 0
     loop_spills: int = 0
+    unjudged: str = ""
     stack: int = 0
     shared: int = 0
     tensor_columns: int = 0

@@ -31,7 +31,11 @@ def read(asm: dict, key_parameter: int | None, into: Measured) -> None:
         into.stack += max(int(value) for value in re.findall(r"LOCAL:(\d+)", usage))
         into.code_size = _code_size(asm["cubin"])
         if into.stack:  # no local memory, nothing that could access it: disassembling takes long
-            listing = parse_sass(_tool("nvdisasm", "-c", str(cubin)))
+            try:
+                listing = parse_sass(_tool("nvdisasm", "-c", str(cubin)))
+            except subprocess.CalledProcessError as error:  # Triton 3.6's does not know sm_103
+                into.unjudged = (error.stderr.splitlines() or ["nvdisasm failed"])[0]
+                return
             into.spills = sum(_is_local(i) for i in listing.instructions)
             into.loop_spills = sum(_is_local(i) for i in listing.in_loops())
 

@@ -18,6 +18,7 @@ KEPT = (
     "registers",
     "spills",
     "loop_spills",
+    "unjudged",
     "stack",
     "shared",
     "occupancy",
