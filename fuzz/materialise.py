@@ -13,7 +13,7 @@ import torch
 from fuzz.bits import Bits, hashed_integers
 from fuzz.case import Case, Step
 from fuzz.layout import INT_MAX, Layout, block_table, lay_out, live_tokens, physical_pages, poison_rows
-from fuzz.values import DESIGNED, Shape, lattice, make_keys, make_queries, make_scores, plant_nonfinite, require_exact
+from fuzz.values import DESIGNED, Shape, lattice, make_keys, make_queries, mix_scores, plant_nonfinite, require_exact
 from fuzz.views import OUT_MARKER, View, make_far_pages, make_view, same_bits
 from msa_ref import PagedBatch
 from msa_ref.config import require
@@ -167,7 +167,7 @@ class Scene:
             if request.query_len and num_blocks:
                 shape = replace(shape_of(case, num_blocks), dtype="float32")
                 bits = Bits(step.values_seed or case.seed, f"score {req}")
-                rows = make_scores(case.values.family, bits, num_heads * request.query_len, shape)
+                rows = mix_scores(case.values.family, bits, num_heads * request.query_len, shape)
                 score[:, token : token + request.query_len, :num_blocks] = rows.reshape(num_heads, -1, num_blocks)
             token += request.query_len
         visible = self.host_visible_blocks()

@@ -129,6 +129,19 @@ def extremes(bits: Bits, rows: int, shape: Shape) -> np.ndarray:
     return options[first + bits.integers(0, 2**16, (rows, shape.num_blocks)) % (len(options) - first)]
 
 
+def spread(bits: Bits, rows: int, shape: Shape) -> np.ndarray:
+    """Winners stand far apart, each alone among losers; every other row is hugely negative throughout."""
+    group = np.arange(shape.num_blocks) * shape.topk_blocks // max(1, shape.num_blocks)
+    member = bits.integers(0, 2**31 - 1, (rows, shape.num_blocks))
+    best = np.zeros((rows, shape.topk_blocks), dtype=np.int64)
+    np.maximum.at(best, (np.arange(rows)[:, None], group[None, :]), member)
+    is_winner = member == best[:, group]
+    most = float(torch.finfo(getattr(torch, shape.dtype)).max)
+    is_huge = (np.arange(rows) % 2 == 1)[:, None]
+    winner, loser = np.where(is_huge, -most / 2, 1.0), np.where(is_huge, -most, -1.0)
+    return np.where(is_winner, winner, loser).astype(np.float32)
+
+
 def _places(bits: Bits, rows: int, shape: Shape) -> np.ndarray:
     """[rows, n] int64, each row a shuffle of 0 .. n - 1."""
     return np.argsort(bits.integers(0, 2**31 - 1, (rows, shape.num_blocks)), axis=1, kind="stable")
@@ -136,7 +149,7 @@ def _places(bits: Bits, rows: int, shape: Shape) -> np.ndarray:
 
 DESIGNED: dict[str, Profile] = {
     profile.__name__: profile
-    for profile in (plateau, tie_at_cut, ulp_ladder, increasing, decreasing, one_run, clusters, zeros, extremes)
+    for profile in (plateau, tie_at_cut, ulp_ladder, increasing, decreasing, one_run, clusters, zeros, extremes, spread)
 }
 
 # Lattice families -----------------------------------------------------------------------------
@@ -229,6 +242,19 @@ def plant_nonfinite(bits: Bits, keys: np.ndarray, queries: np.ndarray, topk_bloc
     if queries.size and bits.integer(0, 3) == 0:
         token, head = bits.integer(0, queries.shape[0] - 1), bits.integer(0, queries.shape[1] - 1)
         queries[token, head, bits.integer(0, head_dim - 1)] = (np.nan, np.inf, -np.inf)[bits.integer(0, 2)]
+
+
+def mix_scores(family: str, bits: Bits, rows: int, shape: Shape) -> np.ndarray:
+    """[rows, n] float32: about half of the rows of one family, each other row of any.
+
+    Rows are selected from independently, so that one case shows a kernel what many would.
+    """
+    kind = bits.integers(0, 2 * len(FAMILIES) - 1, (rows,))
+    score = np.empty((rows, shape.num_blocks), dtype=np.float32)
+    for number, name in enumerate((*FAMILIES, family)):
+        is_kind = kind >= number if number == len(FAMILIES) else kind == number
+        score[is_kind] = make_scores(name, bits, int(is_kind.sum()), shape)
+    return score
 
 
 def make_scores(family: str, bits: Bits, rows: int, shape: Shape) -> np.ndarray:

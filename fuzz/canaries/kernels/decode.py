@@ -261,6 +261,7 @@ MUTANTS = [
         "decode",
         ("WritesAll",),
         defect="D15",
+        needs=("gpu",),
     ),
     Mutant(
         "decode_fewer_programs",
