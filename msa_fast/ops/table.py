@@ -67,6 +67,7 @@ SCORE = {
     (ANY, 4): Launch(num_warps=8, num_stages=1),
 }
 DECODE = {
+    ("gfx942", 2): Launch(num_warps=4, num_stages=2),  # 64 KiB of LDS
     (ANY, 2): Launch(num_warps=4, num_stages=3),
     (ANY, 4): Launch(num_warps=4, num_stages=1),
 }
