@@ -157,23 +157,20 @@ def _canaries(options: argparse.Namespace) -> int:
     print(f"seed {run.seed}, at most {count} cases at scale {scale} against {len(table)} planted defects, on {device}")
     print("\n".join(stamp_lines(stamp)), flush=True)
     bar = Progress(len(table), "defects", "to look at")
-    bad: list[str] = []
+    done: list[planted.Fate] = []
 
     def tell(fate: planted.Fate) -> None:
-        bad.extend([fate.planted.name] * fate.is_bad)
-        bar.step(len(bad))
+        done.append(fate)
+        bar.step(sum(one.is_bad for one in done))
+        if options.json:  # rewritten as defects die, so that a run cut short leaves what it found
+            fates = [dataclasses.asdict(one) for one in done]
+            data = {"environment": stamp, "run": dataclasses.asdict(run), "fates": fates}
+            options.json.write_text(json.dumps(data, indent=1) + "\n")
 
-    done = planted.fates(table, run, jobs, options.equivalents, tell)
+    planted.fates(table, run, jobs, options.equivalents, tell)
     bar.close()
     print("\n".join(planted.lines(done)))
-    if options.json:
-        data = {
-            "environment": stamp,
-            "run": dataclasses.asdict(run),
-            "fates": [dataclasses.asdict(one) for one in done],
-        }
-        options.json.write_text(json.dumps(data, indent=1) + "\n")
-    return 1 if bad else 0
+    return 1 if any(fate.is_bad for fate in done) else 0
 
 
 def _targets(options: argparse.Namespace) -> int:

@@ -5,6 +5,7 @@ A process each, because a broken kernel may write anywhere, and a watchdog, beca
 
 import multiprocessing
 import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -99,7 +100,8 @@ def missing(one: Planted, device: str) -> list[str]:
 def fates(
     table: list[Planted], run: Run, jobs: int, with_equivalents: bool, tell: Callable[[Fate], None]
 ) -> list[Fate]:
-    """What becomes of every planted defect, in the table's order. tell: called as each is done."""
+    """What becomes of every planted defect, in the table's order. tell: called as each is done, by one at a time."""
+    one_at_a_time = threading.Lock()
     # Children of a clean process that has imported everything and used nothing: cheap and independent.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["msa_fast", "fuzz.planted"])
@@ -112,7 +114,8 @@ def fates(
             done = Fate(one, "equivalent", evidence=one.equivalent)
         else:
             done = _watch(context, one, run, folder)
-        tell(done)
+        with one_at_a_time:
+            tell(done)
         return done
 
     with (
