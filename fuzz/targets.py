@@ -138,8 +138,7 @@ def _prefill(call: Call) -> torch.Tensor:
     plan = kernels.PrefillPlan.build(
         batch.config, call.query_lens, call.seq_len_bounds, batch.device, num_splits=call.num_splits
     )
-    score = kernels.minimax_m3_index_score(batch, plan)
-    topk_idx: torch.Tensor = kernels.minimax_m3_index_topk(score, batch, plan, out=call.out)
+    topk_idx: torch.Tensor = kernels.minimax_m3_index_prefill(batch, plan, out=call.out)
     return topk_idx
 
 

@@ -10,6 +10,7 @@ from msa_fast.indexer_msa import (
     MiniMaxM3IndexerMSAPrefillMetadata,
 )
 from msa_fast.ops.decode import minimax_m3_index_decode
+from msa_fast.ops.prefill import minimax_m3_index_prefill
 from msa_fast.ops.score import minimax_m3_index_score
 from msa_fast.ops.topk import minimax_m3_index_topk
 from msa_fast.plan import PrefillPlan
@@ -24,6 +25,7 @@ __all__ = [
     "MiniMaxM3IndexerMSAPrefillMetadata",
     "PrefillPlan",
     "minimax_m3_index_decode",
+    "minimax_m3_index_prefill",
     "minimax_m3_index_score",
     "minimax_m3_index_topk",
 ]

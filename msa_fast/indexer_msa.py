@@ -66,6 +66,8 @@ from msa_fast.indexer import (
 )
 from msa_fast.ops.decode import minimax_m3_index_decode
 from msa_fast.ops.launch import new_score
+from msa_fast.ops.prefill import minimax_m3_index_prefill
+from msa_fast.ops.score import minimax_m3_index_score
 from msa_fast.ops.topk import minimax_m3_index_topk
 from msa_fast.plan import PrefillPlan
 from msa_fast.scorer import PrefillScorer, choose_scorer
@@ -250,5 +252,7 @@ class MiniMaxM3IndexerMSAImpl(MiniMaxM3IndexerImpl):
         batch = PagedBatch(
             self.config, index_query, index_k_pages, prefill.block_table, prefill.seq_lens, prefill.cu_seqlens_q
         )
+        if self._score is minimax_m3_index_score:  # which knows the best scores of superblocks too
+            return minimax_m3_index_prefill(batch, prefill.plan, out)
         score = self._score(batch, prefill.plan, new_score(batch, is_block_major=True))
         return minimax_m3_index_topk(score, batch, prefill.plan, out)

@@ -8,17 +8,12 @@ them, so the plan decides who does the work and never what is right.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from msa_fast.ops.launch import check_config, num_processors
-from msa_fast.ops.table import SCORE_ROWS, architecture_of, topk_rows
+from msa_fast.ops.table import BLOCKS_OF_PROLOGUE, MOST_BLOCKS, SCORE_ROWS, SUPERBLOCK, architecture_of, topk_rows
 from msa_ref.config import IndexerConfig, require
-
-PROGRAMS_PER_PROCESSOR = 32
-"""Score programs that a plan aims at for each multiprocessor, so that the last wave is short."""
-LEAST_BLOCKS, MOST_BLOCKS = 8, 16
-"""Key blocks of one score program: enough to pay for loading the queries, few enough that the
-programs that run together read the same pages and find them in the L2 cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +25,7 @@ class PrefillPlan:
     score_tiles: [num_score_tiles, 4] int32: request, first row, first block, end block.
     topk_tiles: [num_topk_tiles, 2] int32: request, first row.
     score_rows, topk_rows: rows per tile, powers of two.
+    superblock: blocks of a superblock; every score tile starts with one.
     most_blocks: no row sees more blocks.
     total_q, num_reqs: what the plan was built for.
     """
@@ -39,6 +35,7 @@ class PrefillPlan:
     topk_tiles: torch.Tensor
     score_rows: int
     topk_rows: int
+    superblock: int
     most_blocks: int
     total_q: int
     num_reqs: int
@@ -57,8 +54,8 @@ class PrefillPlan:
             config: the indexer.
             query_lens, seq_lens: one per request; seq_lens may be upper bounds.
             device: where the tile lists go.
-            num_splits: key splits of every query tile; by default as many as fill the GPU. Changes
-                speed, never a bit of the answer.
+            num_splits: key splits of every query tile, at superblocks, so maybe fewer; by default as
+                many as fill the GPU. Changes speed, never a bit of the answer.
 
         Raises:
             ValueError: one sentence naming the argument, the rule and what was got.
@@ -81,37 +78,60 @@ class PrefillPlan:
                 last_token = min((row + SCORE_ROWS - 1) // heads, query_len - 1)
                 tiles.append((req, row, config.num_blocks(max(0, seq_len - query_len + last_token + 1))))
         device = torch.device(device)
-        rows_each = topk_rows(architecture_of(device), sum(query_lens) * heads)
+        architecture = architecture_of(device)
+        superblock = SUPERBLOCK.get(architecture, SUPERBLOCK["any"])
+        rows_each = topk_rows(architecture, sum(query_lens) * heads)
         topk_tiles = [
             (req, row) for req, query_len in enumerate(query_lens) for row in range(0, query_len * heads, rows_each)
         ]
-        score_tiles = _split(tiles, num_splits, PROGRAMS_PER_PROCESSOR * num_processors(device))
+        score_tiles = _split(tiles, num_splits, superblock, num_processors(device))
         return PrefillPlan(
             config=config,
             score_tiles=_to_device(score_tiles, 4, device),
             topk_tiles=_to_device(topk_tiles, 2, device),
             score_rows=SCORE_ROWS,
             topk_rows=rows_each,
+            superblock=superblock,
             most_blocks=max((num_blocks for _, _, num_blocks in tiles), default=0),
             total_q=sum(query_lens),
             num_reqs=len(query_lens),
         )
 
 
-def _split(tiles: list[tuple[int, int, int]], num_splits: int | None, programs: int) -> list[tuple[int, int, int, int]]:
+def _split(
+    tiles: list[tuple[int, int, int]], num_splits: int | None, superblock: int, processors: int
+) -> list[tuple[int, int, int, int]]:
     """Cut the key blocks of every tile into ranges: (request, first row, first block, end block).
 
-    Ranges of full length come first, those of one request that read the same pages side by side;
-    the shorter rest follows, longest first, and fills the gaps.
+    Ranges of full length come first, those of one request that read the same pages side by side, so
+    that the programs that run together find them in the L2 cache; the shorter rest follows, longest
+    first, and fills the gaps.
     """
-    total = sum(num_blocks for _, _, num_blocks in tiles)
-    step = min(MOST_BLOCKS, max(LEAST_BLOCKS, -(-total // programs)))
+    step = _step([num_blocks for _, _, num_blocks in tiles], superblock, processors)
     ranges = []
     for req, row, num_blocks in tiles:
         if num_splits is not None:
             step = max(1, -(-num_blocks // num_splits))
-        ranges += [(req, row, block, min(block + step, num_blocks)) for block in range(0, num_blocks, step)]
+        each = -(-step // superblock) * superblock
+        ranges += [(req, row, block, min(block + each, num_blocks)) for block in range(0, num_blocks, each)]
     return sorted(ranges, key=lambda tile: (tile[2] - tile[3], tile[0], tile[2], tile[1]))
+
+
+def _step(lengths: list[int], superblock: int, processors: int) -> int:
+    """Blocks of one program: what should end first, by a model of the grid.
+
+    A processor does its share of all blocks and of all prologues; at the end some wait for the others,
+    half a program on average, and at least as long as one program takes.
+    """
+    blocks = np.array(lengths)
+
+    def time(step: int) -> float:
+        programs = int((-(-blocks // step)).sum())
+        share = (blocks.sum() + BLOCKS_OF_PROLOGUE * programs) / processors + step / 2
+        return max(share, min(step, blocks.max()) + BLOCKS_OF_PROLOGUE)
+
+    steps = range(superblock, max(MOST_BLOCKS, superblock) + 1, superblock)
+    return min(steps, key=time) if lengths else superblock
 
 
 def _to_device(rows: Sequence[tuple[int, ...]], width: int, device: torch.device) -> torch.Tensor:

@@ -3,7 +3,12 @@
 import pytest
 import torch
 
-from msa_fast import PrefillPlan, minimax_m3_index_decode, minimax_m3_index_score, minimax_m3_index_topk
+from msa_fast import (
+    PrefillPlan,
+    minimax_m3_index_decode,
+    minimax_m3_index_prefill,
+    minimax_m3_index_topk,
+)
 from msa_fast.ops import table
 from msa_ref import IndexerConfig, PagedBatch, index_topk, select_blocks
 
@@ -33,7 +38,7 @@ def make_batch(config: IndexerConfig, query_lens, seq_lens, dtype, device, seed=
 
 def prefill(batch: PagedBatch, query_lens, seq_lens, out=None, num_splits=None) -> torch.Tensor:
     plan = PrefillPlan.build(batch.config, query_lens, seq_lens, batch.device, num_splits)
-    return minimax_m3_index_topk(minimax_m3_index_score(batch, plan), batch, plan, out)
+    return minimax_m3_index_prefill(batch, plan, out)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)

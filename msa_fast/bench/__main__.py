@@ -85,7 +85,8 @@ def measure(shape: Shape, stage: str, mm: Graph, copy: Graph, rounds: int, is_ch
 
 def _runs(shape: Shape, stage: str, config: IndexerConfig) -> tuple[Run, Run | None]:
     """The indexer of a stage, and in prefill its scoring alone."""
-    from msa_fast import PrefillPlan, minimax_m3_index_decode, minimax_m3_index_score, minimax_m3_index_topk
+    from msa_fast import PrefillPlan, minimax_m3_index_decode, minimax_m3_index_prefill, minimax_m3_index_score
+    from msa_fast.ops.launch import new_score
 
     if stage == "decode":
         return lambda batch: minimax_m3_index_decode(batch, shape.query_len), None
@@ -93,9 +94,10 @@ def _runs(shape: Shape, stage: str, config: IndexerConfig) -> tuple[Run, Run | N
     plan = PrefillPlan.build(config, query_lens, shape.all_seq_lens, "cuda")
 
     def score(batch: PagedBatch) -> torch.Tensor:
-        return minimax_m3_index_score(batch, plan)
+        superblock_score = new_score(batch, is_block_major=True, blocks_each=plan.superblock)
+        return minimax_m3_index_score(batch, plan, superblock_score=superblock_score)
 
-    return lambda batch: minimax_m3_index_topk(score(batch), batch, plan), score
+    return lambda batch: minimax_m3_index_prefill(batch, plan), score
 
 
 def text_of(row: Row) -> str:

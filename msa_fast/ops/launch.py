@@ -79,20 +79,21 @@ def new_topk_idx(batch: PagedBatch) -> torch.Tensor:
     return torch.empty(shape, dtype=torch.int32, device=batch.device)
 
 
-def new_score(batch: PagedBatch, is_block_major: bool) -> torch.Tensor:
-    """Room for the block scores of a batch: a [H, T, max_blocks] fp32 view.
+def new_score(batch: PagedBatch, is_block_major: bool, blocks_each: int = 1) -> torch.Tensor:
+    """Room for the block scores of a batch: a [H, T, ceil(max_blocks / blocks_each)] fp32 view.
 
     is_block_major: the scores that many rows have for one block lie side by side, as prefill
     stores them and selects from them, a row per lane; else the scores of one row do, for the few
     rows of decode, a row per warp. Rows are padded so that every batch has strides of one
     alignment, and a kernel is compiled for it once.
     """
-    total_q, heads, max_blocks = batch.total_q, batch.config.num_index_heads, batch.max_blocks
+    total_q, heads = batch.total_q, batch.config.num_index_heads
+    num_scores = -(-batch.max_blocks // blocks_each)
     if is_block_major:
-        shape = (max_blocks, _aligned(total_q), heads)
+        shape = (num_scores, _aligned(total_q), heads)
         return torch.empty(shape, dtype=torch.float32, device=batch.device)[:, :total_q].permute(2, 1, 0)
-    shape = (total_q, heads, _aligned(max_blocks))
-    return torch.empty(shape, dtype=torch.float32, device=batch.device)[..., :max_blocks].transpose(0, 1)
+    shape = (total_q, heads, _aligned(num_scores))
+    return torch.empty(shape, dtype=torch.float32, device=batch.device)[..., :num_scores].transpose(0, 1)
 
 
 def _aligned(size: int) -> int:

@@ -4,6 +4,7 @@ import torch
 import triton
 import triton.language as tl
 
+from msa_fast.ops import score_sm90
 from msa_fast.ops.dot import dot_fp32
 from msa_fast.ops.launch import check_batch, new_score
 from msa_fast.ops.table import SCORE, architecture_of, choose
@@ -23,7 +24,7 @@ def _token_scores(q, pages_ptr, page, stride_page, stride_page_s, stride_page_d,
 
 
 @triton.jit(
-    do_not_specialize=["stride_table_b", "stride_score_b"],
+    do_not_specialize=["stride_table_b", "stride_score_b", "stride_best_b"],
     do_not_specialize_on_alignment=["block_table_ptr", "seq_lens_ptr", "cu_seqlens_q_ptr"],
 )
 def _score_kernel(
@@ -34,6 +35,7 @@ def _score_kernel(
     cu_seqlens_q_ptr,
     tiles_ptr,
     score_ptr,
+    best_ptr,
     stride_q_t,
     stride_q_h,
     stride_q_d,
@@ -47,15 +49,21 @@ def _score_kernel(
     stride_score_h,
     stride_score_t,
     stride_score_b,
+    stride_best_h,
+    stride_best_t,
+    stride_best_b,
     H: tl.constexpr,
     D: tl.constexpr,
     S: tl.constexpr,
     ROWS: tl.constexpr,
+    SUPERBLOCK: tl.constexpr,
 ):
     """Grid: one program per score tile: ROWS rows (token, head) of a request against some blocks.
 
     Writes score[h, t, b] for its rows and the blocks of its range that its last token sees;
-    blocks that an earlier token of the tile does not see get -inf. Leaves all else alone.
+    blocks that an earlier token of the tile does not see get -inf. With SUPERBLOCK also
+    best[h, t, s], the best of SUPERBLOCK blocks; a range starts with a superblock. Leaves all else
+    alone.
     Masks: rows past the request; key tokens past a row's visible length, on the diagonal blocks
     alone, since a block before the first token's own needs none. Products accumulate in fp32.
     """
@@ -89,6 +97,8 @@ def _score_kernel(
     # leaves the shared memory's bandwidth to the keys.
     q = tl.where(is_row[:, None], q, 0.0)
     score_rows = score_ptr + rows * stride_score_t + head.to(tl.int64) * stride_score_h
+    best_rows = best_ptr + rows * stride_best_t + head.to(tl.int64) * stride_best_h
+    super_best = tl.full([ROWS], float("-inf"), tl.float32)
     table_row = block_table_ptr + req.to(tl.int64) * stride_table_r
 
     # The page of the next block is fetched a block ahead, as a plain scalar: a load that another
@@ -100,6 +110,9 @@ def _score_kernel(
         best = tl.max(token_score, axis=1)
         best = tl.where(best == best, best, float("-inf"))  # NaN only if every token's score is
         tl.store(score_rows + tl.cast(block, tl.int64) * stride_score_b, best, mask=is_row)
+        if SUPERBLOCK > 0:
+            super_best = tl.where(block % SUPERBLOCK == 0, best, tl.maximum(super_best, best))
+            tl.store(best_rows + tl.cast(block // SUPERBLOCK, tl.int64) * stride_best_b, super_best, mask=is_row)
 
     for block in range(middle, end_block):
         token_score = _token_scores(q, pages_ptr, page, stride_page, stride_page_s, stride_page_d, S, D)
@@ -109,15 +122,25 @@ def _score_kernel(
         best = tl.max(token_score, axis=1)
         best = tl.where(best == best, best, float("-inf"))
         tl.store(score_rows + tl.cast(block, tl.int64) * stride_score_b, best, mask=is_row)
+        if SUPERBLOCK > 0:
+            super_best = tl.where(block % SUPERBLOCK == 0, best, tl.maximum(super_best, best))
+            tl.store(best_rows + tl.cast(block // SUPERBLOCK, tl.int64) * stride_best_b, super_best, mask=is_row)
 
 
-def minimax_m3_index_score(batch: PagedBatch, plan: PrefillPlan, out: torch.Tensor | None = None) -> torch.Tensor:
+def minimax_m3_index_score(
+    batch: PagedBatch,
+    plan: PrefillPlan,
+    out: torch.Tensor | None = None,
+    superblock_score: torch.Tensor | None = None,
+) -> torch.Tensor:
     """Dense block scores of a prefill batch.
 
     Args:
         batch: bf16, fp16 or fp32, on a GPU (on the CPU under Triton's interpreter).
         plan: built for this batch's lengths.
         out: [H, T, max_blocks] fp32, any strides; by default new, blocks slowest, heads fastest.
+        superblock_score: [H, T, ceil(max_blocks / plan.superblock)] fp32, any strides: also takes the
+            best score in each superblock, of use to `minimax_m3_index_topk`.
 
     Returns:
         [H, T, max_blocks] fp32: the greatest dot product over a block's visible tokens, -inf where
@@ -128,11 +151,17 @@ def minimax_m3_index_score(batch: PagedBatch, plan: PrefillPlan, out: torch.Tens
     """
     check_batch(batch)
     check_plan(plan, batch)
-    config = batch.config
     score = new_score(batch, is_block_major=True) if out is None else out
     check_score(score, batch)
+    if superblock_score is not None:
+        check_score(superblock_score, batch, plan.superblock)
     if len(plan.score_tiles) == 0:
         return score
+    if score_sm90.is_served(batch, plan, score, superblock_score):
+        score_sm90.launch_score(batch, plan, score, superblock_score)
+        return score
+    best = score if superblock_score is None else superblock_score
+    config = batch.config
     architecture = architecture_of(batch.device)
     launch = choose(SCORE, architecture, batch.index_q.element_size())
     _score_kernel[(len(plan.score_tiles),)](
@@ -143,16 +172,19 @@ def minimax_m3_index_score(batch: PagedBatch, plan: PrefillPlan, out: torch.Tens
         batch.cu_seqlens_q,
         plan.score_tiles,
         score,
+        best,
         *batch.index_q.stride(),
         *batch.index_k_pages.stride(),
         *batch.block_table.stride(),
         *batch.seq_lens.stride(),
         *batch.cu_seqlens_q.stride(),
         *score.stride(),
+        *best.stride(),
         H=config.num_index_heads,
         D=config.index_head_dim,
         S=config.block_size,
         ROWS=plan.score_rows,
+        SUPERBLOCK=0 if superblock_score is None else plan.superblock,
         **launch.options(architecture),
     )
     return score
@@ -172,14 +204,18 @@ def check_plan(plan: PrefillPlan, batch: PagedBatch) -> None:
     require(device == batch.device, "plan", f"must be on index_q's device, {batch.device}", device)
 
 
-def check_score(score: torch.Tensor, batch: PagedBatch) -> None:
+def check_score(score: torch.Tensor, batch: PagedBatch, superblock: int = 0) -> None:
     """Refuse scores of another shape, dtype or device than the batch's.
+
+    superblock: 0 for the scores of blocks, else the blocks of a superblock whose best scores these are.
 
     Raises:
         ValueError: one sentence naming the argument, the rule and what was got.
     """
-    shape = (batch.config.num_index_heads, batch.total_q, batch.max_blocks)
-    require(isinstance(score, torch.Tensor), "score", "must be a tensor", type(score).__name__)
-    require(score.dtype == torch.float32, "score", "must be float32", score.dtype)
-    require(score.device == batch.device, "score", f"must be on index_q's device, {batch.device}", score.device)
-    require(score.shape == shape, "score", f"must be {list(shape)}", f"shape {list(score.shape)}")
+    name = "superblock_score" if superblock else "score"
+    num_scores = -(-batch.max_blocks // max(1, superblock))
+    shape = (batch.config.num_index_heads, batch.total_q, num_scores)
+    require(isinstance(score, torch.Tensor), name, "must be a tensor", type(score).__name__)
+    require(score.dtype == torch.float32, name, "must be float32", score.dtype)
+    require(score.device == batch.device, name, f"must be on index_q's device, {batch.device}", score.device)
+    require(score.shape == shape, name, f"must be {list(shape)}", f"shape {list(score.shape)}")

@@ -31,6 +31,13 @@ ANY = "any"
 
 SCORE_ROWS = 128
 """Query rows (token, head) of one score program: the M dimension of its matrix products."""
+SUPERBLOCK = {"interpreter": 2, "any": 8}
+"""Blocks whose best score the prefill scorer keeps beside their scores. Eight: up to 1,024 blocks a
+row has no more superblocks than a round ranks at once. Two on the interpreter, where cases are short."""
+BLOCKS_OF_PROLOGUE = 3
+"""What a score program costs before its first block, in blocks."""
+MOST_BLOCKS = 128
+"""Key blocks of one score program: so many that the prologue is no longer felt."""
 TOPK_ROWS = ((16384, 32), (4096, 8), (2, 4), (0, 1))
 """Rows of one selection program: the entry of the first count that a batch's rows per request
 reach. Many rows: a lane takes a row each and counts candidates without talking to the others. Few:

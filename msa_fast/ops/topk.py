@@ -1,9 +1,11 @@
 """Selection: the exact top-k of every row from its block scores.
 
-A row of up to WIDTH blocks is settled at once. A longer one takes two rounds. A superblock is
-SUPERBLOCK consecutive blocks, ranked by its best block, ties to the lower one. Every selected
-block lies in one of the best K superblocks: if K of them rank above its own, each holds a block
-that ranks above it. So the first round chooses superblocks and the second the blocks in them.
+A unit is UNIT consecutive blocks, a group is GROUP consecutive units; each is ranked by its best
+block, ties to the lower one. Every selected block lies in one of the best K units, and those in the
+best K groups: if K of them rank above its own, each holds a block that ranks above it. So a long
+row is settled from coarse to fine, K * (a few) candidates a round, and most of it is never ranked.
+The best scores of units come from the scorer where it has them (superblocks of the prefill plan);
+else they are taken here.
 """
 
 import torch
@@ -18,43 +20,74 @@ from msa_fast.ops.table import topk_warps
 from msa_fast.plan import PrefillPlan
 from msa_ref.batch import PagedBatch
 
+NO_RUN = tl.constexpr(1 << 20)
+"""Id of a run that is not there: above every run, and its blocks above every block, within 32 bits."""
+
 LEAST_WIDTH = 64
 """Fewest candidates that a program ranks at once."""
+MOST_GROUPS = 128
+"""Most candidates of the first of three rounds, while K * GROUP is no wider."""
 LOADS_PER_THREAD = 32
 """Scores that a thread of the first round has in flight."""
 
 
 @triton.jit
-def _superblock_ranks(
-    score_rows,
+def _ranks_of_spans(
+    best_rows,
+    stride_best_b,
     num_visible,
-    stride_score_b,
-    SUPERBLOCK: tl.constexpr,
-    SUPERBLOCKS: tl.constexpr,
+    BLOCKS: tl.constexpr,
+    SPAN: tl.constexpr,
+    SPANS: tl.constexpr,
     CHUNK: tl.constexpr,
     INIT_BLOCKS: tl.constexpr,
     LOCAL_BLOCKS: tl.constexpr,
 ):
-    """uint32 [ROWS, SUPERBLOCKS]: the best rank in each superblock.
+    """uint32 [ROWS, SPANS]: the best rank in each span of SPAN consecutive entries.
 
-    The maxima are taken over floats and only they are ranked, so that a block costs little.
+    An entry of best_rows is the best score of BLOCKS blocks. The maxima are taken over floats and
+    only they are ranked, so that an entry costs little.
     """
-    ROWS: tl.constexpr = score_rows.shape[0]
-    superblock = tl.arange(0, SUPERBLOCKS)[None, :]
-    best = tl.full([ROWS, SUPERBLOCKS, CHUNK], float("-inf"), tl.float32)
-    for i in range(0, SUPERBLOCK, CHUNK):
-        block = (superblock * SUPERBLOCK)[:, :, None] + i + tl.arange(0, CHUNK)[None, None, :]
-        is_visible = block < num_visible[:, None, None]
+    ROWS: tl.constexpr = best_rows.shape[0]
+    span = tl.arange(0, SPANS)[None, :]
+    best = tl.full([ROWS, SPANS, CHUNK], float("-inf"), tl.float32)
+    for i in range(0, SPAN, CHUNK):
+        entry = (span * SPAN)[:, :, None] + i + tl.arange(0, CHUNK)[None, None, :]
+        is_visible = entry * BLOCKS < num_visible[:, None, None]
         score = tl.load(
-            score_rows[:, None, None] + block.to(tl.int64) * stride_score_b, mask=is_visible, other=float("-inf")
+            best_rows[:, None, None] + entry.to(tl.int64) * stride_best_b, mask=is_visible, other=float("-inf")
         )
         best = tl.maximum(best, tl.where(score == score, score, float("-inf")))
-    best = tl.max(best, axis=2)
-    # A superblock is forced if one of its visible blocks is, and absent if its first block is.
-    first = superblock * SUPERBLOCK
-    last = tl.minimum(first + SUPERBLOCK, num_visible[:, None]) - 1
+    return _rank_of_run(
+        tl.max(best, axis=2), span * (SPAN * BLOCKS), SPAN * BLOCKS, num_visible, INIT_BLOCKS, LOCAL_BLOCKS
+    )
+
+
+@triton.jit
+def _rank_of_run(best, first, LENGTH: tl.constexpr, num_visible, INIT_BLOCKS: tl.constexpr, LOCAL_BLOCKS: tl.constexpr):
+    """uint32 rank of runs of LENGTH blocks from `first` [.., W] on, whose best scores are `best`.
+
+    A run is forced if one of its visible blocks is, and absent if its first block is.
+    """
+    last = tl.minimum(first + LENGTH, num_visible[:, None]) - 1
     is_forced = (first < INIT_BLOCKS) | (last >= num_visible[:, None] - LOCAL_BLOCKS)
     return rank_of(best, is_forced, first < num_visible[:, None])
+
+
+@triton.jit
+def _keep(rank, ids, num_runs, out_rows, stride_out_k, TOPK: tl.constexpr, K: tl.constexpr):
+    """int32 [ROWS, K]: ids of the best min(TOPK, num_runs) of each row, ascending; what is behind them is no id.
+
+    The row's own part of `out` carries them from the threads that find them to those that go on.
+    """
+    kept = tl.minimum(num_runs, TOPK)
+    is_kept, place = choose(rank, kept, K)
+    tl.store(out_rows + place * stride_out_k, ids, mask=is_kept)
+    tl.debug_barrier()  # the rows were written by other threads of this program
+    slot = tl.arange(0, K)[None, :]
+    ids = tl.load(out_rows + slot * stride_out_k, mask=slot < kept[:, None], other=NO_RUN)
+    tl.debug_barrier()  # and are read before they are written again
+    return ids
 
 
 @triton.jit(
@@ -63,6 +96,7 @@ def _superblock_ranks(
 )
 def _topk_kernel(
     score_ptr,
+    best_ptr,
     seq_lens_ptr,
     cu_seqlens_q_ptr,
     tiles_ptr,
@@ -70,6 +104,9 @@ def _topk_kernel(
     stride_score_h,
     stride_score_t,
     stride_score_b,
+    stride_best_h,
+    stride_best_t,
+    stride_best_b,
     stride_seq_lens,
     stride_cu,
     stride_out_h,
@@ -83,9 +120,11 @@ def _topk_kernel(
     LOCAL_BLOCKS: tl.constexpr,
     ROWS: tl.constexpr,
     K: tl.constexpr,
-    SUPERBLOCK: tl.constexpr,
-    SUPERBLOCKS: tl.constexpr,
+    UNIT: tl.constexpr,
+    GROUP: tl.constexpr,
+    GROUPS: tl.constexpr,
     CHUNK: tl.constexpr,
+    HAS_BEST: tl.constexpr,
     HAS_TILES: tl.constexpr,
     IS_FLAT: tl.constexpr,
 ):
@@ -93,9 +132,9 @@ def _topk_kernel(
 
     Which rows is listed in tiles_ptr (HAS_TILES), or counted: tiles_per_req for every request.
     Writes out[h, t, :] of its rows, every element: ids ascending, then PAD. Reads scores of
-    visible blocks alone. Compares integers; nothing here rounds. K >= TOPK is a power of two;
-    K * SUPERBLOCK candidates are ranked at once; SUPERBLOCKS is 0 if no row can have more blocks
-    than that. In two rounds the row's own part of `out` carries the superblocks between them.
+    visible blocks alone, and of units with visible blocks where best_ptr has their best scores
+    (HAS_BEST). Compares integers; nothing here rounds. K >= TOPK is a power of two; K * UNIT blocks
+    are ranked at once, in the last round; GROUPS is 0 if no row can have more blocks than that.
     """
     if HAS_TILES:
         req = tl.load(tiles_ptr + tl.program_id(0) * 2)
@@ -115,32 +154,42 @@ def _topk_kernel(
     rows = (q_start + token).to(tl.int64)
     if IS_FLAT:  # rows of one stride: said so, the compiler sees which ones lie side by side
         score_rows = score_ptr + (q_start.to(tl.int64) * H + row) * stride_score_h
+        best_rows = best_ptr + (q_start.to(tl.int64) * H + row) * stride_best_h
     else:
         score_rows = score_ptr + rows * stride_score_t + head * stride_score_h
+        best_rows = best_ptr + rows * stride_best_t + head * stride_best_h
     out_rows = (out_ptr + rows * stride_out_t + head * stride_out_h)[:, None]
 
-    WIDTH: tl.constexpr = K * SUPERBLOCK
+    WIDTH: tl.constexpr = K * UNIT
     slot = tl.arange(0, K)[None, :]
-    superblock = tl.broadcast_to(slot, [ROWS, K])
-    if SUPERBLOCKS > 0 and tl.max(num_visible, axis=0) > WIDTH:
-        rank = _superblock_ranks(
-            score_rows, num_visible, stride_score_b, SUPERBLOCK, SUPERBLOCKS, CHUNK, INIT_BLOCKS, LOCAL_BLOCKS
-        )
-        kept = tl.minimum((num_visible + SUPERBLOCK - 1) // SUPERBLOCK, TOPK)
-        is_kept, place = choose(rank, kept, K)
-        ids = tl.broadcast_to(tl.arange(0, SUPERBLOCKS)[None, :], [ROWS, SUPERBLOCKS])
-        tl.store(out_rows + place * stride_out_k, ids, mask=is_kept)
-        tl.debug_barrier()  # the rows were written by other threads of this program
-        is_kept = slot < kept[:, None]
-        superblock = tl.load(out_rows + slot * stride_out_k, mask=is_kept, other=0x7FFFFFFF // SUPERBLOCK)
-        tl.debug_barrier()  # and are read before they are written again
+    unit = tl.broadcast_to(slot, [ROWS, K])
+    if GROUPS > 0 and tl.max(num_visible, axis=0) > WIDTH:
+        num_units = (num_visible + UNIT - 1) // UNIT
+        if HAS_BEST:
+            rank = _ranks_of_spans(
+                best_rows, stride_best_b, num_visible, UNIT, GROUP, GROUPS, CHUNK, INIT_BLOCKS, LOCAL_BLOCKS
+            )
+        else:
+            rank = _ranks_of_spans(
+                score_rows, stride_score_b, num_visible, 1, UNIT, GROUPS, CHUNK, INIT_BLOCKS, LOCAL_BLOCKS
+            )
+        ids = tl.broadcast_to(tl.arange(0, GROUPS)[None, :], [ROWS, GROUPS])
+        unit = _keep(rank, ids, (num_units + GROUP - 1) // GROUP, out_rows, stride_out_k, TOPK, K)
+        if GROUP > 1:
+            ids = unit[:, :, None] * GROUP + tl.arange(0, GROUP)[None, None, :]
+            ids = ids.reshape(ROWS, K * GROUP)
+            best = tl.load(
+                best_rows[:, None] + ids.to(tl.int64) * stride_best_b, mask=ids < num_units[:, None], other=0.0
+            )
+            rank = _rank_of_run(best, ids * UNIT, UNIT, num_visible, INIT_BLOCKS, LOCAL_BLOCKS)
+            unit = _keep(rank, ids, num_units, out_rows, stride_out_k, TOPK, K)
 
-    block = superblock[:, :, None] * SUPERBLOCK + tl.arange(0, SUPERBLOCK)[None, None, :]
+    block = unit[:, :, None] * UNIT + tl.arange(0, UNIT)[None, None, :]
     block = block.reshape(ROWS, WIDTH)
-    is_visible = block < num_visible[:, None]
-    score = tl.load(score_rows[:, None] + block.to(tl.int64) * stride_score_b, mask=is_visible, other=0.0)
-    is_forced = (block < INIT_BLOCKS) | (block >= num_visible[:, None] - LOCAL_BLOCKS)
-    rank = rank_of(score, is_forced, is_visible)
+    score = tl.load(
+        score_rows[:, None] + block.to(tl.int64) * stride_score_b, mask=block < num_visible[:, None], other=0.0
+    )
+    rank = _rank_of_run(score, block, 1, num_visible, INIT_BLOCKS, LOCAL_BLOCKS)
     selected = tl.minimum(num_visible, TOPK)
     is_selected, place = choose(rank, selected, K)
     tl.store(out_rows + place * stride_out_k, block, mask=is_selected)
@@ -149,7 +198,11 @@ def _topk_kernel(
 
 
 def minimax_m3_index_topk(
-    score: torch.Tensor, batch: PagedBatch, plan: PrefillPlan, out: torch.Tensor | None = None
+    score: torch.Tensor,
+    batch: PagedBatch,
+    plan: PrefillPlan,
+    out: torch.Tensor | None = None,
+    superblock_score: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Select from the scores of a prefill batch.
 
@@ -158,6 +211,8 @@ def minimax_m3_index_topk(
         batch: the batch scored; its lengths say what each row sees.
         plan: built for this batch's lengths.
         out: [H, >= T, K] int32, any strides that do not overlap; rows past T stay untouched.
+        superblock_score: [H, T, ceil(max_blocks / plan.superblock)] fp32, any strides: the best score
+            in each superblock, as `minimax_m3_index_score` leaves it. Spares this pass most scores.
 
     Returns:
         topk_idx [H, T, K] int32: ids ascending, then PAD; a view of `out` where it was given.
@@ -168,10 +223,21 @@ def minimax_m3_index_topk(
     check_batch(batch)
     check_plan(plan, batch)
     check_score(score, batch)
+    if superblock_score is not None:
+        check_score(superblock_score, batch, plan.superblock)
     if out is None:
         out = new_topk_idx(batch)
     check_out(out, batch)
-    launch_topk(score, batch, out, plan.topk_rows, plan.most_blocks, plan.topk_tiles)
+    launch_topk(
+        score,
+        batch,
+        out,
+        plan.topk_rows,
+        plan.most_blocks,
+        tiles=plan.topk_tiles,
+        superblock_score=superblock_score,
+        superblock=plan.superblock,
+    )
     return out[:, : batch.total_q]
 
 
@@ -181,8 +247,11 @@ def launch_topk(
     out: torch.Tensor,
     rows: int,
     most_blocks: int,
+    *,
     tiles: torch.Tensor | None = None,
     most_rows: int = 0,
+    superblock_score: torch.Tensor | None = None,
+    superblock: int = 0,
 ) -> None:
     """Launch the selection kernel on checked arguments.
 
@@ -195,17 +264,22 @@ def launch_topk(
     if num_programs == 0:
         return
     k = next_power_of_2(config.topk_blocks)
-    superblock, superblocks = rounds(k, most_blocks)
-    num_warps = topk_warps(rows, max(k * superblock, superblocks), most_blocks)
-    chunk = LOADS_PER_THREAD * 32 * num_warps // (rows * max(1, superblocks))  # a power of two, or 0
-    chunk = min(max(1, chunk), superblock)
+    has_best = superblock_score is not None
+    best = superblock_score if superblock_score is not None else score
+    unit, group, groups = rounds(k, most_blocks, superblock if has_best else 0)
+    num_warps = topk_warps(rows, max(k * unit, k * group, groups), most_blocks)
+    chunk = LOADS_PER_THREAD * 32 * num_warps // (rows * max(1, groups))  # a power of two, or 0
+    chunk = min(max(1, chunk), group if has_best else unit)
+    is_flat = all(t.stride(1) == config.num_index_heads * t.stride(0) for t in (score, best))
     _topk_kernel[(num_programs,)](
         score,
+        best,
         batch.seq_lens,
         batch.cu_seqlens_q,
         tiles,
         out,
         *score.stride(),
+        *best.stride(),
         *batch.seq_lens.stride(),
         *batch.cu_seqlens_q.stride(),
         *out.stride(),
@@ -217,23 +291,32 @@ def launch_topk(
         LOCAL_BLOCKS=config.local_blocks,
         ROWS=rows,
         K=k,
-        SUPERBLOCK=superblock,
-        SUPERBLOCKS=superblocks,
+        UNIT=unit,
+        GROUP=group,
+        GROUPS=groups,
         CHUNK=chunk,
+        HAS_BEST=has_best,
         HAS_TILES=tiles is not None,
-        IS_FLAT=score.stride(1) == config.num_index_heads * score.stride(0),
+        IS_FLAT=is_flat,
         num_warps=num_warps,
     )
 
 
-def rounds(k: int, most_blocks: int) -> tuple[int, int]:
-    """Blocks per superblock and superblocks: both rounds about equally wide, or one round alone.
+def rounds(k: int, most_blocks: int, superblock: int = 0) -> tuple[int, int, int]:
+    """Blocks of a unit, units of a group, and groups of the first round; 0 groups: one round is enough.
 
-    k is a power of two, and so are the answers; superblocks is 0 where one round is enough.
+    k: a power of two. superblock: blocks of a unit whose best scores there are; 0: none are, and two
+    rounds about equally wide do it. All three answers are powers of two.
     """
-    superblock = max(1, LEAST_WIDTH // k)
-    while k * superblock * superblock < most_blocks:
-        superblock *= 2
-    if most_blocks <= k * superblock:
-        return superblock, 0
-    return superblock, next_power_of_2(triton.cdiv(most_blocks, superblock))
+    unit = superblock
+    if not unit:
+        unit = max(1, LEAST_WIDTH // k)
+        while k * unit * unit < most_blocks:
+            unit *= 2
+    if most_blocks <= k * unit:
+        return unit, 1, 0
+    units = triton.cdiv(most_blocks, unit)
+    group = 1
+    while superblock and group * max(MOST_GROUPS, k * group) < units:
+        group *= 2
+    return unit, group, next_power_of_2(triton.cdiv(units, group))
