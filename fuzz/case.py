@@ -198,7 +198,7 @@ Data = TypeVar("Data")
 
 
 def from_data(kind: type[Data], data: Any, where: str) -> Data:
-    """Read plain JSON data as a value of `kind`: a dataclass, tuple[X, ...], int, bool or str.
+    """Read plain JSON data as a value of `kind`: a dataclass, tuple[X, ...], dict[str, X], int, float, bool or str.
 
     Raises:
         ValueError: one sentence naming the place, the rule and what was got.
@@ -219,6 +219,12 @@ def from_data(kind: type[Data], data: Any, where: str) -> Data:
         require(isinstance(data, list), where, "must be a list", type(data).__name__)
         item = typing.get_args(kind)[0]
         return typing.cast(Data, tuple(from_data(item, value, f"{where}[{i}]") for i, value in enumerate(data)))
+    if origin is dict:
+        require(isinstance(data, dict), where, "must be an object", type(data).__name__)
+        item = typing.get_args(kind)[1]
+        return typing.cast(Data, {key: from_data(item, value, f"{where}.{key}") for key, value in data.items()})
+    if kind is float and type(data) is int:
+        data = float(data)
     assert not isinstance(origin, types.UnionType)
     require(type(data) is kind, where, f"must be of type {kind.__name__}", repr(data))
     return typing.cast(Data, data)
