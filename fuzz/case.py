@@ -7,7 +7,7 @@ import typing
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from fuzz.values import FAMILIES
+from fuzz.values import FAMILIES, ROUNDED
 from msa_ref.config import IndexerConfig, require
 
 DTYPES = ("bfloat16", "float16", "float32")
@@ -36,7 +36,8 @@ class ValuePlan:
     log2_scale: int = 0
 
     def __post_init__(self) -> None:
-        require(self.family in FAMILIES, "family", f"must be one of {', '.join(FAMILIES)}", repr(self.family))
+        known = (*FAMILIES, *ROUNDED)
+        require(self.family in known, "family", f"must be one of {', '.join(known)}", repr(self.family))
 
 
 @dataclass(frozen=True)

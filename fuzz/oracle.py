@@ -1,4 +1,9 @@
-"""The exact oracle: a target's answer on lattice inputs is the reference's, bit for bit, or a law is broken."""
+"""The oracle: a target's answer is the reference's, bit for bit, or a law is broken.
+
+That is so for targets that promise the whole contract, on inputs whose sums are exact. Where sums
+round, and for targets whose profile promises less, an answer is held against the row laws on
+certified intervals instead: a correct kernel is never accused, and every rejected row is impossible.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -7,9 +12,12 @@ from typing import Protocol
 import torch
 
 from fuzz.materialise import Scene
+from fuzz.values import ROUNDED
 from fuzz.views import OUT_MARKER, same_bits
 from msa_ref import block_scores, index_topk, select_blocks
+from msa_ref.certified import certify, is_certified
 from msa_ref.contract import ROW_LAWS, Selection, cut, violations
+from msa_ref.profile import CONTRACT, Profile
 
 MAX_EXPLAINED_ROWS = 3
 """Rows of one answer that are explained in full; the rest is counted."""
@@ -55,17 +63,22 @@ def _splits(num_splits: int) -> str:
 
 @dataclass(frozen=True)
 class Agreed:
-    """Every law held. rows: how many (head, token) rows were judged, over all runs."""
+    """Every law held. rows: how many (head, token) rows were judged, over all runs.
+
+    certified: those of them with exactly one admissible set.
+    """
 
     rows: int
+    certified: int = 0
 
 
 @dataclass(frozen=True)
 class Broke:
-    """At least one law was broken. rows: as in `Agreed`."""
+    """At least one law was broken. rows, certified: as in `Agreed`."""
 
     breaches: tuple[Breach, ...]
     rows: int
+    certified: int = 0
 
 
 @dataclass(frozen=True)
@@ -93,6 +106,10 @@ class Subject(Protocol):
     def has_replay(self) -> bool:
         """Whether the case's replay script is run: for targets that outlive a change of the buffers."""
 
+    @property
+    def profile(self) -> Profile:
+        """What it promises."""
+
     def limits(self, scene: Scene) -> str | None:
         """Why a case is outside the target's profile; None if it is inside."""
 
@@ -106,6 +123,7 @@ class Truth:
     def __init__(self, scene: Scene, takes_score: bool) -> None:
         self._batch, self._score = scene.batch, scene.score() if takes_score else None
         self.config = scene.case.config
+        self.is_exact = takes_score or scene.case.values.family not in ROUNDED
         self.num_visible_blocks = self._batch.num_visible_blocks()
         self.reqs = self._batch.token_reqs()
         if self._score is None:
@@ -123,6 +141,27 @@ class Truth:
         else:
             score = self._score[head : head + 1, token : token + 1, : int(num_visible)].double()
         return Selection(self.config, answer[head : head + 1, token : token + 1], num_visible, score)
+
+    def hold(self, answer: torch.Tensor, profile: Profile) -> tuple[list[Breach], int]:
+        """The row laws that an answer breaks, and how many rows have one admissible set.
+
+        answer: [H, T, K], head-major whatever the profile says.
+        """
+        promises = replace(profile, axes="head-major")
+        rows = self.config.num_index_heads * answer.shape[1]
+        if self.is_exact and promises == replace(CONTRACT, name=profile.name):
+            return list(judge_rows(self, answer)), rows
+        if self._score is not None:
+            most = int(self.num_visible_blocks.max()) if len(self.num_visible_blocks) else 0
+            score = self._score[..., :most].double().nan_to_num(-torch.inf, torch.inf, -torch.inf)
+            selection = Selection(self.config, answer, self.num_visible_blocks, score, None, promises)
+            found, certified = list(violations(selection)), int(is_certified(selection).sum())
+        else:
+            certificate = certify(self._batch, answer, profile=promises, max_violations=MAX_EXPLAINED_ROWS)
+            found, certified = certificate.violations, certificate.num_certified
+        reqs = self.reqs.tolist()
+        told = [Breach(one.law, one.evidence, one.head, one.token, reqs[one.token]) for one in found]
+        return told[:MAX_EXPLAINED_ROWS], certified
 
     def structure(self, answer: torch.Tensor) -> torch.Tensor:
         """[H, T] bool, rows that break a law that needs no scores. Judged before sets are compared."""
@@ -176,10 +215,13 @@ class Examiner:
 
     def examine(self, target: Subject) -> Verdict:
         """Run a target on everything that the case asks for and hold each run against the laws."""
-        reason = target.limits(self.scene)
+        reason = target.limits(self.scene) or self._outside(target)
         if reason is not None:
             return Undefined(reason)
         case, breaches, runs = self.scene.case, list[Breach](), 0
+        self._certified = 0
+        # Without a rule for ties, or for the order, two right answers need not be the same bits.
+        is_one_answer = target.profile.tie_rule == "lowest-id" and target.profile.order == "ascending"
         first: torch.Tensor | None = None
         for number, num_splits in enumerate(case.num_splits if target.has_splits else (0,)):
             self.scene.apply(0)
@@ -187,15 +229,16 @@ class Examiner:
                 run = target.open(self.scene, num_splits)
                 answer, found = self._run(run, target, num_splits)
                 runs += 1
-                if answer is not None and first is not None:
+                if is_one_answer and answer is not None and first is not None:
                     found += _differs(self.scene, "SplitInvariance", _splits(case.num_splits[0]), first, answer)
                 first = first if first is not None else answer
                 if number == 0:
                     for _ in range(case.repeats):
                         again, more = self._run(run, target, num_splits)
                         runs += 1
-                        if answer is not None and again is not None:
-                            found += more + _differs(self.scene, "RepeatDeterminism", "the first run", answer, again)
+                        found += more
+                        if is_one_answer and answer is not None and again is not None:
+                            found += _differs(self.scene, "RepeatDeterminism", "the first run", answer, again)
                 breaches += [replace(breach, num_splits=num_splits) for breach in found]
                 if number == 0 and target.has_replay:
                     for state in range(1, len(case.states)):
@@ -212,7 +255,19 @@ class Examiner:
                 if "CUDA error" in str(error):
                     break
         rows = runs * case.config.num_index_heads * case.total_q
-        return Broke(tuple(breaches), rows) if breaches else Agreed(rows)
+        certified = self._certified
+        return Broke(tuple(breaches), rows, certified) if breaches else Agreed(rows, certified)
+
+    def _outside(self, target: Subject) -> str | None:
+        """Why the target's profile promises nothing for the case, at any state that it is run at."""
+        if target.profile == CONTRACT:
+            return None
+        for state in range(len(self.scene.case.states) if target.has_replay else 1):
+            self.scene.apply(state)
+            outside = target.profile.undefined(self.scene.batch)
+            if outside is not None:
+                return outside.reason
+        return None
 
     def _run(
         self, run: Callable[[], torch.Tensor], target: Subject, num_splits: int
@@ -232,6 +287,8 @@ class Examiner:
         shape = (config.num_index_heads, scene.case.total_q, config.topk_blocks)
         if out is not None:
             answer = out[:, : scene.case.total_q]
+        elif isinstance(answer, torch.Tensor) and answer.dim() == 3:
+            answer = target.profile.head_major(answer)
         if not isinstance(answer, torch.Tensor) or answer.dtype != torch.int32 or tuple(answer.shape) != shape:
             got = f"{answer.dtype} {list(answer.shape)}" if isinstance(answer, torch.Tensor) else repr(answer)
             return None, [*breaches, Breach("Shape", f"answered {got}, not int32 {list(shape)}")]
@@ -242,7 +299,9 @@ class Examiner:
             req = int(scene.batch.token_reqs()[token])
             text = f"left {len(unwritten)} elements unwritten, first slot {slot}"
             breaches.append(Breach("WritesAll", text, head, token, req))
-        return answer, breaches + list(judge_rows(self.truth(target.takes_score), answer))
+        found, certified = self.truth(target.takes_score).hold(answer, target.profile)
+        self._certified += certified
+        return answer, breaches + found
 
 
 def _differs(scene: Scene, law: str, than: str, left: torch.Tensor, right: torch.Tensor) -> list[Breach]:

@@ -44,7 +44,7 @@ def _strip(scene: Scene, target: Target, breach: Breach) -> list[str]:
             scene.apply(state)
             out = scene.new_out()
             answer = run()
-        answer = (answer if out is None else out)[:, : scene.case.total_q].clone()
+        answer = (target.profile.head_major(answer) if out is None else out)[:, : scene.case.total_q].clone()
         truth = Examiner(scene).truth(target.takes_score)
         return [title, *score_strip(scene, truth, answer, breach.head, breach.token, breach.num_splits)]
     except Exception as error:

@@ -3,19 +3,23 @@
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 
 from fuzz.materialise import Scene
+from fuzz.profiles import read_profile
 from msa_ref import PagedBatch, index_topk
 from msa_ref.config import require
+from msa_ref.profile import CONTRACT, Profile
 
 
 @dataclass(frozen=True, eq=False)
 class Call:
     """What a target is given for one run.
 
-    batch: the inputs. out: [H, >= T, K] int32 to write, rows past T left alone, or None.
+    batch: the inputs. out: [H, >= T, K] int32 to write, rows past T left alone, or None; it is
+        [>= T, H, K] for a target whose profile is token-major.
     score: [H, T, max_blocks] float32 for targets that take scores, else None.
     decode_query_len: bound on every query length, now and after changes of the buffers.
     num_splits: None leaves it to the target.
@@ -52,6 +56,7 @@ class Target:
     takes_score: given a score matrix and judged on it. has_splits: obeys `call.num_splits`.
     is_kernel: under the kernels' limits (D and S powers of two, 16 .. 256).
     is_graph: captured once per case as a CUDA graph, then replayed.
+    profile: what it promises; a case outside of it is Undefined.
     """
 
     name: str
@@ -62,6 +67,7 @@ class Target:
     has_splits: bool = False
     is_kernel: bool = False
     is_graph: bool = False
+    profile: Profile = CONTRACT
 
     @property
     def has_replay(self) -> bool:
@@ -85,7 +91,7 @@ class Target:
         """Prepare runs on a scene, whose contents may change between them."""
 
         def run() -> torch.Tensor:
-            return self.run(_call(scene, num_splits, self.takes_score))
+            return self.run(_call(scene, num_splits, self.takes_score, self.profile))
 
         return _captured(run, scene.new_out) if self.is_graph else run
 
@@ -93,10 +99,11 @@ class Target:
 MAX_DECODE_QUERY_LEN = 8
 
 
-def _call(scene: Scene, num_splits: int, takes_score: bool) -> Call:
+def _call(scene: Scene, num_splits: int, takes_score: bool, profile: Profile) -> Call:
+    out = scene.present_out
     return Call(
         batch=scene.batch,
-        out=scene.present_out,
+        out=None if out is None else profile.head_major(out),
         score=scene.score() if takes_score else None,
         decode_query_len=scene.case.decode_query_len,
         num_splits=num_splits or None,
@@ -195,17 +202,24 @@ BUILT_IN = {
 def find(name: str) -> Target:
     """A target by name: a built-in one, or `module:callable` (a `Target`, or a function of a `Call`).
 
+    A foreign function promises the whole contract unless it has an attribute `profile`, or a
+    profile's JSON file follows its name: `module:callable@profile.json`.
+
     Raises:
         ValueError: one sentence, if there is none.
     """
     if name in BUILT_IN:
         return BUILT_IN[name]
     require(":" in name, "target", f"must be one of {', '.join(BUILT_IN)} or module:callable", repr(name))
-    module, _, attribute = name.partition(":")
+    path, _, profile_path = name.partition("@")
+    module, _, attribute = path.partition(":")
     found = getattr(importlib.import_module(module), attribute, None)
     require(callable(found) or isinstance(found, Target), "target", "must name a callable", repr(name))
     if isinstance(found, Target):
-        return replace(found, name=name)
+        profile = read_profile(Path(profile_path)) if profile_path else found.profile
+        return replace(found, name=name, profile=profile)
     assert found is not None
     sentence = (getattr(found, "__doc__", None) or "A foreign kernel.").strip().splitlines()[0]
-    return Target(name, sentence, "foreign", found, has_splits=True)
+    profile = read_profile(Path(profile_path)) if profile_path else getattr(found, "profile", CONTRACT)
+    require(isinstance(profile, Profile), "profile", "must be a msa_ref.profile.Profile", type(profile).__name__)
+    return Target(name, sentence, "foreign", found, has_splits=True, profile=profile)
