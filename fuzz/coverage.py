@@ -38,6 +38,20 @@ def universe(scale: Scale) -> dict[str, tuple[str, ...]]:
     }
 
 
+TIE_CLASSES = {
+    "plateau": "one plateau",
+    "tie_at_cut": "tie at the cut",
+    "few_values": "ties everywhere",
+    "zeros": "zeros of both signs",
+    "ulp_ladder": "all different, an ulp apart",
+    "increasing": "all different, an ulp apart",
+    "decreasing": "all different, an ulp apart",
+    "clusters": "clusters of equals",
+    "normal": "near-ties of rounded sums",
+}
+OTHER_TIES = "ties now and then"
+
+
 def _texts(values: tuple[int, ...]) -> tuple[str, ...]:
     return tuple(str(value) for value in values)
 
@@ -141,6 +155,7 @@ class Coverage:
     """Counts how many cases reached each bucket."""
 
     def __init__(self, scale: Scale) -> None:
+        self.scale = scale.name
         self.universe = universe(scale)
         self.counts: Counter[tuple[str, str]] = Counter()
 
@@ -156,6 +171,22 @@ class Coverage:
             for bucket in names
             if not self.counts[dimension, bucket]
         ]
+
+    def table(self) -> dict[str, dict[str, int]]:
+        """Dimension -> bucket -> cases, those that should have been reached and were not with 0."""
+        names = {dimension: list(buckets) for dimension, buckets in self.universe.items()}
+        for dimension, bucket in self.counts:
+            if dimension != "blocks" and bucket not in names.setdefault(dimension, []):
+                names[dimension].append(bucket)
+        return {dimension: {name: self.counts[dimension, name] for name in names[dimension]} for dimension in names}
+
+    def tie_classes(self) -> dict[str, int]:
+        """How many cases had values with ties of which kind, by the promise of their family."""
+        classes = {name: 0 for name in TIE_CLASSES.values()} | {OTHER_TIES: 0}
+        for (dimension, bucket), count in self.counts.items():
+            if dimension == "values":
+                classes[TIE_CLASSES.get(bucket, OTHER_TIES)] += count
+        return classes
 
     def lines(self) -> list[str]:
         """One line per dimension: how many cases reached each bucket."""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fuzz.case import BEHIND, DTYPES, PAGE_ORDERS, TAILS, Case, PagePlan, Request, Step, ValuePlan, ViewPlan, Views
 from fuzz.chooser import Chooser, HypothesisChooser, Option, SeededChooser
-from fuzz.values import DESIGNED, FAMILIES
+from fuzz.values import DESIGNED, FAMILIES, ROUNDED
 from msa_ref import IndexerConfig
 
 HEADS = (1, 2, 3, 4, 6, 8)
@@ -141,10 +141,16 @@ def _form(
     return Form(config, dtype, most_reqs, decode_query_len)
 
 
-def draw_case(chooser: Chooser, scale: Scale, form: Form) -> Case:
+GATE_FAMILIES = tuple(name for name in FAMILIES if name != "hashed")
+"""What the gate draws from: families whose sums are exact."""
+
+ALL_FAMILIES = (*GATE_FAMILIES, *ROUNDED)
+
+
+def draw_case(chooser: Chooser, scale: Scale, form: Form, families: Sequence[str] = GATE_FAMILIES) -> Case:
     """One case of a form. The requests come last, so that a failure shrinks to fewer of them."""
     kind = chooser.choice(("decode", "decode", "decode", "prefill", "prefill", "mixed"))
-    family = chooser.choice([name for name in FAMILIES if name != "hashed"])
+    family = chooser.choice(families)
     pages = _pages(chooser, scale)
     case = Case(
         config=form.config,
@@ -213,7 +219,7 @@ def _request(chooser: Chooser, scale: Scale, form: Form, query_len: int, is_firs
 
 
 def _log2_scale(chooser: Chooser, family: str, dtype: str) -> int:
-    if family in DESIGNED or chooser.boolean(70):
+    if family in (*DESIGNED, *ROUNDED) or chooser.boolean(70):
         return 0
     # fp16 holds neither large nor small powers of two beside `wide` integers.
     return chooser.integer(-8, 4) if dtype == "float16" else chooser.integer(-40, 40)
@@ -303,3 +309,10 @@ def cases(draw: Any, scale: Scale = SMALL) -> Case:
     """The same generator as a Hypothesis strategy, so that failures shrink."""
     chooser = HypothesisChooser(draw)
     return draw_case(chooser, scale, draw_form(chooser, scale))
+
+
+@st.composite
+def cases_of_forms(draw: Any, scale: Scale, forms: Sequence[Form]) -> Case:
+    """Cases of a few forms, which shrink towards the first form. Families whose sums round are among them."""
+    chooser = HypothesisChooser(draw)
+    return draw_case(chooser, scale, chooser.choice(forms), ALL_FAMILIES)

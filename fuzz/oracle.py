@@ -250,7 +250,8 @@ class Examiner:
                         breaches += [replace(breach, num_splits=num_splits, state=state) for breach in more]
             except Exception as error:
                 # Whatever a target raises is a finding about it; nothing of the oracle's own is in reach.
-                text = f"raised {type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
+                first_line = str(error).strip().splitlines()[0] if str(error).strip() else ""
+                text = f"{_kind_of(error)}: {type(error).__name__}: {first_line}"
                 breaches.append(Breach("Runs", text, num_splits=num_splits, state=self.scene.state))
                 if "CUDA error" in str(error):
                     break
@@ -302,6 +303,13 @@ class Examiner:
         found, certified = self.truth(target.takes_score).hold(answer, target.profile)
         self._certified += certified
         return answer, breaches + found
+
+
+def _kind_of(error: Exception) -> str:
+    """How a run failed, as one word that evidence begins with; `fuzz.isolate` adds `crash` and `hang` for processes."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return "memory"
+    return "crash" if "CUDA error" in str(error) else "raised"
 
 
 def _differs(scene: Scene, law: str, than: str, left: torch.Tensor, right: torch.Tensor) -> list[Breach]:
