@@ -14,6 +14,7 @@ DTYPES = ("bfloat16", "float16", "float32")
 PAGE_ORDERS = ("permuted", "identity", "reversed")
 BEHIND = ("int_max", "minus_one", "random", "huge")
 TAILS = ("nan", "inf", "bait")
+BETWEEN = ("", "eager", "elsewhere", "unread")
 
 
 @dataclass(frozen=True)
@@ -114,11 +115,18 @@ class Step:
     requests: as many as before, with the same sum of query lengths.
     is_remapped: the blocks lie in other pages.
     values_seed: other queries and keys; 0 keeps those of the case.
+    between: what comes before the change: nothing, an `eager` call on the same buffers, one
+        `elsewhere` on allocations of its own, or an `unread` replay, whose step was given up.
     """
 
     requests: tuple[Request, ...]
     is_remapped: bool = False
     values_seed: int = 0
+    between: str = ""
+
+    def __post_init__(self) -> None:
+        known = ", ".join(repr(name) for name in BETWEEN)
+        require(self.between in BETWEEN, "between", f"must be one of {known}", repr(self.between))
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,18 @@ def universe(scale: Scale) -> dict[str, tuple[str, ...]]:
         "out": ("plain", "view", "extra rows", "allocated by the target"),
         "host bounds": ("exact", "loose"),
         "splits": ("own", "1", "2..8", "9 and more", "more than blocks"),
-        "replay": ("none", "grows", "shrinks", "remapped", "new values", "query lengths", "becomes padding"),
+        "replay": (
+            "none",
+            "grows",
+            "shrinks",
+            "remapped",
+            "new values",
+            "query lengths",
+            "becomes padding",
+            "appends",
+            "starts",
+        ),
+        "between replays": ("nothing", "eager", "elsewhere", "unread"),
     }
 
 
@@ -143,8 +154,13 @@ def _replay(case: Case) -> Iterator[tuple[str, str]]:
                 yield "replay", "grows"
             elif new.seq_len < old.seq_len:
                 yield "replay", "shrinks" if new.seq_len else "becomes padding"
+            if old.seq_len and new.seq_len - old.seq_len == max(1, new.query_len):
+                yield "replay", "appends"
+            if not old.seq_len and new.seq_len:
+                yield "replay", "starts"
             if new.query_len != old.query_len:
                 yield "replay", "query lengths"
+        yield "between replays", after.between or "nothing"
         if after.is_remapped:
             yield "replay", "remapped"
         if after.values_seed:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from fuzz.case import BEHIND, DTYPES, PAGE_ORDERS, TAILS, Case, PagePlan, Request, Step, ValuePlan, ViewPlan, Views
 from fuzz.chooser import Chooser, HypothesisChooser, Option, SeededChooser
+from fuzz.script import MAX_DECODE_QUERY_LEN, draw_script
 from fuzz.values import DESIGNED, FAMILIES, ROUNDED
 from msa_ref import IndexerConfig
 
@@ -19,7 +20,6 @@ HEADS = (1, 2, 3, 4, 6, 8)
 TOPK = (16, 1, 2, 3, 4, 5, 7, 8, 12, 13, 17, 24, 32)
 FEW_SPLITS = (1, 2, 3, 4, 5, 7, 8, 16)
 MANY_SPLITS = (31, 64, 255, 256)
-MAX_DECODE_QUERY_LEN = 8
 DECODE_QUERY_LENS = (1, 2, 3, 4, 1, 5, 7, MAX_DECODE_QUERY_LEN)
 
 
@@ -262,32 +262,12 @@ def _views(chooser: Chooser, is_far: bool) -> Views:
 
 
 def _script(chooser: Chooser, scale: Scale, form: Form, requests: list[Request]) -> tuple[Step, ...]:
-    """Replays of a decode batch: lengths grow and shrink, rows become padding, pages move."""
-    steps = []
-    query_lens = [request.query_len for request in requests]
-    for _ in range(chooser.integer(1, scale.max_split_counts + 1)):
-        if chooser.boolean():
-            query_lens = _passed_on(chooser, query_lens)
-        if chooser.boolean(80):
-            requests = [_request(chooser, scale, form, length, req == 0) for req, length in enumerate(query_lens)]
-        else:
-            requests = [
-                Request(query_len, request.seq_len) for query_len, request in zip(query_lens, requests, strict=True)
-            ]
-        steps.append(
-            Step(tuple(requests), chooser.boolean(50), chooser.integer(1, 2**31 - 1) if chooser.boolean(50) else 0)
-        )
-    return tuple(steps)
+    """Replays of a decode batch, with lengths from the same boundaries as elsewhere."""
 
+    def new_request(req: int, query_len: int) -> Request:
+        return _request(chooser, scale, form, query_len, req == 0)
 
-def _passed_on(chooser: Chooser, query_lens: list[int]) -> list[int]:
-    """The same tokens, one of them in another request than before."""
-    lens = list(query_lens)
-    giver, taker = chooser.integer(0, len(lens) - 1), chooser.integer(0, len(lens) - 1)
-    if giver != taker and lens[giver] > 0 and lens[taker] < MAX_DECODE_QUERY_LEN:
-        lens[giver], lens[taker] = lens[giver] - 1, lens[taker] + 1
-        return lens
-    return _shuffled(chooser, lens)
+    return draw_script(chooser, tuple(requests), new_request, scale.max_split_counts + 2)
 
 
 NUM_FORMS = 24

@@ -71,7 +71,13 @@ def _replay(case: Case) -> Changes:
         yield {"replay": ()}
     for number, step in enumerate(case.replay):
         yield {"replay": case.replay[:number] + case.replay[number + 1 :]}
-        for plainer in (replace(step, is_remapped=False), replace(step, values_seed=0)):
+        unchanged = replace(step, requests=case.states[number].requests)
+        for plainer in (
+            replace(step, is_remapped=False),
+            replace(step, values_seed=0),
+            replace(step, between=""),
+            unchanged,
+        ):
             yield {"replay": (*case.replay[:number], plainer, *case.replay[number + 1 :])}
 
 

@@ -6,14 +6,16 @@ certified intervals instead: a correct kernel is never accused, and every reject
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 import torch
 
 from fuzz.materialise import Scene
+from fuzz.play import play
 from fuzz.values import ROUNDED
-from fuzz.views import OUT_MARKER, same_bits
+from fuzz.verdict import Agreed, Breach, Broke, Undefined, Verdict, differs, in_splits
+from fuzz.views import OUT_MARKER
 from msa_ref import block_scores, index_topk, select_blocks
 from msa_ref.certified import certify, is_certified
 from msa_ref.contract import ROW_LAWS, Selection, cut, violations
@@ -31,64 +33,10 @@ RUN_LAWS = {
     "SplitInvariance": "Every split count gives the same bits.",
     "RepeatDeterminism": "A second run on the same inputs gives the same bits.",
     "Replay": "A run after the buffers' contents changed agrees as the first one did.",
+    "GraphIsEager": "A bound target gives the bits of an eager run on the same buffers.",
     "Exact": "The answer is the reference's, bit for bit.",
 }
 """Laws about whole runs, beside `msa_ref.contract.ROW_LAWS` about rows."""
-
-
-@dataclass(frozen=True)
-class Breach:
-    """One law broken at one place. head, token, req: -1 where the law is about the whole run.
-
-    num_splits: the run's split count, 0 for the target's own choice. state: 0, or a replay step + 1.
-    """
-
-    law: str
-    evidence: str
-    head: int = -1
-    token: int = -1
-    req: int = -1
-    num_splits: int = 0
-    state: int = 0
-
-    def __str__(self) -> str:
-        place = "" if self.token < 0 else f" head {self.head}, token {self.token} (request {self.req}),"
-        state = "" if self.state == 0 else f" after replay step {self.state},"
-        return f"{self.law}:{place}{state} at {_splits(self.num_splits)}: {self.evidence}"
-
-
-def _splits(num_splits: int) -> str:
-    return f"num_splits {num_splits}" if num_splits else "its own split count"
-
-
-@dataclass(frozen=True)
-class Agreed:
-    """Every law held. rows: how many (head, token) rows were judged, over all runs.
-
-    certified: those of them with exactly one admissible set.
-    """
-
-    rows: int
-    certified: int = 0
-
-
-@dataclass(frozen=True)
-class Broke:
-    """At least one law was broken. rows, certified: as in `Agreed`."""
-
-    breaches: tuple[Breach, ...]
-    rows: int
-    certified: int = 0
-
-
-@dataclass(frozen=True)
-class Undefined:
-    """The case says nothing about the target: outside its profile, or needs what is not here."""
-
-    reason: str
-
-
-Verdict = Agreed | Broke | Undefined
 
 
 class Subject(Protocol):
@@ -115,6 +63,13 @@ class Subject(Protocol):
 
     def open(self, scene: Scene, num_splits: int) -> Callable[[], torch.Tensor]:
         """Prepare runs on a scene, whose contents may change between them."""
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether a run keeps the call that it began with, as a CUDA graph does."""
+
+    def eager(self, scene: Scene, num_splits: int) -> Callable[[], torch.Tensor]:
+        """Runs that take everything anew each time."""
 
 
 class Truth:
@@ -227,27 +182,23 @@ class Examiner:
             self.scene.apply(0)
             try:
                 run = target.open(self.scene, num_splits)
-                answer, found = self._run(run, target, num_splits)
+                answer, found = self.run(run, target, num_splits)
                 runs += 1
                 if is_one_answer and answer is not None and first is not None:
-                    found += _differs(self.scene, "SplitInvariance", _splits(case.num_splits[0]), first, answer)
+                    found += differs(self.scene, "SplitInvariance", in_splits(case.num_splits[0]), first, answer)
                 first = first if first is not None else answer
                 if number == 0:
                     for _ in range(case.repeats):
-                        again, more = self._run(run, target, num_splits)
+                        again, more = self.run(run, target, num_splits)
                         runs += 1
                         found += more
                         if is_one_answer and answer is not None and again is not None:
-                            found += _differs(self.scene, "RepeatDeterminism", "the first run", answer, again)
+                            found += differs(self.scene, "RepeatDeterminism", "the first run", answer, again)
                 breaches += [replace(breach, num_splits=num_splits) for breach in found]
                 if number == 0 and target.has_replay:
-                    for state in range(1, len(case.states)):
-                        self.scene.apply(state)
-                        _, more = self._run(run, target, num_splits)
-                        runs += 1
-                        if more and not found:
-                            more.insert(0, replace(more[0], law="Replay", evidence=f"broke {more[0].law} only then"))
-                        breaches += [replace(breach, num_splits=num_splits, state=state) for breach in more]
+                    told, played = play(self, target, run, num_splits, answer, not found)
+                    breaches += told
+                    runs += played
             except Exception as error:
                 # Whatever a target raises is a finding about it; nothing of the oracle's own is in reach.
                 first_line = str(error).strip().splitlines()[0] if str(error).strip() else ""
@@ -270,7 +221,7 @@ class Examiner:
                 return outside.reason
         return None
 
-    def _run(
+    def run(
         self, run: Callable[[], torch.Tensor], target: Subject, num_splits: int
     ) -> tuple[torch.Tensor | None, list[Breach]]:
         """One run: its answer (a copy; None if it has the wrong shape) and the laws it broke."""
@@ -310,13 +261,3 @@ def _kind_of(error: Exception) -> str:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return "memory"
     return "crash" if "CUDA error" in str(error) else "raised"
-
-
-def _differs(scene: Scene, law: str, than: str, left: torch.Tensor, right: torch.Tensor) -> list[Breach]:
-    """A breach of `law` at the first row that two answers do not share."""
-    if same_bits(left, right):
-        return []
-    rows = (left != right).any(-1).nonzero()
-    head, token = rows[0].tolist()
-    text = f"{len(rows)} rows differ from {than}: {right[head, token].tolist()}, not {left[head, token].tolist()}"
-    return [Breach(law, text, head, token, int(scene.batch.token_reqs()[token]))]

@@ -6,6 +6,7 @@ from fuzz.case import Case
 from fuzz.laws import diagnose
 from fuzz.materialise import Scene
 from fuzz.oracle import Agreed, Breach, Broke, Examiner, Undefined
+from fuzz.script import script_lines
 from fuzz.strip import score_strip
 from fuzz.targets import Target
 
@@ -15,6 +16,8 @@ MAX_STRIPS = 3
 
 def replay(case: Case, target: Target, device: torch.device | str) -> int:
     """Judge a case on a target and print what happened. Returns 0 agreed, 1 broke, 3 undefined."""
+    for line in script_lines(case):
+        print(f"  {line}")
     scene = Scene(case, device)
     verdict = Examiner(scene).examine(target)
     match verdict:

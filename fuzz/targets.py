@@ -3,6 +3,7 @@
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -57,6 +58,7 @@ class Target:
     is_kernel: under the kernels' limits (D and S powers of two, 16 .. 256).
     is_graph: captured once per case as a CUDA graph, then replayed.
     profile: what it promises; a case outside of it is Undefined.
+    bind: makes of one call a function that replays it: how a target without a CUDA graph is captured.
     """
 
     name: str
@@ -68,6 +70,12 @@ class Target:
     is_kernel: bool = False
     is_graph: bool = False
     profile: Profile = CONTRACT
+    bind: "Callable[[Call], Callable[[], torch.Tensor]] | None" = None
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether a run keeps the call that it began with, as a CUDA graph does."""
+        return self.is_graph or self.bind is not None
 
     @property
     def has_replay(self) -> bool:
@@ -79,6 +87,8 @@ class Target:
         config = scene.case.config
         if self.is_graph and scene.device.type != "cuda":
             return "graphs need a CUDA device"
+        if self.bind is not None and not scene.case.replay:
+            return "nothing is replayed"
         if self.kind == "decode" and scene.case.decode_query_len > MAX_DECODE_QUERY_LEN:
             return f"more than {MAX_DECODE_QUERY_LEN} query tokens in a request"
         if self.is_kernel:
@@ -89,11 +99,31 @@ class Target:
 
     def open(self, scene: Scene, num_splits: int) -> Callable[[], torch.Tensor]:
         """Prepare runs on a scene, whose contents may change between them."""
+        if self.bind is not None:
+            return self._bound(self.bind, scene, num_splits)
+        run = self.eager(scene, num_splits)
+        return _captured(run, scene.new_out) if self.is_graph else run
+
+    def eager(self, scene: Scene, num_splits: int) -> Callable[[], torch.Tensor]:
+        """Runs that take everything anew each time."""
 
         def run() -> torch.Tensor:
             return self.run(_call(scene, num_splits, self.takes_score, self.profile))
 
-        return _captured(run, scene.new_out) if self.is_graph else run
+        return run
+
+    def _bound(
+        self, bind: Callable[[Call], Callable[[], torch.Tensor]], scene: Scene, num_splits: int
+    ) -> Callable[[], torch.Tensor]:
+        """Runs of one call, made at the first of them and kept, whatever the host learns later."""
+        bound = list[Callable[[], torch.Tensor]]()
+
+        def run() -> torch.Tensor:
+            if not bound:
+                bound.append(bind(_call(scene, num_splits, self.takes_score, self.profile)))
+            return bound[0]()
+
+        return run
 
 
 MAX_DECODE_QUERY_LEN = 8
@@ -166,6 +196,10 @@ def _decode(call: Call) -> torch.Tensor:
     return topk_idx
 
 
+def _bind_decode(call: Call) -> Callable[[], torch.Tensor]:
+    return partial(_decode, call)
+
+
 def _reference(call: Call) -> torch.Tensor:
     return fill(call, index_topk(call.batch))
 
@@ -193,6 +227,15 @@ BUILT_IN = {
             has_splits=True,
             is_kernel=True,
             is_graph=True,
+        ),
+        Target(
+            "decode-bound",
+            "Decode kernel bound once to its buffers and run through replay scripts, graph or not.",
+            "decode",
+            _decode,
+            has_splits=True,
+            is_kernel=True,
+            bind=_bind_decode,
         ),
     )
 }

@@ -5,7 +5,7 @@ their source exchanged. As a target the name of either is `fuzz.canaries:<name>`
 one of these pass is worth nothing.
 """
 
-from fuzz.canaries import lengths, memory, ranking  # noqa: F401  (importing them fills the table)
+from fuzz.canaries import graphs, lengths, memory, ranking  # noqa: F401  (importing them fills the table)
 from fuzz.canaries.kernels import MUTANTS, Mutant
 from fuzz.canaries.process import PROCESS_CANARIES
 from fuzz.canaries.table import CANARIES, Canary
