@@ -69,6 +69,16 @@ def _parser() -> argparse.ArgumentParser:
     replay.set_defaults(command=_replay)
     replay.add_argument("case", type=Path, help="JSON of a case or of a finding")
 
+    report = commands.add_parser("report", help="merge the records of shards into one report")
+    report.set_defaults(command=_report)
+    report.add_argument("shards", type=Path, nargs="+", metavar="RECORD.json", help="from `gate` or `run --json`")
+    report.add_argument("--json", type=Path, help="file for the merged record")
+    report.add_argument("--junit", type=Path, help="file for the verdicts as JUnit XML")
+    report.add_argument("--html", type=Path, help="file for one page that needs nothing else")
+    report.add_argument(
+        "--replay", action=argparse.BooleanOptionalAction, default=True, help="show findings' score strips on the page"
+    )
+
     targets = commands.add_parser("targets", help="list what can be judged")
     targets.set_defaults(command=_targets)
 
@@ -120,6 +130,12 @@ def _run(options: argparse.Namespace) -> int:
     from fuzz.run import run
 
     return run(options, device)
+
+
+def _report(options: argparse.Namespace) -> int:
+    from fuzz.report_command import report
+
+    return report(options)
 
 
 def _promote(options: argparse.Namespace) -> int:

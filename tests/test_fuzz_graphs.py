@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, find, given, settings
+from hypothesis import HealthCheck, Phase, find, given, settings
 
 from fuzz.canaries import CANARIES
 from fuzz.canaries.graphs import GraphIndexer, graph_target
@@ -37,13 +37,21 @@ def _breaks(case: Case, target: Target) -> set[str]:
 @pytest.mark.parametrize("name", GRAPH_CANARIES)
 def test_a_captured_defect_is_found_and_shrinks_to_a_script_of_a_few_lines(name: str) -> None:
     target = CANARIES[name].target
-    case = find(graph_cases(), lambda case: "GraphIsEager" in _breaks(case, target), settings=QUICK)
+    first = settings(QUICK, phases=[Phase.generate])  # as a run does it, which has little time for shrinking
+    case = find(graph_cases(), lambda case: "GraphIsEager" in _breaks(case, target), settings=first)
     case = minimise(case, lambda smaller: "GraphIsEager" in _breaks(smaller, target), lambda: False)
     assert len(case.requests) == 1, script_lines(case)
     assert case.max_blocks <= 40
     assert len(script_lines(case)) <= 3, script_lines(case)
     assert Case.from_json(case.to_json()) == case
     assert _breaks(Case.from_json(case.to_json()), target) == _breaks(case, target)
+
+
+def test_hypothesis_alone_shrinks_a_captured_defect_to_a_capture_and_one_replay() -> None:
+    target = CANARIES["graph_counter"].target
+    case = find(graph_cases(), lambda case: "GraphIsEager" in _breaks(case, target), settings=QUICK)
+    assert len(case.requests) == len(case.replay) == 1, script_lines(case)
+    assert case.replay[0].between == ""
 
 
 @given(graph_cases())
