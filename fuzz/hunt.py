@@ -110,7 +110,7 @@ class Hunt:
 
     def round(self, forms: list[Form], scale: Scale, round_seed: int, profile: settings) -> None:
         """One round: examples until they are enough, or until one breaks in a new way and is shrunk."""
-        shrinker = _Shrinker(self)
+        shrinker, seen = _Shrinker(self), set[str]()
 
         @seed(round_seed)
         @profile
@@ -118,8 +118,11 @@ class Hunt:
         def examples(case: Case) -> None:
             if shrinker.quarry is not None:
                 is_broken = shrinker.still_shows(case)
+            elif self.is_over() or case.to_json() in seen:  # Hypothesis likes simple choices, and so draws some again
+                is_broken = False
             else:
-                is_broken = not self.is_over() and self._judge(case, shrinker)
+                seen.add(case.to_json())
+                is_broken = self._judge(case, shrinker)
             # One line raises: Hypothesis tells failures apart by where they come from.
             if is_broken:
                 raise Broken
