@@ -110,23 +110,29 @@ class Hunt:
 
     def round(self, forms: list[Form], scale: Scale, round_seed: int, profile: settings) -> None:
         """One round: examples until they are enough, or until one breaks in a new way and is shrunk."""
-        shrinker = _Shrinker(self)
+        shrinker, seen = _Shrinker(self), set[str]()
 
         @seed(round_seed)
         @profile
         @given(cases_of_forms(scale, forms))
         def examples(case: Case) -> None:
             if shrinker.quarry is not None:
-                shrinker.ask(case)
-            elif not self.is_over():
-                self._judge(case, shrinker)
+                is_broken = shrinker.still_shows(case)
+            elif self.is_over() or case.to_json() in seen:  # Hypothesis likes simple choices, and so draws some again
+                is_broken = False
+            else:
+                seen.add(case.to_json())
+                is_broken = self._judge(case, shrinker)
+            # One line raises: Hypothesis tells failures apart by where they come from.
+            if is_broken:
+                raise Broken
 
         try:
             examples()
         except Broken:
             shrinker.finish()
 
-    def _judge(self, case: Case, shrinker: "_Shrinker") -> None:
+    def _judge(self, case: Case, shrinker: "_Shrinker") -> bool:
         """A new example on all targets. The first new failure becomes what the round shrinks."""
         judged = self._worker.judge(Task(case, self._targets, self._device))
         self._results.add(judged)
@@ -135,6 +141,8 @@ class Hunt:
                 for breach in verdict.breaches:
                     if (name, breach.law) not in self._known:
                         shrinker.begin(name, breach.law, case)
+                        return True
+        return False
 
     def breaches(self, case: Case, target: str) -> tuple[Breach, ...]:
         """The laws that a target breaks on a case, judged without counting it."""
@@ -143,7 +151,7 @@ class Hunt:
 
     def settle(self, target: str, law: str, case: Case, breaches: tuple[Breach, ...]) -> None:
         """Put a minimised case into the findings, and do not hunt what it shows again."""
-        is_ended = any(breach.evidence.startswith(("crash:", "hang:")) for breach in breaches)
+        is_ended = any(breach.is_an_end for breach in breaches)
         if breaches and self._is_diagnosed and not is_ended:
             breaches += self._worker.diagnose(Question(case, target, self._device, breaches[0]))
         self._known |= {(target, law), *((target, breach.law) for breach in breaches)}
@@ -174,7 +182,7 @@ class _Shrinker:
         self._breaches: tuple[Breach, ...] = ()
 
     def begin(self, target: str, law: str, case: Case) -> None:
-        """Take up a failure. Raises `Broken`."""
+        """Take up a failure."""
         self.quarry = (target, law)
         self._deadline = time.perf_counter() + self._hunt.shrink_seconds
         # Does it always show? If not, an example counts as broken when any of several runs is.
@@ -182,16 +190,15 @@ class _Shrinker:
         self._tries = 1 if all(again) else TRIES_IF_FLAKY
         self._answers[case.to_json()] = True
         self._smallest = case
-        raise Broken(f"{target} breaks {law}")
 
-    def ask(self, case: Case) -> None:
-        """Raises `Broken` if a smaller case still shows the failure; the same case gets the same answer."""
+    def still_shows(self, case: Case) -> bool:
+        """Whether a smaller case still shows the failure; the same case gets the same answer."""
         key = case.to_json()
         if key not in self._answers:
             self._answers[key] = self._still_breaks(case)
         if self._answers[key]:
             self._smallest = case
-            raise Broken(f"{self.quarry}")
+        return self._answers[key]
 
     def _still_breaks(self, case: Case) -> bool:
         assert self.quarry is not None

@@ -41,7 +41,7 @@ MAX_KEPT_BYTES = 4 * 2**30
 """GPU memory that a child may keep cached between cases; the others want some too."""
 
 
-class HarnessError(RuntimeError):
+class HarnessError(ValueError):
     """The harness itself failed on a case: no verdict about any target."""
 
 

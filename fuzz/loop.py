@@ -84,7 +84,7 @@ class Results:
                     outcome.rows += rows
                     outcome.certified += certified
                     is_asked = outcome.broke <= MAX_DIAGNOSED or self.findings.is_new(name, breaches)
-                    if ask is not None and is_asked and not _is_an_end(breaches):
+                    if ask is not None and is_asked and not any(breach.is_an_end for breach in breaches):
                         breaches += ask(Question(case, name, device, breaches[0]))
                     self.findings.add(name, case, breaches, self.environment)
 
@@ -107,11 +107,6 @@ class Results:
             aborted=self.aborted,
             exit_status=self.exit_status,
         )
-
-
-def _is_an_end(breaches: tuple[Breach, ...]) -> bool:
-    """Whether the case ended a process: asking it why would only end more of them."""
-    return any(breach.evidence.startswith(("crash:", "hang:")) for breach in breaches)
 
 
 def _target_record(target: Target, outcome: Outcome) -> TargetRecord:

@@ -3,6 +3,7 @@
 import torch
 
 from fuzz.case import Case
+from fuzz.isolate import Task, Worker
 from fuzz.laws import diagnose
 from fuzz.materialise import Scene
 from fuzz.oracle import Agreed, Breach, Broke, Examiner, Undefined
@@ -15,9 +16,17 @@ MAX_STRIPS = 3
 
 
 def replay(case: Case, target: Target, device: torch.device | str) -> int:
-    """Judge a case on a target and print what happened. Returns 0 agreed, 1 broke, 3 undefined."""
+    """Judge a case on a target and print what happened. Returns 0 agreed, 1 broke, 3 undefined.
+
+    First in a child process: what kills it is told here, and not done to this process.
+    """
     for line in script_lines(case):
         print(f"  {line}")
+    with Worker() as worker:
+        ((_, verdict, _),) = worker.judge(Task(case, (target.name,), str(device))).verdicts
+    if isinstance(verdict, Broke) and any(breach.is_an_end for breach in verdict.breaches):
+        print("\n".join([f"BROKE     {target.name}", *(f"  {breach}" for breach in verdict.breaches)]))
+        return 1
     scene = Scene(case, device)
     verdict = Examiner(scene).examine(target)
     match verdict:

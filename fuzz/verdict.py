@@ -23,6 +23,11 @@ class Breach:
     num_splits: int = 0
     state: int = 0
 
+    @property
+    def is_an_end(self) -> bool:
+        """Whether it ended a process: asking it why, or trying it here, would only end more of them."""
+        return self.law == "Runs" and self.evidence.startswith(("crash:", "hang:"))
+
     def __str__(self) -> str:
         place = "" if self.token < 0 else f" head {self.head}, token {self.token} (request {self.req}),"
         state = "" if self.state == 0 else f" after replay step {self.state},"
