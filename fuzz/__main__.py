@@ -79,6 +79,22 @@ def _parser() -> argparse.ArgumentParser:
         "--replay", action=argparse.BooleanOptionalAction, default=True, help="show findings' score strips on the page"
     )
 
+    nightly = commands.add_parser("nightly", help="fuzz in shards, one per GPU, and fail if a planted defect lives")
+    nightly.set_defaults(command=_nightly)
+    nightly.add_argument("--minutes", type=float, default=30.0, help="how long each shard runs (default %(default)g)")
+    nightly.add_argument("--shards", type=int, help="processes (default one per GPU, or one without)")
+    nightly.add_argument("--seed", type=int, help="of everything drawn (default: a fresh one, which is printed)")
+    nightly.add_argument("--folder", type=Path, default=Path(".fuzz/nightly"), help="for records, logs and the report")
+    nightly.add_argument("--findings", type=Path, default=Path(".fuzz/findings"), help="folder for what broke")
+    nightly.add_argument(
+        "--canary",
+        default="fuzz.canaries:highest_id_wins_ties",
+        help="the target that must break (default %(default)s)",
+    )
+    nightly.add_argument(
+        "--replay", action=argparse.BooleanOptionalAction, default=True, help="show findings' score strips on the page"
+    )
+
     targets = commands.add_parser("targets", help="list what can be judged")
     targets.set_defaults(command=_targets)
 
@@ -94,9 +110,9 @@ def _parser() -> argparse.ArgumentParser:
     canaries.add_argument("--jobs", type=int, help="defects judged at once (default 1 on a GPU, else one per core)")
     canaries.add_argument("--json", type=Path, help="file to write the table to")
 
-    for command in (gate, run, replay, canaries):
+    for command in (gate, run, nightly, replay, canaries):
         command.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto")
-    for command in (gate, run, replay):
+    for command in (gate, run, nightly, replay):
         command.add_argument(
             "--target",
             action="append",
@@ -136,6 +152,12 @@ def _report(options: argparse.Namespace) -> int:
     from fuzz.report_command import report
 
     return report(options)
+
+
+def _nightly(options: argparse.Namespace) -> int:
+    from fuzz.nightly import nightly
+
+    return nightly(options)
 
 
 def _promote(options: argparse.Namespace) -> int:

@@ -4,6 +4,7 @@ import argparse
 import os
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from fuzz import environment, targets
@@ -60,6 +61,7 @@ def finish(
 ) -> int:
     """Print the report, write the record where it is wanted, and return the exit status."""
     record = results.record(command, reproduce, options.seed, device, chosen)
+    record = replace(record, shard=getattr(options, "shard", record.shard))
     print(text_report(results, chosen, options.verbose))
     if options.json:
         _write(options.json, record.to_json())

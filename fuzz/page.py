@@ -90,7 +90,7 @@ def _findings(record: Record, strips: Mapping[str, str]) -> Iterator[str]:
     if not record.findings:
         yield '<p class="good"><span class="pill">none</span> No target broke a law.</p>'
     for number, finding in enumerate(record.findings):
-        yield _finding(finding, strips.get(finding.path, ""), is_open=number < 5)
+        yield _finding(finding, strips.get(finding.path, ""), is_open=number < 3)
     if record.fixed:
         yield "<h3>Fixed</h3>"
         rows = [(one.target, one.law, one.path, one.since) for one in record.fixed]
@@ -116,10 +116,12 @@ def _plural(count: int, what: str) -> str:
 
 
 def _strip(text: str) -> str:
-    """A replay's text, with the wrong blocks and the cut made visible."""
+    """A replay's text, with the wrong blocks and the cut made visible; sentences may wrap, tables not."""
     lines = []
-    for line in text.rstrip().splitlines():
-        tone = "wrong" if "<--" in line else "cut" if line.rstrip().endswith("the cut") else ""
+    for line in text.strip().splitlines():
+        is_sentence = line.startswith(("  ", "BROKE")) and ": " in line
+        marks = {"wrong": "<--" in line, "cut": line.rstrip().endswith("the cut"), "told": is_sentence}
+        tone = next((name for name, is_so in marks.items() if is_so), "")
         lines.append(f'<span class="{tone}">{escape(line)}</span>' if tone else escape(line))
     return "\n".join(lines)
 
@@ -178,7 +180,7 @@ def _coverage(record: Record) -> Iterator[str]:
 def _cell(name: str, count: int, most: int) -> str:
     if not count:
         return f'<li class="cell cold" title="never reached">{escape(name)} <b>0</b></li>'
-    warm = 0.10 + 0.85 * math.log1p(count) / math.log1p(max(most, 1)) ** 1.0
+    warm = 0.10 + 0.85 * math.log1p(count) / math.log1p(max(most, 1))
     hot = " hot" if warm > 0.62 else ""
     return f'<li class="cell{hot}" style="--warm:{warm:.2f}">{escape(name)} <b>{count:,}</b></li>'
 

@@ -43,6 +43,7 @@ summary { padding: 11px 16px; cursor: pointer; } summary small { color: var(--so
 pre { background: var(--paper); border: 1px solid var(--line); border-radius: 6px; padding: 10px 14px; overflow-x: auto;
   font-size: 12.5px; line-height: 1.5; margin: 8px 0; } .command { user-select: all; white-space: pre-wrap;
   overflow-wrap: anywhere; } .wrong { color: var(--bad); font-weight: 600; } .cut { color: var(--soft); }
+.told { white-space: pre-wrap; color: var(--soft); }
 .dim { display: grid; grid-template-columns: 148px 1fr; gap: 12px; padding: 7px 14px; align-items: baseline; }
 .dim + .dim { border-top: 1px solid var(--line); } .dim > b { font-weight: 600; font-size: 14px; }
 .cells { display: flex; flex-wrap: wrap; gap: 4px; list-style: none; margin: 0; padding: 0; }
