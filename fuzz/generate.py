@@ -267,7 +267,7 @@ def _script(chooser: Chooser, scale: Scale, form: Form, requests: list[Request])
     def new_request(req: int, query_len: int) -> Request:
         return _request(chooser, scale, form, query_len, req == 0)
 
-    return draw_script(chooser, tuple(requests), new_request, scale.max_split_counts + 2)
+    return draw_script(chooser, tuple(requests), new_request, scale.max_split_counts + 1)
 
 
 NUM_FORMS = 24
