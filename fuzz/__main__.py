@@ -45,9 +45,11 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--minutes", type=float, help="how long")
     run.add_argument("--cases", type=int, help="how many cases (default 200, if --minutes is not given either)")
     run.add_argument("--shard", default="0/1", metavar="I/N", help="the part of the run to do (default all of it)")
-    run.add_argument("--shrink-seconds", type=float, default=60.0, help="for each finding (default %(default)g)")
 
-    for command in (gate, run):
+    for command, seconds in ((gate, 0.0), (run, 60.0)):
+        command.add_argument(
+            "--shrink-seconds", type=float, default=seconds, help="to make each finding smaller (default %(default)g)"
+        )
         command.add_argument("--scale", choices=("small", "large"), help="size of cases (default large on a GPU)")
         command.add_argument("--findings", type=Path, default=Path(".fuzz/findings"), help="folder for what broke")
         command.add_argument("--hangs-after", type=float, default=120.0, help="seconds a target has for one case")

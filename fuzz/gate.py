@@ -4,7 +4,17 @@ import argparse
 
 from fuzz import corpus, generate
 from fuzz.isolate import Task
-from fuzz.judging import at_least, choose, command_line, default_jobs, finish, look_back, new_results, scale_of
+from fuzz.judging import (
+    at_least,
+    choose,
+    command_line,
+    default_jobs,
+    finish,
+    look_back,
+    new_results,
+    scale_of,
+    shrink_findings,
+)
 from fuzz.loop import run_tasks
 from fuzz.production import production_cases
 from fuzz.report import stamp_lines
@@ -32,6 +42,8 @@ def gate(options: argparse.Namespace, device: str) -> int:
     if options.production:
         tasks += production_tasks(chosen, device, options.seed)
     run_tasks(tasks, len(tasks), results, jobs, options.hangs_after, options.diagnose)
+    if options.shrink_seconds > 0:
+        shrink_findings(results, device, options.shrink_seconds, options.hangs_after)
     words = ["--cases", str(count), "--scale", scale.name, "--device", device]
     words += [f"--no-{name}" for name in ("corpus", "production") if not getattr(options, name)]
     return finish(results, chosen, "gate", command_line("gate", options, *words), options, device)

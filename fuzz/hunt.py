@@ -5,6 +5,9 @@ that the same seed and scale give the same cases on every machine, until somethi
 Hypothesis shrinks what broke, `fuzz.minimise` does the rest, and the next round starts afresh.
 Everything is judged in child processes. A verdict is remembered: for Hypothesis, every target is
 deterministic. One that in truth is not is run several times per example while shrinking.
+
+Examples that broke in an earlier run come first, from the database: the same seed gives the same
+cases from there on, and from the start where the database is empty.
 """
 
 import time

@@ -139,12 +139,20 @@ class Worker:
     def _serve(self, task: Task) -> Iterator[tuple[str, Verdict, float]]:
         """Verdicts until the task is done or the child has ended; an end is the last one's verdict."""
         pipe = self._start()
-        pipe.send(task)
+        try:
+            pipe.send(task)
+        except (BrokenPipeError, ConnectionResetError):
+            # Something ended the child between two tasks: no target of this one did.
+            self._end()
+            pipe = self._start()
+            pipe.send(task)
         for number, name in enumerate((None, *task.targets)):
             start = time.perf_counter()
+            # The first target of a case pays for what all of them share.
+            seconds = self._hangs_after * (2 if number == 1 else 1)
             try:
-                if not pipe.poll(self._hangs_after if name is None or number > 1 else 2 * self._hangs_after):
-                    ending = f"hang: no end after {self._hangs_after:g} s"
+                if not pipe.poll(seconds):
+                    ending = f"hang: no end after {seconds:g} s"
                 else:
                     message = pipe.recv()
                     if isinstance(message, str):

@@ -4,17 +4,20 @@ import argparse
 import os
 import shlex
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 from fuzz import environment, targets
+from fuzz.case import Case
 from fuzz.coverage import Coverage
 from fuzz.findings import Findings, mark_fixed, stored
 from fuzz.generate import SCALES, Scale
 from fuzz.isolate import Task, Worker
 from fuzz.junit import junit_xml
 from fuzz.loop import Outcome, Results
-from fuzz.oracle import Agreed
+from fuzz.minimise import minimise
+from fuzz.oracle import Agreed, Breach, Broke
 from fuzz.record import FixedRecord
 from fuzz.report import text_report
 from fuzz.targets import Target
@@ -54,6 +57,31 @@ def look_back(results: Results, folder: Path, device: str, hangs_after: float) -
             if isinstance(verdict, Agreed):
                 mark_fixed(finding.path, since)
                 results.fixed.append(FixedRecord(finding.target, finding.law, str(finding.path), since))
+
+
+def shrink_findings(results: Results, device: str, seconds: float, hangs_after: float) -> None:
+    """Minimise the first finding of every target and law, each within so many seconds."""
+    first = {(finding.target, finding.law): finding for finding in reversed(results.findings.all())}
+    settled: set[tuple[str, str]] = set()
+    with Worker(hangs_after) as worker:
+
+        def breaches(case: Case, target: str) -> tuple[Breach, ...]:
+            ((_, verdict, _),) = worker.judge(Task(case, (target,), device)).verdicts
+            return verdict.breaches if isinstance(verdict, Broke) else ()
+
+        for (target, law), finding in reversed(first.items()):
+            if (target, law) in settled:
+                continue
+            deadline = time.perf_counter() + seconds
+
+            def still_breaks(case: Case, target: str = target, law: str = law) -> bool:
+                return law in {breach.law for breach in breaches(case, target)}
+
+            case = minimise(finding.case, still_breaks, lambda deadline=deadline: time.perf_counter() > deadline)  # type: ignore[misc]
+            found = breaches(case, target)
+            if found:
+                results.findings.settle(target, case, found, results.environment)
+                settled |= {(target, breach.law) for breach in found}
 
 
 def finish(

@@ -107,7 +107,7 @@ def _finding(finding: FindingRecord, strip: str, is_open: bool) -> str:
 <div><p>{escape(finding.evidence)}</p>
 <pre class="command" tabindex="0" aria-label="Command that shows it again">{escape(finding.command)}</pre>
 {shown}
-<p class="soft mono">{escape(finding.signature)}</p></div>
+<p class="soft mono small">{escape(finding.signature)}</p></div>
 </details>"""
 
 
@@ -180,9 +180,9 @@ def _coverage(record: Record) -> Iterator[str]:
 def _cell(name: str, count: int, most: int) -> str:
     if not count:
         return f'<li class="cell cold" title="never reached">{escape(name)} <b>0</b></li>'
-    warm = 0.10 + 0.85 * math.log1p(count) / math.log1p(max(most, 1))
-    hot = " hot" if warm > 0.62 else ""
-    return f'<li class="cell{hot}" style="--warm:{warm:.2f}">{escape(name)} <b>{count:,}</b></li>'
+    # Never so dark that the text on it is hard to read, in light or dark.
+    warm = 0.06 + 0.52 * math.log1p(count) / math.log1p(most)
+    return f'<li class="cell" style="--warm:{warm:.2f}">{escape(name)} <b>{count:,}</b></li>'
 
 
 def _histograms(record: Record) -> Iterator[str]:

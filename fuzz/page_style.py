@@ -33,7 +33,8 @@ h3 { font-size: 15px; margin: 18px 0 6px; } .soft { color: var(--soft); } .mono,
 .scroll { overflow-x: auto; border: 1px solid var(--line); border-radius: 10px; background: var(--card); }
 table { border-collapse: collapse; width: 100%; } th, td { text-align: left; padding: 8px 14px; vertical-align: top; }
 thead th { font-size: 12.5px; font-weight: 600; color: var(--soft); border-bottom: 1px solid var(--line); }
-tbody tr + tr > * { border-top: 1px solid var(--line); } tbody th { font-weight: 600; }
+tbody tr + tr > * { border-top: 1px solid var(--line); } tbody th { font-weight: 600; } tbody th .soft { font-weight: 400; font-size: 13px; }
+.small { font-size: 12px; margin-bottom: 0; }
 .num { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .pill { display: inline-block; padding: 0 9px; border-radius: 99px; font-size: 13px; font-weight: 600;
   color: var(--tone); background: var(--tone-soft); }
@@ -49,9 +50,8 @@ pre { background: var(--paper); border: 1px solid var(--line); border-radius: 6p
 .cells { display: flex; flex-wrap: wrap; gap: 4px; list-style: none; margin: 0; padding: 0; }
 .cell { border-radius: 5px; padding: 2px 8px; font-size: 12.5px; background: rgba(var(--heat), var(--warm)); }
 .cell b { font-weight: 600; font-variant-numeric: tabular-nums; padding-left: 5px; }
-.cell.hot { color: #fff; } .cell.cold { background: repeating-linear-gradient(135deg, var(--bad-soft) 0 5px,
+.cell.cold { background: repeating-linear-gradient(135deg, var(--bad-soft) 0 5px,
   transparent 5px 10px); border: 1px dashed var(--bad); color: var(--bad); padding: 1px 7px; }
-@media (prefers-color-scheme: dark) { .cell.hot { color: #0d1217; } }
 .bars { display: grid; grid-template-columns: max-content 1fr max-content; gap: 5px 14px; align-items: center;
   background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 12px 16px; }
 .bar { height: 12px; border-radius: 3px; background: rgba(var(--heat), 0.75); min-width: 1px; }

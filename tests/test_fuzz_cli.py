@@ -11,7 +11,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from fuzz.findings import read_case
+from fuzz.__main__ import main
+from fuzz.findings import read_case, stored
 from fuzz.record import Record
 from fuzz.targets import BUILT_IN, find
 
@@ -125,27 +126,36 @@ def test_a_foreign_target_comes_in_by_module_and_name() -> None:
     assert target.kind == "foreign"
 
 
-def test_the_record_and_the_junit_file_say_what_the_text_says(tmp_path: Path) -> None:
-    done = _gate(tmp_path, "fuzz.canaries:highest_id_wins_ties", "--json", "out/a.json", "--junit", "out/a.xml")
-    assert done.returncode == 1, done.stderr
-    record = Record.from_json((tmp_path / "out" / "a.json").read_text())
-    assert (record.command, record.cases, record.exit_status) == ("gate", 24, 1)
+def _gate_here(tmp_path: Path, target: str) -> tuple[int, Record]:
+    arguments = ["--device", "cpu", "--no-production", "--no-corpus", "--no-diagnose", "--jobs", "1", "--cases", "24"]
+    files = ["--findings", str(tmp_path / "f"), "--json", str(tmp_path / "a.json"), "--junit", str(tmp_path / "a.xml")]
+    status = main(["gate", *arguments, *files, "--target", target])
+    return status, Record.from_json((tmp_path / "a.json").read_text())
+
+
+def test_the_record_and_the_junit_file_say_what_the_text_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, record = _gate_here(tmp_path, "fuzz.canaries:highest_id_wins_ties")
+    assert (status, record.command, record.cases, record.exit_status) == (1, "gate", 24, 1)
     assert record.certified_share == 1.0
     assert set(record.coverage["dtype"]) == {"bfloat16", "float16", "float32"}
     assert sum(record.histograms["tie classes of cases"].values()) == 24
-    assert {finding.path for finding in record.findings} == set(re.findall(r"replay (\S+)", done.stdout))
-    suite = ElementTree.parse(tmp_path / "out" / "a.xml").getroot()
+    shown = set(re.findall(r"fuzz replay (\S+)", capsys.readouterr().out))
+    assert {finding.path for finding in record.findings} == shown
+    suite = ElementTree.parse(tmp_path / "a.xml").getroot()
     assert (suite.get("tests"), suite.get("failures")) == ("1", "1")
     assert len(suite.findall("testcase/failure")) == len(record.findings)
 
 
-def test_an_old_finding_that_no_longer_fails_is_told_once_as_fixed(tmp_path: Path) -> None:
-    assert _gate(tmp_path, "fuzz.canaries:highest_id_wins_ties").returncode == 1
-    path = sorted((tmp_path / ".fuzz" / "findings").iterdir())[0]
+def test_an_old_finding_that_no_longer_fails_is_told_once_as_fixed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _gate_here(tmp_path, "fuzz.canaries:highest_id_wins_ties")[0] == 1
+    path = sorted((tmp_path / "f").iterdir())[0]
     path.write_text(json.dumps(json.loads(path.read_text()) | {"target": "reference"}))
-    done = _gate(tmp_path, "reference", "--json", "a.json")
-    assert re.search(r"^fixed since .*: reference broke Best in ", done.stdout, re.MULTILINE)
-    assert [one.path for one in Record.from_json((tmp_path / "a.json").read_text()).fixed] == [
-        str(path.relative_to(tmp_path))
-    ]
-    assert "fixed since" not in _gate(tmp_path, "reference").stdout
+    _, record = _gate_here(tmp_path, "reference")
+    assert re.search(r"^fixed since .*: reference broke Best in ", capsys.readouterr().out, re.MULTILINE)
+    assert [one.path for one in record.fixed] == [str(path)]
+    assert "fixed_since" in json.loads(path.read_text())
+    assert stored(tmp_path / "f", {"reference"}) == []

@@ -36,9 +36,11 @@ def test_a_kept_case_is_small_and_right_on_the_kernels_and_wrong_on_what_it_was_
 
 def test_a_finding_is_promoted_with_flag_origin_and_note(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--device", "cpu", "--cases", "20", "--no-corpus", "--no-production", "--no-diagnose", "--jobs", "1"]
-    options += ["--findings", str(tmp_path / "f"), "--target", "fuzz.canaries:local_forgotten"]
+    options += ["--shrink-seconds", "3", "--findings", str(tmp_path / "f"), "--target", "fuzz.canaries:local_forgotten"]
     assert main(["gate", *options]) == 1
-    finding = sorted((tmp_path / "f").glob("*-Forced-*"))[0]
+    findings = [json.loads(path.read_text()) for path in (tmp_path / "f").glob("*-Forced-*")]
+    assert [finding["is_minimised"] for finding in findings] == [True]
+    finding = next((tmp_path / "f").glob("*-Forced-*"))
     path = promote(finding, "D13", "here", "what it hunts", tmp_path)
     assert path.name == "D13-local_forgotten.json"
     entry = entries(tmp_path)[path.stem]
