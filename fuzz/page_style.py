@@ -33,7 +33,8 @@ h3 { font-size: 15px; margin: 18px 0 6px; } .soft { color: var(--soft); } .mono,
 .scroll { overflow-x: auto; border: 1px solid var(--line); border-radius: 10px; background: var(--card); }
 table { border-collapse: collapse; width: 100%; } th, td { text-align: left; padding: 8px 14px; vertical-align: top; }
 thead th { font-size: 12.5px; font-weight: 600; color: var(--soft); border-bottom: 1px solid var(--line); }
-tbody tr + tr > * { border-top: 1px solid var(--line); } tbody th { font-weight: 600; } tbody th .soft { font-weight: 400; font-size: 13px; }
+tbody tr + tr > * { border-top: 1px solid var(--line); } tbody th { font-weight: 600; }
+tbody th .soft { font-weight: 400; font-size: 13px; }
 .small { font-size: 12px; margin-bottom: 0; }
 .num { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .pill { display: inline-block; padding: 0 9px; border-radius: 99px; font-size: 13px; font-weight: 600;
