@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from fuzz.case import BEHIND, DTYPES, PAGE_ORDERS, TAILS, Case
 from fuzz.generate import HEADS, Scale
+from fuzz.paths import paths
 from fuzz.values import FAMILIES
 
 
@@ -174,10 +175,12 @@ class Coverage:
         self.scale = scale.name
         self.universe = universe(scale)
         self.counts: Counter[tuple[str, str]] = Counter()
+        self.paths: Counter[str] = Counter()
 
     def add(self, case: Case) -> None:
         """Count one case, once per bucket."""
         self.counts.update(set(buckets(case)))
+        self.paths.update(paths(case))
 
     def unreached(self) -> list[str]:
         """`dimension: bucket` of everything that should have been reached and was not."""

@@ -100,7 +100,10 @@ class Results:
             cases=self.cases,
             seconds=round(self.seconds, 3),
             coverage=self.coverage.table(),
-            histograms={"tie classes of cases": self.coverage.tie_classes()},
+            histograms={
+                "tie classes of cases": self.coverage.tie_classes(),
+                "dispatch paths of cases": dict(sorted(self.coverage.paths.items())),
+            },
             targets=tuple(_target_record(target, self.outcomes[target.name]) for target in targets),
             findings=self.findings.records(),
             fixed=tuple(self.fixed),

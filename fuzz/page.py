@@ -174,7 +174,7 @@ def _coverage(record: Record) -> Iterator[str]:
         cells = "".join(_cell(name, count, most) for name, count in row.items())
         yield f'<div class="dim"><b>{escape(dimension)}</b><ul class="cells">{cells}</ul></div>'
     yield "</div>"
-    yield '<p class="soft">Cases that reached each bucket; the darker, the more, on a logarithmic scale.</p>'
+    yield '<p class="soft">Cases that reached each bucket; stronger where more, on a logarithmic scale.</p>'
 
 
 def _cell(name: str, count: int, most: int) -> str:
