@@ -125,14 +125,20 @@ def _parser() -> argparse.ArgumentParser:
 
 def _device(wanted: str) -> str:
     """The device to run on; without a GPU, kernels go to Triton's interpreter."""
+    from fuzz.forkserver import warm_up
+
+    if wanted == "cpu":
+        # Read once, when triton is first imported: before any kernel is.
+        os.environ["TRITON_INTERPRET"] = "1"
+        warm_up()
     import torch
 
     device = wanted if wanted != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device must be available; got cuda on a machine without a CUDA device")
     if device == "cpu":
-        # Read once, when triton is first imported: before any kernel is.
         os.environ["TRITON_INTERPRET"] = "1"
+    warm_up()
     return device
 
 

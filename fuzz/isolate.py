@@ -9,7 +9,6 @@ a fraction of a second.
 """
 
 import contextlib
-import multiprocessing
 import signal
 import tempfile
 import time
@@ -19,13 +18,13 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from typing import Any
 
 import torch
 
 from fuzz.case import Case
+from fuzz.forkserver import fork_server
 from fuzz.laws import diagnose
 from fuzz.materialise import Scene
 from fuzz.oracle import Breach, Broke, Examiner, Undefined, Verdict
@@ -70,13 +69,6 @@ class Judged:
 
     task: Task
     verdicts: tuple[tuple[str, Verdict, float], ...]
-
-
-def fork_server() -> ForkServerContext:
-    """The context that children are started from."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["msa_fast", "fuzz.planted", "fuzz.isolate"])
-    return context
 
 
 class Worker:

@@ -17,8 +17,8 @@ from multiprocessing.connection import Connection
 import torch
 
 from fuzz.canaries import CANARIES, MUTANTS
+from fuzz.forkserver import fork_server
 from fuzz.generate import SCALES, gate_cases
-from fuzz.isolate import fork_server
 from fuzz.laws import LAWS, diagnose
 from fuzz.materialise import Scene
 from fuzz.oracle import Broke, Examiner

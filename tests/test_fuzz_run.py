@@ -119,6 +119,26 @@ def test_a_run_that_agrees_prints_its_seed_first_and_a_reproduction_last(
     assert lines[-1] == f"again: {again}"
 
 
+def test_a_short_run_finds_nothing_in_the_kernels(tmp_path: Path, device: str) -> None:
+    options = [
+        "--device",
+        device,
+        "--scale",
+        "small",
+        "--cases",
+        "12",
+        "--seed",
+        "11",
+        "--findings",
+        str(tmp_path / "f"),
+    ]
+    options += ["--json", str(tmp_path / "a.json"), "--target", "prefill", "--target", "topk", "--target", "decode"]
+    assert main(["run", *options]) == 0
+    record = Record.from_json((tmp_path / "a.json").read_text())
+    assert record.cases == 12
+    assert [target.verdict for target in record.targets] == ["agreed"] * 3
+
+
 @pytest.mark.parametrize("text", ["2/2", "1", "a/b", "-1/2"])
 def test_a_bad_shard_is_refused_by_a_sentence(text: str) -> None:
     with pytest.raises(ValueError, match="--shard must be i/n with 0 <= i < n; got"):
