@@ -73,20 +73,27 @@ def play(
     return breaches, runs
 
 
-def _between(
-    examiner: Judge[AnyPlayer], target: AnyPlayer, run: Callable[[], torch.Tensor], num_splits: int, what: str
-) -> tuple[list[Breach], int]:
+def disturb(scene: Scene, target: Player, run: Callable[[], torch.Tensor], num_splits: int, what: str) -> None:
     """What comes before a step's change, while the buffers hold the state before."""
-    scene = examiner.scene
     if what == "unread":
         scene.new_out()
         run()
     elif what == "eager":
-        return examiner.run(target.eager(scene, num_splits), target, num_splits)[1], 1
+        scene.new_out()
+        target.eager(scene, num_splits)()
     elif what == "elsewhere" and not scene.case.pages.is_far:
         other = Scene(replace(scene.case, seed=scene.case.seed + 1), scene.device)
         other.new_out()
         target.eager(other, num_splits)()
+
+
+def _between(
+    examiner: Judge[AnyPlayer], target: AnyPlayer, run: Callable[[], torch.Tensor], num_splits: int, what: str
+) -> tuple[list[Breach], int]:
+    """As `disturb`, with a call on the same buffers judged as any other."""
+    if what == "eager":
+        return examiner.run(target.eager(examiner.scene, num_splits), target, num_splits)[1], 1
+    disturb(examiner.scene, target, run, num_splits, what)
     return [], 0
 
 

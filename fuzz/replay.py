@@ -7,6 +7,7 @@ from fuzz.isolate import Task, Worker
 from fuzz.laws import diagnose
 from fuzz.materialise import Scene
 from fuzz.oracle import Agreed, Breach, Broke, Examiner, Undefined
+from fuzz.play import disturb
 from fuzz.script import script_lines
 from fuzz.strip import score_strip
 from fuzz.targets import Target
@@ -52,7 +53,8 @@ def _strip(scene: Scene, target: Target, breach: Breach) -> list[str]:
     scene.apply(0)
     try:
         run = target.open(scene, breach.num_splits)
-        for state in range(breach.state + 1):
+        for state, step in enumerate(scene.case.states[: breach.state + 1]):
+            disturb(scene, target, run, breach.num_splits, step.between)
             scene.apply(state)
             out = scene.new_out()
             answer = run()

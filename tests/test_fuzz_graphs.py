@@ -11,6 +11,7 @@ from fuzz.case import Case, Request, Step
 from fuzz.materialise import Scene
 from fuzz.minimise import minimise
 from fuzz.oracle import Agreed, Broke, Examiner, Undefined
+from fuzz.replay import replay
 from fuzz.script import graph_cases, script_lines
 from fuzz.targets import Target
 from fuzz.targets import find as find_target
@@ -86,3 +87,12 @@ def test_a_script_is_told_in_lines() -> None:
 def test_what_comes_between_replays_is_one_of_a_few_words() -> None:
     with pytest.raises(ValueError, match=r"^between must be one of '', 'eager', 'elsewhere', 'unread'; got 'later'$"):
         Step((Request(1, 1),), between="later")
+
+
+def test_the_score_strip_shows_the_row_that_broke_after_what_came_between(capsys: pytest.CaptureFixture[str]) -> None:
+    script = (Step((Request(1, 60),), between="eager"),)
+    case = Case(IndexerConfig(1, 16, 16, 1, local_blocks=1), (Request(1, 20),), seed=5, replay=script)
+    assert replay(case, find_target("fuzz.canaries:graph_output_moved"), "cpu") == 1
+    shown = capsys.readouterr().out
+    assert "step 1    an eager call on the same buffers; grow request 0 from 20 to 60 tokens; replay" in shown
+    assert "answered [1]\nexpected [3]" in shown
