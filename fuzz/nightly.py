@@ -47,13 +47,19 @@ def nightly(options: argparse.Namespace) -> int:
     if failed:
         aborted = "; ".join(part for part in (merged.aborted, *failed) if part)
         merged = replace(merged, aborted=aborted, exit_status=1)
-    again = ["--seed", str(seed), "--minutes", f"{options.minutes:g}", "--shards", str(num_shards)]
-    merged = replace(merged, command="nightly", reproduce=shlex.join(["python", "-m", "fuzz", "nightly", *again]))
+    merged = replace(merged, command="nightly", reproduce=_again(options, seed, num_shards))
     paths = [options.folder / f"report.{kind}" for kind in ("json", "xml", "html")]
     write_report(merged, shards, paths[0], paths[1], paths[2], options.replay)
     print(told)
     print("\n".join(summary_lines(merged)))
     return merged.exit_status
+
+
+def _again(options: argparse.Namespace, seed: int, num_shards: int) -> str:
+    words = ["--seed", str(seed), "--minutes", f"{options.minutes:g}", "--shards", str(num_shards)]
+    named = [word for name in options.target or () for word in ("--target", name)]
+    words += ["--device", options.device, "--canary", options.canary, *named]
+    return shlex.join(["python", "-m", "fuzz", "nightly", *words])
 
 
 def visible_gpus() -> list[str]:

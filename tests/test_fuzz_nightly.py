@@ -40,6 +40,8 @@ def test_a_night_that_finds_nothing_leaves_one_report_of_all_shards(tmp_path: Pa
     assert [target.name for target in record.targets] == ["reference"]
     assert record.cases > 0
     assert record.findings == ()
+    again = "python -m fuzz nightly --seed 3 --minutes 0.02 --shards 2 --device cpu"
+    assert record.reproduce == f"{again} --canary fuzz.canaries:highest_id_wins_ties --target reference"
     for name in ("report.html", "report.xml", "shard-0.log", "shard-1.log", "canary.log"):
         assert (folder / name).stat().st_size > 0, name
 
