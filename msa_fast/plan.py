@@ -80,7 +80,7 @@ class PrefillPlan:
         device = torch.device(device)
         architecture = architecture_of(device)
         superblock = SUPERBLOCK.get(architecture, SUPERBLOCK["any"])
-        rows_each = topk_rows(architecture, sum(query_lens) * heads)
+        rows_each = topk_rows(architecture)
         topk_tiles = [
             (req, row) for req, query_len in enumerate(query_lens) for row in range(0, query_len * heads, rows_each)
         ]

@@ -7,9 +7,11 @@ from msa_fast import (
     PrefillPlan,
     minimax_m3_index_decode,
     minimax_m3_index_prefill,
+    minimax_m3_index_score,
     minimax_m3_index_topk,
 )
 from msa_fast.ops import table
+from msa_fast.ops.launch import new_score
 from msa_ref import IndexerConfig, PagedBatch, index_topk, select_blocks
 
 DTYPES = [torch.bfloat16, torch.float16, torch.float32]
@@ -75,12 +77,31 @@ def test_no_split_count_changes_a_bit(num_splits, device):
     assert torch.equal(minimax_m3_index_decode(batch, 3, num_splits), expected)
 
 
-@pytest.mark.parametrize("rows", sorted({rows for _, rows in table.TOPK_ROWS}))
+def superblock_best(score: torch.Tensor, batch: PagedBatch, superblock: int) -> torch.Tensor:
+    """[H, T, ceil(max_blocks / superblock)]: the best visible score of each superblock, NaN as -inf."""
+    is_visible = torch.arange(batch.max_blocks, device=score.device) < batch.num_visible_blocks()[:, None]
+    seen = torch.where(is_visible & ~score.isnan(), score, float("-inf"))
+    padded = torch.nn.functional.pad(seen, (0, -batch.max_blocks % superblock), value=float("-inf"))
+    return padded.unflatten(-1, (-1, superblock)).amax(-1)
+
+
+@pytest.mark.parametrize("num_splits", [1, 3, 64])
+def test_the_scorer_keeps_the_best_score_of_every_superblock(num_splits, device):
+    config = IndexerConfig(3, 16, 16, topk_blocks=4)
+    batch = make_batch(config, [7, 0, 1], [200, 40, 90], torch.bfloat16, device)
+    plan = PrefillPlan.build(config, [7, 0, 1], [200, 40, 90], device, num_splits)
+    best = new_score(batch, blocks_each=plan.superblock)
+    score = minimax_m3_index_score(batch, plan, superblock_score=best)
+    expected = superblock_best(score, batch, plan.superblock)
+    is_seen = torch.arange(best.shape[-1], device=device) * plan.superblock < batch.num_visible_blocks()[:, None]
+    assert torch.equal(best.masked_fill(~is_seen, 0.0), expected.masked_fill(~is_seen, 0.0))
+
+
+@pytest.mark.parametrize("rows", [1, 4, 64])
 @pytest.mark.parametrize("num_blocks", [1, 17, 64, 65, 300])
 def test_every_tile_of_the_table_selects_the_same(rows, num_blocks, device, monkeypatch):
     """Designed scores with ties, infinities, NaN and both zeros, in one round and in two."""
-    monkeypatch.setattr(table, "TOPK_ROWS", ((0, rows),))
-    monkeypatch.setattr(table, "INTERPRETED_TOPK_ROWS", rows)
+    monkeypatch.setattr(table, "TOPK_ROWS", {"interpreter": rows, "any": rows})
     config = IndexerConfig(3, 16, 16, topk_blocks=4, init_blocks=1)
     query_lens, seq_lens = [11], [num_blocks * 16]
     batch = make_batch(config, query_lens, seq_lens, torch.bfloat16, device)
@@ -91,6 +112,8 @@ def test_every_tile_of_the_table_selects_the_same(rows, num_blocks, device, monk
     assert plan.topk_rows == rows
     expected = select_blocks(score, batch.num_visible_blocks(), config)
     assert torch.equal(minimax_m3_index_topk(score, batch, plan), expected)
+    best = superblock_best(score, batch, plan.superblock)
+    assert torch.equal(minimax_m3_index_topk(score, batch, plan, superblock_score=best), expected)
 
 
 @pytest.mark.parametrize("layout", ["head-major", "token-major", "slot-major"])

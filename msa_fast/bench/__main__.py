@@ -94,7 +94,7 @@ def _runs(shape: Shape, stage: str, config: IndexerConfig) -> tuple[Run, Run | N
     plan = PrefillPlan.build(config, query_lens, shape.all_seq_lens, "cuda")
 
     def score(batch: PagedBatch) -> torch.Tensor:
-        superblock_score = new_score(batch, is_block_major=True, blocks_each=plan.superblock)
+        superblock_score = new_score(batch, blocks_each=plan.superblock)
         return minimax_m3_index_score(batch, plan, superblock_score=superblock_score)
 
     return lambda batch: minimax_m3_index_prefill(batch, plan), score

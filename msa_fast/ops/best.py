@@ -20,6 +20,23 @@ def _count_from(rank, least):
 
 
 @triton.jit
+def _find_cut_of_one(rank, k, GROUPS: tl.constexpr):
+    """`find_cut` of one row, rank [W]: with scalars, so that a count is a count and no layout is converted."""
+    W: tl.constexpr = rank.shape[0]
+    low = tl.min(tl.max(rank.reshape(GROUPS, W // GROUPS), axis=1), axis=0)
+    high = tl.max(tl.where(rank == RANK_FORCED, 0, rank), axis=0)
+    count = tl.sum((rank >= low).to(tl.int32), axis=0)
+    while (count != k) & (low < high) & (k > 0):
+        step = high - low
+        middle = low + (step >> 1) + (step & 1)
+        reached = tl.sum((rank >= middle).to(tl.int32), axis=0)
+        high = tl.where(reached < k, middle - 1, high)
+        low = tl.where(reached >= k, middle, low)
+        count = tl.where(reached >= k, reached, count)
+    return low
+
+
+@triton.jit
 def find_cut(rank, k, GROUPS: tl.constexpr):
     """The greatest rank that at least k candidates of each row reach, or one that exactly k reach.
 
@@ -28,6 +45,9 @@ def find_cut(rank, k, GROUPS: tl.constexpr):
     """
     ROWS: tl.constexpr = rank.shape[0]
     W: tl.constexpr = rank.shape[1]
+    if ROWS == 1:
+        cut = _find_cut_of_one(rank.reshape(W), tl.sum(k, axis=0), GROUPS)
+        return tl.broadcast_to(cut, [1])
     low = tl.min(tl.max(rank.reshape(ROWS, GROUPS, W // GROUPS), axis=2), axis=1)
     # Forced blocks are above every cut; without them the upper end is near.
     high = tl.max(tl.where(rank == RANK_FORCED, 0, rank), axis=1)

@@ -157,7 +157,7 @@ def minimax_m3_index_decode(
         return out[:, :0]
 
     config = batch.config
-    score = new_score(batch, is_block_major=False)
+    score = new_score(batch)
     architecture = architecture_of(batch.device)
     launch = choose(DECODE, architecture, batch.index_q.element_size())
     _decode_score_kernel[(batch.num_reqs * num_splits,)](
@@ -185,7 +185,7 @@ def minimax_m3_index_decode(
         score,
         batch,
         out,
-        topk_rows(architecture, 1),
+        topk_rows(architecture),
         batch.max_blocks,
         most_rows=decode_query_len * config.num_index_heads,
     )

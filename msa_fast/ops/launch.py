@@ -79,13 +79,13 @@ def new_topk_idx(batch: PagedBatch) -> torch.Tensor:
     return torch.empty(shape, dtype=torch.int32, device=batch.device)
 
 
-def new_score(batch: PagedBatch, is_block_major: bool, blocks_each: int = 1) -> torch.Tensor:
+def new_score(batch: PagedBatch, blocks_each: int = 1, is_block_major: bool = False) -> torch.Tensor:
     """Room for the block scores of a batch: a [H, T, ceil(max_blocks / blocks_each)] fp32 view.
 
-    is_block_major: the scores that many rows have for one block lie side by side, as prefill
-    stores them and selects from them, a row per lane; else the scores of one row do, for the few
-    rows of decode, a row per warp. Rows are padded so that every batch has strides of one
-    alignment, and a kernel is compiled for it once.
+    is_block_major: the scores that many rows have for one block lie side by side, as a prefill
+    program stores them; else the scores of one row do, where the warp that selects from them reads
+    them whole. Rows are padded so that every batch has strides of one alignment, and a kernel is
+    compiled for it once.
     """
     total_q, heads = batch.total_q, batch.config.num_index_heads
     num_scores = -(-batch.max_blocks // blocks_each)

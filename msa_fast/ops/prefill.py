@@ -22,7 +22,8 @@ def minimax_m3_index_prefill(batch: PagedBatch, plan: PrefillPlan, out: torch.Te
     Raises:
         ValueError: one sentence naming the argument, the rule and what was got.
     """
+    # Written once for every block and read for few: as they are written. The best ones the other way round.
     score = new_score(batch, is_block_major=True)
-    superblock_score = new_score(batch, is_block_major=True, blocks_each=plan.superblock)
+    superblock_score = new_score(batch, blocks_each=plan.superblock)
     minimax_m3_index_score(batch, plan, score, superblock_score)
     return minimax_m3_index_topk(score, batch, plan, out, superblock_score)

@@ -112,7 +112,9 @@ def _score_kernel(
         tl.store(score_rows + tl.cast(block, tl.int64) * stride_score_b, best, mask=is_row)
         if SUPERBLOCK > 0:
             super_best = tl.where(block % SUPERBLOCK == 0, best, tl.maximum(super_best, best))
-            tl.store(best_rows + tl.cast(block // SUPERBLOCK, tl.int64) * stride_best_b, super_best, mask=is_row)
+            is_whole = ((block + 1) % SUPERBLOCK == 0) | (block + 1 == end_block)
+            best_b = best_rows + tl.cast(block // SUPERBLOCK, tl.int64) * stride_best_b
+            tl.store(best_b, super_best, mask=is_row & is_whole)
 
     for block in range(middle, end_block):
         token_score = _token_scores(q, pages_ptr, page, stride_page, stride_page_s, stride_page_d, S, D)
@@ -124,7 +126,9 @@ def _score_kernel(
         tl.store(score_rows + tl.cast(block, tl.int64) * stride_score_b, best, mask=is_row)
         if SUPERBLOCK > 0:
             super_best = tl.where(block % SUPERBLOCK == 0, best, tl.maximum(super_best, best))
-            tl.store(best_rows + tl.cast(block // SUPERBLOCK, tl.int64) * stride_best_b, super_best, mask=is_row)
+            is_whole = ((block + 1) % SUPERBLOCK == 0) | (block + 1 == end_block)
+            best_b = best_rows + tl.cast(block // SUPERBLOCK, tl.int64) * stride_best_b
+            tl.store(best_b, super_best, mask=is_row & is_whole)
 
 
 def minimax_m3_index_score(

@@ -16,7 +16,9 @@ from msa_fast.ops.table import architecture_of
 from msa_fast.plan import PrefillPlan
 from msa_ref.batch import PagedBatch
 
-_barrier = gl.thread_barrier if hasattr(gl, "thread_barrier") else gl.barrier  # Triton 3.6 | later
+# One thing each, under the names of Triton 3.6 and of later releases.
+_barrier = gl.thread_barrier if hasattr(gl, "thread_barrier") else gl.barrier
+_load_page = tma.async_load if hasattr(tma, "async_load") else tma.async_copy_global_to_shared
 
 WARPS = 4
 """One warpgroup. Two programs share a multiprocessor and fill each other's gaps; programs of two
@@ -30,7 +32,7 @@ SERVED_DTYPES = {torch.bfloat16: gl.bfloat16, torch.float16: gl.float16}
 def _fetch(keys, page, slot, ready, pages, is_there, S: gl.constexpr, D: gl.constexpr):
     """Start the copy of one page to a slot of shared memory; its barrier turns when all has arrived."""
     mbarrier.expect(ready.index(slot), S * D * 2, pred=is_there)
-    tma.async_copy_global_to_shared(keys, [page, 0, 0], ready.index(slot), pages.index(slot), pred=is_there)
+    _load_page(keys, [page, 0, 0], ready.index(slot), pages.index(slot), pred=is_there)
 
 
 @gluon.jit
@@ -49,17 +51,17 @@ def _masked(token_score, block, visible_len, S: gl.constexpr, mma: gl.constexpr)
 
 @gluon.jit
 def _put(
-    token_score, super_best, row, num_rows, score_ptr, best_ptr, block, stride_score_b, stride_best_b,
+    token_score, super_best, is_row, score_rows, best_rows, block, end_block, stride_score_b, stride_best_b,
     SUPERBLOCK: gl.constexpr,
 ):  # fmt: skip
     """Store a block's scores, and the best of its superblock so far; returns that best."""
     best = gl.max(token_score, axis=1)
     best = gl.where(best == best, best, float("-inf"))  # NaN only if every token's score is
-    gl.store(score_ptr + block.to(gl.int64) * stride_score_b + row, best, mask=row < num_rows)
+    gl.store(score_rows + block.to(gl.int64) * stride_score_b, best, mask=is_row)
     if SUPERBLOCK > 0:
         super_best = gl.where(block % SUPERBLOCK == 0, best, gl.maximum(super_best, best))
-        at = best_ptr + (block // SUPERBLOCK).to(gl.int64) * stride_best_b
-        gl.store(at + row, super_best, mask=row < num_rows)
+        is_whole = ((block + 1) % SUPERBLOCK == 0) | (block + 1 == end_block)
+        gl.store(best_rows + (block // SUPERBLOCK).to(gl.int64) * stride_best_b, super_best, mask=is_row & is_whole)
     return super_best
 
 
@@ -96,7 +98,9 @@ def _score_sm90_kernel(
     stride_table_b,
     stride_seq_lens,
     stride_cu,
+    stride_score_row,
     stride_score_b,
+    stride_best_row,
     stride_best_b,
     H: gl.constexpr,
     D: gl.constexpr,
@@ -108,9 +112,9 @@ def _score_sm90_kernel(
 ):
     """Grid, writes and masks: as `_score_kernel`. keys: a tensor descriptor of the pages.
 
-    Scores are block-major and flat: a row's neighbour is 1 element on. Blocks that every row sees
-    whole go STAGES at a time through the loop in flight, with one page's slot refilled as soon as
-    both halves are done with it; the diagonal and what is left over go one by one.
+    Rows (token, head) of the scores lie a stride apart. Blocks that every row sees whole go STAGES
+    at a time through the loop in flight, with one page's slot refilled as soon as both halves are
+    done with it; the diagonal and what is left over go one by one.
     """
     HALF: gl.constexpr = ROWS // 2
     mma: gl.constexpr = gl.NVMMADistributedLayout(version=[3, 0], warps_per_cta=[WARPS, 1], instr_shape=[16, S, 16])
@@ -139,12 +143,13 @@ def _score_sm90_kernel(
         q_a = _queries(q_ptr, first_row, q_start, query_len, stride_q_t, stride_q_h, H, D, HALF, WARPS, operand)
         q_b = _queries(q_ptr, first_row + HALF, q_start, query_len, stride_q_t, stride_q_h, H, D, HALF, WARPS, operand)
         row = first_row + gl.arange(0, HALF, layout=gl.SliceLayout(1, mma))
-        rows_a = query_len * H
-        rows_b = rows_a - HALF
-        score_a = score_ptr + q_start.to(gl.int64) * H
-        best_a = best_ptr + q_start.to(gl.int64) * H
-        score_b = score_a + HALF
-        best_b = best_a + HALF
+        is_a = row < query_len * H
+        is_b = row < query_len * H - HALF
+        flat_row = q_start.to(gl.int64) * H + row
+        score_a = score_ptr + flat_row * stride_score_row
+        best_a = best_ptr + flat_row * stride_best_row
+        score_b = score_a + HALF * stride_score_row
+        best_b = best_a + HALF * stride_best_row
         super_a = gl.full([HALF], float("-inf"), gl.float32, gl.SliceLayout(1, mma))
         super_b = super_a
         phase = 0
@@ -157,7 +162,16 @@ def _score_sm90_kernel(
                 page = gl.load(table_row + ahead.to(gl.int64) * stride_table_b, mask=ahead < end_block, other=0)
                 scores = warpgroup_mma_wait(1, deps=[product_a])
                 super_a = _put(
-                    scores, super_a, row, rows_a, score_a, best_a, block + i, stride_score_b, stride_best_b, SUPERBLOCK
+                    scores,
+                    super_a,
+                    is_a,
+                    score_a,
+                    best_a,
+                    block + i,
+                    end_block,
+                    stride_score_b,
+                    stride_best_b,
+                    SUPERBLOCK,
                 )
                 # Nothing is in flight where the loop closes: the assembler would wait for every
                 # product otherwise, unable to see which registers are still being written.
@@ -170,7 +184,16 @@ def _score_sm90_kernel(
                 _barrier()  # every warp is done with the page before another takes its slot
                 _fetch(keys, page, i, ready, pages, ahead < end_block, S, D)
                 super_b = _put(
-                    scores, super_b, row, rows_b, score_b, best_b, block + i, stride_score_b, stride_best_b, SUPERBLOCK
+                    scores,
+                    super_b,
+                    is_b,
+                    score_b,
+                    best_b,
+                    block + i,
+                    end_block,
+                    stride_score_b,
+                    stride_best_b,
+                    SUPERBLOCK,
                 )
             phase = phase ^ 1
             block += STAGES
@@ -181,12 +204,12 @@ def _score_sm90_kernel(
             scores = warpgroup_mma_wait(0, deps=[_product(q_a, pages, slot, S, D, mma)])
             scores = _masked(scores, block, context_len + row // H + 1, S, mma)
             super_a = _put(
-                scores, super_a, row, rows_a, score_a, best_a, block, stride_score_b, stride_best_b, SUPERBLOCK
+                scores, super_a, is_a, score_a, best_a, block, end_block, stride_score_b, stride_best_b, SUPERBLOCK
             )
             scores = warpgroup_mma_wait(0, deps=[_product(q_b, pages, slot, S, D, mma)])
             scores = _masked(scores, block, context_len + (row + HALF) // H + 1, S, mma)
             super_b = _put(
-                scores, super_b, row, rows_b, score_b, best_b, block, stride_score_b, stride_best_b, SUPERBLOCK
+                scores, super_b, is_b, score_b, best_b, block, end_block, stride_score_b, stride_best_b, SUPERBLOCK
             )
             _barrier()
             ahead = block + STAGES
@@ -212,7 +235,7 @@ def is_served(batch: PagedBatch, plan: PrefillPlan, score: torch.Tensor, superbl
     is_piecewise = keys.data_ptr() % 16 == 0 and not any(strides) and keys.stride(1) > 0 < keys.stride(0)
     outputs = [score] if superblock_score is None else [score, superblock_score]
     heads = config.num_index_heads
-    return is_piecewise and all(o.stride(1) == heads and (heads == 1 or o.stride(0) == 1) for o in outputs)
+    return is_piecewise and all(output.stride(1) == heads * output.stride(0) for output in outputs)
 
 
 def launch_score(
@@ -237,7 +260,9 @@ def launch_score(
         *batch.block_table.stride(),
         *batch.seq_lens.stride(),
         *batch.cu_seqlens_q.stride(),
+        score.stride(0),
         score.stride(2),
+        best.stride(0),
         best.stride(2),
         H=config.num_index_heads,
         D=dim,

@@ -38,32 +38,22 @@ BLOCKS_OF_PROLOGUE = 3
 """What a score program costs before its first block, in blocks."""
 MOST_BLOCKS = 128
 """Key blocks of one score program: so many that the prologue is no longer felt."""
-TOPK_ROWS = ((16384, 32), (4096, 8), (2, 4), (0, 1))
-"""Rows of one selection program: the entry of the first count that a batch's rows per request
-reach. Many rows: a lane takes a row each and counts candidates without talking to the others. Few:
-more and smaller programs, down to a warp for a row in decode."""
-INTERPRETED_TOPK_ROWS = 64
-"""The interpreter runs programs one by one and wants few."""
+TOPK_ROWS = {"interpreter": 64, "any": 1}
+"""Rows of one selection program. One, for a warp: its counts are scalars, nobody waits for another
+row, and many such programs hide each other's loads. The interpreter runs programs one by one and
+wants few."""
+ONE_WARP_BLOCKS = 2048
+"""Blocks up to which one warp reads a row's scores in time; beyond, four do."""
 
 
-def topk_rows(architecture: str, num_rows: int) -> int:
-    """Rows of one selection program, a power of two, for num_rows rows that can be had at once."""
-    if architecture == "interpreter":
-        return INTERPRETED_TOPK_ROWS
-    return next(rows for count, rows in TOPK_ROWS if num_rows >= count)
+def topk_rows(architecture: str) -> int:
+    """Rows of one selection program, a power of two."""
+    return TOPK_ROWS.get(architecture, TOPK_ROWS["any"])
 
 
-def topk_warps(rows: int, width: int, most_blocks: int) -> int:
-    """Warps of a selection program of `rows` rows with `width` candidates each in its wider round.
-
-    A count over one warp needs no barrier, so one is best until its registers are full; a lone
-    program in a small grid has its loads to hide instead.
-    """
-    if rows == 1:
-        return 1 if most_blocks <= 2048 else 4
-    if rows <= 8:
-        return 4 if rows == 4 else 1
-    return 1 if rows * width <= 32 * 128 else min(8, rows * width // (32 * 64))
+def topk_warps(num_scores: int) -> int:
+    """Warps of a selection program whose first round reads num_scores scores of each row."""
+    return 1 if num_scores <= ONE_WARP_BLOCKS else 4
 
 
 SCORE = {

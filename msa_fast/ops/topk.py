@@ -267,7 +267,7 @@ def launch_topk(
     has_best = superblock_score is not None
     best = superblock_score if superblock_score is not None else score
     unit, group, groups = rounds(k, most_blocks, superblock if has_best else 0)
-    num_warps = topk_warps(rows, max(k * unit, k * group, groups), most_blocks)
+    num_warps = topk_warps(groups * group if has_best else most_blocks)
     chunk = LOADS_PER_THREAD * 32 * num_warps // (rows * max(1, groups))  # a power of two, or 0
     chunk = min(max(1, chunk), group if has_best else unit)
     is_flat = all(t.stride(1) == config.num_index_heads * t.stride(0) for t in (score, best))
