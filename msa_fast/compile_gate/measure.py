@@ -8,6 +8,7 @@ from typing import Any
 
 import triton
 from triton.compiler import ASTSource
+from triton.experimental.gluon._runtime import GluonASTSource
 from triton.runtime.jit import JITFunction
 
 from msa_fast.compile_gate import amd, nvidia
@@ -59,7 +60,8 @@ def _compile(job: Job, spec: dict[str, Any]) -> Any:
     attributes = dict(zip(map(tuple, spec["attrs_keys"]), spec["attrs_vals"], strict=True))
     # JSON made lists of tuples; an option must be hashable.
     options = {key: tuple(value) if isinstance(value, list) else value for key, value in spec["options"].items()}
-    source = ASTSource(kernel, spec["signature"], constants, attributes)
+    source_of = GluonASTSource if kernel.is_gluon() else ASTSource
+    source = source_of(kernel, spec["signature"], constants, attributes)
     return triton.compile(source, target=TARGETS[job.target].triton, options=options)
 
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import torch
 
-from msa_fast import PrefillPlan, minimax_m3_index_decode, minimax_m3_index_score, minimax_m3_index_topk
+from msa_fast import PrefillPlan, minimax_m3_index_decode, minimax_m3_index_prefill, minimax_m3_index_topk
+from msa_fast.ops.launch import new_score
 from msa_ref.batch import PagedBatch
 from msa_ref.config import IndexerConfig
 
@@ -20,12 +21,7 @@ OTHER_HEADS = (3, 6, 8)
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 BLOCKS = tuple(2**i for i in range(14))
 """Blocks of a request, up to a context of a million tokens: tables cut at powers of two."""
-WIDE_BLOCKS = (64, 256, 1024, 4096, 8192)
-"""Of these, the ones for batches of many rows, whose selection compiles for seconds: not 128, 512, 2048."""
 NUM_REQS = tuple(2**i for i in range(9))
-PREFILL_QUERY_LENS = (1, 128, 1024, 8192)
-"""One for each kind of batch that the tables tell apart by its rows: `reach` names any that is missing."""
-MANY_TOKENS = 1024
 DECODE_QUERY_LENS = tuple(range(1, 9))
 FEW_PAGES, MANY_PAGES = 8192, 1 << 17
 """Key pools whose byte offsets fit in 31 bits, and do not: AMD's compiler tells them apart."""
@@ -65,7 +61,10 @@ class Call:
             minimax_m3_index_decode(batch, self.query_len)
             return
         plan = PrefillPlan.build(config, [self.query_len] * self.num_reqs, [self.blocks * s] * self.num_reqs, device)
-        minimax_m3_index_topk(minimax_m3_index_score(batch, plan), batch, plan)
+        if self.stage == "select":  # from scores that come without the best ones of superblocks
+            minimax_m3_index_topk(new_score(batch), batch, plan)
+            return
+        minimax_m3_index_prefill(batch, plan)
 
 
 def calls() -> Iterator[Call]:
@@ -80,10 +79,7 @@ def calls() -> Iterator[Call]:
     for dtype, heads in (*(("bf16", heads) for heads in HEADS + OTHER_HEADS), *(("fp16", heads) for heads in HEADS)):
         yield Call("prefill", dtype, heads, 128, blocks=64)
         yield from (Call("decode", dtype, heads, query_len, blocks=64) for query_len in DECODE_QUERY_LENS)
-    for query_len in PREFILL_QUERY_LENS:
-        widths = BLOCKS if query_len < MANY_TOKENS else WIDE_BLOCKS
-        yield from (Call("prefill", query_len=query_len, blocks=blocks) for blocks in widths)
-    for stage, query_len in (("prefill", 128), ("decode", 1)):
+    for stage, query_len in (("prefill", 128), ("select", 128), ("decode", 1)):
         yield from (Call(stage, query_len=query_len, blocks=blocks) for blocks in BLOCKS)
         yield Call(stage, query_len=query_len, blocks=1021)  # a width that no alignment divides
         yield Call(stage, query_len=query_len, pages=MANY_PAGES)
