@@ -1,7 +1,7 @@
 """python -m fuzz: is your kernel correct?
 
-Exit status: 0 all targets agreed · 1 a target broke a law, or a planted defect lived ·
-2 bad arguments · 3 a target was judged by no case at all.
+Exit status: 0 all targets agreed · 1 a target broke a law, a planted defect lived, or the run was
+aborted · 2 bad arguments · 3 a target was judged by no case at all.
 """
 
 import argparse
@@ -31,19 +31,71 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    gate = commands.add_parser("gate", help="judge targets on seeded cases and production shapes")
+    gate = commands.add_parser("gate", help="judge targets on seeded cases, the corpus and production shapes")
     gate.set_defaults(command=_gate)
     gate.add_argument("--seed", type=int, default=DEFAULT_SEED, help="of everything drawn (default %(default)s)")
     gate.add_argument("--cases", type=int, help=f"lattice cases (default {DEFAULT_CASES})")
-    gate.add_argument("--scale", choices=("small", "large"), help="size of cases (default large on a GPU, else small)")
+    gate.add_argument("--corpus", action=argparse.BooleanOptionalAction, default=True, help="kept cases too")
     gate.add_argument("--production", action=argparse.BooleanOptionalAction, default=True, help="production shapes too")
-    gate.add_argument("--jobs", type=int, help="worker processes (default up to 4 on a GPU, else one per core)")
-    gate.add_argument("--findings", type=Path, default=Path(".fuzz/findings"), help="folder for what broke")
-    gate.add_argument("--verbose", action="store_true", help="print how often each dimension's values were drawn")
+    gate.add_argument("--jobs", type=int, help="child processes (default up to 4 on a GPU, else one per core)")
+
+    run = commands.add_parser("run", help="fuzz targets at random, and shrink what breaks")
+    run.set_defaults(command=_run)
+    run.add_argument("--seed", type=int, help="of everything drawn (default: a fresh one, which is printed)")
+    run.add_argument("--minutes", type=float, help="how long")
+    run.add_argument("--cases", type=int, help="how many cases (default 200, if --minutes is not given either)")
+    run.add_argument("--shard", default="0/1", metavar="I/N", help="the part of the run to do (default all of it)")
+
+    for command, seconds in ((gate, 0.0), (run, 60.0)):
+        command.add_argument(
+            "--shrink-seconds", type=float, default=seconds, help="to make each finding smaller (default %(default)g)"
+        )
+        command.add_argument("--scale", choices=("small", "large"), help="size of cases (default large on a GPU)")
+        command.add_argument("--findings", type=Path, default=Path(".fuzz/findings"), help="folder for what broke")
+        command.add_argument("--hangs-after", type=float, default=120.0, help="seconds a target has for one case")
+        command.add_argument(
+            "--diagnose", action=argparse.BooleanOptionalAction, default=True, help="ask broken targets why"
+        )
+        command.add_argument("--json", type=Path, help="file for the record of the run")
+        command.add_argument("--junit", type=Path, help="file for the verdicts as JUnit XML")
+        command.add_argument("--verbose", action="store_true", help="print how often each bucket was reached")
+
+    promote = commands.add_parser("promote", help="keep a finding's case in the corpus, which every gate judges")
+    promote.set_defaults(command=_promote)
+    promote.add_argument("finding", type=Path, help="JSON of a finding")
+    promote.add_argument("--flag", required=True, help="the kind of defect, one word")
+    promote.add_argument("--origin", required=True, help="where the case comes from")
+    promote.add_argument("--note", required=True, help="what the case hunts")
 
     replay = commands.add_parser("replay", help="judge one case from a file and show its scores around the cut")
     replay.set_defaults(command=_replay)
     replay.add_argument("case", type=Path, help="JSON of a case or of a finding")
+
+    report = commands.add_parser("report", help="merge the records of shards into one report")
+    report.set_defaults(command=_report)
+    report.add_argument("shards", type=Path, nargs="+", metavar="RECORD.json", help="from `gate` or `run --json`")
+    report.add_argument("--json", type=Path, help="file for the merged record")
+    report.add_argument("--junit", type=Path, help="file for the verdicts as JUnit XML")
+    report.add_argument("--html", type=Path, help="file for one page that needs nothing else")
+    report.add_argument(
+        "--replay", action=argparse.BooleanOptionalAction, default=True, help="show findings' score strips on the page"
+    )
+
+    nightly = commands.add_parser("nightly", help="fuzz in shards, one per GPU, and fail if a planted defect lives")
+    nightly.set_defaults(command=_nightly)
+    nightly.add_argument("--minutes", type=float, default=30.0, help="how long each shard runs (default %(default)g)")
+    nightly.add_argument("--shards", type=int, help="processes (default one per GPU, or one without)")
+    nightly.add_argument("--seed", type=int, help="of everything drawn (default: a fresh one, which is printed)")
+    nightly.add_argument("--folder", type=Path, default=Path(".fuzz/nightly"), help="for records, logs and the report")
+    nightly.add_argument("--findings", type=Path, default=Path(".fuzz/findings"), help="folder for what broke")
+    nightly.add_argument(
+        "--canary",
+        default="fuzz.canaries:highest_id_wins_ties",
+        help="the target that must break (default %(default)s)",
+    )
+    nightly.add_argument(
+        "--replay", action=argparse.BooleanOptionalAction, default=True, help="show findings' score strips on the page"
+    )
 
     targets = commands.add_parser("targets", help="list what can be judged")
     targets.set_defaults(command=_targets)
@@ -60,66 +112,69 @@ def _parser() -> argparse.ArgumentParser:
     canaries.add_argument("--jobs", type=int, help="defects judged at once (default 1 on a GPU, else one per core)")
     canaries.add_argument("--json", type=Path, help="file to write the table to")
 
-    for command in (gate, replay, canaries):
+    for command in (gate, run, nightly, replay, canaries):
         command.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto")
-    for command in (gate, replay):
+    for command in (gate, run, nightly, replay):
         command.add_argument(
-            "--target", action="append", help="a built-in target or module:callable; may be repeated (default all)"
+            "--target",
+            action="append",
+            help="a built-in target, module:callable or module:callable@profile.json; may be repeated (default all)",
         )
     return parser
 
 
 def _device(wanted: str) -> str:
     """The device to run on; without a GPU, kernels go to Triton's interpreter."""
+    from fuzz.forkserver import warm_up
+
+    if wanted == "cpu":
+        # Read once, when triton is first imported: before any kernel is.
+        os.environ["TRITON_INTERPRET"] = "1"
+        warm_up()
     import torch
 
     device = wanted if wanted != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device must be available; got cuda on a machine without a CUDA device")
     if device == "cpu":
-        # Read once, when triton is first imported: before any kernel is.
         os.environ["TRITON_INTERPRET"] = "1"
+    warm_up()
     return device
 
 
 def _gate(options: argparse.Namespace) -> int:
     device = _device(options.device)
-    from fuzz import environment, generate, targets
-    from fuzz.coverage import Coverage
-    from fuzz.findings import Findings
-    from fuzz.loop import Outcome, Results, Task, run_tasks
-    from fuzz.production import production_cases
-    from fuzz.report import stamp_lines, text_report
+    from fuzz.gate import gate
 
-    count = DEFAULT_CASES[device] if options.cases is None else options.cases
-    cores = os.cpu_count() or 1
-    jobs = options.jobs if options.jobs is not None else max(1, min(4, cores // 2)) if device == "cuda" else cores
-    for name, value, least in (("--cases", count, 0), ("--jobs", jobs, 1)):
-        if value < least:
-            raise ValueError(f"{name} must be >= {least}; got {value}")
-    scale = generate.SCALES[options.scale or ("large" if device == "cuda" else "small")]
-    chosen = [targets.find(name) for name in options.target or targets.BUILT_IN]
-    if not options.target and device == "cpu":
-        chosen = [target for target in chosen if not target.is_graph]
-    results = Results(
-        {target.name: Outcome() for target in chosen},
-        Coverage(scale),
-        Findings(options.findings),
-        environment.stamp(device),
-    )
-    print(f"seed {options.seed}, {count} cases at scale {scale.name}, on {device}")
-    print("\n".join(stamp_lines(results.environment)), flush=True)
+    return gate(options, device)
 
-    names = tuple(target.name for target in chosen)
-    tasks = [Task(case, names, device) for case in generate.gate_cases(options.seed, count, scale)]
-    if options.production:
-        for case, kind in production_cases(device == "cuda", options.seed):
-            tasks.append(
-                Task(case, tuple(target.name for target in chosen if target.kind in (kind, "foreign")), device)
-            )
-    run_tasks(tasks, len(tasks), results, jobs)
-    print(text_report(results, chosen, options.verbose))
-    return results.exit_status
+
+def _run(options: argparse.Namespace) -> int:
+    device = _device(options.device)
+    from fuzz.run import run
+
+    return run(options, device)
+
+
+def _report(options: argparse.Namespace) -> int:
+    from fuzz.report_command import report
+
+    return report(options)
+
+
+def _nightly(options: argparse.Namespace) -> int:
+    from fuzz.nightly import nightly
+
+    return nightly(options)
+
+
+def _promote(options: argparse.Namespace) -> int:
+    from fuzz.corpus import promote
+
+    path = promote(options.finding, options.flag, options.origin, options.note)
+    print(f"kept as {path}")
+    print(f"again: python -m fuzz replay {path}")
+    return 0
 
 
 def _replay(options: argparse.Namespace) -> int:
@@ -175,9 +230,10 @@ def _canaries(options: argparse.Namespace) -> int:
 
 def _targets(options: argparse.Namespace) -> int:
     from fuzz import targets
+    from fuzz.profiles import in_words
 
     for target in targets.BUILT_IN.values():
-        print(f"{target.name:<14} {target.kind:<8} {target.sentence}")
+        print(f"{target.name:<14} {target.kind:<8} {in_words(target.profile):<9} {target.sentence}")
     return 0
 
 

@@ -7,13 +7,14 @@ import typing
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from fuzz.values import FAMILIES
+from fuzz.values import FAMILIES, ROUNDED
 from msa_ref.config import IndexerConfig, require
 
 DTYPES = ("bfloat16", "float16", "float32")
 PAGE_ORDERS = ("permuted", "identity", "reversed")
 BEHIND = ("int_max", "minus_one", "random", "huge")
 TAILS = ("nan", "inf", "bait")
+BETWEEN = ("", "eager", "elsewhere", "unread")
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ class ValuePlan:
     log2_scale: int = 0
 
     def __post_init__(self) -> None:
-        require(self.family in FAMILIES, "family", f"must be one of {', '.join(FAMILIES)}", repr(self.family))
+        known = (*FAMILIES, *ROUNDED)
+        require(self.family in known, "family", f"must be one of {', '.join(known)}", repr(self.family))
 
 
 @dataclass(frozen=True)
@@ -113,11 +115,18 @@ class Step:
     requests: as many as before, with the same sum of query lengths.
     is_remapped: the blocks lie in other pages.
     values_seed: other queries and keys; 0 keeps those of the case.
+    between: what comes before the change: nothing, an `eager` call on the same buffers, one
+        `elsewhere` on allocations of its own, or an `unread` replay, whose step was given up.
     """
 
     requests: tuple[Request, ...]
     is_remapped: bool = False
     values_seed: int = 0
+    between: str = ""
+
+    def __post_init__(self) -> None:
+        known = ", ".join(repr(name) for name in BETWEEN)
+        require(self.between in BETWEEN, "between", f"must be one of {known}", repr(self.between))
 
 
 @dataclass(frozen=True)
@@ -198,7 +207,7 @@ Data = TypeVar("Data")
 
 
 def from_data(kind: type[Data], data: Any, where: str) -> Data:
-    """Read plain JSON data as a value of `kind`: a dataclass, tuple[X, ...], int, bool or str.
+    """Read plain JSON data as a value of `kind`: a dataclass, tuple[X, ...], dict[str, X], int, float, bool or str.
 
     Raises:
         ValueError: one sentence naming the place, the rule and what was got.
@@ -219,6 +228,12 @@ def from_data(kind: type[Data], data: Any, where: str) -> Data:
         require(isinstance(data, list), where, "must be a list", type(data).__name__)
         item = typing.get_args(kind)[0]
         return typing.cast(Data, tuple(from_data(item, value, f"{where}[{i}]") for i, value in enumerate(data)))
+    if origin is dict:
+        require(isinstance(data, dict), where, "must be an object", type(data).__name__)
+        item = typing.get_args(kind)[1]
+        return typing.cast(Data, {key: from_data(item, value, f"{where}.{key}") for key, value in data.items()})
+    if kind is float and type(data) is int:
+        data = float(data)
     assert not isinstance(origin, types.UnionType)
     require(type(data) is kind, where, f"must be of type {kind.__name__}", repr(data))
     return typing.cast(Data, data)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from fuzz.case import BEHIND, DTYPES, PAGE_ORDERS, TAILS, Case
 from fuzz.generate import HEADS, Scale
+from fuzz.paths import paths
 from fuzz.values import FAMILIES
 
 
@@ -34,8 +35,33 @@ def universe(scale: Scale) -> dict[str, tuple[str, ...]]:
         "out": ("plain", "view", "extra rows", "allocated by the target"),
         "host bounds": ("exact", "loose"),
         "splits": ("own", "1", "2..8", "9 and more", "more than blocks"),
-        "replay": ("none", "grows", "shrinks", "remapped", "new values", "query lengths", "becomes padding"),
+        "replay": (
+            "none",
+            "grows",
+            "shrinks",
+            "remapped",
+            "new values",
+            "query lengths",
+            "becomes padding",
+            "appends",
+            "starts",
+        ),
+        "between replays": ("nothing", "eager", "elsewhere", "unread"),
     }
+
+
+TIE_CLASSES = {
+    "plateau": "one plateau",
+    "tie_at_cut": "tie at the cut",
+    "few_values": "ties everywhere",
+    "zeros": "zeros of both signs",
+    "ulp_ladder": "all different, an ulp apart",
+    "increasing": "all different, an ulp apart",
+    "decreasing": "all different, an ulp apart",
+    "clusters": "clusters of equals",
+    "normal": "near-ties of rounded sums",
+}
+OTHER_TIES = "ties now and then"
 
 
 def _texts(values: tuple[int, ...]) -> tuple[str, ...]:
@@ -129,8 +155,13 @@ def _replay(case: Case) -> Iterator[tuple[str, str]]:
                 yield "replay", "grows"
             elif new.seq_len < old.seq_len:
                 yield "replay", "shrinks" if new.seq_len else "becomes padding"
+            if old.seq_len and new.seq_len - old.seq_len == max(1, new.query_len):
+                yield "replay", "appends"
+            if not old.seq_len and new.seq_len:
+                yield "replay", "starts"
             if new.query_len != old.query_len:
                 yield "replay", "query lengths"
+        yield "between replays", after.between or "nothing"
         if after.is_remapped:
             yield "replay", "remapped"
         if after.values_seed:
@@ -141,12 +172,15 @@ class Coverage:
     """Counts how many cases reached each bucket."""
 
     def __init__(self, scale: Scale) -> None:
+        self.scale = scale.name
         self.universe = universe(scale)
         self.counts: Counter[tuple[str, str]] = Counter()
+        self.paths: Counter[str] = Counter()
 
     def add(self, case: Case) -> None:
         """Count one case, once per bucket."""
         self.counts.update(set(buckets(case)))
+        self.paths.update(paths(case))
 
     def unreached(self) -> list[str]:
         """`dimension: bucket` of everything that should have been reached and was not."""
@@ -156,6 +190,22 @@ class Coverage:
             for bucket in names
             if not self.counts[dimension, bucket]
         ]
+
+    def table(self) -> dict[str, dict[str, int]]:
+        """Dimension -> bucket -> cases, those that should have been reached and were not with 0."""
+        names = {dimension: list(buckets) for dimension, buckets in self.universe.items()}
+        for dimension, bucket in self.counts:
+            if dimension != "blocks" and bucket not in names.setdefault(dimension, []):
+                names[dimension].append(bucket)
+        return {dimension: {name: self.counts[dimension, name] for name in names[dimension]} for dimension in names}
+
+    def tie_classes(self) -> dict[str, int]:
+        """How many cases had values with ties of which kind, by the promise of their family."""
+        classes = {name: 0 for name in TIE_CLASSES.values()} | {OTHER_TIES: 0}
+        for (dimension, bucket), count in self.counts.items():
+            if dimension == "values":
+                classes[TIE_CLASSES.get(bucket, OTHER_TIES)] += count
+        return classes
 
     def lines(self) -> list[str]:
         """One line per dimension: how many cases reached each bucket."""

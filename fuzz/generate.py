@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 from fuzz.case import BEHIND, DTYPES, PAGE_ORDERS, TAILS, Case, PagePlan, Request, Step, ValuePlan, ViewPlan, Views
 from fuzz.chooser import Chooser, HypothesisChooser, Option, SeededChooser
-from fuzz.values import DESIGNED, FAMILIES
+from fuzz.script import MAX_DECODE_QUERY_LEN, draw_script
+from fuzz.values import DESIGNED, FAMILIES, ROUNDED
 from msa_ref import IndexerConfig
 
 HEADS = (1, 2, 3, 4, 6, 8)
 TOPK = (16, 1, 2, 3, 4, 5, 7, 8, 12, 13, 17, 24, 32)
 FEW_SPLITS = (1, 2, 3, 4, 5, 7, 8, 16)
 MANY_SPLITS = (31, 64, 255, 256)
-MAX_DECODE_QUERY_LEN = 8
 DECODE_QUERY_LENS = (1, 2, 3, 4, 1, 5, 7, MAX_DECODE_QUERY_LEN)
 
 
@@ -141,10 +141,16 @@ def _form(
     return Form(config, dtype, most_reqs, decode_query_len)
 
 
-def draw_case(chooser: Chooser, scale: Scale, form: Form) -> Case:
+GATE_FAMILIES = tuple(name for name in FAMILIES if name != "hashed")
+"""What the gate draws from: families whose sums are exact."""
+
+ALL_FAMILIES = (*GATE_FAMILIES, *ROUNDED)
+
+
+def draw_case(chooser: Chooser, scale: Scale, form: Form, families: Sequence[str] = GATE_FAMILIES) -> Case:
     """One case of a form. The requests come last, so that a failure shrinks to fewer of them."""
     kind = chooser.choice(("decode", "decode", "decode", "prefill", "prefill", "mixed"))
-    family = chooser.choice([name for name in FAMILIES if name != "hashed"])
+    family = chooser.choice(families)
     pages = _pages(chooser, scale)
     case = Case(
         config=form.config,
@@ -213,7 +219,7 @@ def _request(chooser: Chooser, scale: Scale, form: Form, query_len: int, is_firs
 
 
 def _log2_scale(chooser: Chooser, family: str, dtype: str) -> int:
-    if family in DESIGNED or chooser.boolean(70):
+    if family in (*DESIGNED, *ROUNDED) or chooser.boolean(70):
         return 0
     # fp16 holds neither large nor small powers of two beside `wide` integers.
     return chooser.integer(-8, 4) if dtype == "float16" else chooser.integer(-40, 40)
@@ -256,32 +262,12 @@ def _views(chooser: Chooser, is_far: bool) -> Views:
 
 
 def _script(chooser: Chooser, scale: Scale, form: Form, requests: list[Request]) -> tuple[Step, ...]:
-    """Replays of a decode batch: lengths grow and shrink, rows become padding, pages move."""
-    steps = []
-    query_lens = [request.query_len for request in requests]
-    for _ in range(chooser.integer(1, scale.max_split_counts + 1)):
-        if chooser.boolean():
-            query_lens = _passed_on(chooser, query_lens)
-        if chooser.boolean(80):
-            requests = [_request(chooser, scale, form, length, req == 0) for req, length in enumerate(query_lens)]
-        else:
-            requests = [
-                Request(query_len, request.seq_len) for query_len, request in zip(query_lens, requests, strict=True)
-            ]
-        steps.append(
-            Step(tuple(requests), chooser.boolean(50), chooser.integer(1, 2**31 - 1) if chooser.boolean(50) else 0)
-        )
-    return tuple(steps)
+    """Replays of a decode batch, with lengths from the same boundaries as elsewhere."""
 
+    def new_request(req: int, query_len: int) -> Request:
+        return _request(chooser, scale, form, query_len, req == 0)
 
-def _passed_on(chooser: Chooser, query_lens: list[int]) -> list[int]:
-    """The same tokens, one of them in another request than before."""
-    lens = list(query_lens)
-    giver, taker = chooser.integer(0, len(lens) - 1), chooser.integer(0, len(lens) - 1)
-    if giver != taker and lens[giver] > 0 and lens[taker] < MAX_DECODE_QUERY_LEN:
-        lens[giver], lens[taker] = lens[giver] - 1, lens[taker] + 1
-        return lens
-    return _shuffled(chooser, lens)
+    return draw_script(chooser, tuple(requests), new_request, scale.max_split_counts + 1)
 
 
 NUM_FORMS = 24
@@ -303,3 +289,10 @@ def cases(draw: Any, scale: Scale = SMALL) -> Case:
     """The same generator as a Hypothesis strategy, so that failures shrink."""
     chooser = HypothesisChooser(draw)
     return draw_case(chooser, scale, draw_form(chooser, scale))
+
+
+@st.composite
+def cases_of_forms(draw: Any, scale: Scale, forms: Sequence[Form]) -> Case:
+    """Cases of a few forms, which shrink towards the first form. Families whose sums round are among them."""
+    chooser = HypothesisChooser(draw)
+    return draw_case(chooser, scale, chooser.choice(forms), ALL_FAMILIES)

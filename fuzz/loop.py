@@ -1,25 +1,22 @@
-"""Runs cases over targets, here or in worker processes, and collects what came out."""
+"""Judges cases on targets in child processes, and collects what came out."""
 
-import multiprocessing
+import itertools
 import sys
+import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
 
-import torch
-
-from fuzz.case import Case
 from fuzz.coverage import Coverage
 from fuzz.findings import Findings
-from fuzz.laws import diagnose
-from fuzz.materialise import Scene
-from fuzz.oracle import Agreed, Broke, Examiner, Undefined, Verdict
-from fuzz.targets import find
+from fuzz.isolate import HANGS_AFTER, HarnessError, Judged, Question, Task, Worker
+from fuzz.oracle import Agreed, Breach, Broke, Undefined
+from fuzz.profiles import in_words
+from fuzz.record import FixedRecord, Record, TargetRecord
+from fuzz.targets import Target
 
 CASES_IN_FLIGHT = 8
 """Cases handed to each worker ahead of time: enough to keep it busy, few enough to stop early."""
@@ -27,48 +24,7 @@ CASES_IN_FLIGHT = 8
 MAX_DIAGNOSED = 4
 """Broken cases of each target that are asked why, beside those that broke a law for the first time."""
 
-
-MAX_KEPT_BYTES = 4 * 2**30
-"""GPU memory that a process may keep cached between cases; the others want some too."""
-
-_far_turn: AbstractContextManager = nullcontext()
-"""Held by the worker whose turn it is with far pages."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """One case and the names of the targets to judge on it."""
-
-    case: Case
-    targets: tuple[str, ...]
-    device: str
-
-
-@dataclass(frozen=True)
-class Judged:
-    """What came of a task: (target, verdict, seconds) each."""
-
-    task: Task
-    verdicts: tuple[tuple[str, Verdict, float], ...]
-
-
-def judge(task: Task) -> Judged:
-    """Judge one case on its targets. The right answer is computed once for all of them."""
-    # Far pages take many GiB of a GPU that the other workers share: one such case at a time.
-    with _far_turn if task.case.pages.is_far else nullcontext():
-        judged = _judge(task)
-        if task.device != "cpu" and torch.cuda.memory_reserved() > MAX_KEPT_BYTES:
-            torch.cuda.empty_cache()
-    return judged
-
-
-def _judge(task: Task) -> Judged:
-    examiner, verdicts = Examiner(Scene(task.case, task.device)), []
-    for name in task.targets:
-        start = time.perf_counter()
-        verdict = examiner.examine(find(name))
-        verdicts.append((name, verdict, time.perf_counter() - start))
-    return Judged(task, tuple(verdicts))
+Ask = Callable[[Question], tuple[Breach, ...]]
 
 
 @dataclass
@@ -79,6 +35,7 @@ class Outcome:
     broke: int = 0
     undefined: Counter[str] = field(default_factory=Counter)
     rows: int = 0
+    certified: int = 0
     seconds: float = 0.0
 
 
@@ -93,6 +50,7 @@ class Results:
     cases: int = 0
     seconds: float = 0.0
     aborted: str = ""
+    fixed: list[FixedRecord] = field(default_factory=list)
 
     @property
     def exit_status(self) -> int:
@@ -106,8 +64,8 @@ class Results:
         """Bad verdicts so far."""
         return sum(outcome.broke for outcome in self.outcomes.values())
 
-    def add(self, judged: Judged) -> None:
-        """Count one judged case. A finding of a new kind is diagnosed at once, in this process."""
+    def add(self, judged: Judged, ask: Ask | None = None) -> None:
+        """Count one judged case. ask: says why a finding of a new kind broke; None to leave that open."""
         case, device = judged.task.case, judged.task.device
         self.cases += 1
         self.coverage.add(case)
@@ -115,72 +73,116 @@ class Results:
             outcome = self.outcomes[name]
             outcome.seconds += seconds
             match verdict:
-                case Agreed(rows=rows):
+                case Agreed(rows=rows, certified=certified):
                     outcome.agreed += 1
                     outcome.rows += rows
+                    outcome.certified += certified
                 case Undefined(reason=reason):
                     outcome.undefined[reason] += 1
-                case Broke(breaches=breaches, rows=rows):
+                case Broke(breaches=breaches, rows=rows, certified=certified):
                     outcome.broke += 1
                     outcome.rows += rows
-                    if "CUDA error" in breaches[-1].evidence:
-                        self.aborted = "a CUDA error ended this process's use of the GPU"
-                    elif outcome.broke <= MAX_DIAGNOSED or self.findings.is_new(name, breaches):
-                        breaches += tuple(diagnose(case, find(name), device, breaches[0]))
+                    outcome.certified += certified
+                    is_asked = outcome.broke <= MAX_DIAGNOSED or self.findings.is_new(name, breaches)
+                    if ask is not None and is_asked and not any(breach.is_an_end for breach in breaches):
+                        breaches += ask(Question(case, name, device, breaches[0]))
                     self.findings.add(name, case, breaches, self.environment)
 
+    def record(self, command: str, reproduce: str, seed: int, device: str, targets: list[Target]) -> Record:
+        """All of it as data."""
+        return Record(
+            command=command,
+            reproduce=reproduce,
+            seed=seed,
+            scale=self.coverage.scale,
+            device=device,
+            environment=self.environment,
+            cases=self.cases,
+            seconds=round(self.seconds, 3),
+            coverage=self.coverage.table(),
+            histograms={
+                "tie classes of cases": self.coverage.tie_classes(),
+                "dispatch paths of cases": dict(sorted(self.coverage.paths.items())),
+            },
+            targets=tuple(_target_record(target, self.outcomes[target.name]) for target in targets),
+            findings=self.findings.records(),
+            fixed=tuple(self.fixed),
+            aborted=self.aborted,
+            exit_status=self.exit_status,
+        )
 
-def run_tasks(tasks: Iterable[Task], total: int, results: Results, jobs: int = 1) -> None:
+
+def _target_record(target: Target, outcome: Outcome) -> TargetRecord:
+    return TargetRecord(
+        target.name,
+        target.sentence,
+        in_words(target.profile),
+        outcome.agreed,
+        outcome.broke,
+        dict(outcome.undefined),
+        outcome.rows,
+        outcome.certified,
+        round(outcome.seconds, 3),
+    )
+
+
+def run_tasks(
+    tasks: Iterable[Task],
+    total: int,
+    results: Results,
+    jobs: int = 1,
+    hangs_after: float = HANGS_AFTER,
+    is_diagnosed: bool = True,
+) -> None:
     """Judge every task and add it to the results, in order.
 
     Args:
         total: for the progress bar only.
-        jobs: worker processes; 1 stays in this one. On a GPU more of them compile and prepare side by side.
+        jobs: child processes. On a GPU more of them compile and prepare side by side.
+        hangs_after: seconds that one target may take for one case.
+        is_diagnosed: whether a broken target is asked for the laws between runs.
     """
     start, bar = time.perf_counter(), Progress(total)
     try:
-        with _judged(tasks, jobs) as stream:
+        with Worker(hangs_after) as asked, judged_in_order(tasks, jobs, hangs_after) as stream:
             for judged in stream:
-                results.add(judged)
+                results.add(judged, asked.diagnose if is_diagnosed else None)
                 bar.step(results.broke)
-                if results.aborted:
-                    break
-    except torch.OutOfMemoryError:
-        results.aborted = f"the GPU's memory ran out near case number {results.cases}: fewer --jobs need less"
-    except BrokenProcessPool:
-        last = results.cases + jobs * CASES_IN_FLIGHT - 1
-        results.aborted = f"a worker process died on one of the cases number {results.cases} .. {last}"
+    except HarnessError as error:
+        results.aborted = f"the harness failed on case number {results.cases}: {error}"
     bar.close()
     results.seconds += time.perf_counter() - start
 
 
 @contextmanager
-def _judged(tasks: Iterable[Task], jobs: int) -> Iterator[Iterator[Judged]]:
-    """The tasks' outcomes in order, computed here or by worker processes."""
-    if jobs == 1:
-        yield map(judge, tasks)
-        return
-    # Spawned, not forked: a child must import triton under this process's environment, cleanly.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker, initargs=(context.Lock(),)) as pool:
+def judged_in_order(tasks: Iterable[Task], jobs: int, hangs_after: float) -> Iterator[Iterator[Judged]]:
+    """The tasks' outcomes in order, computed by some child processes."""
+    with ExitStack() as stack:
+        far_turn = threading.Lock()
+        idle = [stack.enter_context(Worker(hangs_after, far_turn)) for _ in range(jobs)]
+
+        def judge(task: Task) -> Judged:
+            worker = idle.pop()  # as many workers as threads: one is always there
+            try:
+                return worker.judge(task)
+            finally:
+                idle.append(worker)
+
+        pool = ThreadPoolExecutor(jobs)
         try:
-            yield _ahead(tasks, pool, jobs * CASES_IN_FLIGHT)
+            yield _ahead(tasks, pool, judge, jobs * CASES_IN_FLIGHT)
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _start_worker(far_turn: AbstractContextManager) -> None:
-    global _far_turn
-    _far_turn = far_turn
-    torch.set_num_threads(1)
-
-
-def _ahead(tasks: Iterable[Task], pool: ProcessPoolExecutor, most: int) -> Iterator[Judged]:
+def _ahead(
+    tasks: Iterable[Task], pool: ThreadPoolExecutor, judge: Callable[[Task], Judged], most: int
+) -> Iterator[Judged]:
     rest = iter(tasks)
-    futures = [pool.submit(judge, task) for task in islice(rest, most)]
+    futures: list[Future[Judged]] = [pool.submit(judge, task) for task in itertools.islice(rest, most)]
     while futures:
         yield futures.pop(0).result()
-        futures += [pool.submit(judge, task) for task in islice(rest, 1)]
+        futures += [pool.submit(judge, task) for task in itertools.islice(rest, 1)]
 
 
 class Progress:

@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection
 import torch
 
 from fuzz.canaries import CANARIES, MUTANTS
+from fuzz.forkserver import fork_server
 from fuzz.generate import SCALES, gate_cases
 from fuzz.laws import LAWS, diagnose
 from fuzz.materialise import Scene
@@ -102,9 +103,7 @@ def fates(
 ) -> list[Fate]:
     """What becomes of every planted defect, in the table's order. tell: called as each is done, by one at a time."""
     one_at_a_time = threading.Lock()
-    # Children of a clean process that has imported everything and used nothing: cheap and independent.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["msa_fast", "fuzz.planted"])
+    context = fork_server()
 
     def fate(one: Planted) -> Fate:
         lacking = missing(one, run.device)

@@ -3,9 +3,12 @@
 import torch
 
 from fuzz.case import Case
+from fuzz.isolate import Task, Worker
 from fuzz.laws import diagnose
 from fuzz.materialise import Scene
 from fuzz.oracle import Agreed, Breach, Broke, Examiner, Undefined
+from fuzz.play import disturb
+from fuzz.script import script_lines
 from fuzz.strip import score_strip
 from fuzz.targets import Target
 
@@ -14,7 +17,17 @@ MAX_STRIPS = 3
 
 
 def replay(case: Case, target: Target, device: torch.device | str) -> int:
-    """Judge a case on a target and print what happened. Returns 0 agreed, 1 broke, 3 undefined."""
+    """Judge a case on a target and print what happened. Returns 0 agreed, 1 broke, 3 undefined.
+
+    First in a child process: what kills it is told here, and not done to this process.
+    """
+    for line in script_lines(case):
+        print(f"  {line}")
+    with Worker() as worker:
+        ((_, verdict, _),) = worker.judge(Task(case, (target.name,), str(device))).verdicts
+    if isinstance(verdict, Broke) and any(breach.is_an_end for breach in verdict.breaches):
+        print("\n".join([f"BROKE     {target.name}", *(f"  {breach}" for breach in verdict.breaches)]))
+        return 1
     scene = Scene(case, device)
     verdict = Examiner(scene).examine(target)
     match verdict:
@@ -40,11 +53,12 @@ def _strip(scene: Scene, target: Target, breach: Breach) -> list[str]:
     scene.apply(0)
     try:
         run = target.open(scene, breach.num_splits)
-        for state in range(breach.state + 1):
+        for state, step in enumerate(scene.case.states[: breach.state + 1]):
+            disturb(scene, target, run, breach.num_splits, step.between)
             scene.apply(state)
             out = scene.new_out()
             answer = run()
-        answer = (answer if out is None else out)[:, : scene.case.total_q].clone()
+        answer = (target.profile.head_major(answer) if out is None else out)[:, : scene.case.total_q].clone()
         truth = Examiner(scene).truth(target.takes_score)
         return [title, *score_strip(scene, truth, answer, breach.head, breach.token, breach.num_splits)]
     except Exception as error:

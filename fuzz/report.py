@@ -3,6 +3,9 @@
 from fuzz.loop import Results
 from fuzz.targets import Target
 
+MOST_SHOWN = 12
+"""Findings of one target that are printed in full."""
+
 
 def stamp_lines(environment: dict[str, str]) -> list[str]:
     """One line per thing that a figure depends on."""
@@ -22,6 +25,9 @@ def text_report(results: Results, targets: list[Target], is_verbose: bool) -> st
         f"dimension buckets reached: {reached}, not reached: "
         + (f"{len(unreached)} ({'; '.join(unreached)})" if unreached else "none")
     )
+    share = 100.0 * sum(outcome.certified for outcome in results.outcomes.values()) / rows if rows else 100.0
+    lines.append(f"rows with one admissible set: {share:.1f} %")
+    lines += [f"fixed since {one.since}: {one.target} broke {one.law} in {one.path}" for one in results.fixed]
     lines.append("")
     for target in targets:
         lines += _verdict(results, target)
@@ -41,9 +47,12 @@ def _verdict(results: Results, target: Target) -> list[str]:
     ]
     if not outcome.agreed and not outcome.broke:
         lines += [f"          {reason}: {count} cases" for reason, count in outcome.undefined.items()]
-    for finding, count in results.findings.of(target.name):
+    found = results.findings.of(target.name)
+    for finding, count in found[:MOST_SHOWN]:
         lines.append(f"    {finding.breach}")
         lines.append(f"      in {count} cases; again: {finding.command}")
+    if len(found) > MOST_SHOWN:
+        lines.append(f"    and {len(found) - MOST_SHOWN} more signatures: see the record or the findings' folder")
     return lines
 
 

@@ -3,19 +3,24 @@
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 
 import torch
 
 from fuzz.materialise import Scene
+from fuzz.profiles import read_profile
 from msa_ref import PagedBatch, index_topk
 from msa_ref.config import require
+from msa_ref.profile import CONTRACT, Profile
 
 
 @dataclass(frozen=True, eq=False)
 class Call:
     """What a target is given for one run.
 
-    batch: the inputs. out: [H, >= T, K] int32 to write, rows past T left alone, or None.
+    batch: the inputs. out: [H, >= T, K] int32 to write, rows past T left alone, or None; it is
+        [>= T, H, K] for a target whose profile is token-major.
     score: [H, T, max_blocks] float32 for targets that take scores, else None.
     decode_query_len: bound on every query length, now and after changes of the buffers.
     num_splits: None leaves it to the target.
@@ -52,6 +57,8 @@ class Target:
     takes_score: given a score matrix and judged on it. has_splits: obeys `call.num_splits`.
     is_kernel: under the kernels' limits (D and S powers of two, 16 .. 256).
     is_graph: captured once per case as a CUDA graph, then replayed.
+    profile: what it promises; a case outside of it is Undefined.
+    bind: makes of one call a function that replays it: how a target without a CUDA graph is captured.
     """
 
     name: str
@@ -62,6 +69,13 @@ class Target:
     has_splits: bool = False
     is_kernel: bool = False
     is_graph: bool = False
+    profile: Profile = CONTRACT
+    bind: "Callable[[Call], Callable[[], torch.Tensor]] | None" = None
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether a run keeps the call that it began with, as a CUDA graph does."""
+        return self.is_graph or self.bind is not None
 
     @property
     def has_replay(self) -> bool:
@@ -73,6 +87,8 @@ class Target:
         config = scene.case.config
         if self.is_graph and scene.device.type != "cuda":
             return "graphs need a CUDA device"
+        if self.bind is not None and not scene.case.replay:
+            return "nothing is replayed"
         if self.kind == "decode" and scene.case.decode_query_len > MAX_DECODE_QUERY_LEN:
             return f"more than {MAX_DECODE_QUERY_LEN} query tokens in a request"
         if self.is_kernel:
@@ -83,20 +99,41 @@ class Target:
 
     def open(self, scene: Scene, num_splits: int) -> Callable[[], torch.Tensor]:
         """Prepare runs on a scene, whose contents may change between them."""
+        if self.bind is not None:
+            return self._bound(self.bind, scene, num_splits)
+        run = self.eager(scene, num_splits)
+        return _captured(run, scene.new_out) if self.is_graph else run
+
+    def eager(self, scene: Scene, num_splits: int) -> Callable[[], torch.Tensor]:
+        """Runs that take everything anew each time."""
 
         def run() -> torch.Tensor:
-            return self.run(_call(scene, num_splits, self.takes_score))
+            return self.run(_call(scene, num_splits, self.takes_score, self.profile))
 
-        return _captured(run, scene.new_out) if self.is_graph else run
+        return run
+
+    def _bound(
+        self, bind: Callable[[Call], Callable[[], torch.Tensor]], scene: Scene, num_splits: int
+    ) -> Callable[[], torch.Tensor]:
+        """Runs of one call, made at the first of them and kept, whatever the host learns later."""
+        bound = list[Callable[[], torch.Tensor]]()
+
+        def run() -> torch.Tensor:
+            if not bound:
+                bound.append(bind(_call(scene, num_splits, self.takes_score, self.profile)))
+            return bound[0]()
+
+        return run
 
 
 MAX_DECODE_QUERY_LEN = 8
 
 
-def _call(scene: Scene, num_splits: int, takes_score: bool) -> Call:
+def _call(scene: Scene, num_splits: int, takes_score: bool, profile: Profile) -> Call:
+    out = scene.present_out
     return Call(
         batch=scene.batch,
-        out=scene.present_out,
+        out=None if out is None else profile.head_major(out),
         score=scene.score() if takes_score else None,
         decode_query_len=scene.case.decode_query_len,
         num_splits=num_splits or None,
@@ -159,6 +196,10 @@ def _decode(call: Call) -> torch.Tensor:
     return topk_idx
 
 
+def _bind_decode(call: Call) -> Callable[[], torch.Tensor]:
+    return partial(_decode, call)
+
+
 def _reference(call: Call) -> torch.Tensor:
     return fill(call, index_topk(call.batch))
 
@@ -187,6 +228,15 @@ BUILT_IN = {
             is_kernel=True,
             is_graph=True,
         ),
+        Target(
+            "decode-bound",
+            "Decode kernel bound once to its buffers and run through replay scripts, graph or not.",
+            "decode",
+            _decode,
+            has_splits=True,
+            is_kernel=True,
+            bind=_bind_decode,
+        ),
     )
 }
 """Name -> target, in the order the gate judges them."""
@@ -195,17 +245,24 @@ BUILT_IN = {
 def find(name: str) -> Target:
     """A target by name: a built-in one, or `module:callable` (a `Target`, or a function of a `Call`).
 
+    A foreign function promises the whole contract unless it has an attribute `profile`, or a
+    profile's JSON file follows its name: `module:callable@profile.json`.
+
     Raises:
         ValueError: one sentence, if there is none.
     """
     if name in BUILT_IN:
         return BUILT_IN[name]
     require(":" in name, "target", f"must be one of {', '.join(BUILT_IN)} or module:callable", repr(name))
-    module, _, attribute = name.partition(":")
+    path, _, profile_path = name.partition("@")
+    module, _, attribute = path.partition(":")
     found = getattr(importlib.import_module(module), attribute, None)
     require(callable(found) or isinstance(found, Target), "target", "must name a callable", repr(name))
     if isinstance(found, Target):
-        return replace(found, name=name)
+        profile = read_profile(Path(profile_path)) if profile_path else found.profile
+        return replace(found, name=name, profile=profile)
     assert found is not None
     sentence = (getattr(found, "__doc__", None) or "A foreign kernel.").strip().splitlines()[0]
-    return Target(name, sentence, "foreign", found, has_splits=True)
+    profile = read_profile(Path(profile_path)) if profile_path else getattr(found, "profile", CONTRACT)
+    require(isinstance(profile, Profile), "profile", "must be a msa_ref.profile.Profile", type(profile).__name__)
+    return Target(name, sentence, "foreign", found, has_splits=True, profile=profile)

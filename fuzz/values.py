@@ -185,20 +185,26 @@ def lattice(family: str, shape: Shape) -> Lattice:
 
 
 LATTICE = ("integers", "few_values", "wide", "nonfinite", "hashed")
+ROUNDED = ("normal",)
+"""Families whose sums round: judged on certified intervals."""
 FAMILIES = (*DESIGNED, *LATTICE)
-"""Every family by name. `hashed` is `integers` made on the device, for the largest shapes."""
+"""Every family whose sums are exact, by name. `hashed` is `integers` made on the device, for the largest shapes."""
 
 
 def sentence(family: str) -> str:
     """What a family is there for."""
     if family in DESIGNED:
         return (DESIGNED[family].__doc__ or "").strip()
+    if family in ROUNDED:
+        return "Random normal numbers: sums round, and near-ties are real."
     return lattice(family, Shape(1, 1, 1, 1, "float32")).sentence
 
 
 def make_keys(family: str, bits: Bits, shape: Shape) -> np.ndarray:
     """[n, S, D] float32: the key tokens of one request's blocks, without poison."""
     num_blocks, block_size, head_dim = shape.num_blocks, shape.block_size, shape.index_head_dim
+    if family in ROUNDED:
+        return normal(bits, (num_blocks, block_size, head_dim), shape.dtype)
     if family not in DESIGNED:
         high = lattice(family, shape).k_high
         return bits.integers(-high, high, (num_blocks, block_size, head_dim)).astype(np.float32)
@@ -215,6 +221,8 @@ def make_keys(family: str, bits: Bits, shape: Shape) -> np.ndarray:
 def make_queries(family: str, bits: Bits, query_len: int, num_heads: int, shape: Shape) -> np.ndarray:
     """[query_len, H, D] float32: the query tokens of one request."""
     size = (query_len, num_heads, shape.index_head_dim)
+    if family in ROUNDED:
+        return normal(bits, size, shape.dtype)
     if family not in DESIGNED:
         ranges = lattice(family, shape)
         sign = 1 - 2 * bits.integers(0, 1, size)
@@ -223,6 +231,18 @@ def make_queries(family: str, bits: Bits, query_len: int, num_heads: int, shape:
     row = np.arange(query_len * num_heads)
     queries[row, (row + bits.integer(0, shape.index_head_dim - 1)) % shape.index_head_dim] = 1.0
     return queries.reshape(size)
+
+
+def normal(bits: Bits, size: tuple[int, ...], dtype: str) -> np.ndarray:
+    """float32 of about the standard normal distribution, rounded to the dtype.
+
+    A sum of twelve uniform numbers: plain additions of integers, the same on every machine, where
+    a logarithm might differ in its last bit.
+    """
+    total = bits.integers(0, 2**12 - 1, (12, *size)).sum(axis=0) - 6 * (2**12 - 1)
+    exact = torch.from_numpy(total.astype(np.float32) / np.float32(2**12))
+    rounded: np.ndarray = exact.to(getattr(torch, dtype)).float().numpy()
+    return rounded
 
 
 def plant_nonfinite(bits: Bits, keys: np.ndarray, queries: np.ndarray, topk_blocks: int) -> None:
@@ -261,6 +281,8 @@ def make_scores(family: str, bits: Bits, rows: int, shape: Shape) -> np.ndarray:
     """[rows, n] float32: a score matrix itself, for targets that are given scores."""
     if family in DESIGNED:
         return np.array(DESIGNED[family](bits, rows, shape))
+    if family in ROUNDED:
+        return normal(bits, (rows, shape.num_blocks), "float32")
     high = lattice(family, shape).k_high
     score = bits.integers(-high, high, (rows, shape.num_blocks)).astype(np.float32)
     score[(score == 0) & (bits.integers(0, 1, score.shape) == 0)] = -0.0

@@ -27,12 +27,21 @@ def stamp(device: str) -> dict[str, str]:
         triton = "none"
     return {
         "device": torch.cuda.get_device_name(device) if is_cuda else "CPU, kernels on Triton's interpreter",
+        "architecture": architecture(device),
         "driver": _say("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader") if is_cuda else "none",
         "torch": torch.__version__,
         "triton": triton,
         "python": platform.python_version(),
         "commit": commit,
     }
+
+
+def architecture(device: str) -> str:
+    """What kernels are compiled for: as in `sm_90` or `gfx942`, or `interpreter`."""
+    if not device.startswith("cuda"):
+        return "interpreter"
+    properties = torch.cuda.get_device_properties(device)
+    return str(getattr(properties, "gcnArchName", "")) or f"sm_{properties.major}{properties.minor}"
 
 
 def _say(*command: str) -> str:

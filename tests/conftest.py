@@ -9,7 +9,7 @@ import pytest
 
 
 def _num_gpus() -> int:
-    """GPUs of this machine, counted without importing torch, which would fix the choice."""
+    """NVIDIA GPUs of this machine, counted without importing torch, which would fix the choice."""
     if shutil.which("nvidia-smi") is None:
         return 0
     listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
@@ -20,10 +20,12 @@ def _num_gpus() -> int:
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 _worker = re.search(r"\d+", os.environ.get("PYTEST_XDIST_WORKER", "gw0"))
-_gpus = _num_gpus()
-if _gpus:
-    os.environ.setdefault("CUDA_VISIBLE_DEVICES", str(int(_worker.group()) % _gpus if _worker else 0))
-else:
+_gpus = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+_gpus = _gpus or [str(number) for number in range(_num_gpus())]
+if len(_gpus) > 1:
+    # One per worker, in turn.
+    os.environ["CUDA_VISIBLE_DEVICES"] = _gpus[int(_worker.group()) % len(_gpus) if _worker else 0]
+elif not _num_gpus():
     os.environ["TRITON_INTERPRET"] = "1"
 
 

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,19 +62,25 @@ def _engine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_engine")
-def test_the_adapter_in_contributing_agrees_with_the_reference():
-    from test_fast_ops import make_batch
-
-    from fuzz.targets import Call
-    from msa_ref import IndexerConfig, index_topk
+def test_the_adapter_in_contributing_is_short_and_keeps_what_its_profile_promises():
+    from fuzz.case import Case, Request, Views
+    from fuzz.materialise import Scene
+    from fuzz.oracle import Agreed, Broke, Examiner
+    from fuzz.targets import Target
+    from msa_ref import IndexerConfig
+    from msa_ref.profile import CONTRACT
 
     (source,) = _blocks(CONTRIBUTING, "python")
+    assert len(source.splitlines()) < 30
     scope: dict = {}
     exec(compile(source, "CONTRIBUTING.md", "exec"), scope)
-    batch = make_batch(IndexerConfig(3, 16, 16, topk_blocks=4), [2, 3], [200, 20], torch.float32, "cpu")
-    for out in (None, torch.full((3, 7, 4), -77, dtype=torch.int32)):
-        got = scope["adapter"](Call(batch, out, None, 3, None, [2, 3], [200, 20]))
-        assert torch.equal(got[:, : batch.total_q], index_topk(batch))
+    adapter = scope["adapter"]
+    case = Case(IndexerConfig(3, 16, 16, topk_blocks=4), (Request(2, 200), Request(3, 20)), dtype="float32")
+    for views in (Views(is_out_given=False), Views(extra_rows=2)):
+        examiner = Examiner(Scene(replace(case, views=views), "cpu"))
+        promised = Target("adapter", "", "foreign", adapter, profile=adapter.profile)
+        assert isinstance(examiner.examine(promised), Agreed)
+        assert isinstance(examiner.examine(replace(promised, profile=CONTRACT)), Broke)
 
 
 def test_the_benchmark_says_in_one_sentence_that_it_needs_a_gpu():

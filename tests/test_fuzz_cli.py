@@ -7,14 +7,13 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
-import torch
 
-from fuzz.coverage import Coverage
-from fuzz.findings import Findings, read_case
-from fuzz.generate import SMALL
-from fuzz.loop import Results, run_tasks
+from fuzz.__main__ import main
+from fuzz.findings import read_case, stored
+from fuzz.record import Record
 from fuzz.targets import BUILT_IN, find
 
 ROOT = Path(__file__).parents[1]
@@ -33,8 +32,8 @@ def _fuzz(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 def _gate(tmp_path: Path, target: str, *more: str) -> subprocess.CompletedProcess[str]:
-    arguments = ("--device", "cpu", "--no-production", "--jobs", "1", "--cases", "24", "--target", target, *more)
-    return _fuzz("gate", *arguments, cwd=tmp_path)
+    arguments = ("--device", "cpu", "--no-production", "--no-corpus", "--jobs", "1", "--cases", "24", *more)
+    return _fuzz("gate", *arguments, "--target", target, cwd=tmp_path)
 
 
 def test_a_gate_that_agrees_exits_with_0_and_leaves_nothing(tmp_path: Path) -> None:
@@ -42,7 +41,11 @@ def test_a_gate_that_agrees_exits_with_0_and_leaves_nothing(tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == "seed 3, 24 cases at scale small, on cpu"
-    assert lines[-1] == "all agreed"
+    assert lines[-2] == "all agreed"
+    assert lines[-1] == (
+        "again: python -m fuzz gate --seed 3 --cases 24 --scale small --device cpu --no-corpus --no-production "
+        "--target reference"
+    )
     assert re.search(r"^ran 24 cases, \d+ rows in .* rows/s$", done.stdout, re.MULTILINE)
     assert re.search(r"^  torch: \d", done.stdout, re.MULTILINE)
     assert not list(tmp_path.iterdir())
@@ -83,7 +86,7 @@ def test_a_finding_replays_on_other_targets_and_as_a_bare_case(tmp_path: Path) -
 def test_worker_processes_change_no_verdict(tmp_path: Path) -> None:
     def verdicts(jobs: str) -> list[str]:
         done = _gate(tmp_path, "fuzz.canaries:sees_the_next", "--jobs", jobs)
-        return [re.sub(r" in [\d.]+ s.*", "", line) for line in done.stdout.splitlines()[8:]]
+        return [re.sub(r" in [\d.]+ s.*", "", line) for line in done.stdout.splitlines()[9:]]
 
     assert verdicts("1") == verdicts("2")
 
@@ -123,14 +126,36 @@ def test_a_foreign_target_comes_in_by_module_and_name() -> None:
     assert target.kind == "foreign"
 
 
-def test_a_run_that_outgrows_the_gpu_says_so_and_fails() -> None:
-    """Many workers once shared a GPU's memory until it was gone, and the run died with a traceback."""
+def _gate_here(tmp_path: Path, target: str) -> tuple[int, Record]:
+    arguments = ["--device", "cpu", "--no-production", "--no-corpus", "--no-diagnose", "--jobs", "1", "--cases", "24"]
+    files = ["--findings", str(tmp_path / "f"), "--json", str(tmp_path / "a.json"), "--junit", str(tmp_path / "a.xml")]
+    status = main(["gate", *arguments, *files, "--target", target])
+    return status, Record.from_json((tmp_path / "a.json").read_text())
 
-    def tasks():
-        yield from ()
-        raise torch.OutOfMemoryError("no more")
 
-    results = Results({}, Coverage(SMALL), Findings(Path("unused")), {})
-    run_tasks(tasks(), 1, results)
-    assert results.aborted == "the GPU's memory ran out near case number 0: fewer --jobs need less"
-    assert results.exit_status == 1
+def test_the_record_and_the_junit_file_say_what_the_text_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, record = _gate_here(tmp_path, "fuzz.canaries:highest_id_wins_ties")
+    assert (status, record.command, record.cases, record.exit_status) == (1, "gate", 24, 1)
+    assert record.certified_share == 1.0
+    assert set(record.coverage["dtype"]) == {"bfloat16", "float16", "float32"}
+    assert sum(record.histograms["tie classes of cases"].values()) == 24
+    shown = set(re.findall(r"fuzz replay (\S+)", capsys.readouterr().out))
+    assert {finding.path for finding in record.findings} == shown
+    suite = ElementTree.parse(tmp_path / "a.xml").getroot()
+    assert (suite.get("tests"), suite.get("failures")) == ("1", "1")
+    assert len(suite.findall("testcase/failure")) == len(record.findings)
+
+
+def test_an_old_finding_that_no_longer_fails_is_told_once_as_fixed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _gate_here(tmp_path, "fuzz.canaries:highest_id_wins_ties")[0] == 1
+    path = sorted((tmp_path / "f").iterdir())[0]
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"target": "reference"}))
+    _, record = _gate_here(tmp_path, "reference")
+    assert re.search(r"^fixed since .*: reference broke Best in ", capsys.readouterr().out, re.MULTILINE)
+    assert [one.path for one in record.fixed] == [str(path)]
+    assert "fixed_since" in json.loads(path.read_text())
+    assert stored(tmp_path / "f", {"reference"}) == []

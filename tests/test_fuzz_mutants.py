@@ -57,11 +57,11 @@ def test_a_mutant_has_its_own_kernels_and_leaves_the_real_ones_alone() -> None:
     ],
 )
 def test_kernels_broken_on_purpose_fail_the_gate_which_names_law_and_place(
-    mutant: str, seed: int, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mutant: str, seed: int, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     # Why a case broke takes the interpreter minutes to say; that is tested on plain targets.
-    monkeypatch.setattr("fuzz.loop.diagnose", lambda *_: [])
-    arguments = ["--device", "cpu", "--no-production", "--jobs", "1", "--cases", "1", "--findings", str(tmp_path)]
+    arguments = ["--device", "cpu", "--no-production", "--no-corpus", "--no-diagnose", "--jobs", "1", "--cases", "1"]
+    arguments += ["--findings", str(tmp_path)]
     assert main(["gate", *arguments, "--seed", str(seed), "--target", f"fuzz.canaries:{mutant}"]) == 1
     report = capsys.readouterr().out
     assert re.search(r"^    Best: head \d+, token \d+ \(request \d+\), .*: .*$", report, re.MULTILINE), report

@@ -5,12 +5,13 @@ their source exchanged. As a target the name of either is `fuzz.canaries:<name>`
 one of these pass is worth nothing.
 """
 
-from fuzz.canaries import lengths, memory, ranking  # noqa: F401  (importing them fills the table)
+from fuzz.canaries import graphs, lengths, memory, ranking  # noqa: F401  (importing them fills the table)
 from fuzz.canaries.kernels import MUTANTS, Mutant
+from fuzz.canaries.process import PROCESS_CANARIES
 from fuzz.canaries.table import CANARIES, Canary
 from fuzz.targets import Target
 
-__all__ = ["CANARIES", "MUTANTS", "Canary", "Mutant"]
+__all__ = ["CANARIES", "MUTANTS", "PROCESS_CANARIES", "Canary", "Mutant"]
 
 
 def __getattr__(name: str) -> Target:
@@ -19,4 +20,6 @@ def __getattr__(name: str) -> Target:
         return CANARIES[name].target
     if name in MUTANTS:
         return MUTANTS[name].as_target
+    if name in PROCESS_CANARIES:
+        return PROCESS_CANARIES[name][0]
     raise AttributeError(name)

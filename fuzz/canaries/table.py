@@ -22,6 +22,13 @@ class Canary:
 
 
 CANARIES: dict[str, Canary] = {}
+
+
+def snake_case(name: str) -> str:
+    """A class's name as a canary's."""
+    return "".join("_" + letter.lower() if letter.isupper() else letter for letter in name)[1:]
+
+
 Indexer = TypeVar("Indexer", bound=type[NaiveIndexer])
 
 
@@ -32,7 +39,7 @@ def canary(defect: str, *laws: str, takes_score: bool = False) -> Callable[[Inde
     """
 
     def enter(indexer: Indexer) -> Indexer:
-        name = "".join("_" + letter.lower() if letter.isupper() else letter for letter in indexer.__name__)[1:]
+        name = snake_case(indexer.__name__)
         sentence = (indexer.__doc__ or "").strip()
 
         def run(call: Call) -> torch.Tensor:

@@ -1,0 +1,125 @@
+"""Canaries that are right when called eagerly and wrong when captured: what a graph keeps and must not.
+
+Each is bound once to a case's buffers, as a capture does it, and reads them anew at every replay.
+`owned` is the memory that its graph owns; an eager call gets a fresh one.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from fuzz.canaries.naive import NaiveIndexer, Row
+from fuzz.canaries.table import CANARIES, Canary, snake_case
+from fuzz.targets import Call, Target
+from msa_ref import PAD
+
+
+class GraphIndexer(NaiveIndexer):
+    """Right as it stands. A canary overrides one method."""
+
+    def __init__(self, call: Call, owned: dict[Any, Any]) -> None:
+        # A graph knows no lengths of the host: it reads the device's.
+        batch = call.batch
+        super().__init__(replace(call, query_lens=batch.query_lens().tolist(), seq_lens=batch.seq_lens.tolist()))
+        self.owned = owned
+
+
+def graph_canary(defect: str, *laws: str) -> Callable[[type[GraphIndexer]], type[GraphIndexer]]:
+    """Enter a broken captured indexer into the table; its docstring is the sentence."""
+
+    def enter(indexer: type[GraphIndexer]) -> type[GraphIndexer]:
+        name, sentence = snake_case(indexer.__name__), (indexer.__doc__ or "").strip()
+        CANARIES[name] = Canary(name, defect, sentence, laws, graph_target(indexer, name, sentence))
+        return indexer
+
+    return enter
+
+
+def graph_target(indexer: type[GraphIndexer], name: str, sentence: str) -> Target:
+    """A target that is captured by keeping its call and its memory."""
+
+    def run(call: Call) -> torch.Tensor:
+        return indexer(call, {}).answer()
+
+    def bind(call: Call) -> Callable[[], torch.Tensor]:
+        owned: dict[Any, Any] = {"is_graph": True}
+        return lambda: indexer(call, owned).answer()
+
+    return Target(name, sentence, "foreign", run, has_splits=True, bind=bind)
+
+
+@graph_canary("D18", "Replay", "GraphIsEager")
+class GraphScoreTail(GraphIndexer):
+    """Ranks its whole score buffer, whose tail still holds an earlier, longer row."""
+
+    def num_blocks(self, row: Row) -> int:
+        n = super().num_blocks(row)
+        key = (row.head, row.token)
+        most = self.owned[key] = max(n, self.owned.get(key, 0))
+        return most
+
+    def block_score(self, row: Row, block: int) -> float:
+        key = (row.head, row.token, block)
+        if block < super().num_blocks(row):
+            self.owned[key] = super().block_score(row, block)
+        return float(self.owned.get(key, -np.inf))
+
+
+@graph_canary("D17", "Replay", "GraphIsEager")
+class GraphRowsBehind(GraphIndexer):
+    """Keeps the ids of an earlier step in rows that see nothing now."""
+
+    def write(self, rows: dict[tuple[int, int], list[int]]) -> torch.Tensor:
+        for key, ids in rows.items():
+            rows[key] = self.owned[key] = ids or self.owned.get(key, ids)
+        return super().write(rows)
+
+
+@graph_canary("D19", "Replay", "GraphIsEager")
+class GraphMaxLen(GraphIndexer):
+    """Never looks beyond the longest request of the capture: a host value frozen into the graph."""
+
+    def visible_len(self, row: Row) -> int:
+        most = self.owned.setdefault("max_seq_len", max(self.call.seq_lens))
+        return min(super().visible_len(row), most)
+
+
+@graph_canary("D20", "GraphIsEager")
+class GraphCounter(GraphIndexer):
+    """The last split to arrive merges and writes, told by a counter that no replay resets."""
+
+    def answer(self) -> torch.Tensor:
+        arrived = self.owned["arrived"] = self.owned.get("arrived", 0) + self.num_splits
+        if arrived == self.num_splits or "answer" not in self.owned:
+            self.owned["answer"] = super().answer()
+        answer: torch.Tensor = self.owned["answer"]
+        return answer
+
+
+@graph_canary("D21", "Replay", "GraphIsEager")
+class GraphOutputMoved(GraphIndexer):
+    """Its caller reads the newest output buffer, which an eager call in between has replaced."""
+
+    newest: ClassVar[torch.Tensor]
+
+    def write_out(self, out: torch.Tensor, topk_idx: torch.Tensor) -> None:
+        super().write_out(out, self._through_buffer(topk_idx))
+
+    def _through_buffer(self, topk_idx: torch.Tensor) -> torch.Tensor:
+        if "buffer" not in self.owned:
+            self.owned["buffer"] = GraphOutputMoved.newest = torch.full_like(topk_idx, PAD)
+        self.owned["buffer"].copy_(topk_idx)
+        return GraphOutputMoved.newest
+
+
+@graph_canary("D33", "Replay", "GraphIsEager")
+class GraphOldTable(GraphIndexer):
+    """Looks pages up in the block table of the capture, after blocks have moved."""
+
+    def page(self, row: Row, block: int) -> int:
+        table = self.owned.setdefault("table", self.table.copy())
+        # Behind what was live at the capture there is garbage: a wild page is some page or other.
+        return int(table[row.req, block]) % self.batch.num_pages

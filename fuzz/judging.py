@@ -1,0 +1,131 @@
+"""What `gate` and `run` share: options, the look back at old findings, and what they print at the end."""
+
+import argparse
+import os
+import shlex
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from fuzz import environment, targets
+from fuzz.case import Case
+from fuzz.coverage import Coverage
+from fuzz.findings import Findings, mark_fixed, stored
+from fuzz.generate import SCALES, Scale
+from fuzz.isolate import Task, Worker
+from fuzz.junit import junit_xml
+from fuzz.loop import Outcome, Results
+from fuzz.minimise import minimise
+from fuzz.oracle import Agreed, Breach, Broke
+from fuzz.record import FixedRecord
+from fuzz.report import text_report
+from fuzz.targets import Target
+
+MOST_LOOKED_BACK_AT = 50
+"""Old findings that are judged again: the folder may hold those of months."""
+
+
+def choose(options: argparse.Namespace, device: str) -> list[Target]:
+    """The targets to judge: all built-in ones that can run here, if none is named."""
+    chosen = [targets.find(name) for name in options.target or targets.BUILT_IN]
+    return chosen if options.target or device != "cpu" else [target for target in chosen if not target.is_graph]
+
+
+def scale_of(options: argparse.Namespace, device: str) -> Scale:
+    """The size of cases."""
+    return SCALES[options.scale or ("large" if device == "cuda" else "small")]
+
+
+def new_results(options: argparse.Namespace, chosen: list[Target], scale: Scale, device: str) -> Results:
+    """Nothing judged yet."""
+    outcomes = {target.name: Outcome() for target in chosen}
+    return Results(outcomes, Coverage(scale), Findings(options.findings), environment.stamp(device))
+
+
+def look_back(results: Results, folder: Path, device: str, hangs_after: float) -> None:
+    """Judge the findings of earlier runs again, and mark those that no longer fail as fixed."""
+    since = results.environment["commit"]
+    old = stored(folder, set(results.outcomes))[:MOST_LOOKED_BACK_AT]
+    if not old:
+        return
+    with Worker(hangs_after) as worker:
+        for finding in old:
+            if finding.case.pages.is_far and device == "cpu":
+                continue
+            ((_, verdict, _),) = worker.judge(Task(finding.case, (finding.target,), device)).verdicts
+            if isinstance(verdict, Agreed):
+                mark_fixed(finding.path, since)
+                results.fixed.append(FixedRecord(finding.target, finding.law, str(finding.path), since))
+
+
+def shrink_findings(results: Results, device: str, seconds: float, hangs_after: float) -> None:
+    """Minimise the first finding of every target and law, each within so many seconds."""
+    first = {(finding.target, finding.law): finding for finding in reversed(results.findings.all())}
+    settled: set[tuple[str, str]] = set()
+    with Worker(hangs_after) as worker:
+
+        def breaches(case: Case, target: str) -> tuple[Breach, ...]:
+            ((_, verdict, _),) = worker.judge(Task(case, (target,), device)).verdicts
+            return verdict.breaches if isinstance(verdict, Broke) else ()
+
+        for (target, law), finding in reversed(first.items()):
+            if (target, law) in settled:
+                continue
+            deadline = time.perf_counter() + seconds
+
+            def still_breaks(case: Case, target: str = target, law: str = law) -> bool:
+                return law in {breach.law for breach in breaches(case, target)}
+
+            case = minimise(finding.case, still_breaks, lambda deadline=deadline: time.perf_counter() > deadline)  # type: ignore[misc]
+            found = breaches(case, target)
+            if found:
+                results.findings.settle(target, case, found, results.environment)
+                settled |= {(target, breach.law) for breach in found}
+
+
+def finish(
+    results: Results, chosen: list[Target], command: str, reproduce: str, options: argparse.Namespace, device: str
+) -> int:
+    """Print the report, write the record where it is wanted, and return the exit status."""
+    record = results.record(command, reproduce, options.seed, device, chosen)
+    record = replace(record, shard=getattr(options, "shard", record.shard))
+    print(text_report(results, chosen, options.verbose))
+    if options.json:
+        _write(options.json, record.to_json())
+    if options.junit:
+        _write(options.junit, junit_xml(record))
+    print(f"again: {reproduce}")
+    return results.exit_status
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def at_least(name: str, value: float, least: float) -> None:
+    """Refuse an option that is too small.
+
+    Raises:
+        ValueError: one sentence.
+    """
+    if value < least:
+        raise ValueError(f"{name} must be >= {least}; got {value}")
+
+
+def default_jobs(device: str) -> int:
+    """Child processes of a gate: one per core; on a GPU a few, which share its memory."""
+    cores = os.cpu_count() or 1
+    return max(1, min(4, cores // 2)) if device == "cuda" else cores
+
+
+def command_line(command: str, options: argparse.Namespace, *words: str) -> str:
+    """A command to paste: what was given, with the seed, device and scale spelled out."""
+    named = [word for name in options.target or () for word in ("--target", name)]
+    return shlex.join(["python", "-m", "fuzz", command, "--seed", str(options.seed), *words, *named])
+
+
+def say(text: str) -> None:
+    """A line about progress, beside the report."""
+    print(text, file=sys.stderr, flush=True)

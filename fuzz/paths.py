@@ -1,0 +1,23 @@
+"""Which ways through the kernels a case takes, asked of the launchers' own tables."""
+
+from collections.abc import Iterator
+
+from fuzz.case import Case
+from fuzz.script import MAX_DECODE_QUERY_LEN
+
+
+def paths(case: Case) -> Iterator[str]:
+    """The dispatch choices that depend on a case, in words."""
+    # Imported late: triton reads TRITON_INTERPRET once, when kernels are first imported.
+    from msa_fast.ops.launch import next_power_of_2
+    from msa_fast.ops.topk import rounds
+
+    is_decode = case.decode_query_len <= MAX_DECODE_QUERY_LEN
+    yield "decode and prefill" if is_decode else "prefill alone"
+    yield f"products of {'4' if case.dtype == 'float32' else '2'}-byte elements"
+    k = next_power_of_2(case.config.topk_blocks)
+    most = max(1, *(case.num_blocks(req) for req in range(len(case.requests))))
+    _, superblocks = rounds(k, most)
+    yield "selection in two rounds" if superblocks else "selection in one round"
+    if case.replay:
+        yield "replayed"

@@ -1,0 +1,63 @@
+"""What ends, holds or outgrows its process is a finding, and everything else is judged all the same."""
+
+from pathlib import Path
+
+import pytest
+
+from fuzz.__main__ import main
+from fuzz.canaries import PROCESS_CANARIES
+from fuzz.case import Case, PagePlan, Request
+from fuzz.isolate import HarnessError, Task, Worker
+from fuzz.oracle import Agreed, Broke
+from fuzz.record import Record
+from msa_ref import IndexerConfig
+
+CONFIG = IndexerConfig(2, 16, 16, 4)
+FATAL, HARMLESS = Case(CONFIG, (Request(2, 70), Request(1, 9))), Case(CONFIG, (Request(2, 20),))
+
+
+@pytest.mark.parametrize("name", PROCESS_CANARIES)
+def test_an_end_is_put_down_to_its_target_and_the_others_are_judged(name: str, device: str) -> None:
+    target = f"fuzz.canaries:{name}"
+    with Worker(hangs_after=4 if name == "hangs" else 60) as worker:
+        for _ in range(2):
+            judged = worker.judge(Task(FATAL, ("reference", target, "reference"), device))
+            (_, before, _), (_, verdict, _), (_, after, _) = judged.verdicts
+            assert isinstance(verdict, Broke)
+            (breach,) = verdict.breaches
+            assert breach.law == "Runs"
+            assert breach.evidence.startswith(PROCESS_CANARIES[name][1]), breach
+            assert isinstance(before, Agreed)
+            assert isinstance(after, Agreed)
+        ((_, verdict, _),) = worker.judge(Task(HARMLESS, (target,), device)).verdicts
+        assert isinstance(verdict, Agreed)
+
+
+def test_a_child_serves_many_cases(device: str) -> None:
+    with Worker() as worker:
+        for _ in range(5):
+            worker.judge(Task(HARMLESS, ("reference",), device))
+        assert worker.restarts == 1
+
+
+def test_a_case_that_cannot_be_made_is_the_harness_s_own_failure() -> None:
+    far = Case(CONFIG, (Request(2, 20),), pages=PagePlan(is_far=True, spare_pages=4))
+    with Worker() as worker, pytest.raises(HarnessError, match="device must have memory for far pages"):
+        worker.judge(Task(far, ("reference",), "cpu"))
+
+
+def test_the_gate_goes_on_after_a_crash_and_its_finding_replays(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--device", "cpu", "--no-production", "--no-corpus", "--cases", "12", "--jobs", "2"]
+    options += ["--findings", str(tmp_path / "findings"), "--json", str(tmp_path / "a.json")]
+    assert main(["gate", *options, "--target", "fuzz.canaries:aborts", "--target", "reference"]) == 1
+    record = Record.from_json((tmp_path / "a.json").read_text())
+    aborts, reference = record.targets
+    assert record.aborted == ""
+    assert (record.cases, reference.agreed) == (12, 12)
+    assert aborts.broke > 1
+    assert aborts.agreed + aborts.broke == 12
+    assert "crash: its process ended by SIGABRT" in record.findings[0].evidence
+    assert main(["replay", record.findings[0].path, "--device", "cpu"]) == 1
+    assert "SIGABRT" in capsys.readouterr().out

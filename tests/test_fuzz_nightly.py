@@ -1,0 +1,83 @@
+"""The night: shards, one report, and a canary that has to fail; and the workflow that calls it."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fuzz.__main__ import _parser
+from fuzz.nightly import visible_gpus
+from fuzz.record import Record
+
+ROOT = Path(__file__).parents[1]
+WORKFLOW = ROOT / ".github" / "workflows" / "nightly.yml"
+
+
+def _nightly(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    words = ["--device", "cpu", "--minutes", "0.02", "--shards", "2", "--seed", "3", "--target", "reference", *more]
+    return subprocess.run(
+        [sys.executable, "-m", "fuzz", "nightly", *words],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+
+
+def test_a_night_that_finds_nothing_leaves_one_report_of_all_shards(tmp_path: Path) -> None:
+    done = _nightly(tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "the canary fuzz.canaries:highest_id_wins_ties died, by Best, as it has to" in done.stdout
+    folder = tmp_path / ".fuzz" / "nightly"
+    record = Record.from_json((folder / "report.json").read_text())
+    assert record.shard == "0/2 | 1/2"
+    assert [target.name for target in record.targets] == ["reference"]
+    assert record.cases > 0
+    assert record.findings == ()
+    again = "python -m fuzz nightly --seed 3 --minutes 0.02 --shards 2 --device cpu"
+    assert record.reproduce == f"{again} --canary fuzz.canaries:highest_id_wins_ties --target reference"
+    for name in ("report.html", "report.xml", "shard-0.log", "shard-1.log", "canary.log"):
+        assert (folder / name).stat().st_size > 0, name
+
+
+def test_a_night_whose_canary_lives_has_failed(tmp_path: Path) -> None:
+    done = _nightly(tmp_path, "--canary", "reference")
+    assert done.returncode == 1
+    assert "the canary reference lived through 200 cases: this night would have seen nothing" in done.stdout
+    assert Record.from_json((tmp_path / ".fuzz" / "nightly" / "report.json").read_text()).aborted
+
+
+def test_shards_are_dealt_the_gpus_that_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
+    assert visible_gpus() == ["2", "3"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert visible_gpus() == []
+
+
+def _commands() -> list[str]:
+    return re.findall(r"\.venv/bin/(python -m fuzz .*)", WORKFLOW.read_text())
+
+
+def test_every_command_of_the_workflow_exists() -> None:
+    commands = _commands()
+    assert {shlex.split(command)[3] for command in commands} == {"gate", "nightly"}
+    for command in commands:
+        words = [word.replace("$MINUTES", "30") for word in shlex.split(command)[3:]]
+        _parser().parse_args(words)  # exits on a word that it does not know
+
+
+def test_the_workflow_keeps_what_the_nightly_writes() -> None:
+    text = WORKFLOW.read_text()
+    (nightly,) = (command for command in _commands() if "fuzz nightly" in command)
+    options = _parser().parse_args([word.replace("$MINUTES", "30") for word in shlex.split(nightly)[3:]])
+    kept = re.findall(r"^ +(\.fuzz/\w+)$", text, re.MULTILINE)
+    # Hypothesis's examples lie beside the findings.
+    for folder in (options.folder, options.findings, options.findings.parent / "examples"):
+        assert str(folder) in kept
+    assert "\t" not in text

@@ -1,0 +1,152 @@
+"""Random runs: the same cases from the same seed, and what breaks ends as a small case that replays."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fuzz.__main__ import main
+from fuzz.case import Case
+from fuzz.coverage import Coverage
+from fuzz.findings import Findings, read_case
+from fuzz.generate import SCALES, Scale
+from fuzz.hunt import Hunt, Limits, nightly_profile
+from fuzz.isolate import Judged, Task
+from fuzz.loop import Outcome, Results
+from fuzz.oracle import Agreed
+from fuzz.record import Record
+from fuzz.run import shard_of
+from fuzz.targets import Call, fill
+from msa_ref import index_topk
+
+ROOT = Path(__file__).parents[1]
+
+
+class _Recorder:
+    """In the place of a worker: agrees with everything and keeps the cases."""
+
+    def __init__(self) -> None:
+        self.cases: list[Case] = []
+
+    def judge(self, task: Task) -> Judged:
+        self.cases.append(task.case)
+        return Judged(task, tuple((name, Agreed(1), 0.0) for name in task.targets))
+
+
+def _cases(scale: Scale, seed: int, count: int, device: str, shard: tuple[int, int] = (0, 1)) -> list[Case]:
+    recorder: Any = _Recorder()
+    results = Results({"reference": Outcome()}, Coverage(scale), Findings(Path("unused")), {})
+    hunt = Hunt(results, recorder, ("reference",), device, Limits(None, count))
+    hunt.rounds(seed, scale, shard, nightly_profile(None), lambda _: None)
+    cases: list[Case] = recorder.cases
+    return cases
+
+
+@pytest.mark.parametrize("scale", SCALES.values(), ids=SCALES.keys())
+def test_the_same_seed_gives_the_same_cases_for_a_cpu_and_a_gpu(scale: Scale) -> None:
+    cases = _cases(scale, 3, 105, "cpu")
+    assert len(cases) == 105
+    assert cases == _cases(scale, 3, 105, "cuda")
+    assert cases[:40] == _cases(scale, 3, 40, "cpu")
+    assert cases[1:40] != _cases(scale, 4, 40, "cpu")[1:]
+    assert len({case.to_json() for case in cases}) > 100
+
+
+def test_shards_are_different_parts_of_one_run() -> None:
+    scale = SCALES["small"]
+    whole, first, second = (
+        _cases(scale, 3, *rest) for rest in ((150, "cpu"), (40, "cpu", (0, 2)), (40, "cpu", (1, 2)))
+    )
+    assert whole[:40] == first
+    # A round begins with the simplest case of its forms, which may be that of another round: look for the next one.
+    start = whole.index(second[1]) - 1
+    assert start >= 40
+    assert whole[start : start + 40] == second
+
+
+@pytest.mark.parametrize("name", ["ties_by_split", "tail_not_masked", "offsets_not_rebased"])
+def test_a_planted_defect_is_found_shrunk_and_replayed_in_a_fresh_process(name: str, tmp_path: Path) -> None:
+    target, findings = f"fuzz.canaries:{name}", tmp_path / "findings"
+    options = ["--device", "cpu", "--cases", "5", "--seed", "7", "--shrink-seconds", "30", "--no-diagnose"]
+    options += ["--findings", str(findings), "--json", str(tmp_path / "a.json"), "--target", target]
+    assert main(["run", *options]) == 1
+    record = Record.from_json((tmp_path / "a.json").read_text())
+    minimised = [finding for finding in record.findings if finding.is_minimised]
+    assert minimised
+    for finding in minimised:
+        case, found_on = read_case(Path(finding.path))
+        assert found_on == target
+        assert len(case.requests) <= 2
+        assert finding.blocks <= 40
+    again = [sys.executable, "-m", "fuzz", "replay", minimised[0].path, "--device", "cpu"]
+    done = subprocess.run(again, cwd=ROOT, capture_output=True, text=True, check=False, env=dict(os.environ))
+    assert done.returncode == 1, done.stderr
+    assert f"{minimised[0].law}: " in done.stdout
+
+
+def every_other_call_is_wrong(call: Call) -> torch.Tensor:
+    """Nondeterministic: wrong on every second call with more than three blocks."""
+    answer = index_topk(call.batch)
+    if max(call.seq_lens) > 3 * call.batch.config.block_size:
+        every_other_call_is_wrong.calls = getattr(every_other_call_is_wrong, "calls", 0) + 1  # type: ignore[attr-defined]
+        if every_other_call_is_wrong.calls % 2:  # type: ignore[attr-defined]
+            answer = answer.flip(-1)
+    return fill(call, answer)
+
+
+def test_a_target_that_fails_now_and_then_is_shrunk_all_the_same(tmp_path: Path) -> None:
+    options = ["--device", "cpu", "--cases", "12", "--seed", "7", "--shrink-seconds", "3", "--no-diagnose"]
+    options += ["--findings", str(tmp_path / "findings"), "--json", str(tmp_path / "a.json")]
+    assert main(["run", *options, "--target", "test_fuzz_run:every_other_call_is_wrong"]) == 1
+    record = Record.from_json((tmp_path / "a.json").read_text())
+    smallest = min((one for one in record.findings if one.is_minimised), key=lambda one: one.blocks)
+    assert smallest.blocks <= 40
+    assert smallest.requests <= 2
+
+
+def test_a_run_that_agrees_prints_its_seed_first_and_a_reproduction_last(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--device", "cpu", "--cases", "8", "--seed", "9", "--shard", "1/2", "--findings", str(tmp_path / "f")]
+    assert main(["run", *options, "--target", "reference"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "seed 9, 8 cases at scale small, shard 1/2, on cpu"
+    again = "python -m fuzz run --seed 9 --cases 8 --scale small --device cpu --shard 1/2 --target reference"
+    assert lines[-1] == f"again: {again}"
+
+
+def test_a_short_run_finds_nothing_in_the_kernels(tmp_path: Path, device: str) -> None:
+    options = [
+        "--device",
+        device,
+        "--scale",
+        "small",
+        "--cases",
+        "6",
+        "--seed",
+        "11",
+        "--findings",
+        str(tmp_path / "f"),
+    ]
+    options += ["--json", str(tmp_path / "a.json"), "--target", "prefill", "--target", "topk", "--target", "decode"]
+    assert main(["run", *options]) == 0
+    record = Record.from_json((tmp_path / "a.json").read_text())
+    assert record.cases == 6
+    assert [target.verdict for target in record.targets] == ["agreed"] * 3
+
+
+@pytest.mark.parametrize("text", ["2/2", "1", "a/b", "-1/2"])
+def test_a_bad_shard_is_refused_by_a_sentence(text: str) -> None:
+    with pytest.raises(ValueError, match="--shard must be i/n with 0 <= i < n; got"):
+        shard_of(text)
+
+
+def test_the_nightly_profile_is_not_the_one_that_derandomises(tmp_path: Path) -> None:
+    profile = nightly_profile(tmp_path / "examples")
+    assert not profile.derandomize
+    assert profile.database is not None
+    assert profile.deadline is None
