@@ -1,47 +1,5 @@
-"""Where a run happened: the stamp that every report and finding carries."""
+"""Where a run happened: `msa_fast.environment` has the one stamp that the whole project carries."""
 
-import platform
-import shutil
-import subprocess
-from importlib import metadata
-from pathlib import Path
+from msa_fast.environment import architecture, stamp
 
-import torch
-
-
-def stamp(device: str) -> dict[str, str]:
-    """GPU, driver, torch, triton, python and commit, each a short text; `none` where there is none."""
-    is_cuda = device.startswith("cuda")
-    commit = _say("git", "-C", str(Path(__file__).parent), "rev-parse", "--short=12", "HEAD")
-    if commit != "none" and _say("git", "-C", str(Path(__file__).parent), "status", "--porcelain", "-uno") != "none":
-        commit += " with changes"
-    try:
-        triton = metadata.version("triton")
-    except metadata.PackageNotFoundError:
-        triton = "none"
-    return {
-        "device": torch.cuda.get_device_name(device) if is_cuda else "CPU, kernels on Triton's interpreter",
-        "architecture": architecture(device),
-        "driver": _say("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader") if is_cuda else "none",
-        "torch": torch.__version__,
-        "triton": triton,
-        "python": platform.python_version(),
-        "commit": commit,
-    }
-
-
-def architecture(device: str) -> str:
-    """What kernels are compiled for: as in `sm_90` or `gfx942`, or `interpreter`."""
-    if not device.startswith("cuda"):
-        return "interpreter"
-    properties = torch.cuda.get_device_properties(device)
-    return str(getattr(properties, "gcnArchName", "")) or f"sm_{properties.major}{properties.minor}"
-
-
-def _say(*command: str) -> str:
-    """The first line that a command prints; `none` if it fails or prints nothing."""
-    if shutil.which(command[0]) is None:
-        return "none"
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    lines = done.stdout.strip().splitlines()
-    return lines[0] if done.returncode == 0 and lines else "none"
+__all__ = ["architecture", "stamp"]

@@ -47,22 +47,7 @@ def diagnose(case: Case, target: Target, device: torch.device | str, breach: Bre
     scene = Scene(case, device)
     scene.apply(breach.state)
 
-    def run(batch: PagedBatch) -> torch.Tensor:
-        query_lens = batch.query_lens().tolist()
-        shape = (batch.config.num_index_heads, batch.total_q, batch.config.topk_blocks)
-        out = torch.empty(shape, dtype=torch.int32, device=batch.device) if case.views.is_out_given else None
-        call = Call(
-            batch=batch,
-            out=out,
-            score=None,
-            decode_query_len=max(1, *query_lens, 0),
-            num_splits=breach.num_splits or None,
-            query_lens=query_lens,
-            seq_lens=batch.seq_lens.tolist(),
-        )
-        answer = target.run(call)
-        return answer if out is None else out
-
+    run = as_run(case, target, breach.num_splits)
     found = []
     for law in LAWS.values():
         try:
@@ -75,3 +60,25 @@ def diagnose(case: Case, target: Target, device: torch.device | str, breach: Bre
             place = {"num_splits": breach.num_splits, "state": breach.state}
             found.append(Breach(violation.law, violation.evidence, violation.head, violation.token, req, **place))
     return found
+
+
+def as_run(case: Case, target: Target, num_splits: int) -> Run:
+    """A target as the laws between runs call it: any batch -> its answer, by a fresh call each time."""
+
+    def run(batch: PagedBatch) -> torch.Tensor:
+        query_lens = batch.query_lens().tolist()
+        shape = (batch.config.num_index_heads, batch.total_q, batch.config.topk_blocks)
+        out = torch.empty(shape, dtype=torch.int32, device=batch.device) if case.views.is_out_given else None
+        call = Call(
+            batch=batch,
+            out=out,
+            score=None,
+            decode_query_len=max(1, *query_lens, 0),
+            num_splits=num_splits or None,
+            query_lens=query_lens,
+            seq_lens=batch.seq_lens.tolist(),
+        )
+        answer = target.run(call)
+        return answer if out is None else out
+
+    return run

@@ -1,31 +1,53 @@
-"""What a quoted number must carry: GPU, driver, torch, triton, commit."""
+"""Where a run happened: what every quoted number, report and finding must carry."""
 
 import platform
 import shutil
 import subprocess
+from importlib import metadata
 from pathlib import Path
 
 import torch
-import triton
 
 
 def environment() -> dict[str, str]:
-    """The stamp of this process, as text by name; what is not there is said to be `none`."""
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
-    driver = _first_line(["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"])
-    commit = _first_line(["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"])
+    """The stamp of this process on its GPU, or without one."""
+    return stamp("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def stamp(device: str) -> dict[str, str]:
+    """GPU, driver, torch, triton, python and commit, each a short text by name; `none` where there is none."""
+    is_cuda = device.startswith("cuda")
+    git = ("git", "-C", str(Path(__file__).parent))
+    commit = _say(*git, "rev-parse", "--short=12", "HEAD")
+    if commit != "none" and _say(*git, "status", "--porcelain", "-uno") != "none":
+        commit += " with changes"
+    try:
+        triton = metadata.version("triton")
+    except metadata.PackageNotFoundError:
+        triton = "none"
     return {
-        "gpu": gpu,
-        "driver": driver,
-        "python": platform.python_version(),
+        "device": torch.cuda.get_device_name(device) if is_cuda else "CPU, kernels on Triton's interpreter",
+        "architecture": architecture(device),
+        "driver": _say("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader") if is_cuda else "none",
         "torch": torch.__version__,
-        "triton": triton.__version__,
+        "triton": triton,
+        "python": platform.python_version(),
         "commit": commit,
     }
 
 
-def _first_line(command: list[str]) -> str:
+def architecture(device: str) -> str:
+    """What kernels are compiled for: as in `sm_90` or `gfx942`, or `interpreter`."""
+    if not device.startswith("cuda"):
+        return "interpreter"
+    properties = torch.cuda.get_device_properties(device)
+    return str(getattr(properties, "gcnArchName", "")) or f"sm_{properties.major}{properties.minor}"
+
+
+def _say(*command: str) -> str:
+    """The first line that a command prints; `none` if it fails or prints nothing."""
     if shutil.which(command[0]) is None:
         return "none"
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.strip().split("\n")[0] or "none"
+    lines = done.stdout.strip().splitlines()
+    return lines[0] if done.returncode == 0 and lines else "none"

@@ -169,8 +169,9 @@ class MiniMaxM3IndexerMSAImpl(MiniMaxM3IndexerImpl):
 
     Args:
         config, topk_indices_buffer: as the base's.
-        prefill_scorer: `triton`, `fmha_sm100` where it is to be had (see `msa_fast.scorer`: nowhere
-            yet), or a function of one's own. Kept as an attribute, to be seen.
+        prefill_scorer: `triton`; `fmha_sm100`, the vendor's, where it is installed and the device is
+            SM100 (not run on hardware: see `msa_fast.fmha_sm100`); or a function of one's own. Kept
+            as an attribute, to be seen.
         num_splits: programs per decode request, as `minimax_m3_index_decode` takes it.
 
     Raises:
@@ -189,7 +190,7 @@ class MiniMaxM3IndexerMSAImpl(MiniMaxM3IndexerImpl):
         super().__init__(config, topk_indices_buffer)
         self.prefill_scorer = prefill_scorer
         self.num_splits = num_splits
-        self._score = choose_scorer(prefill_scorer, topk_indices_buffer.device)
+        self._score = choose_scorer(prefill_scorer, topk_indices_buffer.device, config)
 
     def forward(
         self,

@@ -208,11 +208,11 @@ def lattice_unit(values: torch.Tensor) -> torch.Tensor:
         [...] float64; +inf where all are zero.
     """
     values = values.double().nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
-    # 24 bits of significand as an integer; without its trailing zeros it is the odd number of units.
-    significand = (values.frexp().mantissa * 2**24).long().abs()
-    odd = significand // (significand & -significand).clamp(min=1)
-    unit = torch.where(odd > 0, values.abs() / odd.clamp(min=1), torch.inf)
-    return unit.amin(-1)
+    # 24 bits of significand as an integer; a value is that many times a power of two.
+    significand = (values.frexp().mantissa * 2**24).long()
+    lowest_bit = significand & -significand
+    unit = values / significand * lowest_bit
+    return unit.nan_to_num_(nan=torch.inf).amin(-1)  # 0 / 0: a zero is a multiple of anything
 
 
 def half_width(magnitude: torch.Tensor, unit: torch.Tensor, index_head_dim: int, bound: ScoreBound) -> torch.Tensor:

@@ -123,3 +123,14 @@ class GraphOldTable(GraphIndexer):
         table = self.owned.setdefault("table", self.table.copy())
         # Behind what was live at the capture there is garbage: a wild page is some page or other.
         return int(table[row.req, block]) % self.batch.num_pages
+
+
+@graph_canary("D35", "Replay", "GraphIsEager")
+class GraphReadsTooEarly(GraphIndexer):
+    """Starts before the producer of its queries has finished, and reads those of the step before."""
+
+    def __init__(self, call: Call, owned: dict[Any, Any]) -> None:
+        super().__init__(call, owned)
+        now = self.q
+        self.q = owned.get("q", now)
+        owned["q"] = now
