@@ -18,7 +18,7 @@ from triton.runtime.jit import JITFunction, create_function_from_signature
 
 from msa_fast.attention_metadata import CommonAttentionMetadata
 from msa_fast.indexer_msa import MiniMaxM3IndexerMSAImpl, MiniMaxM3IndexerMSAMetadataBuilder
-from msa_fast.ops import decode, score, topk
+from msa_fast.ops import decode, score, score_sm90, topk
 from msa_ref import IndexerConfig
 
 KERNELS = {
@@ -26,6 +26,7 @@ KERNELS = {
     "decode score": decode._decode_score_kernel,
     "top-k": topk._topk_kernel,
 }
+GPU_KERNELS = KERNELS | {"prefill score on sm_90": score_sm90._score_sm90_kernel}
 NUM_DECODES = (0, 1, 9, 16)
 CHUNKS = (1, 16, 37, 64)
 MAX_REQS = max(NUM_DECODES) + 2
@@ -67,7 +68,9 @@ def run_steps(config: IndexerConfig, device: str, num_steps: int, max_blocks: in
             engine.finish(request)
 
 
-def record_launches(monkeypatch: pytest.MonkeyPatch, note: Callable[[str, tuple, dict], None]) -> None:
+def record_launches(
+    monkeypatch: pytest.MonkeyPatch, note: Callable[[str, tuple, dict], None], kernels: dict[str, JITFunction] = KERNELS
+) -> None:
     """Call `note(kernel name, args, keyword args)` before every launch."""
 
     def recorded(name: str, run: Callable) -> Callable:
@@ -77,19 +80,23 @@ def record_launches(monkeypatch: pytest.MonkeyPatch, note: Callable[[str, tuple,
 
         return noted
 
-    for name, kernel in KERNELS.items():
+    for name, kernel in kernels.items():
         monkeypatch.setattr(kernel, "run", recorded(name, kernel.run))
 
 
 @pytest.mark.gpu
 def test_a_hundred_steps_compile_each_configuration_once(monkeypatch: pytest.MonkeyPatch) -> None:
     launched: dict[str, set[str]] = defaultdict(set)
-    record_launches(monkeypatch, lambda name, args, kwargs: launched[name].add(str(sorted(kwargs.items()))))
-    for kernel in KERNELS.values():
+    record_launches(
+        monkeypatch, lambda name, args, kwargs: launched[name].add(str(sorted(kwargs.items()))), GPU_KERNELS
+    )
+    for kernel in GPU_KERNELS.values():
         kernel.device_caches.clear()
     run_steps(IndexerConfig(), "cuda", 100, max_blocks=40)
-    compiled = {name: len(kernel.device_caches[torch.cuda.current_device()][0]) for name, kernel in KERNELS.items()}
-    assert compiled == {name: len(configurations) for name, configurations in launched.items()}
+    assert {"decode score", "top-k"} < set(launched)
+    for name, configurations in launched.items():
+        compiled = GPU_KERNELS[name].device_caches[torch.cuda.current_device()][0]
+        assert len(compiled) == len(configurations), name
 
 
 def cache_keys(monkeypatch: pytest.MonkeyPatch, spared: tuple[str, ...]) -> dict[tuple[str, str], set[str]]:

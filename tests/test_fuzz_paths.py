@@ -12,7 +12,12 @@ CONFIG = IndexerConfig(1, 16, 16, 1)
 def test_a_case_says_which_ways_it_takes() -> None:
     short, long = Case(CONFIG, (Request(1, 40),)), Case(CONFIG, (Request(9, 16 * 3000),), dtype="float32")
     assert set(paths(short)) == {"decode and prefill", "products of 2-byte elements", "selection in one round"}
-    assert set(paths(long)) == {"prefill alone", "products of 4-byte elements", "selection in two rounds"}
+    assert set(paths(long)) == {
+        "prefill alone",
+        "products of 4-byte elements",
+        "selection in two rounds",
+        "prefill selection by superblocks in three rounds",
+    }
 
 
 def test_paths_and_what_comes_between_replays_are_counted() -> None:
