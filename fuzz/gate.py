@@ -36,11 +36,11 @@ def gate(options: argparse.Namespace, device: str) -> int:
 
     look_back(results, options.findings, device, options.hangs_after)
     names = tuple(target.name for target in chosen)
-    tasks = [Task(case, names, device) for case in generate.gate_cases(options.seed, count, scale)]
-    if options.corpus:
-        tasks += corpus_tasks(names, device)
+    # What is known to matter comes first: a gate that is cut short has judged it.
+    tasks = corpus_tasks(names, device) if options.corpus else []
     if options.production:
         tasks += production_tasks(chosen, device, options.seed)
+    tasks += [Task(case, names, device) for case in generate.gate_cases(options.seed, count, scale)]
     run_tasks(tasks, len(tasks), results, jobs, options.hangs_after, options.diagnose)
     if options.shrink_seconds > 0:
         shrink_findings(results, device, options.shrink_seconds, options.hangs_after)

@@ -150,6 +150,8 @@ def run_tasks(
                 bar.step(results.broke)
     except HarnessError as error:
         results.aborted = f"the harness failed on case number {results.cases}: {error}"
+    except KeyboardInterrupt:  # what was judged is worth a report
+        results.aborted = f"interrupted after {results.cases} of {total} cases"
     bar.close()
     results.seconds += time.perf_counter() - start
 
