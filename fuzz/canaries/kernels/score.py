@@ -213,7 +213,7 @@ MUTANTS = [
         "prefill",
         defect="D07",
         count=2,
-        equivalent="The selection counts a NaN score as -inf itself, in both of its rounds.",
+        equivalent="The selection counts NaN as -inf in every round, and tl.maximum drops it from a superblock's best.",
     ),
     Mutant(
         "score_nan_kept_on_diagonal",
@@ -225,7 +225,7 @@ MUTANTS = [
         defect="D07",
         nth=1,
         count=2,
-        equivalent="The selection counts a NaN score as -inf itself, in both of its rounds.",
+        equivalent="The selection counts NaN as -inf in every round, and tl.maximum drops it from a superblock's best.",
     ),
     Mutant(
         "score_masked_zero",
