@@ -127,4 +127,22 @@ MUTANTS = [
         "topk",
         ("WritesAll",),
     ),
+    Mutant(
+        "plan_not_at_superblocks",
+        "Ranges start anywhere, not at superblocks alone.",
+        _PATH,
+        "each = -(-step // superblock) * superblock",
+        "each = step",
+        "prefill",
+        ("SplitInvariance", "Best"),
+    ),
+    Mutant(
+        "plan_superblocks_rounded_down",
+        "Ranges are rounded down to whole superblocks, of which there is one at least.",
+        _PATH,
+        "each = -(-step // superblock) * superblock",
+        "each = max(1, step // superblock) * superblock",
+        "prefill",
+        equivalent="Ranges still start at superblocks and are listed until the blocks end.",
+    ),
 ]
