@@ -12,6 +12,7 @@ from fuzz.canaries.kernels import (
     rounds,
     score,
     score_addresses,
+    score_sm90,
     search,
     selection,
 )
@@ -19,7 +20,7 @@ from fuzz.canaries.kernels.mutant import Mutant
 
 __all__ = ["MUTANTS", "Mutant"]
 
-_TABLES = (score, score_addresses, decode, decode_addresses, search, ranking, selection, rounds, plan)
+_TABLES = (score, score_addresses, score_sm90, decode, decode_addresses, search, ranking, selection, rounds, plan)
 
 MUTANTS: dict[str, Mutant] = {mutant.id: mutant for table in _TABLES for mutant in table.MUTANTS}
 """Id -> mutant."""

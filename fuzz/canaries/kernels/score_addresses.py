@@ -185,4 +185,23 @@ MUTANTS = [
         count=2,
         needs=("gpu", "large memory"),
     ),
+    Mutant(
+        "score_superblock_strides_swapped",
+        "Token and head strides of the best scores are swapped.",
+        _SCORE,
+        "best_ptr + rows * stride_best_t + head.to(tl.int64) * stride_best_h",
+        "best_ptr + rows * stride_best_h + head.to(tl.int64) * stride_best_t",
+        "prefill",
+        ("Best",),
+    ),
+    Mutant(
+        "score_superblock_block_stride",
+        "Whole superblocks are stored at the stride of heads.",
+        _SCORE,
+        "* stride_best_b, super_best",
+        "* stride_best_h, super_best",
+        "prefill",
+        ("Best", "Runs"),
+        count=2,
+    ),
 ]
