@@ -38,15 +38,17 @@ class Call:
     num_reqs: int = 1
     blocks: int = 1024
     pages: int = FEW_PAGES
+    dim: int = 128
 
     def __str__(self) -> str:
         requests = f"{self.num_reqs}x{self.query_len}"
         pool = " large pool" if self.pages == MANY_PAGES else ""
-        return f"{self.stage} {self.dtype} H={self.heads} {requests} of {self.blocks} blocks{pool}"
+        dim = f" D={self.dim}" if self.dim != 128 else ""
+        return f"{self.stage} {self.dtype} H={self.heads} {requests} of {self.blocks} blocks{pool}{dim}"
 
     def run(self, device: torch.device) -> None:
         """Make the call, on tensors whose contents do not matter."""
-        config = IndexerConfig(num_index_heads=self.heads)
+        config = IndexerConfig(num_index_heads=self.heads, index_head_dim=self.dim)
         dtype, d, s = DTYPES[self.dtype], config.index_head_dim, config.block_size
         total_q = self.num_reqs * self.query_len
         batch = PagedBatch(
@@ -75,6 +77,7 @@ def calls() -> Iterator[Call]:
     is compiled with 4 heads.
     """
     yield from (Call("prefill", dtype, query_len=128) for dtype in DTYPES)
+    yield Call("prefill", query_len=128, dim=64)  # the scorer for everyone, where Hopper has its own for 128
     yield from (Call("decode", dtype) for dtype in DTYPES)
     for dtype, heads in (*(("bf16", heads) for heads in HEADS + OTHER_HEADS), *(("fp16", heads) for heads in HEADS)):
         yield Call("prefill", dtype, heads, 128, blocks=64)

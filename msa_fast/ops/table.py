@@ -42,6 +42,9 @@ TOPK_ROWS = {"interpreter": 64, "any": 1}
 """Rows of one selection program. One, for a warp: its counts are scalars, nobody waits for another
 row, and many such programs hide each other's loads. The interpreter runs programs one by one and
 wants few."""
+MOST_GROUPS = {"interpreter": 8, "any": 128}
+"""Candidates of the first of three rounds, while those of the second are no more. Few on the
+interpreter, so that short rows take all three."""
 ONE_WARP_BLOCKS = 2048
 """Blocks up to which one warp reads a row's scores in time; beyond, four do."""
 

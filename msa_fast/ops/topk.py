@@ -16,7 +16,7 @@ from msa_fast.ops.best import choose
 from msa_fast.ops.launch import check_batch, check_out, new_topk_idx, next_power_of_2
 from msa_fast.ops.rank import rank_of
 from msa_fast.ops.score import check_plan, check_score
-from msa_fast.ops.table import topk_warps
+from msa_fast.ops.table import MOST_GROUPS, architecture_of, topk_warps
 from msa_fast.plan import PrefillPlan
 from msa_ref.batch import PagedBatch
 
@@ -25,8 +25,6 @@ NO_RUN = tl.constexpr(1 << 20)
 
 LEAST_WIDTH = 64
 """Fewest candidates that a program ranks at once."""
-MOST_GROUPS = 128
-"""Most candidates of the first of three rounds, while K * GROUP is no wider."""
 LOADS_PER_THREAD = 32
 """Scores that a thread of the first round has in flight."""
 
@@ -266,7 +264,8 @@ def launch_topk(
     k = next_power_of_2(config.topk_blocks)
     has_best = superblock_score is not None
     best = superblock_score if superblock_score is not None else score
-    unit, group, groups = rounds(k, most_blocks, superblock if has_best else 0)
+    most_groups = MOST_GROUPS.get(architecture_of(batch.device), MOST_GROUPS["any"])
+    unit, group, groups = rounds(k, most_blocks, superblock if has_best else 0, most_groups)
     num_warps = topk_warps(groups * group if has_best else most_blocks)
     chunk = LOADS_PER_THREAD * 32 * num_warps // (rows * max(1, groups))  # a power of two, or 0
     chunk = min(max(1, chunk), group if has_best else unit)
@@ -302,11 +301,12 @@ def launch_topk(
     )
 
 
-def rounds(k: int, most_blocks: int, superblock: int = 0) -> tuple[int, int, int]:
+def rounds(k: int, most_blocks: int, superblock: int = 0, most_groups: int = 128) -> tuple[int, int, int]:
     """Blocks of a unit, units of a group, and groups of the first round; 0 groups: one round is enough.
 
     k: a power of two. superblock: blocks of a unit whose best scores there are; 0: none are, and two
-    rounds about equally wide do it. All three answers are powers of two.
+    rounds about equally wide do it. most_groups: of three rounds, where the second has no more
+    candidates. All three answers are powers of two.
     """
     unit = superblock
     if not unit:
@@ -317,6 +317,6 @@ def rounds(k: int, most_blocks: int, superblock: int = 0) -> tuple[int, int, int
         return unit, 1, 0
     units = triton.cdiv(most_blocks, unit)
     group = 1
-    while superblock and group * max(MOST_GROUPS, k * group) < units:
+    while superblock and group * max(most_groups, k * group) < units:
         group *= 2
     return unit, group, next_power_of_2(triton.cdiv(units, group))
