@@ -80,7 +80,11 @@ def _cause(error: BaseException) -> str:
 def _read(compiled: Any, job: Job, spec: dict[str, Any], into: Measured) -> None:
     target = TARGETS[job.target]
     ttgir: str = compiled.asm["ttgir"]
-    into.products = len(re.findall(r"= tt\.dot ", compiled.asm["ttir"]))
+    # A kernel in Gluon starts at ttgir, with the products that its source asks for.
+    is_gluon = "ttir" not in compiled.asm
+    into.products = len(
+        re.findall(r"= ttng\.warp_group_dot ", ttgir) if is_gluon else re.findall(r"= tt\.dot ", compiled.asm["ttir"])
+    )
     # A product whose result is laid out for no matrix unit is computed by multiply-adds.
     into.fma_products = len(re.findall(r"= tt\.dot .*-> tensor<[^#]*#(?:blocked|linear)\d*>", ttgir))
     into.shared = compiled.metadata.shared
