@@ -179,10 +179,11 @@ def _promote(options: argparse.Namespace) -> int:
 
 def _replay(options: argparse.Namespace) -> int:
     device = _device(options.device)
-    from fuzz import environment, targets
+    from fuzz import targets
     from fuzz.findings import read_case
     from fuzz.replay import replay
     from fuzz.report import stamp_lines
+    from msa_fast import environment
 
     case, found_on = read_case(options.case)
     names = options.target or ([found_on] if found_on else list(targets.BUILT_IN))
@@ -196,9 +197,10 @@ def _replay(options: argparse.Namespace) -> int:
 
 def _canaries(options: argparse.Namespace) -> int:
     device = _device(options.device)
-    from fuzz import environment, planted
+    from fuzz import planted
     from fuzz.loop import Progress
     from fuzz.report import stamp_lines
+    from msa_fast import environment
 
     table = planted.planted(options.only)
     scale = "large" if device == "cuda" else "small"

@@ -8,7 +8,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from fuzz import environment, targets
+from fuzz import targets
 from fuzz.case import Case
 from fuzz.coverage import Coverage
 from fuzz.findings import Findings, mark_fixed, stored
@@ -21,6 +21,7 @@ from fuzz.oracle import Agreed, Breach, Broke
 from fuzz.record import FixedRecord
 from fuzz.report import text_report
 from fuzz.targets import Target
+from msa_fast import environment
 
 MOST_LOOKED_BACK_AT = 50
 """Old findings that are judged again: the folder may hold those of months."""

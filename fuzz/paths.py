@@ -10,7 +10,7 @@ def paths(case: Case) -> Iterator[str]:
     """The dispatch choices that depend on a case, in words."""
     # Imported late: triton reads TRITON_INTERPRET once, when kernels are first imported.
     from msa_fast.ops.launch import next_power_of_2
-    from msa_fast.ops.table import SUPERBLOCK
+    from msa_fast.ops.table import ANY, SUPERBLOCK
     from msa_fast.ops.topk import rounds
 
     is_decode = case.decode_query_len <= MAX_DECODE_QUERY_LEN
@@ -20,7 +20,7 @@ def paths(case: Case) -> Iterator[str]:
     most = max(1, *(case.num_blocks(req) for req in range(len(case.requests))))
     _, _, groups = rounds(k, most)
     yield "selection in two rounds" if groups else "selection in one round"
-    _, group, groups = rounds(k, most, SUPERBLOCK["any"])
+    _, group, groups = rounds(k, most, SUPERBLOCK[ANY])
     if groups:
         yield "prefill selection by superblocks in " + ("three rounds" if group > 1 else "two rounds")
     if case.replay:

@@ -78,7 +78,7 @@ class Record:
 
     command: `gate` or `run`. reproduce: one command line that does the same again.
     shard: `i/n` of `run`; `0/1` for the whole.
-    environment: as `fuzz.environment.stamp` gives it.
+    environment: as `msa_fast.environment.stamp` gives it.
     coverage: dimension -> bucket -> cases; a bucket that was never reached counts 0.
     histograms: title -> class -> count, for what is counted beside dimensions (`tie classes of rows`, ...).
     aborted: why the run ended early; empty if it did not.

@@ -12,7 +12,15 @@ import numpy as np
 import torch
 
 from msa_fast.ops.launch import check_config, num_processors
-from msa_fast.ops.table import BLOCKS_OF_PROLOGUE, MOST_BLOCKS, SCORE_ROWS, SUPERBLOCK, architecture_of, topk_rows
+from msa_fast.ops.table import (
+    BLOCKS_OF_PROLOGUE,
+    MOST_BLOCKS,
+    SCORE_ROWS,
+    SUPERBLOCK,
+    TOPK_ROWS,
+    architecture_of,
+    number,
+)
 from msa_ref.config import IndexerConfig, require
 
 
@@ -79,8 +87,8 @@ class PrefillPlan:
                 tiles.append((req, row, config.num_blocks(max(0, seq_len - query_len + last_token + 1))))
         device = torch.device(device)
         architecture = architecture_of(device)
-        superblock = SUPERBLOCK.get(architecture, SUPERBLOCK["any"])
-        rows_each = topk_rows(architecture)
+        superblock = number(SUPERBLOCK, architecture)
+        rows_each = number(TOPK_ROWS, architecture)
         topk_tiles = [
             (req, row) for req, query_len in enumerate(query_lens) for row in range(0, query_len * heads, rows_each)
         ]

@@ -1,39 +1,24 @@
 """The command: what it prints, what it leaves behind and how it exits."""
 
 import json
-import os
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from fuzz_command import run_fuzz
 
 from fuzz.__main__ import main
 from fuzz.findings import read_case, stored
 from fuzz.record import Record
 from fuzz.targets import BUILT_IN, find
 
-ROOT = Path(__file__).parents[1]
-
-
-def _fuzz(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "fuzz", *arguments],
-        cwd=cwd,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-
 
 def _gate(tmp_path: Path, target: str, *more: str) -> subprocess.CompletedProcess[str]:
     arguments = ("--device", "cpu", "--no-production", "--no-corpus", "--jobs", "1", "--cases", "24", *more)
-    return _fuzz("gate", *arguments, "--target", target, cwd=tmp_path)
+    return run_fuzz("gate", *arguments, "--target", target, cwd=tmp_path)
 
 
 def test_a_gate_that_agrees_exits_with_0_and_leaves_nothing(tmp_path: Path) -> None:
@@ -66,7 +51,7 @@ def test_a_broken_kernel_fails_the_gate_and_the_printed_command_shows_it_again(
     command = re.search(rf"again: python -m fuzz (replay \S*-{law}-\S+ --target {name})", done.stdout)
     assert command, done.stdout
 
-    again = _fuzz(*shlex.split(command.group(1)), "--device", "cpu", cwd=tmp_path)
+    again = run_fuzz(*shlex.split(command.group(1)), "--device", "cpu", cwd=tmp_path)
     assert again.returncode == 1, again.stderr
     assert f"{law}: " in again.stdout
     assert "the cut" in again.stdout or "wrongly" in again.stdout
@@ -76,11 +61,11 @@ def test_a_broken_kernel_fails_the_gate_and_the_printed_command_shows_it_again(
 def test_a_finding_replays_on_other_targets_and_as_a_bare_case(tmp_path: Path) -> None:
     assert _gate(tmp_path, "fuzz.canaries:always_the_most_recent").returncode == 1
     path = next((tmp_path / ".fuzz" / "findings").iterdir())
-    assert _fuzz("replay", str(path), "--target", "reference", "--device", "cpu", cwd=tmp_path).returncode == 0
+    assert run_fuzz("replay", str(path), "--target", "reference", "--device", "cpu", cwd=tmp_path).returncode == 0
     bare = tmp_path / "case.json"
     bare.write_text(json.dumps(json.loads(path.read_text())["case"]))
     assert read_case(bare)[0] == read_case(path)[0]
-    assert _fuzz("replay", str(bare), "--target", "reference", "--device", "cpu", cwd=tmp_path).returncode == 0
+    assert run_fuzz("replay", str(bare), "--target", "reference", "--device", "cpu", cwd=tmp_path).returncode == 0
 
 
 def test_worker_processes_change_no_verdict(tmp_path: Path) -> None:
@@ -101,7 +86,7 @@ def test_worker_processes_change_no_verdict(tmp_path: Path) -> None:
     ],
 )
 def test_bad_arguments_exit_with_2_and_one_sentence(tmp_path: Path, arguments: tuple[str, ...], sentence: str) -> None:
-    done = _fuzz(*arguments, "--device", "cpu", cwd=tmp_path)
+    done = run_fuzz(*arguments, "--device", "cpu", cwd=tmp_path)
     assert done.returncode == 2
     assert sentence in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
@@ -114,7 +99,7 @@ def test_a_target_that_no_case_judged_exits_with_3(tmp_path: Path) -> None:
 
 
 def test_targets_are_listed_with_a_sentence_each(tmp_path: Path) -> None:
-    done = _fuzz("targets", cwd=tmp_path)
+    done = run_fuzz("targets", cwd=tmp_path)
     assert done.returncode == 0
     for target in BUILT_IN.values():
         assert re.search(rf"^{target.name} .*{re.escape(target.sentence)}$", done.stdout, re.MULTILINE)

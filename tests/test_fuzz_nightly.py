@@ -1,33 +1,23 @@
 """The night: shards, one report, and a canary that has to fail; and the workflow that calls it."""
 
-import os
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from fuzz_command import ROOT, run_fuzz
 
 from fuzz.__main__ import _parser
 from fuzz.nightly import visible_gpus
 from fuzz.record import Record
 
-ROOT = Path(__file__).parents[1]
 WORKFLOW = ROOT / ".github" / "workflows" / "nightly.yml"
 
 
 def _nightly(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
     words = ["--device", "cpu", "--minutes", "0.02", "--shards", "2", "--seed", "3", "--target", "reference", *more]
-    return subprocess.run(
-        [sys.executable, "-m", "fuzz", "nightly", *words],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-    )
+    return run_fuzz("nightly", *words, cwd=folder, timeout=240)
 
 
 def test_a_night_that_finds_nothing_leaves_one_report_of_all_shards(tmp_path: Path) -> None:

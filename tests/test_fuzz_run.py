@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +11,18 @@ import pytest
 import torch
 
 from fuzz.__main__ import main
-from fuzz.case import Case
+from fuzz.case import Case, Request
 from fuzz.coverage import Coverage
 from fuzz.findings import Findings, read_case
 from fuzz.generate import SCALES, Scale
 from fuzz.hunt import Hunt, Limits, nightly_profile
 from fuzz.isolate import Judged, Task
-from fuzz.loop import Outcome, Results
+from fuzz.loop import Outcome, Results, run_tasks
 from fuzz.oracle import Agreed
 from fuzz.record import Record
 from fuzz.run import shard_of
 from fuzz.targets import Call, fill
-from msa_ref import index_topk
+from msa_ref import IndexerConfig, index_topk
 
 ROOT = Path(__file__).parents[1]
 
@@ -150,3 +151,17 @@ def test_the_nightly_profile_is_not_the_one_that_derandomises(tmp_path: Path) ->
     assert not profile.derandomize
     assert profile.database is not None
     assert profile.deadline is None
+
+
+def test_an_interrupted_run_keeps_what_it_judged(device: str) -> None:
+    def tasks() -> Iterator[Task]:
+        yield from (
+            Task(Case(IndexerConfig(2, 16, 16, 4), (Request(1, 20),)), ("reference",), device) for _ in range(9)
+        )
+        raise KeyboardInterrupt
+
+    results = Results({"reference": Outcome()}, Coverage(SCALES["small"]), Findings(), {})
+    run_tasks(tasks(), 20, results)
+    assert results.aborted == f"interrupted after {results.cases} of 20 cases"
+    assert results.outcomes["reference"].agreed == results.cases > 0
+    assert results.exit_status == 1

@@ -11,7 +11,7 @@ import triton.language as tl
 
 from msa_fast.ops.dot import dot_fp32
 from msa_fast.ops.launch import check_batch, check_out, new_score, new_topk_idx, next_power_of_2, num_processors
-from msa_fast.ops.table import DECODE, architecture_of, choose, topk_rows
+from msa_fast.ops.table import DECODE, TOPK_ROWS, architecture_of, choose, number
 from msa_fast.ops.topk import launch_topk
 from msa_ref.batch import PagedBatch
 from msa_ref.config import require
@@ -185,7 +185,7 @@ def minimax_m3_index_decode(
         score,
         batch,
         out,
-        topk_rows(architecture),
+        number(TOPK_ROWS, architecture),
         batch.max_blocks,
         most_rows=decode_query_len * config.num_index_heads,
     )

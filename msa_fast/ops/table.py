@@ -31,27 +31,27 @@ ANY = "any"
 
 SCORE_ROWS = 128
 """Query rows (token, head) of one score program: the M dimension of its matrix products."""
-SUPERBLOCK = {"interpreter": 2, "any": 8}
+SUPERBLOCK = {"interpreter": 2, ANY: 8}
 """Blocks whose best score the prefill scorer keeps beside their scores. Eight: up to 1,024 blocks a
 row has no more superblocks than a round ranks at once. Two on the interpreter, where cases are short."""
 BLOCKS_OF_PROLOGUE = 3
 """What a score program costs before its first block, in blocks."""
 MOST_BLOCKS = 128
 """Key blocks of one score program: so many that the prologue is no longer felt."""
-TOPK_ROWS = {"interpreter": 64, "any": 1}
+TOPK_ROWS = {"interpreter": 64, ANY: 1}
 """Rows of one selection program. One, for a warp: its counts are scalars, nobody waits for another
 row, and many such programs hide each other's loads. The interpreter runs programs one by one and
 wants few."""
-MOST_GROUPS = {"interpreter": 8, "any": 128}
+MOST_GROUPS = {"interpreter": 8, ANY: 128}
 """Candidates of the first of three rounds, while those of the second are no more. Few on the
 interpreter, so that short rows take all three."""
 ONE_WARP_BLOCKS = 2048
 """Blocks up to which one warp reads a row's scores in time; beyond, four do."""
 
 
-def topk_rows(architecture: str) -> int:
-    """Rows of one selection program, a power of two."""
-    return TOPK_ROWS.get(architecture, TOPK_ROWS["any"])
+def number(table: dict[str, int], architecture: str) -> int:
+    """A number of a table: the architecture's own, or the one for any."""
+    return table.get(architecture, table[ANY])
 
 
 def topk_warps(num_scores: int) -> int:

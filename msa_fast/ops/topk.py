@@ -16,7 +16,7 @@ from msa_fast.ops.best import choose
 from msa_fast.ops.launch import check_batch, check_out, new_topk_idx, next_power_of_2
 from msa_fast.ops.rank import rank_of
 from msa_fast.ops.score import check_plan, check_score
-from msa_fast.ops.table import MOST_GROUPS, architecture_of, topk_warps
+from msa_fast.ops.table import MOST_GROUPS, architecture_of, number, topk_warps
 from msa_fast.plan import PrefillPlan
 from msa_ref.batch import PagedBatch
 
@@ -264,7 +264,7 @@ def launch_topk(
     k = next_power_of_2(config.topk_blocks)
     has_best = superblock_score is not None
     best = superblock_score if superblock_score is not None else score
-    most_groups = MOST_GROUPS.get(architecture_of(batch.device), MOST_GROUPS["any"])
+    most_groups = number(MOST_GROUPS, architecture_of(batch.device))
     unit, group, groups = rounds(k, most_blocks, superblock if has_best else 0, most_groups)
     num_warps = topk_warps(groups * group if has_best else most_blocks)
     chunk = LOADS_PER_THREAD * 32 * num_warps // (rows * max(1, groups))  # a power of two, or 0
