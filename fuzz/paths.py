@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from fuzz.case import Case
 from fuzz.script import MAX_DECODE_QUERY_LEN
 
+_ROUNDS = {1: "one round", 2: "two rounds", 3: "three rounds"}
+
 
 def paths(case: Case) -> Iterator[str]:
     """The dispatch choices that depend on a case, in words."""
@@ -18,10 +20,10 @@ def paths(case: Case) -> Iterator[str]:
     yield f"products of {'4' if case.dtype == 'float32' else '2'}-byte elements"
     k = next_power_of_2(case.config.topk_blocks)
     most = max(1, *(case.num_blocks(req) for req in range(len(case.requests))))
-    _, _, groups = rounds(k, most)
-    yield "selection in two rounds" if groups else "selection in one round"
-    _, group, groups = rounds(k, most, SUPERBLOCK[ANY])
-    if groups:
-        yield "prefill selection by superblocks in " + ("three rounds" if group > 1 else "two rounds")
+    lengths, _ = rounds(k, most)
+    yield f"selection in {_ROUNDS[len(lengths)]}"
+    lengths, _ = rounds(k, most, SUPERBLOCK[ANY])
+    if len(lengths) > 1:
+        yield f"prefill selection by superblocks in {_ROUNDS[len(lengths)]}"
     if case.replay:
         yield "replayed"

@@ -8,10 +8,20 @@ serves short ones with the whole GPU, and one long request among short ones too.
 import torch
 import triton
 import triton.language as tl
+from triton.language.extra.cuda import gdc_launch_dependents
+from triton.tools.tensor_descriptor import TensorDescriptor
 
 from msa_fast.ops.dot import dot_fp32
-from msa_fast.ops.launch import check_batch, check_out, new_score, new_topk_idx, next_power_of_2, num_processors
-from msa_fast.ops.table import DECODE, TOPK_ROWS, architecture_of, choose, number
+from msa_fast.ops.launch import (
+    check_batch,
+    check_out,
+    is_tensor_copied,
+    new_score,
+    new_topk_idx,
+    next_power_of_2,
+    num_processors,
+)
+from msa_fast.ops.table import DECODE, EARLY, TENSOR_COPY, TOPK_ROWS, architecture_of, choose, number
 from msa_fast.ops.topk import launch_topk
 from msa_ref.batch import PagedBatch
 from msa_ref.config import require
@@ -19,6 +29,23 @@ from msa_ref.config import require
 MAX_DECODE_QUERY_LEN = 8
 MAX_SPLITS = 256
 PROGRAMS_PER_PROCESSOR = 2
+
+
+@triton.jit
+def _pick_two(is_here, a, b):
+    """The scalars (a, b) where is_here [REQS] holds, once, of two int32 [REQS]: one reduction for both."""
+    both = tl.join(a, b)
+    return tl.split(tl.sum(tl.where(is_here[:, None], both, 0), axis=0))
+
+
+@triton.jit
+def _pick_four(is_here, a, b, c, d):
+    """As `_pick_two`, of four."""
+    four = tl.join(tl.join(a, b), tl.join(c, d))
+    ab, cd = tl.split(tl.sum(tl.where(is_here[:, None, None], four, 0), axis=0))
+    a, b = tl.split(ab)
+    c, d = tl.split(cd)
+    return a, b, c, d
 
 
 @triton.jit(
@@ -35,6 +62,7 @@ PROGRAMS_PER_PROCESSOR = 2
 def _decode_score_kernel(
     q_ptr,
     pages_ptr,
+    keys,
     block_table_ptr,
     seq_lens_ptr,
     cu_seqlens_q_ptr,
@@ -58,6 +86,7 @@ def _decode_score_kernel(
     S: tl.constexpr,
     REQS: tl.constexpr,
     ROWS: tl.constexpr,
+    IS_FOLLOWED: tl.constexpr,
 ):
     """Grid: any number of programs; they share the live blocks of all requests evenly.
 
@@ -65,7 +94,11 @@ def _decode_score_kernel(
     none of it). Leaves all else alone. Masks: rows past the request; key tokens past a row's
     visible length. REQS >= num_reqs and ROWS >= query_len * H are powers of two. Keys are the M
     side of the product: a page goes to the matrix unit as it lies. Products accumulate in fp32.
+    keys: a tensor descriptor of the pages, or None. IS_FOLLOWED: the next kernel of the stream waits
+    for this one on the GPU, and may be launched at once.
     """
+    if IS_FOLLOWED:
+        gdc_launch_dependents()
     reqs = tl.arange(0, REQS)
     is_req = reqs < num_reqs
     q_starts = tl.load(cu_seqlens_q_ptr + reqs * stride_cu, mask=is_req, other=0)
@@ -73,22 +106,25 @@ def _decode_score_kernel(
     seq_lens = tl.load(seq_lens_ptr + reqs * stride_seq_lens, mask=is_req, other=0)
     # A request's last token sees seq_len tokens; a request without queries needs no scores.
     num_blocks = tl.where(q_ends > q_starts, (tl.maximum(seq_lens, 0) + S - 1) // S, 0)
-    total = tl.sum(num_blocks, axis=0)
     ends = tl.cumsum(num_blocks, axis=0)
-    share = tl.cdiv(total, tl.num_programs(0))
-    position = tl.program_id(0) * share
-    end = tl.minimum(position + share, total)
+    total = tl.sum(num_blocks, axis=0)
+    share, rest = total // tl.num_programs(0), total % tl.num_programs(0)
+    program = tl.program_id(0)
+    position = program * share + tl.minimum(program, rest)
+    end = position + share + (program < rest).to(tl.int32)
 
     row = tl.arange(0, ROWS)
     offs_s = tl.arange(0, S)
     offs_d = tl.arange(0, D)
     while position < end:
-        req = tl.sum((ends <= position).to(tl.int32), axis=0)  # skips requests without blocks
-        start = tl.sum(tl.where(reqs < req, num_blocks, 0), axis=0)
-        stop = tl.minimum(end, tl.sum(tl.where(reqs <= req, num_blocks, 0), axis=0))
-        q_start = tl.load(cu_seqlens_q_ptr + req * stride_cu)
-        query_len = tl.load(cu_seqlens_q_ptr + (req + 1) * stride_cu) - q_start
-        context_len = tl.load(seq_lens_ptr + req * stride_seq_lens) - query_len
+        # One request holds the position (none without blocks does). What is known of it is picked
+        # from registers: loading it anew would put one more trip to memory before the first key.
+        is_here = (ends > position) & (ends - num_blocks <= position)
+        req, stop = _pick_two(is_here, reqs, ends)
+        q_start, q_end, seq_len, start = _pick_four(is_here, q_starts, q_ends, seq_lens, ends - num_blocks)
+        stop = tl.minimum(stop, end)
+        query_len = q_end - q_start
+        context_len = seq_len - query_len
 
         token = row // H
         head = (row % H).to(tl.int64)
@@ -103,8 +139,11 @@ def _decode_score_kernel(
         # The next block's page is fetched a block ahead, as in the prefill scorer.
         page = tl.load(table_row + (position - start).to(tl.int64) * stride_table_b)
         for block in range(position - start, stop - start):
-            page_ptr = pages_ptr + page.to(tl.int64) * stride_page
-            k = tl.load(page_ptr + offs_s[:, None] * stride_page_s + offs_d[None, :] * stride_page_d)
+            if keys is None:
+                page_ptr = pages_ptr + page.to(tl.int64) * stride_page
+                k = tl.load(page_ptr + offs_s[:, None] * stride_page_s + offs_d[None, :] * stride_page_d)
+            else:
+                k = keys.load([page, 0, 0]).reshape(S, D)
             is_more = block + 1 < stop - start
             page = tl.load(table_row + tl.cast(block + 1, tl.int64) * stride_table_b, mask=is_more, other=0)
             token_score = dot_fp32(k, q)
@@ -159,10 +198,16 @@ def minimax_m3_index_decode(
     config = batch.config
     score = new_score(batch)
     architecture = architecture_of(batch.device)
+    is_early = architecture in EARLY
+    # A page is then one copy that one thread starts, and most of the address arithmetic is gone.
+    is_copied = architecture in TENSOR_COPY and is_tensor_copied(batch.index_k_pages)
+    page = [1, config.block_size, config.index_head_dim]
+    keys = TensorDescriptor.from_tensor(batch.index_k_pages, page) if is_copied else None
     launch = choose(DECODE, architecture, batch.index_q.element_size())
     _decode_score_kernel[(batch.num_reqs * num_splits,)](
         batch.index_q,
         batch.index_k_pages,
+        keys,
         batch.block_table,
         batch.seq_lens,
         batch.cu_seqlens_q,
@@ -179,6 +224,7 @@ def minimax_m3_index_decode(
         S=config.block_size,
         REQS=next_power_of_2(batch.num_reqs),
         ROWS=max(16, next_power_of_2(decode_query_len * config.num_index_heads)),
+        IS_FOLLOWED=is_early,
         **launch.options(architecture),
     )
     launch_topk(
@@ -188,6 +234,7 @@ def minimax_m3_index_decode(
         number(TOPK_ROWS, architecture),
         batch.max_blocks,
         most_rows=decode_query_len * config.num_index_heads,
+        is_early=is_early,
     )
     return out[:, : batch.total_q]
 

@@ -72,6 +72,16 @@ def check_out(out: torch.Tensor, batch: PagedBatch) -> None:
         reach += (size - 1) * stride
 
 
+def is_tensor_copied(keys: torch.Tensor) -> bool:
+    """Whether a tensor descriptor can say where pages [num_pages, S, D] lie, and one copy fetches one whole.
+
+    Two-byte keys, rows of 128 bytes or more, contiguous; all strides and the start in steps of 16 bytes.
+    """
+    is_row = keys.element_size() == 2 and keys.shape[2] >= 64 and keys.stride(2) == 1
+    is_step = keys.data_ptr() % 16 == 0 and keys.stride(0) % 8 == 0 and keys.stride(1) % 8 == 0
+    return is_row and is_step and keys.stride(1) > 0 and keys.stride(0) > 0
+
+
 def new_topk_idx(batch: PagedBatch) -> torch.Tensor:
     """An output of the contract's shape, [H, T, K] int32, head-major; every element is yet to be written."""
     config = batch.config

@@ -12,6 +12,7 @@ from triton.experimental.gluon import language as gl
 from triton.experimental.gluon.language.nvidia.hopper import mbarrier, tma, warpgroup_mma, warpgroup_mma_wait
 from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
 
+from msa_fast.ops.launch import is_tensor_copied
 from msa_fast.ops.table import architecture_of
 from msa_fast.plan import PrefillPlan
 from msa_ref.batch import PagedBatch
@@ -230,12 +231,10 @@ def is_served(batch: PagedBatch, plan: PrefillPlan, score: torch.Tensor, superbl
     is_shape = (config.index_head_dim, config.block_size, plan.score_rows) == (128, 128, 128)
     if not (is_shape and q.dtype in SERVED_DTYPES and architecture_of(batch.device) == "sm_90"):
         return False
-    # What a tensor descriptor can say: rows of 16-byte pieces, all of it 16-byte aligned.
-    strides = [keys.stride(0) % 8, keys.stride(1) % 8, keys.stride(2) - 1, q.stride(2) - 1]
-    is_piecewise = keys.data_ptr() % 16 == 0 and not any(strides) and keys.stride(1) > 0 < keys.stride(0)
     outputs = [score] if superblock_score is None else [score, superblock_score]
     heads = config.num_index_heads
-    return is_piecewise and all(output.stride(1) == heads * output.stride(0) for output in outputs)
+    is_read = q.stride(2) == 1 and is_tensor_copied(keys)
+    return is_read and all(output.stride(1) == heads * output.stride(0) for output in outputs)
 
 
 def launch_score(

@@ -42,11 +42,14 @@ TOPK_ROWS = {"interpreter": 64, ANY: 1}
 """Rows of one selection program. One, for a warp: its counts are scalars, nobody waits for another
 row, and many such programs hide each other's loads. The interpreter runs programs one by one and
 wants few."""
-MOST_GROUPS = {"interpreter": 8, ANY: 128}
-"""Candidates of the first of three rounds, while those of the second are no more. Few on the
-interpreter, so that short rows take all three."""
-ONE_WARP_BLOCKS = 2048
-"""Blocks up to which one warp reads a row's scores in time; beyond, four do."""
+MOST_RUNS = {"interpreter": 32, ANY: 256}
+"""Candidates of the first round of a selection, while a later one has no more. A round more costs more
+than twice the candidates. Few on the interpreter, so that short rows take all three."""
+OWN_LOADS = {"interpreter": 2, ANY: 16}
+"""Scores of a run up to which one thread reads them all, and each warp many lines at once; of longer
+ones, the threads of a warp read a line side by side. Two on the interpreter, so that it does both."""
+ONE_WARP_SCORES = 2048
+"""Scores of a row that one warp reads in time; beyond, four do."""
 
 
 def number(table: dict[str, int], architecture: str) -> int:
@@ -56,8 +59,13 @@ def number(table: dict[str, int], architecture: str) -> int:
 
 def topk_warps(num_scores: int) -> int:
     """Warps of a selection program whose first round reads num_scores scores of each row."""
-    return 1 if num_scores <= ONE_WARP_BLOCKS else 4
+    return 1 if num_scores <= ONE_WARP_SCORES else 4
 
+
+EARLY = ("sm_90", "sm_100", "sm_103", "sm_120")
+"""Where there is programmatic dependent launch: the selection starts while the scores are finished."""
+TENSOR_COPY = ("sm_90", "sm_100", "sm_103")
+"""Where decode copies a page of keys by tensor descriptor. (sm_120 has no room for its three pages.)"""
 
 SCORE = {
     # Two programs share a multiprocessor, one in its products while the other takes its maxima;

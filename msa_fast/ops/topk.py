@@ -11,59 +11,62 @@ else they are taken here.
 import torch
 import triton
 import triton.language as tl
+from triton.language.extra.cuda import gdc_wait
 
 from msa_fast.ops.best import choose
 from msa_fast.ops.launch import check_batch, check_out, new_topk_idx, next_power_of_2
 from msa_fast.ops.rank import rank_of
 from msa_fast.ops.score import check_plan, check_score
-from msa_fast.ops.table import MOST_GROUPS, architecture_of, number, topk_warps
+from msa_fast.ops.table import MOST_RUNS, OWN_LOADS, architecture_of, number, topk_warps
 from msa_fast.plan import PrefillPlan
 from msa_ref.batch import PagedBatch
 
 NO_RUN = tl.constexpr(1 << 20)
-"""Id of a run that is not there: above every run, and its blocks above every block, within 32 bits."""
+"""First block of a run that is not there: above every block, and runs of it within 32 bits."""
 
 LEAST_WIDTH = 64
-"""Fewest candidates that a program ranks at once."""
+"""Candidates of a program that needs one round, at least: fewer are no faster, and a variant more."""
 LOADS_PER_THREAD = 32
 """Scores that a thread of the first round has in flight."""
 
 
 @triton.jit
-def _ranks_of_spans(
-    best_rows,
-    stride_best_b,
-    num_visible,
-    BLOCKS: tl.constexpr,
-    SPAN: tl.constexpr,
-    SPANS: tl.constexpr,
-    CHUNK: tl.constexpr,
-    INIT_BLOCKS: tl.constexpr,
-    LOCAL_BLOCKS: tl.constexpr,
-):
-    """uint32 [ROWS, SPANS]: the best rank in each span of SPAN consecutive entries.
+def _best_of_runs(
+    first, LENGTH: tl.constexpr, rows, stride_b, EACH: tl.constexpr, num_visible,
+    LOADS: tl.constexpr, OWN_LOADS: tl.constexpr,
+):  # fmt: skip
+    """fp32 [ROWS, W]: best score in each run of LENGTH blocks from `first` [ROWS, W] on; NaN loses.
 
-    An entry of best_rows is the best score of BLOCKS blocks. The maxima are taken over floats and
-    only they are ranked, so that an entry costs little.
+    An entry of `rows` is the best score of EACH blocks. LOADS: how many may be in flight at once.
+    OWN_LOADS: entries of a run up to which one thread reads them all.
     """
-    ROWS: tl.constexpr = best_rows.shape[0]
-    span = tl.arange(0, SPANS)[None, :]
-    best = tl.full([ROWS, SPANS, CHUNK], float("-inf"), tl.float32)
-    for i in range(0, SPAN, CHUNK):
-        entry = (span * SPAN)[:, :, None] + i + tl.arange(0, CHUNK)[None, None, :]
-        is_visible = entry * BLOCKS < num_visible[:, None, None]
-        score = tl.load(
-            best_rows[:, None, None] + entry.to(tl.int64) * stride_best_b, mask=is_visible, other=float("-inf")
-        )
-        best = tl.maximum(best, tl.where(score == score, score, float("-inf")))
-    return _rank_of_run(
-        tl.max(best, axis=2), span * (SPAN * BLOCKS), SPAN * BLOCKS, num_visible, INIT_BLOCKS, LOCAL_BLOCKS
-    )
+    ROWS: tl.constexpr = first.shape[0]
+    W: tl.constexpr = first.shape[1]
+    SPAN: tl.constexpr = LENGTH // EACH
+    best = tl.full([ROWS, W], float("-inf"), tl.float32)
+    if SPAN <= OWN_LOADS:  # a thread reads its runs from end to end, and the maximum is its own
+        for i in tl.static_range(SPAN):
+            is_there = first + i * EACH < num_visible[:, None]
+            at = rows[:, None] + (first // EACH + i).to(tl.int64) * stride_b
+            best = tl.maximum(best, tl.load(at, mask=is_there, other=float("-inf")))
+    else:  # the threads of a warp read a run side by side
+        AT_ONCE: tl.constexpr = LOADS // (ROWS * W)
+        CHUNK: tl.constexpr = 1 if AT_ONCE < 1 else (SPAN if AT_ONCE > SPAN else AT_ONCE)
+        bests = tl.full([ROWS, W, CHUNK], float("-inf"), tl.float32)
+        for i in range(0, SPAN, CHUNK):
+            entries = (first // EACH)[:, :, None] + i + tl.arange(0, CHUNK)[None, None, :]
+            are_there = entries * EACH < num_visible[:, None, None]
+            at = rows[:, None, None] + entries.to(tl.int64) * stride_b
+            bests = tl.maximum(bests, tl.load(at, mask=are_there, other=float("-inf")))
+        best = tl.max(bests, axis=2)
+    return best
 
 
 @triton.jit
-def _rank_of_run(best, first, LENGTH: tl.constexpr, num_visible, INIT_BLOCKS: tl.constexpr, LOCAL_BLOCKS: tl.constexpr):
-    """uint32 rank of runs of LENGTH blocks from `first` [.., W] on, whose best scores are `best`.
+def _rank_of_runs(
+    best, first, LENGTH: tl.constexpr, num_visible, INIT_BLOCKS: tl.constexpr, LOCAL_BLOCKS: tl.constexpr
+):
+    """uint32 rank of runs of LENGTH blocks from `first` [ROWS, W] on, whose best scores are `best`.
 
     A run is forced if one of its visible blocks is, and absent if its first block is.
     """
@@ -73,19 +76,42 @@ def _rank_of_run(best, first, LENGTH: tl.constexpr, num_visible, INIT_BLOCKS: tl
 
 
 @triton.jit
-def _keep(rank, ids, num_runs, out_rows, stride_out_k, TOPK: tl.constexpr, K: tl.constexpr):
-    """int32 [ROWS, K]: ids of the best min(TOPK, num_runs) of each row, ascending; what is behind them is no id.
-
-    The row's own part of `out` carries them from the threads that find them to those that go on.
-    """
-    kept = tl.minimum(num_runs, TOPK)
+def _keep(rank, first, kept, out_rows, stride_out_k, K: tl.constexpr):
+    """int32 [ROWS, K]: the best `kept` [ROWS] of each row's runs, ascending; what is behind them is no run."""
     is_kept, place = choose(rank, kept, K)
-    tl.store(out_rows + place * stride_out_k, ids, mask=is_kept)
-    tl.debug_barrier()  # the rows were written by other threads of this program
     slot = tl.arange(0, K)[None, :]
-    ids = tl.load(out_rows + slot * stride_out_k, mask=slot < kept[:, None], other=NO_RUN)
+    # The row's own part of `out` carries them from the threads that find them to those that go on.
+    tl.store(out_rows + place * stride_out_k, first, mask=is_kept)
+    tl.debug_barrier()  # the rows were written by other threads of this program
+    runs = tl.load(out_rows + slot * stride_out_k, mask=slot < kept[:, None], other=NO_RUN)
     tl.debug_barrier()  # and are read before they are written again
-    return ids
+    return runs
+
+
+@triton.jit
+def _narrow(
+    first, LENGTH: tl.constexpr, PART: tl.constexpr, score_rows, stride_score_b, best_rows, stride_best_b,
+    BLOCKS_OF_BEST: tl.constexpr, num_visible, out_rows, stride_out_k, INIT_BLOCKS: tl.constexpr,
+    LOCAL_BLOCKS: tl.constexpr, TOPK: tl.constexpr, K: tl.constexpr, LOADS: tl.constexpr, OWN_LOADS: tl.constexpr,
+):  # fmt: skip
+    """One round. int32 [ROWS, K * LENGTH // PART]: the parts of PART blocks of the best runs of LENGTH blocks.
+
+    first [ROWS, W]: first blocks of the runs to choose from. Their scores are read where they are best
+    scores of BLOCKS_OF_BEST blocks, if a run has as many, else block by block.
+    """
+    ROWS: tl.constexpr = first.shape[0]
+    HAS_BEST: tl.constexpr = BLOCKS_OF_BEST > 0 and LENGTH >= BLOCKS_OF_BEST
+    EACH: tl.constexpr = BLOCKS_OF_BEST if HAS_BEST else 1
+    rows = best_rows if HAS_BEST else score_rows
+    stride_b = stride_best_b if HAS_BEST else stride_score_b
+    runs = tl.broadcast_to(tl.arange(0, K)[None, :] * LENGTH, [ROWS, K])
+    if tl.max(num_visible, axis=0) > K * LENGTH:  # else no row has more than those K runs
+        best = _best_of_runs(first, LENGTH, rows, stride_b, EACH, num_visible, LOADS, OWN_LOADS)
+        rank = _rank_of_runs(best, first, LENGTH, num_visible, INIT_BLOCKS, LOCAL_BLOCKS)
+        kept = tl.minimum((num_visible + LENGTH - 1) // LENGTH, TOPK)
+        runs = _keep(rank, first, kept, out_rows, stride_out_k, K)
+    parts = runs[:, :, None] + tl.arange(0, LENGTH // PART)[None, None, :] * PART
+    return parts.reshape(ROWS, K * (LENGTH // PART))
 
 
 @triton.jit(
@@ -118,21 +144,22 @@ def _topk_kernel(
     LOCAL_BLOCKS: tl.constexpr,
     ROWS: tl.constexpr,
     K: tl.constexpr,
-    UNIT: tl.constexpr,
-    GROUP: tl.constexpr,
-    GROUPS: tl.constexpr,
-    CHUNK: tl.constexpr,
-    HAS_BEST: tl.constexpr,
+    LENGTHS: tl.constexpr,
+    WIDTH: tl.constexpr,
+    BLOCKS_OF_BEST: tl.constexpr,
+    LOADS: tl.constexpr,
+    OWN_LOADS: tl.constexpr,
     HAS_TILES: tl.constexpr,
-    IS_FLAT: tl.constexpr,
+    IS_EARLY: tl.constexpr,
 ):
     """Grid: one program per ROWS consecutive rows (token, head) of one request.
 
     Which rows is listed in tiles_ptr (HAS_TILES), or counted: tiles_per_req for every request.
     Writes out[h, t, :] of its rows, every element: ids ascending, then PAD. Reads scores of
-    visible blocks alone, and of units with visible blocks where best_ptr has their best scores
-    (HAS_BEST). Compares integers; nothing here rounds. K >= TOPK is a power of two; K * UNIT blocks
-    are ranked at once, in the last round; GROUPS is 0 if no row can have more blocks than that.
+    visible blocks alone, and of superblocks with visible blocks where best_ptr has their best
+    scores (BLOCKS_OF_BEST, 0 where it has none). Compares integers; nothing here rounds. K >= TOPK
+    is a power of two; LENGTHS are the blocks of a run, round by round, down to 1; WIDTH is how many
+    runs the first round ranks. IS_EARLY: launched before the scores are complete.
     """
     if HAS_TILES:
         req = tl.load(tiles_ptr + tl.program_id(0) * 2)
@@ -150,47 +177,24 @@ def _topk_kernel(
     is_row = token < query_len
     num_visible = tl.where(is_row, (tl.maximum(context_len + token + 1, 0) + S - 1) // S, 0)
     rows = (q_start + token).to(tl.int64)
-    if IS_FLAT:  # rows of one stride: said so, the compiler sees which ones lie side by side
-        score_rows = score_ptr + (q_start.to(tl.int64) * H + row) * stride_score_h
-        best_rows = best_ptr + (q_start.to(tl.int64) * H + row) * stride_best_h
-    else:
-        score_rows = score_ptr + rows * stride_score_t + head * stride_score_h
-        best_rows = best_ptr + rows * stride_best_t + head * stride_best_h
+    score_rows = score_ptr + rows * stride_score_t + head * stride_score_h
+    best_rows = best_ptr + rows * stride_best_t + head * stride_best_h
     out_rows = (out_ptr + rows * stride_out_t + head * stride_out_h)[:, None]
+    if IS_EARLY:  # the scorer may still run; from here on its scores are there
+        gdc_wait()
 
-    WIDTH: tl.constexpr = K * UNIT
-    slot = tl.arange(0, K)[None, :]
-    unit = tl.broadcast_to(slot, [ROWS, K])
-    if GROUPS > 0 and tl.max(num_visible, axis=0) > WIDTH:
-        num_units = (num_visible + UNIT - 1) // UNIT
-        if HAS_BEST:
-            rank = _ranks_of_spans(
-                best_rows, stride_best_b, num_visible, UNIT, GROUP, GROUPS, CHUNK, INIT_BLOCKS, LOCAL_BLOCKS
-            )
-        else:
-            rank = _ranks_of_spans(
-                score_rows, stride_score_b, num_visible, 1, UNIT, GROUPS, CHUNK, INIT_BLOCKS, LOCAL_BLOCKS
-            )
-        ids = tl.broadcast_to(tl.arange(0, GROUPS)[None, :], [ROWS, GROUPS])
-        unit = _keep(rank, ids, (num_units + GROUP - 1) // GROUP, out_rows, stride_out_k, TOPK, K)
-        if GROUP > 1:
-            ids = unit[:, :, None] * GROUP + tl.arange(0, GROUP)[None, None, :]
-            ids = ids.reshape(ROWS, K * GROUP)
-            best = tl.load(
-                best_rows[:, None] + ids.to(tl.int64) * stride_best_b, mask=ids < num_units[:, None], other=0.0
-            )
-            rank = _rank_of_run(best, ids * UNIT, UNIT, num_visible, INIT_BLOCKS, LOCAL_BLOCKS)
-            unit = _keep(rank, ids, num_units, out_rows, stride_out_k, TOPK, K)
-
-    block = unit[:, :, None] * UNIT + tl.arange(0, UNIT)[None, None, :]
-    block = block.reshape(ROWS, WIDTH)
-    score = tl.load(
-        score_rows[:, None] + block.to(tl.int64) * stride_score_b, mask=block < num_visible[:, None], other=0.0
-    )
-    rank = _rank_of_run(score, block, 1, num_visible, INIT_BLOCKS, LOCAL_BLOCKS)
+    first = tl.broadcast_to(tl.arange(0, WIDTH)[None, :] * LENGTHS[0], [ROWS, WIDTH])
+    for i in tl.static_range(len(LENGTHS) - 1):
+        first = _narrow(
+            first, LENGTHS[i], LENGTHS[i + 1], score_rows, stride_score_b, best_rows, stride_best_b, BLOCKS_OF_BEST,
+            num_visible, out_rows, stride_out_k, INIT_BLOCKS, LOCAL_BLOCKS, TOPK, K, LOADS, OWN_LOADS,
+        )  # fmt: skip
+    score = _best_of_runs(first, 1, score_rows, stride_score_b, 1, num_visible, LOADS, OWN_LOADS)
+    rank = _rank_of_runs(score, first, 1, num_visible, INIT_BLOCKS, LOCAL_BLOCKS)
     selected = tl.minimum(num_visible, TOPK)
+    slot = tl.arange(0, K)[None, :]
     is_selected, place = choose(rank, selected, K)
-    tl.store(out_rows + place * stride_out_k, block, mask=is_selected)
+    tl.store(out_rows + place * stride_out_k, first, mask=is_selected)
     is_pad = is_row[:, None] & (slot >= selected[:, None]) & (slot < TOPK)
     tl.store(out_rows + slot * stride_out_k, tl.full([ROWS, K], -1, tl.int32), mask=is_pad)
 
@@ -250,6 +254,7 @@ def launch_topk(
     most_rows: int = 0,
     superblock_score: torch.Tensor | None = None,
     superblock: int = 0,
+    is_early: bool = False,
 ) -> None:
     """Launch the selection kernel on checked arguments.
 
@@ -261,15 +266,12 @@ def launch_topk(
     num_programs = batch.num_reqs * tiles_per_req if tiles is None else len(tiles)
     if num_programs == 0:
         return
+    architecture = architecture_of(batch.device)
     k = next_power_of_2(config.topk_blocks)
-    has_best = superblock_score is not None
-    best = superblock_score if superblock_score is not None else score
-    most_groups = number(MOST_GROUPS, architecture_of(batch.device))
-    unit, group, groups = rounds(k, most_blocks, superblock if has_best else 0, most_groups)
-    num_warps = topk_warps(groups * group if has_best else most_blocks)
-    chunk = LOADS_PER_THREAD * 32 * num_warps // (rows * max(1, groups))  # a power of two, or 0
-    chunk = min(max(1, chunk), group if has_best else unit)
-    is_flat = all(t.stride(1) == config.num_index_heads * t.stride(0) for t in (score, best))
+    best = score if superblock_score is None else superblock_score
+    each = superblock if superblock_score is not None else 0
+    lengths, width = rounds(k, most_blocks, each, number(MOST_RUNS, architecture))
+    num_warps = topk_warps(most_blocks // max(1, each))
     _topk_kernel[(num_programs,)](
         score,
         best,
@@ -290,33 +292,31 @@ def launch_topk(
         LOCAL_BLOCKS=config.local_blocks,
         ROWS=rows,
         K=k,
-        UNIT=unit,
-        GROUP=group,
-        GROUPS=groups,
-        CHUNK=chunk,
-        HAS_BEST=has_best,
+        LENGTHS=lengths,
+        WIDTH=width,
+        BLOCKS_OF_BEST=each,
+        LOADS=LOADS_PER_THREAD * 32 * num_warps,
+        OWN_LOADS=number(OWN_LOADS, architecture),
         HAS_TILES=tiles is not None,
-        IS_FLAT=is_flat,
+        IS_EARLY=is_early,
         num_warps=num_warps,
+        **({"launch_pdl": True} if is_early else {}),
     )
 
 
-def rounds(k: int, most_blocks: int, superblock: int = 0, most_groups: int = 128) -> tuple[int, int, int]:
-    """Blocks of a unit, units of a group, and groups of the first round; 0 groups: one round is enough.
+def rounds(k: int, most_blocks: int, superblock: int = 0, most_runs: int = 256) -> tuple[tuple[int, ...], int]:
+    """Blocks of a run, round by round, down to 1; and how many runs the first round ranks.
 
-    k: a power of two. superblock: blocks of a unit whose best scores there are; 0: none are, and two
-    rounds about equally wide do it. most_groups: of three rounds, where the second has no more
-    candidates. All three answers are powers of two.
+    k: a power of two. superblock: blocks of a run whose best scores there are; 0: none are. most_runs:
+    ranked by the first round, unless a later one ranks more. All answers are powers of two.
     """
-    unit = superblock
-    if not unit:
-        unit = max(1, LEAST_WIDTH // k)
-        while k * unit * unit < most_blocks:
-            unit *= 2
-    if most_blocks <= k * unit:
-        return unit, 1, 0
+    unit = superblock or max(2, most_runs // 2 // k)
+    widest = k * unit if superblock else max(k, most_runs)
+    if most_blocks <= widest:
+        return (1,), min(widest, max(k, LEAST_WIDTH, next_power_of_2(most_blocks)))
     units = triton.cdiv(most_blocks, unit)
     group = 1
-    while superblock and group * max(most_groups, k * group) < units:
+    while group * max(most_runs, k * group) < units:
         group *= 2
-    return unit, group, next_power_of_2(triton.cdiv(units, group))
+    lengths = (unit, 1) if group == 1 else (unit * group, unit, 1)
+    return lengths, max(k, next_power_of_2(triton.cdiv(units, group)))
