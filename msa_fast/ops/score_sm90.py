@@ -114,7 +114,8 @@ def _score_sm90_kernel(
 
     Rows (token, head) of the scores lie a stride apart. Blocks that every row sees whole go STAGES
     at a time through the loop in flight, with one page's slot refilled as soon as both halves are
-    done with it; the diagonal and what is left over go one by one.
+    done with it; the diagonal and what is left over go one by one. A block's slot is its number
+    modulo STAGES: of slots known at compile time the assembler keeps every address in registers.
     """
     HALF: gl.constexpr = ROWS // 2
     mma: gl.constexpr = gl.NVMMADistributedLayout(version=[3, 0], warps_per_cta=[WARPS, 1], instr_shape=[16, S, 16])
@@ -139,7 +140,7 @@ def _score_sm90_kernel(
         for i in gl.static_range(STAGES):
             is_there = block + i < end_block
             page = gl.load(table_row + (block + i).to(gl.int64) * stride_table_b, mask=is_there, other=0)
-            _fetch(keys, page, i, ready, pages, is_there, S, D)
+            _fetch(keys, page, (block + i) % STAGES, ready, pages, is_there, S, D)
         q_a = _queries(q_ptr, first_row, q_start, query_len, stride_q_t, stride_q_h, H, D, HALF, WARPS, operand)
         q_b = _queries(q_ptr, first_row + HALF, q_start, query_len, stride_q_t, stride_q_h, H, D, HALF, WARPS, operand)
         row = first_row + gl.arange(0, HALF, layout=gl.SliceLayout(1, mma))
@@ -152,12 +153,14 @@ def _score_sm90_kernel(
         best_b = best_a + HALF * stride_best_row
         super_a = gl.full([HALF], float("-inf"), gl.float32, gl.SliceLayout(1, mma))
         super_b = super_a
+        first_block = block
         phase = 0
         while block + STAGES <= full_blocks:
-            mbarrier.wait(ready.index(0), phase)
-            product_a = _product(q_a, pages, 0, S, D, mma)
+            mbarrier.wait(ready.index(block % STAGES), phase)
+            product_a = _product(q_a, pages, block % STAGES, S, D, mma)
             for i in gl.static_range(STAGES):
-                product_b = _product(q_b, pages, i, S, D, mma)
+                slot = (block + i) % STAGES
+                product_b = _product(q_b, pages, slot, S, D, mma)
                 ahead = block + i + STAGES
                 page = gl.load(table_row + ahead.to(gl.int64) * stride_table_b, mask=ahead < end_block, other=0)
                 scores = warpgroup_mma_wait(1, deps=[product_a])
@@ -176,13 +179,14 @@ def _score_sm90_kernel(
                 # Nothing is in flight where the loop closes: the assembler would wait for every
                 # product otherwise, unable to see which registers are still being written.
                 if i + 1 < STAGES:
-                    mbarrier.wait(ready.index(i + 1), phase)
-                    product_a = _product(q_a, pages, i + 1, S, D, mma)
+                    following = (block + i + 1) % STAGES
+                    mbarrier.wait(ready.index(following), phase)
+                    product_a = _product(q_a, pages, following, S, D, mma)
                     scores = warpgroup_mma_wait(1, deps=[product_b])
                 else:
                     scores = warpgroup_mma_wait(0, deps=[product_b])
                 _barrier()  # every warp is done with the page before another takes its slot
-                _fetch(keys, page, i, ready, pages, ahead < end_block, S, D)
+                _fetch(keys, page, slot, ready, pages, ahead < end_block, S, D)
                 super_b = _put(
                     scores,
                     super_b,
@@ -198,8 +202,9 @@ def _score_sm90_kernel(
             phase = phase ^ 1
             block += STAGES
 
-        slot = 0
         while block < end_block:
+            slot = block % STAGES
+            phase = ((block - first_block) // STAGES) & 1
             mbarrier.wait(ready.index(slot), phase)
             scores = warpgroup_mma_wait(0, deps=[_product(q_a, pages, slot, S, D, mma)])
             scores = _masked(scores, block, context_len + row // H + 1, S, mma)
@@ -216,10 +221,6 @@ def _score_sm90_kernel(
             page = gl.load(table_row + ahead.to(gl.int64) * stride_table_b, mask=ahead < end_block, other=0)
             _fetch(keys, page, slot, ready, pages, ahead < end_block, S, D)
             block += 1
-            slot += 1
-            if slot == STAGES:
-                slot = 0
-                phase = phase ^ 1
         for i in gl.static_range(STAGES):
             mbarrier.invalidate(ready.index(i))
 
