@@ -170,7 +170,7 @@ def minimax_m3_index_score(
     architecture = architecture_of(batch.device)
     element_size = batch.index_q.element_size()
     launch = choose(SCORE, architecture, element_size)
-    rows = min(plan.score_rows, PROGRAM_ROWS[element_size])
+    rows = PROGRAM_ROWS.get(element_size, plan.score_rows)
     _score_kernel[(len(plan.score_tiles), triton.cdiv(plan.score_rows, rows))](
         batch.index_q,
         batch.index_k_pages,

@@ -31,9 +31,9 @@ ANY = "any"
 
 SCORE_ROWS = 128
 """Query rows (token, head) of one score tile."""
-PROGRAM_ROWS = {2: SCORE_ROWS, 4: 16}
-"""Rows of a score tile that one program takes, by element size: the M dimension of its matrix
-products. Few in fp32, whose products are multiply-adds with all operands in registers."""
+PROGRAM_ROWS = {4: 16}
+"""Rows of a score tile that one program takes, by element size, where it does not take them all. Few
+in fp32, whose products are multiply-adds with all operands in registers."""
 SUPERBLOCK = {"interpreter": 2, ANY: 8}
 """Blocks whose best score the prefill scorer keeps beside their scores. Eight: up to 1,024 blocks a
 row has no more superblocks than a round ranks at once. Two on the interpreter, where cases are short."""
