@@ -56,7 +56,7 @@ from msa_fast.compile_gate.targets import TARGETS
 from msa_fast.ops import table
 
 def num_warps(recording):
-    jobs = [job for job in recording.jobs if job.target == "gfx950" and "_score_kernel" in job.kernel]
+    jobs = [job for job in recording.jobs if job.target == "gfx950" and ":_score_kernel" in job.kernel]
     return sorted({json.loads(job.spec)["options"]["num_warps"] for job in jobs})
 
 recording = record(calls(), TARGETS.values())

@@ -117,6 +117,16 @@ def test_every_tile_of_the_table_selects_the_same(rows, num_blocks, device, monk
     assert torch.equal(minimax_m3_index_topk(score, batch, plan, superblock_score=best), expected)
 
 
+@pytest.mark.parametrize("rows", [16, 32, 128])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
+def test_a_score_tile_may_be_shared_by_any_number_of_programs(dtype, rows, device, monkeypatch):
+    monkeypatch.setitem(table.PROGRAM_ROWS, dtype.itemsize, rows)
+    config = IndexerConfig(6, 16, 16, topk_blocks=4)
+    query_lens, seq_lens = [24, 1, 30], [200, 40, 35]
+    batch = make_batch(config, query_lens, seq_lens, dtype, device)
+    assert torch.equal(prefill(batch, query_lens, seq_lens), index_topk(batch))
+
+
 @pytest.mark.parametrize("layout", ["head-major", "token-major", "slot-major"])
 @pytest.mark.parametrize("run", ["prefill", "decode"])
 def test_out_takes_any_strides_and_rows_past_the_batch_stay(run, layout, device):

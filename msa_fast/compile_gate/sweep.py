@@ -79,6 +79,7 @@ def calls() -> Iterator[Call]:
     yield from (Call("prefill", dtype, query_len=128) for dtype in DTYPES)
     yield Call("prefill", query_len=128, dim=64)  # the scorer for everyone, where Hopper has its own for 128
     yield from (Call("decode", dtype) for dtype in DTYPES)
+    yield Call("decode", "fp32", query_len=8)
     for dtype, heads in (*(("bf16", heads) for heads in HEADS + OTHER_HEADS), *(("fp16", heads) for heads in HEADS)):
         yield Call("prefill", dtype, heads, 128, blocks=64)
         yield from (Call("decode", dtype, heads, query_len, blocks=64) for query_len in DECODE_QUERY_LENS)

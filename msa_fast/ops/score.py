@@ -7,7 +7,7 @@ import triton.language as tl
 from msa_fast.ops import score_sm90
 from msa_fast.ops.dot import dot_fp32
 from msa_fast.ops.launch import check_batch, new_score
-from msa_fast.ops.table import SCORE, architecture_of, choose
+from msa_fast.ops.table import PROGRAM_ROWS, SCORE, architecture_of, choose
 from msa_fast.plan import PrefillPlan
 from msa_ref.batch import PagedBatch
 from msa_ref.config import require
@@ -58,7 +58,7 @@ def _score_kernel(
     ROWS: tl.constexpr,
     SUPERBLOCK: tl.constexpr,
 ):
-    """Grid: one program per score tile: ROWS rows (token, head) of a request against some blocks.
+    """Grid: score tiles x parts of a tile: ROWS rows (token, head) of a request against some blocks.
 
     Writes score[h, t, b] for its rows and the blocks of its range that its last token sees;
     blocks that an earlier token of the tile does not see get -inf. With SUPERBLOCK also
@@ -69,7 +69,7 @@ def _score_kernel(
     """
     tile = tiles_ptr + tl.program_id(0) * 4
     req = tl.load(tile)
-    first_row = tl.load(tile + 1)
+    first_row = tl.load(tile + 1) + tl.program_id(1) * ROWS
     first_block = tl.load(tile + 2)
     end_block = tl.load(tile + 3)
     q_start = tl.load(cu_seqlens_q_ptr + req * stride_cu)
@@ -81,11 +81,12 @@ def _score_kernel(
     head = row % H
     is_row = token < query_len
     first_token = first_row // H
-    # Rows that are none take part in the products as token first_token, and are never stored.
-    token = tl.where(is_row, token, first_token)
+    # Rows that are none take part in the products as the last token, and are never stored.
+    token = tl.minimum(token, query_len - 1)
     visible_len = context_len + token + 1
     last_token = tl.minimum((first_row + ROWS - 1) // H, query_len - 1)
     end_block = tl.minimum(end_block, tl.cdiv(tl.maximum(context_len + last_token + 1, 0), S))
+    end_block = tl.where(first_token < query_len, end_block, 0)  # a part without rows
     full_blocks = tl.maximum(context_len + first_token + 1, 0) // S  # seen whole by every row
     middle = tl.minimum(tl.maximum(first_block, full_blocks), tl.maximum(end_block, first_block))
 
@@ -167,8 +168,10 @@ def minimax_m3_index_score(
     best = score if superblock_score is None else superblock_score
     config = batch.config
     architecture = architecture_of(batch.device)
-    launch = choose(SCORE, architecture, batch.index_q.element_size())
-    _score_kernel[(len(plan.score_tiles),)](
+    element_size = batch.index_q.element_size()
+    launch = choose(SCORE, architecture, element_size)
+    rows = PROGRAM_ROWS.get(element_size, plan.score_rows)
+    _score_kernel[(len(plan.score_tiles), triton.cdiv(plan.score_rows, rows))](
         batch.index_q,
         batch.index_k_pages,
         batch.block_table,
@@ -187,7 +190,7 @@ def minimax_m3_index_score(
         H=config.num_index_heads,
         D=config.index_head_dim,
         S=config.block_size,
-        ROWS=plan.score_rows,
+        ROWS=rows,
         SUPERBLOCK=0 if superblock_score is None else plan.superblock,
         **launch.options(architecture),
     )

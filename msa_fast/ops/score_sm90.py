@@ -9,7 +9,13 @@ and the two agree bit for bit wherever sums are exact.
 import torch
 from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
-from triton.experimental.gluon.language.nvidia.hopper import mbarrier, tma, warpgroup_mma, warpgroup_mma_wait
+from triton.experimental.gluon.language.nvidia.hopper import (
+    fence_async_shared,
+    mbarrier,
+    tma,
+    warpgroup_mma,
+    warpgroup_mma_wait,
+)
 from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
 
 from msa_fast.ops.launch import is_tensor_copied
@@ -37,10 +43,10 @@ def _fetch(keys, page, slot, ready, pages, is_there, S: gl.constexpr, D: gl.cons
 
 
 @gluon.jit
-def _product(q, pages, slot, S: gl.constexpr, D: gl.constexpr, mma: gl.constexpr):
+def _product(q, pages, slot, ROWS: gl.constexpr, S: gl.constexpr, D: gl.constexpr, mma: gl.constexpr):
     """Start q [ROWS, D] times the keys of a slot; fp32 [ROWS, S] once it is waited for."""
     k = pages.index(slot).reshape([S, D]).permute((1, 0))
-    return warpgroup_mma(q, k, gl.zeros([q.shape[0], S], gl.float32, mma), use_acc=False, is_async=True)
+    return warpgroup_mma(q, k, gl.zeros([ROWS, S], gl.float32, mma), use_acc=False, is_async=True)
 
 
 @gluon.jit
@@ -69,15 +75,15 @@ def _put(
 @gluon.jit
 def _queries(
     q_ptr, first_row, q_start, query_len, stride_q_t, stride_q_h,
-    H: gl.constexpr, D: gl.constexpr, ROWS: gl.constexpr, WARPS: gl.constexpr, operand: gl.constexpr,
+    H: gl.constexpr, D: gl.constexpr, ROWS: gl.constexpr, WARPS: gl.constexpr,
 ):  # fmt: skip
-    """[ROWS, D] query rows as the left operand, in registers; rows past the request repeat its first token."""
+    """[ROWS, D] query rows, as they are loaded; rows past the request repeat its first token."""
     wide: gl.constexpr = gl.BlockedLayout([1, 8], [256 // D, D // 8], [WARPS, 1], [1, 0])
     row = first_row + gl.arange(0, ROWS, layout=gl.SliceLayout(1, wide))
     token = gl.where(row // H < query_len, row // H, 0)
     at = (q_start + token).to(gl.int64) * stride_q_t + (row % H).to(gl.int64) * stride_q_h
     offs_d = gl.arange(0, D, layout=gl.SliceLayout(0, wide))
-    return gl.convert_layout(gl.load(q_ptr + at[:, None] + offs_d[None, :]), operand)
+    return gl.load(q_ptr + at[:, None] + offs_d[None, :])
 
 
 @gluon.jit(
@@ -115,11 +121,13 @@ def _score_sm90_kernel(
 
     Rows (token, head) of the scores lie a stride apart. Blocks that every row sees whole go STAGES
     at a time through the loop in flight, with one page's slot refilled as soon as both halves are
-    done with it; the diagonal and what is left over go one by one.
+    done with it; the diagonal and what is left over go one by one. A block's slot is its number
+    modulo STAGES: of slots known at compile time the assembler keeps every address in registers.
     """
     HALF: gl.constexpr = ROWS // 2
     mma: gl.constexpr = gl.NVMMADistributedLayout(version=[3, 0], warps_per_cta=[WARPS, 1], instr_shape=[16, S, 16])
     operand: gl.constexpr = gl.DotOperandLayout(operand_index=0, parent=mma, k_width=2)
+    q_layout: gl.constexpr = gl.NVMMASharedLayout(swizzle_byte_width=128, element_bitwidth=16, rank=2)
     tile = tiles_ptr + gl.program_id(0) * 4
     req = gl.load(tile)
     first_row = gl.load(tile + 1)
@@ -140,9 +148,17 @@ def _score_sm90_kernel(
         for i in gl.static_range(STAGES):
             is_there = block + i < end_block
             page = gl.load(table_row + (block + i).to(gl.int64) * stride_table_b, mask=is_there, other=0)
-            _fetch(keys, page, i, ready, pages, is_there, S, D)
-        q_a = _queries(q_ptr, first_row, q_start, query_len, stride_q_t, stride_q_h, H, D, HALF, WARPS, operand)
-        q_b = _queries(q_ptr, first_row + HALF, q_start, query_len, stride_q_t, stride_q_h, H, D, HALF, WARPS, operand)
+            _fetch(keys, page, (block + i) % STAGES, ready, pages, is_there, S, D)
+        # One half of the rows is multiplied from registers, the other from shared memory: registers
+        # have no room for both beside their products.
+        q_b = gl.allocate_shared_memory(q_ptr.dtype.element_ty, [HALF, D], q_layout)
+        q_b.store(_queries(q_ptr, first_row, q_start, query_len, stride_q_t, stride_q_h, H, D, HALF, WARPS))
+        _barrier()
+        q_a = q_b.load(operand)
+        _barrier()
+        q_b.store(_queries(q_ptr, first_row + HALF, q_start, query_len, stride_q_t, stride_q_h, H, D, HALF, WARPS))
+        fence_async_shared()  # the matrix unit reads it by another way than threads write it
+        _barrier()
         row = first_row + gl.arange(0, HALF, layout=gl.SliceLayout(1, mma))
         is_a = row < query_len * H
         is_b = row < query_len * H - HALF
@@ -153,12 +169,14 @@ def _score_sm90_kernel(
         best_b = best_a + HALF * stride_best_row
         super_a = gl.full([HALF], float("-inf"), gl.float32, gl.SliceLayout(1, mma))
         super_b = super_a
+        first_block = block
         phase = 0
         while block + STAGES <= full_blocks:
-            mbarrier.wait(ready.index(0), phase)
-            product_a = _product(q_a, pages, 0, S, D, mma)
+            mbarrier.wait(ready.index(block % STAGES), phase)
+            product_a = _product(q_a, pages, block % STAGES, HALF, S, D, mma)
             for i in gl.static_range(STAGES):
-                product_b = _product(q_b, pages, i, S, D, mma)
+                slot = (block + i) % STAGES
+                product_b = _product(q_b, pages, slot, HALF, S, D, mma)
                 ahead = block + i + STAGES
                 page = gl.load(table_row + ahead.to(gl.int64) * stride_table_b, mask=ahead < end_block, other=0)
                 scores = warpgroup_mma_wait(1, deps=[product_a])
@@ -177,13 +195,14 @@ def _score_sm90_kernel(
                 # Nothing is in flight where the loop closes: the assembler would wait for every
                 # product otherwise, unable to see which registers are still being written.
                 if i + 1 < STAGES:
-                    mbarrier.wait(ready.index(i + 1), phase)
-                    product_a = _product(q_a, pages, i + 1, S, D, mma)
+                    following = (block + i + 1) % STAGES
+                    mbarrier.wait(ready.index(following), phase)
+                    product_a = _product(q_a, pages, following, HALF, S, D, mma)
                     scores = warpgroup_mma_wait(1, deps=[product_b])
                 else:
                     scores = warpgroup_mma_wait(0, deps=[product_b])
                 _barrier()  # every warp is done with the page before another takes its slot
-                _fetch(keys, page, i, ready, pages, ahead < end_block, S, D)
+                _fetch(keys, page, slot, ready, pages, ahead < end_block, S, D)
                 super_b = _put(
                     scores,
                     super_b,
@@ -199,15 +218,16 @@ def _score_sm90_kernel(
             phase = phase ^ 1
             block += STAGES
 
-        slot = 0
         while block < end_block:
+            slot = block % STAGES
+            phase = ((block - first_block) // STAGES) & 1
             mbarrier.wait(ready.index(slot), phase)
-            scores = warpgroup_mma_wait(0, deps=[_product(q_a, pages, slot, S, D, mma)])
+            scores = warpgroup_mma_wait(0, deps=[_product(q_a, pages, slot, HALF, S, D, mma)])
             scores = _masked(scores, block, context_len + row // H + 1, S, mma)
             super_a = _put(
                 scores, super_a, is_a, score_a, best_a, block, end_block, stride_score_b, stride_best_b, SUPERBLOCK
             )
-            scores = warpgroup_mma_wait(0, deps=[_product(q_b, pages, slot, S, D, mma)])
+            scores = warpgroup_mma_wait(0, deps=[_product(q_b, pages, slot, HALF, S, D, mma)])
             scores = _masked(scores, block, context_len + (row + HALF) // H + 1, S, mma)
             super_b = _put(
                 scores, super_b, is_b, score_b, best_b, block, end_block, stride_score_b, stride_best_b, SUPERBLOCK
@@ -217,10 +237,6 @@ def _score_sm90_kernel(
             page = gl.load(table_row + ahead.to(gl.int64) * stride_table_b, mask=ahead < end_block, other=0)
             _fetch(keys, page, slot, ready, pages, ahead < end_block, S, D)
             block += 1
-            slot += 1
-            if slot == STAGES:
-                slot = 0
-                phase = phase ^ 1
         for i in gl.static_range(STAGES):
             mbarrier.invalidate(ready.index(i))
 

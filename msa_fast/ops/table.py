@@ -30,7 +30,10 @@ class Launch:
 ANY = "any"
 
 SCORE_ROWS = 128
-"""Query rows (token, head) of one score program: the M dimension of its matrix products."""
+"""Query rows (token, head) of one score tile."""
+PROGRAM_ROWS = {4: 16}
+"""Rows of a score tile that one program takes, by element size, where it does not take them all. Few
+in fp32, whose products are multiply-adds with all operands in registers."""
 SUPERBLOCK = {"interpreter": 2, ANY: 8}
 """Blocks whose best score the prefill scorer keeps beside their scores. Eight: up to 1,024 blocks a
 row has no more superblocks than a round ranks at once. Two on the interpreter, where cases are short."""
@@ -77,7 +80,7 @@ SCORE = {
 DECODE = {
     ("gfx942", 2): Launch(num_warps=4, num_stages=2),  # 64 KiB of LDS
     (ANY, 2): Launch(num_warps=4, num_stages=3),
-    (ANY, 4): Launch(num_warps=4, num_stages=1),
+    (ANY, 4): Launch(num_warps=16, num_stages=1),  # 8 tokens of 4 heads are many operands in registers
 }
 
 

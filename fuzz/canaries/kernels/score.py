@@ -260,7 +260,7 @@ MUTANTS = [
         "score_idle_rows_elsewhere",
         "Rows that are none read queries behind the request's, and behind the tensor.",
         _PATH,
-        "token = tl.where(is_row, token, first_token)",
+        "token = tl.minimum(token, query_len - 1)",
         "token = token",
         "prefill",
         ("Runs",),

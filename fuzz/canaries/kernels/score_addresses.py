@@ -1,4 +1,4 @@
-"""Mutants of the prefill scorer's addresses: strides, offsets not rebased, narrowed integers."""
+"""Mutants of the prefill scorer's addresses: strides, parts, offsets not rebased, narrowed integers."""
 
 from fuzz.canaries.kernels.mutant import Mutant
 
@@ -74,6 +74,24 @@ MUTANTS = [
         "prefill",
         ("Best",),
         defect="D30",
+    ),
+    Mutant(
+        "score_parts_of_the_first_rows",
+        "Every part of a tile scores its first rows.",
+        _SCORE,
+        " + tl.program_id(1) * ROWS",
+        "",
+        "prefill",
+        ("Best",),
+    ),
+    Mutant(
+        "score_parts_without_rows",
+        "A part of a tile that lies behind the request's rows goes over the keys all the same.",
+        _SCORE,
+        "end_block = tl.where(first_token < query_len, end_block, 0)",
+        "end_block = end_block",
+        "prefill",
+        equivalent="Its rows are none: nothing of it is stored, and the blocks are the last token's.",
     ),
     Mutant(
         "score_table_width",
