@@ -12,7 +12,7 @@ def paths(case: Case) -> Iterator[str]:
     """The dispatch choices that depend on a case, in words."""
     # Imported late: triton reads TRITON_INTERPRET once, when kernels are first imported.
     from msa_fast.ops.launch import next_power_of_2
-    from msa_fast.ops.table import ANY, SUPERBLOCK
+    from msa_fast.ops.table import ANY, MOST_RUNS, MOST_RUNS_OF_BEST, SUPERBLOCK
     from msa_fast.ops.topk import rounds
 
     is_decode = case.decode_query_len <= MAX_DECODE_QUERY_LEN
@@ -20,9 +20,9 @@ def paths(case: Case) -> Iterator[str]:
     yield f"products of {'4' if case.dtype == 'float32' else '2'}-byte elements"
     k = next_power_of_2(case.config.topk_blocks)
     most = max(1, *(case.num_blocks(req) for req in range(len(case.requests))))
-    lengths, _ = rounds(k, most)
+    lengths, _ = rounds(k, most, 0, MOST_RUNS[ANY])
     yield f"selection in {_ROUNDS[len(lengths)]}"
-    lengths, _ = rounds(k, most, SUPERBLOCK[ANY])
+    lengths, _ = rounds(k, most, SUPERBLOCK[ANY], MOST_RUNS_OF_BEST[ANY])
     if len(lengths) > 1:
         yield f"prefill selection by superblocks in {_ROUNDS[len(lengths)]}"
     if case.replay:

@@ -198,9 +198,9 @@ def minimax_m3_index_decode(
     config = batch.config
     score = new_score(batch)
     architecture = architecture_of(batch.device)
-    is_early = architecture in EARLY
+    is_early = bool(number(EARLY, architecture))
     # A page is then one copy that one thread starts, and most of the address arithmetic is gone.
-    is_copied = architecture in TENSOR_COPY and is_tensor_copied(batch.index_k_pages)
+    is_copied = number(TENSOR_COPY, architecture) and is_tensor_copied(batch.index_k_pages)
     page = [1, config.block_size, config.index_head_dim]
     keys = TensorDescriptor.from_tensor(batch.index_k_pages, page) if is_copied else None
     launch = choose(DECODE, architecture, batch.index_q.element_size())

@@ -32,6 +32,10 @@ WARPS = 4
 warpgroups and twice the rows were slower, since a barrier holds both to one pace."""
 STAGES = 3
 """Pages in shared memory: two programs' worth is what a multiprocessor has room for."""
+IS_B_SHARED = not hasattr(gl, "thread_barrier")
+"""Whether the second half of the query rows is multiplied from shared memory. Registers are faster
+(0.93 of a matrix product, not 0.89, with Triton 3.6); but the assembler of later releases copies left
+operands once more, and the loop would spill."""
 SERVED_DTYPES = {torch.bfloat16: gl.bfloat16, torch.float16: gl.float16}
 
 
@@ -116,6 +120,7 @@ def _score_sm90_kernel(
     SUPERBLOCK: gl.constexpr,
     STAGES: gl.constexpr,
     WARPS: gl.constexpr,
+    IS_B_SHARED: gl.constexpr,
 ):
     """Grid, writes and masks: as `_score_kernel`. keys: a tensor descriptor of the pages.
 
@@ -149,16 +154,22 @@ def _score_sm90_kernel(
             is_there = block + i < end_block
             page = gl.load(table_row + (block + i).to(gl.int64) * stride_table_b, mask=is_there, other=0)
             _fetch(keys, page, (block + i) % STAGES, ready, pages, is_there, S, D)
-        # One half of the rows is multiplied from registers, the other from shared memory: registers
-        # have no room for both beside their products.
-        q_b = gl.allocate_shared_memory(q_ptr.dtype.element_ty, [HALF, D], q_layout)
-        q_b.store(_queries(q_ptr, first_row, q_start, query_len, stride_q_t, stride_q_h, H, D, HALF, WARPS))
-        _barrier()
-        q_a = q_b.load(operand)
-        _barrier()
-        q_b.store(_queries(q_ptr, first_row + HALF, q_start, query_len, stride_q_t, stride_q_h, H, D, HALF, WARPS))
-        fence_async_shared()  # the matrix unit reads it by another way than threads write it
-        _barrier()
+        q_a = _queries(q_ptr, first_row, q_start, query_len, stride_q_t, stride_q_h, H, D, HALF, WARPS)
+        if not IS_B_SHARED:
+            q_a = gl.convert_layout(q_a, operand)
+        q_b = _queries(q_ptr, first_row + HALF, q_start, query_len, stride_q_t, stride_q_h, H, D, HALF, WARPS)
+        if IS_B_SHARED:
+            q_shared = gl.allocate_shared_memory(q_ptr.dtype.element_ty, [HALF, D], q_layout)
+            q_shared.store(q_a)
+            _barrier()
+            q_a = q_shared.load(operand)
+            _barrier()
+            q_shared.store(q_b)
+            q_b = q_shared
+            fence_async_shared()  # the matrix unit reads it by another way than threads write it
+            _barrier()
+        else:
+            q_b = gl.convert_layout(q_b, operand)
         row = first_row + gl.arange(0, HALF, layout=gl.SliceLayout(1, mma))
         is_a = row < query_len * H
         is_b = row < query_len * H - HALF
@@ -286,5 +297,6 @@ def launch_score(
         SUPERBLOCK=0 if superblock_score is None else plan.superblock,
         STAGES=STAGES,
         WARPS=WARPS,
+        IS_B_SHARED=IS_B_SHARED,
         num_warps=WARPS,
     )

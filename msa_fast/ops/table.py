@@ -46,8 +46,11 @@ TOPK_ROWS = {"interpreter": 64, ANY: 1}
 row, and many such programs hide each other's loads. The interpreter runs programs one by one and
 wants few."""
 MOST_RUNS = {"interpreter": 32, ANY: 256}
-"""Candidates of the first round of a selection, while a later one has no more. A round more costs more
-than twice the candidates. Few on the interpreter, so that short rows take all three."""
+"""Candidates of the first round of a selection, while a later one has no more: a round more costs more
+than twice the candidates. Few on the interpreter, so that short rows take several."""
+MOST_RUNS_OF_BEST = {"interpreter": 8, ANY: 128}
+"""The same where the scorer left the best scores of superblocks: prefill, where many rows share a
+multiprocessor, so that the work counts and not the wait."""
 OWN_LOADS = {"interpreter": 2, ANY: 16}
 """Scores of a run up to which one thread reads them all, and each warp many lines at once; of longer
 ones, the threads of a warp read a line side by side. Two on the interpreter, so that it does both."""
@@ -56,7 +59,7 @@ ONE_WARP_SCORES = 2048
 
 
 def number(table: dict[str, int], architecture: str) -> int:
-    """A number of a table: the architecture's own, or the one for any."""
+    """A number, or a yes or no, of a table: the architecture's own, or the one for any."""
     return table.get(architecture, table[ANY])
 
 
@@ -65,10 +68,10 @@ def topk_warps(num_scores: int) -> int:
     return 1 if num_scores <= ONE_WARP_SCORES else 4
 
 
-EARLY = ("sm_90", "sm_100", "sm_103", "sm_120")
-"""Where there is programmatic dependent launch: the selection starts while the scores are finished."""
-TENSOR_COPY = ("sm_90", "sm_100", "sm_103")
-"""Where decode copies a page of keys by tensor descriptor. (sm_120 has no room for its three pages.)"""
+EARLY: dict[str, int] = {"sm_90": True, "sm_100": True, "sm_103": True, "sm_120": True, ANY: False}
+"""Whether a kernel can be launched while the one before it runs, and wait for it on the GPU."""
+TENSOR_COPY: dict[str, int] = {"sm_90": True, "sm_100": True, "sm_103": True, ANY: False}
+"""Whether decode copies a page of keys by tensor descriptor. (sm_120 has no room for its three pages.)"""
 
 SCORE = {
     # Two programs share a multiprocessor, one in its products while the other takes its maxima;

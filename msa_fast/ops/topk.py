@@ -17,7 +17,7 @@ from msa_fast.ops.best import choose
 from msa_fast.ops.launch import check_batch, check_out, new_topk_idx, next_power_of_2
 from msa_fast.ops.rank import rank_of
 from msa_fast.ops.score import check_plan, check_score
-from msa_fast.ops.table import MOST_RUNS, OWN_LOADS, architecture_of, number, topk_warps
+from msa_fast.ops.table import MOST_RUNS, MOST_RUNS_OF_BEST, OWN_LOADS, architecture_of, number, topk_warps
 from msa_fast.plan import PrefillPlan
 from msa_ref.batch import PagedBatch
 
@@ -270,7 +270,8 @@ def launch_topk(
     k = next_power_of_2(config.topk_blocks)
     best = score if superblock_score is None else superblock_score
     each = superblock if superblock_score is not None else 0
-    lengths, width = rounds(k, most_blocks, each, number(MOST_RUNS, architecture))
+    most_runs = number(MOST_RUNS_OF_BEST if each else MOST_RUNS, architecture)
+    lengths, width = rounds(k, most_blocks, each, most_runs)
     num_warps = topk_warps(most_blocks // max(1, each))
     _topk_kernel[(num_programs,)](
         score,
@@ -304,7 +305,7 @@ def launch_topk(
     )
 
 
-def rounds(k: int, most_blocks: int, superblock: int = 0, most_runs: int = 256) -> tuple[tuple[int, ...], int]:
+def rounds(k: int, most_blocks: int, superblock: int, most_runs: int) -> tuple[tuple[int, ...], int]:
     """Blocks of a run, round by round, down to 1; and how many runs the first round ranks.
 
     k: a power of two. superblock: blocks of a run whose best scores there are; 0: none are. most_runs:
