@@ -29,6 +29,7 @@ from fuzz.laws import diagnose
 from fuzz.materialise import Scene
 from fuzz.oracle import Breach, Broke, Examiner, Undefined, Verdict
 from fuzz.targets import find
+from fuzz.verdict import is_cuda_error
 
 HANGS_AFTER = 120.0
 """Seconds that one target may take for one case: several times the slowest on the interpreter."""
@@ -201,10 +202,11 @@ def _is_out_of_memory(verdict: Verdict) -> bool:
 
 def _live(pipe: Connection, folder: str) -> None:
     """The child: serves tasks until the pipe closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # from the keyboard it goes to all; the parent decides
     warnings.simplefilter("ignore")  # numpy's, about NaN and infinities, which are meant
     torch.set_num_threads(1)
     tempfile.tempdir = folder
-    with contextlib.suppress(EOFError, BrokenPipeError, KeyboardInterrupt):
+    with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
             task: Any = pipe.recv()
             if isinstance(task, Question):
@@ -231,4 +233,4 @@ def _live(pipe: Connection, folder: str) -> None:
 
 def _is_poisoned(verdict: Verdict) -> bool:
     """Whether a process that came to this verdict is of no more use."""
-    return isinstance(verdict, Broke) and any("CUDA error" in breach.evidence for breach in verdict.breaches)
+    return isinstance(verdict, Broke) and any(is_cuda_error(breach.evidence) for breach in verdict.breaches)

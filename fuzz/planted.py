@@ -18,11 +18,12 @@ import torch
 
 from fuzz.canaries import CANARIES, MUTANTS
 from fuzz.forkserver import fork_server
-from fuzz.generate import SCALES, gate_cases
+from fuzz.generate import gate_cases
 from fuzz.laws import LAWS, diagnose
 from fuzz.materialise import Scene
 from fuzz.oracle import Broke, Examiner
 from fuzz.production import production_cases
+from fuzz.scale import SCALES
 from fuzz.targets import find
 
 SECONDS_PER_CASE = 90

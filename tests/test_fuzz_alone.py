@@ -9,8 +9,9 @@ from fuzz.__main__ import DEFAULT_CASES, DEFAULT_SEED
 from fuzz.alone import breaks_alone
 from fuzz.canaries import CANARIES, MUTANTS
 from fuzz.canaries.naive import NaiveIndexer
-from fuzz.generate import SMALL, gate_cases
+from fuzz.generate import gate_cases
 from fuzz.materialise import Scene
+from fuzz.scale import SMALL
 from fuzz.targets import Target
 
 PAIRS = [(canary.name, law) for canary in CANARIES.values() for law in canary.laws]

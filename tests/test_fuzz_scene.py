@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from fuzz.case import Case, PagePlan, Request, Step, ValuePlan, ViewPlan, Views
-from fuzz.generate import LARGE, SMALL, Scale, gate_cases
+from fuzz.generate import gate_cases
 from fuzz.materialise import Scene
 from fuzz.oracle import Agreed, Breach, Broke, Examiner, Undefined
+from fuzz.scale import LARGE, SMALL, Scale
 from fuzz.targets import Call, Target, fill, find
 from fuzz.views import same_bits
 from msa_ref import IndexerConfig, index_topk
@@ -147,6 +148,23 @@ def test_the_guards_notice_what_the_answer_does_not_show() -> None:
     assert _laws(_verdict(views, extra)) == {"WritesOnly"}
     assert "WritesAll" in _laws(_verdict(views, forgets))
     assert _laws(_verdict(views, scribbles)) == {"ReadsOnly"}
+
+
+@pytest.mark.parametrize("tail", ["nan", "inf", "bait"])
+def test_what_a_target_allocates_and_does_not_write_holds_garbage(tail: str) -> None:
+    case = replace(CASE, pages=replace(CASE.pages, tail=tail), views=Views(is_out_given=False))
+    seen = []
+
+    def forgets(call: Call) -> torch.Tensor:
+        seen.extend([torch.empty(3), torch.empty(3, dtype=torch.float16).float(), torch.zeros(3), torch.ones(3)])
+        answer = torch.empty_like(index_topk(call.batch))
+        answer[:1] = index_topk(call.batch)[:1]
+        return answer
+
+    assert "WritesAll" in _laws(_verdict(case, forgets))
+    for made in seen[:2]:
+        assert {"nan": made.isnan(), "inf": made.isposinf(), "bait": made > 1e4}[tail].all()
+    assert (seen[2].sum(), seen[3].sum()) == (0, 3)
 
 
 def test_an_answer_of_another_shape_or_dtype_breaks_shape() -> None:

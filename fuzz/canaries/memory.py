@@ -202,3 +202,11 @@ class StaleScoreTail(NaiveIndexer):
         return (
             np.zeros((1, self.config.index_head_dim)) if block >= super().num_blocks(row) else super().keys(row, block)
         )
+
+
+@canary("D20", "Best")
+class WorkspaceNotCleared(NaiveIndexer):
+    """Adds its scores to a workspace that it takes for zero, as fresh memory mostly is."""
+
+    def block_score(self, row: Row, block: int) -> float:
+        return super().block_score(row, block) + float(torch.empty(1))

@@ -57,7 +57,7 @@ MUTANTS = [
         _TOPK,
         "num_units = (num_visible + UNIT - 1) // UNIT",
         "num_units = num_visible // UNIT",
-        "topk",
+        "prefill",
         ("Forced", "Best", "Count"),
     ),
     Mutant(
