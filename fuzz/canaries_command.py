@@ -10,7 +10,7 @@ from fuzz.judging import at_least, ended_politely
 from fuzz.loop import Progress
 from fuzz.planted import Patience, Planted, fates, planted
 from fuzz.report import stamp_lines
-from fuzz.score import SCORE, Fate, Score, TierScore, markdown, text_lines
+from fuzz.score import SCHEMA, SCORE, Fate, Score, TierScore, markdown, text_lines
 from fuzz.tiers import Tier
 from msa_fast import environment
 
@@ -28,7 +28,7 @@ def canaries(options: argparse.Namespace, device: str) -> int:
     tier, patience, jobs = _settings(options, device)
     table = _chosen(options)
     stamp = environment.stamp(device)
-    score = Score.read(options.json) if options.json else Score.read(SCORE.with_name("none"))
+    score = Score.read(options.json) if options.json else Score(SCHEMA, {})
     run = {name: str(value) for name, value in asdict(tier).items()}
     before = _judged_before(score, tier.name, run)
     rest = [one for one in table if not options.resume or one.name not in before]

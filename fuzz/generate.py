@@ -213,7 +213,7 @@ def _pages(chooser: Chooser, scale: Scale) -> PagePlan:
     return PagePlan(
         order=chooser.choice(PAGE_ORDERS),
         spare_pages=chooser.integer(4 if is_far else 0, 6),
-        extra_blocks=chooser.choice((0, 1, 3, 16, 130)),
+        extra_blocks=chooser.choice((0, 1) if is_far else (0, 1, 3, 16, 130)),
         behind=chooser.choice(BEHIND),
         shared_blocks=chooser.choice((0, 0, 1, 3)),
         tail=chooser.choice(TAILS),

@@ -11,7 +11,7 @@ from fuzz.materialise import Scene
 from fuzz.oracle import Agreed, Breach, Broke, Examiner, Undefined
 from fuzz.scale import LARGE, SMALL, Scale
 from fuzz.targets import Call, Target, fill, find
-from fuzz.views import same_bits
+from fuzz.views import make_far_scores, same_bits
 from msa_ref import IndexerConfig, index_topk
 
 CASE = Case(
@@ -107,6 +107,25 @@ def test_far_pages_pass_two_to_the_31_elements_and_change_nothing() -> None:
     far = Scene(replace(CASE, pages=PagePlan(is_far=True, spare_pages=4)), "cuda")
     assert far.batch.index_k_pages.stride(0) * (far.batch.num_pages - 1) >= 2**31
     assert torch.equal(index_topk(far.batch).cpu(), index_topk(Scene(CASE, "cpu").batch))
+
+
+@pytest.mark.gpu
+def test_scores_of_far_cases_pass_two_to_the_31_elements_and_change_nothing() -> None:
+    case = replace(CASE, pages=PagePlan(is_far=True, spare_pages=4))
+    far, near = Scene(case, "cuda"), Scene(CASE, "cpu")
+    most = max(case.num_blocks(req) for req in range(len(case.requests)))
+    assert far.score().stride(2) * (most - 1) >= 2**31
+    assert torch.equal(far.score()[..., :most].cpu().nan_to_num(), near.score()[..., :most].nan_to_num())
+    assert isinstance(Examiner(far).examine(find("topk")), Agreed)
+
+
+def test_far_scores_lie_as_far_apart_as_memory_allows() -> None:
+    device = torch.device("meta")  # addresses alone
+    view = make_far_scores((2, 3, 6), 5, device).tensor
+    assert view.stride() == (1, 2, view.stride(2))
+    assert view.stride(2) * 4 >= 2**31 > view.stride(2) * 3
+    assert make_far_scores((2, 3, 60), 5, device).tensor.stride() == (1, 2, 6)
+    assert make_far_scores((2, 3, 1), 1, device).tensor.stride(2) >= 2**31
 
 
 def test_hashed_values_lie_where_the_layout_says() -> None:
