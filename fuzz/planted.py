@@ -15,10 +15,13 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 
 from fuzz.canaries import CANARIES, MUTANTS, PROCESS_CANARIES
+from fuzz.canaries.process import SECONDS_OF_SPINNING
 from fuzz.forkserver import fork_server
 from fuzz.planted_child import live
 from fuzz.score import Fate
 from fuzz.tiers import Tier
+
+PROCESS_HANGS_AFTER = SECONDS_OF_SPINNING / 2
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,8 @@ def _watch(
     is_over: threading.Event,
 ) -> Fate:
     """Run one planted defect in a child, and say what became of it or of the child."""
+    # A canary that hangs is to be seen to hang, and one that spins ends by itself after a minute.
+    hangs_after = min(patience.hangs_after, PROCESS_HANGS_AFTER) if one.kind == "process" else patience.hangs_after
     ours, theirs = context.Pipe(duplex=False)
     fate, ending = one.fate("survived"), ""
     start = time.perf_counter()
@@ -130,12 +135,12 @@ def _watch(
     try:
         while True:
             since = time.perf_counter()
-            while not ours.poll(0.5) and time.perf_counter() - since < patience.hangs_after and not is_over.is_set():
+            while not ours.poll(0.5) and time.perf_counter() - since < hangs_after and not is_over.is_set():
                 pass
             if is_over.is_set():
                 break
             if not ours.poll(0):
-                ending = f"hang: no end after {patience.hangs_after:g} s"
+                ending = f"hang: no end after {hangs_after:g} s"
                 break
             message = ours.recv()
             if message is None:
