@@ -5,8 +5,6 @@ aborted · 2 bad arguments · 3 a target was judged by no case at all.
 """
 
 import argparse
-import dataclasses
-import json
 import os
 import sys
 from pathlib import Path
@@ -100,19 +98,9 @@ def _parser() -> argparse.ArgumentParser:
     targets = commands.add_parser("targets", help="list what can be judged")
     targets.set_defaults(command=_targets)
 
-    canaries = commands.add_parser("canaries", help="judge the suite: how long does each planted defect live?")
-    canaries.set_defaults(command=_canaries)
-    canaries.add_argument("--only", action="append", default=[], metavar="PATTERN", help="names; may be repeated")
-    canaries.add_argument("--seed", type=int, default=DEFAULT_SEED, help="of everything drawn (default %(default)s)")
-    canaries.add_argument("--cases", type=int, help=f"the gate's lattice cases (default {DEFAULT_CASES})")
-    canaries.add_argument(
-        "--production", action=argparse.BooleanOptionalAction, default=True, help="shapes of traffic too"
-    )
-    canaries.add_argument("--equivalents", action="store_true", help="also judge those proved equivalent; slow")
-    canaries.add_argument("--jobs", type=int, help="defects judged at once (default 1 on a GPU, else one per core)")
-    canaries.add_argument("--json", type=Path, help="file to write the table to")
+    _add_canaries(commands.add_parser("canaries", help="judge the suite: how long does each planted defect live?"))
 
-    for command in (gate, run, nightly, replay, canaries):
+    for command in (gate, run, nightly, replay):
         command.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto")
     for command in (gate, run, nightly, replay):
         command.add_argument(
@@ -121,6 +109,29 @@ def _parser() -> argparse.ArgumentParser:
             help="a built-in target, module:callable or module:callable@profile.json; may be repeated (default all)",
         )
     return parser
+
+
+def _add_canaries(canaries: argparse.ArgumentParser) -> None:
+    canaries.set_defaults(command=_canaries)
+    canaries.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto")
+    canaries.add_argument("--tier", choices=("gate", "fuzz"), default="gate", help="the gate's cases, or random ones")
+    canaries.add_argument("--seconds", type=float, default=60.0, help="of random cases a defect (default %(default)g)")
+    canaries.add_argument("--only", action="append", default=[], metavar="PATTERN", help="names; may be repeated")
+    canaries.add_argument("--kind", action="append", choices=("canary", "process", "mutant"), help="may be repeated")
+    canaries.add_argument("--sample", type=int, metavar="N", help="so many of them, by the seed")
+    canaries.add_argument("--seed", type=int, default=DEFAULT_SEED, help="of everything drawn (default %(default)s)")
+    canaries.add_argument("--cases", type=int, help=f"the gate's lattice cases (default {DEFAULT_CASES})")
+    for name, words in (("corpus", "kept cases too"), ("production", "shapes of traffic too")):
+        canaries.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, default=True, help=words)
+    canaries.add_argument("--equivalents", action="store_true", help="also judge those proved equivalent; slow")
+    canaries.add_argument("--first-kill", action="store_true", help="do not wait for a law that names the defect")
+    canaries.add_argument("--give-up-after", type=float, default=0.0, help="seconds of the gate's cases a defect has")
+    canaries.add_argument("--hangs-after", type=float, help="seconds a defect has for one case")
+    canaries.add_argument("--shrink-seconds", type=float, default=0.0, help="to make each killing case smaller")
+    canaries.add_argument("--jobs", type=int, help="defects judged at once (default one per core)")
+    canaries.add_argument("--json", type=Path, help="file to keep the score in, tier by tier")
+    canaries.add_argument("--resume", action="store_true", help="keep what the file has of this tier, judge the rest")
+    canaries.add_argument("--markdown", action="store_true", help="only print the table of the file, or of the README")
 
 
 def _device(wanted: str) -> str:
@@ -196,38 +207,14 @@ def _replay(options: argparse.Namespace) -> int:
 
 
 def _canaries(options: argparse.Namespace) -> int:
+    if options.markdown:
+        from fuzz.canaries_command import show_markdown
+
+        return show_markdown(options)
     device = _device(options.device)
-    from fuzz import planted
-    from fuzz.loop import Progress
-    from fuzz.report import stamp_lines
-    from msa_fast import environment
+    from fuzz.canaries_command import canaries
 
-    table = planted.planted(options.only)
-    scale = "large" if device == "cuda" else "small"
-    count = DEFAULT_CASES[device] if options.cases is None else options.cases
-    run = planted.Run(device, options.seed, count, scale, options.production)
-    jobs = options.jobs if options.jobs is not None else 1 if device == "cuda" else os.cpu_count() or 1
-    for name, value, least in (("--cases", count, 0), ("--jobs", jobs, 1)):
-        if value < least:
-            raise ValueError(f"{name} must be >= {least}; got {value}")
-    stamp = environment.stamp(device)
-    print(f"seed {run.seed}, at most {count} cases at scale {scale} against {len(table)} planted defects, on {device}")
-    print("\n".join(stamp_lines(stamp)), flush=True)
-    bar = Progress(len(table), "defects", "to look at")
-    done: list[planted.Fate] = []
-
-    def tell(fate: planted.Fate) -> None:
-        done.append(fate)
-        bar.step(sum(one.is_bad for one in done))
-        if options.json:  # rewritten as defects die, so that a run cut short leaves what it found
-            fates = [dataclasses.asdict(one) for one in done]
-            data = {"environment": stamp, "run": dataclasses.asdict(run), "fates": fates}
-            options.json.write_text(json.dumps(data, indent=1) + "\n")
-
-    planted.fates(table, run, jobs, options.equivalents, tell)
-    bar.close()
-    print("\n".join(planted.lines(done)))
-    return 1 if any(fate.is_bad for fate in done) else 0
+    return canaries(options, device)
 
 
 def _targets(options: argparse.Namespace) -> int:

@@ -4,6 +4,7 @@ The oracle finds a wrong row by its bits, explains a few, and asks the laws betw
 cases that broke already. Here a law gets no such help: it is asked about every row and every case.
 """
 
+from fuzz.garbage import GarbageWorkspaces
 from fuzz.laws import LAWS, as_run
 from fuzz.materialise import Scene
 from fuzz.oracle import Broke, Examiner
@@ -42,7 +43,9 @@ def _breaks_row_law(law: str, target: Target, scene: Scene, num_splits: int) -> 
     batch, run = scene.batch, target.open(scene, num_splits)
     for state in range(len(scene.case.states) if target.has_replay else 1):
         scene.apply(state)
-        out, answer = scene.new_out(), run()
+        out = scene.new_out()
+        with GarbageWorkspaces(scene.case.pages.tail):
+            answer = run()
         answer = (answer if out is None else out)[:, : batch.total_q]
         scored = [(slice(0, batch.total_q), scene.score().double())] if target.takes_score else scored_chunks(batch)
         num_visible_blocks = batch.num_visible_blocks()

@@ -54,7 +54,7 @@ class PagePlan:
         nobody who masks; `bait` is finite and would win every ranking.
     pool_pages: 0, or the size of a pool that all requests map into, whatever they overlap: keeps
         the memory of production shapes small.
-    is_far: pages lie so far apart that element offsets pass 2**31.
+    is_far: pages, and the scores of blocks, lie so far apart that element offsets pass 2**31.
     """
 
     order: str = "permuted"

@@ -4,15 +4,16 @@ from collections import Counter
 from collections.abc import Iterator
 
 from fuzz.case import BEHIND, DTYPES, PAGE_ORDERS, TAILS, Case
-from fuzz.generate import HEADS, Scale
+from fuzz.generate import HEADS
 from fuzz.paths import paths
+from fuzz.scale import Scale
 from fuzz.values import FAMILIES
 
 
 def universe(scale: Scale) -> dict[str, tuple[str, ...]]:
     """Dimension -> every bucket that a run at this scale should reach."""
-    counts = ["0", "1", "2", "K-1", "K", "K+1", "15", "16", "17"]
-    counts += [str(count) for count in scale.many_blocks]
+    counts = ["0", "1", "2", "K-1", "K", "K+1"]
+    counts += [str(count) for count in (*sorted(scale.edges), *scale.many_blocks)]
     return {
         "heads": _texts(HEADS),
         "head_dim": _texts(scale.head_dims),
@@ -65,7 +66,7 @@ OTHER_TIES = "ties now and then"
 
 
 def _texts(values: tuple[int, ...]) -> tuple[str, ...]:
-    return tuple(str(value) for value in values)
+    return tuple(dict.fromkeys(str(value) for value in values))
 
 
 def buckets(case: Case) -> Iterator[tuple[str, str]]:

@@ -9,6 +9,7 @@ from fuzz.judging import (
     choose,
     command_line,
     default_jobs,
+    ended_politely,
     finish,
     look_back,
     new_results,
@@ -41,7 +42,8 @@ def gate(options: argparse.Namespace, device: str) -> int:
     if options.production:
         tasks += production_tasks(chosen, device, options.seed)
     tasks += [Task(case, names, device) for case in generate.gate_cases(options.seed, count, scale)]
-    run_tasks(tasks, len(tasks), results, jobs, options.hangs_after, options.diagnose)
+    with ended_politely():
+        run_tasks(tasks, len(tasks), results, jobs, options.hangs_after, options.diagnose)
     if options.shrink_seconds > 0:
         shrink_findings(results, device, options.shrink_seconds, options.hangs_after)
     words = ["--cases", str(count), "--scale", scale.name, "--device", device]

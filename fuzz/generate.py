@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from fuzz.case import BEHIND, DTYPES, PAGE_ORDERS, TAILS, Case, PagePlan, Request, Step, ValuePlan, ViewPlan, Views
 from fuzz.chooser import Chooser, HypothesisChooser, Option, SeededChooser
+from fuzz.scale import SMALL, Scale
 from fuzz.script import MAX_DECODE_QUERY_LEN, draw_script
 from fuzz.values import DESIGNED, FAMILIES, ROUNDED
 from msa_ref import IndexerConfig
@@ -21,41 +22,6 @@ TOPK = (16, 1, 2, 3, 4, 5, 7, 8, 12, 13, 17, 24, 32)
 FEW_SPLITS = (1, 2, 3, 4, 5, 7, 8, 16)
 MANY_SPLITS = (31, 64, 255, 256)
 DECODE_QUERY_LENS = (1, 2, 3, 4, 1, 5, 7, MAX_DECODE_QUERY_LEN)
-
-
-@dataclass(frozen=True)
-class Scale:
-    """How large cases may be. Part of what a seed means: the same seed at the same scale is the
-    same list of cases anywhere.
-
-    many_blocks: numbers of blocks worth trying beside the few that every scale has.
-    many_percent: how often many blocks, or many splits, are drawn.
-    most_reqs: powers of two, one of which a form takes.
-    prefill_lens: the longest query of a prefill request.
-    max_key_elements, max_cells: bounds on a case's keys (B * n * S * D) and a request's scores (query * H * n).
-    """
-
-    name: str
-    head_dims: tuple[int, ...]
-    block_sizes: tuple[int, ...]
-    most_reqs: tuple[int, ...]
-    many_blocks: tuple[int, ...]
-    many_percent: int
-    prefill_lens: int
-    max_key_elements: int
-    max_cells: int
-    max_split_counts: int
-    has_far_pages: bool
-
-
-FEW_BLOCKS = (1, 2, 3, 0, 5, 8, 15, 16, 17, 31, 33, 64, 65)
-_AROUND = tuple(2**power + step for power in range(7, 14) for step in (-1, 0, 1) if 2**power + step <= 2**13)
-
-SMALL = Scale(
-    "small", (16, 32, 64, 128), (16, 32, 64, 128), (1, 2, 4), (66, 67, 127, 128, 129), 30, 40, 2**19, 2**13, 1, False
-)
-LARGE = Scale("large", (16, 32, 64, 128), (16, 32, 64, 128), (1, 2, 4, 8), _AROUND, 15, 300, 2**24, 2**20, 3, True)
-SCALES = {scale.name: scale for scale in (SMALL, LARGE)}
 
 
 @dataclass(frozen=True)
@@ -162,7 +128,9 @@ def draw_case(chooser: Chooser, scale: Scale, form: Form, families: Sequence[str
         views=_views(chooser, is_far=pages.is_far),
         num_splits=_split_counts(chooser, scale),
         repeats=int(chooser.boolean(25)),
-        host_slack=chooser.choice((0, 0, 1, form.config.block_size, 3 * form.config.block_size + 1)),
+        host_slack=chooser.choice((1, form.config.block_size, 3 * form.config.block_size + 1))
+        if chooser.boolean(40)
+        else 0,
     )
     has_replay = kind == "decode" and chooser.boolean(50)
     requests = _requests(chooser, scale, form, kind)
@@ -201,7 +169,7 @@ def _prefill_len(chooser: Chooser, scale: Scale, form: Form) -> int:
 def _request(chooser: Chooser, scale: Scale, form: Form, query_len: int, is_first: bool) -> Request:
     """Lengths around every boundary: of a block, of the context, of topk_blocks, of the query."""
     config = form.config
-    size, k = config.block_size, config.topk_blocks
+    size = config.block_size
     if chooser.boolean(10):
         return Request(query_len, chooser.integer(0, query_len))  # padding, or shorter than its query
     # One request in a case may be long: it has half of the keys, the others share the rest.
@@ -209,13 +177,28 @@ def _request(chooser: Chooser, scale: Scale, form: Form, query_len: int, is_firs
     most = max(
         2, min(keys // (size * config.index_head_dim), scale.max_cells // max(1, query_len * config.num_index_heads))
     )
-    many = [n for n in scale.many_blocks if n <= most]
-    few = (k + 1, k, k - 1, k + 2, 2 * k + 1, *FEW_BLOCKS)
-    blocks = min(most, chooser.choice(many if many and chooser.boolean(scale.many_percent) else few))
+    blocks = _blocks(chooser, scale, config.topk_blocks, most)
     rest = chooser.choice((0, 1, size - 1, chooser.integer(0, size - 1)))
-    if chooser.boolean():
-        return Request(query_len, max(0, blocks * size - rest))
-    return Request(query_len, max(0, (blocks - 1) * size) + rest + query_len)
+    match chooser.choice(("last", "first", "both sides")):
+        case "last":  # the last token sees so many blocks
+            return Request(query_len, max(0, blocks * size - rest))
+        case "first":  # the first one does, or is about to
+            return Request(query_len, max(0, (blocks - 1) * size) + rest + query_len)
+    # Tokens see fewer and more.
+    return Request(query_len, blocks * size + (chooser.integer(0, query_len) if blocks else query_len))
+
+
+def _blocks(chooser: Chooser, scale: Scale, topk_blocks: int, most: int) -> int:
+    """A number of blocks: at an edge of the kernels' ways, where slots get scarce, or large."""
+    k = topk_blocks
+    many = [n for n in scale.many_blocks if n <= most]
+    if many and chooser.boolean(scale.many_percent):
+        return chooser.choice(many)
+    # Up to about 2K blocks there are hardly more candidates than slots.
+    edges = [n for n in scale.edges if k + 2 < n <= most]
+    if edges and chooser.boolean():
+        return chooser.choice(edges)
+    return min(most, chooser.choice((k + 1, k, k - 1, k + 2, 2 * k + 1, 1, 2, 3, 0, 5)))
 
 
 def _log2_scale(chooser: Chooser, family: str, dtype: str) -> int:
@@ -230,7 +213,7 @@ def _pages(chooser: Chooser, scale: Scale) -> PagePlan:
     return PagePlan(
         order=chooser.choice(PAGE_ORDERS),
         spare_pages=chooser.integer(4 if is_far else 0, 6),
-        extra_blocks=chooser.choice((0, 1, 3, 16, 130)),
+        extra_blocks=chooser.choice((0, 1) if is_far else (0, 1, 3, 16, 130)),
         behind=chooser.choice(BEHIND),
         shared_blocks=chooser.choice((0, 0, 1, 3)),
         tail=chooser.choice(TAILS),

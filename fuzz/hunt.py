@@ -21,11 +21,12 @@ from hypothesis.database import DirectoryBasedExampleDatabase, ExampleDatabase
 from fuzz.bits import Bits
 from fuzz.case import Case
 from fuzz.chooser import SeededChooser
-from fuzz.generate import Form, Scale, cases_of_forms, draw_forms
+from fuzz.generate import Form, cases_of_forms, draw_forms
 from fuzz.isolate import Question, Task, Worker
 from fuzz.loop import Results
 from fuzz.minimise import minimise
 from fuzz.oracle import Breach, Broke
+from fuzz.scale import Scale
 
 CASES_PER_ROUND = 100
 FORMS_PER_ROUND = 6
@@ -102,14 +103,19 @@ class Hunt:
     ) -> None:
         """Run rounds until the budget is spent: of all rounds, those of this shard. tell: called after each."""
         number, step = shard
-        while not self.is_over():
-            forms = draw_forms(SeededChooser(run_seed, f"run {scale.name} {number}"), scale, FORMS_PER_ROUND)
-            self.round(
-                sorted(forms, key=plainness), scale, Bits(run_seed, f"round {number}").integer(0, 2**62), profile
-            )
-            self._results.seconds = time.perf_counter() - self._start
-            tell(number)
-            number += step
+        try:
+            while not self.is_over():
+                forms = draw_forms(SeededChooser(run_seed, f"run {scale.name} {number}"), scale, FORMS_PER_ROUND)
+                round_seed = Bits(run_seed, f"round {number}").integer(0, 2**62)
+                self.round(sorted(forms, key=plainness), scale, round_seed, profile)
+                self._count_seconds()
+                tell(number)
+                number += step
+        finally:
+            self._count_seconds()
+
+    def _count_seconds(self) -> None:
+        self._results.seconds = time.perf_counter() - self._start
 
     def round(self, forms: list[Form], scale: Scale, round_seed: int, profile: settings) -> None:
         """One round: examples until they are enough, or until one breaks in a new way and is shrunk."""

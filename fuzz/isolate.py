@@ -29,6 +29,7 @@ from fuzz.laws import diagnose
 from fuzz.materialise import Scene
 from fuzz.oracle import Breach, Broke, Examiner, Undefined, Verdict
 from fuzz.targets import find
+from fuzz.verdict import is_cuda_error
 
 HANGS_AFTER = 120.0
 """Seconds that one target may take for one case: several times the slowest on the interpreter."""
@@ -106,7 +107,7 @@ class Worker:
                 rest = task.targets[len(verdicts) :]
                 for verdict in self._serve(Task(task.case, rest, task.device)):
                     name = verdict[0]
-                    if _is_out_of_memory(verdict[1]) and name not in suspects and task.device != "cpu":
+                    if is_out_of_memory(verdict[1]) and name not in suspects and task.device != "cpu":
                         # Memory that others hold is not the target's fault: once more in a fresh child.
                         suspects.add(name)
                         self._end()
@@ -150,10 +151,10 @@ class Worker:
                     if isinstance(message, str):
                         self._end()
                         raise HarnessError(message)
-                    verdict, is_poisoned = message
+                    verdict, is_of_no_use = message
                     if name is not None:
                         yield name, verdict, time.perf_counter() - start
-                    if is_poisoned:
+                    if is_of_no_use:
                         self._end()
                         return
                     continue
@@ -195,16 +196,18 @@ class Worker:
         self._child = self._pipe = None
 
 
-def _is_out_of_memory(verdict: Verdict) -> bool:
+def is_out_of_memory(verdict: Verdict) -> bool:
+    """Whether a target lacked memory, of the host or of the device."""
     return isinstance(verdict, Broke) and any(breach.evidence.startswith("memory: ") for breach in verdict.breaches)
 
 
 def _live(pipe: Connection, folder: str) -> None:
     """The child: serves tasks until the pipe closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # from the keyboard it goes to all; the parent decides
     warnings.simplefilter("ignore")  # numpy's, about NaN and infinities, which are meant
     torch.set_num_threads(1)
     tempfile.tempdir = folder
-    with contextlib.suppress(EOFError, BrokenPipeError, KeyboardInterrupt):
+    with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
             task: Any = pipe.recv()
             if isinstance(task, Question):
@@ -223,12 +226,12 @@ def _live(pipe: Connection, folder: str) -> None:
             pipe.send((None, False))
             for name in task.targets:
                 verdict = examiner.examine(find(name))
-                pipe.send((verdict, _is_poisoned(verdict)))
+                pipe.send((verdict, is_poisoned(verdict)))
             del examiner
             if task.device != "cpu" and torch.cuda.memory_reserved() > MAX_KEPT_BYTES:
                 torch.cuda.empty_cache()
 
 
-def _is_poisoned(verdict: Verdict) -> bool:
+def is_poisoned(verdict: Verdict) -> bool:
     """Whether a process that came to this verdict is of no more use."""
-    return isinstance(verdict, Broke) and any("CUDA error" in breach.evidence for breach in verdict.breaches)
+    return isinstance(verdict, Broke) and any(is_cuda_error(breach.evidence) for breach in verdict.breaches)

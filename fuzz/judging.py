@@ -3,8 +3,12 @@
 import argparse
 import os
 import shlex
+import signal
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +16,6 @@ from fuzz import targets
 from fuzz.case import Case
 from fuzz.coverage import Coverage
 from fuzz.findings import Findings, mark_fixed, stored
-from fuzz.generate import SCALES, Scale
 from fuzz.isolate import Task, Worker
 from fuzz.junit import junit_xml
 from fuzz.loop import Outcome, Results
@@ -20,6 +23,7 @@ from fuzz.minimise import minimise
 from fuzz.oracle import Agreed, Breach, Broke
 from fuzz.record import FixedRecord
 from fuzz.report import text_report
+from fuzz.scale import SCALES, Scale
 from fuzz.targets import Target
 from msa_fast import environment
 
@@ -83,6 +87,19 @@ def shrink_findings(results: Results, device: str, seconds: float, hangs_after: 
             if found:
                 results.findings.settle(target, case, found, results.environment)
                 settled |= {(target, breach.law) for breach in found}
+
+
+@contextmanager
+def ended_politely() -> Iterator[None]:
+    """Meanwhile a request to terminate is an interrupt from the keyboard: what was judged is worth a report."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's business
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def finish(

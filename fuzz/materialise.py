@@ -24,7 +24,7 @@ from fuzz.values import (
     plant_nonfinite,
     require_exact,
 )
-from fuzz.views import OUT_MARKER, View, make_far_pages, make_view, same_bits
+from fuzz.views import OUT_MARKER, View, make_far_pages, make_far_scores, make_view, same_bits
 from msa_ref import PagedBatch
 from msa_ref.config import require
 
@@ -162,7 +162,11 @@ class Scene:
         if self._score is None:
             case = self.case
             shape = (case.config.num_index_heads, case.total_q, case.max_blocks)
-            self._score = make_view(shape, torch.float32, self.device, case.views.score, float("nan"))
+            if case.pages.is_far:
+                most = max(case.num_blocks(req) for req in range(len(case.requests)))
+                self._score = make_far_scores(shape, most, self.device)
+            else:
+                self._score = make_view(shape, torch.float32, self.device, case.views.score, float("nan"))
             self._fill_score(case.states[self.state])
         return self._score.tensor
 

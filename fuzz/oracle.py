@@ -11,10 +11,11 @@ from typing import Protocol
 
 import torch
 
+from fuzz.garbage import GarbageWorkspaces
 from fuzz.materialise import Scene
 from fuzz.play import play
 from fuzz.values import ROUNDED
-from fuzz.verdict import Agreed, Breach, Broke, Undefined, Verdict, differs, in_splits
+from fuzz.verdict import Agreed, Breach, Broke, Undefined, Verdict, differs, in_splits, is_cuda_error
 from fuzz.views import OUT_MARKER
 from msa_ref import block_scores, index_topk, select_blocks
 from msa_ref.certified import certify, is_certified
@@ -204,7 +205,7 @@ class Examiner:
                 first_line = str(error).strip().splitlines()[0] if str(error).strip() else ""
                 text = f"{_kind_of(error)}: {type(error).__name__}: {first_line}"
                 breaches.append(Breach("Runs", text, num_splits=num_splits, state=self.scene.state))
-                if "CUDA error" in str(error):
+                if is_cuda_error(str(error)):
                     break
         rows = runs * case.config.num_index_heads * case.total_q
         certified = self._certified
@@ -227,7 +228,8 @@ class Examiner:
         """One run: its answer (a copy; None if it has the wrong shape) and the laws it broke."""
         scene, config = self.scene, self.scene.case.config
         out = scene.new_out()
-        answer = run()
+        with GarbageWorkspaces(scene.case.pages.tail):
+            answer = run()
         breaches = []
         changed = scene.changed_inputs()
         if changed:
@@ -260,4 +262,4 @@ def _kind_of(error: Exception) -> str:
     """How a run failed, as one word that evidence begins with; `fuzz.isolate` adds `crash` and `hang` for processes."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return "memory"
-    return "crash" if "CUDA error" in str(error) else "raised"
+    return "crash" if is_cuda_error(str(error)) else "raised"

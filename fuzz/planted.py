@@ -1,40 +1,32 @@
-"""How long each planted defect lives: the gate's cases against it, in a process of its own, until it dies.
+"""How long each planted defect lives: a tier's cases against it, in a process of its own, until it dies.
 
 A process each, because a broken kernel may write anywhere, and a watchdog, because it may not end.
+Processes come from a fork server that has imported everything, and share what Triton has compiled
+before; a mutant compiles only the kernels that it changes.
 """
 
 import multiprocessing
 import tempfile
 import threading
 import time
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
-from multiprocessing.connection import Connection
 
-import torch
-
-from fuzz.canaries import CANARIES, MUTANTS
+from fuzz.canaries import CANARIES, MUTANTS, PROCESS_CANARIES
+from fuzz.canaries.process import SECONDS_OF_SPINNING
 from fuzz.forkserver import fork_server
-from fuzz.generate import SCALES, gate_cases
-from fuzz.laws import LAWS, diagnose
-from fuzz.materialise import Scene
-from fuzz.oracle import Broke, Examiner
-from fuzz.production import production_cases
-from fuzz.targets import find
+from fuzz.planted_child import live
+from fuzz.score import Fate
+from fuzz.tiers import Tier
 
-SECONDS_PER_CASE = 90
-"""When a case counts as a hang: several times what the slowest one takes on the interpreter."""
-
-MAX_BROKEN_CASES = 4
-"""Broken cases after which a defect has died by other laws than the ones named."""
+PROCESS_HANGS_AFTER = SECONDS_OF_SPINNING / 2
 
 
 @dataclass(frozen=True)
 class Planted:
-    """A canary or a mutant, as the table of the command shows it."""
+    """A canary or a mutant, as the table of the command shows it. kind: `canary`, `process` or `mutant`."""
 
     name: str
     kind: str
@@ -44,14 +36,24 @@ class Planted:
     needs: tuple[str, ...] = ()
     equivalent: str = ""
 
+    def fate(self, status: str, evidence: str = "") -> Fate:
+        """What became of it."""
+        return Fate(
+            self.name, self.kind, self.defect, self.laws, status, evidence=evidence, is_equivalent=bool(self.equivalent)
+        )
 
-def planted(patterns: list[str]) -> list[Planted]:
+
+def planted(patterns: Sequence[str] = ()) -> list[Planted]:
     """All planted defects, or those whose names match one of some shell patterns.
 
     Raises:
         ValueError: one sentence, if a pattern matches none.
     """
     table = [Planted(c.name, "canary", c.defect, c.sentence, c.laws) for c in CANARIES.values()]
+    table += [
+        Planted(name, "process", "process", target.sentence, ("Runs",))
+        for name, (target, _) in PROCESS_CANARIES.items()
+    ]
     table += [Planted(m.id, "mutant", m.defect, m.sentence, m.laws, m.needs, m.equivalent) for m in MUTANTS.values()]
     for pattern in patterns:
         if not any(fnmatch(one.name, pattern) for one in table):
@@ -60,36 +62,19 @@ def planted(patterns: list[str]) -> list[Planted]:
 
 
 @dataclass(frozen=True)
-class Run:
-    """What to judge planted defects with."""
+class Patience:
+    """How defects are judged, beside a tier's cases.
 
-    device: str
-    seed: int
-    cases: int
-    scale: str
-    has_production: bool
-
-
-@dataclass(frozen=True)
-class Fate:
-    """What became of one planted defect.
-
-    status: `killed`, `survived`, `equivalent` or `not run`. laws: that it broke, those of the case
-    that killed it first. cases: judged until it died. is_named: whether a law that names it killed it.
+    hangs_after: seconds for one case. gives_up_after: seconds for one defect; 0 for all cases.
+    is_first_enough: whether a defect is done once it is dead, whatever the law; else one that names it is awaited.
+    shrink_seconds: to make the case that killed it smaller. with_equivalents: judge those proved equivalent, too.
     """
 
-    planted: Planted
-    status: str
-    laws: tuple[str, ...] = ()
-    is_named: bool = False
-    cases: int = 0
-    seconds: float = 0.0
-    evidence: str = ""
-
-    @property
-    def is_bad(self) -> bool:
-        """A survivor, or a defect that died although it is said to be equivalent."""
-        return self.status == "survived" or (self.status == "killed" and bool(self.planted.equivalent))
+    hangs_after: float = 90.0
+    gives_up_after: float = 0.0
+    is_first_enough: bool = False
+    shrink_seconds: float = 0.0
+    with_equivalents: bool = False
 
 
 def missing(one: Planted, device: str) -> list[str]:
@@ -99,43 +84,63 @@ def missing(one: Planted, device: str) -> list[str]:
 
 
 def fates(
-    table: list[Planted], run: Run, jobs: int, with_equivalents: bool, tell: Callable[[Fate], None]
+    table: Sequence[Planted], tier: Tier, patience: Patience, jobs: int, tell: Callable[[Fate], None]
 ) -> list[Fate]:
     """What becomes of every planted defect, in the table's order. tell: called as each is done, by one at a time."""
-    one_at_a_time = threading.Lock()
+    one_at_a_time, is_over = threading.Lock(), threading.Event()
     context = fork_server()
 
-    def fate(one: Planted) -> Fate:
-        lacking = missing(one, run.device)
+    def fate(one: Planted) -> Fate | None:
+        lacking = missing(one, tier.device)
+        if is_over.is_set():
+            return None
         if lacking:
-            done = Fate(one, "not run", evidence=f"needs {', '.join(lacking)}")
-        elif one.equivalent and not with_equivalents:
-            done = Fate(one, "equivalent", evidence=one.equivalent)
+            done = one.fate("not run", f"needs {', '.join(lacking)}")
+        elif one.equivalent and not patience.with_equivalents:
+            done = one.fate("equivalent", one.equivalent)
         else:
-            done = _watch(context, one, run, folder)
+            done = _watch(context, one, tier, patience, folder, is_over)
+            if is_over.is_set():
+                return None
         with one_at_a_time:
             tell(done)
         return done
 
-    with (
-        tempfile.TemporaryDirectory(prefix="fuzz-planted-", ignore_cleanup_errors=True) as folder,
-        ThreadPoolExecutor(jobs) as threads,
-    ):
-        return list(threads.map(fate, table))
+    with tempfile.TemporaryDirectory(prefix="fuzz-planted-", ignore_cleanup_errors=True) as folder:
+        threads = ThreadPoolExecutor(jobs)
+        try:
+            return [done for done in threads.map(fate, table) if done is not None]
+        finally:
+            is_over.set()  # after an interrupt: those that are being judged are given up
+            threads.shutdown(cancel_futures=True)
 
 
-def _watch(context: multiprocessing.context.ForkServerContext, one: Planted, run: Run, folder: str) -> Fate:
+def _watch(
+    context: multiprocessing.context.ForkServerContext,
+    one: Planted,
+    tier: Tier,
+    patience: Patience,
+    folder: str,
+    is_over: threading.Event,
+) -> Fate:
     """Run one planted defect in a child, and say what became of it or of the child."""
+    # A canary that hangs is to be seen to hang, and one that spins ends by itself after a minute.
+    hangs_after = min(patience.hangs_after, PROCESS_HANGS_AFTER) if one.kind == "process" else patience.hangs_after
     ours, theirs = context.Pipe(duplex=False)
-    child = context.Process(target=_live, args=(one, run, folder, theirs), daemon=True)
+    fate, ending = one.fate("survived"), ""
     start = time.perf_counter()
+    child = context.Process(target=live, args=(fate, tier, patience, one.needs, folder, theirs), daemon=True)
     child.start()
     theirs.close()
-    fate, ending = Fate(one, "survived"), ""
     try:
-        while fate.status == "survived":
-            if not ours.poll(SECONDS_PER_CASE):
-                ending = f"no end after {SECONDS_PER_CASE} s"
+        while True:
+            since = time.perf_counter()
+            while not ours.poll(0.5) and time.perf_counter() - since < hangs_after and not is_over.is_set():
+                pass
+            if is_over.is_set():
+                break
+            if not ours.poll(0):
+                ending = f"hang: no end after {hangs_after:g} s"
                 break
             message = ours.recv()
             if message is None:
@@ -143,77 +148,14 @@ def _watch(context: multiprocessing.context.ForkServerContext, one: Planted, run
             fate = message
     except EOFError:
         child.join()
-        ending = f"its process ended with status {child.exitcode}"
+        ending = f"crash: its process ended with status {child.exitcode}"
     finally:
         child.kill()
         child.join()
         ours.close()
-    if ending:
+    if ending and fate.status != "killed":  # one that is dead already may well end its process afterwards
         fate = replace(fate, status="killed", laws=("Runs",), is_named="Runs" in one.laws, evidence=ending)
-        fate = replace(fate, cases=fate.cases + 1)
-    seconds = time.perf_counter() - start
+        fate = replace(fate, oracle="process", cases=fate.cases + 1)
     if fate.status == "survived" and one.equivalent:
         fate = replace(fate, status="equivalent", evidence=one.equivalent)
-    return replace(fate, seconds=round(seconds, 1))
-
-
-def _live(one: Planted, run: Run, folder: str, pipe: Connection) -> None:
-    """The child: judges case after case and reports after each one, until one kills."""
-    warnings.simplefilter("ignore")  # numpy's, about NaN and infinities, which are meant
-    torch.set_num_threads(1)
-    tempfile.tempdir = folder
-    target = find(f"fuzz.canaries:{one.name}")
-    cases = [(case, target.kind) for case in gate_cases(run.seed, run.cases, SCALES[run.scale])]
-    if run.has_production:
-        cases += [
-            pair for pair in production_cases(run.device == "cuda", run.seed) if target.kind in (pair[1], "foreign")
-        ]
-    first: Fate | None = None
-    broken = 0
-    for number, (case, _) in enumerate(cases, 1):
-        scene = Scene(case, run.device)
-        verdict = Examiner(scene).examine(target)
-        if isinstance(verdict, Broke):
-            broken += 1
-            laws = {breach.law: str(breach) for breach in verdict.breaches}
-            if not set(laws) & set(one.laws) and set(one.laws) & set(LAWS):
-                laws |= {b.law: str(b) for b in diagnose(case, target, run.device, verdict.breaches[0])}
-            named = [law for law in laws if law in one.laws]
-            if first is None:
-                first = Fate(one, "killed", tuple(laws), cases=number, evidence=next(iter(laws.values())))
-            if named:
-                pipe.send(replace(first, is_named=True, laws=first.laws + tuple(set(named) - set(first.laws))))
-                return
-            if broken == MAX_BROKEN_CASES:
-                break
-        pipe.send(Fate(one, "survived", cases=number))
-    pipe.send(first)
-
-
-def lines(done: list[Fate]) -> list[str]:
-    """The table, survivors first, and the score."""
-    order = ("survived", "not run", "equivalent", "killed")
-    rows = []
-    for fate in sorted(done, key=lambda fate: (not fate.is_bad, order.index(fate.status))):
-        one = fate.planted
-        status = "KILLED, but said to be equivalent" if fate.is_bad and fate.laws else fate.status
-        head = f"{status:<10} {one.name:<36} {one.defect:<10} {one.sentence}"
-        if fate.status == "killed":
-            by = ", ".join(fate.laws) + ("" if fate.is_named else f", not by {' or '.join(one.laws)}")
-            head += f"\n{'':<11}by {by}, after {fate.cases} cases and {fate.seconds} s"
-        elif fate.status == "survived":
-            head += f"\n{'':<11}outlived {fate.cases} cases and {fate.seconds} s; expected {' or '.join(one.laws)}"
-        elif fate.evidence:
-            head += f"\n{'':<11}{fate.evidence}"
-        rows.append(head)
-    for kind in ("canary", "mutant"):
-        of_kind = [fate for fate in done if fate.planted.kind == kind]
-        count = {status: sum(fate.status == status for fate in of_kind) for status in order}
-        judged = count["killed"] + count["survived"]
-        named = sum(fate.is_named for fate in of_kind)
-        share = f"{100 * count['killed'] / judged:.1f} %" if judged else "none"
-        rows.append(
-            f"{kind:<7} killed {count['killed']} of {judged} ({share}), {named} of them by a law that names it; "
-            f"{count['equivalent']} equivalent, {count['not run']} not run"
-        )
-    return rows
+    return replace(fate, seconds=round(time.perf_counter() - start, 1))

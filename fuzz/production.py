@@ -49,6 +49,8 @@ def production_cases(is_whole: bool, seed: int) -> Iterator[tuple[Case, str]]:
             ),
             "prefill",
         )
+    if is_whole:
+        yield _many_scores(seed), "prefill"
     grid = shapes["decode"]
     lens = [*grid["seq_len"], *([LONGEST] if is_whole else [])]
     for num_reqs in grid["num_reqs"] if is_whole else (1, 3):
@@ -74,3 +76,14 @@ def production_cases(is_whole: bool, seed: int) -> Iterator[tuple[Case, str]]:
                     ),
                     "decode",
                 )
+
+
+def _many_scores(seed: int) -> Case:
+    """Short vectors and small blocks, so that little work makes more than 2**31 scores of rows and blocks."""
+    return Case(
+        config=IndexerConfig(4, 16, 16, 16, 0, 1),
+        requests=(Request(65_536, 140_000),),
+        seed=seed,
+        values=ValuePlan("hashed"),
+        note="no shape of traffic: the offsets of scores pass 2**31",
+    )

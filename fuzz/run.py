@@ -5,7 +5,7 @@ import os
 
 from fuzz.hunt import Hunt, Limits, nightly_profile
 from fuzz.isolate import HarnessError, Worker
-from fuzz.judging import at_least, choose, command_line, finish, look_back, new_results, say, scale_of
+from fuzz.judging import at_least, choose, command_line, ended_politely, finish, look_back, new_results, say, scale_of
 from fuzz.report import stamp_lines
 
 DEFAULT_CASES = 200
@@ -50,12 +50,14 @@ def run(options: argparse.Namespace, device: str) -> int:
         found = len(results.findings.all())
         say(f"round {number}: {results.cases} cases, {rows} rows, {found} findings in {results.seconds:.0f} s")
 
-    with Worker(options.hangs_after) as worker:
+    with ended_politely(), Worker(options.hangs_after) as worker:
         hunt = Hunt(results, worker, names, device, limits, options.diagnose)
         try:
             hunt.rounds(options.seed, scale, shard, nightly_profile(options.findings.parent / "examples"), tell)
         except HarnessError as error:
             results.aborted = f"the harness failed on case number {results.cases}: {error}"
+        except KeyboardInterrupt:
+            results.aborted = f"interrupted after {results.cases} cases of {budget}"
     length = ["--cases", str(cases)] if cases is not None else ["--minutes", f"{options.minutes:g}"]
     words = [*length, "--scale", scale.name, "--device", device, "--shard", options.shard]
     return finish(results, chosen, "run", command_line("run", options, *words), options, device)

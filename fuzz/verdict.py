@@ -34,6 +34,14 @@ class Breach:
         return f"{self.law}:{place}{state} at {in_splits(self.num_splits)}: {self.evidence}"
 
 
+def is_cuda_error(text: str) -> bool:
+    """Whether an exception's text tells of a fault of the GPU, after which its process is of no more use.
+
+    torch and Triton each name it in their own way: whichever is first to ask the driver after the fault.
+    """
+    return "CUDA error" in text or "Triton Error [CUDA]" in text
+
+
 def in_splits(num_splits: int) -> str:
     """A split count in words."""
     return f"num_splits {num_splits}" if num_splits else "its own split count"

@@ -14,6 +14,10 @@ MARGIN = 64
 """Elements of margin in front of and behind every view."""
 
 
+MOST_FAR_SCORES = 2**32 + 2**12
+"""Elements: a little more than 16 GiB of them."""
+
+
 @dataclass(frozen=True, eq=False)
 class View:
     """A tensor inside a buffer of its own. base: the 1-D buffer; tensor: the view."""
@@ -46,6 +50,21 @@ def make_far_pages(num_pages: int, block_size: int, head_dim: int, dtype: torch.
     page_stride = 2**31 // max(1, num_pages - 2) // 16 * 16 + 16
     base = torch.empty(num_pages * page_stride, dtype=dtype, device=device)
     view = base.as_strided((num_pages, block_size, head_dim), (page_stride, head_dim, 1))
+    return View(view, view)
+
+
+def make_far_scores(shape: tuple[int, ...], num_blocks: int, device: torch.device) -> View:
+    """[H, T, max_blocks] float32, blocks so far apart that the offset of the last of num_blocks passes 2**31.
+
+    The scores of one block lie side by side. A table much wider than its blocks would need too much
+    memory: there scores lie no further apart than their number makes them.
+    """
+    heads, tokens, max_blocks = shape
+    stride = max(heads * tokens, 2**31 // max(1, num_blocks - 1) + 16)
+    if max_blocks * stride > MOST_FAR_SCORES:
+        stride = max(1, heads * tokens)
+    base = torch.empty(max_blocks * stride, dtype=torch.float32, device=device)
+    view = base.as_strided(shape, (1, heads, stride))
     return View(view, view)
 
 

@@ -4,13 +4,15 @@ import re
 from pathlib import Path
 
 import pytest
+from field_defects import FIELD_DEFECTS, SHOWN_ELSEWHERE
 
 from fuzz.__main__ import DEFAULT_CASES, DEFAULT_SEED
 from fuzz.alone import breaks_alone
 from fuzz.canaries import CANARIES, MUTANTS
 from fuzz.canaries.naive import NaiveIndexer
-from fuzz.generate import SMALL, gate_cases
+from fuzz.generate import gate_cases
 from fuzz.materialise import Scene
+from fuzz.scale import SMALL
 from fuzz.targets import Target
 
 PAIRS = [(canary.name, law) for canary in CANARIES.values() for law in canary.laws]
@@ -31,15 +33,6 @@ def test_a_law_alone_kills_the_canaries_that_name_it(name: str, law: str, scenes
 def test_a_law_alone_accuses_no_sane_indexer(law: str, scenes: list[Scene]) -> None:
     sane = Target("sane", "", "foreign", lambda call: NaiveIndexer(call).answer(), has_splits=True)
     assert not any(breaks_alone(law, sane, scene) for scene in scenes[:6])
-
-
-FIELD_DEFECTS = [f"D{number:02}" for number in range(1, 41)]
-
-SHOWN_ELSEWHERE = {
-    "D36": ("test_fast_indexer_compile.py", "no wrong answer: compilations are counted, a specialising kernel caught"),
-    "D37": ("test_ref_refusals.py", "no wrong answer: the batch and the builder refuse a table that is too narrow"),
-}
-"""Field defects that are no wrong answer of a target: the test that plays the canary's part, and why."""
 
 
 @pytest.mark.parametrize("row", FIELD_DEFECTS)

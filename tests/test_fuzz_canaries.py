@@ -9,10 +9,11 @@ from fuzz.__main__ import DEFAULT_CASES, DEFAULT_SEED
 from fuzz.canaries import CANARIES, Canary
 from fuzz.canaries.naive import NaiveIndexer
 from fuzz.case import Case, Views
-from fuzz.generate import SMALL, cases, gate_cases
+from fuzz.generate import cases, gate_cases
 from fuzz.laws import LAWS, diagnose
 from fuzz.materialise import Scene
 from fuzz.oracle import RUN_LAWS, Agreed, Broke, Examiner
+from fuzz.scale import SMALL
 from fuzz.targets import Target
 from msa_ref.contract import ROW_LAWS
 

@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from fuzz.__main__ import DEFAULT_CASES
 from fuzz.bits import Bits, hashed_integers
 from fuzz.case import Case, Request, Step
 from fuzz.coverage import Coverage
-from fuzz.generate import LARGE, SCALES, SMALL, Scale, cases, gate_cases
+from fuzz.generate import cases, gate_cases
 from fuzz.production import production_cases
+from fuzz.scale import LARGE, SCALES, SMALL, Scale
 from fuzz.targets import MAX_DECODE_QUERY_LEN
 from msa_ref import IndexerConfig
 
@@ -75,7 +77,9 @@ def test_a_replay_that_changes_shapes_is_refused() -> None:
         replace(CASE, replay=(Step((Request(2, 3), Request(2, 3))),))
 
 
-@pytest.mark.parametrize(("scale", "count"), [(SMALL, 120), (LARGE, 2000)], ids=["small", "large"])
+@pytest.mark.parametrize(
+    ("scale", "count"), [(SMALL, DEFAULT_CASES["cpu"]), (LARGE, DEFAULT_CASES["cuda"])], ids=["small", "large"]
+)
 def test_a_default_gate_run_reaches_every_dimension(scale: Scale, count: int) -> None:
     coverage = Coverage(scale)
     for case in gate_cases(20_260, count, scale):
@@ -92,8 +96,25 @@ def test_hypothesis_draws_the_same_kind_of_cases(case: Case) -> None:
 
 def test_production_shapes_come_whole_and_scaled() -> None:
     whole, scaled = list(production_cases(True, 1)), list(production_cases(False, 1))
-    assert max(case.total_q for case, kind in whole if kind == "prefill") == 16_384
+    traffic = [case for case, kind in whole if kind == "prefill" and case.note.startswith("production")]
+    assert max(case.total_q for case in traffic) == 16_384
+    (many,) = (case for case, kind in whole if kind == "prefill" and case not in traffic)
+    assert many.config.num_index_heads * many.total_q * (many.max_blocks - 1) > 2**31
     assert max(request.seq_len for case, _ in whole for request in case.requests) == 2**20
     assert max(len(case.requests) for case, _ in whole) == 128
     assert {kind for _, kind in scaled} == {"prefill", "decode"}
     assert max(request.seq_len for case, _ in scaled for request in case.requests) <= 2**11
+
+
+@pytest.mark.parametrize("seed", range(1, 6))
+def test_every_gate_has_a_longest_row_one_block_longer_than_a_round_ranks(seed: int) -> None:
+    """One more than 64: what the host takes for enough decides, so its bound must be that number, too."""
+    longest = []
+    for case in gate_cases(seed, DEFAULT_CASES["cpu"], SMALL):
+        lens = [request.seq_len for request in case.requests if request.query_len]
+        real, bound = (
+            max((case.config.num_blocks(n + slack) for n in lens), default=0) for slack in (0, case.host_slack)
+        )
+        longest += [real] if real == bound else []
+    assert 65 in longest
+    assert 64 in longest

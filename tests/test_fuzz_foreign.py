@@ -10,10 +10,11 @@ import torch
 from fuzz.__main__ import main
 from fuzz.canaries.naive import NaiveIndexer, Row
 from fuzz.case import Case, PagePlan, Request, ValuePlan, Views
-from fuzz.generate import SMALL, gate_cases
+from fuzz.generate import gate_cases
 from fuzz.materialise import Scene
 from fuzz.oracle import Agreed, Broke, Examiner, Undefined, Verdict
 from fuzz.profiles import in_words, read_profile
+from fuzz.scale import SMALL
 from fuzz.targets import Call, Target, find
 from msa_ref import IndexerConfig
 from msa_ref.profile import CONTRACT, Profile

@@ -1,13 +1,16 @@
 """What ends, holds or outgrows its process is a finding, and everything else is judged all the same."""
 
+import importlib
 from pathlib import Path
 
 import pytest
+import torch
 
 from fuzz.__main__ import main
 from fuzz.canaries import PROCESS_CANARIES
+from fuzz.canaries.process import SECONDS_OF_SPINNING
 from fuzz.case import Case, PagePlan, Request
-from fuzz.isolate import HarnessError, Task, Worker
+from fuzz.isolate import SECONDS_TO_DIE, HarnessError, Task, Worker
 from fuzz.oracle import Agreed, Broke
 from fuzz.record import Record
 from msa_ref import IndexerConfig
@@ -19,7 +22,8 @@ FATAL, HARMLESS = Case(CONFIG, (Request(2, 70), Request(1, 9))), Case(CONFIG, (R
 @pytest.mark.parametrize("name", PROCESS_CANARIES)
 def test_an_end_is_put_down_to_its_target_and_the_others_are_judged(name: str, device: str) -> None:
     target = f"fuzz.canaries:{name}"
-    with Worker(hangs_after=4 if name == "hangs" else 60) as worker:
+    hangs_after = 60 if PROCESS_CANARIES[name][1] != "hang" else 4 if device == "cpu" else 20
+    with Worker(hangs_after) as worker:
         for _ in range(2):
             judged = worker.judge(Task(FATAL, ("reference", target, "reference"), device))
             (_, before, _), (_, verdict, _), (_, after, _) = judged.verdicts
@@ -31,6 +35,48 @@ def test_an_end_is_put_down_to_its_target_and_the_others_are_judged(name: str, d
             assert isinstance(after, Agreed)
         ((_, verdict, _),) = worker.judge(Task(HARMLESS, (target,), device)).verdicts
         assert isinstance(verdict, Agreed)
+
+
+def _judged_around(name: str, hangs_after: float) -> tuple[str, int, float]:
+    """A canary on a GPU: evidence, how many children judged it and others before and after, and its seconds."""
+    with Worker(hangs_after) as worker:
+        target = f"fuzz.canaries:{name}"
+        judged = worker.judge(Task(FATAL, ("reference", target, "reference", "decode"), "cuda"))
+        (_, before, _), (_, verdict, seconds), (_, after, _), (_, decode, _) = judged.verdicts
+        assert [type(one) for one in (before, after, decode)] == [Agreed] * 3, judged
+        assert isinstance(verdict, Broke)
+        (breach,) = verdict.breaches
+        assert breach.law == "Runs"
+        assert breach.is_an_end
+        ((_, harmless, _),) = worker.judge(Task(HARMLESS, (target,), "cuda")).verdicts
+        assert isinstance(harmless, Agreed)
+        return breach.evidence, worker.restarts, seconds
+
+
+@pytest.mark.gpu
+def test_a_real_illegal_address_is_a_crash_with_the_error_s_name_and_a_fresh_child_goes_on() -> None:
+    evidence, children, _ = _judged_around("illegal_address", 120)
+    assert evidence.startswith("crash: ")
+    assert "CUDA error: an illegal memory access was encountered" in evidence
+    assert children == 2
+
+
+@pytest.mark.gpu
+def test_a_kernel_that_spins_is_a_hang_and_its_gpu_is_free_again() -> None:
+    evidence, children, seconds = _judged_around("spins", 20)
+    assert evidence == "hang: no end after 20 s"
+    assert children == 2
+    # The process died when it was killed, and its kernel with it: nobody waited for its own end.
+    assert seconds < 20 + SECONDS_TO_DIE - 1 < SECONDS_OF_SPINNING
+
+
+@pytest.mark.gpu
+def test_the_kernel_that_spins_ends_by_itself() -> None:
+    kernel = importlib.import_module("fuzz.canaries.wild").spin
+    passed = torch.zeros(1, dtype=torch.int32, device="cuda")
+    kernel[(1,)](passed, 50_000_000)
+    torch.cuda.synchronize()
+    assert int(passed) >= 50_000_000
 
 
 def test_a_child_serves_many_cases(device: str) -> None:

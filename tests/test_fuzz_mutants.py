@@ -3,16 +3,11 @@
 import ast
 import importlib
 import inspect
-import json
-import os
 import re
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from fuzz import planted
 from fuzz.__main__ import main
 from fuzz.canaries import CANARIES, MUTANTS, Mutant
 from fuzz.canaries.kernels.mutant import package_of
@@ -51,9 +46,9 @@ def test_a_mutant_has_its_own_kernels_and_leaves_the_real_ones_alone() -> None:
     ("mutant", "seed"),
     [
         ("tie_to_the_highest_id", 25),
-        ("score_tail_not_masked", 199),
-        ("plan_last_range_forgotten", 50),
-        ("decode_last_split_forgotten", 50),
+        ("score_tail_not_masked", 176),
+        ("plan_last_range_forgotten", 199),
+        ("decode_last_split_forgotten", 176),
     ],
 )
 def test_kernels_broken_on_purpose_fail_the_gate_which_names_law_and_place(
@@ -67,43 +62,3 @@ def test_kernels_broken_on_purpose_fail_the_gate_which_names_law_and_place(
     assert re.search(r"^    Best: head \d+, token \d+ \(request \d+\), .*: .*$", report, re.MULTILINE), report
     again = rf"again: python -m fuzz replay \S*-Best-\S+ --target fuzz.canaries:{mutant}$"
     assert re.search(again, report, re.MULTILINE), report
-
-
-def test_the_command_says_by_which_law_each_dies_and_what_was_not_run(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    table = tmp_path / "table.json"
-    names = ["tie_to_the_highest_id", "decode_bound_from_lengths", "score_nan_kept", "highest_id_wins_ties"]
-    only = [word for name in names for word in ("--only", name)]
-    assert main(["canaries", *only, "--device", "cpu", "--seed", "20", "--cases", "6", "--json", str(table)]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert any(line.startswith("canary  killed 1 of 1 (100.0 %), 1 of them by a law that names it;") for line in lines)
-    assert lines[-1] == "mutant  killed 1 of 1 (100.0 %), 1 of them by a law that names it; 1 equivalent, 1 not run"
-    fates = {fate["planted"]["name"]: fate["status"] for fate in json.loads(table.read_text())["fates"]}
-    assert [fates[name] for name in names] == ["killed", "not run", "equivalent", "killed"]
-
-
-def test_a_survivor_is_listed_first_and_fails_the_command(capsys: pytest.CaptureFixture[str]) -> None:
-    only = ["--only", "tie_to_the_highest_id", "--only", "highest_id_wins_ties"]
-    assert main(["canaries", *only, "--device", "cpu", "--cases", "0", "--no-production"]) == 1
-    assert "\nsurvived   highest_id_wins_ties " in capsys.readouterr().out
-
-
-def _exits(*_: object) -> None:
-    os._exit(7)
-
-
-def _hangs(*_: object) -> None:
-    time.sleep(600)
-
-
-@pytest.mark.parametrize(("live", "way"), [(_exits, "ended with status 7"), (_hangs, "no end after 3 s")])
-def test_a_defect_that_ends_or_holds_its_process_is_killed_by_the_watchdog(
-    live: Callable[..., None], way: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    one = planted.Planted("any", "mutant", "systematic", "", ("Runs",))
-    monkeypatch.setattr(planted, "SECONDS_PER_CASE", 3)
-    monkeypatch.setattr(planted, "_live", live)
-    fate = planted.fates([one], planted.Run("cpu", 1, 1, "small", False), 1, False, lambda _: None)[0]
-    assert (fate.status, fate.laws, fate.is_named) == ("killed", ("Runs",), True)
-    assert way in fate.evidence

@@ -2,8 +2,8 @@
 
 from fuzz.case import Case, Request, Step
 from fuzz.coverage import Coverage
-from fuzz.generate import SMALL
 from fuzz.paths import paths
+from fuzz.scale import SMALL
 from msa_ref import IndexerConfig
 
 CONFIG = IndexerConfig(1, 16, 16, 1)

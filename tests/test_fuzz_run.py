@@ -1,8 +1,11 @@
 """Random runs: the same cases from the same seed, and what breaks ends as a small case that replays."""
 
 import os
+import signal
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,13 +17,13 @@ from fuzz.__main__ import main
 from fuzz.case import Case, Request
 from fuzz.coverage import Coverage
 from fuzz.findings import Findings, read_case
-from fuzz.generate import SCALES, Scale
 from fuzz.hunt import Hunt, Limits, nightly_profile
 from fuzz.isolate import Judged, Task
 from fuzz.loop import Outcome, Results, run_tasks
 from fuzz.oracle import Agreed
 from fuzz.record import Record
 from fuzz.run import shard_of
+from fuzz.scale import SCALES, Scale
 from fuzz.targets import Call, fill
 from msa_ref import IndexerConfig, index_topk
 
@@ -165,3 +168,43 @@ def test_an_interrupted_run_keeps_what_it_judged(device: str) -> None:
     assert results.aborted == f"interrupted after {results.cases} of 20 cases"
     assert results.outcomes["reference"].agreed == results.cases > 0
     assert results.exit_status == 1
+
+
+@pytest.mark.parametrize("command", ["run", "gate"])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=lambda how: how.name)
+def test_a_command_that_is_told_to_end_reports_what_it_judged(
+    command: str, how: signal.Signals, tmp_path: Path
+) -> None:
+    budget = ["--minutes", "5"] if command == "run" else ["--cases", "4000", "--no-corpus", "--no-production"]
+    words = [command, *budget, "--seed", "4", "--target", "test_fuzz_run:says_that_it_runs", "--json", "a.json"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fuzz", *words, "--device", "cpu"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": f"{ROOT}:{Path(__file__).parent}", "SAYS_THAT_IT_RUNS": str(tmp_path / "runs")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    for _ in range(600):
+        if len(list(tmp_path.glob("runs*"))) > 40:
+            break
+        time.sleep(0.1)
+    # From the keyboard the signal goes to all processes of the command.
+    os.killpg(process.pid, how) if how == signal.SIGINT else process.send_signal(how)
+    out, errors = process.communicate(timeout=60)
+    assert process.returncode == 1, errors
+    record = Record.from_json((tmp_path / "a.json").read_text())
+    assert record.cases > 0
+    assert record.seconds > 0
+    assert record.findings == ()
+    assert record.aborted.startswith(f"interrupted after {record.cases} ")
+    assert f"aborted: {record.aborted}" in out
+    assert out.splitlines()[-1].startswith(f"again: python -m fuzz {command} --seed 4 ")
+
+
+def says_that_it_runs(call: Call) -> torch.Tensor:
+    """The reference, which leaves a file for every run."""
+    handle, _ = tempfile.mkstemp(prefix="runs", dir=Path(os.environ["SAYS_THAT_IT_RUNS"]).parent)
+    os.close(handle)
+    return fill(call, index_topk(call.batch))

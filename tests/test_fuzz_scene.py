@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from fuzz.case import Case, PagePlan, Request, Step, ValuePlan, ViewPlan, Views
-from fuzz.generate import LARGE, SMALL, Scale, gate_cases
+from fuzz.generate import gate_cases
 from fuzz.materialise import Scene
 from fuzz.oracle import Agreed, Breach, Broke, Examiner, Undefined
+from fuzz.scale import LARGE, SMALL, Scale
 from fuzz.targets import Call, Target, fill, find
-from fuzz.views import same_bits
+from fuzz.views import make_far_scores, same_bits
 from msa_ref import IndexerConfig, index_topk
 
 CASE = Case(
@@ -108,6 +109,25 @@ def test_far_pages_pass_two_to_the_31_elements_and_change_nothing() -> None:
     assert torch.equal(index_topk(far.batch).cpu(), index_topk(Scene(CASE, "cpu").batch))
 
 
+@pytest.mark.gpu
+def test_scores_of_far_cases_pass_two_to_the_31_elements_and_change_nothing() -> None:
+    case = replace(CASE, pages=PagePlan(is_far=True, spare_pages=4))
+    far, near = Scene(case, "cuda"), Scene(CASE, "cpu")
+    most = max(case.num_blocks(req) for req in range(len(case.requests)))
+    assert far.score().stride(2) * (most - 1) >= 2**31
+    assert torch.equal(far.score()[..., :most].cpu().nan_to_num(), near.score()[..., :most].nan_to_num())
+    assert isinstance(Examiner(far).examine(find("topk")), Agreed)
+
+
+def test_far_scores_lie_as_far_apart_as_memory_allows() -> None:
+    device = torch.device("meta")  # addresses alone
+    view = make_far_scores((2, 3, 6), 5, device).tensor
+    assert view.stride() == (1, 2, view.stride(2))
+    assert view.stride(2) * 4 >= 2**31 > view.stride(2) * 3
+    assert make_far_scores((2, 3, 60), 5, device).tensor.stride() == (1, 2, 6)
+    assert make_far_scores((2, 3, 1), 1, device).tensor.stride(2) >= 2**31
+
+
 def test_hashed_values_lie_where_the_layout_says() -> None:
     case = replace(CASE, values=ValuePlan("hashed"))
     for pages in (PagePlan(), PagePlan(order="reversed", spare_pages=3)):
@@ -147,6 +167,23 @@ def test_the_guards_notice_what_the_answer_does_not_show() -> None:
     assert _laws(_verdict(views, extra)) == {"WritesOnly"}
     assert "WritesAll" in _laws(_verdict(views, forgets))
     assert _laws(_verdict(views, scribbles)) == {"ReadsOnly"}
+
+
+@pytest.mark.parametrize("tail", ["nan", "inf", "bait"])
+def test_what_a_target_allocates_and_does_not_write_holds_garbage(tail: str) -> None:
+    case = replace(CASE, pages=replace(CASE.pages, tail=tail), views=Views(is_out_given=False))
+    seen = []
+
+    def forgets(call: Call) -> torch.Tensor:
+        seen.extend([torch.empty(3), torch.empty(3, dtype=torch.float16).float(), torch.zeros(3), torch.ones(3)])
+        answer = torch.empty_like(index_topk(call.batch))
+        answer[:1] = index_topk(call.batch)[:1]
+        return answer
+
+    assert "WritesAll" in _laws(_verdict(case, forgets))
+    for made in seen[:2]:
+        assert {"nan": made.isnan(), "inf": made.isposinf(), "bait": made > 1e4}[tail].all()
+    assert (seen[2].sum(), seen[3].sum()) == (0, 3)
 
 
 def test_an_answer_of_another_shape_or_dtype_breaks_shape() -> None:

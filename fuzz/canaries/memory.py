@@ -87,6 +87,17 @@ class PageInFourBits(NaiveIndexer):
         return super().page(row, block) % 16
 
 
+@canary("D27", "Best", takes_score=True)
+class ScoreOffsetInSevenBits(NaiveIndexer):
+    """Wraps the offset of a score, as 32 bits do at 2**31 of them: seven bits, so that few scores show it."""
+
+    def block_score(self, row: Row, block: int) -> float:
+        assert self.score is not None
+        offset = (row.head * self.batch.total_q + row.token) * self.batch.max_blocks + block
+        score = float(self.score.reshape(-1)[offset % 2**7])
+        return -np.inf if np.isnan(score) else score
+
+
 @canary("D29", "Best", "ViewBlind")
 class KeysAsIfContiguous(NaiveIndexer):
     """Reads the key pages as if they were contiguous."""
@@ -202,3 +213,11 @@ class StaleScoreTail(NaiveIndexer):
         return (
             np.zeros((1, self.config.index_head_dim)) if block >= super().num_blocks(row) else super().keys(row, block)
         )
+
+
+@canary("D20", "Best")
+class WorkspaceNotCleared(NaiveIndexer):
+    """Adds its scores to a workspace that it takes for zero, as fresh memory mostly is."""
+
+    def block_score(self, row: Row, block: int) -> float:
+        return super().block_score(row, block) + float(torch.empty(1))

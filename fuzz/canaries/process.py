@@ -15,6 +15,9 @@ import torch
 from fuzz.targets import Call, Target, fill
 from msa_ref import index_topk
 
+SECONDS_OF_SPINNING = 60
+"""More than a watchdog waits in a test. Then the kernel ends by itself: a GPU is never held for good."""
+
 
 def _aborts(call: Call) -> None:
     os.abort()
@@ -49,6 +52,21 @@ def _illegal_address(call: Call) -> None:
     torch.cuda.synchronize()
 
 
+def _illegal_address_told_at_the_next_launch(call: Call) -> None:
+    """What Triton raises in torch's place where its launch is the first to learn of an earlier kernel's fault."""
+    raise RuntimeError("Triton Error [CUDA]: an illegal memory access was encountered")
+
+
+def _spins(call: Call) -> None:
+    """A kernel that spins, on a GPU; elsewhere a sleep."""
+    if call.batch.device.type == "cpu":
+        time.sleep(SECONDS_OF_SPINNING)
+        return
+    kernel = importlib.import_module("fuzz.canaries.wild").spin
+    kernel[(1,)](torch.zeros(1, dtype=torch.int32, device=call.batch.device), SECONDS_OF_SPINNING * 10**9)
+    torch.cuda.synchronize()
+
+
 def _target(fails: Callable[[Call], None]) -> Target:
     def run(call: Call) -> torch.Tensor:
         if max(call.seq_lens) > 2 * call.batch.config.block_size:
@@ -69,6 +87,8 @@ PROCESS_CANARIES: dict[str, tuple[Target, str]] = {
         (_runs_out_of_memory, "memory"),
         (_outgrows_the_gpu, "memory"),
         (_illegal_address, "crash"),
+        (_illegal_address_told_at_the_next_launch, "crash"),
+        (_spins, "hang"),
     )
 }
 """Name -> target and the word that the evidence must begin with. The law is `Runs`."""

@@ -57,7 +57,7 @@ MUTANTS = [
         _TOPK,
         "kept = tl.minimum((num_visible + LENGTH - 1) // LENGTH, TOPK)",
         "kept = tl.minimum(num_visible // LENGTH, TOPK)",
-        "topk",
+        "prefill",
         ("Forced", "Best", "Count"),
     ),
     Mutant(

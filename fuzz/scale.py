@@ -1,0 +1,72 @@
+"""How large cases may be: small ones for Triton's interpreter, large ones for a GPU."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Part of what a seed means: the same seed at the same scale is the same list of cases anywhere.
+
+    head_dims, block_sizes: what forms take; a size that stands here more often is taken more often.
+    most_reqs: powers of two, one of which a form takes.
+    edges: numbers of blocks at which a kernel may take another way, and their neighbours.
+    many_blocks: larger ones, of which a case is dear. many_percent: how often they, or many splits, are drawn.
+    prefill_lens: the longest query of a prefill request.
+    max_key_elements, max_cells: bounds on a case's keys (B * n * S * D) and a request's scores (query * H * n).
+    """
+
+    name: str
+    head_dims: tuple[int, ...]
+    block_sizes: tuple[int, ...]
+    most_reqs: tuple[int, ...]
+    edges: tuple[int, ...]
+    many_blocks: tuple[int, ...]
+    many_percent: int
+    prefill_lens: int
+    max_key_elements: int
+    max_cells: int
+    max_split_counts: int
+    has_far_pages: bool
+
+
+def around(first: int, last: int, most: int) -> tuple[int, ...]:
+    """Powers of two from `first` to `last` and their neighbours, up to `most`; behind a power first of all.
+
+    Kernels rank powers of two of candidates at once, so that is where one round, one program or one
+    split is no longer enough.
+    """
+    powers = [first << doublings for doublings in range((last // first).bit_length())]
+    return tuple(power + step for power in powers for step in (1, 0, -1) if power + step <= most)
+
+
+SIZES = (16, 32, 64, 128)
+
+SMALL = Scale(
+    "small",
+    head_dims=(16, *SIZES),
+    block_sizes=(16, 16, *SIZES),  # rows of many blocks, few tokens
+    most_reqs=(1, 2, 4),
+    edges=around(8, 64, 65),
+    many_blocks=(66, 67, 127, 128, 129),
+    many_percent=20,
+    prefill_lens=40,
+    max_key_elements=2**19,
+    max_cells=2**13,
+    max_split_counts=1,
+    has_far_pages=False,
+)
+LARGE = Scale(
+    "large",
+    head_dims=SIZES,
+    block_sizes=SIZES,
+    most_reqs=(1, 2, 4, 8),
+    edges=around(8, 128, 129),
+    many_blocks=around(256, 8192, 8192),
+    many_percent=15,
+    prefill_lens=300,
+    max_key_elements=2**24,
+    max_cells=2**20,
+    max_split_counts=3,
+    has_far_pages=True,
+)
+SCALES = {scale.name: scale for scale in (SMALL, LARGE)}
