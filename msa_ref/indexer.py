@@ -14,30 +14,29 @@ from msa_ref.select import select_blocks
 MAX_TOKEN_SCORES = 2**27
 """Token scores held at once, 1 GiB of float64: bounds the memory of long requests."""
 
-CACHED_NUMBERS = 2**17
-"""Numbers that requests share a computation for on a CPU: past its caches one by one is faster."""
+CACHED_NUMBERS = 2**18
+"""Float64 numbers that requests share a computation for on a CPU: past its caches one by one is faster."""
 
 
 def row_chunks(batch: PagedBatch, max_token_scores: int) -> Iterator[slice]:
     """Cut a batch into stretches of query tokens, few enough to score at once. Synchronizes.
 
-    Neighbouring small requests share a stretch: one by one, many of them would be slow. They are
-    padded to the most query tokens and the most keys among them, so they share one only while half
-    or more of it is no padding.
+    Neighbouring small requests share a stretch, padded to the most query tokens and the most keys
+    among them: one by one, many of them would be slow.
 
     Yields:
         rows of total_q: some of one request, max_token_scores token scores or one row, or all of
         several, which with their padding have at most as many token scores, and numbers in keys.
     """
-    config, start, stretch = batch.config, 0, (0, 0, 0, 0)
+    config, start, stretch = batch.config, 0, (0, 0, 0)
     most_shared = min(max_token_scores, CACHED_NUMBERS) if batch.device.type == "cpu" else max_token_scores
     for first, last, keys in _pieces(batch, max_token_scores):
-        num_reqs, most_numbers, most_keys, own_size = stretch
+        num_reqs, most_numbers, most_keys = stretch
         numbers = max(config.num_index_heads * (last - first), config.index_head_dim)  # for each key
-        stretch = (num_reqs + 1, max(most_numbers, numbers), max(most_keys, keys), own_size + numbers * keys)
-        if num_reqs and prod(stretch[:3]) > min(most_shared, 2 * stretch[3]):
+        stretch = num_reqs + 1, max(most_numbers, numbers), max(most_keys, keys)
+        if num_reqs and prod(stretch) > most_shared:
             yield slice(start, first)
-            start, stretch = first, (1, numbers, keys, numbers * keys)
+            start, stretch = first, (1, numbers, keys)
     if batch.total_q:
         yield slice(start, batch.total_q)
 
