@@ -216,7 +216,7 @@ class Examiner:
             self.scene.apply(state)
             outside = target.profile.undefined(self.scene.batch)
             if outside is not None:
-                return outside.reason
+                return outside
         return None
 
     def run(

@@ -46,24 +46,21 @@ def evidence(selection: Selection, law: str, head: int, token: int) -> str:
     """One sentence with the numbers that show how a row breaks a law."""
     one = selection.row(head, token)
     row, n = one.topk_idx[0, 0].tolist(), int(one.num_visible_blocks)
+    ids = [entry for entry in row if entry != PAD]
     match law:
         case "Visible":
-            strange = [block for block in row if block != PAD and not 0 <= block < n]
+            strange = [block for block in ids if not 0 <= block < n]
             return f"holds {strange}, but sees {f'blocks 0 .. {n - 1}' if n else 'no block'}"
         case "Distinct":
-            twice = sorted({block for block in row if block != PAD and row.count(block) > 1})
-            return f"selects {twice} more than once"
+            return f"selects {sorted({block for block in ids if ids.count(block) > 1})} more than once"
         case "Count":
-            count = sum(block != PAD for block in row)
-            return f"selects {count} blocks, {min(n, one.config.topk_blocks)} expected of {n} visible"
+            return f"selects {len(ids)} blocks, {min(n, one.config.topk_blocks)} expected of {n} visible"
         case "PaddedTail":
             return f"has an id behind the PAD at slot {row.index(PAD)}: {row}"
         case "Order" if one.profile.order == "score-desc":
             slot, later = swapped(one)[0, 0].nonzero()[0].tolist()
-            return (
-                f"block {row[slot]} at slot {slot} stands before block {row[later]}, which ranks above it: "
-                f"{_span(one, row[slot])} and {_span(one, row[later])}"
-            )
+            spans = f"{_span(one, row[slot])} and {_span(one, row[later])}"
+            return f"block {row[slot]} at slot {slot} stands before block {row[later]}, which ranks above it: {spans}"
         case "Order":
             slot = next(i for i, (a, b) in enumerate(pairwise(row)) if a > b and PAD not in (a, b))
             return f"block {row[slot]} at slot {slot} stands before block {row[slot + 1]} at slot {slot + 1}"

@@ -16,13 +16,6 @@ from msa_ref.config import SUPPORTED_DTYPES, require
 
 
 @dataclass(frozen=True)
-class Undefined:
-    """The profile makes no promise for this batch, and why."""
-
-    reason: str
-
-
-@dataclass(frozen=True)
 class Profile:
     """The promises of one target, as plain data. The defaults are the contract.
 
@@ -61,9 +54,9 @@ class Profile:
         """The answer as [H, T, K], whichever way the target wrote it. A view."""
         return topk_idx.transpose(0, 1) if self.axes == "token-major" else topk_idx
 
-    def undefined(self, batch: PagedBatch) -> Undefined | None:
+    def undefined(self, batch: PagedBatch) -> str | None:
         """Why the profile promises nothing for a batch, or None if it does. Looks at values; synchronizes."""
-        return next((Undefined(reason) for is_outside, reason in self._limits(batch) if is_outside), None)
+        return next((reason for is_outside, reason in self._limits(batch) if is_outside), None)
 
     def _limits(self, batch: PagedBatch) -> Iterator[tuple[bool, str]]:
         config, dtype = batch.config, batch.index_q.dtype
