@@ -79,10 +79,7 @@ def _span(one: Selection, block: int) -> str:
 
 
 def judge(
-    batch: PagedBatch,
-    topk_idx: torch.Tensor,
-    max_token_scores: int = MAX_TOKEN_SCORES,
-    profile: Profile = CONTRACT,
+    batch: PagedBatch, topk_idx: torch.Tensor, max_token_scores: int = MAX_TOKEN_SCORES, profile: Profile = CONTRACT
 ) -> Iterator[Violation]:
     """Hold an answer against the row laws on the reference's scores: the exact oracle.
 
