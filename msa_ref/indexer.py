@@ -25,7 +25,7 @@ def row_chunks(batch: PagedBatch, max_token_scores: int) -> Iterator[slice]:
     among them: one by one, many of them would be slow.
 
     Yields:
-        rows of total_q: some of one request, max_token_scores token scores or one row, or all of
+        rows of total_q, in order: of one request, max_token_scores token scores or one row, or of
         several, which with their padding have at most as many token scores, and numbers in keys.
     """
     config, start, stretch = batch.config, 0, (0, 0, 0)
