@@ -91,9 +91,7 @@ class Truth:
         """One row of an answer with its scores, ready for the row laws."""
         num_visible = self.num_visible_blocks[token : token + 1]
         if self._score is None:
-            req = int(self.reqs[token])
-            first = token - int(self._batch.cu_seqlens_q[req])
-            score = block_scores(self._batch, req, first, first + 1)[head : head + 1]
+            score = block_scores(self._batch, slice(token, token + 1))[head : head + 1]
         else:
             score = self._score[head : head + 1, token : token + 1, : int(num_visible)].double()
         return Selection(self.config, answer[head : head + 1, token : token + 1], num_visible, score)
@@ -219,7 +217,7 @@ class Examiner:
             self.scene.apply(state)
             outside = target.profile.undefined(self.scene.batch)
             if outside is not None:
-                return outside.reason
+                return outside
         return None
 
     def run(

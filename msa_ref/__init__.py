@@ -3,8 +3,8 @@
 In reading order: `config` and `batch` (what goes in), `score`, `select` and `indexer` (what comes
 out), `rows` and `contract` (what makes an answer right), `laws` and `transform` (how answers to
 related batches are related), `precision`, `certified` and `staged` (judging sums that round),
-`profile` (targets that promise less), `attention` (what the answer is for). `walkthrough/README.md`
-teaches all of it on one page.
+`profile` (targets that promise less). `walkthrough/README.md` teaches all of it on one page, and
+`walkthrough.attention` shows what the answer is for.
 """
 
 from msa_ref.batch import PagedBatch

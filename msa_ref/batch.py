@@ -39,37 +39,19 @@ class PagedBatch:
             value = getattr(self, name)
             require(isinstance(value, torch.Tensor), name, "must be a tensor", type(value).__name__)
             require(value.ndim == len(axes), name, f"must be [{', '.join(axes)}]", f"shape {list(value.shape)}")
-            device = self.index_q.device
-            require(value.device == device, name, f"must be on index_q's device, {device}", value.device)
+            require(value.device == self.device, name, f"must be on index_q's device, {self.device}", value.device)
         for name in ("block_table", "seq_lens", "cu_seqlens_q"):
             dtype = getattr(self, name).dtype
             require(dtype == torch.int32, name, "must be int32", dtype)
+        q, pages = self.index_q.dtype, self.index_k_pages.dtype
+        require(q in SUPPORTED_DTYPES, "index_q", "must be bf16, fp16 or fp32", q)
+        require(pages == q, "index_k_pages", f"must have index_q's dtype, {q}", pages)
 
-        q, pages = self.index_q, self.index_k_pages
-        require(q.dtype in SUPPORTED_DTYPES, "index_q", "must be bf16, fp16 or fp32", q.dtype)
-        require(pages.dtype == q.dtype, "index_k_pages", f"must have index_q's dtype, {q.dtype}", pages.dtype)
-        for name, axis, expected in (
-            ("index_q", 1, "num_index_heads"),
-            ("index_q", 2, "index_head_dim"),
-            ("index_k_pages", 1, "block_size"),
-            ("index_k_pages", 2, "index_head_dim"),
-        ):
-            size, wanted = getattr(self, name).shape[axis], getattr(config, expected)
-            require(size == wanted, name, f"must have {expected} = {wanted} on axis {axis}", size)
-
-        num_reqs = self.num_reqs
-        require(
-            len(self.block_table) == num_reqs,
-            "block_table",
-            f"must have num_reqs = {num_reqs} rows",
-            len(self.block_table),
-        )
-        require(
-            len(self.cu_seqlens_q) == num_reqs + 1,
-            "cu_seqlens_q",
-            f"must have num_reqs + 1 = {num_reqs + 1} entries",
-            len(self.cu_seqlens_q),
-        )
+        known = {"num_reqs": self.num_reqs, "num_reqs + 1": self.num_reqs + 1, **vars(config)}
+        for name, axes in _AXES.items():
+            for axis, (what, size) in enumerate(zip(axes, getattr(self, name).shape, strict=True)):
+                wanted = known.get(what, size)
+                require(size == wanted, name, f"must have {what} = {wanted} on axis {axis}", size)
 
     @property
     def num_reqs(self) -> int:
@@ -108,16 +90,20 @@ class PagedBatch:
     def visible_lens(self) -> torch.Tensor:
         """[T] int64, tokens that each query token sees: itself and all before it. Synchronizes.
 
-        Query token i of a request sees max(0, seq_len - query_len + i + 1) tokens.
+        Query token i of a request sees max(0, seq_len - query_len + i + 1) tokens: all but the
+        query_len - i - 1 behind it.
         """
         reqs = self.token_reqs()
-        token_in_req = torch.arange(self.total_q, device=self.device) - self.cu_seqlens_q[reqs].long()
-        context_lens = self.seq_lens.long() - self.query_lens()
-        return (context_lens[reqs] + token_in_req + 1).clamp(min=0)
+        num_behind = self.cu_seqlens_q[1:].long()[reqs] - 1 - torch.arange(self.total_q, device=self.device)
+        return (self.seq_lens.long()[reqs] - num_behind).clamp(min=0)
 
     def num_visible_blocks(self) -> torch.Tensor:
         """[T] int64, blocks that hold the visible tokens of each query token. Synchronizes."""
-        return (self.visible_lens() + self.config.block_size - 1) // self.config.block_size
+        return self.config.num_blocks(self.visible_lens())
+
+    def most_visible_blocks(self) -> int:
+        """Blocks that the query token which sees most of them sees; 0 for no token. Synchronizes."""
+        return max(self.num_visible_blocks().tolist(), default=0)
 
     def live_slots(self) -> torch.Tensor:
         """[num_pages, S] bool, the key slots that hold a token of some request. Synchronizes.
@@ -126,12 +112,10 @@ class PagedBatch:
         of a request, may hold anything.
         """
         is_live = torch.zeros(self.num_pages, self.config.block_size, dtype=torch.bool, device=self.device)
-        slot = torch.arange(self.config.block_size, device=self.device)
         for req, seq_len in enumerate(self.seq_lens.tolist()):
-            num_blocks = self.config.num_blocks(seq_len)
-            pages = self.block_table[req, :num_blocks].long()
-            is_live[pages[:-1]] = True
-            is_live[pages[-1:]] |= slot < seq_len - (num_blocks - 1) * self.config.block_size
+            pos = torch.arange(seq_len, device=self.device)
+            pages = self.block_table[req][pos // self.config.block_size].long()
+            is_live[pages, pos % self.config.block_size] = True
         return is_live
 
     def validate(self) -> "PagedBatch":
@@ -140,33 +124,19 @@ class PagedBatch:
         Raises:
             ValueError: if lengths contradict each other, or a live block has no page.
         """
-        cu_seqlens_q = self.cu_seqlens_q.tolist()
-        require(cu_seqlens_q[0] == 0, "cu_seqlens_q", "must start at 0", cu_seqlens_q[0])
+        first, last = self.cu_seqlens_q[[0, -1]].tolist()
+        require(first == 0, "cu_seqlens_q", "must start at 0", first)
+        require(last == self.total_q, "cu_seqlens_q", f"must end at total_q = {self.total_q}", last)
         for req, query_len in enumerate(self.query_lens().tolist()):
             require(query_len >= 0, "cu_seqlens_q", "must never fall", f"a step of {query_len} at request {req}")
-        require(
-            cu_seqlens_q[-1] == self.total_q, "cu_seqlens_q", f"must end at total_q = {self.total_q}", cu_seqlens_q[-1]
-        )
-        block_table = self.block_table.cpu()
-        for req, seq_len in enumerate(self.seq_lens.tolist()):
+        for req, (seq_len, table) in enumerate(zip(self.seq_lens.tolist(), self.block_table.cpu(), strict=True)):
             require(seq_len >= 0, "seq_lens", "must be >= 0", f"{seq_len} at request {req}")
             num_blocks = self.config.num_blocks(seq_len)
-            require(
-                num_blocks <= self.max_blocks,
-                "block_table",
-                f"must have a column for each of the {num_blocks} blocks of request {req}",
-                f"max_blocks = {self.max_blocks}",
-            )
-            pages = block_table[req, :num_blocks]
-            is_bad = (pages < 0) | (pages >= self.num_pages)
-            if is_bad.any():
-                block = int(is_bad.nonzero()[0])
-                require(
-                    False,
-                    "block_table",
-                    f"must hold page ids below num_pages = {self.num_pages}",
-                    f"{int(pages[block])} at request {req}, block {block}",
-                )
+            rule = f"must have a column for each of the {num_blocks} blocks of request {req}"
+            require(num_blocks <= self.max_blocks, "block_table", rule, f"max_blocks = {self.max_blocks}")
+            pages, rule = table[:num_blocks], f"must hold page ids below num_pages = {self.num_pages}"
+            for block in ((pages < 0) | (pages >= self.num_pages)).nonzero().flatten().tolist():
+                require(False, "block_table", rule, f"{int(pages[block])} at request {req}, block {block}")
         return self
 
 

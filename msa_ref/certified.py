@@ -28,34 +28,29 @@ from msa_ref.indexer import MAX_TOKEN_SCORES, row_chunks
 from msa_ref.precision import ScoreBound, bound_for, half_width, lattice_unit, magnitudes
 from msa_ref.profile import CONTRACT, Profile
 from msa_ref.rows import broken_rows, cut
-from msa_ref.score import block_max, nan_to_minus_inf, operands
+from msa_ref.score import dot_products, nan_to_minus_inf, operands
 from msa_ref.select import select_blocks
 
 
-def block_intervals(
-    batch: PagedBatch, req: int, first_token: int, last_token: int, bound: ScoreBound
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Between which scores each visible block of one request lies, for query tokens first_token .. last_token - 1.
+def block_intervals(batch: PagedBatch, rows: slice, bound: ScoreBound) -> tuple[torch.Tensor, torch.Tensor]:
+    """Between which scores each block lies that the query tokens `rows` of total_q see.
 
     A token that is not seen, or whose score is NaN, counts as -inf: every order of summation makes
     the same NaN.
 
     Returns:
-        (lower, upper), each [H, last_token - first_token, n] float64, n the visible blocks of the
-        last of the tokens.
+        (lower, upper), each [H, rows, n] float64, as `msa_ref.score.block_scores` has them.
     """
-    parts = operands(batch, req, first_token, last_token)
+    parts, dtype = operands(batch, rows), batch.index_q.dtype
     score = parts.token_scores()
-    dtype = batch.index_q.dtype
-    magnitude = magnitudes(parts.queries, dtype) @ magnitudes(parts.keys, dtype).T
-    unit = lattice_unit(parts.queries)[..., None] * lattice_unit(parts.keys)
+    magnitude = dot_products(magnitudes(parts.queries, dtype), magnitudes(parts.keys, dtype))
+    unit = torch.einsum("rqh,rns->hrqns", lattice_unit(parts.queries), lattice_unit(parts.keys))
     width = half_width(magnitude, unit, batch.config.index_head_dim, bound)
 
     # An infinite width is an overflow that may happen, and opens an interval at both ends, except
     # that a score of -inf stays: unseen, NaN, or the sum of an infinity and whatever it meets.
     # The NaN of inf - inf is the lower end in the first case and the upper end in the second.
-    lower, upper = nan_to_minus_inf(score - width), nan_to_minus_inf(score + width)
-    return block_max(lower, batch.config.block_size), block_max(upper, batch.config.block_size)
+    return parts.block_max(nan_to_minus_inf(score - width)), parts.block_max(nan_to_minus_inf(score + width))
 
 
 @dataclass(frozen=True)
@@ -84,13 +79,7 @@ def is_certified(selection: Selection) -> torch.Tensor:
     answer = select_blocks(selection.highest, selection.num_visible_blocks, selection.config)
     # With the ends exchanged the cut favours the answer least: chosen low, left out high.
     worst_chosen, best_left = cut(replace(selection, topk_idx=answer, score=selection.highest, upper=selection.lowest))
-    may_be_swapped = best_left.score > worst_chosen.score
-    is_equal = best_left.score == worst_chosen.score
-    if selection.profile.tie_rule == "any":
-        may_be_swapped |= is_equal
-    else:
-        may_be_swapped |= is_equal & (best_left.block < worst_chosen.block)
-    return ~(may_be_swapped & (worst_chosen.block >= 0) & (best_left.block >= 0))
+    return (worst_chosen.block < 0) | (best_left.block < 0) | selection.ranks_above(worst_chosen, best_left)
 
 
 def certify(
@@ -116,10 +105,10 @@ def certify(
     """
     found: list[Violation] = []
     num_broken = num_certified = 0
-    intervals = interval_chunks(batch, bound, max_token_scores)
-    for rows, selection in selections(batch, topk_idx, intervals, max_token_scores, profile):
-        found += islice(violations(selection, first_token=rows.start), max_violations - len(found))
-        num_broken += int(broken_rows(selection).sum())
+    for rows, selection in selections(batch, topk_idx, interval_chunks(batch, bound, max_token_scores), profile):
+        if broken := int(broken_rows(selection).sum()):
+            found += islice(violations(selection, first_token=rows.start), max_violations - len(found))
+        num_broken += broken
         num_certified += int(is_certified(selection).sum())
     num_rows = batch.config.num_index_heads * batch.total_q
     return Certificate(list(with_reqs(batch, found)), num_rows, num_broken, num_certified)
@@ -128,12 +117,12 @@ def certify(
 def interval_chunks(
     batch: PagedBatch, bound: ScoreBound | None = None, max_token_scores: int = MAX_TOKEN_SCORES // 4
 ) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
-    """Walk a batch in chunks of query tokens of one request. Synchronizes.
+    """Walk a batch in stretches of query tokens (see `msa_ref.indexer.row_chunks`). Synchronizes.
 
     Yields:
         (rows, lower, upper): which rows of total_q, and their blocks' intervals, [H, rows, n]
-        float64 each, n the visible blocks of the last of them.
+        float64 each, n the most blocks that one of them sees.
     """
     bound = bound or bound_for(batch.index_q.dtype, batch.config.index_head_dim)
-    for req, first, last, rows in row_chunks(batch, max_token_scores):
-        yield rows, *block_intervals(batch, req, first, last, bound)
+    for rows in row_chunks(batch, max_token_scores):
+        yield rows, *block_intervals(batch, rows, bound)

@@ -1,6 +1,7 @@
 """The parameters of one indexer and every rule between them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import TypeVar
 
 import torch
 
@@ -9,6 +10,9 @@ PAD = -1
 
 SUPPORTED_DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 """What `index_q` and `index_k_pages` may be made of; fp32 is for study."""
+
+
+Count = TypeVar("Count", int, torch.Tensor)
 
 
 def require(is_true: bool, name: str, rule: str, got: object) -> None:
@@ -44,32 +48,18 @@ class IndexerConfig:
     local_blocks: int = 1
 
     def __post_init__(self) -> None:
-        for name, least in _LEAST.items():
-            value = getattr(self, name)
+        for name in (field.name for field in fields(self)):
+            value, least = getattr(self, name), 0 if name in ("init_blocks", "local_blocks") else 1
             is_int = isinstance(value, int) and not isinstance(value, bool)
             require(is_int and value >= least, name, f"must be an int >= {least}", repr(value))
-        require(
-            self.forced_blocks <= self.topk_blocks,
-            "topk_blocks",
-            f"must be >= init_blocks + local_blocks = {self.forced_blocks}",
-            self.topk_blocks,
-        )
+        rule = f"must be >= init_blocks + local_blocks = {self.forced_blocks}"
+        require(self.forced_blocks <= self.topk_blocks, "topk_blocks", rule, self.topk_blocks)
 
     @property
     def forced_blocks(self) -> int:
         """The most blocks that a row selects without looking at their scores."""
         return self.init_blocks + self.local_blocks
 
-    def num_blocks(self, num_tokens: int) -> int:
-        """Blocks that hold `num_tokens` tokens, the last one perhaps in part."""
+    def num_blocks(self, num_tokens: Count) -> Count:
+        """Blocks that hold `num_tokens` tokens, the last one perhaps in part. An int, or an integer tensor."""
         return -(-num_tokens // self.block_size)
-
-
-_LEAST = {
-    "num_index_heads": 1,
-    "index_head_dim": 1,
-    "block_size": 1,
-    "topk_blocks": 1,
-    "init_blocks": 0,
-    "local_blocks": 0,
-}

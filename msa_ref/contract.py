@@ -12,9 +12,6 @@ from msa_ref.config import PAD, require
 from msa_ref.indexer import MAX_TOKEN_SCORES, scored_chunks
 from msa_ref.profile import CONTRACT, Profile
 from msa_ref.rows import ROW_LAWS, Selection, cut, swapped
-from msa_ref.select import forced_mask
-
-__all__ = ["ROW_LAWS", "Selection", "Violation", "cut", "evidence", "judge", "selections", "violations", "with_reqs"]
 
 
 @dataclass(frozen=True)
@@ -47,48 +44,33 @@ def violations(selection: Selection, first_token: int = 0) -> Iterator[Violation
 
 def evidence(selection: Selection, law: str, head: int, token: int) -> str:
     """One sentence with the numbers that show how a row breaks a law."""
-    one = _one_row(selection, head, token)
+    one = selection.row(head, token)
     row, n = one.topk_idx[0, 0].tolist(), int(one.num_visible_blocks)
+    ids = [entry for entry in row if entry != PAD]
     match law:
         case "Visible":
-            strange = [block for block in row if block != PAD and not 0 <= block < n]
-            return f"holds {strange}, but sees blocks 0 .. {n - 1}" if n else f"holds {strange}, but sees no block"
+            strange = [block for block in ids if not 0 <= block < n]
+            return f"holds {strange}, but sees {f'blocks 0 .. {n - 1}' if n else 'no block'}"
         case "Distinct":
-            twice = sorted({block for block in row if block != PAD and row.count(block) > 1})
-            return f"selects {twice} more than once"
+            return f"selects {sorted({block for block in ids if ids.count(block) > 1})} more than once"
         case "Count":
-            count = sum(block != PAD for block in row)
-            return f"selects {count} blocks, {int(one.expected_count)} expected of {n} visible"
+            return f"selects {len(ids)} blocks, {min(n, one.config.topk_blocks)} expected of {n} visible"
         case "PaddedTail":
             return f"has an id behind the PAD at slot {row.index(PAD)}: {row}"
         case "Order" if one.profile.order == "score-desc":
             slot, later = swapped(one)[0, 0].nonzero()[0].tolist()
-            return (
-                f"block {row[slot]} at slot {slot} stands before block {row[later]}, which ranks above it: "
-                f"{_span(one, row[slot])} and {_span(one, row[later])}"
-            )
+            spans = f"{_span(one, row[slot])} and {_span(one, row[later])}"
+            return f"block {row[slot]} at slot {slot} stands before block {row[later]}, which ranks above it: {spans}"
         case "Order":
             slot = next(i for i, (a, b) in enumerate(pairwise(row)) if a > b and PAD not in (a, b))
             return f"block {row[slot]} at slot {slot} stands before block {row[slot + 1]} at slot {slot + 1}"
         case "Forced":
-            forced = forced_mask(one.num_visible_blocks, n, one.config)[0].nonzero().flatten().tolist()
+            forced = one.is_forced[0].nonzero().flatten().tolist()
             return f"lacks forced blocks {sorted(set(forced) - set(row))} of {n} visible"
         case "Best":
             worst, best = (int(edge.block) for edge in cut(one))
             return f"takes block {worst} with {_span(one, worst)} and leaves block {best} with {_span(one, best)}"
     raise KeyError(law)
-
-
-def _one_row(selection: Selection, head: int, token: int) -> Selection:
-    h, t = slice(head, head + 1), slice(token, token + 1)
-    return Selection(
-        selection.config,
-        selection.topk_idx[h, t],
-        selection.num_visible_blocks[t],
-        selection.score[h, t],
-        None if selection.upper is None else selection.upper[h, t],
-        selection.profile,
-    )
 
 
 def _span(one: Selection, block: int) -> str:
@@ -97,10 +79,7 @@ def _span(one: Selection, block: int) -> str:
 
 
 def judge(
-    batch: PagedBatch,
-    topk_idx: torch.Tensor,
-    max_token_scores: int = MAX_TOKEN_SCORES,
-    profile: Profile = CONTRACT,
+    batch: PagedBatch, topk_idx: torch.Tensor, max_token_scores: int = MAX_TOKEN_SCORES, profile: Profile = CONTRACT
 ) -> Iterator[Violation]:
     """Hold an answer against the row laws on the reference's scores: the exact oracle.
 
@@ -116,66 +95,34 @@ def judge(
     Raises:
         ValueError: if topk_idx is no such tensor.
     """
-    exact = ((rows, score, score) for rows, score in scored_chunks(batch, max_token_scores))
-    for rows, selection in selections(batch, topk_idx, exact, max_token_scores, profile):
+    exact = ((rows, score, None) for rows, score in scored_chunks(batch, max_token_scores))
+    for rows, selection in selections(batch, topk_idx, exact, profile):
         yield from with_reqs(batch, violations(selection, first_token=rows.start))
 
 
 def selections(
     batch: PagedBatch,
     topk_idx: torch.Tensor,
-    scored: Iterable[tuple[slice, torch.Tensor, torch.Tensor]],
-    max_token_scores: int,
+    scored: Iterable[tuple[slice, torch.Tensor, torch.Tensor | None]],
     profile: Profile,
 ) -> Iterator[tuple[slice, Selection]]:
-    """An answer beside its scores, rows of many small requests side by side: judging them one by
-    one would be the slow part of fuzzing.
+    """An answer beside the scores of its rows.
 
     Args:
-        scored: (rows, lower, upper) in order of rows; the tensors [H, rows, n] float64.
-        max_token_scores: bounds memory as in `scored_chunks`: a selection holds as many block scores
-            as one chunk of that many token scores has.
+        scored: (rows, lower, upper), the scores as `Selection` takes them.
 
     Yields:
         (rows, selection): which rows of total_q, and the selection of those rows.
     """
     config = batch.config
     topk_idx = profile.head_major(topk_idx)
-    shape = (config.num_index_heads, batch.total_q, config.topk_blocks)
-    require(tuple(topk_idx.shape) == shape, "topk_idx", f"must be [H, T, K] = {list(shape)}", list(topk_idx.shape))
+    shape = [config.num_index_heads, batch.total_q, config.topk_blocks]
+    require(list(topk_idx.shape) == shape, "topk_idx", f"must be [H, T, K] = {shape}", list(topk_idx.shape))
     require(topk_idx.dtype == torch.int32, "topk_idx", "must be int32", topk_idx.dtype)
     require(topk_idx.device == batch.device, "topk_idx", f"must be on {batch.device}", topk_idx.device)
     num_visible_blocks = batch.num_visible_blocks()
-    for rows, lower, upper in _side_by_side(scored, max_token_scores // config.block_size):
-        yield rows, Selection(config, topk_idx[:, rows], num_visible_blocks[rows], lower, upper, profile)
-
-
-def _side_by_side(
-    scored: Iterable[tuple[slice, torch.Tensor, torch.Tensor]], max_scores: int
-) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
-    """Join neighbouring chunks while all of them, as wide as the widest, hold at most max_scores."""
-    pending: list[tuple[slice, torch.Tensor, torch.Tensor]] = []
-    width = 0
     for rows, lower, upper in scored:
-        width = max(width, lower.shape[-1])
-        if pending and lower.shape[0] * (rows.stop - pending[0][0].start) * width > max_scores:
-            yield _join(pending)
-            pending, width = [], lower.shape[-1]
-        pending.append((rows, lower, upper))
-    if pending:
-        yield _join(pending)
-
-
-def _join(chunks: list[tuple[slice, torch.Tensor, torch.Tensor]]) -> tuple[slice, torch.Tensor, torch.Tensor]:
-    if len(chunks) == 1:
-        return chunks[0]
-    rows, lowers, uppers = zip(*chunks, strict=True)
-    width = max(lower.shape[-1] for lower in lowers)
-    lower, upper = (
-        torch.cat([torch.nn.functional.pad(end, (0, width - end.shape[-1]), value=-torch.inf) for end in ends], 1)
-        for ends in (lowers, uppers)
-    )
-    return slice(rows[0].start, rows[-1].stop), lower, upper
+        yield rows, Selection(config, topk_idx[:, rows], num_visible_blocks[rows], lower, upper, profile)
 
 
 def with_reqs(batch: PagedBatch, found: Iterable[Violation]) -> Iterator[Violation]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import pairwise
+from math import prod
 
 import torch
 
@@ -13,32 +14,51 @@ from msa_ref.select import select_blocks
 MAX_TOKEN_SCORES = 2**27
 """Token scores held at once, 1 GiB of float64: bounds the memory of long requests."""
 
+CACHED_NUMBERS = 2**18
+"""Float64 numbers that requests share a computation for on a CPU: past its caches one by one is faster."""
 
-def row_chunks(batch: PagedBatch, max_token_scores: int) -> Iterator[tuple[int, int, int, slice]]:
-    """Cut a batch into chunks of query tokens of one request, small enough to score at once. Synchronizes.
+
+def row_chunks(batch: PagedBatch, max_token_scores: int) -> Iterator[slice]:
+    """Cut a batch into stretches of query tokens, few enough to score at once. Synchronizes.
+
+    Neighbouring small requests share a stretch, padded to the most query tokens and the most keys
+    among them: one by one, many of them would be slow.
 
     Yields:
-        (req, first_token, last_token, rows): tokens counted within the request, rows of total_q.
+        rows of total_q, in order: of one request, max_token_scores token scores or one row, or of
+        several, which with their padding have at most as many token scores, and numbers in keys.
     """
-    config = batch.config
-    cu_seqlens_q, seq_lens = batch.cu_seqlens_q.tolist(), batch.seq_lens.tolist()
-    for req, (start, stop) in enumerate(pairwise(cu_seqlens_q)):
-        key_tokens = config.num_blocks(seq_lens[req]) * config.block_size
-        step = max(1, max_token_scores // max(1, config.num_index_heads * key_tokens))
-        for first in range(0, stop - start, step):
-            last = min(first + step, stop - start)
-            yield req, first, last, slice(start + first, start + last)
+    config, start, stretch = batch.config, 0, (0, 0, 0)
+    most_shared = min(max_token_scores, CACHED_NUMBERS) if batch.device.type == "cpu" else max_token_scores
+    for first, last, keys in _pieces(batch, max_token_scores):
+        num_reqs, most_numbers, most_keys = stretch
+        numbers = max(config.num_index_heads * (last - first), config.index_head_dim)  # for each key
+        stretch = num_reqs + 1, max(most_numbers, numbers), max(most_keys, keys)
+        if num_reqs and prod(stretch) > most_shared:
+            yield slice(start, first)
+            start, stretch = first, (1, numbers, keys)
+    if batch.total_q:
+        yield slice(start, batch.total_q)
+
+
+def _pieces(batch: PagedBatch, max_token_scores: int) -> Iterator[tuple[int, int, int]]:
+    """(first, last, keys) of one request each: rows first .. last - 1 of total_q, and keys to score."""
+    for (start, stop), seq_len in zip(pairwise(batch.cu_seqlens_q.tolist()), batch.seq_lens.tolist(), strict=True):
+        keys = batch.config.num_blocks(seq_len) * batch.config.block_size
+        step = max(1, max_token_scores // max(1, batch.config.num_index_heads * keys))
+        for first in range(start, stop, step):
+            yield first, min(first + step, stop), keys
 
 
 def scored_chunks(batch: PagedBatch, max_token_scores: int = MAX_TOKEN_SCORES) -> Iterator[tuple[slice, torch.Tensor]]:
-    """Walk a batch in chunks of query tokens of one request. Synchronizes.
+    """Walk a batch in stretches of query tokens (see `row_chunks`). Synchronizes.
 
     Yields:
-        (rows, score): which rows of total_q, and their scores [H, rows, n] float64, n the visible
-        blocks of the last of them.
+        (rows, score): which rows of total_q, and their scores [H, rows, n] float64, n the most
+        blocks that one of them sees.
     """
-    for req, first, last, rows in row_chunks(batch, max_token_scores):
-        yield rows, block_scores(batch, req, first, last)
+    for rows in row_chunks(batch, max_token_scores):
+        yield rows, block_scores(batch, rows)
 
 
 def index_topk(batch: PagedBatch, max_token_scores: int = MAX_TOKEN_SCORES) -> torch.Tensor:

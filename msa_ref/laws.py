@@ -23,6 +23,9 @@ Run = Callable[[PagedBatch], torch.Tensor]
 RunInto = Callable[[PagedBatch, torch.Tensor], object]
 """A target that writes: a batch and out [H, T, K] int32 of any strides. What it returns is ignored."""
 
+Related = tuple[str, PagedBatch, torch.Tensor | None]
+"""A batch made from another: how, the batch, and which rows of the other's total_q its own are; None: the same."""
+
 MARKER = -7_777_777
 """What an output holds before the run: neither an id nor PAD."""
 
@@ -31,50 +34,44 @@ INT32_MAX = 2**31 - 1
 
 def page_relabel(batch: PagedBatch, run: Run, seed: int = 0) -> Iterator[Violation]:
     """The answer does not depend on which pages hold the blocks."""
-    yield from _differing("PageRelabel", batch, _of(run, batch), _of(run, relabel_pages(batch, seed)), "on other pages")
+    return _alike("PageRelabel", batch, run, [("on other pages", relabel_pages(batch, seed), None)])
 
 
 def request_permutation(batch: PagedBatch, run: Run, seed: int = 0) -> Iterator[Violation]:
     """Requests in another order have the same answers, in that order."""
     order = torch.randperm(batch.num_reqs, generator=torch.Generator().manual_seed(seed)).tolist()
-    permuted, rows = take_requests(batch, order)
-    what = f"with requests in order {order}"
-    yield from _differing("RequestPermutation", batch, _of(run, batch), _of(run, permuted), what, rows)
+    related = [(f"with requests in order {order}", *take_requests(batch, order))]
+    return _alike("RequestPermutation", batch, run, related)
 
 
 def neighbour_independence(batch: PagedBatch, run: Run) -> Iterator[Violation]:
     """A request alone has the answer that it has in company."""
-    together = _of(run, batch)
-    for req in range(batch.num_reqs):
-        alone, rows = take_requests(batch, [req])
-        yield from _differing("NeighbourIndependence", batch, together, _of(run, alone), "alone", rows)
+    related = (("alone", *take_requests(batch, [req])) for req in range(batch.num_reqs))
+    return _alike("NeighbourIndependence", batch, run, related)
 
 
 def head_independence(batch: PagedBatch, run: Run) -> Iterator[Violation]:
     """A head's answer does not change when the queries of all other heads are negated."""
     whole = _of(run, batch)
     for head in range(batch.config.num_index_heads):
-        index_q = -batch.index_q
-        index_q[:, head] = batch.index_q[:, head]
-        got = whole.clone()
-        got[head] = run(replace(batch, index_q=index_q))[head]
+        is_head = torch.arange(batch.config.num_index_heads, device=batch.device)[:, None] == head
+        got = run(replace(batch, index_q=batch.index_q.where(is_head, -batch.index_q)))
+        got = got.where(is_head[..., None], whole)
         yield from _differing("HeadIndependence", batch, whole, got, "with all other heads negated")
 
 
 def chunked_prefill(batch: PagedBatch, run: Run) -> Iterator[Violation]:
     """A prefill in two chunks, the second half of every request's queries later, has the answer of the whole."""
-    whole, query_lens = _of(run, batch), batch.query_lens()
+    query_lens = batch.query_lens()
     none, half = torch.zeros_like(query_lens), query_lens // 2
-    for name, first, last in (("first", none, half), ("second", half, query_lens)):
-        chunk, rows = query_window(batch, first, last)
-        yield from _differing("ChunkedPrefill", batch, whole, _of(run, chunk), f"in the {name} chunk", rows)
+    chunks = (("first", none, half), ("second", half, query_lens))
+    related = ((f"in the {name} chunk", *query_window(batch, first, last)) for name, first, last in chunks)
+    return _alike("ChunkedPrefill", batch, run, related)
 
 
 def decode_is_last_prefill_row(batch: PagedBatch, run: Run) -> Iterator[Violation]:
     """A decode step of each request's last query token has the answer of its last prefill row."""
-    query_lens = batch.query_lens()
-    decode, rows = query_window(batch, (query_lens - 1).clamp(min=0), query_lens)
-    yield from _differing("DecodeIsLastPrefillRow", batch, _of(run, batch), _of(run, decode), "as a decode step", rows)
+    return _alike("DecodeIsLastPrefillRow", batch, run, [("as a decode step", *_last_tokens(batch))])
 
 
 def power_of_two_scale(batch: PagedBatch, run: Run, exponent: int = 1) -> Iterator[Violation]:
@@ -85,17 +82,15 @@ def power_of_two_scale(batch: PagedBatch, run: Run, exponent: int = 1) -> Iterat
     """
     scale = 2.0**exponent
     scaled = batch.index_q * scale
-    keys = batch.index_k_pages[batch.live_slots()].double().nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
-    queries = batch.index_q.double().nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
     is_same = (scaled.double() == batch.index_q.double() * scale) | batch.index_q.isnan()
-    if len(keys):
-        least = lattice_unit(queries) * lattice_unit(keys).amin() * min(1.0, scale)
-        most = queries.abs().sum(-1) * keys.abs().amax() * max(1.0, scale)
-        is_safe = is_same.all(-1) & (least >= 2.0**-126) & (most < 2.0**127)
-    else:
-        is_safe = is_same.all(-1)
+    live_keys = batch.index_k_pages[batch.live_slots()]
+    queries, keys = (values.double().nan_to_num(0.0, 0.0, 0.0) for values in (batch.index_q, live_keys))
+    keys = torch.nn.functional.pad(keys, (0, 0, 0, 1))  # a key of zeros, for a batch without any
+    least = lattice_unit(queries) * lattice_unit(keys).amin() * min(1.0, scale)
+    most = queries.abs().sum(-1) * keys.abs().amax() * max(1.0, scale)
+    is_safe = is_same.all(-1) & (least >= 2.0**-126) & (most < 2.0**127)
     whole, got = _of(run, batch), _of(run, replace(batch, index_q=scaled))
-    got = torch.where(is_safe.T[..., None], got, whole)
+    got = got.where(is_safe.T[..., None], whole)
     yield from _differing("PowerOfTwoScale", batch, whole, got, f"with queries times {scale:g}")
 
 
@@ -105,20 +100,17 @@ def append_one(batch: PagedBatch, run: Run) -> Iterator[Violation]:
     Its block may take a slot, or gain one that the row did not fill before; forced and best blocks
     otherwise stay what they were. Each request's last query is asked with and without its last token.
     """
-    query_lens = batch.query_lens()
-    asked, rows = query_window(batch, (query_lens - 1).clamp(min=0), query_lens)
-    is_asked = (query_lens > 0) & (asked.seq_lens > 0)
+    asked, rows = _last_tokens(batch)
+    is_asked = (batch.query_lens() > 0) & (asked.seq_lens > 0)
     after, kept = take_requests(asked, is_asked.nonzero().flatten().tolist())
-    before = replace(after, seq_lens=after.seq_lens - 1)
-    new, old = _of(run, after), _of(run, before)
-    last_block = ((after.seq_lens.long() - 1) // batch.config.block_size)[:, None]
+    new, old = _of(run, after), _of(run, replace(after, seq_lens=after.seq_lens - 1))
+    last_block = after.config.num_blocks(after.seq_lens)[:, None] - 1
     is_old = (new[..., :, None] == old[..., None, :]).any(-1)
     is_strange = ~(is_old | (new == last_block) | (new == PAD))
     for head, req in is_strange.any(-1).nonzero().tolist():
         ids = new[head, req][is_strange[head, req]].tolist()
         sentence = f"a token appended to block {int(last_block[req])} brings in {ids}"
-        token = int(rows[kept[req]])
-        yield from with_reqs(batch, [Violation("AppendOne", head, token, sentence)])
+        yield from with_reqs(batch, [Violation("AppendOne", head, int(rows[kept[req]]), sentence)])
 
 
 def poison_blind(batch: PagedBatch, run: Run) -> Iterator[Violation]:
@@ -126,17 +118,16 @@ def poison_blind(batch: PagedBatch, run: Run) -> Iterator[Violation]:
 
     A target that follows a poisoned entry may take its process down: run it in one of its own.
     """
-    clean = _of(run, poison(batch, 0.0, 0))
+    related = []
     for value, entry in ((torch.nan, -1), (torch.inf, INT32_MAX), (-torch.inf, INT32_MAX)):
         what = f"with {value} in dead key slots and {entry} in dead block-table entries"
-        yield from _differing("PoisonBlind", batch, clean, _of(run, poison(batch, value, entry)), what)
+        related.append((what, poison(batch, value, entry), None))
+    return _alike("PoisonBlind", poison(batch, 0.0, 0), run, related)
 
 
 def repeat_determinism(batch: PagedBatch, run: Run, times: int = 3) -> Iterator[Violation]:
     """The same batch has the same answer every time."""
-    first = _of(run, batch)
-    for time in range(2, times + 1):
-        yield from _differing("RepeatDeterminism", batch, first, _of(run, batch), f"in run {time}")
+    return _alike("RepeatDeterminism", batch, run, ((f"in run {time}", batch, None) for time in range(2, times + 1)))
 
 
 BATCH_LAWS: dict[str, Callable[[PagedBatch, Run], Iterator[Violation]]] = {
@@ -156,25 +147,24 @@ BATCH_LAWS: dict[str, Callable[[PagedBatch, Run], Iterator[Violation]]] = {
 
 def split_invariance(batch: PagedBatch, runs: Mapping[int, Run]) -> Iterator[Violation]:
     """Every split count has the same answer. runs: number of splits -> the target with that many."""
-    yield from _all_alike("SplitInvariance", batch, {f"{n} splits": run for n, run in runs.items()})
+    return _all_alike("SplitInvariance", batch, {f"{n} splits": run for n, run in runs.items()})
 
 
 def tuning_invariance(batch: PagedBatch, runs: Mapping[str, Run]) -> Iterator[Violation]:
     """Every tuning choice has the same answer. runs: name of a choice -> the target with it."""
-    yield from _all_alike("TuningInvariance", batch, {f"tuning {name}": run for name, run in runs.items()})
+    return _all_alike("TuningInvariance", batch, {f"tuning {name}": run for name, run in runs.items()})
 
 
 def writes_all(batch: PagedBatch, run_into: RunInto) -> Iterator[Violation]:
     """Every element of `out` is written, and what it held before does not matter."""
-    shape = (batch.config.num_index_heads, batch.total_q, batch.config.topk_blocks)
-    marked, stale = (torch.full(shape, fill, dtype=torch.int32, device=batch.device) for fill in (MARKER, 0))
+    marked, stale = _output(batch, MARKER), _output(batch, 0)
     run_into(batch, marked)
     run_into(batch, stale)
-    for head, token in (marked == MARKER).any(-1).nonzero().tolist():
-        slots = (marked[head, token] == MARKER).nonzero().flatten().tolist()
+    is_unwritten = marked == MARKER
+    for head, token in is_unwritten.any(-1).nonzero().tolist():
+        slots = is_unwritten[head, token].nonzero().flatten().tolist()
         yield from with_reqs(batch, [Violation("WritesAll", head, token, f"slots {slots} are not written")])
-    is_written = (marked != MARKER).all(-1, keepdim=True)
-    stale = torch.where(is_written, stale, marked)
+    stale = torch.where(is_unwritten.any(-1, keepdim=True), marked, stale)
     yield from _differing("WritesAll", batch, marked, stale, "over an output that held zeros")
 
 
@@ -184,23 +174,19 @@ def writes_only(batch: PagedBatch, run_into: RunInto) -> Iterator[Violation]:
     `out` is a view into a larger buffer, with spare heads, rows and slots on every side. Head and
     token of a violation count from the view, so they may be negative or past its end.
     """
-    heads, tokens, slots = batch.config.num_index_heads, batch.total_q, batch.config.topk_blocks
-    before = (1, 2, 3)
-    size = (heads + 2, tokens + 5, slots + 7)
-    buffer = torch.full(size, MARKER, dtype=torch.int32, device=batch.device)
-    inside = tuple(slice(skip, skip + n) for skip, n in zip(before, (heads, tokens, slots), strict=True))
-    run_into(batch, buffer[inside])
-    packed = torch.full((heads, tokens, slots), MARKER, dtype=torch.int32, device=batch.device)
+    packed = _output(batch, MARKER)
+    buffer = torch.nn.functional.pad(packed, (3, 4, 2, 3, 1, 1), value=MARKER)
+    inside = buffer[1:-1, 2:-3, 3:-4]
+    run_into(batch, inside)
     run_into(batch, packed)
-    yield from _differing("WritesOnly", batch, packed, buffer[inside].clone(), "in a view of a larger buffer")
+    yield from _differing("WritesOnly", batch, packed, inside.clone(), "in a view of a larger buffer")
 
-    buffer[inside] = MARKER
-    is_touched = buffer != MARKER
-    for head, token in is_touched.any(-1).nonzero().tolist():
-        slot = int(is_touched[head, token].nonzero()[0])
-        at = [index - skip for index, skip in zip((head, token, slot), before, strict=True)]
-        sentence = f"writes {int(buffer[head, token, slot])} at out[{at[0]}, {at[1]}, {at[2]}], outside of it"
-        yield Violation("WritesOnly", at[0], at[1], sentence)
+    inside.fill_(MARKER)
+    for head, token in (buffer != MARKER).any(-1).nonzero().tolist():
+        slot = int((buffer[head, token] != MARKER).nonzero()[0])
+        at = f"out[{head - 1}, {token - 2}, {slot - 3}]"
+        sentence = f"writes {int(buffer[head, token, slot])} at {at}, outside of it"
+        yield Violation("WritesOnly", head - 1, token - 2, sentence)
 
 
 def replay(batches: Iterable[PagedBatch], eager: Run, replayed: Run) -> Iterator[Violation]:
@@ -220,28 +206,38 @@ def _of(run: Run, batch: PagedBatch) -> torch.Tensor:
     return run(batch).clone()
 
 
+def _output(batch: PagedBatch, fill: int) -> torch.Tensor:
+    """An output [H, T, K] to write into."""
+    shape = (batch.config.num_index_heads, batch.total_q, batch.config.topk_blocks)
+    return torch.full(shape, fill, dtype=torch.int32, device=batch.device)
+
+
+def _last_tokens(batch: PagedBatch) -> tuple[PagedBatch, torch.Tensor]:
+    """Each request's last query token alone, and which rows of total_q these are."""
+    return query_window(batch, (batch.query_lens() - 1).clamp(min=0), batch.query_lens())
+
+
+def _alike(law: str, batch: PagedBatch, run: Run, related: Iterable[Related]) -> Iterator[Violation]:
+    """Batches made from `batch` have its answer."""
+    expected = _of(run, batch)
+    for what, other, rows in related:
+        yield from _differing(law, batch, expected, _of(run, other), what, rows)
+
+
 def _all_alike(law: str, batch: PagedBatch, runs: Mapping[str, Run]) -> Iterator[Violation]:
-    answers = ((choice, _of(run, batch)) for choice, run in runs.items())
-    first, expected = next(answers)
-    for choice, got in answers:
-        yield from _differing(law, batch, expected, got, f"with {choice}, against {first}")
+    """Targets have the answer of the first of them."""
+    (first, run), *others = runs.items()
+    expected = _of(run, batch)
+    for choice, run in others:
+        yield from _differing(law, batch, expected, _of(run, batch), f"with {choice}, against {first}")
 
 
 def _differing(
-    law: str,
-    batch: PagedBatch,
-    expected: torch.Tensor,
-    got: torch.Tensor,
-    what: str,
-    rows: torch.Tensor | None = None,
+    law: str, batch: PagedBatch, expected: torch.Tensor, got: torch.Tensor, what: str, rows: torch.Tensor | None = None
 ) -> Iterator[Violation]:
     """One violation for every row whose bits differ. rows: which rows of `expected` those of `got` are."""
-    if rows is None:
-        rows = torch.arange(batch.total_q, device=batch.device)
+    rows = torch.arange(batch.total_q, device=batch.device) if rows is None else rows
     expected = expected[:, rows]
-    differs = (got != expected).any(-1)
-    found = (
-        Violation(law, head, int(rows[row]), f"{what}: {got[head, row].tolist()}, not {expected[head, row].tolist()}")
-        for head, row in differs.nonzero().tolist()
-    )
-    yield from with_reqs(batch, found)
+    for head, row in (got != expected).any(-1).nonzero().tolist():
+        sentence = f"{what}: {got[head, row].tolist()}, not {expected[head, row].tolist()}"
+        yield from with_reqs(batch, [Violation(law, head, int(rows[row]), sentence)])

@@ -193,9 +193,9 @@ def magnitudes(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     Subnormal numbers of `dtype`, zero excepted, count as its smallest normal number. NaN and
     infinities count as zero: their scores need no bound.
     """
-    magnitude = values.double().abs().nan_to_num(nan=0.0, posinf=0.0)
+    magnitude = values.double().abs().nan_to_num_(nan=0.0, posinf=0.0)
     least = torch.finfo(dtype).smallest_normal
-    return torch.where(magnitude > 0, magnitude.clamp(min=least), 0.0)
+    return magnitude.masked_fill_((magnitude > 0) & (magnitude < least), least)
 
 
 def lattice_unit(values: torch.Tensor) -> torch.Tensor:
@@ -209,9 +209,9 @@ def lattice_unit(values: torch.Tensor) -> torch.Tensor:
     """
     values = values.double().nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
     # 24 bits of significand as an integer; a value is that many times a power of two.
-    significand = (values.frexp().mantissa * 2**24).long()
-    lowest_bit = significand & -significand
-    unit = values / significand * lowest_bit
+    significand = values.frexp().mantissa.mul_(2**24).long()
+    lowest_bit = (-significand).bitwise_and_(significand)
+    unit = values.div_(significand).mul_(lowest_bit)
     return unit.nan_to_num_(nan=torch.inf).amin(-1)  # 0 / 0: a zero is a multiple of anything
 
 

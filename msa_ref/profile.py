@@ -6,20 +6,13 @@ of breaking a promise that it never made, so the verdict there is `Undefined`, w
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from typing import Literal, get_args, get_origin
 
 import torch
 
 from msa_ref.batch import PagedBatch
 from msa_ref.config import SUPPORTED_DTYPES, require
-
-
-@dataclass(frozen=True)
-class Undefined:
-    """The profile makes no promise for this batch, and why."""
-
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -52,17 +45,18 @@ class Profile:
     max_visible_blocks: int | None = None
 
     def __post_init__(self) -> None:
-        for name, choices in _CHOICES.items():
-            value = getattr(self, name)
-            require(value in choices, name, f"must be one of {', '.join(choices)}", repr(value))
+        for field in fields(self):
+            if get_origin(field.type) is Literal:
+                value, choices = getattr(self, field.name), get_args(field.type)
+                require(value in choices, field.name, f"must be one of {', '.join(choices)}", repr(value))
 
     def head_major(self, topk_idx: torch.Tensor) -> torch.Tensor:
         """The answer as [H, T, K], whichever way the target wrote it. A view."""
         return topk_idx.transpose(0, 1) if self.axes == "token-major" else topk_idx
 
-    def undefined(self, batch: PagedBatch) -> Undefined | None:
+    def undefined(self, batch: PagedBatch) -> str | None:
         """Why the profile promises nothing for a batch, or None if it does. Looks at values; synchronizes."""
-        return next((Undefined(reason) for is_outside, reason in self._limits(batch) if is_outside), None)
+        return next((reason for is_outside, reason in self._limits(batch) if is_outside), None)
 
     def _limits(self, batch: PagedBatch) -> Iterator[tuple[bool, str]]:
         config, dtype = batch.config, batch.index_q.dtype
@@ -71,32 +65,20 @@ class Profile:
             size = getattr(config, name)
             yield allowed is not None and size not in allowed, f"{self.name} takes {name} in {allowed}, not {size}"
 
-        visible_lens = batch.visible_lens()
-        most_blocks = config.num_blocks(int(visible_lens.max())) if len(visible_lens) else 0
         for name, size, limit in (
             ("num_index_heads", config.num_index_heads, self.max_num_index_heads),
             ("topk_blocks", config.topk_blocks, self.max_topk_blocks),
-            ("visible blocks", most_blocks, self.max_visible_blocks),
+            ("visible blocks", batch.most_visible_blocks(), self.max_visible_blocks),
         ):
             yield limit is not None and size > limit, f"{self.name} takes at most {limit} {name}, not {size}"
-        if self.padding_rows == "undefined":
-            yield bool((visible_lens == 0).any()), f"{self.name} promises nothing for rows that see no token"
+        sees_nothing = self.padding_rows == "undefined" and bool((batch.visible_lens() == 0).any())
+        yield sees_nothing, f"{self.name} promises nothing for rows that see no token"
         if "undefined" in (self.nan, self.infinities):
-            read = (batch.index_q, batch.index_k_pages[batch.live_slots()])
-            is_nan = any(bool(tensor.isnan().any()) for tensor in read)
-            is_inf = any(bool(tensor.isinf().any()) for tensor in read)
+            read = torch.cat([batch.index_q.flatten(), batch.index_k_pages[batch.live_slots()].flatten()])
+            is_nan, is_inf = bool(read.isnan().any()), bool(read.isinf().any())
             yield self.nan == "undefined" and is_nan, f"{self.name} promises nothing for NaN"
             yield is_inf, f"{self.name} promises nothing for infinities, or for the NaN that they make"
 
-
-_CHOICES = {
-    "tie_rule": ("lowest-id", "any"),
-    "order": ("ascending", "score-desc", "any"),
-    "axes": ("head-major", "token-major"),
-    "nan": ("minus-inf", "undefined"),
-    "infinities": ("ordinary", "undefined"),
-    "padding_rows": ("pad", "undefined"),
-}
 
 CONTRACT = Profile()
 """The whole contract: ties to the lowest id, ids ascending, [H, T, K], every value, every size."""

@@ -9,13 +9,21 @@ one is forced. The answer is [0, 2, 4].
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 
 from msa_ref.config import PAD, IndexerConfig
 from msa_ref.profile import CONTRACT, Profile
 from msa_ref.select import forced_mask
+
+
+class Edge(NamedTuple):
+    """A block of every row: ids, -1 where there is none, and their scores, [H, T] or with more axes."""
+
+    block: torch.Tensor
+    score: torch.Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +37,8 @@ class Selection:
     upper: [H, T, N] float64, where scores are known only up to an interval: `score` is its lower
         end and this is its upper end. None means that the scores are exact.
     profile: the promises that the answer is held to.
+
+    What is derived has one column more, N, that stands for no block: a row never sees it.
     """
 
     config: IndexerConfig
@@ -40,35 +50,58 @@ class Selection:
 
     @property
     def lowest(self) -> torch.Tensor:
-        """[H, T, N], the least that each block may score."""
-        return self.score.masked_fill(self.score.isnan(), -torch.inf)
+        """[H, T, N + 1], the least that each block may score."""
+        return torch.nn.functional.pad(self.score.nan_to_num(-torch.inf, torch.inf, -torch.inf), (0, 1))
 
     @property
     def highest(self) -> torch.Tensor:
-        """[H, T, N], the most that each block may score."""
-        return self.lowest if self.upper is None else self.upper
+        """[H, T, N + 1], the most that each block may score."""
+        return self.lowest if self.upper is None else replace(self, score=self.upper).lowest
 
     @property
-    def is_id(self) -> torch.Tensor:
-        """[H, T, K] bool, entries that name a visible block of their row."""
-        return (self.topk_idx >= 0) & (self.topk_idx < self.num_visible_blocks[:, None])
+    def block(self) -> torch.Tensor:
+        """[N + 1] int64, every block id, and N for none."""
+        return torch.arange(self.score.shape[-1] + 1, device=self.score.device)
 
     @property
-    def expected_count(self) -> torch.Tensor:
-        """[T] int64, how many blocks each row selects: min(topk_blocks, n)."""
-        return self.num_visible_blocks.clamp(max=self.config.topk_blocks)
+    def is_visible(self) -> torch.Tensor:
+        """[T, N + 1] bool, blocks that each row sees."""
+        return self.block < self.num_visible_blocks[:, None]
 
-    def chosen(self) -> torch.Tensor:
-        """[H, T, N] bool, the visible blocks that each row names, however often."""
-        num_blocks = self.score.shape[-1]
-        ids = torch.where(self.is_id, self.topk_idx.long(), num_blocks)
-        marks = torch.zeros(*ids.shape[:-1], num_blocks + 1, dtype=torch.bool, device=ids.device)
-        return marks.scatter_(-1, ids, True)[..., :num_blocks]
+    @property
+    def is_forced(self) -> torch.Tensor:
+        """[T, N + 1] bool, blocks that each row selects whatever they score."""
+        return forced_mask(self.num_visible_blocks, len(self.block), self.config)
+
+    @property
+    def ids(self) -> torch.Tensor:
+        """[H, T, K] int64, the visible block that each entry names; N where it names none."""
+        is_id = (self.topk_idx >= 0) & (self.topk_idx < self.num_visible_blocks[:, None])
+        return self.topk_idx.long().where(is_id, self.score.shape[-1])
+
+    @property
+    def is_chosen(self) -> torch.Tensor:
+        """[H, T, N + 1] bool, what each row names, however often."""
+        shape = (*self.topk_idx.shape[:-1], len(self.block))
+        return torch.zeros(shape, dtype=torch.bool, device=self.score.device).scatter_(-1, self.ids, True)
+
+    def ranks_above(self, one: Edge, other: Edge) -> torch.Tensor:
+        """Where a block must rank above another: by score, and by id where a tie rule says so."""
+        is_above = one.score > other.score
+        if self.profile.tie_rule == "any":
+            return is_above
+        return is_above | ((one.score == other.score) & (one.block < other.block))
+
+    def row(self, head: int, token: int) -> "Selection":
+        """One row of it, as a selection."""
+        h, t = slice(head, head + 1), slice(token, token + 1)
+        n, upper = self.num_visible_blocks[t], None if self.upper is None else self.upper[h, t]
+        return Selection(self.config, self.topk_idx[h, t], n, self.score[h, t], upper, self.profile)
 
 
 def breaks_visible(selection: Selection) -> torch.Tensor:
     """Every entry is PAD or the id of a visible block. [0, 2, 9] breaks it."""
-    return ~(selection.is_id | (selection.topk_idx == PAD)).all(-1)
+    return ((selection.ids == selection.score.shape[-1]) & (selection.topk_idx != PAD)).any(-1)
 
 
 def breaks_distinct(selection: Selection) -> torch.Tensor:
@@ -79,7 +112,7 @@ def breaks_distinct(selection: Selection) -> torch.Tensor:
 
 def breaks_count(selection: Selection) -> torch.Tensor:
     """Exactly min(topk_blocks, n) entries are not PAD. [2, 4, -1] breaks it."""
-    return (selection.topk_idx != PAD).sum(-1) != selection.expected_count
+    return (selection.topk_idx != PAD).sum(-1) != selection.num_visible_blocks.clamp(max=selection.config.topk_blocks)
 
 
 def breaks_padded_tail(selection: Selection) -> torch.Tensor:
@@ -100,23 +133,16 @@ def breaks_order(selection: Selection) -> torch.Tensor:
 
 def swapped(selection: Selection) -> torch.Tensor:
     """[H, T, K, K] bool, slots i < j whose ids are ranked and whose second must rank above the first."""
-    num_blocks = selection.score.shape[-1]
-    if num_blocks == 0:
-        return torch.zeros(*selection.topk_idx.shape, 1, dtype=torch.bool, device=selection.topk_idx.device)
-    block = torch.where(selection.is_id, selection.topk_idx.long(), 0)
-    is_forced = forced_mask(selection.num_visible_blocks, num_blocks, selection.config)
-    is_ranked = selection.is_id & ~is_forced.expand(selection.score.shape).gather(-1, block)
-    first, second = selection.highest.gather(-1, block)[..., :, None], selection.lowest.gather(-1, block)[..., None, :]
-    is_above = second > first
-    if selection.profile.tie_rule == "lowest-id":
-        is_above |= (second == first) & (block[..., None, :] < block[..., :, None])
-    return (is_above & is_ranked[..., :, None] & is_ranked[..., None, :]).triu(1)
+    ids, is_ranked = selection.ids, selection.is_visible & ~selection.is_forced
+    first = Edge(ids[..., :, None], selection.highest.gather(-1, ids)[..., :, None])
+    second = Edge(ids[..., None, :], selection.lowest.gather(-1, ids)[..., None, :])
+    is_judged = is_ranked.expand_as(selection.lowest).gather(-1, ids)
+    return (selection.ranks_above(second, first) & is_judged[..., :, None] & is_judged[..., None, :]).triu(1)
 
 
 def breaks_forced(selection: Selection) -> torch.Tensor:
     """The first init_blocks and the last local_blocks visible blocks are selected. [0, 2, 3] breaks it."""
-    is_forced = forced_mask(selection.num_visible_blocks, selection.score.shape[-1], selection.config)
-    return (is_forced & ~selection.chosen()).any(-1)
+    return (selection.is_forced & ~selection.is_chosen).any(-1)
 
 
 def breaks_best(selection: Selection) -> torch.Tensor:
@@ -125,18 +151,7 @@ def breaks_best(selection: Selection) -> torch.Tensor:
     [2, 3, 4] breaks it: blocks 0 and 3 are equal, and 0 is the lower id.
     """
     worst_chosen, best_left = cut(selection)
-    is_above = best_left.score > worst_chosen.score
-    if selection.profile.tie_rule == "lowest-id":
-        is_above |= (best_left.score == worst_chosen.score) & (best_left.block < worst_chosen.block)
-    return is_above & (worst_chosen.block >= 0) & (best_left.block >= 0)
-
-
-@dataclass(frozen=True, eq=False)
-class Edge:
-    """One side of the cut: [H, T] block ids (-1 where there is none) and their scores."""
-
-    block: torch.Tensor
-    score: torch.Tensor
+    return selection.ranks_above(best_left, worst_chosen) & (worst_chosen.block >= 0) & (best_left.block >= 0)
 
 
 def cut(selection: Selection) -> tuple[Edge, Edge]:
@@ -147,26 +162,20 @@ def cut(selection: Selection) -> tuple[Edge, Edge]:
     its upper end, one left out at its lower end. If a set is right for any scores inside the
     intervals, it is right for these, because they only lift what it chose above what it left.
     """
-    num_blocks = selection.score.shape[-1]
-    if num_blocks == 0:
-        shape, device = selection.score.shape[:-1], selection.score.device
-        none = Edge(torch.full(shape, -1, device=device), torch.zeros(shape, device=device))
-        return none, none
-    block = torch.arange(num_blocks, device=selection.score.device)
-    is_visible = block < selection.num_visible_blocks[:, None]
-    is_ranked = is_visible & ~forced_mask(selection.num_visible_blocks, num_blocks, selection.config)
-    chosen = selection.chosen()
+    block, is_chosen = selection.block, selection.is_chosen
+    is_ranked = selection.is_visible & ~selection.is_forced
 
-    is_candidate = is_ranked & chosen
+    is_candidate = is_ranked & is_chosen
     score = selection.highest.masked_fill(~is_candidate, torch.inf)
     lowest = score.amin(-1)
     worst = torch.where(is_candidate & (score == lowest[..., None]), block, -1).amax(-1)
 
-    is_candidate = is_ranked & ~chosen
+    is_candidate = is_ranked & ~is_chosen
     score = selection.lowest.masked_fill(~is_candidate, -torch.inf)
     highest = score.amax(-1)
-    best = torch.where(is_candidate & (score == highest[..., None]), block, num_blocks).amin(-1)
-    return Edge(worst, lowest), Edge(best.masked_fill(best == num_blocks, -1), highest)
+    none = selection.score.shape[-1]
+    best = torch.where(is_candidate & (score == highest[..., None]), block, none).amin(-1)
+    return Edge(worst, lowest), Edge(best.masked_fill(best == none, -1), highest)
 
 
 ROW_LAWS: dict[str, Callable[[Selection], torch.Tensor]] = {

@@ -9,39 +9,56 @@ from msa_ref.batch import PagedBatch
 
 @dataclass(frozen=True, eq=False)
 class Operands:
-    """What the scores of some query tokens of one request are made of, n the blocks the last of them sees.
+    """What the scores of some query tokens are made of, request by request.
 
-    queries: [H, tokens, D] float64.
-    keys: [n * S, D] float64, gathered through the block table; the unseen tail of the last page included.
-    is_seen: [tokens, n * S] bool, which keys each query token sees.
+    R requests own the tokens, each at most Q of them, and these see at most n blocks. Behind what a
+    request has of tokens and blocks stands padding, which nothing sees.
+
+    queries: [R, Q, H, D] float64.
+    keys: [R, n, S, D] float64, gathered through the block table; the unseen tail of a last page included.
+    is_token: [R, Q] bool, which query tokens are none of the padding.
+    is_seen: [R, Q, n, S] bool, which keys each query token sees.
     """
 
     queries: torch.Tensor
     keys: torch.Tensor
+    is_token: torch.Tensor
     is_seen: torch.Tensor
 
     def token_scores(self) -> torch.Tensor:
-        """[H, tokens, n * S] float64 dot products; -inf where a key is not seen or the product is NaN."""
-        return nan_to_minus_inf(self.queries @ self.keys.T).masked_fill_(~self.is_seen, -torch.inf)
+        """[H, R, Q, n, S] float64 dot products; -inf where a key is not seen or the product is NaN."""
+        return nan_to_minus_inf(dot_products(self.queries, self.keys)).masked_fill_(~self.is_seen, -torch.inf)
+
+    def block_max(self, token_scores: torch.Tensor) -> torch.Tensor:
+        """[H, R, Q, n, S] token scores -> [H, tokens, n] block scores, the padding of queries left out."""
+        return token_scores.amax(-1)[:, self.is_token]
 
 
-def operands(batch: PagedBatch, req: int, first_token: int, last_token: int) -> Operands:
-    """Gather queries and keys of one request for its query tokens first_token .. last_token - 1.
+def operands(batch: PagedBatch, rows: slice) -> Operands:
+    """Gather queries and keys for the query tokens `rows` of total_q.
 
-    Only the pages of blocks that the last of these tokens sees are read. Synchronizes.
+    Only the pages of blocks that these tokens see are read, and page 0 for padding. Synchronizes.
     """
     config = batch.config
-    start, stop = batch.cu_seqlens_q[req : req + 2].tolist()
-    tokens = torch.arange(first_token, last_token, device=batch.device)
-    context_len = int(batch.seq_lens[req]) - (stop - start)
-    visible_lens = (context_len + tokens + 1).clamp(min=0)
-    num_blocks = config.num_blocks(max(0, context_len + last_token)) if last_token > first_token else 0
+    reqs, num_tokens = batch.token_reqs()[rows].unique_consecutive(return_counts=True)
+    is_token = torch.arange(max(num_tokens.tolist(), default=0), device=batch.device) < num_tokens[:, None]
 
-    pages = batch.block_table[req, :num_blocks].long()
-    keys = batch.index_k_pages[pages].double().flatten(0, 1)
-    queries = batch.index_q[start + first_token : start + last_token].double()
-    key_pos = torch.arange(num_blocks * config.block_size, device=batch.device)
-    return Operands(queries.transpose(0, 1), keys, key_pos < visible_lens[:, None])
+    def by_request(values: torch.Tensor) -> torch.Tensor:
+        """[tokens, ...] -> [R, Q, ...], zeros as padding."""
+        return values.new_zeros(*is_token.shape, *values.shape[1:]).index_put_((is_token,), values)
+
+    visible_lens = batch.visible_lens()[rows]
+    num_blocks = config.num_blocks(max(visible_lens.tolist(), default=0))
+    key_pos = torch.arange(num_blocks * config.block_size, device=batch.device).view(-1, config.block_size)
+    is_seen = key_pos < by_request(visible_lens)[..., None, None]
+    is_live = is_seen[..., 0].any(1)
+    pages = batch.block_table[reqs, :num_blocks].long().where(is_live, 0)
+    return Operands(by_request(batch.index_q[rows].double()), batch.index_k_pages[pages].double(), is_token, is_seen)
+
+
+def dot_products(queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+    """[R, Q, H, D] queries, [R, n, S, D] keys -> [H, R, Q, n, S], every query of a request with all its keys."""
+    return torch.einsum("rqhd,rnsd->hrqns", queries, keys)
 
 
 def nan_to_minus_inf(score: torch.Tensor) -> torch.Tensor:
@@ -49,23 +66,19 @@ def nan_to_minus_inf(score: torch.Tensor) -> torch.Tensor:
     return score.nan_to_num_(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
 
 
-def block_max(token_scores: torch.Tensor, block_size: int) -> torch.Tensor:
-    """[..., n * S] token scores -> [..., n] block scores."""
-    return token_scores.unflatten(-1, (-1 if token_scores.shape[-1] else 0, block_size)).amax(-1)
-
-
-def block_scores(batch: PagedBatch, req: int, first_token: int, last_token: int) -> torch.Tensor:
-    """Scores of one request's visible blocks for its query tokens first_token .. last_token - 1.
+def block_scores(batch: PagedBatch, rows: slice) -> torch.Tensor:
+    """Scores of the blocks that some query tokens see.
 
     A NaN token score counts as -inf, and so does a token that the query does not see.
 
     Args:
         batch: the batch; bf16, fp16 or fp32.
-        req: which request.
-        first_token, last_token: a half-open range of query tokens, counted within the request.
+        rows: which rows of total_q, of however many requests.
 
     Returns:
-        [H, last_token - first_token, n] float64, n the visible blocks of the last of the tokens.
-        Products of bf16, fp16 or fp32 values are exact in float64, so only the sum over D rounds.
+        [H, rows, n] float64, n the most blocks that one of the rows sees; -inf for those that a row
+        does not see. Products of bf16, fp16 or fp32 values are exact in float64, so only the sum
+        over D rounds.
     """
-    return block_max(operands(batch, req, first_token, last_token).token_scores(), batch.config.block_size)
+    parts = operands(batch, rows)
+    return parts.block_max(parts.token_scores())

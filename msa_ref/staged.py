@@ -7,7 +7,7 @@ passes both is admissible, and a row that is not fails at least one, which says 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Literal
 
@@ -20,7 +20,7 @@ from msa_ref.contract import Violation, selections, violations, with_reqs
 from msa_ref.indexer import MAX_TOKEN_SCORES
 from msa_ref.precision import ScoreBound
 from msa_ref.profile import CONTRACT, Profile
-from msa_ref.score import nan_to_minus_inf
+from msa_ref.rows import Selection
 
 SCORE_LAW = "Score"
 """Name of the first stage's law: every visible block's score lies inside its interval."""
@@ -38,14 +38,11 @@ class Stages:
 
     def blame(self, head: int, token: int) -> Literal["scores", "selection", "both", "neither"]:
         """Which stage a row fails; "neither" makes the row admissible, whatever set it holds."""
-        row = (head, token)
-        is_score, is_selection = (
-            any((violation.head, violation.token) == row for violation in found)
-            for found in (self.score, self.selection)
-        )
-        if is_score and is_selection:
-            return "both"
-        return "scores" if is_score else "selection" if is_selection else "neither"
+        is_off = (head, token) in {(violation.head, violation.token) for violation in self.score}
+        is_wrong = (head, token) in {(violation.head, violation.token) for violation in self.selection}
+        if is_off:
+            return "both" if is_wrong else "scores"
+        return "selection" if is_wrong else "neither"
 
 
 def stages(
@@ -75,42 +72,24 @@ def stages(
     is_shaped = score.ndim == 3 and tuple(score.shape[:2]) == shape
     require(is_shaped, "score", f"must be [H, T, N] with H, T = {', '.join(map(str, shape))}", list(score.shape))
     require(score.is_floating_point(), "score", "must be floating point", score.dtype)
-    num_visible_blocks = batch.num_visible_blocks()
-    most = int(num_visible_blocks.max()) if batch.total_q else 0
+    most = batch.most_visible_blocks()
     require(score.shape[-1] >= most, "score", f"must cover the {most} visible blocks", f"N = {score.shape[-1]}")
 
-    off = islice(_off_scores(batch, score, num_visible_blocks, bound, max_token_scores), max_violations)
-
-    step = max(1, max_token_scores // max(1, shape[0] * most * batch.config.block_size))
-    chunks = (slice(first, min(first + step, batch.total_q)) for first in range(0, batch.total_q, step))
-    exact = ((rows, own := _own(score[:, rows, :most]), own) for rows in chunks)
-    wrong = (
-        violation
-        for rows, selection in selections(batch, topk_idx, exact, max_token_scores, profile)
-        for violation in violations(selection, first_token=rows.start)
-    )
-    return Stages(list(with_reqs(batch, off)), list(with_reqs(batch, islice(wrong, max_violations))))
+    off: list[Violation] = []
+    wrong: list[Violation] = []
+    for rows, bounded in selections(batch, topk_idx, interval_chunks(batch, bound, max_token_scores), profile):
+        own = replace(bounded, score=score[:, rows, : bounded.score.shape[-1]].double(), upper=None)
+        off += islice(_off_scores(bounded, own, rows.start), max_violations - len(off))
+        wrong += islice(violations(own, rows.start), max_violations - len(wrong))
+    return Stages(list(with_reqs(batch, off)), list(with_reqs(batch, wrong)))
 
 
-def _off_scores(
-    batch: PagedBatch,
-    score: torch.Tensor,
-    num_visible_blocks: torch.Tensor,
-    bound: ScoreBound | None,
-    max_token_scores: int,
-) -> Iterator[Violation]:
-    """The first stage: one violation for every row with a visible score outside its interval."""
-    for rows, lower, upper in interval_chunks(batch, bound, max_token_scores):
-        own = _own(score[:, rows, : lower.shape[-1]])
-        is_visible = torch.arange(lower.shape[-1], device=own.device) < num_visible_blocks[rows, None]
-        is_off = is_visible & ~((lower <= own) & (own <= upper))
-        for head, token in is_off.any(-1).nonzero().tolist():
-            blocks = is_off[head, token].nonzero().flatten().tolist()
-            low, got, high = (float(tensor[head, token, blocks[0]]) for tensor in (lower, own, upper))
-            sentence = f"block {blocks[0]} scores {got!r}, outside [{low!r}, {high!r}]; {len(blocks)} such blocks"
-            yield Violation(SCORE_LAW, head, rows.start + token, sentence)
-
-
-def _own(score: torch.Tensor) -> torch.Tensor:
-    """A copy of the target's scores that can be ranked: float64, NaN as -inf."""
-    return nan_to_minus_inf(score.to(torch.float64, copy=True))
+def _off_scores(bounded: Selection, own: Selection, first_token: int) -> Iterator[Violation]:
+    """The first stage: one violation for every row with a visible score of its own outside its interval."""
+    lower, got, upper = bounded.lowest, own.lowest, bounded.highest
+    is_off = own.is_visible & ~((lower <= got) & (got <= upper))
+    for head, token in is_off.any(-1).nonzero().tolist():
+        block, *others = is_off[head, token].nonzero().flatten().tolist()
+        low, score, high = (float(tensor[head, token, block]) for tensor in (lower, got, upper))
+        sentence = f"block {block} scores {score!r}, outside [{low!r}, {high!r}]; {1 + len(others)} such blocks"
+        yield Violation(SCORE_LAW, head, first_token + token, sentence)

@@ -19,15 +19,7 @@ def take_requests(batch: PagedBatch, reqs: Sequence[int]) -> tuple[PagedBatch, t
     """
     picked = torch.tensor(list(reqs), dtype=torch.int64, device=batch.device)
     query_lens = batch.query_lens()[picked]
-    rows = _ranges(batch.cu_seqlens_q.long()[picked], query_lens)
-    new = replace(
-        batch,
-        index_q=batch.index_q[rows],
-        block_table=batch.block_table[picked],
-        seq_lens=batch.seq_lens[picked],
-        cu_seqlens_q=_running_sum(query_lens),
-    )
-    return new, rows
+    return _windows(batch, picked, torch.zeros_like(query_lens), query_lens)
 
 
 def query_window(batch: PagedBatch, first: torch.Tensor, last: torch.Tensor) -> tuple[PagedBatch, torch.Tensor]:
@@ -39,10 +31,26 @@ def query_window(batch: PagedBatch, first: torch.Tensor, last: torch.Tensor) -> 
     Returns:
         (batch, rows): rows [T'] int64, which row of the old total_q each query token was.
     """
-    rows = _ranges(batch.cu_seqlens_q[:-1].long() + first, last - first)
+    return _windows(batch, torch.arange(batch.num_reqs, device=batch.device), first, last)
+
+
+def _windows(
+    batch: PagedBatch, reqs: torch.Tensor, first: torch.Tensor, last: torch.Tensor
+) -> tuple[PagedBatch, torch.Tensor]:
+    """Query tokens first .. last - 1 of each of `reqs`, all three [B'] int64."""
+    start = batch.cu_seqlens_q.long()[reqs]
+    windows = zip((start + first).tolist(), (start + last).tolist(), strict=True)
+    rows = torch.tensor([row for window in windows for row in range(*window)], dtype=torch.int64, device=batch.device)
     # Behind a request whose last kept token sees nothing stands a length below zero: nothing either.
-    seq_lens = (batch.seq_lens.long() - batch.query_lens() + last).clamp(min=0)
-    new = replace(batch, index_q=batch.index_q[rows], seq_lens=seq_lens.int(), cu_seqlens_q=_running_sum(last - first))
+    seq_lens = ((batch.seq_lens.long() - batch.query_lens())[reqs] + last).clamp(min=0).int()
+    cu_seqlens_q = torch.nn.functional.pad((last - first).cumsum(0), (1, 0)).int()
+    new = replace(
+        batch,
+        index_q=batch.index_q[rows],
+        block_table=batch.block_table[reqs],
+        seq_lens=seq_lens,
+        cu_seqlens_q=cu_seqlens_q,
+    )
     return new, rows
 
 
@@ -66,17 +74,5 @@ def poison(batch: PagedBatch, value: float, entry: int) -> PagedBatch:
 
 def live_entries(batch: PagedBatch) -> torch.Tensor:
     """[B, max_blocks] bool, block-table entries of blocks that hold a token."""
-    num_blocks = (batch.seq_lens.long() + batch.config.block_size - 1) // batch.config.block_size
+    num_blocks = batch.config.num_blocks(batch.seq_lens)
     return torch.arange(batch.max_blocks, device=batch.device) < num_blocks[:, None]
-
-
-def _ranges(start: torch.Tensor, length: torch.Tensor) -> torch.Tensor:
-    """start .. start + length - 1 for each entry, one after another."""
-    first_out = length.cumsum(0) - length
-    shift = (start - first_out).repeat_interleave(length)
-    return shift + torch.arange(len(shift), device=start.device)
-
-
-def _running_sum(lengths: torch.Tensor) -> torch.Tensor:
-    """[B + 1] int32: 0, then the running sum."""
-    return torch.nn.functional.pad(lengths.cumsum(0), (1, 0)).int()

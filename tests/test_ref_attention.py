@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from msa_ref.attention import attend, block_sparse_attention, dense_attention
+from msa_ref.walkthrough.attention import attend, block_sparse_attention, dense_attention
 
 
 def operands(seed: int, tokens: int, length: int, heads: int = 2, dtype: torch.dtype = torch.float32):

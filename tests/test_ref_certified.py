@@ -213,7 +213,7 @@ def test_a_score_that_may_overflow_certifies_nothing():
     config = IndexerConfig(num_index_heads=1, index_head_dim=6, block_size=1, topk_blocks=1, local_blocks=0)
     keys = [[1e38, 1e38, 1e38, -1e38, -1e38, -1e38], [1.0, 0.0, 0.0, 0.0, 0.0, 0.0]]
     batch = row_batch(config, [[2.0] * 6], keys)
-    lower, upper = block_intervals(batch, 0, 0, 1, ieee_fp32(6))
+    lower, upper = block_intervals(batch, slice(0, 1), ieee_fp32(6))
     assert lower.tolist() == [[[-INF, 2.0]]]
     assert upper.tolist() == [[[INF, 2.0]]]
     for block in (0, 1):
@@ -236,14 +236,14 @@ def test_a_score_that_may_overflow_certifies_nothing():
 )
 def test_nan_and_infinite_scores_have_no_width(key, ends):
     config = IndexerConfig(num_index_heads=1, index_head_dim=2, block_size=1, topk_blocks=1)
-    lower, upper = block_intervals(row_batch(config, [[1.0, 1.0]], [key]), 0, 0, 1, ieee_fp32(2))
+    lower, upper = block_intervals(row_batch(config, [[1.0, 1.0]], [key]), slice(0, 1), ieee_fp32(2))
     assert (lower.item(), upper.item()) == ends
 
 
 def test_an_infinite_score_beside_products_that_overflow_is_open():
     """+inf - 3e38 - 3e38: the finite products may make -inf first, and NaN with the +inf."""
     config = IndexerConfig(num_index_heads=1, index_head_dim=3, block_size=1, topk_blocks=1)
-    lower, upper = block_intervals(row_batch(config, [[1.0] * 3], [[INF, -3e38, -3e38]]), 0, 0, 1, ieee_fp32(3))
+    lower, upper = block_intervals(row_batch(config, [[1.0] * 3], [[INF, -3e38, -3e38]]), slice(0, 1), ieee_fp32(3))
     assert (lower.item(), upper.item()) == (-INF, INF)
 
 
@@ -254,7 +254,9 @@ def test_the_unseen_tail_of_a_page_does_not_widen_an_interval():
     poisoned[0, 2:] = 3e38
     widened = PagedBatch(config, batch.index_q, poisoned, batch.block_table, batch.seq_lens, batch.cu_seqlens_q)
     for left, right in zip(
-        block_intervals(batch, 0, 0, 1, ieee_fp32(1)), block_intervals(widened, 0, 0, 1, ieee_fp32(1)), strict=True
+        block_intervals(batch, slice(0, 1), ieee_fp32(1)),
+        block_intervals(widened, slice(0, 1), ieee_fp32(1)),
+        strict=True,
     ):
         assert torch.equal(left, right)
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import msa_ref
 
-FILES = sorted(Path(msa_ref.__file__).parent.rglob("*.py"))
+ROOM = Path(msa_ref.__file__).parent
+FILES = sorted(ROOM.rglob("*.py"))
 
 
 def test_msa_ref_imports_torch_and_itself_alone():
@@ -21,9 +22,10 @@ def test_msa_ref_imports_torch_and_itself_alone():
 
 
 def test_msa_ref_imports_where_triton_does_not():
-    modules = ", ".join(f"msa_ref.{file.stem}" for file in FILES if file.stem != "__init__")
+    names = (".".join(file.relative_to(ROOM.parent).with_suffix("").parts) for file in FILES)
+    modules = ", ".join(name.removesuffix(".__init__") for name in names)
     program = f"import sys; sys.modules['triton'] = None; import {modules}"
-    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(msa_ref.__file__).parents[1])
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOM.parent)
 
 
 def test_every_public_name_has_a_docstring():

@@ -109,11 +109,11 @@ BATCHES = {
     ),
     "rows of block_table": (
         {"block_table": torch.zeros(3, 3, dtype=torch.int32)},
-        "block_table must have num_reqs = 2 rows; got 3",
+        "block_table must have num_reqs = 2 on axis 0; got 3",
     ),
     "entries of cu_seqlens_q": (
         {"cu_seqlens_q": i32(0, 4)},
-        "cu_seqlens_q must have num_reqs + 1 = 3 entries; got 2",
+        "cu_seqlens_q must have num_reqs + 1 = 3 on axis 0; got 2",
     ),
 }
 

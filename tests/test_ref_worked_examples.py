@@ -26,13 +26,13 @@ def one_row(keys: list[float], query: float = 1.0, **changes) -> list[int]:
 def test_token_score_is_the_dot_product():
     # q = (1, -2, 3), k = (4, 5, 6): 1*4 - 2*5 + 3*6 = 12
     batch = row_batch(config(index_head_dim=3, block_size=1), [[1.0, -2.0, 3.0]], [[4.0, 5.0, 6.0]])
-    assert block_scores(batch, 0, 0, 1).tolist() == [[[12.0]]]
+    assert block_scores(batch, slice(0, 1)).tolist() == [[[12.0]]]
 
 
 def test_block_score_is_the_maximum_over_its_visible_tokens():
     # blocks (1, 9), (4, 4) and (7, -): maxima 9, 4, 7. The unseen slot of the last page is NaN.
     batch = row_batch(config(), [[1.0]], [[1.0], [9.0], [4.0], [4.0], [7.0]])
-    assert block_scores(batch, 0, 0, 1).tolist() == [[[9.0, 4.0, 7.0]]]
+    assert block_scores(batch, slice(0, 1)).tolist() == [[[9.0, 4.0, 7.0]]]
 
 
 def test_the_best_blocks_are_selected_and_written_ascending():
@@ -118,7 +118,7 @@ def test_a_block_is_logical_and_a_page_is_physical():
     batch = PagedBatch(
         by_page.config, by_page.index_q, by_page.index_k_pages, int32([[2, 0, 1]]), int32([3]), int32([0, 1])
     )
-    assert block_scores(batch, 0, 0, 1).tolist() == [[[7.0, 5.0, 6.0]]]
+    assert block_scores(batch, slice(0, 1)).tolist() == [[[7.0, 5.0, 6.0]]]
     assert index_topk(batch)[0, 0].tolist() == [0, 2]
 
 
@@ -153,11 +153,13 @@ def test_power_of_two_scale_keeps_every_comparison():
 def test_an_interval_is_the_exact_score_give_or_take_the_bound():
     # fp32, D = 2: 0.1 * 1 + 0.2 * 1, both rounded to fp32; M = 0.3 and gamma_2 = 1.2e-7, so +- 3.6e-8
     batch = row_batch(config(index_head_dim=2, block_size=1), [[1.0, 1.0]], [[0.1, 0.2]])
-    lower, upper = block_intervals(batch, 0, 0, 1, ieee_fp32(2))
+    lower, upper = block_intervals(batch, slice(0, 1), ieee_fp32(2))
     assert f"{lower.item():.9f} {upper.item():.9f}" == "0.299999969 0.300000040"
     assert f"{(upper - lower).item() / 2:.1e}" == "3.6e-08"
     # on whole numbers nothing is rounded: 3 + 4 = 7
-    lower, upper = block_intervals(replace(batch, index_k_pages=torch.tensor([[[3.0, 4.0]]])), 0, 0, 1, ieee_fp32(2))
+    lower, upper = block_intervals(
+        replace(batch, index_k_pages=torch.tensor([[[3.0, 4.0]]])), slice(0, 1), ieee_fp32(2)
+    )
     assert (lower.item(), upper.item()) == (7.0, 7.0)
 
 

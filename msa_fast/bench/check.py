@@ -30,7 +30,7 @@ def wrong_rows(batch: PagedBatch, topk_idx: torch.Tensor) -> int:
         for first in _spread(max(1, stop - start - SAMPLE_TOKENS + 1)):
             last = min(first + SAMPLE_TOKENS, stop - start)
             rows = slice(start + first, start + last)
-            expected = select_blocks(block_scores(batch, req, first, last), num_visible_blocks[rows], batch.config)
+            expected = select_blocks(block_scores(batch, rows), num_visible_blocks[rows], batch.config)
             wrong += int((topk_idx[:, rows] != expected).any(-1).sum())
     return wrong
 

@@ -40,12 +40,7 @@ def dense_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
 
 
 def block_sparse_attention(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    scale: float,
-    topk_idx: torch.Tensor,
-    block_size: int,
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, topk_idx: torch.Tensor, block_size: int
 ) -> torch.Tensor:
     """The same attention over the tokens of the selected blocks: topk_blocks * block_size of them, not L.
 

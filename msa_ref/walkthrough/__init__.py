@@ -1,0 +1,1 @@
+"""The teaching text: `README.md`, and the attention that it ends with."""
