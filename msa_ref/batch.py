@@ -6,6 +6,9 @@ import torch
 
 from msa_ref.config import SUPPORTED_DTYPES, IndexerConfig, require
 
+EVERY_ROW = slice(None)
+"""The rows of total_q that a question about query tokens is about, unless it names some."""
+
 
 @dataclass(frozen=True, eq=False)
 class PagedBatch:
@@ -82,23 +85,26 @@ class PagedBatch:
         """[B] int64, query tokens of each request. Stays on the device."""
         return self.cu_seqlens_q.long().diff()
 
-    def token_reqs(self) -> torch.Tensor:
-        """[T] int64, the request of each query token. Synchronizes."""
-        reqs = torch.arange(self.num_reqs, device=self.device)
-        return reqs.repeat_interleave(self.query_lens())
+    def _tokens(self, rows: slice = EVERY_ROW) -> torch.Tensor:
+        """[T] int32, the row of total_q of each query token. Here and below: of those in `rows` alone."""
+        return torch.arange(*rows.indices(self.total_q), dtype=torch.int32, device=self.device)
 
-    def visible_lens(self) -> torch.Tensor:
-        """[T] int64, tokens that each query token sees: itself and all before it. Synchronizes.
+    def token_reqs(self, rows: slice = EVERY_ROW) -> torch.Tensor:
+        """[T] int64, the request of each query token: the first that ends behind it."""
+        return torch.searchsorted(self.cu_seqlens_q[1:].contiguous(), self._tokens(rows), right=True)
+
+    def visible_lens(self, rows: slice = EVERY_ROW) -> torch.Tensor:
+        """[T] int64, tokens that each query token sees: itself and all before it.
 
         Query token i of a request sees max(0, seq_len - query_len + i + 1) tokens: all but the
         query_len - i - 1 behind it.
         """
-        reqs = self.token_reqs()
-        num_behind = self.cu_seqlens_q[1:].long()[reqs] - 1 - torch.arange(self.total_q, device=self.device)
+        reqs = self.token_reqs(rows)
+        num_behind = self.cu_seqlens_q[1:].long()[reqs] - 1 - self._tokens(rows)
         return (self.seq_lens.long()[reqs] - num_behind).clamp(min=0)
 
     def num_visible_blocks(self) -> torch.Tensor:
-        """[T] int64, blocks that hold the visible tokens of each query token. Synchronizes."""
+        """[T] int64, blocks that hold the visible tokens of each query token."""
         return self.config.num_blocks(self.visible_lens())
 
     def most_visible_blocks(self) -> int:

@@ -40,14 +40,14 @@ def operands(batch: PagedBatch, rows: slice) -> Operands:
     Only the pages of blocks that these tokens see are read, and page 0 for padding. Synchronizes.
     """
     config = batch.config
-    reqs, num_tokens = batch.token_reqs()[rows].unique_consecutive(return_counts=True)
+    reqs, num_tokens = batch.token_reqs(rows).unique_consecutive(return_counts=True)
     is_token = torch.arange(max(num_tokens.tolist(), default=0), device=batch.device) < num_tokens[:, None]
 
     def by_request(values: torch.Tensor) -> torch.Tensor:
         """[tokens, ...] -> [R, Q, ...], zeros as padding."""
         return values.new_zeros(*is_token.shape, *values.shape[1:]).index_put_((is_token,), values)
 
-    visible_lens = batch.visible_lens()[rows]
+    visible_lens = batch.visible_lens(rows)
     num_blocks = config.num_blocks(max(visible_lens.tolist(), default=0))
     key_pos = torch.arange(num_blocks * config.block_size, device=batch.device).view(-1, config.block_size)
     is_seen = key_pos < by_request(visible_lens)[..., None, None]
