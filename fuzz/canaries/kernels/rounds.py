@@ -400,11 +400,9 @@ MUTANTS = [
         "topk_flat_best_not_rebased",
         "Best scores of flat rows count from the first row of the batch in every request.",
         _TOPK,
-        "q_start.to(tl.int64) * H + row",
-        "row",
+        "best_ptr + slab_rows * stride_best_h",
+        "best_ptr + row * stride_best_h",
         "prefill",
         ("Best",),
-        nth=1,
-        count=2,
     ),
 ]
