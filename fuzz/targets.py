@@ -170,10 +170,16 @@ def _captured(run: Callable[[], torch.Tensor], mark_out: Callable[[], object]) -
 # Imported by name when they run: triton reads TRITON_INTERPRET once, when kernels are first imported.
 
 
+SLAB_BYTES = 1024
+"""Room for scores in prefill, for each split: one query tile's at least, in a small case a few."""
+
+
 def _prefill(call: Call) -> torch.Tensor:
     kernels, batch = importlib.import_module(call.kernels), call.batch
+    # Where splits are given, little room for scores too: several slabs, and other ones for other splits.
+    room = {} if call.num_splits is None else {"workspace_bytes": SLAB_BYTES * call.num_splits}
     plan = kernels.PrefillPlan.build(
-        batch.config, call.query_lens, call.seq_len_bounds, batch.device, num_splits=call.num_splits
+        batch.config, call.query_lens, call.seq_len_bounds, batch.device, num_splits=call.num_splits, **room
     )
     topk_idx: torch.Tensor = kernels.minimax_m3_index_prefill(batch, plan, out=call.out)
     return topk_idx

@@ -170,8 +170,9 @@ class MiniMaxM3IndexerMSAImpl(MiniMaxM3IndexerImpl):
     Args:
         config, topk_indices_buffer: as the base's.
         prefill_scorer: `triton`; `fmha_sm100`, the vendor's, where it is installed and the device is
-            SM100 (not run on hardware: see `msa_fast.fmha_sm100`); or a function of one's own. Kept
-            as an attribute, to be seen.
+            SM100 (not run on hardware: see `msa_fast.fmha_sm100`); or a function of one's own. The
+            last two score the whole batch at once, in as much memory as that takes. Kept as an
+            attribute, to be seen.
         num_splits: programs per decode request, as `minimax_m3_index_decode` takes it.
 
     Raises:

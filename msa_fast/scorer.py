@@ -18,7 +18,8 @@ from msa_ref.config import IndexerConfig, require
 
 PrefillScorer = Callable[[PagedBatch, PrefillPlan, torch.Tensor], torch.Tensor]
 """(batch, plan, out) -> score [H, T, max_blocks] fp32, any strides, right at visible blocks: `out`
-filled, or a tensor of the scorer's own."""
+filled, or a tensor of the scorer's own. Scores are of the whole batch: the bound on the workspace is of
+`minimax_m3_index_prefill`, which `triton` means."""
 
 PREFILL_SCORERS: dict[str, PrefillScorer] = {"triton": minimax_m3_index_score, "fmha_sm100": fmha_sm100_score}
 """The choices that have a name."""

@@ -62,6 +62,9 @@ REFUSALS = {
         CONFIG, [1, 2], [3], batch.device
     ),
     "seq_lens must be >= 0; got -1": lambda batch, plan, score: PrefillPlan.build(CONFIG, [1], [-1], batch.device),
+    "workspace_bytes must be an int >= 1; got 0": lambda batch, plan, score: PrefillPlan.build(
+        CONFIG, [1], [1], batch.device, workspace_bytes=0
+    ),
     "index_head_dim must be a power of two from 16 to 128 for the kernels; got 24": (
         lambda batch, plan, score: PrefillPlan.build(IndexerConfig(2, 24, 16, 4), [1], [1], batch.device)
     ),

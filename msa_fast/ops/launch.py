@@ -11,6 +11,8 @@ from msa_ref.batch import PagedBatch
 from msa_ref.config import IndexerConfig, require
 
 LEAST_TILE, MOST_TILE = 16, 128
+ALIGNMENT = 16
+"""Of strides: what Triton compiles for."""
 
 
 def check_config(config: IndexerConfig) -> None:
@@ -89,26 +91,33 @@ def new_topk_idx(batch: PagedBatch) -> torch.Tensor:
     return torch.empty(shape, dtype=torch.int32, device=batch.device)
 
 
-def new_score(batch: PagedBatch, blocks_each: int = 1, is_block_major: bool = False) -> torch.Tensor:
-    """Room for the block scores of a batch: a [H, T, ceil(max_blocks / blocks_each)] fp32 view.
+def new_score(
+    batch: PagedBatch,
+    blocks_each: int = 1,
+    is_block_major: bool = False,
+    num_tokens: int | None = None,
+    num_blocks: int | None = None,
+) -> torch.Tensor:
+    """Room for the block scores of a batch: a [H, num_tokens, ceil(num_blocks / blocks_each)] fp32 view.
 
     is_block_major: the scores that many rows have for one block lie side by side, as a prefill
     program stores them; else the scores of one row do, where the warp that selects from them reads
     them whole. Rows are padded so that every batch has strides of one alignment, and a kernel is
-    compiled for it once.
+    compiled for it once. num_tokens, num_blocks: by default all that the batch has.
     """
-    total_q, heads = batch.total_q, batch.config.num_index_heads
-    num_scores = -(-batch.max_blocks // blocks_each)
+    num_tokens = batch.total_q if num_tokens is None else num_tokens
+    num_blocks = batch.max_blocks if num_blocks is None else num_blocks
+    heads, num_scores = batch.config.num_index_heads, -(-num_blocks // blocks_each)
     if is_block_major:
-        shape = (num_scores, _aligned(total_q), heads)
-        return torch.empty(shape, dtype=torch.float32, device=batch.device)[:, :total_q].permute(2, 1, 0)
-    shape = (total_q, heads, _aligned(num_scores))
+        shape = (num_scores, aligned(num_tokens), heads)
+        return torch.empty(shape, dtype=torch.float32, device=batch.device)[:, :num_tokens].permute(2, 1, 0)
+    shape = (num_tokens, heads, aligned(num_scores))
     return torch.empty(shape, dtype=torch.float32, device=batch.device)[..., :num_scores].transpose(0, 1)
 
 
-def _aligned(size: int) -> int:
-    """Up to a multiple of 16, the alignment that Triton compiles for."""
-    return -(-size // 16) * 16
+def aligned(size: int) -> int:
+    """Up to a multiple of ALIGNMENT."""
+    return -(-size // ALIGNMENT) * ALIGNMENT
 
 
 def num_processors(device: torch.device) -> int:

@@ -2,15 +2,18 @@
 
 import torch
 
-from msa_fast.ops.launch import new_score
-from msa_fast.ops.score import minimax_m3_index_score
-from msa_fast.ops.topk import minimax_m3_index_topk
+from msa_fast.ops.launch import check_batch, check_out, new_score, new_topk_idx
+from msa_fast.ops.score import check_plan, launch_score
+from msa_fast.ops.topk import launch_slab_topk
 from msa_fast.plan import PrefillPlan
 from msa_ref.batch import PagedBatch
 
 
 def minimax_m3_index_prefill(batch: PagedBatch, plan: PrefillPlan, out: torch.Tensor | None = None) -> torch.Tensor:
-    """Scores and selection of a prefill batch, in two launches that share the best scores of superblocks.
+    """Scores and selection of a prefill batch: two launches a slab, which share the best scores of superblocks.
+
+    Allocates room for the scores of the plan's largest slab, which all slabs use in turn: at most
+    WORKSPACE_BYTES (512 MiB) or what `PrefillPlan.build` was told, unless one query tile takes more.
 
     Args:
         batch, plan: as `minimax_m3_index_score` takes them.
@@ -22,8 +25,16 @@ def minimax_m3_index_prefill(batch: PagedBatch, plan: PrefillPlan, out: torch.Te
     Raises:
         ValueError: one sentence naming the argument, the rule and what was got.
     """
+    check_batch(batch)
+    check_plan(plan, batch)
+    if out is None:
+        out = new_topk_idx(batch)
+    check_out(out, batch)
+    num_tokens = max((slab.num_tokens for slab in plan.slabs), default=0)
     # Written once for every block and read for few: as they are written. The best ones the other way round.
-    score = new_score(batch, is_block_major=True)
-    superblock_score = new_score(batch, blocks_each=plan.superblock)
-    minimax_m3_index_score(batch, plan, score, superblock_score)
-    return minimax_m3_index_topk(score, batch, plan, out, superblock_score)
+    score = new_score(batch, is_block_major=True, num_tokens=num_tokens, num_blocks=plan.most_blocks)
+    superblock_score = new_score(batch, plan.superblock, num_tokens=num_tokens, num_blocks=plan.most_blocks)
+    for slab in plan.slabs:
+        launch_score(batch, plan, slab, score, superblock_score)
+        launch_slab_topk(slab, score, batch, plan, out, superblock_score)
+    return out[:, : batch.total_q]

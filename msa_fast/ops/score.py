@@ -8,7 +8,7 @@ from msa_fast.ops import score_sm90
 from msa_fast.ops.dot import dot_fp32
 from msa_fast.ops.launch import check_batch, new_score
 from msa_fast.ops.table import PROGRAM_ROWS, SCORE, architecture_of, choose
-from msa_fast.plan import PrefillPlan
+from msa_fast.plan import PrefillPlan, Slab
 from msa_ref.batch import PagedBatch
 from msa_ref.config import require
 
@@ -24,7 +24,7 @@ def _token_scores(q, pages_ptr, page, stride_page, stride_page_s, stride_page_d,
 
 
 @triton.jit(
-    do_not_specialize=["stride_table_b", "stride_score_b", "stride_best_b"],
+    do_not_specialize=["slab_token", "stride_table_b", "stride_score_b", "stride_best_b"],
     do_not_specialize_on_alignment=["block_table_ptr", "seq_lens_ptr", "cu_seqlens_q_ptr"],
 )
 def _score_kernel(
@@ -36,6 +36,7 @@ def _score_kernel(
     tiles_ptr,
     score_ptr,
     best_ptr,
+    slab_token,
     stride_q_t,
     stride_q_h,
     stride_q_d,
@@ -60,10 +61,10 @@ def _score_kernel(
 ):
     """Grid: score tiles x parts of a tile: ROWS rows (token, head) of a request against some blocks.
 
-    Writes score[h, t, b] for its rows and the blocks of its range that its last token sees;
-    blocks that an earlier token of the tile does not see get -inf. With SUPERBLOCK also
-    best[h, t, s], the best of SUPERBLOCK blocks; a range starts with a superblock. Leaves all else
-    alone.
+    Writes score[h, t, b] for its rows and the blocks of its range that its last token sees, t
+    counted from slab_token; blocks that an earlier token of the tile does not see get -inf. With
+    SUPERBLOCK also best[h, t, s], the best of SUPERBLOCK blocks; a range starts with a superblock.
+    Leaves all else alone.
     Masks: rows past the request; key tokens past a row's visible length, on the diagonal blocks
     alone, since a block before the first token's own needs none. Products accumulate in fp32.
     """
@@ -97,6 +98,7 @@ def _score_kernel(
     # Not masked in the load: what comes from a select stays in registers as the left operand, which
     # leaves the shared memory's bandwidth to the keys.
     q = tl.where(is_row[:, None], q, 0.0)
+    rows -= slab_token
     score_rows = score_ptr + rows * stride_score_t + head.to(tl.int64) * stride_score_h
     best_rows = best_ptr + rows * stride_best_t + head.to(tl.int64) * stride_best_h
     super_best = tl.full([ROWS], float("-inf"), tl.float32)
@@ -160,26 +162,40 @@ def minimax_m3_index_score(
     check_score(score, batch)
     if superblock_score is not None:
         check_score(superblock_score, batch, plan.superblock)
-    if len(plan.score_tiles) == 0:
-        return score
+    launch_score(batch, plan, plan.whole, score, superblock_score)
+    return score
+
+
+def launch_score(
+    batch: PagedBatch, plan: PrefillPlan, slab: Slab, score: torch.Tensor, superblock_score: torch.Tensor | None
+) -> None:
+    """Launch the scorer that serves a call, on checked arguments, for the tokens of a slab.
+
+    score, superblock_score: of the slab's first token first, with room for its tokens and for as many
+    blocks as any row sees.
+    """
+    tiles = plan.score_tiles[slab.score_tiles]
+    if len(tiles) == 0:
+        return
     if score_sm90.is_served(batch, plan, score, superblock_score):
-        score_sm90.launch_score(batch, plan, score, superblock_score)
-        return score
+        score_sm90.launch_score(batch, plan, slab, score, superblock_score)
+        return
     best = score if superblock_score is None else superblock_score
     config = batch.config
     architecture = architecture_of(batch.device)
     element_size = batch.index_q.element_size()
     launch = choose(SCORE, architecture, element_size)
     rows = PROGRAM_ROWS.get(element_size, plan.score_rows)
-    _score_kernel[(len(plan.score_tiles), triton.cdiv(plan.score_rows, rows))](
+    _score_kernel[(len(tiles), triton.cdiv(plan.score_rows, rows))](
         batch.index_q,
         batch.index_k_pages,
         batch.block_table,
         batch.seq_lens,
         batch.cu_seqlens_q,
-        plan.score_tiles,
+        tiles,
         score,
         best,
+        slab.first_token,
         *batch.index_q.stride(),
         *batch.index_k_pages.stride(),
         *batch.block_table.stride(),
@@ -194,7 +210,6 @@ def minimax_m3_index_score(
         SUPERBLOCK=0 if superblock_score is None else plan.superblock,
         **launch.options(architecture),
     )
-    return score
 
 
 def check_plan(plan: PrefillPlan, batch: PagedBatch) -> None:

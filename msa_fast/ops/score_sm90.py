@@ -20,7 +20,7 @@ from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
 
 from msa_fast.ops.launch import is_tensor_copied
 from msa_fast.ops.table import architecture_of
-from msa_fast.plan import PrefillPlan
+from msa_fast.plan import PrefillPlan, Slab
 from msa_ref.batch import PagedBatch
 
 # One thing each, under the names of Triton 3.6 and of later releases.
@@ -91,7 +91,7 @@ def _queries(
 
 
 @gluon.jit(
-    do_not_specialize=["stride_table_b"],
+    do_not_specialize=["slab_token", "stride_table_b"],
     do_not_specialize_on_alignment=["block_table_ptr", "seq_lens_ptr", "cu_seqlens_q_ptr"],
 )
 def _score_sm90_kernel(
@@ -103,6 +103,7 @@ def _score_sm90_kernel(
     tiles_ptr,
     score_ptr,
     best_ptr,
+    slab_token,
     stride_q_t,
     stride_q_h,
     stride_table_r,
@@ -173,7 +174,7 @@ def _score_sm90_kernel(
         row = first_row + gl.arange(0, HALF, layout=gl.SliceLayout(1, mma))
         is_a = row < query_len * H
         is_b = row < query_len * H - HALF
-        flat_row = q_start.to(gl.int64) * H + row
+        flat_row = (q_start - slab_token).to(gl.int64) * H + row
         score_a = score_ptr + flat_row * stride_score_row
         best_a = best_ptr + flat_row * stride_best_row
         score_b = score_a + HALF * stride_score_row
@@ -265,23 +266,24 @@ def is_served(batch: PagedBatch, plan: PrefillPlan, score: torch.Tensor, superbl
 
 
 def launch_score(
-    batch: PagedBatch, plan: PrefillPlan, score: torch.Tensor, superblock_score: torch.Tensor | None
+    batch: PagedBatch, plan: PrefillPlan, slab: Slab, score: torch.Tensor, superblock_score: torch.Tensor | None
 ) -> None:
     """Launch on checked arguments that are served."""
-    config = batch.config
+    config, tiles = batch.config, plan.score_tiles[slab.score_tiles]
     size, dim = config.block_size, config.index_head_dim
     layout = gl.NVMMASharedLayout(swizzle_byte_width=128, element_bitwidth=16, rank=3)
     keys = TensorDescriptor.from_tensor(batch.index_k_pages, [1, size, dim], layout)
     best = score if superblock_score is None else superblock_score
-    _score_sm90_kernel[(len(plan.score_tiles),)](
+    _score_sm90_kernel[(len(tiles),)](
         batch.index_q,
         keys,
         batch.block_table,
         batch.seq_lens,
         batch.cu_seqlens_q,
-        plan.score_tiles,
+        tiles,
         score,
         best,
+        slab.first_token,
         *batch.index_q.stride()[:2],
         *batch.block_table.stride(),
         *batch.seq_lens.stride(),

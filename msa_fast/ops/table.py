@@ -37,6 +37,8 @@ in fp32, whose products are multiply-adds with all operands in registers."""
 SUPERBLOCK = {"interpreter": 2, ANY: 8}
 """Blocks whose best score the prefill scorer keeps beside their scores. Eight: up to 1,024 blocks a
 row has no more superblocks than a round ranks at once. Two on the interpreter, where cases are short."""
+WORKSPACE_BYTES = 512 << 20
+"""What the scores of a prefill may take at once: those of 3,640 tokens of 4 heads at 8,192 blocks."""
 BLOCKS_OF_PROLOGUE = 3
 """What a score program costs before its first block, in blocks."""
 MOST_BLOCKS = 128

@@ -18,7 +18,7 @@ from msa_fast.ops.launch import check_batch, check_out, new_topk_idx, next_power
 from msa_fast.ops.rank import rank_of
 from msa_fast.ops.score import check_plan, check_score
 from msa_fast.ops.table import MOST_RUNS, MOST_RUNS_OF_BEST, OWN_LOADS, architecture_of, number, topk_warps
-from msa_fast.plan import PrefillPlan
+from msa_fast.plan import PrefillPlan, Slab
 from msa_ref.batch import PagedBatch
 
 NO_RUN = tl.constexpr(1 << 20)
@@ -115,8 +115,8 @@ def _narrow(
 
 
 @triton.jit(
-    do_not_specialize=["stride_out_h", "stride_out_t", "stride_out_k", "tiles_per_req"],
-    do_not_specialize_on_alignment=["seq_lens_ptr", "cu_seqlens_q_ptr", "out_ptr"],
+    do_not_specialize=["slab_token", "stride_out_h", "stride_out_t", "stride_out_k", "tiles_per_req"],
+    do_not_specialize_on_alignment=["seq_lens_ptr", "cu_seqlens_q_ptr", "tiles_ptr", "out_ptr"],
 )
 def _topk_kernel(
     score_ptr,
@@ -125,6 +125,7 @@ def _topk_kernel(
     cu_seqlens_q_ptr,
     tiles_ptr,
     out_ptr,
+    slab_token,
     stride_score_h,
     stride_score_t,
     stride_score_b,
@@ -157,9 +158,10 @@ def _topk_kernel(
     Which rows is listed in tiles_ptr (HAS_TILES), or counted: tiles_per_req for every request.
     Writes out[h, t, :] of its rows, every element: ids ascending, then PAD. Reads scores of
     visible blocks alone, and of superblocks with visible blocks where best_ptr has their best
-    scores (BLOCKS_OF_BEST, 0 where it has none). Compares integers; nothing here rounds. K >= TOPK
-    is a power of two; LENGTHS are the blocks of a run, round by round, down to 1; WIDTH is how many
-    runs the first round ranks. IS_EARLY: launched before the scores are complete.
+    scores (BLOCKS_OF_BEST, 0 where it has none); of both, those of token slab_token come first.
+    Compares integers; nothing here rounds. K >= TOPK is a power of two; LENGTHS are the blocks of a
+    run, round by round, down to 1; WIDTH is how many runs the first round ranks. IS_EARLY: launched
+    before the scores are complete.
     """
     if HAS_TILES:
         req = tl.load(tiles_ptr + tl.program_id(0) * 2)
@@ -177,8 +179,9 @@ def _topk_kernel(
     is_row = token < query_len
     num_visible = tl.where(is_row, (tl.maximum(context_len + token + 1, 0) + S - 1) // S, 0)
     rows = (q_start + token).to(tl.int64)
-    score_rows = score_ptr + rows * stride_score_t + head * stride_score_h
-    best_rows = best_ptr + rows * stride_best_t + head * stride_best_h
+    slab_rows = rows - slab_token
+    score_rows = score_ptr + slab_rows * stride_score_t + head * stride_score_h
+    best_rows = best_ptr + slab_rows * stride_best_t + head * stride_best_h
     out_rows = (out_ptr + rows * stride_out_t + head * stride_out_h)[:, None]
     if IS_EARLY:  # the scorer may still run; from here on its scores are there
         gdc_wait()
@@ -230,17 +233,30 @@ def minimax_m3_index_topk(
     if out is None:
         out = new_topk_idx(batch)
     check_out(out, batch)
+    launch_slab_topk(plan.whole, score, batch, plan, out, superblock_score)
+    return out[:, : batch.total_q]
+
+
+def launch_slab_topk(
+    slab: Slab,
+    score: torch.Tensor,
+    batch: PagedBatch,
+    plan: PrefillPlan,
+    out: torch.Tensor,
+    superblock_score: torch.Tensor | None,
+) -> None:
+    """Launch the selection for the tokens of a slab, on checked arguments; scores as `launch_score` leaves them."""
     launch_topk(
         score,
         batch,
         out,
         plan.topk_rows,
         plan.most_blocks,
-        tiles=plan.topk_tiles,
+        tiles=plan.topk_tiles[slab.topk_tiles],
+        slab_token=slab.first_token,
         superblock_score=superblock_score,
         superblock=plan.superblock,
     )
-    return out[:, : batch.total_q]
 
 
 def launch_topk(
@@ -251,6 +267,7 @@ def launch_topk(
     most_blocks: int,
     *,
     tiles: torch.Tensor | None = None,
+    slab_token: int = 0,
     most_rows: int = 0,
     superblock_score: torch.Tensor | None = None,
     superblock: int = 0,
@@ -259,7 +276,9 @@ def launch_topk(
     """Launch the selection kernel on checked arguments.
 
     rows: rows per program. most_blocks: no row sees more. tiles: the rows of each program, or None
-    for a grid from shapes alone, in which every request has up to most_rows rows.
+    for a grid from shapes alone, in which every request has up to most_rows rows. slab_token: whose
+    scores come first. is_early: the kernel before it in the stream lets it start before the scores
+    are complete, and it waits for them on the GPU.
     """
     config = batch.config
     tiles_per_req = triton.cdiv(most_rows, rows)
@@ -280,6 +299,7 @@ def launch_topk(
         batch.cu_seqlens_q,
         tiles,
         out,
+        slab_token,
         *score.stride(),
         *best.stride(),
         *batch.seq_lens.stride(),
