@@ -20,6 +20,8 @@ from fuzz.targets import Target
 
 CASES_OF_A_FORM = 8
 """Cases of one form before the next one is compiled."""
+TELLING_COST = 2**16
+"""Of a case that shows much and, beside a compilation, costs nothing: dozens of rows of dozens of blocks."""
 FORMS_OF_A_ROUND = 4
 """Forms that random fuzzing compiles before it draws others."""
 
@@ -107,13 +109,12 @@ def cost(case: Case) -> int:
 
 
 def _by_form(cases: Iterable[Case]) -> list[Case]:
-    """The gate's cases, a few of one form after a few of another, each form's cheapest first."""
+    """The gate's cases, a few of one form after a few of another, each form's of a telling size first."""
     forms: list[list[Case]] = [[] for _ in range(NUM_FORMS)]
     for number, case in enumerate(cases):
         forms[number % NUM_FORMS].append(case)
     for form in forms:
-        # The very smallest show little.
-        form.sort(key=lambda case: (cost(case) < 200, cost(case)))
+        form.sort(key=lambda case: abs(math.log2(cost(case) / TELLING_COST)))
     longest = max(map(len, forms))
     return [
         case

@@ -218,6 +218,18 @@ def test_the_readme_shows_the_score_that_is_kept() -> None:
     assert f"<!-- score -->\n{table}\n<!-- end of score -->" in (ROOT / "README.md").read_text()
 
 
+def test_the_command_puts_the_table_into_a_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    document, file = tmp_path / "a.md", tmp_path / "a.json"
+    file.write_text(_score(Fate("a", "mutant", "D01", ("Best",), "killed", ("Best",), True)).to_json())
+    document.write_text("before\n<!-- score -->\nan old one\n<!-- end of score -->\nbehind\n")
+    assert main(["canaries", "--markdown", "--json", str(file), "--into", str(document)]) == 0
+    table = capsys.readouterr().out
+    assert document.read_text() == f"before\n<!-- score -->\n{table}<!-- end of score -->\nbehind\n"
+    document.write_text("no place")
+    assert main(["canaries", "--markdown", "--json", str(file), "--into", str(document)]) == 2
+    assert "must name a document with the lines" in capsys.readouterr().err
+
+
 def test_the_score_knows_only_what_is_planted() -> None:
     known = {one.name for one in planted.planted()}
     for tier in Score.read(SCORE).tiers.values():
