@@ -71,8 +71,10 @@ def _fates(start: Fate, tier: Tier, limits: Limits, needs: tuple[str, ...], fold
         if budget and time.perf_counter() - began > budget:
             if first is None:
                 # Random cases have no end: to outlive their time is to survive. The gate's have one.
-                yield replace(start, status="survived" if tier.seconds else "unfinished", cases=number)
+                yield replace(start, status="survived" if tier.seconds else "unfinished", cases=number, case="")
             return
+        if first is None:
+            yield replace(start, cases=number, case=in_words(case))  # should this one end the process
         verdict = _judge(case, target, tier.device, folder)
         if verdict is None:
             continue
@@ -103,7 +105,7 @@ def _fates(start: Fate, tier: Tier, limits: Limits, needs: tuple[str, ...], fold
             if named or limits.is_first_enough or is_poisoned(verdict) or broken == MAX_BROKEN_CASES:
                 return
         elif first is None:
-            yield replace(start, cases=number)
+            yield replace(start, cases=number, case="")
 
 
 def _judge(case: Case, target: Target, device: str, folder: str) -> Verdict | None:
