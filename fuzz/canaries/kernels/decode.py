@@ -142,7 +142,7 @@ MUTANTS = [
         ")",
         "decode",
         ("Runs",),
-        needs=("sanitizer",),
+        needs=("fence",),
     ),
     Mutant(
         "decode_misses_itself",

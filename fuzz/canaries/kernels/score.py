@@ -264,7 +264,7 @@ MUTANTS = [
         "token = token",
         "prefill",
         ("Runs",),
-        needs=("sanitizer",),
+        needs=("fence",),
     ),
     Mutant(
         "dot_rounds_to_bf16",

@@ -129,7 +129,7 @@ MUTANTS = [
         defect="D24",
         nth=1,
         count=2,
-        needs=("sanitizer",),
+        needs=("fence",),
     ),
     Mutant(
         "score_prefetch_stops_early",
