@@ -75,7 +75,7 @@ def test_shards_are_different_parts_of_one_run() -> None:
 @pytest.mark.parametrize("name", ["ties_by_split", "tail_not_masked", "offsets_not_rebased"])
 def test_a_planted_defect_is_found_shrunk_and_replayed_in_a_fresh_process(name: str, tmp_path: Path) -> None:
     target, findings = f"fuzz.canaries:{name}", tmp_path / "findings"
-    options = ["--device", "cpu", "--cases", "5", "--seed", "7", "--shrink-seconds", "30", "--no-diagnose"]
+    options = ["--device", "cpu", "--cases", "15", "--seed", "7", "--shrink-seconds", "30", "--no-diagnose"]
     options += ["--findings", str(findings), "--json", str(tmp_path / "a.json"), "--target", target]
     assert main(["run", *options]) == 1
     record = Record.from_json((tmp_path / "a.json").read_text())
