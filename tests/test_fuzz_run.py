@@ -123,6 +123,14 @@ def test_a_run_that_agrees_prints_its_seed_first_and_a_reproduction_last(
     assert lines[-1] == f"again: {again}"
 
 
+def test_a_run_without_time_judges_one_case() -> None:
+    recorder: Any = _Recorder()
+    results = Results({"reference": Outcome()}, Coverage(SCALES["small"]), Findings(Path("unused")), {})
+    hunt = Hunt(results, recorder, ("reference",), "cpu", Limits(0.0, None))
+    hunt.rounds(3, SCALES["small"], (0, 1), nightly_profile(None), lambda _: None)
+    assert results.cases == len(recorder.cases) == 1
+
+
 def test_a_short_run_finds_nothing_in_the_kernels(tmp_path: Path, device: str) -> None:
     options = [
         "--device",
