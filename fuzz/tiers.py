@@ -22,6 +22,8 @@ CASES_OF_A_FORM = 8
 """Cases of one form before the next one is compiled."""
 TELLING_COST = 2**16
 """Of a case that shows much and, beside a compilation, costs nothing: dozens of rows of dozens of blocks."""
+MOST_NAIVE_COST = 2**22
+"""Of a case for a naive indexer, which takes its blocks one by one: more would look like a hang."""
 FORMS_OF_A_ROUND = 4
 """Forms that random fuzzing compiles before it draws others."""
 
@@ -67,7 +69,7 @@ class Tier:
             cases = [*sorted(kept, key=cost), *sorted(gate, key=cost), *production]
         cases = [case for case in dict.fromkeys(cases) if _says_something(case, target, self.device)]
         if "large memory" in needs:
-            cases.sort(key=lambda case: (not case.pages.is_far, -_score_elements(case)))
+            cases.sort(key=lambda case: -max(_score_elements(case), 2**31 * case.pages.is_far))
         yield from cases
 
     def _drawn(self, target: Target) -> Iterator[Case]:
@@ -86,10 +88,12 @@ class Tier:
 
 
 def _says_something(case: Case, target: Target, device: str) -> bool:
-    """Whether a case is within a target's limits and the device's, as far as the case alone shows it."""
+    """Whether a case is within a target's limits and the device's, and of its size, as far as the case shows it."""
     if case.pages.is_far and device == "cpu":
         return False
     if target.bind is not None and not case.replay:
+        return False
+    if not target.is_kernel and cost(case) > MOST_NAIVE_COST:
         return False
     return target.kind != "decode" or case.decode_query_len <= MAX_DECODE_QUERY_LEN
 

@@ -179,6 +179,13 @@ def test_the_order_of_a_gate_leaves_its_cases_what_they_are(name: str) -> None:
     assert len(set(first)) == 1  # compiled once
 
 
+def test_what_a_defect_needs_comes_first() -> None:
+    ordered = Tier("cuda", 3, "large", 400).cases_for(find("prefill"), ("large memory",))
+    first, *more = islice(ordered, 4)
+    assert first.config.num_index_heads * first.total_q * first.max_blocks > 2**31
+    assert all(case.pages.is_far for case in more)
+
+
 def test_random_cases_are_those_of_their_seed_and_a_few_of_a_form_side_by_side() -> None:
     drawn = [list(islice(Tier("cpu", seed, "small", seconds=1).cases_for(find("prefill")), 40)) for seed in (3, 3, 4)]
     assert drawn[0] == drawn[1] != drawn[2]
