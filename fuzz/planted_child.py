@@ -30,6 +30,10 @@ MAX_BROKEN_CASES = 4
 """Broken cases after which a defect has died by other laws than the ones named."""
 
 
+MAX_KEPT_BYTES = 2**31
+"""GPU memory that a child may keep cached between cases: a dozen others want some, too."""
+
+
 class Limits(Protocol):
     """What the child needs to know of `fuzz.planted.Patience`."""
 
@@ -118,7 +122,7 @@ def _judge(case: Case, target: Target, device: str, folder: str) -> Verdict | No
             with suppress(torch.OutOfMemoryError):
                 verdict = Examiner(Scene(case, device)).examine(target)
             if verdict is not None and (is_last or not is_out_of_memory(verdict)):
-                if case.pages.is_far and not is_poisoned(verdict):
+                if not is_poisoned(verdict) and torch.cuda.memory_reserved() > MAX_KEPT_BYTES:
                     torch.cuda.empty_cache()
                 return verdict
             torch.cuda.empty_cache()
