@@ -162,6 +162,16 @@ def test_a_defect_whose_time_is_up_is_unfinished_in_the_gate_and_survives_fuzzin
     assert (fate.status, fate.laws, fate.oracle) == ("killed", ("Forced",), "structure")
 
 
+def test_one_process_at_a_time_has_its_turn_and_nobody_waits_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planted_child, "MOST_WAITED", 0.3)
+    with planted_child._far_turn(str(tmp_path)) as is_first, planted_child._far_turn(str(tmp_path)) as is_second:
+        assert (is_first, is_second) == (True, False)
+    with planted_child._far_turn(str(tmp_path)) as is_third:
+        assert is_third
+
+
 def test_the_killing_case_is_shrunk_where_there_is_time_for_it(tmp_path: Path) -> None:
     fate = _lived("local_forgotten", GATE, tmp_path, Patience(shrink_seconds=20))
     assert fate.case.startswith("H 1, D 16, S 16, K 1, init 0, local 1; tokens 1 of ")
