@@ -121,7 +121,7 @@ MUTANTS = [
         "is_row = token < query_len",
         "is_row = token <= query_len",
         "decode",
-        ("Best", "NeighbourIndependence"),
+        ("Best", "NeighbourIndependence", "Runs"),
         defect="D31",
     ),
     Mutant(

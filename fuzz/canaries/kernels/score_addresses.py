@@ -192,7 +192,7 @@ MUTANTS = [
         "best_ptr + rows * stride_best_t + head.to(tl.int64) * stride_best_h",
         "best_ptr + rows * stride_best_h + head.to(tl.int64) * stride_best_t",
         "prefill",
-        ("Best",),
+        ("Best", "Runs"),
     ),
     Mutant(
         "score_superblock_block_stride",
