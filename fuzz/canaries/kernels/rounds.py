@@ -225,7 +225,7 @@ MUTANTS = [
         "rank_of(best, is_forced, first < num_visible[:, None])",
         "rank_of(best, is_forced, first >= 0)",
         "topk",
-        ("Forced", "Count", "Best"),
+        ("Forced", "Count", "Best", "Visible"),
         defect="D06",
     ),
     Mutant(
@@ -255,7 +255,7 @@ MUTANTS = [
         "other=NO_RUN",
         "other=0",
         "topk",
-        ("Distinct",),
+        ("Distinct", "Runs"),
         defect="D07",
     ),
     Mutant(

@@ -131,7 +131,7 @@ MUTANTS = [
         "is_row = token < query_len",
         "is_row = token <= query_len",
         "prefill",
-        ("Best", "NeighbourIndependence"),
+        ("Best", "NeighbourIndependence", "Runs"),
         defect="D31",
     ),
     Mutant(
