@@ -131,7 +131,10 @@ def _add_canaries(canaries: argparse.ArgumentParser) -> None:
     canaries.add_argument("--jobs", type=int, help="defects judged at once (default one per core)")
     canaries.add_argument("--json", type=Path, help="file to keep the score in, tier by tier")
     canaries.add_argument("--resume", action="store_true", help="keep what the file has of this tier, judge the rest")
-    canaries.add_argument("--markdown", action="store_true", help="only print the table of the file, or of the README")
+    canaries.add_argument(
+        "--markdown", action="store_true", help="only print the table of the file, or of the kept score"
+    )
+    canaries.add_argument("--into", type=Path, metavar="README.md", help="also put that table into a document")
 
 
 def _device(wanted: str) -> str:

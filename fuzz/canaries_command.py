@@ -14,12 +14,22 @@ from fuzz.score import SCHEMA, SCORE, Fate, Score, TierScore, markdown, text_lin
 from fuzz.tiers import Tier
 from msa_fast import environment
 
+BEGIN, END = "<!-- score -->", "<!-- end of score -->"
+"""Lines of a document between which the table stands."""
 HANGS_AFTER = {"cuda": 60.0, "cpu": 90.0}
 
 
 def show_markdown(options: argparse.Namespace) -> int:
-    """Print the README's table of a score file."""
-    print(markdown(Score.read(options.json or SCORE)))
+    """Print the table of a score file, and put it into a document where one is named."""
+    table = markdown(Score.read(options.json or SCORE))
+    print(table)
+    if options.into:
+        text = options.into.read_text()
+        before, begin, rest = text.partition(BEGIN)
+        _, end, behind = rest.partition(END)
+        if not (begin and end):
+            raise ValueError(f"--into must name a document with the lines {BEGIN!r} and {END!r}; got {options.into}")
+        options.into.write_text(f"{before}{BEGIN}\n{table}\n{END}{behind}")
     return 0
 
 

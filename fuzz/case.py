@@ -95,6 +95,7 @@ class Views:
     score: only for targets that are given scores.
     extra_rows: rows of `out` behind total_q.
     is_out_given: False lets the target allocate its output.
+    is_fenced: every input ends where the memory that may be read ends (on a CPU).
     """
 
     index_q: ViewPlan = ViewPlan()
@@ -106,6 +107,7 @@ class Views:
     out: ViewPlan = ViewPlan()
     extra_rows: int = 0
     is_out_given: bool = True
+    is_fenced: bool = False
 
 
 @dataclass(frozen=True)

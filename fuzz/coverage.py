@@ -32,7 +32,7 @@ def universe(scale: Scale) -> dict[str, tuple[str, ...]]:
         "behind the table": BEHIND,
         "poison": TAILS,
         "pages": ("spare", "shared", "wide table", *(["far"] if scale.has_far_pages else [])),
-        "views": ("plain", "offset", "padded", "stepped", "transposed"),
+        "views": ("plain", "offset", "padded", "stepped", "transposed", "fenced"),
         "out": ("plain", "view", "extra rows", "allocated by the target"),
         "host bounds": ("exact", "loose"),
         "splits": ("own", "1", "2..8", "9 and more", "more than blocks"),
@@ -139,6 +139,8 @@ def _memory(case: Case) -> Iterator[tuple[str, str]]:
         for name, is_so in (("padded", any(plan.pads)), ("stepped", plan.step > 1), ("transposed", bool(plan.axes))):
             if is_so:
                 yield "views", name
+    if views.is_fenced:
+        yield "views", "fenced"
     if not views.is_out_given:
         yield "out", "allocated by the target"
     else:

@@ -135,7 +135,11 @@ def draw_case(chooser: Chooser, scale: Scale, form: Form, families: Sequence[str
     has_replay = kind == "decode" and chooser.boolean(50)
     requests = _requests(chooser, scale, form, kind)
     script = _script(chooser, scale, form, requests) if has_replay else ()
-    return replace(case, requests=tuple(requests), replay=script)
+    case = replace(case, requests=tuple(requests), replay=script)
+    if not chooser.boolean(30):
+        return case
+    # A table no wider than its longest row: the entry behind it lies behind the fence, too.
+    return replace(case, views=replace(case.views, is_fenced=True), pages=replace(case.pages, extra_blocks=0))
 
 
 def _requests(chooser: Chooser, scale: Scale, form: Form, kind: str) -> list[Request]:

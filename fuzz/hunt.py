@@ -96,7 +96,9 @@ class Hunt:
         limits = self._limits
         if limits.cases is not None and self._results.cases >= limits.cases:
             return True
-        return limits.seconds is not None and time.perf_counter() - self._start >= limits.seconds
+        # However slow the machine, a run that judged no case would say nothing.
+        is_late = limits.seconds is not None and time.perf_counter() - self._start >= limits.seconds
+        return is_late and self._results.cases > 0
 
     def rounds(
         self, run_seed: int, scale: Scale, shard: tuple[int, int], profile: settings, tell: Callable[[int], None]

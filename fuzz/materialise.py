@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from fuzz.bits import Bits, hashed_integers
-from fuzz.case import Case, Step
+from fuzz.case import Case, Step, ViewPlan
 from fuzz.layout import INT_MAX, Layout, block_table, lay_out, live_tokens, physical_pages, poison_rows
 from fuzz.values import (
     DESIGNED,
@@ -90,14 +90,18 @@ class Scene:
         num_reqs, nan = len(case.requests), float("nan")
         page_shape = (layout.num_pages, config.block_size, config.index_head_dim)
         q_shape = (case.total_q, config.num_index_heads, config.index_head_dim)
+
+        def view(shape: tuple[int, ...], kind: torch.dtype, plan: ViewPlan, fill: float) -> View:
+            return make_view(shape, kind, device, plan, fill, views.is_fenced)
+
         self._views = {
-            "index_q": make_view(q_shape, dtype, device, views.index_q, nan),
+            "index_q": view(q_shape, dtype, views.index_q, nan),
             "index_k_pages": make_far_pages(*page_shape, dtype, self.device)
             if case.pages.is_far
-            else make_view(page_shape, dtype, device, views.index_k_pages, nan),
-            "block_table": make_view((num_reqs, case.max_blocks), torch.int32, device, views.block_table, INT_MAX),
-            "seq_lens": make_view((num_reqs,), torch.int32, device, views.seq_lens, INT_MAX),
-            "cu_seqlens_q": make_view((num_reqs + 1,), torch.int32, device, views.cu_seqlens_q, -INT_MAX),
+            else view(page_shape, dtype, views.index_k_pages, nan),
+            "block_table": view((num_reqs, case.max_blocks), torch.int32, views.block_table, INT_MAX),
+            "seq_lens": view((num_reqs,), torch.int32, views.seq_lens, INT_MAX),
+            "cu_seqlens_q": view((num_reqs + 1,), torch.int32, views.cu_seqlens_q, -INT_MAX),
         }
         self._out: View | None = None
         self._score: View | None = None

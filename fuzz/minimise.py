@@ -113,6 +113,7 @@ def _memory(case: Case) -> Changes:
             plain: dict[str, Any] = {field.name: ViewPlan()}
             yield {"views": replace(case.views, **plain)}
     yield {"views": replace(case.views, extra_rows=0)}
+    yield {"views": replace(case.views, is_fenced=False)}
     yield {"pages": PagePlan(order="identity")}
     for field in fields(PagePlan):
         yield {"pages": replace(case.pages, **{field.name: getattr(PagePlan(order="identity"), field.name)})}

@@ -25,6 +25,9 @@ CANARY_CASES = 200
 GRACE_SECONDS = 900.0
 """What a shard may take beyond its minutes, for old findings, shrinking and a last slow case."""
 
+REPORT_SECONDS = 60.0
+"""What a shard that is told to end has to write its record."""
+
 
 def nightly(options: argparse.Namespace) -> int:
     """Run the night. Returns 0 all agreed and the canary died, 1 otherwise, 3 a target was judged by no case."""
@@ -139,9 +142,11 @@ def _shards(options: argparse.Namespace, seed: int, count: int, gpus: Sequence[s
 
 
 def _end(process: subprocess.Popen[bytes], deadline: float) -> None:
-    """Wait for a process, until a deadline at most."""
-    try:
-        process.wait(max(0.0, deadline - time.monotonic()))
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    """Wait for a process, until a deadline at most; then it may still report what it judged."""
+    for seconds, ends in ((max(0.0, deadline - time.monotonic()), process.terminate), (REPORT_SECONDS, process.kill)):
+        try:
+            process.wait(seconds)
+            return
+        except subprocess.TimeoutExpired:
+            ends()
+    process.wait()

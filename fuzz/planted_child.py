@@ -30,6 +30,12 @@ MAX_BROKEN_CASES = 4
 """Broken cases after which a defect has died by other laws than the ones named."""
 
 
+MOST_WAITED = 20.0
+"""Seconds for others to be done with far pages; then the case is left out."""
+MAX_KEPT_BYTES = 2**31
+"""GPU memory that a child may keep cached between cases: a dozen others want some, too."""
+
+
 class Limits(Protocol):
     """What the child needs to know of `fuzz.planted.Patience`."""
 
@@ -71,8 +77,10 @@ def _fates(start: Fate, tier: Tier, limits: Limits, needs: tuple[str, ...], fold
         if budget and time.perf_counter() - began > budget:
             if first is None:
                 # Random cases have no end: to outlive their time is to survive. The gate's have one.
-                yield replace(start, status="survived" if tier.seconds else "unfinished", cases=number)
+                yield replace(start, status="survived" if tier.seconds else "unfinished", cases=number, case="")
             return
+        if first is None:
+            yield replace(start, cases=number, case=in_words(case))  # should this one end the process
         verdict = _judge(case, target, tier.device, folder)
         if verdict is None:
             continue
@@ -103,20 +111,20 @@ def _fates(start: Fate, tier: Tier, limits: Limits, needs: tuple[str, ...], fold
             if named or limits.is_first_enough or is_poisoned(verdict) or broken == MAX_BROKEN_CASES:
                 return
         elif first is None:
-            yield replace(start, cases=number)
+            yield replace(start, cases=number, case="")
 
 
 def _judge(case: Case, target: Target, device: str, folder: str) -> Verdict | None:
     """A verdict, or None where the case does not fit the memory that others leave."""
     if device == "cpu":
         return Examiner(Scene(case, device)).examine(target)
-    with _far_turn(folder) if case.pages.is_far else nullcontext():
-        for is_last in (False, True):
+    with _far_turn(folder) if case.pages.is_far else nullcontext(True) as is_free:
+        for is_last in (False, True) if is_free else ():
             verdict: Verdict | None = None
             with suppress(torch.OutOfMemoryError):
                 verdict = Examiner(Scene(case, device)).examine(target)
             if verdict is not None and (is_last or not is_out_of_memory(verdict)):
-                if case.pages.is_far and not is_poisoned(verdict):
+                if not is_poisoned(verdict) and torch.cuda.memory_reserved() > MAX_KEPT_BYTES:
                     torch.cuda.empty_cache()
                 return verdict
             torch.cuda.empty_cache()
@@ -125,11 +133,24 @@ def _judge(case: Case, target: Target, device: str, folder: str) -> Verdict | No
 
 
 @contextmanager
-def _far_turn(folder: str) -> Iterator[None]:
-    """One process at a time judges far pages. A lock on a file: it goes with a process that is killed."""
+def _far_turn(folder: str) -> Iterator[bool]:
+    """Whether it is this process's turn to judge far pages. A lock on a file goes with a process that is killed.
+
+    Nobody waits so long that it would look like a hang.
+    """
+    deadline = time.perf_counter() + MOST_WAITED
     with (Path(folder) / "far-turn").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.perf_counter() > deadline:
+                    yield False
+                    return
+                time.sleep(0.1)
+            else:
+                yield True
+                return
 
 
 def _shrunk(case: Case, law: str, target: Target, device: str, seconds: float) -> Case:

@@ -20,6 +20,10 @@ from fuzz.targets import Target
 
 CASES_OF_A_FORM = 8
 """Cases of one form before the next one is compiled."""
+TELLING_COST = 2**16
+"""Of a case that shows much and, beside a compilation, costs nothing: dozens of rows of dozens of blocks."""
+MOST_NAIVE_COST = 2**22
+"""Of a case for a naive indexer, which takes its blocks one by one: more would look like a hang."""
 FORMS_OF_A_ROUND = 4
 """Forms that random fuzzing compiles before it draws others."""
 
@@ -65,7 +69,7 @@ class Tier:
             cases = [*sorted(kept, key=cost), *sorted(gate, key=cost), *production]
         cases = [case for case in dict.fromkeys(cases) if _says_something(case, target, self.device)]
         if "large memory" in needs:
-            cases.sort(key=lambda case: (not case.pages.is_far, -_score_elements(case)))
+            cases.sort(key=lambda case: -max(_score_elements(case), 2**31 * case.pages.is_far))
         yield from cases
 
     def _drawn(self, target: Target) -> Iterator[Case]:
@@ -84,10 +88,12 @@ class Tier:
 
 
 def _says_something(case: Case, target: Target, device: str) -> bool:
-    """Whether a case is within a target's limits and the device's, as far as the case alone shows it."""
+    """Whether a case is within a target's limits and the device's, and of its size, as far as the case shows it."""
     if case.pages.is_far and device == "cpu":
         return False
     if target.bind is not None and not case.replay:
+        return False
+    if not target.is_kernel and cost(case) > MOST_NAIVE_COST:
         return False
     return target.kind != "decode" or case.decode_query_len <= MAX_DECODE_QUERY_LEN
 
@@ -107,13 +113,12 @@ def cost(case: Case) -> int:
 
 
 def _by_form(cases: Iterable[Case]) -> list[Case]:
-    """The gate's cases, a few of one form after a few of another, each form's cheapest first."""
+    """The gate's cases, a few of one form after a few of another, each form's of a telling size first."""
     forms: list[list[Case]] = [[] for _ in range(NUM_FORMS)]
     for number, case in enumerate(cases):
         forms[number % NUM_FORMS].append(case)
     for form in forms:
-        # The very smallest show little.
-        form.sort(key=lambda case: (cost(case) < 200, cost(case)))
+        form.sort(key=lambda case: abs(math.log2(cost(case) / TELLING_COST)))
     longest = max(map(len, forms))
     return [
         case

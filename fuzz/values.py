@@ -265,14 +265,17 @@ def plant_nonfinite(bits: Bits, keys: np.ndarray, queries: np.ndarray, topk_bloc
 
 
 def mix_scores(family: str, bits: Bits, rows: int, shape: Shape) -> np.ndarray:
-    """[rows, n] float32: about half of the rows of one family, each other row of any.
+    """[rows, n] float32: about half of the rows of one family, a quarter of `spread`, each other row of any.
 
-    Rows are selected from independently, so that one case shows a kernel what many would.
+    Rows are selected from independently, so that one case shows a kernel what many would. A winner that
+    stands alone is what a selection by runs of blocks loses with its run, whatever else it does right.
     """
-    kind = bits.integers(0, 2 * len(FAMILIES) - 1, (rows,))
+    count = len(FAMILIES)
+    kinds = bits.integers(0, 4 * count - 1, (rows,)).tolist()
+    names = np.array([FAMILIES[k] if k < count else "spread" if k < 2 * count else family for k in kinds], dtype=str)
     score = np.empty((rows, shape.num_blocks), dtype=np.float32)
-    for number, name in enumerate((*FAMILIES, family)):
-        is_kind = kind >= number if number == len(FAMILIES) else kind == number
+    for name in (*FAMILIES, *ROUNDED):
+        is_kind = names == name
         score[is_kind] = make_scores(name, bits, int(is_kind.sum()), shape)
     return score
 

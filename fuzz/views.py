@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from fuzz.case import ViewPlan
+from fuzz.fence import fenced
 from msa_ref.config import require
 
 OUT_MARKER = -7_777_777
@@ -27,9 +28,16 @@ class View:
 
 
 def make_view(
-    shape: tuple[int, ...], dtype: torch.dtype, device: torch.device | str, plan: ViewPlan, fill: float
+    shape: tuple[int, ...],
+    dtype: torch.dtype,
+    device: torch.device | str,
+    plan: ViewPlan,
+    fill: float,
+    is_fenced: bool = False,
 ) -> View:
     """A view of `shape`, laid out as planned, in a buffer that holds `fill` everywhere.
+
+    is_fenced: the buffer ends with the view's last element, and on a CPU so does memory.
 
     Raises:
         ValueError: one sentence, if the plan does not fit the rank of the tensor.
@@ -41,7 +49,14 @@ def make_view(
     for axis in reversed(axes):
         strides[axis] = stride
         stride *= max(1, shape[axis] + pads[axis])  # as torch lays out empty tensors
-    base = torch.full((MARGIN + plan.offset + stride + MARGIN,), fill, dtype=dtype, device=device)
+    length = MARGIN + plan.offset + stride + MARGIN
+    if is_fenced:
+        reach = sum((size - 1) * step for size, step in zip(shape, strides, strict=True)) + 1 if all(shape) else 0
+        length = MARGIN + plan.offset + reach
+    if is_fenced and torch.device(device).type == "cpu":
+        base = fenced(length, fill, dtype)
+    else:
+        base = torch.full((length,), fill, dtype=dtype, device=device)
     return View(base, base.as_strided(shape, strides, MARGIN + plan.offset))
 
 

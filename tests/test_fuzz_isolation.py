@@ -1,6 +1,8 @@
 """What ends, holds or outgrows its process is a finding, and everything else is judged all the same."""
 
+import ctypes
 import importlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,11 +11,12 @@ import torch
 from fuzz.__main__ import main
 from fuzz.canaries import PROCESS_CANARIES
 from fuzz.canaries.process import SECONDS_OF_SPINNING
-from fuzz.case import Case, PagePlan, Request
+from fuzz.case import Case, PagePlan, Request, ViewPlan, Views
 from fuzz.isolate import SECONDS_TO_DIE, HarnessError, Task, Worker
 from fuzz.oracle import Agreed, Broke
 from fuzz.record import Record
-from msa_ref import IndexerConfig
+from fuzz.targets import Call, Target, fill
+from msa_ref import IndexerConfig, index_topk
 
 CONFIG = IndexerConfig(2, 16, 16, 4)
 FATAL, HARMLESS = Case(CONFIG, (Request(2, 70), Request(1, 9))), Case(CONFIG, (Request(2, 20),))
@@ -84,6 +87,35 @@ def test_a_child_serves_many_cases(device: str) -> None:
         for _ in range(5):
             worker.judge(Task(HARMLESS, ("reference",), device))
         assert worker.restarts == 1
+
+
+@pytest.mark.parametrize("name", ["index_q", "index_k_pages", "block_table", "seq_lens", "cu_seqlens_q"])
+@pytest.mark.parametrize("axes", [(), (1, 0)], ids=["plain", "transposed"])
+def test_behind_a_fenced_input_there_is_no_memory(name: str, axes: tuple[int, ...]) -> None:
+    views = Views(index_q=ViewPlan(offset=3, step=2), block_table=ViewPlan(axes, pads=(1, 2)))
+    with Worker() as worker:
+        for is_fenced, distance, expected in ((True, 1, Broke), (True, 0, Agreed), (False, 1, Agreed)):
+            case = replace(FATAL, views=replace(views, is_fenced=is_fenced))
+            target = f"test_fuzz_isolation:reads_{name}_{distance}"
+            ((_, verdict, _),) = worker.judge(Task(case, (target,), "cpu")).verdicts
+            assert isinstance(verdict, expected), (is_fenced, distance)
+            if isinstance(verdict, Broke):
+                assert verdict.breaches[0].evidence == "crash: its process ended by SIGSEGV"
+
+
+def __getattr__(name: str) -> Target:
+    """reads_<input>_<distance>: a target that reads so many elements behind the last one of an input."""
+    if not name.startswith("reads_"):
+        raise AttributeError(name)
+    tensor, _, distance = name.removeprefix("reads_").rpartition("_")
+
+    def run(call: Call) -> torch.Tensor:
+        given: torch.Tensor = getattr(call.batch, tensor)
+        last = sum((size - 1) * stride for size, stride in zip(given.shape, given.stride(), strict=True))
+        ctypes.string_at(given.data_ptr() + (last + int(distance)) * given.element_size(), given.element_size())
+        return fill(call, index_topk(call.batch))
+
+    return Target(name, "", "foreign", run)
 
 
 def test_a_case_that_cannot_be_made_is_the_harness_s_own_failure() -> None:

@@ -2,12 +2,16 @@
 
 import re
 import shlex
+import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 from fuzz_command import ROOT, run_fuzz
 
+from fuzz import nightly
 from fuzz.__main__ import _parser
 from fuzz.nightly import visible_gpus
 from fuzz.record import Record
@@ -71,3 +75,27 @@ def test_the_workflow_keeps_what_the_nightly_writes() -> None:
     for folder in (options.folder, options.findings, options.findings.parent / "examples"):
         assert str(folder) in kept
     assert "\t" not in text
+
+
+@pytest.mark.parametrize("is_deaf", [False, True])
+def test_a_shard_whose_time_is_up_may_report_and_is_killed_if_it_does_not(
+    is_deaf: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends = "" if is_deaf else "Path('told').touch(); sys.exit(1)"
+    script = f"""
+import signal, sys, time
+from pathlib import Path
+def end(*_):
+    {ends or "pass"}
+signal.signal(signal.SIGTERM, end)
+Path("ready").touch()
+while True:
+    time.sleep(0.1)
+"""
+    monkeypatch.setattr(nightly, "REPORT_SECONDS", 3.0)
+    process = subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path)
+    while not (tmp_path / "ready").exists():
+        time.sleep(0.05)
+    nightly._end(process, time.monotonic())
+    assert process.returncode == (-signal.SIGKILL if is_deaf else 1)
+    assert (tmp_path / "told").exists() != is_deaf

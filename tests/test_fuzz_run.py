@@ -75,7 +75,7 @@ def test_shards_are_different_parts_of_one_run() -> None:
 @pytest.mark.parametrize("name", ["ties_by_split", "tail_not_masked", "offsets_not_rebased"])
 def test_a_planted_defect_is_found_shrunk_and_replayed_in_a_fresh_process(name: str, tmp_path: Path) -> None:
     target, findings = f"fuzz.canaries:{name}", tmp_path / "findings"
-    options = ["--device", "cpu", "--cases", "5", "--seed", "7", "--shrink-seconds", "30", "--no-diagnose"]
+    options = ["--device", "cpu", "--cases", "15", "--seed", "7", "--shrink-seconds", "30", "--no-diagnose"]
     options += ["--findings", str(findings), "--json", str(tmp_path / "a.json"), "--target", target]
     assert main(["run", *options]) == 1
     record = Record.from_json((tmp_path / "a.json").read_text())
@@ -121,6 +121,14 @@ def test_a_run_that_agrees_prints_its_seed_first_and_a_reproduction_last(
     assert lines[0] == "seed 9, 8 cases at scale small, shard 1/2, on cpu"
     again = "python -m fuzz run --seed 9 --cases 8 --scale small --device cpu --shard 1/2 --target reference"
     assert lines[-1] == f"again: {again}"
+
+
+def test_a_run_without_time_judges_one_case() -> None:
+    recorder: Any = _Recorder()
+    results = Results({"reference": Outcome()}, Coverage(SCALES["small"]), Findings(Path("unused")), {})
+    hunt = Hunt(results, recorder, ("reference",), "cpu", Limits(0.0, None))
+    hunt.rounds(3, SCALES["small"], (0, 1), nightly_profile(None), lambda _: None)
+    assert results.cases == len(recorder.cases) == 1
 
 
 def test_a_short_run_finds_nothing_in_the_kernels(tmp_path: Path, device: str) -> None:

@@ -1,6 +1,7 @@
 """The score of the suite: how long planted defects live, kept as data, resumed, and shown in the README."""
 
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -43,7 +44,8 @@ def test_the_command_says_by_which_law_and_oracle_each_dies_and_what_was_not_run
         "mutant  killed 1 of 1 (100.0 %), 1 of them by a law that names it; 1 equivalent, 1 not run",
     ]
     assert "by Best (staged), after " in out
-    assert "by Runs (process), after " in out
+    (by_process,) = (line for line in lines if "by Runs (process), after " in line)
+    assert re.search(r": H \d+, D \d+, .* tokens \d+ of \d+", by_process)  # the case that ended it
     (tier,) = Score.read(tmp_path / "a.json").tiers.values()
     assert [_fate(tier, name).status for name in NAMES] == ["killed", "not run", "equivalent", "killed", "killed"]
 
@@ -160,6 +162,16 @@ def test_a_defect_whose_time_is_up_is_unfinished_in_the_gate_and_survives_fuzzin
     assert (fate.status, fate.laws, fate.oracle) == ("killed", ("Forced",), "structure")
 
 
+def test_one_process_at_a_time_has_its_turn_and_nobody_waits_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planted_child, "MOST_WAITED", 0.3)
+    with planted_child._far_turn(str(tmp_path)) as is_first, planted_child._far_turn(str(tmp_path)) as is_second:
+        assert (is_first, is_second) == (True, False)
+    with planted_child._far_turn(str(tmp_path)) as is_third:
+        assert is_third
+
+
 def test_the_killing_case_is_shrunk_where_there_is_time_for_it(tmp_path: Path) -> None:
     fate = _lived("local_forgotten", GATE, tmp_path, Patience(shrink_seconds=20))
     assert fate.case.startswith("H 1, D 16, S 16, K 1, init 0, local 1; tokens 1 of ")
@@ -175,6 +187,13 @@ def test_the_order_of_a_gate_leaves_its_cases_what_they_are(name: str) -> None:
         assert sorted(map(Case.to_json, ordered)) == sorted(map(Case.to_json, tier.cases_for(target, ("gpu",))))
     first = [case.config for case in islice(Tier("cuda", 3, "small", 240).cases_for(find("prefill")), CASES_OF_A_FORM)]
     assert len(set(first)) == 1  # compiled once
+
+
+def test_what_a_defect_needs_comes_first() -> None:
+    ordered = Tier("cuda", 3, "large", 400).cases_for(find("prefill"), ("large memory",))
+    first, *more = islice(ordered, 4)
+    assert first.config.num_index_heads * first.total_q * first.max_blocks > 2**31
+    assert all(case.pages.is_far for case in more)
 
 
 def test_random_cases_are_those_of_their_seed_and_a_few_of_a_form_side_by_side() -> None:
@@ -216,6 +235,18 @@ def test_a_score_is_the_same_after_json(tmp_path: Path) -> None:
 def test_the_readme_shows_the_score_that_is_kept() -> None:
     table = markdown(Score.read(SCORE))
     assert f"<!-- score -->\n{table}\n<!-- end of score -->" in (ROOT / "README.md").read_text()
+
+
+def test_the_command_puts_the_table_into_a_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    document, file = tmp_path / "a.md", tmp_path / "a.json"
+    file.write_text(_score(Fate("a", "mutant", "D01", ("Best",), "killed", ("Best",), True)).to_json())
+    document.write_text("before\n<!-- score -->\nan old one\n<!-- end of score -->\nbehind\n")
+    assert main(["canaries", "--markdown", "--json", str(file), "--into", str(document)]) == 0
+    table = capsys.readouterr().out
+    assert document.read_text() == f"before\n<!-- score -->\n{table}<!-- end of score -->\nbehind\n"
+    document.write_text("no place")
+    assert main(["canaries", "--markdown", "--json", str(file), "--into", str(document)]) == 2
+    assert "must name a document with the lines" in capsys.readouterr().err
 
 
 def test_the_score_knows_only_what_is_planted() -> None:

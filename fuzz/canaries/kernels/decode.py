@@ -151,7 +151,7 @@ MUTANTS = [
         "is_row = token < query_len",
         "is_row = token <= query_len",
         "decode",
-        ("Best", "NeighbourIndependence"),
+        ("Best", "NeighbourIndependence", "Runs"),
         defect="D31",
     ),
     Mutant(
@@ -172,7 +172,7 @@ MUTANTS = [
         ")",
         "decode",
         ("Runs",),
-        needs=("sanitizer",),
+        needs=("fence",),
     ),
     Mutant(
         "decode_misses_itself",

@@ -74,7 +74,7 @@ MUTANTS = [
         "decode",
         ("Runs",),
         defect="D24",
-        needs=("sanitizer",),
+        needs=("fence",),
     ),
     Mutant(
         "decode_lens_stride",

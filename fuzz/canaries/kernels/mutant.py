@@ -20,8 +20,8 @@ import torch
 from fuzz.targets import BUILT_IN, Call, Target
 from msa_ref.config import require
 
-NEEDS = ("gpu", "graph", "large memory", "sanitizer")
-"""The last: a tool that reports reads outside of allocated memory, for reads whose values nobody uses."""
+NEEDS = ("gpu", "graph", "large memory", "fence")
+"""The last: memory that ends where tensors do (`fuzz.fence`), for reads whose values nobody uses. A CPU has it."""
 
 
 @dataclass(frozen=True)

@@ -215,7 +215,7 @@ MUTANTS = [
         "rank_of(best, is_forced, first < num_visible[:, None])",
         "rank_of(best, is_forced, first >= 0)",
         "topk",
-        ("Forced", "Count", "Best"),
+        ("Forced", "Count", "Best", "Visible"),
         defect="D06",
     ),
     Mutant(
@@ -245,7 +245,7 @@ MUTANTS = [
         "other=NO_RUN",
         "other=0",
         "topk",
-        ("Distinct",),
+        ("Distinct", "Runs"),
         defect="D07",
     ),
     Mutant(

@@ -131,7 +131,7 @@ MUTANTS = [
         "is_row = token < query_len",
         "is_row = token <= query_len",
         "prefill",
-        ("Best", "NeighbourIndependence"),
+        ("Best", "NeighbourIndependence", "Runs"),
         defect="D31",
     ),
     Mutant(
@@ -264,7 +264,7 @@ MUTANTS = [
         "token = token",
         "prefill",
         ("Runs",),
-        needs=("sanitizer",),
+        needs=("fence",),
     ),
     Mutant(
         "dot_rounds_to_bf16",

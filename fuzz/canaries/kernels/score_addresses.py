@@ -147,7 +147,7 @@ MUTANTS = [
         defect="D24",
         nth=1,
         count=2,
-        needs=("sanitizer",),
+        needs=("fence",),
     ),
     Mutant(
         "score_prefetch_stops_early",
@@ -210,7 +210,7 @@ MUTANTS = [
         "best_ptr + rows * stride_best_t + head.to(tl.int64) * stride_best_h",
         "best_ptr + rows * stride_best_h + head.to(tl.int64) * stride_best_t",
         "prefill",
-        ("Best",),
+        ("Best", "Runs"),
     ),
     Mutant(
         "score_superblock_block_stride",
