@@ -5,6 +5,7 @@ merges, as a kernel does, so that defects of splitting and merging have a place 
 no arithmetic with the reference that judges it: numpy and Python numbers only.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -95,7 +96,8 @@ class NaiveIndexer:
     def block_score(self, row: Row, block: int) -> float:
         """The best token of a block, or the score that came with the call."""
         if self.score is not None:
-            return float(self.score[row.head, row.token, block])
+            given = float(self.score[row.head, row.token, block])
+            return -math.inf if math.isnan(given) else given
         return float(self.token_scores(row, self.keys(row, block)).max(initial=-np.inf))
 
     def forced(self, row: Row, n: int) -> set[int]:

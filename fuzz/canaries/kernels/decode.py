@@ -7,12 +7,11 @@ _PATH = "ops/decode.py"
 MUTANTS = [
     Mutant(
         "decode_last_split_forgotten",
-        "The last program's share of the blocks is never scored, when there is more than one program.",
+        "The last share of the blocks is never scored, when there is more than one.",
         _PATH,
         "end = position + share + (program < rest).to(tl.int32)",
         "end = position + share + (program < rest).to(tl.int32)\n"
-        "    if (program > 0) & (program == tl.num_programs(0) - 1):\n"
-        "        end = position",
+        "    end = tl.where((end == total) & (position > 0), position, end)",
         "decode",
         ("SplitInvariance", "Best"),
         defect="D22",
