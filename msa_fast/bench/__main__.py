@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from msa_fast.bench import ceilings
-from msa_fast.bench.check import on_lattice, wrong_rows
+from msa_fast.bench.check import impossible_rows, on_lattice, wrong_rows
 from msa_fast.bench.inputs import make_batches
 from msa_fast.bench.shapes import Shape, decode_shapes, prefill_shapes
 from msa_fast.bench.timing import Graph, interleave
@@ -55,7 +55,7 @@ def measure(shape: Shape, stage: str, mm: Graph, copy: Graph, rounds: int, is_ch
     wrong = 0
     if is_checked:
         lattice = on_lattice(batches[0])
-        wrong = wrong_rows(lattice, run(lattice))
+        wrong = wrong_rows(lattice, run(lattice)) + impossible_rows(batches[0], run(batches[0]))
     visible = sum(q * (s - q) + q * (q + 1) // 2 for q, s in zip(query_lens, shape.all_seq_lens, strict=True))
     flops = 2 * config.num_index_heads * config.index_head_dim * visible
     key_bytes = sum(shape.all_seq_lens) * config.index_head_dim * 2

@@ -1,10 +1,16 @@
-"""Is what was timed right? The same shape on a lattice, exact against the reference on sampled rows."""
+"""Is what was timed right? Sampled rows, exact on a lattice and within certified intervals as timed."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
 
 from msa_ref.batch import PagedBatch
+from msa_ref.certified import block_intervals
+from msa_ref.contract import selections
+from msa_ref.precision import bound_for
+from msa_ref.profile import CONTRACT
+from msa_ref.rows import broken_rows
 from msa_ref.score import block_scores
 from msa_ref.select import select_blocks
 
@@ -22,17 +28,28 @@ def on_lattice(batch: PagedBatch) -> PagedBatch:
 
 
 def wrong_rows(batch: PagedBatch, topk_idx: torch.Tensor) -> int:
-    """Rows that differ from the reference, of sampled requests and sampled stretches of tokens."""
+    """Sampled rows that differ from the reference; for a batch on a lattice."""
     num_visible_blocks = batch.num_visible_blocks()
     wrong = 0
+    for rows in sampled(batch):
+        expected = select_blocks(block_scores(batch, rows), num_visible_blocks[rows], batch.config)
+        wrong += int((topk_idx[:, rows] != expected).any(-1).sum())
+    return wrong
+
+
+def impossible_rows(batch: PagedBatch, topk_idx: torch.Tensor) -> int:
+    """Sampled rows that no correct kernel could have written, whatever the order of its sums; for any batch."""
+    bound = bound_for(batch.index_q.dtype, batch.config.index_head_dim)
+    intervals = ((rows, *block_intervals(batch, rows, bound)) for rows in sampled(batch))
+    return sum(int(broken_rows(selection).sum()) for _, selection in selections(batch, topk_idx, intervals, CONTRACT))
+
+
+def sampled(batch: PagedBatch) -> Iterator[slice]:
+    """Stretches of query tokens, of requests and at places that are spread evenly, the ends among them."""
     for req in _spread(batch.num_reqs):
         start, stop = batch.cu_seqlens_q[req : req + 2].tolist()
         for first in _spread(max(1, stop - start - SAMPLE_TOKENS + 1)):
-            last = min(first + SAMPLE_TOKENS, stop - start)
-            rows = slice(start + first, start + last)
-            expected = select_blocks(block_scores(batch, rows), num_visible_blocks[rows], batch.config)
-            wrong += int((topk_idx[:, rows] != expected).any(-1).sum())
-    return wrong
+            yield slice(start + first, start + min(first + SAMPLE_TOKENS, stop - start))
 
 
 def _spread(size: int) -> list[int]:

@@ -79,6 +79,9 @@ SCORE = {
     # Two programs share a multiprocessor, one in its products while the other takes its maxima;
     # 128 registers is what that leaves each thread.
     ("sm_90", 2): Launch(num_warps=8, num_stages=2, maxnreg=128),
+    # The same where the accumulators lie in tensor memory, 128 of its 512 columns for each program.
+    ("sm_100", 2): Launch(num_warps=8, num_stages=2, maxnreg=128),
+    ("sm_103", 2): Launch(num_warps=8, num_stages=2, maxnreg=128),
     (ANY, 2): Launch(num_warps=8, num_stages=2),
     (ANY, 4): Launch(num_warps=8, num_stages=1),
 }
