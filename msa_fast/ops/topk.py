@@ -1,11 +1,11 @@
 """Selection: the exact top-k of every row from its block scores.
 
-A unit is UNIT consecutive blocks, a group is GROUP consecutive units; each is ranked by its best
-block, ties to the lower one. Every selected block lies in one of the best K units, and those in the
-best K groups: if K of them rank above its own, each holds a block that ranks above it. So a long
-row is settled from coarse to fine, K * (a few) candidates a round, and most of it is never ranked.
-The best scores of units come from the scorer where it has them (superblocks of the prefill plan);
-else they are taken here.
+A run is some consecutive blocks, ranked by the best of them, ties to the lower run. Every selected
+block lies in one of the best K runs: if K of them rank above its own, each holds a block that ranks
+above it. So a long row is settled from coarse to fine: the best K runs of a round are cut into
+shorter ones, which the next round ranks, down to single blocks; most of the row is never ranked. The
+best scores of runs come from the scorer where it has them (superblocks of the prefill plan); else
+they are taken here.
 """
 
 import torch

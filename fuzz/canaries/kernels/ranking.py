@@ -12,8 +12,8 @@ MUTANTS = [
         'tl.where(score == score, score, float("-inf"))',
         "score + 0.0",
         "topk",
-        ("Best",),
         defect="D07",
+        equivalent="What is ranked is a maximum that starts at -inf, and tl.maximum drops NaN before it comes here.",
     ),
     Mutant(
         "rank_negative_zero_less",

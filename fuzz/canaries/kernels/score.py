@@ -128,8 +128,11 @@ MUTANTS = [
         "score_rows_one_more",
         "The row behind the request's last is scored and stored too: a neighbour's.",
         _PATH,
-        "is_row = token < query_len",
-        "is_row = token <= query_len",
+        "is_row = token < query_len\n"
+        "    first_token = first_row // H\n"
+        "    # Rows that are none take part in the products as the last token, and are never stored.\n"
+        "    token = tl.minimum(token, query_len - 1)",
+        "is_row = token <= query_len\n    first_token = first_row // H\n    token = tl.minimum(token, query_len)",
         "prefill",
         ("Best", "NeighbourIndependence", "Runs"),
         defect="D31",
