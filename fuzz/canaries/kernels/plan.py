@@ -22,7 +22,7 @@ MUTANTS = [
         "range(0, query_len * heads, SCORE_ROWS)",
         "range(0, query_len, SCORE_ROWS)",
         "prefill",
-        ("Best",),
+        ("Best", "WritesAll", "Forced"),
     ),
     Mutant(
         "plan_bound_of_first_row",
@@ -31,7 +31,7 @@ MUTANTS = [
         "min((row + SCORE_ROWS - 1) // heads, query_len - 1)",
         "row // heads",
         "prefill",
-        ("Best",),
+        ("Best", "Forced"),
         defect="D12",
     ),
     Mutant(
@@ -41,7 +41,7 @@ MUTANTS = [
         "seq_len - query_len + last_token + 1",
         "seq_len - query_len + last_token",
         "prefill",
-        ("Best",),
+        ("Best", "Runs"),
         defect="D11",
     ),
     Mutant(

@@ -77,7 +77,7 @@ MUTANTS = [
         "kept = tl.minimum((num_visible + LENGTH - 1) // LENGTH, TOPK)",
         "kept = tl.minimum((num_visible + LENGTH - 1) // LENGTH, K)",
         "topk",
-        ("WritesOnly", "Best"),
+        ("WritesOnly", "Best", "Runs"),
         defect="D04",
     ),
     Mutant(
@@ -235,7 +235,7 @@ MUTANTS = [
         "mask=slot < kept[:, None], other=NO_RUN",
         "mask=slot <= kept[:, None], other=NO_RUN",
         "topk",
-        ("Visible", "Distinct", "Runs"),
+        ("Visible", "Distinct", "Runs", "Order"),
         defect="D20",
     ),
     Mutant(
@@ -303,7 +303,7 @@ MUTANTS = [
         "NO_RUN = tl.constexpr(1 << 20)",
         "NO_RUN = tl.constexpr(1)",
         "topk",
-        ("Distinct", "Best", "Count"),
+        ("Distinct", "Best", "Count", "Runs"),
     ),
     Mutant(
         "rounds_run_last_one_more",
@@ -352,12 +352,12 @@ MUTANTS = [
     ),
     Mutant(
         "rounds_unit_of_two_superblocks",
-        "A unit is two superblocks, for which the best of one stands.",
+        "A run of the last but one round is two superblocks.",
         _TOPK,
         "unit = superblock or max",
         "unit = superblock * 2 or max",
         "prefill",
-        ("Best", "Forced"),
+        equivalent="A run of two superblocks is ranked by the better of their best scores, and more blocks by the next.",
     ),
     Mutant(
         "rounds_first_of_a_run_skipped",
