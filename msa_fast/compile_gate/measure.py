@@ -16,8 +16,8 @@ from msa_fast.compile_gate.measured import Measured
 from msa_fast.compile_gate.record import Job, first_line
 from msa_fast.compile_gate.targets import TARGETS
 
-KEY_POINTER = "pages_ptr"
-"""The parameter that points at the key pages, in every kernel that reads keys."""
+KEY_POINTER, KEY_DESCRIPTOR = "pages_ptr", "keys"
+"""The parameters that point at the key pages, and that describe them where pages are tensor copies."""
 
 
 def measure(job: Job) -> Measured:
@@ -29,7 +29,7 @@ def measure(job: Job) -> Measured:
         f"{short}{spec['options'][name]}" for name, short in _OPTIONS if spec["options"].get(name)
     )
     result.num_warps = spec["options"]["num_warps"]
-    result.key_dtype = spec["signature"].get(KEY_POINTER, "").lstrip("*")
+    result.key_dtype = _key_dtype(spec["signature"])
     try:
         compiled = _compile(job, spec)
     except Exception as error:
@@ -94,7 +94,18 @@ def _read(compiled: Any, job: Job, spec: dict[str, Any], into: Measured) -> None
     into.occupancy = target.occupancy(into.num_warps, into.registers, into.shared, into.tensor_columns)
 
 
+def _is_described(signature: dict[str, str]) -> bool:
+    return signature.get(KEY_DESCRIPTOR, "").startswith("tensordesc")
+
+
+def _key_dtype(signature: dict[str, str]) -> str:
+    if _is_described(signature):
+        return signature[KEY_DESCRIPTOR].removeprefix("tensordesc<").partition("[")[0]
+    return signature.get(KEY_POINTER, "").lstrip("*")
+
+
 def _parameter(signature: dict[str, str]) -> int | None:
-    """Place of the key pointer among the parameters that are left once constants are gone."""
+    """Place of what leads to the keys among the parameters that are left once constants are gone."""
     left = [name for name, kind in signature.items() if kind != "constexpr"]
-    return left.index(KEY_POINTER) if KEY_POINTER in left else None
+    leader = KEY_DESCRIPTOR if _is_described(signature) else KEY_POINTER
+    return left.index(leader) if leader in left else None

@@ -62,11 +62,12 @@ def key_accesses(ptx: str, parameter: int) -> list[int]:
     load returns is data, not an address, and is not followed.
     """
     statements = [_statement(line) for line in ptx.splitlines()]
-    start = re.compile(rf"\[\w+_param_{parameter}\]")
+    # A pointer's value is loaded; of a tensor descriptor the address is taken.
+    start = re.compile(rf"\w+_param_{parameter}\b")
     derived: set[str] = set()
     moves = []
     for op, operands in statements:
-        if op.startswith("ld.param") and start.search(operands):
+        if op.startswith(("ld.param", "mov.")) and start.search(operands):
             derived.update(REGISTER.findall(operands))
         elif op and not op.startswith(_NO_ARITHMETIC):
             target, _, sources = operands.partition("}," if operands.lstrip().startswith("{") else ",")

@@ -87,6 +87,9 @@ SCORE = {
 }
 DECODE = {
     ("gfx942", 2): Launch(num_warps=4, num_stages=2),  # 64 KiB of LDS
+    ("gfx942", 4): Launch(num_warps=4, num_stages=1),  # its warps are twice as wide
+    ("gfx950", 4): Launch(num_warps=4, num_stages=1),
+    ("sm_120", 2): Launch(num_warps=8, num_stages=3),
     (ANY, 2): Launch(num_warps=4, num_stages=3),
     (ANY, 4): Launch(num_warps=16, num_stages=1),  # 8 tokens of 4 heads are many operands in registers
 }

@@ -357,7 +357,7 @@ MUTANTS = [
         "unit = superblock or max",
         "unit = superblock * 2 or max",
         "prefill",
-        equivalent="A run of two superblocks is ranked by the better of their best scores, and more blocks by the next.",
+        equivalent="A run of two superblocks is ranked by the better of their best scores; the next ranks more blocks.",
     ),
     Mutant(
         "rounds_first_of_a_run_skipped",
