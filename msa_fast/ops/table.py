@@ -91,7 +91,7 @@ DECODE = {
     ("gfx950", 4): Launch(num_warps=4, num_stages=1),
     ("sm_120", 2): Launch(num_warps=8, num_stages=3),
     (ANY, 2): Launch(num_warps=4, num_stages=3),
-    (ANY, 4): Launch(num_warps=16, num_stages=1),  # 8 tokens of 4 heads are many operands in registers
+    (ANY, 4): Launch(num_warps=8, num_stages=1),  # 8 tokens of 4 heads are many operands in registers
 }
 
 
