@@ -11,7 +11,7 @@ from msa_fast import (
     minimax_m3_index_topk,
 )
 from msa_fast.ops import table
-from msa_fast.ops.launch import new_score
+from msa_fast.ops.launch import is_tensor_copied, new_score
 from msa_ref import IndexerConfig, PagedBatch, index_topk, select_blocks
 
 DTYPES = [torch.bfloat16, torch.float16, torch.float32]
@@ -188,3 +188,20 @@ def test_plan_tiles_cover_every_row_and_block_once():
                 last_token = min((row + plan.score_rows - 1) // 3, query_len - 1)
                 needed = config.num_blocks(max(0, seq_len - query_len + last_token + 1))
                 assert {block for r, t, block in seen if (r, t) == (req, row)} == set(range(needed))
+
+
+@pytest.mark.parametrize(
+    ("keys", "is_copied"),
+    [
+        (torch.zeros(4, 16, 64, dtype=torch.bfloat16), True),
+        (torch.zeros(4, 32, 128, dtype=torch.float16)[:, ::2], True),
+        (torch.zeros(4, 16, 64), False),  # four-byte keys
+        (torch.zeros(4, 16, 32, dtype=torch.bfloat16), False),  # rows of 64 bytes
+        (torch.zeros(4, 16, 68, dtype=torch.bfloat16)[..., :64], False),  # rows 136 bytes apart
+        (torch.zeros(4, 16, 72, dtype=torch.bfloat16)[..., 4:68], False),  # a start between steps of 16 bytes
+        (torch.zeros(4, 64, 16, dtype=torch.bfloat16).mT, False),  # rows in pieces
+        (torch.zeros(16, 64, dtype=torch.bfloat16).expand(4, 16, 64), False),  # one page four times
+    ],
+)
+def test_pages_are_tensor_copies_only_where_a_descriptor_can_say_where_they_lie(keys, is_copied):
+    assert is_tensor_copied(keys) == is_copied
