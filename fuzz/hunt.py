@@ -85,9 +85,11 @@ class Hunt:
         device: str,
         limits: Limits,
         is_diagnosed: bool = True,
+        is_interrupted: Callable[[], bool] = lambda: False,
     ) -> None:
+        """is_interrupted: asked before every case; then the run ends as by KeyboardInterrupt."""
         self._results, self._worker, self._targets, self._device = results, worker, targets, device
-        self._limits, self._is_diagnosed = limits, is_diagnosed
+        self._limits, self._is_diagnosed, self._is_interrupted = limits, is_diagnosed, is_interrupted
         self._start = time.perf_counter()
         self._known: set[tuple[str, str]] = set()
 
@@ -145,6 +147,7 @@ class Hunt:
 
     def _judge(self, case: Case, shrinker: "_Shrinker") -> bool:
         """A new example on all targets. The first new failure becomes what the round shrinks."""
+        self._end_if_interrupted()
         judged = self._worker.judge(Task(case, self._targets, self._device))
         self._results.add(judged)
         for name, verdict, _ in judged.verdicts:
@@ -157,8 +160,12 @@ class Hunt:
 
     def breaches(self, case: Case, target: str) -> tuple[Breach, ...]:
         """The laws that a target breaks on a case, judged without counting it."""
-        (_, verdict, _), *_ = self._worker.judge(Task(case, (target,), self._device)).verdicts
-        return verdict.breaches if isinstance(verdict, Broke) else ()
+        self._end_if_interrupted()
+        return self._worker.breaches(case, target, self._device)
+
+    def _end_if_interrupted(self) -> None:
+        if self._is_interrupted():
+            raise KeyboardInterrupt
 
     def settle(self, target: str, law: str, case: Case, breaches: tuple[Breach, ...]) -> None:
         """Put a minimised case into the findings, and do not hunt what it shows again."""

@@ -115,6 +115,11 @@ class Worker:
                     verdicts.append(verdict)
         return Judged(task, tuple(verdicts))
 
+    def breaches(self, case: Case, target: str, device: str) -> tuple[Breach, ...]:
+        """The laws that one target breaks on a case."""
+        ((_, verdict, _),) = self.judge(Task(case, (target,), device)).verdicts
+        return verdict.breaches if isinstance(verdict, Broke) else ()
+
     def diagnose(self, question: Question) -> tuple[Breach, ...]:
         """The laws between runs that a target breaks on a case that it broke; none if asking ends the child."""
         try:
@@ -196,6 +201,14 @@ class Worker:
         self._child = self._pipe = None
 
 
+def settle_child(folder: str) -> None:
+    """What a process that judges for another does first. folder: where its temporary files go, and go with."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # from the keyboard it goes to all; the parent decides
+    warnings.simplefilter("ignore")  # numpy's, about NaN and infinities, which are meant
+    torch.set_num_threads(1)
+    tempfile.tempdir = folder
+
+
 def is_out_of_memory(verdict: Verdict) -> bool:
     """Whether a target lacked memory, of the host or of the device."""
     return isinstance(verdict, Broke) and any(breach.evidence.startswith("memory: ") for breach in verdict.breaches)
@@ -203,10 +216,7 @@ def is_out_of_memory(verdict: Verdict) -> bool:
 
 def _live(pipe: Connection, folder: str) -> None:
     """The child: serves tasks until the pipe closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # from the keyboard it goes to all; the parent decides
-    warnings.simplefilter("ignore")  # numpy's, about NaN and infinities, which are meant
-    torch.set_num_threads(1)
-    tempfile.tempdir = folder
+    settle_child(folder)
     with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
             task: Any = pipe.recv()

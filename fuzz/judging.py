@@ -9,8 +9,9 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import FrameType
 
 from fuzz import targets
 from fuzz.case import Case
@@ -20,7 +21,7 @@ from fuzz.isolate import Task, Worker
 from fuzz.junit import junit_xml
 from fuzz.loop import Outcome, Results
 from fuzz.minimise import minimise
-from fuzz.oracle import Agreed, Breach, Broke
+from fuzz.oracle import Agreed
 from fuzz.record import FixedRecord
 from fuzz.report import text_report
 from fuzz.scale import SCALES, Scale
@@ -69,37 +70,52 @@ def shrink_findings(results: Results, device: str, seconds: float, hangs_after: 
     first = {(finding.target, finding.law): finding for finding in reversed(results.findings.all())}
     settled: set[tuple[str, str]] = set()
     with Worker(hangs_after) as worker:
-
-        def breaches(case: Case, target: str) -> tuple[Breach, ...]:
-            ((_, verdict, _),) = worker.judge(Task(case, (target,), device)).verdicts
-            return verdict.breaches if isinstance(verdict, Broke) else ()
-
         for (target, law), finding in reversed(first.items()):
             if (target, law) in settled:
                 continue
             deadline = time.perf_counter() + seconds
 
             def still_breaks(case: Case, target: str = target, law: str = law) -> bool:
-                return law in {breach.law for breach in breaches(case, target)}
+                return law in {breach.law for breach in worker.breaches(case, target, device)}
 
             case = minimise(finding.case, still_breaks, lambda deadline=deadline: time.perf_counter() > deadline)  # type: ignore[misc]
-            found = breaches(case, target)
+            found = worker.breaches(case, target, device)
             if found:
                 results.findings.settle(target, case, found, results.environment)
                 settled |= {(target, breach.law) for breach in found}
 
 
+@dataclass
+class Ending:
+    """Whether the run was asked to end before it was done."""
+
+    is_asked: bool = False
+
+
 @contextmanager
-def ended_politely() -> Iterator[None]:
-    """Meanwhile a request to terminate is an interrupt from the keyboard: what was judged is worth a report."""
+def ended_politely() -> Iterator[Ending]:
+    """Meanwhile a request to terminate is an interrupt from the keyboard: what was judged is worth a report.
+
+    Whoever calls foreign code in a loop should look at what this yields, too: an interrupt that is
+    raised inside a callback of the garbage collector (Hypothesis has one) is printed and gone.
+    """
+    ending = Ending()
     if threading.current_thread() is not threading.main_thread():
-        yield  # signals are the main thread's business
+        yield ending  # signals are the main thread's business
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+    def end(number: int, frame: FrameType | None) -> None:
+        ending.is_asked = True
+        signal.default_int_handler(number, frame)
+
+    # One that whoever started this process has told it to ignore stays ignored.
+    numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) != signal.SIG_IGN]
+    before = {number: signal.signal(number, end) for number in numbers}
     try:
-        yield
+        yield ending
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def finish(

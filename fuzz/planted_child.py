@@ -1,11 +1,8 @@
 """The process that one planted defect is judged in: case after case, until one kills it."""
 
 import fcntl
-import signal
-import tempfile
 import time
 import traceback
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
@@ -16,7 +13,7 @@ from typing import Protocol
 import torch
 
 from fuzz.case import Case
-from fuzz.isolate import is_out_of_memory, is_poisoned
+from fuzz.isolate import is_out_of_memory, is_poisoned, settle_child
 from fuzz.laws import LAWS, diagnose
 from fuzz.materialise import Scene
 from fuzz.minimise import minimise
@@ -52,10 +49,7 @@ def live(start: Fate, tier: Tier, limits: Limits, needs: tuple[str, ...], folder
 
     What fails outside of the target says nothing about the defect: it is left unfinished.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # from the keyboard it goes to all; the parent decides
-    warnings.simplefilter("ignore")  # numpy's, about NaN and infinities, which are meant
-    torch.set_num_threads(1)
-    tempfile.tempdir = folder
+    settle_child(folder)
     try:
         for fate in _fates(start, tier, limits, needs, folder):
             pipe.send(fate)

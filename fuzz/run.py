@@ -50,8 +50,8 @@ def run(options: argparse.Namespace, device: str) -> int:
         found = len(results.findings.all())
         say(f"round {number}: {results.cases} cases, {rows} rows, {found} findings in {results.seconds:.0f} s")
 
-    with ended_politely(), Worker(options.hangs_after) as worker:
-        hunt = Hunt(results, worker, names, device, limits, options.diagnose)
+    with ended_politely() as ending, Worker(options.hangs_after) as worker:
+        hunt = Hunt(results, worker, names, device, limits, options.diagnose, lambda: ending.is_asked)
         try:
             hunt.rounds(options.seed, scale, shard, nightly_profile(options.findings.parent / "examples"), tell)
         except HarnessError as error:

@@ -1,5 +1,6 @@
 """Random runs: the same cases from the same seed, and what breaks ends as a small case that replays."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from fuzz.coverage import Coverage
 from fuzz.findings import Findings, read_case
 from fuzz.hunt import Hunt, Limits, nightly_profile
 from fuzz.isolate import Judged, Task
+from fuzz.judging import ended_politely
 from fuzz.loop import Outcome, Results, run_tasks
 from fuzz.oracle import Agreed
 from fuzz.record import Record
@@ -209,6 +211,27 @@ def test_a_command_that_is_told_to_end_reports_what_it_judged(
     assert record.aborted.startswith(f"interrupted after {record.cases} ")
     assert f"aborted: {record.aborted}" in out
     assert out.splitlines()[-1].startswith(f"again: python -m fuzz {command} --seed 4 ")
+
+
+class _LosesAnInterrupt(_Recorder):
+    """Is asked to terminate in its third case, in a place where an exception is dropped."""
+
+    def judge(self, task: Task) -> Judged:
+        if len(self.cases) == 2:
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGTERM)
+        return super().judge(task)
+
+
+def test_an_interrupt_whose_exception_is_lost_ends_the_run_before_the_next_case() -> None:
+    worker: Any = _LosesAnInterrupt()
+    scale = SCALES["small"]
+    results = Results({"reference": Outcome()}, Coverage(scale), Findings(Path("unused")), {})
+    with ended_politely() as ending:
+        hunt = Hunt(results, worker, ("reference",), "cpu", Limits(None, 50), is_interrupted=lambda: ending.is_asked)
+        with pytest.raises(KeyboardInterrupt):
+            hunt.rounds(3, scale, (0, 1), nightly_profile(None), lambda _: None)
+    assert len(worker.cases) == results.cases == 3
 
 
 def says_that_it_runs(call: Call) -> torch.Tensor:
