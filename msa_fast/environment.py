@@ -3,10 +3,12 @@
 import platform
 import shutil
 import subprocess
-from importlib import metadata
 from pathlib import Path
 
 import torch
+import triton
+
+from msa_fast.ops.table import architecture_of
 
 
 def environment() -> dict[str, str]:
@@ -21,27 +23,15 @@ def stamp(device: str) -> dict[str, str]:
     commit = _say(*git, "rev-parse", "--short=12", "HEAD")
     if commit != "none" and _say(*git, "status", "--porcelain", "-uno") != "none":
         commit += " with changes"
-    try:
-        triton = metadata.version("triton")
-    except metadata.PackageNotFoundError:
-        triton = "none"
     return {
         "device": torch.cuda.get_device_name(device) if is_cuda else "CPU, kernels on Triton's interpreter",
-        "architecture": architecture(device),
+        "architecture": architecture_of(torch.device(device)),
         "driver": _say("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader") if is_cuda else "none",
         "torch": torch.__version__,
-        "triton": triton,
+        "triton": triton.__version__,
         "python": platform.python_version(),
         "commit": commit,
     }
-
-
-def architecture(device: str) -> str:
-    """What kernels are compiled for: as in `sm_90` or `gfx942`, or `interpreter`."""
-    if not device.startswith("cuda"):
-        return "interpreter"
-    properties = torch.cuda.get_device_properties(device)
-    return str(getattr(properties, "gcnArchName", "")) or f"sm_{properties.major}{properties.minor}"
 
 
 def _say(*command: str) -> str:

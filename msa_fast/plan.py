@@ -191,11 +191,10 @@ def _split(
     that the programs that run together find them in the L2 cache; the shorter rest follows, longest
     first, and fills the gaps.
     """
-    step = _step([tile.num_blocks for tile in tiles], superblock, processors)
+    best_step = _step([tile.num_blocks for tile in tiles], superblock, processors) if num_splits is None else 0
     ranges = []
     for req, row, _, num_blocks, *_ in tiles:
-        if num_splits is not None:
-            step = max(1, -(-num_blocks // num_splits))
+        step = best_step if num_splits is None else max(1, -(-num_blocks // num_splits))
         each = -(-step // superblock) * superblock
         ranges += [(req, row, block, min(block + each, num_blocks)) for block in range(0, num_blocks, each)]
     return sorted(ranges, key=lambda tile: (tile[2] - tile[3], tile[0], tile[2], tile[1]))

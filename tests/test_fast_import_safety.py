@@ -4,8 +4,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
+
+from msa_fast.environment import stamp
+from msa_fast.ops import table
 
 ROOT = Path(__file__).parents[1]
 MODULES = "msa_fast, msa_fast.plan, msa_fast.compile_gate.sweep, msa_fast.environment, fuzz, fuzz.targets"
@@ -81,3 +86,13 @@ def test_command_lines_say_what_they_do_without_a_gpu(module: str):
     done = subprocess.run(command, env=child, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert f"python -m {module}" in done.stdout
+
+
+def test_a_stamp_names_what_kernels_are_compiled_for_and_not_the_card(monkeypatch: pytest.MonkeyPatch):
+    # torch fills in AMD's field for NVIDIA cards as well, with the name of the card.
+    card = SimpleNamespace(major=9, minor=0, gcnArchName="NVIDIA H200")
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: card)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: card.gcnArchName)
+    monkeypatch.setattr(table, "IS_INTERPRETED", False)
+    assert (stamp("cuda:0")["device"], stamp("cuda:0")["architecture"]) == ("NVIDIA H200", "sm_90")
+    assert stamp("cpu")["architecture"] == "interpreter"

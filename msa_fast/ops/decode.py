@@ -14,12 +14,11 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 from msa_fast.ops.dot import dot_fp32
 from msa_fast.ops.launch import (
     check_batch,
-    check_out,
     is_tensor_copied,
     new_score,
-    new_topk_idx,
     next_power_of_2,
     num_processors,
+    own_out,
 )
 from msa_fast.ops.table import DECODE, EARLY, TENSOR_COPY, TOPK_ROWS, architecture_of, choose, number
 from msa_fast.ops.topk import launch_topk
@@ -189,9 +188,7 @@ def minimax_m3_index_decode(
         num_splits = default_num_splits(batch)
     is_count = isinstance(num_splits, int) and 1 <= num_splits <= MAX_SPLITS
     require(is_count, "num_splits", f"must be an int from 1 to {MAX_SPLITS}", repr(num_splits))
-    if out is None:
-        out = new_topk_idx(batch)
-    check_out(out, batch)
+    out = own_out(out, batch)
     if batch.total_q == 0:
         return out[:, :0]
 

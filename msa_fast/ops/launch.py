@@ -84,11 +84,18 @@ def is_tensor_copied(keys: torch.Tensor) -> bool:
     return is_row and is_step and keys.stride(1) > 0 and keys.stride(0) > 0
 
 
-def new_topk_idx(batch: PagedBatch) -> torch.Tensor:
-    """An output of the contract's shape, [H, T, K] int32, head-major; every element is yet to be written."""
-    config = batch.config
-    shape = (config.num_index_heads, batch.total_q, config.topk_blocks)
-    return torch.empty(shape, dtype=torch.int32, device=batch.device)
+def own_out(out: torch.Tensor | None, batch: PagedBatch) -> torch.Tensor:
+    """The output that a caller gave, checked, or a new one, [H, T, K] int32, head-major, yet to be written.
+
+    Raises:
+        ValueError: one sentence naming the argument, the rule and what was got.
+    """
+    if out is None:
+        config = batch.config
+        shape = (config.num_index_heads, batch.total_q, config.topk_blocks)
+        return torch.empty(shape, dtype=torch.int32, device=batch.device)
+    check_out(out, batch)
+    return out
 
 
 def new_score(

@@ -2,7 +2,7 @@
 
 import torch
 
-from msa_fast.ops.launch import check_batch, check_out, new_score, new_topk_idx
+from msa_fast.ops.launch import check_batch, new_score, own_out
 from msa_fast.ops.score import check_plan, launch_score
 from msa_fast.ops.topk import launch_slab_topk
 from msa_fast.plan import PrefillPlan
@@ -27,14 +27,12 @@ def minimax_m3_index_prefill(batch: PagedBatch, plan: PrefillPlan, out: torch.Te
     """
     check_batch(batch)
     check_plan(plan, batch)
-    if out is None:
-        out = new_topk_idx(batch)
-    check_out(out, batch)
+    out = own_out(out, batch)
     num_tokens = max((slab.num_tokens for slab in plan.slabs), default=0)
     # Written once for every block and read for few: as they are written. The best ones the other way round.
     score = new_score(batch, is_block_major=True, num_tokens=num_tokens, num_blocks=plan.most_blocks)
     superblock_score = new_score(batch, plan.superblock, num_tokens=num_tokens, num_blocks=plan.most_blocks)
     for slab in plan.slabs:
         launch_score(batch, plan, slab, score, superblock_score)
-        launch_slab_topk(slab, score, batch, plan, out, superblock_score)
+        launch_slab_topk(batch, plan, slab, score, superblock_score, out)
     return out[:, : batch.total_q]

@@ -178,7 +178,7 @@ def launch_score(
     if len(tiles) == 0:
         return
     if score_sm90.is_served(batch, plan, score, superblock_score):
-        score_sm90.launch_score(batch, plan, slab, score, superblock_score)
+        score_sm90.launch_score(batch, plan, tiles, slab.first_token, score, superblock_score)
         return
     best = score if superblock_score is None else superblock_score
     config = batch.config

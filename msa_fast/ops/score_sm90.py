@@ -20,7 +20,7 @@ from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
 
 from msa_fast.ops.launch import is_tensor_copied
 from msa_fast.ops.table import architecture_of
-from msa_fast.plan import PrefillPlan, Slab
+from msa_fast.plan import PrefillPlan
 from msa_ref.batch import PagedBatch
 
 # One thing each, under the names of Triton 3.6 and of later releases.
@@ -266,10 +266,15 @@ def is_served(batch: PagedBatch, plan: PrefillPlan, score: torch.Tensor, superbl
 
 
 def launch_score(
-    batch: PagedBatch, plan: PrefillPlan, slab: Slab, score: torch.Tensor, superblock_score: torch.Tensor | None
+    batch: PagedBatch,
+    plan: PrefillPlan,
+    tiles: torch.Tensor,
+    slab_token: int,
+    score: torch.Tensor,
+    superblock_score: torch.Tensor | None,
 ) -> None:
-    """Launch on checked arguments that are served."""
-    config, tiles = batch.config, plan.score_tiles[slab.score_tiles]
+    """Launch on checked arguments that are served: tiles of the plan, of a slab that slab_token is the first of."""
+    config = batch.config
     size, dim = config.block_size, config.index_head_dim
     layout = gl.NVMMASharedLayout(swizzle_byte_width=128, element_bitwidth=16, rank=3)
     keys = TensorDescriptor.from_tensor(batch.index_k_pages, [1, size, dim], layout)
@@ -283,7 +288,7 @@ def launch_score(
         tiles,
         score,
         best,
-        slab.first_token,
+        slab_token,
         *batch.index_q.stride()[:2],
         *batch.block_table.stride(),
         *batch.seq_lens.stride(),

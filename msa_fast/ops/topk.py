@@ -14,7 +14,7 @@ import triton.language as tl
 from triton.language.extra.cuda import gdc_wait
 
 from msa_fast.ops.best import choose
-from msa_fast.ops.launch import check_batch, check_out, new_topk_idx, next_power_of_2
+from msa_fast.ops.launch import check_batch, next_power_of_2, own_out
 from msa_fast.ops.rank import rank_of
 from msa_fast.ops.score import check_plan, check_score
 from msa_fast.ops.table import MOST_RUNS, MOST_RUNS_OF_BEST, OWN_LOADS, architecture_of, number, topk_warps
@@ -230,20 +230,18 @@ def minimax_m3_index_topk(
     check_score(score, batch)
     if superblock_score is not None:
         check_score(superblock_score, batch, plan.superblock)
-    if out is None:
-        out = new_topk_idx(batch)
-    check_out(out, batch)
-    launch_slab_topk(plan.whole, score, batch, plan, out, superblock_score)
+    out = own_out(out, batch)
+    launch_slab_topk(batch, plan, plan.whole, score, superblock_score, out)
     return out[:, : batch.total_q]
 
 
 def launch_slab_topk(
-    slab: Slab,
-    score: torch.Tensor,
     batch: PagedBatch,
     plan: PrefillPlan,
-    out: torch.Tensor,
+    slab: Slab,
+    score: torch.Tensor,
     superblock_score: torch.Tensor | None,
+    out: torch.Tensor,
 ) -> None:
     """Launch the selection for the tokens of a slab, on checked arguments; scores as `launch_score` leaves them."""
     launch_topk(
