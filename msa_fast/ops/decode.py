@@ -11,8 +11,10 @@ import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents
 from triton.tools.tensor_descriptor import TensorDescriptor
 
+from msa_fast.ops import decode_sm90
 from msa_fast.ops.dot import dot_fp32
 from msa_fast.ops.launch import (
+    SCORE_VECTOR,
     check_batch,
     is_tensor_copied,
     new_score,
@@ -27,7 +29,8 @@ from msa_ref.config import require
 
 MAX_DECODE_QUERY_LEN = 8
 MAX_SPLITS = 256
-PROGRAMS_PER_PROCESSOR = 2
+PROGRAMS = 2
+"""Programs of a multiprocessor."""
 
 
 @triton.jit
@@ -85,6 +88,7 @@ def _decode_score_kernel(
     S: tl.constexpr,
     REQS: tl.constexpr,
     ROWS: tl.constexpr,
+    SCORE_VECTOR: tl.constexpr,
     IS_FOLLOWED: tl.constexpr,
 ):
     """Grid: any number of programs; they share the live blocks of all requests evenly.
@@ -121,6 +125,7 @@ def _decode_score_kernel(
         is_here = (ends > position) & (ends - num_blocks <= position)
         req, stop = _pick_two(is_here, reqs, ends)
         q_start, q_end, seq_len, start = _pick_four(is_here, q_starts, q_ends, seq_lens, ends - num_blocks)
+        num_scores = stop - start
         stop = tl.minimum(stop, end)
         query_len = q_end - q_start
         context_len = seq_len - query_len
@@ -151,6 +156,11 @@ def _decode_score_kernel(
             best = tl.max(token_score, axis=0)
             best = tl.where(best == best, best, float("-inf"))  # NaN only if every token's score is
             tl.store(score_rows + tl.cast(block, tl.int64) * stride_score_b, best, mask=is_row)
+            if block + 1 == num_scores:
+                nothing = tl.full([ROWS], float("-inf"), tl.float32)
+                for i in tl.static_range(1, SCORE_VECTOR):
+                    is_filler = is_row & ((block + i) // SCORE_VECTOR == block // SCORE_VECTOR)
+                    tl.store(score_rows + tl.cast(block + i, tl.int64) * stride_score_b, nothing, mask=is_filler)
         position = stop
 
 
@@ -184,24 +194,50 @@ def minimax_m3_index_decode(
         f"must be >= total_q / num_reqs = {batch.total_q} / {batch.num_reqs}",
         decode_query_len,
     )
+    rows_per_req = decode_query_len * batch.config.num_index_heads
+    num_rows = max(16, next_power_of_2(rows_per_req))
+    is_sm90 = decode_sm90.is_served(batch, num_rows)
     if num_splits is None:
-        num_splits = default_num_splits(batch)
-    is_count = isinstance(num_splits, int) and 1 <= num_splits <= MAX_SPLITS
-    require(is_count, "num_splits", f"must be an int from 1 to {MAX_SPLITS}", repr(num_splits))
+        num_programs = default_num_programs(batch, decode_sm90.PROGRAMS if is_sm90 else PROGRAMS)
+    else:
+        is_count = isinstance(num_splits, int) and 1 <= num_splits <= MAX_SPLITS
+        require(is_count, "num_splits", f"must be an int from 1 to {MAX_SPLITS}", repr(num_splits))
+        num_programs = batch.num_reqs * num_splits
     out = own_out(out, batch)
     if batch.total_q == 0:
         return out[:, :0]
 
-    config = batch.config
     score = new_score(batch)
     architecture = architecture_of(batch.device)
     is_early = bool(number(EARLY, architecture))
+    num_reqs = next_power_of_2(batch.num_reqs)
+    launch_score = decode_sm90.launch_score if is_sm90 else _launch_score
+    launch_score(batch, score, num_programs, num_reqs, num_rows, is_early)
+    launch_topk(
+        score,
+        batch,
+        out,
+        number(TOPK_ROWS, architecture),
+        batch.max_blocks,
+        most_rows=rows_per_req,
+        score_vector=SCORE_VECTOR,
+        is_early=is_early,
+    )
+    return out[:, : batch.total_q]
+
+
+def _launch_score(
+    batch: PagedBatch, score: torch.Tensor, num_programs: int, num_reqs: int, num_rows: int, is_followed: bool
+) -> None:
+    """Launch the scorer for everyone on checked arguments. num_reqs, num_rows: its REQS and ROWS."""
+    config = batch.config
+    architecture = architecture_of(batch.device)
     # A page is then one copy that one thread starts, and most of the address arithmetic is gone.
     is_copied = number(TENSOR_COPY, architecture) and is_tensor_copied(batch.index_k_pages)
     page = [1, config.block_size, config.index_head_dim]
     keys = TensorDescriptor.from_tensor(batch.index_k_pages, page) if is_copied else None
     launch = choose(DECODE, architecture, batch.index_q.element_size())
-    _decode_score_kernel[(batch.num_reqs * num_splits,)](
+    _decode_score_kernel[(num_programs,)](
         batch.index_q,
         batch.index_k_pages,
         keys,
@@ -219,24 +255,14 @@ def minimax_m3_index_decode(
         H=config.num_index_heads,
         D=config.index_head_dim,
         S=config.block_size,
-        REQS=next_power_of_2(batch.num_reqs),
-        ROWS=max(16, next_power_of_2(decode_query_len * config.num_index_heads)),
-        IS_FOLLOWED=is_early,
+        REQS=num_reqs,
+        ROWS=num_rows,
+        SCORE_VECTOR=SCORE_VECTOR,
+        IS_FOLLOWED=is_followed,
         **launch.options(architecture),
     )
-    launch_topk(
-        score,
-        batch,
-        out,
-        number(TOPK_ROWS, architecture),
-        batch.max_blocks,
-        most_rows=decode_query_len * config.num_index_heads,
-        is_early=is_early,
-    )
-    return out[:, : batch.total_q]
 
 
-def default_num_splits(batch: PagedBatch) -> int:
-    """Programs per request that fill the GPU, from shapes alone."""
-    programs = PROGRAMS_PER_PROCESSOR * num_processors(batch.device)
-    return max(1, min(MAX_SPLITS, programs // max(1, batch.num_reqs)))
+def default_num_programs(batch: PagedBatch, programs: int) -> int:
+    """As many as fill the GPU with `programs` on a multiprocessor, or as there can be blocks; from shapes alone."""
+    return max(1, min(programs * num_processors(batch.device), batch.num_reqs * batch.max_blocks))

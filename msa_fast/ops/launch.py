@@ -13,6 +13,9 @@ from msa_ref.config import IndexerConfig, require
 LEAST_TILE, MOST_TILE = 16, 128
 ALIGNMENT = 16
 """Of strides: what Triton compiles for."""
+SCORE_VECTOR = 4
+"""Decode scores that the selection reads at once, 16 bytes: behind a request's last block its scorer writes -inf up to
+a multiple of them."""
 
 
 def check_config(config: IndexerConfig) -> None:

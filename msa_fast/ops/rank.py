@@ -16,10 +16,9 @@ RANK_ABSENT = tl.constexpr(0)
 def rank_of(score, is_forced, is_visible):
     """uint32 rank of each block: absent < -inf <= scores <= +inf < forced.
 
-    score fp32; is_forced and is_visible bool, broadcastable to its shape; a block that is not
+    score fp32, no NaN; is_forced and is_visible bool, broadcastable to its shape; a block that is not
     visible is absent, forced or not.
     """
-    score = tl.where(score == score, score, float("-inf"))
     score = tl.where(score == 0.0, 0.0, score)  # -0.0 equals +0.0
     bits = score.to(tl.int32, bitcast=True)
     # Negative floats order backwards: flip all their bits. The others go above them.

@@ -12,20 +12,13 @@ from triton.experimental.gluon import language as gl
 from triton.experimental.gluon.language.nvidia.hopper import (
     fence_async_shared,
     mbarrier,
-    tma,
     warpgroup_mma,
     warpgroup_mma_wait,
 )
-from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
 
-from msa_fast.ops.launch import is_tensor_copied
-from msa_fast.ops.table import architecture_of
+from msa_fast.ops.sm90 import barrier, fetch, is_read_by_sm90, pages_of
 from msa_fast.plan import PrefillPlan
 from msa_ref.batch import PagedBatch
-
-# One thing each, under the names of Triton 3.6 and of later releases.
-_barrier = gl.thread_barrier if hasattr(gl, "thread_barrier") else gl.barrier
-_load_page = tma.async_load if hasattr(tma, "async_load") else tma.async_copy_global_to_shared
 
 WARPS = 4
 """One warpgroup. Two programs share a multiprocessor and fill each other's gaps; programs of two
@@ -36,14 +29,6 @@ IS_B_SHARED = not hasattr(gl, "thread_barrier")
 """Whether the second half of the query rows is multiplied from shared memory. Registers are faster
 (0.93 of a matrix product, not 0.89, with Triton 3.6); but the assembler of later releases copies left
 operands once more, and the loop would spill."""
-SERVED_DTYPES = {torch.bfloat16: gl.bfloat16, torch.float16: gl.float16}
-
-
-@gluon.jit
-def _fetch(keys, page, slot, ready, pages, is_there, S: gl.constexpr, D: gl.constexpr):
-    """Start the copy of one page to a slot of shared memory; its barrier turns when all has arrived."""
-    mbarrier.expect(ready.index(slot), S * D * 2, pred=is_there)
-    _load_page(keys, [page, 0, 0], ready.index(slot), pages.index(slot), pred=is_there)
 
 
 @gluon.jit
@@ -154,7 +139,7 @@ def _score_sm90_kernel(
         for i in gl.static_range(STAGES):
             is_there = block + i < end_block
             page = gl.load(table_row + (block + i).to(gl.int64) * stride_table_b, mask=is_there, other=0)
-            _fetch(keys, page, (block + i) % STAGES, ready, pages, is_there, S, D)
+            fetch(keys, page, (block + i) % STAGES, ready, pages, is_there, S, D)
         q_a = _queries(q_ptr, first_row, q_start, query_len, stride_q_t, stride_q_h, H, D, HALF, WARPS)
         if not IS_B_SHARED:
             q_a = gl.convert_layout(q_a, operand)
@@ -162,13 +147,13 @@ def _score_sm90_kernel(
         if IS_B_SHARED:
             q_shared = gl.allocate_shared_memory(q_ptr.dtype.element_ty, [HALF, D], q_layout)
             q_shared.store(q_a)
-            _barrier()
+            barrier()
             q_a = q_shared.load(operand)
-            _barrier()
+            barrier()
             q_shared.store(q_b)
             q_b = q_shared
             fence_async_shared()  # the matrix unit reads it by another way than threads write it
-            _barrier()
+            barrier()
         else:
             q_b = gl.convert_layout(q_b, operand)
         row = first_row + gl.arange(0, HALF, layout=gl.SliceLayout(1, mma))
@@ -213,8 +198,8 @@ def _score_sm90_kernel(
                     scores = warpgroup_mma_wait(1, deps=[product_b])
                 else:
                     scores = warpgroup_mma_wait(0, deps=[product_b])
-                _barrier()  # every warp is done with the page before another takes its slot
-                _fetch(keys, page, slot, ready, pages, ahead < end_block, S, D)
+                barrier()  # every warp is done with the page before another takes its slot
+                fetch(keys, page, slot, ready, pages, ahead < end_block, S, D)
                 super_b = _put(
                     scores,
                     super_b,
@@ -244,10 +229,10 @@ def _score_sm90_kernel(
             super_b = _put(
                 scores, super_b, is_b, score_b, best_b, block, end_block, stride_score_b, stride_best_b, SUPERBLOCK
             )
-            _barrier()
+            barrier()
             ahead = block + STAGES
             page = gl.load(table_row + ahead.to(gl.int64) * stride_table_b, mask=ahead < end_block, other=0)
-            _fetch(keys, page, slot, ready, pages, ahead < end_block, S, D)
+            fetch(keys, page, slot, ready, pages, ahead < end_block, S, D)
             block += 1
         for i in gl.static_range(STAGES):
             mbarrier.invalidate(ready.index(i))
@@ -255,14 +240,11 @@ def _score_sm90_kernel(
 
 def is_served(batch: PagedBatch, plan: PrefillPlan, score: torch.Tensor, superblock_score: torch.Tensor | None) -> bool:
     """Whether this scorer takes a call: by architecture, shapes, dtypes and strides alone."""
-    config, keys, q = batch.config, batch.index_k_pages, batch.index_q
-    is_shape = (config.index_head_dim, config.block_size, plan.score_rows) == (128, 128, 128)
-    if not (is_shape and q.dtype in SERVED_DTYPES and architecture_of(batch.device) == "sm_90"):
+    if plan.score_rows != 128 or not is_read_by_sm90(batch):
         return False
     outputs = [score] if superblock_score is None else [score, superblock_score]
-    heads = config.num_index_heads
-    is_read = q.stride(2) == 1 and is_tensor_copied(keys)
-    return is_read and all(output.stride(1) == heads * output.stride(0) for output in outputs)
+    heads = batch.config.num_index_heads
+    return all(output.stride(1) == heads * output.stride(0) for output in outputs)
 
 
 def launch_score(
@@ -275,13 +257,10 @@ def launch_score(
 ) -> None:
     """Launch on checked arguments that are served: tiles of the plan, of a slab that slab_token is the first of."""
     config = batch.config
-    size, dim = config.block_size, config.index_head_dim
-    layout = gl.NVMMASharedLayout(swizzle_byte_width=128, element_bitwidth=16, rank=3)
-    keys = TensorDescriptor.from_tensor(batch.index_k_pages, [1, size, dim], layout)
     best = score if superblock_score is None else superblock_score
     _score_sm90_kernel[(len(tiles),)](
         batch.index_q,
-        keys,
+        pages_of(batch),
         batch.block_table,
         batch.seq_lens,
         batch.cu_seqlens_q,
@@ -298,8 +277,8 @@ def launch_score(
         best.stride(0),
         best.stride(2),
         H=config.num_index_heads,
-        D=dim,
-        S=size,
+        D=config.index_head_dim,
+        S=config.block_size,
         ROWS=plan.score_rows,
         SUPERBLOCK=0 if superblock_score is None else plan.superblock,
         STAGES=STAGES,

@@ -56,6 +56,9 @@ multiprocessor, so that the work counts and not the wait."""
 OWN_LOADS = {"interpreter": 2, ANY: 16}
 """Scores of a run up to which one thread reads them all, and each warp many lines at once; of longer
 ones, the threads of a warp read a line side by side. Two on the interpreter, so that it does both."""
+VECTOR_WIDTH = {"interpreter": 16, ANY: 128}
+"""Candidates of a first round from which a thread holds several side by side, as one load reads them: then it
+has no fewer to hold. Few on the interpreter, so that it does both."""
 ONE_WARP_SCORES = 2048
 """Scores of a row that one warp reads in time; beyond, four do."""
 

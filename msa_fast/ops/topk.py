@@ -17,7 +17,15 @@ from msa_fast.ops.best import choose
 from msa_fast.ops.launch import check_batch, next_power_of_2, own_out
 from msa_fast.ops.rank import rank_of
 from msa_fast.ops.score import check_plan, check_score
-from msa_fast.ops.table import MOST_RUNS, MOST_RUNS_OF_BEST, OWN_LOADS, architecture_of, number, topk_warps
+from msa_fast.ops.table import (
+    MOST_RUNS,
+    MOST_RUNS_OF_BEST,
+    OWN_LOADS,
+    VECTOR_WIDTH,
+    architecture_of,
+    number,
+    topk_warps,
+)
 from msa_fast.plan import PrefillPlan, Slab
 from msa_ref.batch import PagedBatch
 
@@ -31,34 +39,61 @@ LOADS_PER_THREAD = 32
 
 
 @triton.jit
-def _best_of_runs(
-    first, LENGTH: tl.constexpr, rows, stride_b, EACH: tl.constexpr, num_visible,
-    LOADS: tl.constexpr, OWN_LOADS: tl.constexpr,
-):  # fmt: skip
-    """fp32 [ROWS, W]: best score in each run of LENGTH blocks from `first` [ROWS, W] on; NaN loses.
+def _parts(runs, PARTS: tl.constexpr, PART: tl.constexpr):
+    """int32 [ROWS, R * PARTS]: first blocks of the PARTS parts, PART blocks each, of the `runs` [ROWS, R]."""
+    parts = runs[:, :, None] + tl.arange(0, PARTS)[None, None, :] * PART
+    return parts.reshape(runs.shape[0], runs.shape[1] * PARTS)
 
-    An entry of `rows` is the best score of EACH blocks. LOADS: how many may be in flight at once.
-    OWN_LOADS: entries of a run up to which one thread reads them all.
+
+@triton.jit
+def _read(first, rows, stride_b, EACH: tl.constexpr, num_visible, VECTOR: tl.constexpr):
+    """fp32 [ROWS, N, VECTOR]: entries of `rows`, VECTOR from the blocks `first` [ROWS, N] on if those are visible.
+
+    An entry is the best score of EACH blocks, `first` the first block of a multiple of VECTOR entries.
     """
-    ROWS: tl.constexpr = first.shape[0]
-    W: tl.constexpr = first.shape[1]
-    SPAN: tl.constexpr = LENGTH // EACH
+    # Said as a multiple, for the compiler to see that VECTOR of them are one load.
+    entries = (first // (EACH * VECTOR) * VECTOR)[:, :, None] + tl.arange(0, VECTOR)[None, None, :]
+    is_read = tl.broadcast_to((first < num_visible[:, None])[:, :, None], entries.shape)
+    at = rows[:, None, None] + entries.to(tl.int64) * stride_b
+    return tl.load(at, mask=is_read, other=float("-inf"))
+
+
+@triton.jit
+def _best_of_parts(
+    runs, PARTS: tl.constexpr, PART: tl.constexpr, rows, stride_b, EACH: tl.constexpr, num_visible,
+    VECTOR: tl.constexpr, LOADS: tl.constexpr, OWN_LOADS: tl.constexpr,
+):  # fmt: skip
+    """fp32 [ROWS, R * PARTS]: best score in each of PARTS parts, PART blocks each, of the `runs` [ROWS, R]; NaN loses.
+
+    An entry of `rows` is the best score of EACH blocks. VECTOR: entries that one load may read, if the
+    first of them is visible; those that are not are -inf. LOADS: how many may be in flight at once.
+    OWN_LOADS: entries of a part up to which one thread reads them all.
+    """
+    ROWS: tl.constexpr = runs.shape[0]
+    W: tl.constexpr = runs.shape[1] * PARTS
+    SPAN: tl.constexpr = PART // EACH
+    first = _parts(runs, PARTS, PART)
     best = tl.full([ROWS, W], float("-inf"), tl.float32)
-    if SPAN <= OWN_LOADS:  # a thread reads its runs from end to end, and the maximum is its own
-        for i in tl.static_range(SPAN):
-            is_there = first + i * EACH < num_visible[:, None]
-            at = rows[:, None] + (first // EACH + i).to(tl.int64) * stride_b
-            best = tl.maximum(best, tl.load(at, mask=is_there, other=float("-inf")))
-    else:  # the threads of a warp read a run side by side
-        AT_ONCE: tl.constexpr = LOADS // (ROWS * W)
-        CHUNK: tl.constexpr = 1 if AT_ONCE < 1 else (SPAN if AT_ONCE > SPAN else AT_ONCE)
-        bests = tl.full([ROWS, W, CHUNK], float("-inf"), tl.float32)
-        for i in range(0, SPAN, CHUNK):
-            entries = (first // EACH)[:, :, None] + i + tl.arange(0, CHUNK)[None, None, :]
-            are_there = entries * EACH < num_visible[:, None, None]
-            at = rows[:, None, None] + entries.to(tl.int64) * stride_b
-            bests = tl.maximum(bests, tl.load(at, mask=are_there, other=float("-inf")))
-        best = tl.max(bests, axis=2)
+    if SPAN == 1 and (VECTOR == 1 or PARTS < VECTOR):
+        at = rows[:, None] + (first // EACH).to(tl.int64) * stride_b
+        best = tl.maximum(best, tl.load(at, mask=first < num_visible[:, None], other=float("-inf")))
+    elif SPAN == 1:  # a thread reads parts that lie side by side
+        groups = _parts(runs, PARTS // VECTOR, VECTOR * PART)
+        best = tl.maximum(best, _read(groups, rows, stride_b, EACH, num_visible, VECTOR).reshape(ROWS, W))
+    else:
+        V: tl.constexpr = VECTOR if VECTOR < SPAN else SPAN
+        if SPAN <= OWN_LOADS:  # a thread reads its parts from end to end, and the maximum is its own
+            for i in tl.static_range(0, SPAN, V):
+                best = tl.maximum(best, tl.max(_read(first + i * EACH, rows, stride_b, EACH, num_visible, V), axis=2))
+        else:  # the threads of a warp read a part side by side
+            AT_ONCE: tl.constexpr = LOADS // (ROWS * W)
+            CHUNK: tl.constexpr = V if AT_ONCE < V else (SPAN if AT_ONCE > SPAN else AT_ONCE)
+            bests = tl.full([ROWS, W * (CHUNK // V), V], float("-inf"), tl.float32)
+            for i in range(0, SPAN, CHUNK):
+                groups = first[:, :, None] + i * EACH + tl.arange(0, CHUNK // V)[None, None, :] * (V * EACH)
+                groups = groups.reshape(ROWS, W * (CHUNK // V))
+                bests = tl.maximum(bests, _read(groups, rows, stride_b, EACH, num_visible, V))
+            best = tl.maximum(best, tl.max(bests.reshape(ROWS, W, CHUNK), axis=2))
     return best
 
 
@@ -90,28 +125,30 @@ def _keep(rank, first, kept, out_rows, stride_out_k, K: tl.constexpr):
 
 @triton.jit
 def _narrow(
-    first, LENGTH: tl.constexpr, PART: tl.constexpr, score_rows, stride_score_b, best_rows, stride_best_b,
+    runs, PARTS: tl.constexpr, PART: tl.constexpr, score_rows, stride_score_b, best_rows, stride_best_b,
     BLOCKS_OF_BEST: tl.constexpr, num_visible, out_rows, stride_out_k, INIT_BLOCKS: tl.constexpr,
-    LOCAL_BLOCKS: tl.constexpr, TOPK: tl.constexpr, K: tl.constexpr, LOADS: tl.constexpr, OWN_LOADS: tl.constexpr,
+    LOCAL_BLOCKS: tl.constexpr, TOPK: tl.constexpr, K: tl.constexpr, SCORE_VECTOR: tl.constexpr,
+    LOADS: tl.constexpr, OWN_LOADS: tl.constexpr,
 ):  # fmt: skip
-    """One round. int32 [ROWS, K * LENGTH // PART]: the parts of PART blocks of the best runs of LENGTH blocks.
+    """One round. int32 [ROWS, K]: first blocks of the best K of the PARTS parts, PART blocks each, of `runs` [ROWS, R].
 
-    first [ROWS, W]: first blocks of the runs to choose from. Their scores are read where they are best
-    scores of BLOCKS_OF_BEST blocks, if a run has as many, else block by block.
+    Their scores are read where they are best scores of BLOCKS_OF_BEST blocks, if a part has as many,
+    else block by block.
     """
-    ROWS: tl.constexpr = first.shape[0]
-    HAS_BEST: tl.constexpr = BLOCKS_OF_BEST > 0 and LENGTH >= BLOCKS_OF_BEST
+    ROWS: tl.constexpr = runs.shape[0]
+    HAS_BEST: tl.constexpr = BLOCKS_OF_BEST > 0 and PART >= BLOCKS_OF_BEST
     EACH: tl.constexpr = BLOCKS_OF_BEST if HAS_BEST else 1
+    VECTOR: tl.constexpr = 1 if HAS_BEST else SCORE_VECTOR
     rows = best_rows if HAS_BEST else score_rows
     stride_b = stride_best_b if HAS_BEST else stride_score_b
-    runs = tl.broadcast_to(tl.arange(0, K)[None, :] * LENGTH, [ROWS, K])
-    if tl.max(num_visible, axis=0) > K * LENGTH:  # else no row has more than those K runs
-        best = _best_of_runs(first, LENGTH, rows, stride_b, EACH, num_visible, LOADS, OWN_LOADS)
-        rank = _rank_of_runs(best, first, LENGTH, num_visible, INIT_BLOCKS, LOCAL_BLOCKS)
-        kept = tl.minimum((num_visible + LENGTH - 1) // LENGTH, TOPK)
-        runs = _keep(rank, first, kept, out_rows, stride_out_k, K)
-    parts = runs[:, :, None] + tl.arange(0, LENGTH // PART)[None, None, :] * PART
-    return parts.reshape(ROWS, K * (LENGTH // PART))
+    kept_runs = tl.broadcast_to(tl.arange(0, K)[None, :] * PART, [ROWS, K])
+    if tl.max(num_visible, axis=0) > K * PART:  # else no row has more than those K
+        best = _best_of_parts(runs, PARTS, PART, rows, stride_b, EACH, num_visible, VECTOR, LOADS, OWN_LOADS)
+        first = _parts(runs, PARTS, PART)
+        rank = _rank_of_runs(best, first, PART, num_visible, INIT_BLOCKS, LOCAL_BLOCKS)
+        kept = tl.minimum((num_visible + PART - 1) // PART, TOPK)
+        kept_runs = _keep(rank, first, kept, out_rows, stride_out_k, K)
+    return kept_runs
 
 
 @triton.jit(
@@ -147,7 +184,9 @@ def _topk_kernel(
     K: tl.constexpr,
     LENGTHS: tl.constexpr,
     WIDTH: tl.constexpr,
+    FIRST_PARTS: tl.constexpr,
     BLOCKS_OF_BEST: tl.constexpr,
+    SCORE_VECTOR: tl.constexpr,
     LOADS: tl.constexpr,
     OWN_LOADS: tl.constexpr,
     HAS_TILES: tl.constexpr,
@@ -157,10 +196,11 @@ def _topk_kernel(
 
     Which rows is listed in tiles_ptr (HAS_TILES), or counted: tiles_per_req for every request.
     Writes out[h, t, :] of its rows, every element: ids ascending, then PAD. Reads scores of
-    visible blocks alone, and of superblocks with visible blocks where best_ptr has their best
-    scores (BLOCKS_OF_BEST, 0 where it has none); of both, those of token slab_token come first.
-    Compares integers; nothing here rounds. K >= TOPK is a power of two; LENGTHS are the blocks of a
-    run, round by round, down to 1; WIDTH is how many runs the first round ranks. IS_EARLY: launched
+    visible blocks, and of those behind the last up to a multiple of SCORE_VECTOR, which are -inf; and
+    scores of superblocks with visible blocks where best_ptr has their best scores (BLOCKS_OF_BEST, 0
+    where it has none); of both, those of token slab_token come first. Compares integers; nothing here
+    rounds. K >= TOPK is a power of two; LENGTHS are the blocks of a run, round by round, down to 1;
+    WIDTH is how many runs the first round ranks, read as FIRST_PARTS side by side. IS_EARLY: launched
     before the scores are complete.
     """
     if HAS_TILES:
@@ -186,13 +226,17 @@ def _topk_kernel(
     if IS_EARLY:  # the scorer may still run; from here on its scores are there
         gdc_wait()
 
-    first = tl.broadcast_to(tl.arange(0, WIDTH)[None, :] * LENGTHS[0], [ROWS, WIDTH])
+    runs = tl.arange(0, WIDTH // FIRST_PARTS)[None, :] * (FIRST_PARTS * LENGTHS[0])
+    runs = tl.broadcast_to(runs, [ROWS, WIDTH // FIRST_PARTS])
     for i in tl.static_range(len(LENGTHS) - 1):
-        first = _narrow(
-            first, LENGTHS[i], LENGTHS[i + 1], score_rows, stride_score_b, best_rows, stride_best_b, BLOCKS_OF_BEST,
-            num_visible, out_rows, stride_out_k, INIT_BLOCKS, LOCAL_BLOCKS, TOPK, K, LOADS, OWN_LOADS,
+        runs = _narrow(
+            runs, LENGTHS[i - 1] // LENGTHS[i] if i > 0 else FIRST_PARTS, LENGTHS[i], score_rows, stride_score_b,
+            best_rows, stride_best_b, BLOCKS_OF_BEST, num_visible, out_rows, stride_out_k, INIT_BLOCKS, LOCAL_BLOCKS,
+            TOPK, K, SCORE_VECTOR, LOADS, OWN_LOADS,
         )  # fmt: skip
-    score = _best_of_runs(first, 1, score_rows, stride_score_b, 1, num_visible, LOADS, OWN_LOADS)
+    PARTS: tl.constexpr = LENGTHS[-2] if len(LENGTHS) > 1 else FIRST_PARTS
+    score = _best_of_parts(runs, PARTS, 1, score_rows, stride_score_b, 1, num_visible, SCORE_VECTOR, LOADS, OWN_LOADS)
+    first = _parts(runs, PARTS, 1)
     rank = _rank_of_runs(score, first, 1, num_visible, INIT_BLOCKS, LOCAL_BLOCKS)
     selected = tl.minimum(num_visible, TOPK)
     slot = tl.arange(0, K)[None, :]
@@ -269,14 +313,16 @@ def launch_topk(
     most_rows: int = 0,
     superblock_score: torch.Tensor | None = None,
     superblock: int = 0,
+    score_vector: int = 1,
     is_early: bool = False,
 ) -> None:
     """Launch the selection kernel on checked arguments.
 
     rows: rows per program. most_blocks: no row sees more. tiles: the rows of each program, or None
     for a grid from shapes alone, in which every request has up to most_rows rows. slab_token: whose
-    scores come first. is_early: the kernel before it in the stream lets it start before the scores
-    are complete, and it waits for them on the GPU.
+    scores come first. score_vector: scores of a row that one load may read; rows start at multiples of
+    it, and are -inf from their last visible block up to one. is_early: the kernel before it in the
+    stream lets it start before the scores are complete, and it waits for them on the GPU.
     """
     config = batch.config
     tiles_per_req = triton.cdiv(most_rows, rows)
@@ -313,7 +359,9 @@ def launch_topk(
         K=k,
         LENGTHS=lengths,
         WIDTH=width,
+        FIRST_PARTS=score_vector if width >= max(score_vector, number(VECTOR_WIDTH, architecture)) else 1,
         BLOCKS_OF_BEST=each,
+        SCORE_VECTOR=score_vector,
         LOADS=LOADS_PER_THREAD * 32 * num_warps,
         OWN_LOADS=number(OWN_LOADS, architecture),
         HAS_TILES=tiles is not None,

@@ -7,6 +7,7 @@ hold the mutants by what they break. As a target a mutant's name is `fuzz.canari
 from fuzz.canaries.kernels import (
     decode,
     decode_addresses,
+    decode_sm90,
     plan,
     ranking,
     rounds,
@@ -20,7 +21,19 @@ from fuzz.canaries.kernels.mutant import Mutant
 
 __all__ = ["MUTANTS", "Mutant"]
 
-_TABLES = (score, score_addresses, score_sm90, decode, decode_addresses, search, ranking, selection, rounds, plan)
+_TABLES = (
+    score,
+    score_addresses,
+    score_sm90,
+    decode,
+    decode_addresses,
+    decode_sm90,
+    search,
+    ranking,
+    selection,
+    rounds,
+    plan,
+)
 
 MUTANTS: dict[str, Mutant] = {mutant.id: mutant for table in _TABLES for mutant in table.MUTANTS}
 """Id -> mutant."""

@@ -6,16 +6,6 @@ _RANK = "ops/rank.py"
 
 MUTANTS = [
     Mutant(
-        "rank_nan_kept",
-        "A NaN score is ranked by its bits, above +inf.",
-        _RANK,
-        'tl.where(score == score, score, float("-inf"))',
-        "score + 0.0",
-        "topk",
-        defect="D07",
-        equivalent="What is ranked is a maximum that starts at -inf, and tl.maximum drops NaN before it comes here.",
-    ),
-    Mutant(
         "rank_negative_zero_less",
         "-0.0 ranks below +0.0.",
         _RANK,

@@ -1,0 +1,36 @@
+"""What the Hopper scorers share: pages copied to shared memory by tensor descriptor."""
+
+from triton.experimental import gluon
+from triton.experimental.gluon import language as gl
+from triton.experimental.gluon.language.nvidia.hopper import mbarrier, tma
+from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
+
+from msa_fast.ops.launch import is_tensor_copied
+from msa_fast.ops.table import architecture_of
+from msa_ref.batch import PagedBatch
+
+# One thing each, under the names of Triton 3.6 and of later releases.
+barrier = gl.thread_barrier if hasattr(gl, "thread_barrier") else gl.barrier
+_load_page = tma.async_load if hasattr(tma, "async_load") else tma.async_copy_global_to_shared
+
+
+@gluon.jit
+def fetch(keys, page, slot, ready, pages, is_there, S: gl.constexpr, D: gl.constexpr):
+    """Start the copy of one page to a slot of shared memory; its barrier turns when all has arrived."""
+    mbarrier.expect(ready.index(slot), S * D * 2, pred=is_there)
+    _load_page(keys, [page, 0, 0], ready.index(slot), pages.index(slot), pred=is_there)
+
+
+def is_read_by_sm90(batch: PagedBatch) -> bool:
+    """Whether the Hopper scorers can read a batch: MiniMax-M3's own shape, on that architecture."""
+    config, q = batch.config, batch.index_q
+    is_shape = (config.index_head_dim, config.block_size) == (128, 128) and q.element_size() == 2
+    is_copied = q.stride(2) == 1 and is_tensor_copied(batch.index_k_pages)
+    return is_shape and is_copied and architecture_of(batch.device) == "sm_90"
+
+
+def pages_of(batch: PagedBatch) -> TensorDescriptor:
+    """The tensor descriptor that `fetch` copies pages by."""
+    layout = gl.NVMMASharedLayout(swizzle_byte_width=128, element_bitwidth=16, rank=3)
+    page = [1, batch.config.block_size, batch.config.index_head_dim]
+    return TensorDescriptor.from_tensor(batch.index_k_pages, page, layout)
