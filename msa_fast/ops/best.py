@@ -20,7 +20,7 @@ def _count_from(rank, least):
 
 
 @triton.jit
-def _find_cut_of_one(rank, k, GROUPS: tl.constexpr):
+def find_cut_of_one(rank, k, GROUPS: tl.constexpr):
     """`find_cut` of one row, rank [W]: with scalars, so that a count is a count and no layout is converted.
 
     Three ranks are tried at once, their counts (below 1024, since one candidate lies below them)
@@ -63,7 +63,7 @@ def find_cut(rank, k, GROUPS: tl.constexpr):
     ROWS: tl.constexpr = rank.shape[0]
     W: tl.constexpr = rank.shape[1]
     if ROWS == 1:
-        cut = _find_cut_of_one(rank.reshape(W), tl.sum(k, axis=0), GROUPS)
+        cut = find_cut_of_one(rank.reshape(W), tl.sum(k, axis=0), GROUPS)
         return tl.broadcast_to(cut, [1])
     low = tl.min(tl.max(rank.reshape(ROWS, GROUPS, W // GROUPS), axis=2), axis=1)
     # Forced blocks are above every cut; without them the upper end is near.

@@ -11,7 +11,7 @@ import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents
 from triton.tools.tensor_descriptor import TensorDescriptor
 
-from msa_fast.ops import decode_sm90
+from msa_fast.ops import decode_sm90, topk_sm90
 from msa_fast.ops.dot import dot_fp32
 from msa_fast.ops.launch import (
     SCORE_VECTOR,
@@ -198,7 +198,8 @@ def minimax_m3_index_decode(
     num_rows = max(16, next_power_of_2(rows_per_req))
     is_sm90 = decode_sm90.is_served(batch, num_rows)
     if num_splits is None:
-        num_programs = default_num_programs(batch, decode_sm90.PROGRAMS if is_sm90 else PROGRAMS)
+        per_processor = decode_sm90.PROGRAMS.get(num_rows, decode_sm90.PROGRAMS_OF_MORE) if is_sm90 else PROGRAMS
+        num_programs = default_num_programs(batch, per_processor)
     else:
         is_count = isinstance(num_splits, int) and 1 <= num_splits <= MAX_SPLITS
         require(is_count, "num_splits", f"must be an int from 1 to {MAX_SPLITS}", repr(num_splits))
@@ -213,16 +214,19 @@ def minimax_m3_index_decode(
     num_reqs = next_power_of_2(batch.num_reqs)
     launch_score = decode_sm90.launch_score if is_sm90 else _launch_score
     launch_score(batch, score, num_programs, num_reqs, num_rows, is_early)
-    launch_topk(
-        score,
-        batch,
-        out,
-        number(TOPK_ROWS, architecture),
-        batch.max_blocks,
-        most_rows=rows_per_req,
-        score_vector=SCORE_VECTOR,
-        is_early=is_early,
-    )
+    if topk_sm90.is_served(batch):
+        topk_sm90.launch_topk(score, batch, out, rows_per_req, is_early)
+    else:
+        launch_topk(
+            score,
+            batch,
+            out,
+            number(TOPK_ROWS, architecture),
+            batch.max_blocks,
+            most_rows=rows_per_req,
+            score_vector=SCORE_VECTOR,
+            is_early=is_early,
+        )
     return out[:, : batch.total_q]
 
 
@@ -263,6 +267,6 @@ def _launch_score(
     )
 
 
-def default_num_programs(batch: PagedBatch, programs: int) -> int:
-    """As many as fill the GPU with `programs` on a multiprocessor, or as there can be blocks; from shapes alone."""
-    return max(1, min(programs * num_processors(batch.device), batch.num_reqs * batch.max_blocks))
+def default_num_programs(batch: PagedBatch, per_processor: int) -> int:
+    """As many as fill the GPU with so many on a multiprocessor, or as there can be blocks; from shapes alone."""
+    return max(1, min(per_processor * num_processors(batch.device), batch.num_reqs * batch.max_blocks))

@@ -25,8 +25,10 @@ from msa_ref.batch import PagedBatch
 WARPS = 4
 MOST_ROWS = 64
 """Query rows (token, head) that are multiplied with a page: more would spill."""
-PROGRAMS = 3
-"""Programs of a multiprocessor."""
+PROGRAMS = {16: 4}
+"""Programs of a multiprocessor, by query rows: what its registers have room for."""
+PROGRAMS_OF_MORE = 3
+"""The same for more rows."""
 
 
 @gluon.jit

@@ -16,6 +16,7 @@ from fuzz.canaries.kernels import (
     score_sm90,
     search,
     selection,
+    topk_sm90,
 )
 from fuzz.canaries.kernels.mutant import Mutant
 
@@ -31,6 +32,7 @@ _TABLES = (
     search,
     ranking,
     selection,
+    topk_sm90,
     rounds,
     plan,
 )

@@ -329,7 +329,7 @@ MUTANTS = [
         "if block + 1 == 0:",
         "decode",
         ("Best", "Runs", "RepeatDeterminism"),
-        defect="D20",
+        defect="D18",
     ),
     Mutant(
         "decode_filler_one_fewer",
@@ -339,7 +339,7 @@ MUTANTS = [
         "tl.static_range(1, SCORE_VECTOR - 1)",
         "decode",
         ("Best", "Runs", "RepeatDeterminism"),
-        defect="D20",
+        defect="D18",
     ),
     Mutant(
         "decode_filler_0",

@@ -27,7 +27,6 @@ MUTANTS = [
         "Best",
         "Runs",
         "Forced",
-        defect="D18",
     ),
     _mutant(
         "idle_requests_scored",
@@ -37,7 +36,7 @@ MUTANTS = [
         "Best",
         "Runs",
         "PoisonBlind",
-        defect="D15",
+        defect="D16",
     ),
     _mutant(
         "phase_not_flipped",
@@ -55,7 +54,6 @@ MUTANTS = [
         "            if ahead > ahead_stop:\n                ahead_stop",
         "Best",
         "Runs",
-        defect="D29",
     ),
     _mutant(
         "request_not_noticed",
@@ -80,7 +78,7 @@ MUTANTS = [
         "if (block + 1) * S > context_len + query_len:",
         "Best",
         "PoisonBlind",
-        defect="D16",
+        defect="D11",
     ),
     _mutant(
         "sees_the_next",
@@ -89,7 +87,7 @@ MUTANTS = [
         "< (context_len + token + 2)[None, :]",
         "Best",
         "PoisonBlind",
-        defect="D16",
+        defect="D11",
     ),
     _mutant(
         "rows_one_more",
@@ -109,6 +107,7 @@ MUTANTS = [
         "Runs",
         "RepeatDeterminism",
         "PoisonBlind",
+        defect="D18",
     ),
     _mutant(
         "filler_at_the_end_of_a_share",
@@ -119,5 +118,6 @@ MUTANTS = [
         "Runs",
         "RepeatDeterminism",
         "PoisonBlind",
+        defect="D18",
     ),
 ]
