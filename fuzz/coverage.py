@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from fuzz.case import BEHIND, DTYPES, PAGE_ORDERS, TAILS, Case
-from fuzz.generate import HEADS
+from fuzz.case import BEHIND, DTYPES, PAGE_ORDERS, TAILS, Case, ViewPlan
+from fuzz.generate import HEADS, OWN_SHAPE
 from fuzz.paths import paths
 from fuzz.scale import Scale
 from fuzz.values import FAMILIES
@@ -18,6 +18,7 @@ def universe(scale: Scale) -> dict[str, tuple[str, ...]]:
         "heads": _texts(HEADS),
         "head_dim": _texts(scale.head_dims),
         "block_size": _texts(scale.block_sizes),
+        **({"own shape": ("keys as they lie", "keys in a view")} if scale.own_percent else {}),
         "dtype": DTYPES,
         "topk": ("1", "power of two", "odd one out", "above 16"),
         "forced": ("none", "local", "init", "both", "every slot"),
@@ -75,6 +76,8 @@ def buckets(case: Case) -> Iterator[tuple[str, str]]:
     yield "heads", str(config.num_index_heads)
     yield "head_dim", str(config.index_head_dim)
     yield "block_size", str(config.block_size)
+    if (config.index_head_dim, config.block_size) == OWN_SHAPE:
+        yield "own shape", "keys as they lie" if case.views.index_k_pages == ViewPlan() else "keys in a view"
     yield "dtype", case.dtype
     yield "topk", "1" if k == 1 else "above 16" if k > 16 else "power of two" if k & (k - 1) == 0 else "odd one out"
     if config.forced_blocks == k:

@@ -22,6 +22,8 @@ TOPK = (16, 1, 2, 3, 4, 5, 7, 8, 12, 13, 17, 24, 32)
 FEW_SPLITS = (1, 2, 3, 4, 5, 7, 8, 16)
 MANY_SPLITS = (31, 64, 255, 256)
 DECODE_QUERY_LENS = (1, 2, 3, 4, 1, 5, 7, MAX_DECODE_QUERY_LEN)
+OWN_SHAPE = (IndexerConfig().index_head_dim, IndexerConfig().block_size)
+"""MiniMax-M3's head dim and block size."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,12 @@ class Form:
 
 def draw_form(chooser: Chooser, scale: Scale) -> Form:
     """One form, all numbers drawn freely."""
+    is_own = scale.own_percent > 0 and chooser.boolean(scale.own_percent)
     return _form(
         chooser,
         chooser.choice(HEADS),
-        chooser.choice(scale.head_dims),
-        chooser.choice(scale.block_sizes),
+        OWN_SHAPE[0] if is_own else chooser.choice(scale.head_dims),
+        OWN_SHAPE[1] if is_own else chooser.choice(scale.block_sizes),
         chooser.choice(TOPK),
         chooser.choice(DTYPES),
         chooser.integer(0, 4),
@@ -54,7 +57,7 @@ def draw_form(chooser: Chooser, scale: Scale) -> Form:
 
 
 def draw_forms(chooser: Chooser, scale: Scale, count: int) -> list[Form]:
-    """`count` forms that share the values of each number evenly between them."""
+    """`count` forms that share the values of each number evenly between them; own_percent of them have the own shape."""
     columns: list[list[Any]] = []
     for options in (
         HEADS,
@@ -70,6 +73,9 @@ def draw_forms(chooser: Chooser, scale: Scale, count: int) -> list[Form]:
         while len(column) < count:
             column += _shuffled(chooser, options)
         columns.append(column[:count])
+    for i in range(count):
+        if (i + 1) * scale.own_percent // 100 > i * scale.own_percent // 100:
+            columns[1][i], columns[2][i] = OWN_SHAPE
     return [_form(chooser, *row) for row in zip(*columns, strict=True)]
 
 
@@ -125,7 +131,7 @@ def draw_case(chooser: Chooser, scale: Scale, form: Form, families: Sequence[str
         dtype=form.dtype,
         values=ValuePlan(family, _log2_scale(chooser, family, form.dtype)),
         pages=pages,
-        views=_views(chooser, is_far=pages.is_far),
+        views=_views(chooser, scale, is_far=pages.is_far),
         num_splits=_split_counts(chooser, scale),
         repeats=int(chooser.boolean(25)),
         host_slack=chooser.choice((1, form.config.block_size, 3 * form.config.block_size + 1))
@@ -225,10 +231,12 @@ def _pages(chooser: Chooser, scale: Scale) -> PagePlan:
     )
 
 
-def _views(chooser: Chooser, is_far: bool) -> Views:
+def _views(chooser: Chooser, scale: Scale, is_far: bool) -> Views:
+    is_plain = scale.plain_percent > 0 and chooser.boolean(scale.plain_percent)
+
     def view(rank: int, *orders: tuple[int, ...]) -> ViewPlan:
         """A plain view, or one with its own axis order, padding, step and offset."""
-        if not chooser.boolean(60):
+        if is_plain or not chooser.boolean(60):
             return ViewPlan()
         pads = tuple(chooser.choice((0, 1, 3, 8, 16)) for _ in range(rank))
         step = chooser.choice((1, 1, 1, 2))

@@ -12,6 +12,8 @@ class Scale:
     edges: numbers of blocks at which a kernel may take another way, and their neighbours.
     many_blocks: larger ones, of which a case is dear. many_percent: how often they, or many splits, are drawn.
     prefill_lens: the longest query of a prefill request.
+    own_percent: how many forms have MiniMax-M3's own head dim, block size: kernels made for it serve nothing else.
+    plain_percent: how many cases have all tensors as engines hand them over, contiguous; the others views.
     max_key_elements, max_cells: bounds on a case's keys (B * n * S * D) and a request's scores (query * H * n).
     """
 
@@ -27,6 +29,8 @@ class Scale:
     max_cells: int
     max_split_counts: int
     has_far_pages: bool
+    own_percent: int = 0
+    plain_percent: int = 0
 
 
 def around(first: int, last: int, most: int) -> tuple[int, ...]:
@@ -68,5 +72,7 @@ LARGE = Scale(
     max_cells=2**20,
     max_split_counts=3,
     has_far_pages=True,
+    own_percent=50,
+    plain_percent=30,
 )
 SCALES = {scale.name: scale for scale in (SMALL, LARGE)}

@@ -77,7 +77,8 @@ def calls() -> Iterator[Call]:
     is compiled with 4 heads.
     """
     yield from (Call("prefill", dtype, query_len=128) for dtype in DTYPES)
-    yield Call("prefill", query_len=128, dim=64)  # the scorer for everyone, where Hopper has its own for 128
+    for stage, query_len in (("prefill", 128), ("decode", 1)):
+        yield Call(stage, query_len=query_len, dim=64)  # the scorers for everyone, where Hopper has its own for 128
     yield from (Call("decode", dtype) for dtype in DTYPES)
     yield Call("decode", "fp32", query_len=8)
     for dtype, heads in (*(("bf16", heads) for heads in HEADS + OTHER_HEADS), *(("fp16", heads) for heads in HEADS)):

@@ -156,11 +156,12 @@ def _decode_score_kernel(
             best = tl.max(token_score, axis=0)
             best = tl.where(best == best, best, float("-inf"))  # NaN only if every token's score is
             tl.store(score_rows + tl.cast(block, tl.int64) * stride_score_b, best, mask=is_row)
-            if block + 1 == num_scores:
-                nothing = tl.full([ROWS], float("-inf"), tl.float32)
-                for i in tl.static_range(1, SCORE_VECTOR):
-                    is_filler = is_row & ((block + i) // SCORE_VECTOR == block // SCORE_VECTOR)
-                    tl.store(score_rows + tl.cast(block + i, tl.int64) * stride_score_b, nothing, mask=is_filler)
+        if stop - start == num_scores:  # the request's last block was among them
+            nothing = tl.full([ROWS], float("-inf"), tl.float32)
+            for i in tl.static_range(SCORE_VECTOR - 1):
+                filler = num_scores + i
+                is_filler = is_row & (filler // SCORE_VECTOR == (num_scores - 1) // SCORE_VECTOR)
+                tl.store(score_rows + tl.cast(filler, tl.int64) * stride_score_b, nothing, mask=is_filler)
         position = stop
 
 
