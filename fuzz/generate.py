@@ -57,7 +57,7 @@ def draw_form(chooser: Chooser, scale: Scale) -> Form:
 
 
 def draw_forms(chooser: Chooser, scale: Scale, count: int) -> list[Form]:
-    """`count` forms that share the values of each number evenly between them; own_percent of them have the own shape."""
+    """`count` forms that share the values of each number evenly between them; own_percent of them of the own shape."""
     columns: list[list[Any]] = []
     for options in (
         HEADS,

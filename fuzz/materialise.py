@@ -68,6 +68,10 @@ def queries_and_keys(case: Case, step: Step, layout: Layout) -> tuple[torch.Tens
     return rounded
 
 
+GARBAGE = {"nan": np.nan, "inf": np.inf, "bait": 1e30}
+"""Scores that nobody may look at, by the poison of a case's page tails."""
+
+
 class Scene:
     """The tensors of one case on one device, and the state of its replay script they are in.
 
@@ -105,6 +109,7 @@ class Scene:
         }
         self._out: View | None = None
         self._score: View | None = None
+        self._room: View | None = None
         self._values: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self.batch = PagedBatch(config, **{name: view.tensor for name, view in self._views.items()})
         self.apply(0)
@@ -164,22 +169,30 @@ class Scene:
     def score(self) -> torch.Tensor:
         """[H, T, max_blocks] float32 made to order, garbage where a row sees no block."""
         if self._score is None:
-            case = self.case
-            shape = (case.config.num_index_heads, case.total_q, case.max_blocks)
-            if case.pages.is_far:
-                most = max(case.num_blocks(req) for req in range(len(case.requests)))
-                self._score = make_far_scores(shape, most, self.device)
-            else:
-                self._score = make_view(shape, torch.float32, self.device, case.views.score, float("nan"))
-            self._fill_score(case.states[self.state])
+            self._score = self._new_score()
+            self._fill_score(self.case.states[self.state])
         return self._score.tensor
+
+    def room(self) -> torch.Tensor:
+        """[H, T, max_blocks] float32 to write scores to: garbage at first, then what earlier runs left there."""
+        if self._room is None:
+            self._room = self._new_score()
+            self._room.tensor.fill_(GARBAGE[self.case.pages.tail])
+        return self._room.tensor
+
+    def _new_score(self) -> View:
+        case = self.case
+        shape = (case.config.num_index_heads, case.total_q, case.max_blocks)
+        if case.pages.is_far:
+            most = max(case.num_blocks(req) for req in range(len(case.requests)))
+            return make_far_scores(shape, most, self.device)
+        return make_view(shape, torch.float32, self.device, case.views.score, float("nan"))
 
     def _fill_score(self, step: Step) -> None:
         case = self.case
         assert self._score is not None
         num_heads, total_q, max_blocks = self._score.tensor.shape
-        garbage = {"nan": np.nan, "inf": np.inf, "bait": 1e30}[case.pages.tail]
-        score = np.full((num_heads, total_q, max_blocks), garbage, dtype=np.float32)
+        score = np.full((num_heads, total_q, max_blocks), GARBAGE[case.pages.tail], dtype=np.float32)
         token = 0
         for req, request in enumerate(step.requests):
             num_blocks = case.config.num_blocks(request.seq_len)
@@ -190,7 +203,7 @@ class Scene:
                 score[:, token : token + request.query_len, :num_blocks] = rows.reshape(num_heads, -1, num_blocks)
             token += request.query_len
         visible = self.host_visible_blocks()
-        score[:, np.arange(max_blocks) >= visible[:, None]] = garbage
+        score[:, np.arange(max_blocks) >= visible[:, None]] = GARBAGE[case.pages.tail]
         self._score.tensor.copy_(torch.from_numpy(score))
 
     def host_visible_blocks(self) -> np.ndarray:

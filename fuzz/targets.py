@@ -27,6 +27,7 @@ class Call:
     query_lens, seq_lens: this run's lengths, on the host. host_slack: what a host that does not know
         them yet would add to seq_lens, to be on the safe side.
     kernels: the package that the built-in targets take their kernels from.
+    room: [H, T, max_blocks] float32, any strides, for targets that are told where to put their scores.
     """
 
     batch: PagedBatch
@@ -38,6 +39,7 @@ class Call:
     seq_lens: list[int]
     host_slack: int = 0
     kernels: str = "msa_fast"
+    room: torch.Tensor | None = None
 
     @property
     def seq_len_bounds(self) -> list[int]:
@@ -54,7 +56,8 @@ class Target:
 
     kind: `decode` takes batches of few query tokens per request; `prefill`, `any` and `foreign` take
         all. Production shapes go to targets of their own kind and to foreign ones.
-    takes_score: given a score matrix and judged on it. has_splits: obeys `call.num_splits`.
+    takes_score: given a score matrix and judged on it. takes_room: told where to put scores.
+    has_splits: obeys `call.num_splits`.
     is_kernel: under the kernels' limits (D and S powers of two, 16 .. 256).
     is_graph: captured once per case as a CUDA graph, then replayed.
     profile: what it promises; a case outside of it is Undefined.
@@ -66,6 +69,7 @@ class Target:
     kind: str
     run: Run
     takes_score: bool = False
+    takes_room: bool = False
     has_splits: bool = False
     is_kernel: bool = False
     is_graph: bool = False
@@ -108,7 +112,7 @@ class Target:
         """Runs that take everything anew each time."""
 
         def run() -> torch.Tensor:
-            return self.run(_call(scene, num_splits, self.takes_score, self.profile))
+            return self.run(self._call(scene, num_splits))
 
         return run
 
@@ -120,27 +124,27 @@ class Target:
 
         def run() -> torch.Tensor:
             if not bound:
-                bound.append(bind(_call(scene, num_splits, self.takes_score, self.profile)))
+                bound.append(bind(self._call(scene, num_splits)))
             return bound[0]()
 
         return run
 
+    def _call(self, scene: Scene, num_splits: int) -> Call:
+        out = scene.present_out
+        return Call(
+            batch=scene.batch,
+            out=None if out is None else self.profile.head_major(out),
+            score=scene.score() if self.takes_score else None,
+            decode_query_len=scene.case.decode_query_len,
+            num_splits=num_splits or None,
+            query_lens=scene.query_lens,
+            seq_lens=scene.seq_lens,
+            host_slack=scene.case.host_slack,
+            room=scene.room() if self.takes_room else None,
+        )
+
 
 MAX_DECODE_QUERY_LEN = 8
-
-
-def _call(scene: Scene, num_splits: int, takes_score: bool, profile: Profile) -> Call:
-    out = scene.present_out
-    return Call(
-        batch=scene.batch,
-        out=None if out is None else profile.head_major(out),
-        score=scene.score() if takes_score else None,
-        decode_query_len=scene.case.decode_query_len,
-        num_splits=num_splits or None,
-        query_lens=scene.query_lens,
-        seq_lens=scene.seq_lens,
-        host_slack=scene.case.host_slack,
-    )
 
 
 def _captured(run: Callable[[], torch.Tensor], mark_out: Callable[[], object]) -> Callable[[], torch.Tensor]:
@@ -185,6 +189,20 @@ def _prefill(call: Call) -> torch.Tensor:
     return topk_idx
 
 
+def _prefill_apart(call: Call) -> torch.Tensor:
+    kernels, batch = importlib.import_module(call.kernels), call.batch
+    plan = kernels.PrefillPlan.build(
+        batch.config, call.query_lens, call.seq_len_bounds, batch.device, num_splits=call.num_splits
+    )
+    best = None
+    if call.num_splits is not None:  # where splits are given, the best scores of superblocks are asked for, too
+        shape = (batch.config.num_index_heads, batch.total_q, -(-batch.max_blocks // plan.superblock))
+        best = torch.empty(shape, dtype=torch.float32, device=batch.device)
+    score = kernels.minimax_m3_index_score(batch, plan, out=call.room, superblock_score=best)
+    topk_idx: torch.Tensor = kernels.minimax_m3_index_topk(score, batch, plan, out=call.out, superblock_score=best)
+    return topk_idx
+
+
 def _topk(call: Call) -> torch.Tensor:
     kernels, batch = importlib.import_module(call.kernels), call.batch
     plan = kernels.PrefillPlan.build(batch.config, call.query_lens, call.seq_len_bounds, batch.device)
@@ -222,6 +240,15 @@ BUILT_IN = {
     for target in (
         Target("reference", "The reference itself; keeps the harness honest.", "any", _reference),
         Target("prefill", "Score kernel, then selection kernel.", "prefill", _prefill, has_splits=True, is_kernel=True),
+        Target(
+            "prefill-apart",
+            "Score kernel into a given matrix, then selection kernel: the two called apart.",
+            "prefill",
+            _prefill_apart,
+            takes_room=True,
+            has_splits=True,
+            is_kernel=True,
+        ),
         Target("topk", "Selection kernel alone, on designed scores.", "any", _topk, takes_score=True, is_kernel=True),
         Target("decode", "Decode kernel, called eagerly.", "decode", _decode, has_splits=True, is_kernel=True),
         Target(

@@ -158,10 +158,8 @@ def _decode_score_kernel(
             tl.store(score_rows + tl.cast(block, tl.int64) * stride_score_b, best, mask=is_row)
         if stop - start == num_scores:  # the request's last block was among them
             nothing = tl.full([ROWS], float("-inf"), tl.float32)
-            for i in tl.static_range(SCORE_VECTOR - 1):
-                filler = num_scores + i
-                is_filler = is_row & (filler // SCORE_VECTOR == (num_scores - 1) // SCORE_VECTOR)
-                tl.store(score_rows + tl.cast(filler, tl.int64) * stride_score_b, nothing, mask=is_filler)
+            for filler in range(num_scores, (num_scores + SCORE_VECTOR - 1) // SCORE_VECTOR * SCORE_VECTOR):
+                tl.store(score_rows + tl.cast(filler, tl.int64) * stride_score_b, nothing, mask=is_row)
         position = stop
 
 

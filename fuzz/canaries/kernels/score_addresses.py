@@ -197,7 +197,7 @@ MUTANTS = [
         _SCORE,
         "tl.cast(block, tl.int64) * stride_score_b",
         "(block * stride_score_b).to(tl.int32)",
-        "prefill",
+        "prefill-apart",
         ("Best", "Runs"),
         defect="D27",
         count=2,
