@@ -10,7 +10,7 @@ from msa_fast import (
     minimax_m3_index_score,
     minimax_m3_index_topk,
 )
-from msa_fast.ops import table
+from msa_fast.ops import table, topk_sm90
 from msa_fast.ops.launch import is_tensor_copied, new_score
 from msa_ref import IndexerConfig, PagedBatch, index_topk, select_blocks
 
@@ -205,3 +205,11 @@ def test_plan_tiles_cover_every_row_and_block_once():
 )
 def test_pages_are_tensor_copies_only_where_a_descriptor_can_say_where_they_lie(keys, is_copied):
     assert is_tensor_copied(keys) == is_copied
+
+
+@pytest.mark.parametrize("most_blocks", [1, 64, 65, 255, 256, 257, 512, 513, 2047, 2048])
+def test_the_first_round_of_decode_on_hopper_has_a_candidate_for_every_block(most_blocks: int) -> None:
+    has_runs, width = topk_sm90.first_round(most_blocks)
+    assert width * (topk_sm90.RUN.value if has_runs else 1) >= most_blocks
+    assert 64 <= width <= 256
+    assert width & (width - 1) == 0

@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 
 from fuzz.__main__ import DEFAULT_CASES
 from fuzz.bits import Bits, hashed_integers
-from fuzz.case import Case, Request, Step
+from fuzz.case import Case, Request, Step, ViewPlan
 from fuzz.coverage import Coverage
-from fuzz.generate import cases, gate_cases
+from fuzz.generate import OWN_SHAPE, cases, gate_cases
 from fuzz.production import production_cases
 from fuzz.scale import LARGE, SCALES, SMALL, Scale
 from fuzz.targets import MAX_DECODE_QUERY_LEN
@@ -118,3 +118,18 @@ def test_every_gate_has_a_longest_row_one_block_longer_than_a_round_ranks(seed: 
         longest += [real] if real == bound else []
     assert 65 in longest
     assert 64 in longest
+
+
+def test_a_sixth_of_a_gpu_gates_cases_are_the_models_own_shape_as_engines_hand_it_over() -> None:
+    """In 16 bits, keys as they lie: kernels made for that shape serve nothing else."""
+    drawn = list(gate_cases(20260, 400, LARGE))
+    own = [
+        case
+        for case in drawn
+        if (case.config.index_head_dim, case.config.block_size) == OWN_SHAPE
+        and case.dtype != "float32"
+        and case.views.index_k_pages == ViewPlan()
+    ]
+    assert len(own) >= len(drawn) // 6
+    assert {case.dtype for case in own} == {"bfloat16", "float16"}
+    assert len({case.config.num_index_heads for case in own}) > 3

@@ -155,8 +155,7 @@ def is_served(batch: PagedBatch) -> bool:
 def launch_topk(score: torch.Tensor, batch: PagedBatch, out: torch.Tensor, rows_per_req: int, is_early: bool) -> None:
     """Launch on checked arguments that are served: scores as a decode scorer leaves them in memory of `new_score`."""
     config = batch.config
-    has_runs = batch.max_blocks > ONE_ROUND
-    candidates = -(-batch.max_blocks // (RUN.value if has_runs else 1))
+    has_runs, width = first_round(batch.max_blocks)
     _topk_sm90_kernel[(batch.num_reqs * rows_per_req,)](
         score,
         batch.seq_lens,
@@ -173,10 +172,17 @@ def launch_topk(score: torch.Tensor, batch: PagedBatch, out: torch.Tensor, rows_
         INIT_BLOCKS=config.init_blocks,
         LOCAL_BLOCKS=config.local_blocks,
         K=max(16, next_power_of_2(config.topk_blocks)),
-        WIDTH=max(LEAST_WIDTH, next_power_of_2(candidates)),
+        WIDTH=width,
         HAS_RUNS=has_runs,
         VECTOR=SCORE_VECTOR,
         IS_EARLY=is_early,
         num_warps=1,
         **({"launch_pdl": True} if is_early else {}),
     )
+
+
+def first_round(most_blocks: int) -> tuple[bool, int]:
+    """Of rows of up to most_blocks: whether the first round ranks runs of RUN blocks, not blocks, and how many, 2^n."""
+    has_runs = most_blocks > ONE_ROUND
+    candidates = -(-most_blocks // RUN.value) if has_runs else most_blocks
+    return has_runs, max(LEAST_WIDTH, next_power_of_2(candidates))

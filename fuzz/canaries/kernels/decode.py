@@ -23,7 +23,7 @@ MUTANTS = [
         "position = program * share + tl.minimum(program, rest)",
         "position = program * share + tl.minimum(program, rest) + (program == 0).to(tl.int32) * share",
         "decode",
-        ("Best",),
+        ("Best", "Runs"),
         defect="D22",
     ),
     Mutant(

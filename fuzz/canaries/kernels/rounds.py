@@ -77,7 +77,7 @@ MUTANTS = [
         "kept = tl.minimum((num_visible + PART - 1) // PART, TOPK)",
         "kept = tl.minimum((num_visible + PART - 1) // PART, K)",
         "topk",
-        ("WritesOnly", "Best", "Runs"),
+        ("WritesOnly", "Best", "Runs", "Distinct"),
         defect="D04",
     ),
     Mutant(
@@ -102,10 +102,10 @@ MUTANTS = [
     ),
     Mutant(
         "rounds_sees_one_more",
-        "The block behind a row's last counts for its superblock.",
+        "The block behind a row's last counts for its run.",
         _TOPK,
-        "mask=first < num_visible[:, None], other",
-        "mask=first <= num_visible[:, None], other",
+        "(first < num_visible[:, None])[:, :, None]",
+        "(first <= num_visible[:, None])[:, :, None]",
         "topk",
         ("Best",),
         defect="D18",
@@ -147,7 +147,7 @@ MUTANTS = [
         _TOPK,
         "best = tl.maximum(best, tl.max(_read(first + i * EACH, rows, stride_b, EACH, num_visible, V), axis=2))",
         "best = tl.maximum(best, tl.min(_read(first + i * EACH, rows, stride_b, EACH, num_visible, V), axis=2))",
-        "topk",
+        "decode",
         ("Best",),
     ),
     Mutant(

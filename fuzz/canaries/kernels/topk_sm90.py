@@ -20,8 +20,8 @@ MUTANTS = [
     _mutant(
         "half_the_width",
         "The second half of the first round's candidates has no thread.",
-        "WIDTH=max(LEAST_WIDTH, next_power_of_2(candidates))",
-        "WIDTH=max(LEAST_WIDTH, next_power_of_2(candidates) // 2)",
+        "max(LEAST_WIDTH, next_power_of_2(candidates))",
+        "max(LEAST_WIDTH, next_power_of_2(candidates) // 2)",
         "Best",
         "Forced",
         "Count",
