@@ -43,10 +43,8 @@ def _chosen(
     Runs are in ascending order; the answers have the layout that the counts want.
     """
     flat: gl.constexpr = gl.BlockedLayout([score.shape[0] // 32], [32], [1], [0])
-    score, first = (
-        gl.convert_layout(score, flat),
-        gl.convert_layout(first, flat),
-    )  # they lie there; scans ask for the name
+    score = gl.convert_layout(score, flat)  # they lie there already; a scan asks for the name
+    first = gl.convert_layout(first, flat)
     last = gl.minimum(first + LENGTH, num_visible) - 1
     is_forced = (first < INIT_BLOCKS) | (last >= num_visible - LOCAL_BLOCKS)
     rank = rank_of(score, is_forced, first < num_visible)
@@ -107,14 +105,13 @@ def _topk_sm90_kernel(
     q_start = gl.load(cu_seqlens_q_ptr + req * stride_cu)
     query_len = gl.load(cu_seqlens_q_ptr + (req + 1) * stride_cu) - q_start
     context_len = gl.load(seq_lens_ptr + req * stride_seq_lens) - query_len
+    if IS_EARLY:  # the scorer may still run; from here on its scores are there, and nobody ends before it
+        gdc_wait()
     if token < query_len:
         num_visible = (gl.maximum(context_len + token + 1, 0) + S - 1) // S
         at = (q_start + token).to(gl.int64)
         score_row = score_ptr + at * stride_score_t + head * stride_score_h
         out_row = out_ptr + at * stride_out_t + head * stride_out_h
-        if IS_EARLY:  # the scorer may still run; from here on its scores are there
-            gdc_wait()
-
         first = gl.arange(0, WIDTH, layout=flat) * LENGTH
         blocks = first[:, None] + gl.arange(0, LENGTH, layout=gl.SliceLayout(0, wide))[None, :]
         # All of a vector are read if its first is visible: behind the last visible block scores are -inf.

@@ -1,13 +1,8 @@
 """Mutants of the decode scorer on Hopper: what only its pages asked for ahead and its zeroed rows can get wrong."""
 
-from fuzz.canaries.kernels.mutant import Mutant
+from fuzz.canaries.kernels.mutant import gpu_mutants
 
-_PATH = "ops/decode_sm90.py"
-
-
-def _mutant(name: str, sentence: str, old: str, new: str, *laws: str, defect: str = "systematic") -> Mutant:
-    return Mutant(f"decode_sm90_{name}", sentence, _PATH, old, new, "decode", laws, defect=defect, needs=("gpu",))
-
+_mutant = gpu_mutants("decode_sm90", "ops/decode_sm90.py", "decode")
 
 MUTANTS = [
     _mutant(

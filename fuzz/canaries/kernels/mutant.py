@@ -11,6 +11,7 @@ import re
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -81,6 +82,15 @@ class Mutant:
         """What the gate can judge. The copy is made when it first runs."""
         target = BUILT_IN[self.target]
         return replace(target, name=self.id, sentence=self.sentence, run=partial(_run, self))
+
+
+def gpu_mutants(prefix: str, path: str, target: str) -> Callable[..., Mutant]:
+    """A maker of mutants of a kernel without an interpreter: (name, sentence, old, new, *laws, defect=...)."""
+
+    def make(name: str, sentence: str, old: str, new: str, *laws: str, defect: str = "systematic") -> Mutant:
+        return Mutant(f"{prefix}_{name}", sentence, path, old, new, target, laws, defect=defect, needs=("gpu",))
+
+    return make
 
 
 def _run(mutant: Mutant, call: Call) -> torch.Tensor:

@@ -1,13 +1,8 @@
 """Mutants of decode's selection on Hopper: its reads of several scores, and what passes between its two rounds."""
 
-from fuzz.canaries.kernels.mutant import Mutant
+from fuzz.canaries.kernels.mutant import gpu_mutants
 
-_PATH = "ops/topk_sm90.py"
-
-
-def _mutant(name: str, sentence: str, old: str, new: str, *laws: str, defect: str = "systematic") -> Mutant:
-    return Mutant(f"topk_sm90_{name}", sentence, _PATH, old, new, "decode", laws, defect=defect, needs=("gpu",))
-
+_mutant = gpu_mutants("topk_sm90", "ops/topk_sm90.py", "decode")
 
 MUTANTS = [
     _mutant(
