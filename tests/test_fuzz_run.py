@@ -195,6 +195,8 @@ def test_a_command_that_is_told_to_end_reports_what_it_judged(
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # What runs in the background of a shell inherits that it ignores SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     for _ in range(600):
         if len(list(tmp_path.glob("runs*"))) > 40:
