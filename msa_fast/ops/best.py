@@ -95,13 +95,21 @@ def choose(rank, k, GROUPS: tl.constexpr):
     int32 [ROWS, W]); a slot means something only where its candidate is chosen.
     """
     cut = find_cut(rank, k, GROUPS)[:, None]
-    is_above = rank > cut
-    is_tied = rank == cut
-    # Two running counts in one: those above the cut in the low half, the tied ones in the high.
-    both = is_above.to(tl.int32) + (is_tied.to(tl.int32) << 16)
-    running = tl.cumsum(both, axis=1)
-    num_tied = k[:, None] - (tl.sum(both, axis=1) & 0xFFFF)[:, None]  # how many of the tied fit
+    both = above_and_tied(rank, cut)
+    return settle(rank, cut, tl.cumsum(both, axis=1), tl.sum(both, axis=1)[:, None], k[:, None])
+
+
+@triton.jit
+def above_and_tied(rank, cut):
+    """Two counts in one int32, to be summed: a candidate above the cut in the low half, a tied one in the high."""
+    return (rank > cut).to(tl.int32) + ((rank == cut).to(tl.int32) << 16)
+
+
+@triton.jit
+def settle(rank, cut, running, total, k):
+    """`choose`, from the cut and the sums of `above_and_tied`: up to each candidate, in id order, and of all."""
+    num_tied = k - (total & 0xFFFF)  # how many of the tied fit
     tied = running >> 16
-    is_chosen = is_above | (is_tied & (tied <= num_tied))
+    is_chosen = (rank > cut) | ((rank == cut) & (tied <= num_tied))
     slot = (running & 0xFFFF) + tl.minimum(tied, num_tied) - 1
-    return is_chosen & (k > 0)[:, None], slot
+    return is_chosen & (k > 0), slot

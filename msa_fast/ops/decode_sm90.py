@@ -19,7 +19,7 @@ from triton.experimental.gluon.language.nvidia.hopper import (
 from triton.language.extra.cuda import gdc_launch_dependents
 
 from msa_fast.ops.launch import SCORE_VECTOR
-from msa_fast.ops.sm90 import barrier, fetch, is_read_by_sm90, pages_of
+from msa_fast.ops.sm90 import barrier, fetch, is_read_by_sm90, pages_of, running_sum
 from msa_ref.batch import PagedBatch
 
 WARPS = 4
@@ -29,11 +29,6 @@ PROGRAMS = {16: 4}
 """Programs of a multiprocessor, by query rows: what its registers have room for."""
 PROGRAMS_OF_MORE = 3
 """The same for more rows."""
-
-
-@gluon.jit
-def _add(a, b):
-    return a + b
 
 
 @gluon.jit
@@ -119,7 +114,7 @@ def _decode_score_sm90_kernel(
     mbarrier.init(ready.index(0), count=1)
     # A request's last token sees seq_len tokens; a request without queries needs no scores.
     num_blocks = gl.where(q_ends > q_starts, (gl.maximum(seq_lens, 0) + S - 1) // S, 0)
-    ends = gl.associative_scan(num_blocks, 0, _add)
+    ends = running_sum(num_blocks)
     starts = ends - num_blocks
     total = gl.sum(num_blocks, axis=0)
     share, rest = total // gl.num_programs(0), total % gl.num_programs(0)

@@ -25,3 +25,15 @@ def rank_of(score, is_forced, is_visible):
     rank = tl.where(bits < 0, ~bits, bits ^ -0x80000000).to(tl.uint32, bitcast=True)
     rank = tl.where(is_forced, RANK_FORCED, rank)
     return tl.where(is_visible, rank, RANK_ABSENT)
+
+
+@triton.jit
+def rank_of_runs(best, first, LENGTH: tl.constexpr, num_visible, INIT_BLOCKS: tl.constexpr, LOCAL_BLOCKS: tl.constexpr):
+    """uint32 rank of runs of LENGTH blocks from `first` on, whose best scores are `best`.
+
+    A run is forced if one of its visible blocks is, and absent if its first block is. num_visible:
+    broadcastable to `first`.
+    """
+    last = tl.minimum(first + LENGTH, num_visible) - 1
+    is_forced = (first < INIT_BLOCKS) | (last >= num_visible - LOCAL_BLOCKS)
+    return rank_of(best, is_forced, first < num_visible)

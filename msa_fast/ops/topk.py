@@ -15,7 +15,7 @@ from triton.language.extra.cuda import gdc_wait
 
 from msa_fast.ops.best import choose
 from msa_fast.ops.launch import check_batch, next_power_of_2, own_out
-from msa_fast.ops.rank import rank_of
+from msa_fast.ops.rank import rank_of_runs
 from msa_fast.ops.score import check_plan, check_score
 from msa_fast.ops.table import (
     MOST_RUNS,
@@ -98,19 +98,6 @@ def _best_of_parts(
 
 
 @triton.jit
-def _rank_of_runs(
-    best, first, LENGTH: tl.constexpr, num_visible, INIT_BLOCKS: tl.constexpr, LOCAL_BLOCKS: tl.constexpr
-):
-    """uint32 rank of runs of LENGTH blocks from `first` [ROWS, W] on, whose best scores are `best`.
-
-    A run is forced if one of its visible blocks is, and absent if its first block is.
-    """
-    last = tl.minimum(first + LENGTH, num_visible[:, None]) - 1
-    is_forced = (first < INIT_BLOCKS) | (last >= num_visible[:, None] - LOCAL_BLOCKS)
-    return rank_of(best, is_forced, first < num_visible[:, None])
-
-
-@triton.jit
 def _keep(rank, first, kept, out_rows, stride_out_k, K: tl.constexpr):
     """int32 [ROWS, K]: the best `kept` [ROWS] of each row's runs, ascending; what is behind them is no run."""
     is_kept, place = choose(rank, kept, K)
@@ -145,7 +132,7 @@ def _narrow(
     if tl.max(num_visible, axis=0) > K * PART:  # else no row has more than those K
         best = _best_of_parts(runs, PARTS, PART, rows, stride_b, EACH, num_visible, VECTOR, LOADS, OWN_LOADS)
         first = _parts(runs, PARTS, PART)
-        rank = _rank_of_runs(best, first, PART, num_visible, INIT_BLOCKS, LOCAL_BLOCKS)
+        rank = rank_of_runs(best, first, PART, num_visible[:, None], INIT_BLOCKS, LOCAL_BLOCKS)
         kept = tl.minimum((num_visible + PART - 1) // PART, TOPK)
         kept_runs = _keep(rank, first, kept, out_rows, stride_out_k, K)
     return kept_runs
@@ -237,7 +224,7 @@ def _topk_kernel(
     PARTS: tl.constexpr = LENGTHS[-2] if len(LENGTHS) > 1 else FIRST_PARTS
     score = _best_of_parts(runs, PARTS, 1, score_rows, stride_score_b, 1, num_visible, SCORE_VECTOR, LOADS, OWN_LOADS)
     first = _parts(runs, PARTS, 1)
-    rank = _rank_of_runs(score, first, 1, num_visible, INIT_BLOCKS, LOCAL_BLOCKS)
+    rank = rank_of_runs(score, first, 1, num_visible[:, None], INIT_BLOCKS, LOCAL_BLOCKS)
     selected = tl.minimum(num_visible, TOPK)
     slot = tl.arange(0, K)[None, :]
     is_selected, place = choose(rank, selected, K)

@@ -11,10 +11,10 @@ from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
 from triton.language.extra.cuda import gdc_wait
 
-from msa_fast.ops.best import find_cut_of_one
+from msa_fast.ops.best import above_and_tied, find_cut_of_one, settle
 from msa_fast.ops.launch import SCORE_VECTOR, next_power_of_2
-from msa_fast.ops.rank import rank_of
-from msa_fast.ops.sm90 import barrier
+from msa_fast.ops.rank import rank_of_runs
+from msa_fast.ops.sm90 import barrier, running_sum
 from msa_fast.ops.table import architecture_of
 from msa_ref.batch import PagedBatch
 
@@ -29,11 +29,6 @@ MOST_BLOCKS = ONE_ROUND * RUN.value
 
 
 @gluon.jit
-def _add(a, b):
-    return a + b
-
-
-@gluon.jit
 def _chosen(
     score, first, LENGTH: gl.constexpr, num_visible, k, INIT_BLOCKS: gl.constexpr, LOCAL_BLOCKS: gl.constexpr,
     GROUPS: gl.constexpr,
@@ -45,19 +40,11 @@ def _chosen(
     flat: gl.constexpr = gl.BlockedLayout([score.shape[0] // 32], [32], [1], [0])
     score = gl.convert_layout(score, flat)  # they lie there already; a scan asks for the name
     first = gl.convert_layout(first, flat)
-    last = gl.minimum(first + LENGTH, num_visible) - 1
-    is_forced = (first < INIT_BLOCKS) | (last >= num_visible - LOCAL_BLOCKS)
-    rank = rank_of(score, is_forced, first < num_visible)
+    rank = rank_of_runs(score, first, LENGTH, num_visible, INIT_BLOCKS, LOCAL_BLOCKS)
     cut = find_cut_of_one(rank, k, GROUPS)
-    is_above = rank > cut
-    is_tied = rank == cut
-    # Two running counts in one: those above the cut in the low half, the tied ones in the high.
-    both = is_above.to(gl.int32) + (is_tied.to(gl.int32) << 16)
-    running = gl.associative_scan(both, 0, _add)
-    num_tied = k - (gl.sum(both, axis=0) & 0xFFFF)  # how many of the tied fit
-    tied = running >> 16
-    is_chosen = is_above | (is_tied & (tied <= num_tied))
-    return first, is_chosen & (k > 0), (running & 0xFFFF) + gl.minimum(tied, num_tied) - 1
+    both = above_and_tied(rank, cut)
+    is_chosen, place = settle(rank, cut, running_sum(both), gl.sum(both, axis=0), k)
+    return first, is_chosen, place
 
 
 @gluon.jit(

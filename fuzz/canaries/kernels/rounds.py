@@ -2,7 +2,7 @@
 
 from fuzz.canaries.kernels.mutant import Mutant
 
-_TOPK = "ops/topk.py"
+_TOPK, _RANK = "ops/topk.py", "ops/rank.py"
 
 MUTANTS = [
     Mutant(
@@ -172,7 +172,7 @@ MUTANTS = [
     Mutant(
         "rounds_init_forgotten",
         "Superblocks of initial blocks are ranked like the others.",
-        _TOPK,
+        _RANK,
         "is_forced = (first < INIT_BLOCKS) | (last",
         "is_forced = (last",
         "topk",
@@ -182,7 +182,7 @@ MUTANTS = [
     Mutant(
         "rounds_init_one_more",
         "The superblock behind the initial blocks is forced, too.",
-        _TOPK,
+        _RANK,
         "is_forced = (first < INIT_BLOCKS) | (last",
         "is_forced = (first <= INIT_BLOCKS) | (last",
         "topk",
@@ -192,9 +192,9 @@ MUTANTS = [
     Mutant(
         "rounds_local_forgotten",
         "The superblock of the last local block is ranked like the others.",
-        _TOPK,
-        "(last >= num_visible[:, None] - LOCAL_BLOCKS)",
-        "(last > num_visible[:, None] - LOCAL_BLOCKS)",
+        _RANK,
+        "(last >= num_visible - LOCAL_BLOCKS)",
+        "(last > num_visible - LOCAL_BLOCKS)",
         "topk",
         ("Forced",),
         defect="D13",
@@ -202,8 +202,8 @@ MUTANTS = [
     Mutant(
         "rounds_last_not_clipped",
         "A partial superblock is taken for one that reaches past the row's end.",
-        _TOPK,
-        "last = tl.minimum(first + LENGTH, num_visible[:, None]) - 1",
+        _RANK,
+        "last = tl.minimum(first + LENGTH, num_visible) - 1",
         "last = first + LENGTH - 1",
         "topk",
         ("Best",),
@@ -212,8 +212,8 @@ MUTANTS = [
     Mutant(
         "rounds_absent_forced",
         "Superblocks behind a row's last are forced, as the last one is.",
-        _TOPK,
-        "rank_of(best, is_forced, first < num_visible[:, None])",
+        _RANK,
+        "rank_of(best, is_forced, first < num_visible)",
         "rank_of(best, is_forced, first >= 0)",
         "topk",
         ("Forced", "Count", "Best", "Visible"),
@@ -222,9 +222,9 @@ MUTANTS = [
     Mutant(
         "rounds_absent_one_more",
         "A superblock that starts where the row ends is present.",
-        _TOPK,
-        "rank_of(best, is_forced, first < num_visible[:, None])",
-        "rank_of(best, is_forced, first <= num_visible[:, None])",
+        _RANK,
+        "rank_of(best, is_forced, first < num_visible)",
+        "rank_of(best, is_forced, first <= num_visible)",
         "topk",
         ("Best", "Forced", "Count"),
         defect="D06",
@@ -309,17 +309,17 @@ MUTANTS = [
     Mutant(
         "rounds_run_last_one_more",
         "A run is taken to end one block further.",
-        _TOPK,
-        "last = tl.minimum(first + LENGTH, num_visible[:, None]) - 1",
-        "last = tl.minimum(first + LENGTH, num_visible[:, None])",
+        _RANK,
+        "last = tl.minimum(first + LENGTH, num_visible) - 1",
+        "last = tl.minimum(first + LENGTH, num_visible)",
         "topk",
         ("Best",),
     ),
     Mutant(
         "rounds_run_first_alone",
         "A run is forced by its first block alone.",
-        _TOPK,
-        "last = tl.minimum(first + LENGTH, num_visible[:, None]) - 1",
+        _RANK,
+        "last = tl.minimum(first + LENGTH, num_visible) - 1",
         "last = first",
         "topk",
         ("Forced",),

@@ -9,10 +9,10 @@ MUTANTS = [
         "tie_to_the_highest_id",
         "Of equal blocks at the cut the last ones are taken, not the first.",
         _BEST,
-        "is_chosen = is_above | (is_tied & (tied <= num_tied))\n"
+        "is_chosen = (rank > cut) | ((rank == cut) & (tied <= num_tied))\n"
         "    slot = (running & 0xFFFF) + tl.minimum(tied, num_tied) - 1",
-        "left_out = (tl.sum(both, axis=1) >> 16)[:, None] - num_tied\n"
-        "    is_chosen = is_above | (is_tied & (tied > left_out))\n"
+        "left_out = (total >> 16) - num_tied\n"
+        "    is_chosen = (rank > cut) | ((rank == cut) & (tied > left_out))\n"
         "    slot = (running & 0xFFFF) + tl.maximum(tied - left_out, 0) - 1",
         "topk",
         ("Best",),
@@ -32,8 +32,8 @@ MUTANTS = [
         "tie_all_taken",
         "All equals at the cut are taken, however many fit.",
         _BEST,
-        "(is_tied & (tied <= num_tied))",
-        "is_tied",
+        "((rank == cut) & (tied <= num_tied))",
+        "(rank == cut)",
         "topk",
         ("Best", "Distinct", "WritesOnly"),
         defect="D04",
@@ -42,8 +42,8 @@ MUTANTS = [
         "tie_one_too_many",
         "One more of the equals is taken than fits.",
         _BEST,
-        "num_tied = k[:, None] - (",
-        "num_tied = k[:, None] + 1 - (",
+        "num_tied = k - (",
+        "num_tied = k + 1 - (",
         "topk",
         ("Best", "Count", "WritesOnly", "Distinct"),
         defect="D04",
@@ -71,8 +71,8 @@ MUTANTS = [
         "above_takes_the_cut",
         "Blocks at the cut count as above it.",
         _BEST,
-        "is_above = rank > cut",
-        "is_above = rank >= cut",
+        "(rank > cut).to(tl.int32)",
+        "(rank >= cut).to(tl.int32)",
         "topk",
         ("Best", "Distinct", "WritesOnly", "WritesAll"),
         defect="D03",
@@ -235,7 +235,7 @@ MUTANTS = [
         "choose_for_empty_rows",
         "A row without candidates is not excepted.",
         _BEST,
-        "return is_chosen & (k > 0)[:, None], slot",
+        "return is_chosen & (k > 0), slot",
         "return is_chosen, slot",
         "topk",
         equivalent="k is 0 only where every rank is absent: none is above the cut, and none of the tied fits.",
