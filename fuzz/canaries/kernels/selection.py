@@ -2,7 +2,7 @@
 
 from fuzz.canaries.kernels.mutant import Mutant
 
-_TOPK = "ops/topk.py"
+_TOPK, _RANK = "ops/topk.py", "ops/rank.py"
 
 MUTANTS = [
     Mutant(
@@ -186,11 +186,9 @@ MUTANTS = [
     Mutant(
         "topk_local_of_the_last_row",
         "The local blocks of a tile's last row are forced for all of its rows.",
-        _TOPK,
-        "rank = rank_of_runs(score, first, 1, num_visible[:, None], INIT_BLOCKS, LOCAL_BLOCKS)",
-        "rank = rank_of(score, "
-        "(first < INIT_BLOCKS) | (first >= tl.max(num_visible, axis=0) - LOCAL_BLOCKS), "
-        "first < num_visible[:, None])",
+        _RANK,
+        "(last >= num_visible - LOCAL_BLOCKS)",
+        "(last >= tl.max(num_visible) - LOCAL_BLOCKS)",
         "topk",
         ("Forced",),
         defect="D12",
@@ -218,11 +216,9 @@ MUTANTS = [
     Mutant(
         "topk_init_and_local",
         "Only blocks that are both initial and local are forced.",
-        _TOPK,
-        "rank = rank_of_runs(score, first, 1, num_visible[:, None], INIT_BLOCKS, LOCAL_BLOCKS)",
-        "rank = rank_of(score, "
-        "(first < INIT_BLOCKS) & (first >= num_visible[:, None] - LOCAL_BLOCKS), "
-        "first < num_visible[:, None])",
+        _RANK,
+        "(first < INIT_BLOCKS) | (last",
+        "(first < INIT_BLOCKS) & (last",
         "topk",
         ("Forced",),
         defect="D14",
