@@ -8,6 +8,7 @@ to the scorer for everyone, and the two agree bit for bit wherever sums are exac
 """
 
 import torch
+import triton.language as tl
 from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
 from triton.experimental.gluon.language.nvidia.hopper import (
@@ -19,7 +20,7 @@ from triton.experimental.gluon.language.nvidia.hopper import (
 from triton.language.extra.cuda import gdc_launch_dependents
 
 from msa_fast.ops.launch import SCORE_VECTOR
-from msa_fast.ops.sm90 import barrier, fetch, is_read_by_sm90, pages_of, running_sum
+from msa_fast.ops.sm90 import barrier, fetch, is_read_by_sm90, pages_of
 from msa_ref.batch import PagedBatch
 
 WARPS = 4
@@ -114,7 +115,7 @@ def _decode_score_sm90_kernel(
     mbarrier.init(ready.index(0), count=1)
     # A request's last token sees seq_len tokens; a request without queries needs no scores.
     num_blocks = gl.where(q_ends > q_starts, (gl.maximum(seq_lens, 0) + S - 1) // S, 0)
-    ends = running_sum(num_blocks)
+    ends = tl.cumsum(num_blocks, axis=0)
     starts = ends - num_blocks
     total = gl.sum(num_blocks, axis=0)
     share, rest = total // gl.num_programs(0), total % gl.num_programs(0)

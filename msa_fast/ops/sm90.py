@@ -1,4 +1,4 @@
-"""What the kernels for Hopper share: pages copied to shared memory by tensor descriptor, barriers, running sums."""
+"""What the kernels for Hopper share: pages copied to shared memory by tensor descriptor, and barriers."""
 
 from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
@@ -12,17 +12,6 @@ from msa_ref.batch import PagedBatch
 # One thing each, under the names of Triton 3.6 and of later releases.
 barrier = gl.thread_barrier if hasattr(gl, "thread_barrier") else gl.barrier
 _load_page = tma.async_load if hasattr(tma, "async_load") else tma.async_copy_global_to_shared
-
-
-@gluon.jit
-def _add(a, b):
-    return a + b
-
-
-@gluon.jit
-def running_sum(values):
-    """Sums of `values` [N] up to each, itself included."""
-    return gl.associative_scan(values, 0, _add)
 
 
 @gluon.jit

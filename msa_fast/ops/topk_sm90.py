@@ -7,6 +7,7 @@ serves rows of up to MOST_BLOCKS; longer ones go to the selection for everyone.
 """
 
 import torch
+import triton.language as tl
 from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
 from triton.language.extra.cuda import gdc_wait
@@ -14,7 +15,7 @@ from triton.language.extra.cuda import gdc_wait
 from msa_fast.ops.best import above_and_tied, find_cut_of_one, settle
 from msa_fast.ops.launch import SCORE_VECTOR, next_power_of_2
 from msa_fast.ops.rank import rank_of_runs
-from msa_fast.ops.sm90 import barrier, running_sum
+from msa_fast.ops.sm90 import barrier
 from msa_fast.ops.table import architecture_of
 from msa_ref.batch import PagedBatch
 
@@ -43,7 +44,7 @@ def _chosen(
     rank = rank_of_runs(score, first, LENGTH, num_visible, INIT_BLOCKS, LOCAL_BLOCKS)
     cut = find_cut_of_one(rank, k, GROUPS)
     both = above_and_tied(rank, cut)
-    is_chosen, place = settle(rank, cut, running_sum(both), gl.sum(both, axis=0), k)
+    is_chosen, place = settle(rank, cut, tl.cumsum(both, axis=0), gl.sum(both, axis=0), k)
     return first, is_chosen, place
 
 
