@@ -7,7 +7,6 @@ planted defect is hunted with the same command, and if it lives, the night has f
 import argparse
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from fuzz.gpus import visible_gpus
 from fuzz.judging import at_least, say
 from fuzz.merge import merge
 from fuzz.record import Record
@@ -63,18 +63,6 @@ def _again(options: argparse.Namespace, seed: int, num_shards: int) -> str:
     named = [word for name in options.target or () for word in ("--target", name)]
     words += ["--device", options.device, "--canary", options.canary, *named]
     return shlex.join(["python", "-m", "fuzz", "nightly", *words])
-
-
-def visible_gpus() -> list[str]:
-    """What CUDA_VISIBLE_DEVICES calls each GPU that this process may use; asked without a CUDA context."""
-    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if allowed is not None:
-        return [name for name in allowed.split(",") if name]
-    if shutil.which("nvidia-smi") is None:
-        return []
-    command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.split() if done.returncode == 0 else []
 
 
 def _run(options: argparse.Namespace, seed: int, *words: str) -> list[str]:

@@ -17,6 +17,7 @@ from fnmatch import fnmatch
 from fuzz.canaries import CANARIES, MUTANTS, PROCESS_CANARIES
 from fuzz.canaries.process import SECONDS_OF_SPINNING
 from fuzz.forkserver import fork_server
+from fuzz.gpus import visible_gpus
 from fuzz.planted_child import live
 from fuzz.score import Fate
 from fuzz.tiers import Tier
@@ -86,11 +87,15 @@ def missing(one: Planted, device: str) -> list[str]:
 def fates(
     table: Sequence[Planted], tier: Tier, patience: Patience, jobs: int, tell: Callable[[Fate], None]
 ) -> list[Fate]:
-    """What becomes of every planted defect, in the table's order. tell: called as each is done, by one at a time."""
+    """What becomes of every planted defect, in the table's order. tell: called as each is done, by one at a time.
+
+    On a machine of several GPUs, each is judged on the next one.
+    """
     one_at_a_time, is_over = threading.Lock(), threading.Event()
     context = fork_server()
+    gpus = visible_gpus() if tier.device == "cuda" else []
 
-    def fate(one: Planted) -> Fate | None:
+    def fate(number: int, one: Planted) -> Fate | None:
         lacking = missing(one, tier.device)
         if is_over.is_set():
             return None
@@ -99,7 +104,8 @@ def fates(
         elif one.equivalent and not patience.with_equivalents:
             done = one.fate("equivalent", one.equivalent)
         else:
-            done = _watch(context, one, tier, patience, folder, is_over)
+            gpu = gpus[number % len(gpus)] if gpus else ""
+            done = _watch(context, one, tier, patience, folder, gpu, is_over)
             if is_over.is_set():
                 return None
         with one_at_a_time:
@@ -109,7 +115,7 @@ def fates(
     with tempfile.TemporaryDirectory(prefix="fuzz-planted-", ignore_cleanup_errors=True) as folder:
         threads = ThreadPoolExecutor(jobs)
         try:
-            return [done for done in threads.map(fate, table) if done is not None]
+            return [done for done in threads.map(fate, range(len(table)), table) if done is not None]
         finally:
             is_over.set()  # after an interrupt: those that are being judged are given up
             threads.shutdown(cancel_futures=True)
@@ -121,6 +127,7 @@ def _watch(
     tier: Tier,
     patience: Patience,
     folder: str,
+    gpu: str,
     is_over: threading.Event,
 ) -> Fate:
     """Run one planted defect in a child, and say what became of it or of the child."""
@@ -129,7 +136,7 @@ def _watch(
     ours, theirs = context.Pipe(duplex=False)
     fate, ending = one.fate("survived"), ""
     start = time.perf_counter()
-    child = context.Process(target=live, args=(fate, tier, patience, one.needs, folder, theirs), daemon=True)
+    child = context.Process(target=live, args=(fate, tier, patience, one.needs, folder, gpu, theirs), daemon=True)
     child.start()
     theirs.close()
     try:

@@ -1,6 +1,7 @@
 """The process that one planted defect is judged in: case after case, until one kills it."""
 
 import fcntl
+import os
 import time
 import traceback
 from collections.abc import Iterator
@@ -44,12 +45,16 @@ class Limits(Protocol):
     def shrink_seconds(self) -> float: ...
 
 
-def live(start: Fate, tier: Tier, limits: Limits, needs: tuple[str, ...], folder: str, pipe: Connection) -> None:
-    """Judge case after case, report after each one, and end with None.
+def live(
+    start: Fate, tier: Tier, limits: Limits, needs: tuple[str, ...], folder: str, gpu: str, pipe: Connection
+) -> None:
+    """Judge case after case, report after each one, and end with None. gpu: the one to use, where there are any.
 
     What fails outside of the target says nothing about the defect: it is left unfinished.
     """
     settle_child(folder)
+    if gpu:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     try:
         for fate in _fates(start, tier, limits, needs, folder):
             pipe.send(fate)
@@ -128,12 +133,12 @@ def _judge(case: Case, target: Target, device: str, folder: str) -> Verdict | No
 
 @contextmanager
 def _far_turn(folder: str) -> Iterator[bool]:
-    """Whether it is this process's turn to judge far pages. A lock on a file goes with a process that is killed.
+    """Whether it is this process's turn to judge far pages on its GPU.
 
-    Nobody waits so long that it would look like a hang.
+    A lock on a file goes with a process that is killed. Nobody waits so long that it would look like a hang.
     """
     deadline = time.perf_counter() + MOST_WAITED
-    with (Path(folder) / "far-turn").open("w") as file:
+    with (Path(folder) / f"far-turn-{os.environ.get('CUDA_VISIBLE_DEVICES', '')}").open("w") as file:
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -13,7 +13,7 @@ from fuzz_command import ROOT, run_fuzz
 
 from fuzz import nightly
 from fuzz.__main__ import _parser
-from fuzz.nightly import visible_gpus
+from fuzz.gpus import visible_gpus
 from fuzz.record import Record
 
 WORKFLOW = ROOT / ".github" / "workflows" / "nightly.yml"

@@ -125,6 +125,20 @@ def test_a_defect_that_ends_or_holds_its_process_is_killed_by_the_watchdog(
     assert (fate.status, fate.laws, fate.is_named, fate.evidence) == ("killed", ("Runs",), True, way)
 
 
+def _tells_its_gpu(fate: Fate, *rest: object) -> None:
+    *_, gpu, pipe = rest
+    pipe.send(replace(fate, evidence=gpu))
+    pipe.send(None)
+
+
+def test_defects_are_dealt_the_gpus_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = [Planted(name, "mutant", "systematic", "", ("Runs",)) for name in "abc"]
+    monkeypatch.setattr(planted, "live", _tells_its_gpu)
+    monkeypatch.setattr(planted, "visible_gpus", lambda: ["2", "3"])
+    on_gpus = planted.fates(table, replace(GATE, device="cuda"), Patience(), 3, lambda _: None)
+    assert [fate.evidence for fate in on_gpus] == ["2", "3", "2"]
+
+
 class _Pipe:
     def __init__(self) -> None:
         self.sent: list[Fate | None] = []
@@ -137,7 +151,7 @@ def _lived(name: str, tier: Tier, tmp_path: Path, patience: Patience | None = No
     pipe: Any = _Pipe()
     (one,) = planted.planted([name])
     before = signal.getsignal(signal.SIGINT)
-    planted_child.live(one.fate("survived"), tier, patience or Patience(), one.needs, str(tmp_path), pipe)
+    planted_child.live(one.fate("survived"), tier, patience or Patience(), one.needs, str(tmp_path), "", pipe)
     signal.signal(signal.SIGINT, before)
     assert pipe.sent.pop() is None
     fate: Fate = pipe.sent[-1]
