@@ -22,7 +22,7 @@ def universe(scale: Scale) -> dict[str, tuple[str, ...]]:
         "dtype": DTYPES,
         "topk": ("1", "power of two", "odd one out", "above 16"),
         "forced": ("none", "local", "init", "both", "every slot"),
-        "values": tuple(family for family in FAMILIES if family != "hashed"),
+        "values": tuple(family for family in FAMILIES if family != "hashed" or scale.long_percent),
         "scaled values": ("yes", "no"),
         "blocks": tuple(counts),
         "query_len": ("0", "1", "2..8", "9..32", "33 and more"),

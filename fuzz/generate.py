@@ -114,13 +114,16 @@ def _form(
 
 
 GATE_FAMILIES = tuple(name for name in FAMILIES if name != "hashed")
-"""What the gate draws from: families whose sums are exact."""
+"""What the gate draws from: families whose sums are exact. `hashed` is for long rows alone."""
 
 ALL_FAMILIES = (*GATE_FAMILIES, *ROUNDED)
 
 
 def draw_case(chooser: Chooser, scale: Scale, form: Form, families: Sequence[str] = GATE_FAMILIES) -> Case:
     """One case of a form. The requests come last, so that a failure shrinks to fewer of them."""
+    if scale.long_percent and chooser.boolean(scale.long_percent):
+        families = ("hashed",)
+        scale = replace(scale, max_key_elements=scale.long_key_elements, many_percent=100)
     kind = chooser.choice(("decode", "decode", "decode", "prefill", "prefill", "mixed"))
     family = chooser.choice(families)
     pages = _pages(chooser, scale)

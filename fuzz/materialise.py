@@ -78,6 +78,7 @@ class Scene:
     batch: the inputs, views into buffers of their own that keep their addresses at every state.
     out: the view to write, [H, T + extra_rows, K] int32, or None where the target allocates.
     query_lens, seq_lens: the state's lengths on the host.
+    shown: the scores that a target has shown in its last run; None where it showed none.
     """
 
     def __init__(self, case: Case, device: torch.device | str) -> None:
@@ -110,6 +111,7 @@ class Scene:
         self._out: View | None = None
         self._score: View | None = None
         self._room: View | None = None
+        self.shown: torch.Tensor | None = None
         self._values: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self.batch = PagedBatch(config, **{name: view.tensor for name, view in self._views.items()})
         self.apply(0)
@@ -173,12 +175,21 @@ class Scene:
             self._fill_score(self.case.states[self.state])
         return self._score.tensor
 
-    def room(self) -> torch.Tensor:
-        """[H, T, max_blocks] float32 to write scores to: garbage at first, then what earlier runs left there."""
+    def room(self) -> torch.Tensor | None:
+        """[H, T, max_blocks] float32 to write scores to, full of garbage; None where the target makes its own.
+
+        The same for all runs, so that one may find what another has left there; `new_out` fills it again.
+        """
+        if self.case.views.score == ViewPlan() and not self.case.pages.is_far:
+            return None
         if self._room is None:
             self._room = self._new_score()
             self._room.tensor.fill_(GARBAGE[self.case.pages.tail])
         return self._room.tensor
+
+    def show(self, score: torch.Tensor) -> None:
+        """Keep what a target shows."""
+        self.shown = score
 
     def _new_score(self) -> View:
         case = self.case

@@ -19,8 +19,9 @@ from fuzz.verdict import Agreed, Breach, Broke, Undefined, Verdict, differs, in_
 from fuzz.views import OUT_MARKER
 from msa_ref import block_scores, index_topk, select_blocks
 from msa_ref.certified import certify, is_certified
-from msa_ref.contract import ROW_LAWS, Selection, cut, violations
+from msa_ref.contract import ROW_LAWS, Selection, Violation, cut, violations
 from msa_ref.profile import CONTRACT, Profile
+from msa_ref.staged import stages
 
 MAX_EXPLAINED_ROWS = 3
 """Rows of one answer that are explained in full; the rest is counted."""
@@ -35,6 +36,7 @@ RUN_LAWS = {
     "RepeatDeterminism": "A second run on the same inputs gives the same bits.",
     "Replay": "A run after the buffers' contents changed agrees as the first one did.",
     "GraphIsEager": "A bound target gives the bits of an eager run on the same buffers.",
+    "Score": "Every visible block's score that a target shows lies inside its interval, a point where sums are exact.",
     "Exact": "The answer is the reference's, bit for bit.",
 }
 """Laws about whole runs, beside `msa_ref.contract.ROW_LAWS` about rows."""
@@ -113,9 +115,17 @@ class Truth:
         else:
             certificate = certify(self._batch, answer, profile=promises, max_violations=MAX_EXPLAINED_ROWS)
             found, certified = certificate.violations, certificate.num_certified
+        return self._told(found), certified
+
+    def hold_shown(self, answer: torch.Tensor, score: torch.Tensor) -> list[Breach]:
+        """What a target's own scores [H, T, N] break, and where sums round its selection on just these scores."""
+        found = stages(self._batch, answer, score, max_violations=MAX_EXPLAINED_ROWS)
+        return self._told(found.score if self.is_exact else [*found.score, *found.selection])
+
+    def _told(self, found: list[Violation]) -> list[Breach]:
         reqs = self.reqs.tolist()
         told = [Breach(one.law, one.evidence, one.head, one.token, reqs[one.token]) for one in found]
-        return told[:MAX_EXPLAINED_ROWS], certified
+        return told[:MAX_EXPLAINED_ROWS]
 
     def structure(self, answer: torch.Tensor) -> torch.Tensor:
         """[H, T] bool, rows that break a law that needs no scores. Judged before sets are compared."""
@@ -225,7 +235,7 @@ class Examiner:
     ) -> tuple[torch.Tensor | None, list[Breach]]:
         """One run: its answer (a copy; None if it has the wrong shape) and the laws it broke."""
         scene, config = self.scene, self.scene.case.config
-        out = scene.new_out()
+        out, scene.shown = scene.new_out(), None
         with GarbageWorkspaces(scene.case.pages.tail):
             answer = run()
         breaches = []
@@ -253,6 +263,8 @@ class Examiner:
             breaches.append(Breach("WritesAll", text, head, token, req))
         found, certified = self.truth(target.takes_score).hold(answer, target.profile)
         self._certified += certified
+        if scene.shown is not None:
+            found = self.truth(target.takes_score).hold_shown(answer, scene.shown) + found
         return answer, breaches + found
 
 

@@ -80,7 +80,7 @@ class Patience:
 
 def missing(one: Planted, device: str) -> list[str]:
     """What a planted defect needs and this run has not."""
-    there = {"gpu", "graph", "large memory"} if device == "cuda" else {"fence"}
+    there = {"gpu", "graph", "large memory"} if device == "cuda" else {"fence", "tiles of rows"}
     return [need for need in one.needs if need not in there]
 
 

@@ -23,6 +23,7 @@ from fuzz.score import Fate
 from fuzz.targets import Target, find
 from fuzz.tiers import Tier
 from fuzz.values import ROUNDED
+from msa_ref.staged import SCORE_LAW
 
 MAX_BROKEN_CASES = 4
 """Broken cases after which a defect has died by other laws than the ones named."""
@@ -167,6 +168,8 @@ def oracle(law: str, case: Case, target: Target) -> str:
     """Which oracle tells that a law is broken."""
     if law in LAWS:
         return "between runs"
+    if law == SCORE_LAW:
+        return "staged"
     if law in RUN_LAWS and law != "Exact":
         return "whole run"
     if law not in ("Best", "Exact"):

@@ -13,6 +13,7 @@ class Scale:
     many_blocks: larger ones, of which a case is dear. many_percent: how often they, or many splits, are drawn.
     prefill_lens: the longest query of a prefill request.
     own_percent: how many forms have MiniMax-M3's own head dim, block size: kernels made for it serve nothing else.
+    long_percent: how many cases have rows as long as may be, of values made on the device, within long_key_elements.
     plain_percent: how many cases have all tensors as engines hand them over, contiguous; the others views.
     max_key_elements, max_cells: bounds on a case's keys (B * n * S * D) and a request's scores (query * H * n).
     """
@@ -31,6 +32,8 @@ class Scale:
     has_far_pages: bool
     own_percent: int = 0
     plain_percent: int = 0
+    long_percent: int = 0
+    long_key_elements: int = 0
 
 
 def around(first: int, last: int, most: int) -> tuple[int, ...]:
@@ -74,5 +77,7 @@ LARGE = Scale(
     has_far_pages=True,
     own_percent=50,
     plain_percent=30,
+    long_percent=4,
+    long_key_elements=2**28,  # MiniMax-M3's 8,192 blocks, and as many keys of other requests
 )
 SCALES = {scale.name: scale for scale in (SMALL, LARGE)}

@@ -27,7 +27,10 @@ class Call:
     query_lens, seq_lens: this run's lengths, on the host. host_slack: what a host that does not know
         them yet would add to seq_lens, to be on the safe side.
     kernels: the package that the built-in targets take their kernels from.
-    room: [H, T, max_blocks] float32, any strides, for targets that are told where to put their scores.
+    room: [H, T, max_blocks] float32, any strides, for targets that are told where to put their scores;
+        None leaves it to them.
+    show: a target may call it with the scores [H, T, N] that it selects by. They are judged then, too
+        (law `Score`), and the selection on just these scores.
     """
 
     batch: PagedBatch
@@ -40,6 +43,7 @@ class Call:
     host_slack: int = 0
     kernels: str = "msa_fast"
     room: torch.Tensor | None = None
+    show: Callable[[torch.Tensor], None] = lambda score: None
 
     @property
     def seq_len_bounds(self) -> list[int]:
@@ -141,6 +145,7 @@ class Target:
             seq_lens=scene.seq_lens,
             host_slack=scene.case.host_slack,
             room=scene.room() if self.takes_room else None,
+            show=scene.show,
         )
 
 
@@ -196,9 +201,10 @@ def _prefill_apart(call: Call) -> torch.Tensor:
     )
     best = None
     if call.num_splits is not None:  # where splits are given, the best scores of superblocks are asked for, too
-        shape = (batch.config.num_index_heads, batch.total_q, -(-batch.max_blocks // plan.superblock))
-        best = torch.empty(shape, dtype=torch.float32, device=batch.device)
+        shape = (batch.total_q, batch.config.num_index_heads, -(-batch.max_blocks // plan.superblock))
+        best = torch.empty(shape, dtype=torch.float32, device=batch.device).transpose(0, 1)
     score = kernels.minimax_m3_index_score(batch, plan, out=call.room, superblock_score=best)
+    call.show(score)
     topk_idx: torch.Tensor = kernels.minimax_m3_index_topk(score, batch, plan, out=call.out, superblock_score=best)
     return topk_idx
 
@@ -242,7 +248,7 @@ BUILT_IN = {
         Target("prefill", "Score kernel, then selection kernel.", "prefill", _prefill, has_splits=True, is_kernel=True),
         Target(
             "prefill-apart",
-            "Score kernel into a given matrix, then selection kernel: the two called apart.",
+            "Score kernel, into a given matrix or its own, then selection kernel: the two called apart, scores judged.",
             "prefill",
             _prefill_apart,
             takes_room=True,

@@ -8,6 +8,7 @@ side by side, a few of every form first.
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 from fuzz import corpus
 from fuzz.case import Case
@@ -64,7 +65,8 @@ class Tier:
         ]
         is_compiled = target.is_kernel and self.device == "cuda"
         if is_compiled:
-            cases = [*_by_form(gate), *sorted(kept, key=cost), *production]
+            first, *rest = _by_form(gate)
+            cases = [*first, *sorted(kept, key=cost), *chain(*rest), *production]
         else:
             cases = [*sorted(kept, key=cost), *sorted(gate, key=cost), *production]
         cases = [case for case in dict.fromkeys(cases) if _says_something(case, target, self.device)]
@@ -112,17 +114,21 @@ def cost(case: Case) -> int:
     return cells * len(case.num_splits) * (1 + case.repeats) * int(math.sqrt(case.config.index_head_dim))
 
 
-def _by_form(cases: Iterable[Case]) -> list[Case]:
-    """The gate's cases, a few of one form after a few of another, each form's of a telling size first."""
+def _by_form(cases: Iterable[Case]) -> list[list[Case]]:
+    """The gate's cases in rounds, a few of one form after a few of another.
+
+    Each form's of a telling size come first, with one of the dearest in every round.
+    """
     forms: list[list[Case]] = [[] for _ in range(NUM_FORMS)]
     for number, case in enumerate(cases):
         forms[number % NUM_FORMS].append(case)
     for form in forms:
         form.sort(key=lambda case: abs(math.log2(cost(case) / TELLING_COST)))
-    longest = max(map(len, forms))
-    return [
-        case
-        for first in range(0, longest, CASES_OF_A_FORM)
-        for form in forms
-        for case in form[first : first + CASES_OF_A_FORM]
-    ]
+    rounds: list[list[Case]] = [[]]
+    while any(forms):
+        for form in forms:
+            few = CASES_OF_A_FORM - 1
+            rounds[-1] += form[:few] + form[few:][-1:]
+            del form[:few], form[-1:]
+        rounds.append([])
+    return rounds

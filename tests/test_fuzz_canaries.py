@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, find, settings
 
 from fuzz.__main__ import DEFAULT_CASES, DEFAULT_SEED
 from fuzz.canaries import CANARIES, Canary
-from fuzz.canaries.naive import NaiveIndexer
+from fuzz.canaries.naive import NaiveIndexer, ShowingIndexer
 from fuzz.case import Case, Views
 from fuzz.generate import cases, gate_cases
 from fuzz.laws import LAWS, diagnose
@@ -40,8 +40,11 @@ def test_the_gate_kills_every_canary_by_the_laws_it_names(canary: Canary, examin
     pytest.fail(f"{canary.name} lived: {sorted(missing)} never broke")
 
 
-def test_the_indexer_that_canaries_break_is_right_as_it_stands(examiners: list[Examiner]) -> None:
-    sane = Target("sane", "", "foreign", lambda call: NaiveIndexer(call).answer(), has_splits=True)
+@pytest.mark.parametrize("indexer", [NaiveIndexer, ShowingIndexer])
+def test_the_indexer_that_canaries_break_is_right_as_it_stands(
+    indexer: type[NaiveIndexer], examiners: list[Examiner]
+) -> None:
+    sane = Target("sane", "", "foreign", lambda call: indexer(call).answer(), has_splits=True)
     for examiner in examiners:
         assert isinstance(examiner.examine(sane), Agreed), examiner.scene.case.to_json()
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fuzz.canaries.naive import NaiveIndexer, Row
+from fuzz.canaries.naive import NaiveIndexer, Row, ShowingIndexer
 from fuzz.canaries.table import canary
 
 
@@ -30,6 +30,16 @@ class SeesTheNext(NaiveIndexer):
     def visible_len(self, row: Row) -> int:
         length = super().visible_len(row)
         return min(length + 1, row.seq_len) if length else 0
+
+
+@canary("D11", "Score")
+class ShowsTheFuture(ShowingIndexer):
+    """Selects by the right scores and shows others, in which a row's last block has tokens behind the row's own."""
+
+    def shown_score(self, row: Row, block: int) -> float:
+        last = min(self.config.block_size, row.seq_len - block * self.config.block_size)
+        keys = self.pages[self.page(row, block), :last]
+        return float(self.token_scores(row, keys).max(initial=-np.inf))
 
 
 @canary("D12", "Forced")

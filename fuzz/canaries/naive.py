@@ -157,3 +157,23 @@ class NaiveIndexer:
     def write_out(self, out: torch.Tensor, topk_idx: torch.Tensor) -> None:
         """Write a finished answer into the caller's buffer."""
         out[:, : self.batch.total_q] = topk_idx.to(out.device)
+
+
+class ShowingIndexer(NaiveIndexer):
+    """Right as it stands, too, and shows the score of every block that a row sees."""
+
+    def answer(self) -> torch.Tensor:
+        shape = (self.config.num_index_heads, self.batch.total_q, self.table.shape[1])
+        self.shown = np.full(shape, np.nan)
+        topk_idx = super().answer()
+        self.call.show(torch.from_numpy(self.shown).to(self.batch.device))
+        return topk_idx
+
+    def select(self, row: Row) -> list[int]:
+        for block in range(self.num_blocks(row)):
+            self.shown[row.head, row.token, block] = self.shown_score(row, block)
+        return super().select(row)
+
+    def shown_score(self, row: Row, block: int) -> float:
+        """What it says a block scored."""
+        return self.block_score(row, block)

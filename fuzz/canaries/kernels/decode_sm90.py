@@ -28,10 +28,7 @@ MUTANTS = [
         "Requests without query tokens are given blocks, too, and their table is read.",
         "gl.where(q_ends > q_starts, (gl.maximum(seq_lens, 0) + S - 1) // S, 0)",
         "(gl.maximum(seq_lens, 0) + S - 1) // S",
-        "Best",
-        "Runs",
-        "PoisonBlind",
-        defect="D16",
+        equivalent="A request without a query has no row to store; only the shares of the others move.",
     ),
     _mutant(
         "phase_not_flipped",

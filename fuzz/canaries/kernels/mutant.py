@@ -21,8 +21,9 @@ import torch
 from fuzz.targets import BUILT_IN, Call, Target
 from msa_ref.config import require
 
-NEEDS = ("gpu", "graph", "large memory", "fence")
-"""The last: memory that ends where tensors do (`fuzz.fence`), for reads whose values nobody uses. A CPU has it."""
+NEEDS = ("gpu", "graph", "large memory", "fence", "tiles of rows")
+"""fence: memory that ends where tensors do (`fuzz.fence`), for reads whose values nobody uses; a CPU has it.
+tiles of rows: selection programs of several rows, which the interpreter runs and no GPU (`msa_fast.ops.table`)."""
 
 
 @dataclass(frozen=True)
@@ -85,10 +86,13 @@ class Mutant:
 
 
 def gpu_mutants(prefix: str, path: str, target: str) -> Callable[..., Mutant]:
-    """A maker of mutants of a kernel without an interpreter: (name, sentence, old, new, *laws, defect=...)."""
+    """A maker of mutants of a kernel without an interpreter: (name, sentence, old, new, *laws, ...)."""
 
-    def make(name: str, sentence: str, old: str, new: str, *laws: str, defect: str = "systematic") -> Mutant:
-        return Mutant(f"{prefix}_{name}", sentence, path, old, new, target, laws, defect=defect, needs=("gpu",))
+    def make(
+        name: str, sentence: str, old: str, new: str, *laws: str, defect: str = "systematic", equivalent: str = ""
+    ) -> Mutant:
+        words = (f"{prefix}_{name}", sentence, path, old, new, target, laws)
+        return Mutant(*words, defect=defect, needs=("gpu",), equivalent=equivalent)
 
     return make
 

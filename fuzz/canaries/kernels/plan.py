@@ -125,7 +125,7 @@ MUTANTS = [
         "topk_rows=rows_each",
         "topk_rows=rows_each // 2",
         "topk",
-        ("WritesAll",),
+        ("WritesAll", "Runs"),  # the latter where a tile has one row
     ),
     Mutant(
         "plan_slab_without_its_last_rows",

@@ -23,6 +23,7 @@ MUTANTS = [
         "tl.min(num_visible, axis=0) > K * PART",
         "topk",
         ("Best", "Forced", "Count"),
+        needs=("tiles of rows",),
     ),
     Mutant(
         "rounds_at_the_width",
@@ -59,6 +60,7 @@ MUTANTS = [
         "kept = tl.minimum(num_visible // PART, TOPK)",
         "prefill",
         ("Forced", "Best", "Count"),
+        needs=("tiles of rows",),
     ),
     Mutant(
         "rounds_keep_one_fewer",

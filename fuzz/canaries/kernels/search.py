@@ -85,6 +85,7 @@ MUTANTS = [
         "(rank > least[:, None])",
         "topk",
         ("Best", "Count", "WritesAll"),
+        needs=("tiles of rows",),
     ),
     Mutant(
         "bracket_from_the_best_group",
@@ -94,6 +95,7 @@ MUTANTS = [
         "low = tl.max(tl.max(rank.reshape(ROWS",
         "topk",
         ("Count", "Best", "WritesAll"),
+        needs=("tiles of rows",),
     ),
     Mutant(
         "bracket_ignores_forced",
@@ -134,6 +136,7 @@ MUTANTS = [
         "topk",
         ("Best", "Count", "WritesAll", "WritesOnly"),
         count=2,
+        needs=("tiles of rows",),
     ),
     Mutant(
         "search_middle_rounded_down",
@@ -144,6 +147,7 @@ MUTANTS = [
         "topk",
         ("Best", "WritesOnly", "Distinct"),
         defect="D05",
+        needs=("tiles of rows",),
     ),
     Mutant(
         "search_half_of_the_bits",
@@ -154,6 +158,7 @@ MUTANTS = [
         "topk",
         ("Best", "WritesOnly", "Distinct"),
         defect="D05",
+        needs=("tiles of rows",),
     ),
     Mutant(
         "search_one_bit_short",
@@ -164,6 +169,7 @@ MUTANTS = [
         "topk",
         ("Best", "WritesOnly", "Distinct"),
         defect="D05",
+        needs=("tiles of rows",),
     ),
     Mutant(
         "search_low_strict",
@@ -173,6 +179,7 @@ MUTANTS = [
         "is_low = is_open & (reached > k)",
         "topk",
         ("Best", "WritesOnly", "Distinct"),
+        needs=("tiles of rows",),
     ),
     Mutant(
         "search_high_loose",
@@ -230,6 +237,7 @@ MUTANTS = [
         "tl.where(is_low, middle + 1, low)",
         "topk",
         ("Count", "WritesAll", "Best"),
+        needs=("tiles of rows",),
     ),
     Mutant(
         "choose_for_empty_rows",

@@ -74,6 +74,7 @@ MUTANTS = [
         "topk",
         ("WritesOnly", "Best", "Runs"),
         defect="D31",
+        needs=("tiles of rows",),
     ),
     Mutant(
         "topk_rows_one_more",
@@ -84,6 +85,7 @@ MUTANTS = [
         "topk",
         ("WritesOnly", "Best"),
         defect="D31",
+        needs=("tiles of rows",),
     ),
     Mutant(
         "topk_pads_other_rows",
@@ -94,6 +96,7 @@ MUTANTS = [
         "topk",
         ("WritesOnly", "Count"),
         defect="D31",
+        needs=("tiles of rows",),
     ),
     Mutant(
         "topk_pads_behind_k",
@@ -192,6 +195,7 @@ MUTANTS = [
         "topk",
         ("Forced",),
         defect="D12",
+        needs=("tiles of rows",),
     ),
     Mutant(
         "topk_init_forgotten",
@@ -252,6 +256,7 @@ MUTANTS = [
         "decode",
         ("WritesAll",),
         defect="D22",
+        needs=("tiles of rows",),
     ),
     Mutant(
         "topk_tiles_one_row_apart",
@@ -261,7 +266,7 @@ MUTANTS = [
         "(tl.program_id(0) % tiles_per_req)",
         "decode",
         ("WritesAll",),
-        needs=("gpu",),
+        needs=("tiles of rows",),
     ),
     Mutant(
         "out_without_extra_rows",
