@@ -32,7 +32,8 @@ def make_batches(shape: Shape, device: str = "cuda", seed: int = 0) -> list[Page
     order = torch.randperm(num_pages, generator=generator, device=device).int()
     for i in range(num_batches):
         own = order.roll(-i * sum(blocks))
-        table = torch.zeros(len(seq_lens), max(blocks), dtype=torch.int32, device=device)
+        width = max(*blocks, config.num_blocks(shape.captured_for))
+        table = torch.zeros(len(seq_lens), width, dtype=torch.int32, device=device)
         start = 0
         for req, num_blocks in enumerate(blocks):
             table[req, :num_blocks] = own[start : start + num_blocks]

@@ -11,6 +11,7 @@ class Shape:
 
     weight: how often production saw it, 0 for a shape of the sweep.
     seq_lens: where the requests differ in length, one entry each; seq_len is then the longest.
+    captured_for: tokens that the block table has columns for, where they are more: a captured graph's.
     """
 
     num_heads: int
@@ -19,6 +20,7 @@ class Shape:
     seq_len: int
     weight: int = 0
     seq_lens: tuple[int, ...] = ()
+    captured_for: int = 0
 
     @property
     def all_seq_lens(self) -> list[int]:
@@ -29,7 +31,8 @@ class Shape:
     def name(self) -> str:
         """Readable and unique within a table."""
         ragged = " ragged" if self.seq_lens else ""
-        return f"H={self.num_heads} {self.num_reqs} x {self.query_len} of {self.seq_len}{ragged}"
+        captured = f" captured for {self.captured_for}" if self.captured_for else ""
+        return f"H={self.num_heads} {self.num_reqs} x {self.query_len} of {self.seq_len}{ragged}{captured}"
 
 
 K = 1024
@@ -37,6 +40,8 @@ SWEEP_PREFILL = [(8192, 8192), (8192, 32 * K + 8192), (8192, 128 * K + 8192), (8
     (query_len, context) for context in (128 * K, 1024 * K) for query_len in (16, 64, 256)
 ]
 SWEEP_DECODE = [(1, 8 * K), (1, 32 * K), (1, 128 * K), (1, 1024 * K), (16, 128 * K), (128, 8 * K)]
+CAPTURED_FOR = 1024 * K
+CAPTURED_DECODE = [(1, 8 * K), (1, 128 * K), (128, 8 * K)]
 
 
 def production_shapes() -> dict:
@@ -53,7 +58,7 @@ def prefill_shapes(heads: list[int]) -> list[Shape]:
 
 
 def decode_shapes(heads: list[int]) -> list[Shape]:
-    """The production decode grid, then the sweep with one ragged batch."""
+    """The production decode grid, then the sweep with one ragged batch and tables as wide as a captured graph's."""
     grid = production_shapes()["decode"]
     shapes = [
         Shape(h, num_reqs, query_len, seq_len)
@@ -64,4 +69,10 @@ def decode_shapes(heads: list[int]) -> list[Shape]:
     ]
     sweep = [Shape(h, num_reqs, 1, seq_len) for h in heads for num_reqs, seq_len in SWEEP_DECODE]
     ragged = (8 * K,) * 64 + (1024 * K,) + (8 * K,) * 63
-    return shapes + sweep + [Shape(h, 128, 1, 1024 * K, seq_lens=ragged) for h in heads]
+    sweep += [Shape(h, 128, 1, 1024 * K, seq_lens=ragged) for h in heads]
+    captured = [
+        Shape(h, num_reqs, 1, seq_len, captured_for=CAPTURED_FOR)
+        for h in heads
+        for num_reqs, seq_len in CAPTURED_DECODE
+    ]
+    return shapes + sweep + captured

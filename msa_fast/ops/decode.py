@@ -86,6 +86,7 @@ def _decode_score_kernel(
     H: tl.constexpr,
     D: tl.constexpr,
     S: tl.constexpr,
+    TOPK: tl.constexpr,
     REQS: tl.constexpr,
     ROWS: tl.constexpr,
     SCORE_VECTOR: tl.constexpr,
@@ -94,11 +95,11 @@ def _decode_score_kernel(
     """Grid: any number of programs; they share the live blocks of all requests evenly.
 
     Writes score[h, t, b] for every block b that the request's last token sees (-inf where t sees
-    none of it). Leaves all else alone. Masks: rows past the request; key tokens past a row's
-    visible length. REQS >= num_reqs and ROWS >= query_len * H are powers of two. Keys are the M
-    side of the product: a page goes to the matrix unit as it lies. Products accumulate in fp32.
-    keys: a tensor descriptor of the pages, or None. IS_FOLLOWED: the next kernel of the stream waits
-    for this one on the GPU, and may be launched at once.
+    none of it), if it sees more than TOPK of them. Leaves all else alone. Masks: rows past the
+    request; key tokens past a row's visible length. REQS >= num_reqs and ROWS >= query_len * H are
+    powers of two. Keys are the M side of the product: a page goes to the matrix unit as it lies.
+    Products accumulate in fp32. keys: a tensor descriptor of the pages, or None. IS_FOLLOWED: the
+    next kernel of the stream waits for this one on the GPU, and may be launched at once.
     """
     if IS_FOLLOWED:
         gdc_launch_dependents()
@@ -107,8 +108,10 @@ def _decode_score_kernel(
     q_starts = tl.load(cu_seqlens_q_ptr + reqs * stride_cu, mask=is_req, other=0)
     q_ends = tl.load(cu_seqlens_q_ptr + (reqs + 1) * stride_cu, mask=is_req, other=0)
     seq_lens = tl.load(seq_lens_ptr + reqs * stride_seq_lens, mask=is_req, other=0)
-    # A request's last token sees seq_len tokens; a request without queries needs no scores.
-    num_blocks = tl.where(q_ends > q_starts, (tl.maximum(seq_lens, 0) + S - 1) // S, 0)
+    # A request's last token sees seq_len tokens. Without queries, or with no more blocks than are
+    # selected, nobody asks for a score.
+    num_blocks = (tl.maximum(seq_lens, 0) + S - 1) // S
+    num_blocks = tl.where((q_ends > q_starts) & (num_blocks > TOPK), num_blocks, 0)
     ends = tl.cumsum(num_blocks, axis=0)
     total = tl.sum(num_blocks, axis=0)
     share, rest = total // tl.num_programs(0), total % tl.num_programs(0)
@@ -258,6 +261,7 @@ def _launch_score(
         H=config.num_index_heads,
         D=config.index_head_dim,
         S=config.block_size,
+        TOPK=config.topk_blocks,
         REQS=num_reqs,
         ROWS=num_rows,
         SCORE_VECTOR=SCORE_VECTOR,

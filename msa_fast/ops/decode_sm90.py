@@ -91,6 +91,7 @@ def _decode_score_sm90_kernel(
     H: gl.constexpr,
     D: gl.constexpr,
     S: gl.constexpr,
+    TOPK: gl.constexpr,
     REQS: gl.constexpr,
     ROWS: gl.constexpr,
     SCORE_VECTOR: gl.constexpr,
@@ -113,8 +114,10 @@ def _decode_score_sm90_kernel(
     q_shared = gl.allocate_shared_memory(q_ptr.dtype.element_ty, [ROWS, D], q_layout)
     ready = gl.allocate_shared_memory(gl.int64, [1, 1], mbarrier.MBarrierLayout())
     mbarrier.init(ready.index(0), count=1)
-    # A request's last token sees seq_len tokens; a request without queries needs no scores.
-    num_blocks = gl.where(q_ends > q_starts, (gl.maximum(seq_lens, 0) + S - 1) // S, 0)
+    # A request's last token sees seq_len tokens. Without queries, or with no more blocks than are
+    # selected, nobody asks for a score.
+    num_blocks = (gl.maximum(seq_lens, 0) + S - 1) // S
+    num_blocks = gl.where((q_ends > q_starts) & (num_blocks > TOPK), num_blocks, 0)
     ends = tl.cumsum(num_blocks, axis=0)
     starts = ends - num_blocks
     total = gl.sum(num_blocks, axis=0)
@@ -210,6 +213,7 @@ def launch_score(
         H=config.num_index_heads,
         D=config.index_head_dim,
         S=config.block_size,
+        TOPK=config.topk_blocks,
         REQS=num_reqs,
         ROWS=num_rows,
         SCORE_VECTOR=SCORE_VECTOR,

@@ -46,27 +46,28 @@ def _parts(runs, PARTS: tl.constexpr, PART: tl.constexpr):
 
 
 @triton.jit
-def _read(first, rows, stride_b, EACH: tl.constexpr, num_visible, VECTOR: tl.constexpr):
-    """fp32 [ROWS, N, VECTOR]: entries of `rows`, VECTOR from the blocks `first` [ROWS, N] on if those are visible.
+def _read(first, rows, stride_b, EACH: tl.constexpr, num_read, VECTOR: tl.constexpr):
+    """fp32 [ROWS, N, VECTOR]: entries of `rows`, VECTOR from the blocks `first` [ROWS, N] on if below num_read [ROWS].
 
     An entry is the best score of EACH blocks, `first` the first block of a multiple of VECTOR entries.
     """
     # Said as a multiple, for the compiler to see that VECTOR of them are one load.
     entries = (first // (EACH * VECTOR) * VECTOR)[:, :, None] + tl.arange(0, VECTOR)[None, None, :]
-    is_read = tl.broadcast_to((first < num_visible[:, None])[:, :, None], entries.shape)
+    is_read = tl.broadcast_to((first < num_read[:, None])[:, :, None], entries.shape)
     at = rows[:, None, None] + entries.to(tl.int64) * stride_b
     return tl.load(at, mask=is_read, other=float("-inf"))
 
 
 @triton.jit
 def _best_of_parts(
-    runs, PARTS: tl.constexpr, PART: tl.constexpr, rows, stride_b, EACH: tl.constexpr, num_visible,
+    runs, PARTS: tl.constexpr, PART: tl.constexpr, rows, stride_b, EACH: tl.constexpr, num_read,
     VECTOR: tl.constexpr, LOADS: tl.constexpr, OWN_LOADS: tl.constexpr,
 ):  # fmt: skip
     """fp32 [ROWS, R * PARTS]: best score in each of PARTS parts, PART blocks each, of the `runs` [ROWS, R]; NaN loses.
 
-    An entry of `rows` is the best score of EACH blocks. VECTOR: entries that one load may read, if the
-    first of them is visible; those that are not are -inf. LOADS: how many may be in flight at once.
+    An entry of `rows` is the best score of EACH blocks; those are read that have one of a row's first
+    num_read [ROWS]. VECTOR: entries that one load may read, if it may read the first: what is behind
+    the others is -inf. LOADS: how many may be in flight at once.
     OWN_LOADS: entries of a part up to which one thread reads them all.
     """
     ROWS: tl.constexpr = runs.shape[0]
@@ -76,15 +77,15 @@ def _best_of_parts(
     best = tl.full([ROWS, W], float("-inf"), tl.float32)
     if SPAN == 1 and (VECTOR == 1 or PARTS < VECTOR):
         at = rows[:, None] + (first // EACH).to(tl.int64) * stride_b
-        best = tl.maximum(best, tl.load(at, mask=first < num_visible[:, None], other=float("-inf")))
+        best = tl.maximum(best, tl.load(at, mask=first < num_read[:, None], other=float("-inf")))
     elif SPAN == 1:  # a thread reads parts that lie side by side
         groups = _parts(runs, PARTS // VECTOR, VECTOR * PART)
-        best = tl.maximum(best, _read(groups, rows, stride_b, EACH, num_visible, VECTOR).reshape(ROWS, W))
+        best = tl.maximum(best, _read(groups, rows, stride_b, EACH, num_read, VECTOR).reshape(ROWS, W))
     else:
         V: tl.constexpr = VECTOR if VECTOR < SPAN else SPAN
         if SPAN <= OWN_LOADS:  # a thread reads its parts from end to end, and the maximum is its own
             for i in tl.static_range(0, SPAN, V):
-                best = tl.maximum(best, tl.max(_read(first + i * EACH, rows, stride_b, EACH, num_visible, V), axis=2))
+                best = tl.maximum(best, tl.max(_read(first + i * EACH, rows, stride_b, EACH, num_read, V), axis=2))
         else:  # the threads of a warp read a part side by side
             AT_ONCE: tl.constexpr = LOADS // (ROWS * W)
             CHUNK: tl.constexpr = V if AT_ONCE < V else (SPAN if AT_ONCE > SPAN else AT_ONCE)
@@ -92,7 +93,7 @@ def _best_of_parts(
             for i in range(0, SPAN, CHUNK):
                 groups = first[:, :, None] + i * EACH + tl.arange(0, CHUNK // V)[None, None, :] * (V * EACH)
                 groups = groups.reshape(ROWS, W * (CHUNK // V))
-                bests = tl.maximum(bests, _read(groups, rows, stride_b, EACH, num_visible, V))
+                bests = tl.maximum(bests, _read(groups, rows, stride_b, EACH, num_read, V))
             best = tl.maximum(best, tl.max(bests.reshape(ROWS, W, CHUNK), axis=2))
     return best
 
@@ -113,7 +114,7 @@ def _keep(rank, first, kept, out_rows, stride_out_k, K: tl.constexpr):
 @triton.jit
 def _narrow(
     runs, PARTS: tl.constexpr, PART: tl.constexpr, score_rows, stride_score_b, best_rows, stride_best_b,
-    BLOCKS_OF_BEST: tl.constexpr, num_visible, out_rows, stride_out_k, INIT_BLOCKS: tl.constexpr,
+    BLOCKS_OF_BEST: tl.constexpr, num_visible, num_read, out_rows, stride_out_k, INIT_BLOCKS: tl.constexpr,
     LOCAL_BLOCKS: tl.constexpr, TOPK: tl.constexpr, K: tl.constexpr, SCORE_VECTOR: tl.constexpr,
     LOADS: tl.constexpr, OWN_LOADS: tl.constexpr,
 ):  # fmt: skip
@@ -130,7 +131,7 @@ def _narrow(
     stride_b = stride_best_b if HAS_BEST else stride_score_b
     kept_runs = tl.broadcast_to(tl.arange(0, K)[None, :] * PART, [ROWS, K])
     if tl.max(num_visible, axis=0) > K * PART:  # else no row has more than those K
-        best = _best_of_parts(runs, PARTS, PART, rows, stride_b, EACH, num_visible, VECTOR, LOADS, OWN_LOADS)
+        best = _best_of_parts(runs, PARTS, PART, rows, stride_b, EACH, num_read, VECTOR, LOADS, OWN_LOADS)
         first = _parts(runs, PARTS, PART)
         rank = rank_of_runs(best, first, PART, num_visible[:, None], INIT_BLOCKS, LOCAL_BLOCKS)
         kept = tl.minimum((num_visible + PART - 1) // PART, TOPK)
@@ -182,13 +183,13 @@ def _topk_kernel(
     """Grid: one program per ROWS consecutive rows (token, head) of one request.
 
     Which rows is listed in tiles_ptr (HAS_TILES), or counted: tiles_per_req for every request.
-    Writes out[h, t, :] of its rows, every element: ids ascending, then PAD. Reads scores of
-    visible blocks, and of those behind the last up to a multiple of SCORE_VECTOR, which are -inf; and
-    scores of superblocks with visible blocks where best_ptr has their best scores (BLOCKS_OF_BEST, 0
-    where it has none); of both, those of token slab_token come first. Compares integers; nothing here
-    rounds. K >= TOPK is a power of two; LENGTHS are the blocks of a run, round by round, down to 1;
-    WIDTH is how many runs the first round ranks, read as FIRST_PARTS side by side. IS_EARLY: launched
-    before the scores are complete.
+    Writes out[h, t, :] of its rows, every element: ids ascending, then PAD. Of rows that see more
+    than TOPK blocks it reads the scores of visible ones, and of those behind the last up to a multiple
+    of SCORE_VECTOR, which are -inf; and scores of superblocks with visible blocks where best_ptr has
+    their best scores (BLOCKS_OF_BEST, 0 where it has none); of both, those of token slab_token come
+    first. Compares integers; nothing here rounds. K >= TOPK is a power of two; LENGTHS are the blocks
+    of a run, round by round, down to 1; WIDTH is how many runs the first round ranks, read as
+    FIRST_PARTS side by side. IS_EARLY: launched before the scores are complete.
     """
     if HAS_TILES:
         req = tl.load(tiles_ptr + tl.program_id(0) * 2)
@@ -205,6 +206,7 @@ def _topk_kernel(
     head = (row % H).to(tl.int64)
     is_row = token < query_len
     num_visible = tl.where(is_row, (tl.maximum(context_len + token + 1, 0) + S - 1) // S, 0)
+    num_read = tl.where(num_visible > TOPK, num_visible, 0)  # else all are selected, whatever they score
     rows = (q_start + token).to(tl.int64)
     slab_rows = rows - slab_token
     score_rows = score_ptr + slab_rows * stride_score_t + head * stride_score_h
@@ -218,11 +220,11 @@ def _topk_kernel(
     for i in tl.static_range(len(LENGTHS) - 1):
         runs = _narrow(
             runs, LENGTHS[i - 1] // LENGTHS[i] if i > 0 else FIRST_PARTS, LENGTHS[i], score_rows, stride_score_b,
-            best_rows, stride_best_b, BLOCKS_OF_BEST, num_visible, out_rows, stride_out_k, INIT_BLOCKS, LOCAL_BLOCKS,
-            TOPK, K, SCORE_VECTOR, LOADS, OWN_LOADS,
+            best_rows, stride_best_b, BLOCKS_OF_BEST, num_visible, num_read, out_rows, stride_out_k, INIT_BLOCKS,
+            LOCAL_BLOCKS, TOPK, K, SCORE_VECTOR, LOADS, OWN_LOADS,
         )  # fmt: skip
     PARTS: tl.constexpr = LENGTHS[-2] if len(LENGTHS) > 1 else FIRST_PARTS
-    score = _best_of_parts(runs, PARTS, 1, score_rows, stride_score_b, 1, num_visible, SCORE_VECTOR, LOADS, OWN_LOADS)
+    score = _best_of_parts(runs, PARTS, 1, score_rows, stride_score_b, 1, num_read, SCORE_VECTOR, LOADS, OWN_LOADS)
     first = _parts(runs, PARTS, 1)
     rank = rank_of_runs(score, first, 1, num_visible[:, None], INIT_BLOCKS, LOCAL_BLOCKS)
     selected = tl.minimum(num_visible, TOPK)
@@ -243,7 +245,8 @@ def minimax_m3_index_topk(
     """Select from the scores of a prefill batch.
 
     Args:
-        score: [H, T, max_blocks] fp32, any strides; only entries of visible blocks are read.
+        score: [H, T, max_blocks] fp32, any strides; only entries of visible blocks are read, of rows
+            that see more than K.
         batch: the batch scored; its lengths say what each row sees.
         plan: built for this batch's lengths.
         out: [H, >= T, K] int32, any strides that do not overlap; rows past T stay untouched.

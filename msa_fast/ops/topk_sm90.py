@@ -1,9 +1,10 @@
 """Selection for decode on Hopper: that of `msa_fast.ops.topk` for one row and one warp, with every layout said.
 
-The rounds are the same, long runs and then single blocks; so is the search for the cut. Written in
-Gluon, where it can be said that a thread holds candidates that lie side by side: it reads them at
-once, finds the best of its runs without asking another, and counts its own before the warp's. It
-serves rows of up to MOST_BLOCKS; longer ones go to the selection for everyone.
+The rounds are the same, from long runs to single blocks, and how many there are is settled row by
+row: the table of a captured batch is as wide as the longest context, and most rows are short. So is
+the search for the cut. Written in Gluon, where it can be said that a thread holds candidates that
+lie side by side: it reads them at once, finds the best of its runs without asking another, and counts
+its own before the warp's.
 """
 
 import torch
@@ -21,12 +22,13 @@ from msa_ref.batch import PagedBatch
 
 MOST_TOPK = 32
 RUN = gl.constexpr(8)
-"""Blocks of a run."""
-ONE_ROUND = 256
-"""Blocks of a row that is settled in one round."""
+"""Blocks of a run, and runs of a long one."""
+ONE_ROUND = gl.constexpr(MOST_TOPK * RUN.value)
+"""Blocks of a row that is settled in one round, and the most candidates of a first round."""
+TWO_ROUNDS = gl.constexpr(ONE_ROUND.value * RUN.value)
+MOST_BLOCKS = TWO_ROUNDS.value * RUN.value
 LEAST_WIDTH = 64
 """Candidates of a round, at least: fewer are no faster, and a variant more."""
-MOST_BLOCKS = ONE_ROUND * RUN.value
 
 
 @gluon.jit
@@ -46,6 +48,66 @@ def _chosen(
     both = above_and_tied(rank, cut)
     is_chosen, place = settle(rank, cut, tl.cumsum(both, axis=0), gl.sum(both, axis=0), k)
     return first, is_chosen, place
+
+
+@gluon.jit
+def _best_of_runs(score_row, num_visible, WIDTH: gl.constexpr, LENGTH: gl.constexpr, VECTOR: gl.constexpr):
+    """fp32 [WIDTH]: best scores of a row's first WIDTH runs of LENGTH blocks; and int32 [WIDTH], their first blocks."""
+    EACH: gl.constexpr = WIDTH // 32
+    AT_ONCE: gl.constexpr = LENGTH if LENGTH <= RUN else VECTOR
+    # A thread's candidates lie side by side, and so do the blocks of each.
+    wide: gl.constexpr = gl.BlockedLayout([EACH, AT_ONCE], [32, 1], [1, 1], [1, 0])
+    first = gl.arange(0, WIDTH, layout=gl.SliceLayout(1, wide)) * LENGTH
+    within = gl.arange(0, AT_ONCE, layout=gl.SliceLayout(0, wide))
+    if LENGTH <= RUN:
+        blocks = first[:, None] + within[None, :]
+        # All of a vector are read if its first is visible: behind the last visible block scores are -inf.
+        score = gl.load(score_row + blocks, mask=blocks // VECTOR * VECTOR < num_visible, other=float("-inf"))
+        best = gl.max(score, axis=1)
+    else:
+        # More than registers hold: vector by vector. Past the last one it is read again, by runs that are absent
+        # or have it, so that no mask stands between the loads.
+        best = gl.full([WIDTH], float("-inf"), gl.float32, gl.SliceLayout(1, wide))
+        for i in gl.static_range(LENGTH // VECTOR):
+            vector = gl.minimum(first // VECTOR + i, (num_visible - 1) // VECTOR)
+            score = gl.load(score_row + (vector * VECTOR)[:, None] + within[None, :])
+            best = gl.maximum(best, gl.max(score, axis=1))
+    return best, first
+
+
+@gluon.jit
+def _best_of_parts(
+    score_row, out_row, stride_out_k, num_visible, TOPK: gl.constexpr, K: gl.constexpr, LENGTH: gl.constexpr,
+    VECTOR: gl.constexpr,
+):  # fmt: skip
+    """The same [K * RUN] of the RUN parts, LENGTH blocks each, of the TOPK runs whose first blocks are in out_row."""
+    AT_ONCE: gl.constexpr = LENGTH if LENGTH > 1 else VECTOR
+    STEPS: gl.constexpr = LENGTH * RUN // AT_ONCE
+    wide: gl.constexpr = gl.BlockedLayout([K * STEPS // 32, AT_ONCE], [32, 1], [1, 1], [1, 0])
+    step = gl.arange(0, K * STEPS, layout=gl.SliceLayout(1, wide))
+    slot = step // STEPS
+    run = gl.load(out_row + slot * stride_out_k, mask=slot < TOPK, other=0)
+    barrier()  # read before they are written again
+    start = gl.where(slot < TOPK, run, num_visible) + step % STEPS * AT_ONCE
+    within = gl.arange(0, AT_ONCE, layout=gl.SliceLayout(0, wide))
+    # Said as a multiple, for the compiler to see that VECTOR of them are one load.
+    blocks = (start // VECTOR * VECTOR)[:, None] + within[None, :]
+    score = gl.load(score_row + blocks, mask=blocks // VECTOR * VECTOR < num_visible, other=float("-inf"))
+    if LENGTH > 1:
+        best, first = gl.max(score, axis=1), start
+    else:
+        best, first = score.reshape([K * RUN]), (start[:, None] + within[None, :]).reshape([K * RUN])
+    return best, first
+
+
+@gluon.jit
+def _put_best(
+    best, first, LENGTH: gl.constexpr, out_row, stride_out_k, num_visible, TOPK: gl.constexpr,
+    INIT_BLOCKS: gl.constexpr, LOCAL_BLOCKS: gl.constexpr, K: gl.constexpr,
+):  # fmt: skip
+    """Write the TOPK best of some runs of LENGTH blocks to out_row, ascending: the answer, or for the next round."""
+    first, is_best, place = _chosen(best, first, LENGTH, num_visible, TOPK, INIT_BLOCKS, LOCAL_BLOCKS, K)
+    gl.store(out_row + place * stride_out_k, first, mask=is_best)
 
 
 @gluon.jit(
@@ -71,21 +133,18 @@ def _topk_sm90_kernel(
     INIT_BLOCKS: gl.constexpr,
     LOCAL_BLOCKS: gl.constexpr,
     K: gl.constexpr,
-    WIDTH: gl.constexpr,
-    HAS_RUNS: gl.constexpr,
+    BLOCKS: gl.constexpr,
+    RUNS: gl.constexpr,
+    LONG_RUNS: gl.constexpr,
     VECTOR: gl.constexpr,
     IS_EARLY: gl.constexpr,
 ):
     """Grid: a program of one warp per row (token, head), rows_per_req of every request. Writes as `_topk_kernel`.
 
     Scores of a row lie side by side, rows start at multiples of VECTOR and are -inf from their last
-    visible block up to one. WIDTH: candidates of the first round, runs of RUN blocks (HAS_RUNS) or blocks.
+    visible block up to one; of rows that see no more than TOPK blocks none is read. BLOCKS, RUNS, LONG_RUNS:
+    candidates of the first round of rows of up to ONE_ROUND, TWO_ROUNDS and more blocks, 0 where there are none.
     """
-    EACH: gl.constexpr = WIDTH // 32
-    LENGTH: gl.constexpr = RUN if HAS_RUNS else 1
-    # A thread's candidates lie side by side, and so do the blocks of each.
-    wide: gl.constexpr = gl.BlockedLayout([EACH, LENGTH], [32, 1], [1, 1], [1, 0])
-    flat: gl.constexpr = gl.SliceLayout(1, wide)
     req = gl.program_id(0) // rows_per_req
     row = gl.program_id(0) % rows_per_req
     token = row // H
@@ -93,42 +152,34 @@ def _topk_sm90_kernel(
     q_start = gl.load(cu_seqlens_q_ptr + req * stride_cu)
     query_len = gl.load(cu_seqlens_q_ptr + (req + 1) * stride_cu) - q_start
     context_len = gl.load(seq_lens_ptr + req * stride_seq_lens) - query_len
+    is_row = token < query_len
+    num_visible = (gl.maximum(context_len + token + 1, 0) + S - 1) // S
+    at = (q_start + token).to(gl.int64)
+    out_row = out_ptr + at * stride_out_t + head * stride_out_h
+    score_row = score_ptr + at * stride_score_t + head * stride_score_h
+    if is_row & (num_visible <= TOPK):  # all of them, whatever they score: their scores may not be there
+        slot = gl.arange(0, 32 if K < 32 else K, layout=gl.BlockedLayout([1], [32], [1], [0]))
+        gl.store(out_row + slot * stride_out_k, gl.where(slot < num_visible, slot, -1), mask=slot < TOPK)
     if IS_EARLY:  # the scorer may still run; from here on its scores are there, and nobody ends before it
         gdc_wait()
-    if token < query_len:
-        num_visible = (gl.maximum(context_len + token + 1, 0) + S - 1) // S
-        at = (q_start + token).to(gl.int64)
-        score_row = score_ptr + at * stride_score_t + head * stride_score_h
-        out_row = out_ptr + at * stride_out_t + head * stride_out_h
-        first = gl.arange(0, WIDTH, layout=flat) * LENGTH
-        blocks = first[:, None] + gl.arange(0, LENGTH, layout=gl.SliceLayout(0, wide))[None, :]
-        # All of a vector are read if its first is visible: behind the last visible block scores are -inf.
-        score = gl.load(score_row + blocks, mask=blocks // VECTOR * VECTOR < num_visible, other=float("-inf"))
-        best = gl.max(score, axis=1)
-        selected = gl.minimum(num_visible, TOPK)
-        if HAS_RUNS:
-            kept = gl.minimum((num_visible + LENGTH - 1) // LENGTH, TOPK)
-            first, is_kept, place = _chosen(best, first, LENGTH, num_visible, kept, INIT_BLOCKS, LOCAL_BLOCKS, K)
-            # The row's own part of `out` carries them from the threads that find them to those that go on.
-            gl.store(out_row + place * stride_out_k, first, mask=is_kept)
-            barrier()
-            vectors: gl.constexpr = gl.BlockedLayout([K * LENGTH // VECTOR // 32, VECTOR], [32, 1], [1, 1], [1, 0])
-            vector = gl.arange(0, K * LENGTH // VECTOR, layout=gl.SliceLayout(1, vectors))
-            slot = vector // (LENGTH // VECTOR)
-            run = gl.load(out_row + slot * stride_out_k, mask=slot < kept, other=0)
-            barrier()  # read before they are written again
-            start = gl.where(slot < kept, run, num_visible) + vector % (LENGTH // VECTOR) * VECTOR
-            within = gl.arange(0, VECTOR, layout=gl.SliceLayout(0, vectors))
-            # Said as a multiple, for the compiler to see that VECTOR of them are one load.
-            blocks = (start // VECTOR * VECTOR)[:, None] + within[None, :]
-            is_read = (start < num_visible)[:, None] & (within >= 0)[None, :]
-            score = gl.load(score_row + blocks, mask=is_read, other=float("-inf"))
-            best = score.reshape([K * LENGTH])
-            first = (start[:, None] + within[None, :]).reshape([K * LENGTH])
-        first, is_selected, place = _chosen(best, first, 1, num_visible, selected, INIT_BLOCKS, LOCAL_BLOCKS, K)
-        gl.store(out_row + place * stride_out_k, first, mask=is_selected)
-        slot = gl.arange(0, 32 if K < 32 else K, layout=gl.BlockedLayout([1], [32], [1], [0]))
-        gl.store(out_row + slot * stride_out_k, -1, mask=(slot >= selected) & (slot < TOPK))
+    if is_row & (num_visible > TOPK) & (num_visible <= ONE_ROUND):
+        best, first = _best_of_runs(score_row, num_visible, BLOCKS, 1, VECTOR)
+        _put_best(best, first, 1, out_row, stride_out_k, num_visible, TOPK, INIT_BLOCKS, LOCAL_BLOCKS, K)
+    # More blocks have more than TOPK runs. What one round has put, the next one reads by other threads.
+    if RUNS > 0 and is_row & (num_visible > ONE_ROUND) & (num_visible <= TWO_ROUNDS):
+        best, first = _best_of_runs(score_row, num_visible, RUNS, RUN, VECTOR)
+        _put_best(best, first, RUN, out_row, stride_out_k, num_visible, TOPK, INIT_BLOCKS, LOCAL_BLOCKS, K)
+        barrier()
+    if LONG_RUNS > 0 and is_row & (num_visible > TWO_ROUNDS):
+        best, first = _best_of_runs(score_row, num_visible, LONG_RUNS, RUN * RUN, VECTOR)
+        _put_best(best, first, RUN * RUN, out_row, stride_out_k, num_visible, TOPK, INIT_BLOCKS, LOCAL_BLOCKS, K)
+        barrier()
+        best, first = _best_of_parts(score_row, out_row, stride_out_k, num_visible, TOPK, K, RUN, VECTOR)
+        _put_best(best, first, RUN, out_row, stride_out_k, num_visible, TOPK, INIT_BLOCKS, LOCAL_BLOCKS, K)
+        barrier()
+    if RUNS > 0 and is_row & (num_visible > ONE_ROUND):
+        best, first = _best_of_parts(score_row, out_row, stride_out_k, num_visible, TOPK, K, 1, VECTOR)
+        _put_best(best, first, 1, out_row, stride_out_k, num_visible, TOPK, INIT_BLOCKS, LOCAL_BLOCKS, K)
 
 
 def is_served(batch: PagedBatch) -> bool:
@@ -140,7 +191,7 @@ def is_served(batch: PagedBatch) -> bool:
 def launch_topk(score: torch.Tensor, batch: PagedBatch, out: torch.Tensor, rows_per_req: int, is_early: bool) -> None:
     """Launch on checked arguments that are served: scores as a decode scorer leaves them in memory of `new_score`."""
     config = batch.config
-    has_runs, width = first_round(batch.max_blocks)
+    blocks, runs, long_runs = first_rounds(batch.max_blocks)
     _topk_sm90_kernel[(batch.num_reqs * rows_per_req,)](
         score,
         batch.seq_lens,
@@ -157,8 +208,9 @@ def launch_topk(score: torch.Tensor, batch: PagedBatch, out: torch.Tensor, rows_
         INIT_BLOCKS=config.init_blocks,
         LOCAL_BLOCKS=config.local_blocks,
         K=max(16, next_power_of_2(config.topk_blocks)),
-        WIDTH=width,
-        HAS_RUNS=has_runs,
+        BLOCKS=blocks,
+        RUNS=runs,
+        LONG_RUNS=long_runs,
         VECTOR=SCORE_VECTOR,
         IS_EARLY=is_early,
         num_warps=1,
@@ -166,8 +218,17 @@ def launch_topk(score: torch.Tensor, batch: PagedBatch, out: torch.Tensor, rows_
     )
 
 
-def first_round(most_blocks: int) -> tuple[bool, int]:
-    """Of rows of up to most_blocks: whether the first round ranks runs of RUN blocks, not blocks, and how many, 2^n."""
-    has_runs = most_blocks > ONE_ROUND
-    candidates = -(-most_blocks // RUN.value) if has_runs else most_blocks
-    return has_runs, max(LEAST_WIDTH, next_power_of_2(candidates))
+def first_rounds(most_blocks: int) -> tuple[int, int, int]:
+    """Candidates of the first round, 2^n, in rows of one round, of two and of three: 0 where no row has as many blocks.
+
+    most_blocks: that a row can have.
+    """
+
+    def width(length: int, most: int) -> int:
+        return max(LEAST_WIDTH, next_power_of_2(-(-min(most, most_blocks) // length)))
+
+    return (
+        width(1, ONE_ROUND.value),
+        width(RUN.value, TWO_ROUNDS.value) if most_blocks > ONE_ROUND.value else 0,
+        width(RUN.value**2, MOST_BLOCKS) if most_blocks > TWO_ROUNDS.value else 0,
+    )

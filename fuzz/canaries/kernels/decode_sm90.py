@@ -25,10 +25,19 @@ MUTANTS = [
     ),
     _mutant(
         "idle_requests_scored",
-        "Requests without query tokens are given blocks, too, and their table is read.",
-        "gl.where(q_ends > q_starts, (gl.maximum(seq_lens, 0) + S - 1) // S, 0)",
-        "(gl.maximum(seq_lens, 0) + S - 1) // S",
+        "Requests without a query have their blocks shared out too.",
+        "gl.where((q_ends > q_starts) &",
+        "gl.where((q_ends >= q_starts) &",
         equivalent="A request without a query has no row to store; only the shares of the others move.",
+    ),
+    _mutant(
+        "unscored_one_more",
+        "A request of one block more than its rows select is not scored.",
+        "(num_blocks > TOPK)",
+        "(num_blocks > TOPK + 1)",
+        "Best",
+        "Count",
+        "Visible",
     ),
     _mutant(
         "phase_not_flipped",
