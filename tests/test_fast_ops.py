@@ -209,11 +209,9 @@ def test_pages_are_tensor_copies_only_where_a_descriptor_can_say_where_they_lie(
 
 @pytest.mark.parametrize("most_blocks", [1, 64, 65, 255, 256, 257, 512, 513, 2047, 2048, 2049, 8191, 8192, 16384])
 def test_the_first_round_of_decode_on_hopper_has_a_candidate_for_every_block(most_blocks: int) -> None:
-    widths, limits = topk_sm90.first_rounds(most_blocks), (0, 256, 2048, 16384)
-    for round_number, width in enumerate(widths):
-        if most_blocks <= limits[round_number]:
-            assert width == 0
-            continue
-        assert width * topk_sm90.RUN.value**round_number >= min(most_blocks, limits[round_number + 1])
+    table = topk_sm90.first_rounds(most_blocks)
+    for num_blocks in range(1, most_blocks + 1):
+        _, width, length = next(row for row in table if num_blocks <= row[0])
+        assert width * length >= num_blocks
         assert 64 <= width <= 256
         assert width & (width - 1) == 0

@@ -24,11 +24,18 @@ MOST_TOPK = 32
 RUN = gl.constexpr(8)
 """Blocks of a run, and runs of a long one."""
 ONE_ROUND = gl.constexpr(MOST_TOPK * RUN.value)
-"""Blocks of a row that is settled in one round, and the most candidates of a first round."""
+"""Blocks of a row that is settled in one round. One of more has more runs than are selected."""
 TWO_ROUNDS = gl.constexpr(ONE_ROUND.value * RUN.value)
-MOST_BLOCKS = TWO_ROUNDS.value * RUN.value
-LEAST_WIDTH = 64
-"""Candidates of a round, at least: fewer are no faster, and a variant more."""
+FIRST_ROUNDS = (
+    (64, 64, 1),
+    (ONE_ROUND.value, 256, 1),
+    (1024, 128, RUN.value),
+    (TWO_ROUNDS.value, 256, RUN.value),
+    (8192, 128, RUN.value**2),
+    (16384, 256, RUN.value**2),
+)
+"""The first round of rows of up to so many blocks: how many candidates it ranks, and their blocks. Fewer than 64
+candidates are no faster; more cost in every turn of the search."""
 
 
 @gluon.jit
@@ -65,8 +72,8 @@ def _best_of_runs(score_row, num_visible, WIDTH: gl.constexpr, LENGTH: gl.conste
         score = gl.load(score_row + blocks, mask=blocks // VECTOR * VECTOR < num_visible, other=float("-inf"))
         best = gl.max(score, axis=1)
     else:
-        # More than registers hold: vector by vector. Past the last one it is read again, by runs that are absent
-        # or have it, so that no mask stands between the loads.
+        # More than registers hold: vector by vector. The last one of the row is read again by what lies behind it, so
+        # that no mask stands between the loads.
         best = gl.full([WIDTH], float("-inf"), gl.float32, gl.SliceLayout(1, wide))
         for i in gl.static_range(LENGTH // VECTOR):
             vector = gl.minimum(first // VECTOR + i, (num_visible - 1) // VECTOR)
@@ -84,10 +91,11 @@ def _best_of_parts(
     AT_ONCE: gl.constexpr = LENGTH if LENGTH > 1 else VECTOR
     STEPS: gl.constexpr = LENGTH * RUN // AT_ONCE
     wide: gl.constexpr = gl.BlockedLayout([K * STEPS // 32, AT_ONCE], [32, 1], [1, 1], [1, 0])
+    barrier()  # other threads have put the runs
     step = gl.arange(0, K * STEPS, layout=gl.SliceLayout(1, wide))
     slot = step // STEPS
     run = gl.load(out_row + slot * stride_out_k, mask=slot < TOPK, other=0)
-    barrier()  # read before they are written again
+    barrier()  # and read them before others are put
     start = gl.where(slot < TOPK, run, num_visible) + step % STEPS * AT_ONCE
     within = gl.arange(0, AT_ONCE, layout=gl.SliceLayout(0, wide))
     # Said as a multiple, for the compiler to see that VECTOR of them are one load.
@@ -133,17 +141,17 @@ def _topk_sm90_kernel(
     INIT_BLOCKS: gl.constexpr,
     LOCAL_BLOCKS: gl.constexpr,
     K: gl.constexpr,
-    BLOCKS: gl.constexpr,
-    RUNS: gl.constexpr,
-    LONG_RUNS: gl.constexpr,
+    MOST_BLOCKS: gl.constexpr,
+    WIDTHS: gl.constexpr,
+    LENGTHS: gl.constexpr,
     VECTOR: gl.constexpr,
     IS_EARLY: gl.constexpr,
 ):
     """Grid: a program of one warp per row (token, head), rows_per_req of every request. Writes as `_topk_kernel`.
 
     Scores of a row lie side by side, rows start at multiples of VECTOR and are -inf from their last
-    visible block up to one; of rows that see no more than TOPK blocks none is read. BLOCKS, RUNS, LONG_RUNS:
-    candidates of the first round of rows of up to ONE_ROUND, TWO_ROUNDS and more blocks, 0 where there are none.
+    visible block up to one; of rows that see no more than TOPK blocks none is read. MOST_BLOCKS, WIDTHS,
+    LENGTHS: the first rounds that rows of this table may take, columns of FIRST_ROUNDS.
     """
     req = gl.program_id(0) // rows_per_req
     row = gl.program_id(0) % rows_per_req
@@ -162,36 +170,28 @@ def _topk_sm90_kernel(
         gl.store(out_row + slot * stride_out_k, gl.where(slot < num_visible, slot, -1), mask=slot < TOPK)
     if IS_EARLY:  # the scorer may still run; from here on its scores are there, and nobody ends before it
         gdc_wait()
-    if is_row & (num_visible > TOPK) & (num_visible <= ONE_ROUND):
-        best, first = _best_of_runs(score_row, num_visible, BLOCKS, 1, VECTOR)
-        _put_best(best, first, 1, out_row, stride_out_k, num_visible, TOPK, INIT_BLOCKS, LOCAL_BLOCKS, K)
-    # More blocks have more than TOPK runs. What one round has put, the next one reads by other threads.
-    if RUNS > 0 and is_row & (num_visible > ONE_ROUND) & (num_visible <= TWO_ROUNDS):
-        best, first = _best_of_runs(score_row, num_visible, RUNS, RUN, VECTOR)
-        _put_best(best, first, RUN, out_row, stride_out_k, num_visible, TOPK, INIT_BLOCKS, LOCAL_BLOCKS, K)
-        barrier()
-    if LONG_RUNS > 0 and is_row & (num_visible > TWO_ROUNDS):
-        best, first = _best_of_runs(score_row, num_visible, LONG_RUNS, RUN * RUN, VECTOR)
-        _put_best(best, first, RUN * RUN, out_row, stride_out_k, num_visible, TOPK, INIT_BLOCKS, LOCAL_BLOCKS, K)
-        barrier()
+    for i in gl.static_range(len(LENGTHS)):
+        if is_row & (num_visible > (MOST_BLOCKS[i - 1] if i > 0 else TOPK)) & (num_visible <= MOST_BLOCKS[i]):
+            best, first = _best_of_runs(score_row, num_visible, WIDTHS[i], LENGTHS[i], VECTOR)
+            _put_best(best, first, LENGTHS[i], out_row, stride_out_k, num_visible, TOPK, INIT_BLOCKS, LOCAL_BLOCKS, K)
+    if LENGTHS[len(LENGTHS) - 1] > RUN and is_row & (num_visible > TWO_ROUNDS):
         best, first = _best_of_parts(score_row, out_row, stride_out_k, num_visible, TOPK, K, RUN, VECTOR)
         _put_best(best, first, RUN, out_row, stride_out_k, num_visible, TOPK, INIT_BLOCKS, LOCAL_BLOCKS, K)
-        barrier()
-    if RUNS > 0 and is_row & (num_visible > ONE_ROUND):
+    if LENGTHS[len(LENGTHS) - 1] > 1 and is_row & (num_visible > ONE_ROUND):
         best, first = _best_of_parts(score_row, out_row, stride_out_k, num_visible, TOPK, K, 1, VECTOR)
         _put_best(best, first, 1, out_row, stride_out_k, num_visible, TOPK, INIT_BLOCKS, LOCAL_BLOCKS, K)
 
 
 def is_served(batch: PagedBatch) -> bool:
     """Whether this selection takes the scores of a decode batch: by architecture and shapes alone."""
-    is_short = batch.max_blocks <= MOST_BLOCKS and batch.config.topk_blocks <= MOST_TOPK
+    is_short = batch.max_blocks <= FIRST_ROUNDS[-1][0] and batch.config.topk_blocks <= MOST_TOPK
     return is_short and architecture_of(batch.device) == "sm_90"
 
 
 def launch_topk(score: torch.Tensor, batch: PagedBatch, out: torch.Tensor, rows_per_req: int, is_early: bool) -> None:
     """Launch on checked arguments that are served: scores as a decode scorer leaves them in memory of `new_score`."""
     config = batch.config
-    blocks, runs, long_runs = first_rounds(batch.max_blocks)
+    most_blocks, widths, lengths = zip(*first_rounds(batch.max_blocks), strict=True)
     _topk_sm90_kernel[(batch.num_reqs * rows_per_req,)](
         score,
         batch.seq_lens,
@@ -208,9 +208,9 @@ def launch_topk(score: torch.Tensor, batch: PagedBatch, out: torch.Tensor, rows_
         INIT_BLOCKS=config.init_blocks,
         LOCAL_BLOCKS=config.local_blocks,
         K=max(16, next_power_of_2(config.topk_blocks)),
-        BLOCKS=blocks,
-        RUNS=runs,
-        LONG_RUNS=long_runs,
+        MOST_BLOCKS=most_blocks,
+        WIDTHS=widths,
+        LENGTHS=lengths,
         VECTOR=SCORE_VECTOR,
         IS_EARLY=is_early,
         num_warps=1,
@@ -218,17 +218,7 @@ def launch_topk(score: torch.Tensor, batch: PagedBatch, out: torch.Tensor, rows_
     )
 
 
-def first_rounds(most_blocks: int) -> tuple[int, int, int]:
-    """Candidates of the first round, 2^n, in rows of one round, of two and of three: 0 where no row has as many blocks.
-
-    most_blocks: that a row can have.
-    """
-
-    def width(length: int, most: int) -> int:
-        return max(LEAST_WIDTH, next_power_of_2(-(-min(most, most_blocks) // length)))
-
-    return (
-        width(1, ONE_ROUND.value),
-        width(RUN.value, TWO_ROUNDS.value) if most_blocks > ONE_ROUND.value else 0,
-        width(RUN.value**2, MOST_BLOCKS) if most_blocks > TWO_ROUNDS.value else 0,
-    )
+def first_rounds(most_blocks: int) -> list[tuple[int, int, int]]:
+    """Those of FIRST_ROUNDS that rows of up to most_blocks may take, the last one no wider than they need."""
+    *shorter, (most, width, length) = FIRST_ROUNDS[: 1 + sum(most < most_blocks for most, _, _ in FIRST_ROUNDS)]
+    return [*shorter, (most, max(64, min(width, next_power_of_2(-(-most_blocks // length)))), length)]
