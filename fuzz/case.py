@@ -7,7 +7,7 @@ import typing
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from fuzz.values import FAMILIES, ROUNDED
+from fuzz.values import FAMILIES, LATTICE, ROUNDED
 from msa_ref.config import IndexerConfig, require
 
 DTYPES = ("bfloat16", "float16", "float32")
@@ -31,14 +31,20 @@ class Request:
 
 @dataclass(frozen=True)
 class ValuePlan:
-    """Which numbers the tensors hold: a family of `fuzz.values`, times a power of two."""
+    """Which numbers the tensors hold: a family of `fuzz.values`, times a power of two.
+
+    is_negative: of a lattice family, so that no score is above 0.
+    """
 
     family: str = "integers"
     log2_scale: int = 0
+    is_negative: bool = False
 
     def __post_init__(self) -> None:
         known = (*FAMILIES, *ROUNDED)
         require(self.family in known, "family", f"must be one of {', '.join(known)}", repr(self.family))
+        is_lattice = self.family in LATTICE
+        require(is_lattice or not self.is_negative, "is_negative", "must be of a lattice family", repr(self.family))
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,11 @@ def universe(scale: Scale) -> dict[str, tuple[str, ...]]:
         "block_size": _texts(scale.block_sizes),
         **({"own shape": ("keys as they lie", "keys in a view")} if scale.own_percent else {}),
         "dtype": DTYPES,
-        "topk": ("1", "power of two", "odd one out", "above 16"),
+        "topk": ("1", "power of two", "odd one out", "above 16", *(["above 32"] if max(scale.topk) > 32 else [])),
         "forced": ("none", "local", "init", "both", "every slot"),
         "values": tuple(family for family in FAMILIES if family != "hashed" or scale.long_percent),
         "scaled values": ("yes", "no"),
+        **({"scores above 0": ("yes", "no")} if scale.negative_percent else {}),
         "blocks": tuple(counts),
         "query_len": ("0", "1", "2..8", "9..32", "33 and more"),
         "lengths": ("padding row", "shorter than its query", "full last block", "one token in it", "all but one"),
@@ -79,13 +80,25 @@ def buckets(case: Case) -> Iterator[tuple[str, str]]:
     if (config.index_head_dim, config.block_size) == OWN_SHAPE:
         yield "own shape", "keys as they lie" if case.views.index_k_pages == ViewPlan() else "keys in a view"
     yield "dtype", case.dtype
-    yield "topk", "1" if k == 1 else "above 16" if k > 16 else "power of two" if k & (k - 1) == 0 else "odd one out"
+    yield (
+        "topk",
+        "1"
+        if k == 1
+        else "above 32"
+        if k > 32
+        else "above 16"
+        if k > 16
+        else "power of two"
+        if k & (k - 1) == 0
+        else "odd one out",
+    )
     if config.forced_blocks == k:
         yield "forced", "every slot"
     has = (config.init_blocks > 0, config.local_blocks > 0)
     yield "forced", {(False, False): "none", (False, True): "local", (True, False): "init", (True, True): "both"}[has]
     yield "values", case.values.family
     yield "scaled values", "yes" if case.values.log2_scale else "no"
+    yield "scores above 0", "no" if case.values.is_negative else "yes"
     yield "requests", str(len(case.requests)) if len(case.requests) < 3 else "3 and more"
     if case.total_q == 0:
         yield "requests", "without a query"

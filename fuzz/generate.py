@@ -14,11 +14,10 @@ from fuzz.case import BEHIND, DTYPES, PAGE_ORDERS, TAILS, Case, PagePlan, Reques
 from fuzz.chooser import Chooser, HypothesisChooser, Option, SeededChooser
 from fuzz.scale import SMALL, Scale
 from fuzz.script import MAX_DECODE_QUERY_LEN, draw_script
-from fuzz.values import DESIGNED, FAMILIES, ROUNDED
+from fuzz.values import DESIGNED, FAMILIES, LATTICE, ROUNDED
 from msa_ref import IndexerConfig
 
 HEADS = (1, 2, 3, 4, 6, 8)
-TOPK = (16, 1, 2, 3, 4, 5, 7, 8, 12, 13, 17, 24, 32)
 FEW_SPLITS = (1, 2, 3, 4, 5, 7, 8, 16)
 MANY_SPLITS = (31, 64, 255, 256)
 DECODE_QUERY_LENS = (1, 2, 3, 4, 1, 5, 7, MAX_DECODE_QUERY_LEN)
@@ -48,7 +47,7 @@ def draw_form(chooser: Chooser, scale: Scale) -> Form:
         chooser.choice(HEADS),
         OWN_SHAPE[0] if is_own else chooser.choice(scale.head_dims),
         OWN_SHAPE[1] if is_own else chooser.choice(scale.block_sizes),
-        chooser.choice(TOPK),
+        chooser.choice(scale.topk),
         chooser.choice(DTYPES),
         chooser.integer(0, 4),
         chooser.choice(scale.most_reqs),
@@ -63,7 +62,7 @@ def draw_forms(chooser: Chooser, scale: Scale, count: int) -> list[Form]:
         HEADS,
         scale.head_dims,
         scale.block_sizes,
-        TOPK,
+        scale.topk,
         DTYPES,
         range(5),
         scale.most_reqs,
@@ -132,7 +131,7 @@ def draw_case(chooser: Chooser, scale: Scale, form: Form, families: Sequence[str
         requests=(Request(0, 0),),
         seed=chooser.integer(1, 2**31 - 1),
         dtype=form.dtype,
-        values=ValuePlan(family, _log2_scale(chooser, family, form.dtype)),
+        values=_values(chooser, scale, family, form.dtype),
         pages=pages,
         views=_views(chooser, scale, is_far=pages.is_far),
         num_splits=_split_counts(chooser, scale),
@@ -212,6 +211,12 @@ def _blocks(chooser: Chooser, scale: Scale, topk_blocks: int, most: int) -> int:
     if edges and chooser.boolean():
         return chooser.choice(edges)
     return min(most, chooser.choice((k + 1, k, k - 1, k + 2, 2 * k + 1, 1, 2, 3, 0, 5)))
+
+
+def _values(chooser: Chooser, scale: Scale, family: str, dtype: str) -> ValuePlan:
+    log2_scale = _log2_scale(chooser, family, dtype)
+    is_negative = scale.negative_percent > 0 and family in LATTICE and chooser.boolean(scale.negative_percent)
+    return ValuePlan(family, log2_scale, is_negative)
 
 
 def _log2_scale(chooser: Chooser, family: str, dtype: str) -> int:

@@ -13,6 +13,7 @@ import torch
 from fuzz.bits import Bits, hashed_integers
 from fuzz.case import Case, Step, ViewPlan
 from fuzz.layout import INT_MAX, Layout, block_table, lay_out, live_tokens, physical_pages, poison_rows
+from fuzz.shown import Shown
 from fuzz.values import (
     DESIGNED,
     ROUNDED,
@@ -49,8 +50,8 @@ def queries_and_keys(case: Case, step: Step, layout: Layout) -> tuple[torch.Tens
     for req, request in enumerate(step.requests):
         shape = shape_of(case, len(layout.logical[req]))
         bits = Bits(seed, f"request {req}")
-        keys = make_keys(family, bits, shape)
-        query = make_queries(family, bits, request.query_len, config.num_index_heads, shape)
+        keys = make_keys(family, bits, shape, case.values.is_negative)
+        query = make_queries(family, bits, request.query_len, config.num_index_heads, shape, case.values.is_negative)
         if family not in ROUNDED:
             require_exact(torch.from_numpy(query), torch.from_numpy(keys), family)
         if family == "nonfinite":
@@ -78,7 +79,7 @@ class Scene:
     batch: the inputs, views into buffers of their own that keep their addresses at every state.
     out: the view to write, [H, T + extra_rows, K] int32, or None where the target allocates.
     query_lens, seq_lens: the state's lengths on the host.
-    shown: the scores that a target has shown in its last run; None where it showed none.
+    shown: what a target has shown of its scores in its last run; None where it showed nothing.
     """
 
     def __init__(self, case: Case, device: torch.device | str) -> None:
@@ -111,7 +112,7 @@ class Scene:
         self._out: View | None = None
         self._score: View | None = None
         self._room: View | None = None
-        self.shown: torch.Tensor | None = None
+        self.shown: Shown | None = None
         self._values: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self.batch = PagedBatch(config, **{name: view.tensor for name, view in self._views.items()})
         self.apply(0)
@@ -148,7 +149,8 @@ class Scene:
         config, seed = self.case.config, step.values_seed or self.case.seed
         ranges = lattice("hashed", shape_of(self.case, 1))
         batch, scale = self.batch, 2.0**self.case.values.log2_scale
-        q = hashed_integers(0, batch.index_q.numel(), seed + 1, -ranges.q_high, ranges.q_high, self.device)
+        least, most = (0, 0) if self.case.values.is_negative else (-ranges.q_high, ranges.k_high)
+        q = hashed_integers(0, batch.index_q.numel(), seed + 1, least, ranges.q_high, self.device)
         batch.index_q.copy_(q.view(batch.index_q.shape))
         page_size = config.block_size * config.index_head_dim
         order = torch.from_numpy(np.argsort(self.layout.source, kind="stable")).to(self.device)
@@ -156,9 +158,7 @@ class Scene:
         chunk = max(1, 2**25 // page_size)
         for first in range(0, batch.num_pages - num_spare, chunk):
             count = min(chunk, batch.num_pages - num_spare - first)
-            keys = hashed_integers(
-                first * page_size, count * page_size, seed, -ranges.k_high, ranges.k_high, self.device
-            )
+            keys = hashed_integers(first * page_size, count * page_size, seed, -ranges.k_high, most, self.device)
             keys = keys.view(count, config.block_size, config.index_head_dim).to(batch.index_k_pages.dtype) * scale
             batch.index_k_pages[order[num_spare + first : num_spare + first + count]] = keys
         live = torch.from_numpy(live_tokens(self.case, step, self.layout)).to(self.device)
@@ -187,9 +187,9 @@ class Scene:
             self._room.tensor.fill_(GARBAGE[self.case.pages.tail])
         return self._room.tensor
 
-    def show(self, score: torch.Tensor) -> None:
-        """Keep what a target shows."""
-        self.shown = score
+    def show(self, score: torch.Tensor, best: torch.Tensor | None = None, each: int = 0) -> None:
+        """Keep what a target shows, see `fuzz.shown`."""
+        self.shown = Shown(score, best, each)
 
     def _new_score(self) -> View:
         case = self.case

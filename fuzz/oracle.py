@@ -7,6 +7,7 @@ certified intervals instead: a correct kernel is never accused, and every reject
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import islice
 from typing import Protocol
 
 import torch
@@ -14,6 +15,7 @@ import torch
 from fuzz.garbage import GarbageWorkspaces
 from fuzz.materialise import Scene
 from fuzz.play import play
+from fuzz.shown import Shown, off_superblocks
 from fuzz.values import ROUNDED
 from fuzz.verdict import Agreed, Breach, Broke, Undefined, Verdict, differs, in_splits, is_cuda_error
 from fuzz.views import OUT_MARKER
@@ -37,6 +39,7 @@ RUN_LAWS = {
     "Replay": "A run after the buffers' contents changed agrees as the first one did.",
     "GraphIsEager": "A bound target gives the bits of an eager run on the same buffers.",
     "Score": "Every visible block's score that a target shows lies inside its interval, a point where sums are exact.",
+    "Superblocks": "The best score of a superblock that a target shows is the best of its visible blocks' own.",
     "Exact": "The answer is the reference's, bit for bit.",
 }
 """Laws about whole runs, beside `msa_ref.contract.ROW_LAWS` about rows."""
@@ -117,10 +120,12 @@ class Truth:
             found, certified = certificate.violations, certificate.num_certified
         return self._told(found), certified
 
-    def hold_shown(self, answer: torch.Tensor, score: torch.Tensor) -> list[Breach]:
-        """What a target's own scores [H, T, N] break, and where sums round its selection on just these scores."""
-        found = stages(self._batch, answer, score, max_violations=MAX_EXPLAINED_ROWS)
-        return self._told(found.score if self.is_exact else [*found.score, *found.selection])
+    def hold_shown(self, answer: torch.Tensor, shown: Shown) -> list[Breach]:
+        """What a target's own scores break, and where sums round its selection on just these scores."""
+        found = stages(self._batch, answer, shown.score, max_violations=MAX_EXPLAINED_ROWS)
+        bests = islice(off_superblocks(shown, self.num_visible_blocks), MAX_EXPLAINED_ROWS)
+        told = self._told(found.score) + self._told(list(bests))
+        return told if self.is_exact else told + self._told(found.selection)
 
     def _told(self, found: list[Violation]) -> list[Breach]:
         reqs = self.reqs.tolist()

@@ -20,6 +20,7 @@ from fuzz.materialise import Scene
 from fuzz.minimise import minimise
 from fuzz.oracle import RUN_LAWS, Broke, Examiner, Verdict
 from fuzz.score import Fate
+from fuzz.shown import SUPERBLOCK_LAW
 from fuzz.targets import Target, find
 from fuzz.tiers import Tier
 from fuzz.values import ROUNDED
@@ -168,7 +169,7 @@ def oracle(law: str, case: Case, target: Target) -> str:
     """Which oracle tells that a law is broken."""
     if law in LAWS:
         return "between runs"
-    if law == SCORE_LAW:
+    if law in (SCORE_LAW, SUPERBLOCK_LAW):
         return "staged"
     if law in RUN_LAWS and law != "Exact":
         return "whole run"

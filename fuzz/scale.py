@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+TOPK = (16, 1, 2, 3, 4, 5, 7, 8, 12, 13, 17, 24, 32)
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -12,6 +14,7 @@ class Scale:
     edges: numbers of blocks at which a kernel may take another way, and their neighbours.
     many_blocks: larger ones, of which a case is dear. many_percent: how often they, or many splits, are drawn.
     prefill_lens: the longest query of a prefill request.
+    topk: values of topk_blocks. negative_percent: how many cases of lattice families have no score above 0.
     own_percent: how many forms have MiniMax-M3's own head dim, block size: kernels made for it serve nothing else.
     long_percent: how many cases have rows as long as may be, of values made on the device, within long_key_elements.
     plain_percent: how many cases have all tensors as engines hand them over, contiguous; the others views.
@@ -30,6 +33,8 @@ class Scale:
     max_cells: int
     max_split_counts: int
     has_far_pages: bool
+    topk: tuple[int, ...] = TOPK
+    negative_percent: int = 0
     own_percent: int = 0
     plain_percent: int = 0
     long_percent: int = 0
@@ -75,6 +80,8 @@ LARGE = Scale(
     max_cells=2**20,
     max_split_counts=3,
     has_far_pages=True,
+    topk=(*TOPK, 33, 64, 128),  # more than a warp has threads, and all that the kernels take
+    negative_percent=25,
     own_percent=50,
     plain_percent=30,
     long_percent=4,

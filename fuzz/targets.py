@@ -10,6 +10,7 @@ import torch
 
 from fuzz.materialise import Scene
 from fuzz.profiles import read_profile
+from fuzz.shown import Shown
 from msa_ref import PagedBatch, index_topk
 from msa_ref.config import require
 from msa_ref.profile import CONTRACT, Profile
@@ -30,7 +31,8 @@ class Call:
     room: [H, T, max_blocks] float32, any strides, for targets that are told where to put their scores;
         None leaves it to them.
     show: a target may call it with the scores [H, T, N] that it selects by. They are judged then, too
-        (law `Score`), and the selection on just these scores.
+        (law `Score`), and the selection on just these scores. So are (law `Superblocks`) the best scores
+        [H, T, ceil(N / each)] of superblocks of `each` blocks, where it calls show(score, best, each).
     """
 
     batch: PagedBatch
@@ -43,7 +45,7 @@ class Call:
     host_slack: int = 0
     kernels: str = "msa_fast"
     room: torch.Tensor | None = None
-    show: Callable[[torch.Tensor], None] = lambda score: None
+    show: Callable[..., None] = Shown
 
     @property
     def seq_len_bounds(self) -> list[int]:
@@ -204,7 +206,7 @@ def _prefill_apart(call: Call) -> torch.Tensor:
         shape = (batch.total_q, batch.config.num_index_heads, -(-batch.max_blocks // plan.superblock))
         best = torch.empty(shape, dtype=torch.float32, device=batch.device).transpose(0, 1)
     score = kernels.minimax_m3_index_score(batch, plan, out=call.room, superblock_score=best)
-    call.show(score)
+    call.show(score, best, plan.superblock)
     topk_idx: torch.Tensor = kernels.minimax_m3_index_topk(score, batch, plan, out=call.out, superblock_score=best)
     return topk_idx
 

@@ -200,14 +200,14 @@ def sentence(family: str) -> str:
     return lattice(family, Shape(1, 1, 1, 1, "float32")).sentence
 
 
-def make_keys(family: str, bits: Bits, shape: Shape) -> np.ndarray:
-    """[n, S, D] float32: the key tokens of one request's blocks, without poison."""
+def make_keys(family: str, bits: Bits, shape: Shape, is_negative: bool = False) -> np.ndarray:
+    """[n, S, D] float32: the key tokens of one request's blocks, without poison. is_negative: see `make_queries`."""
     num_blocks, block_size, head_dim = shape.num_blocks, shape.block_size, shape.index_head_dim
     if family in ROUNDED:
         return normal(bits, (num_blocks, block_size, head_dim), shape.dtype)
     if family not in DESIGNED:
         high = lattice(family, shape).k_high
-        return bits.integers(-high, high, (num_blocks, block_size, head_dim)).astype(np.float32)
+        return bits.integers(-high, 0 if is_negative else high, (num_blocks, block_size, head_dim)).astype(np.float32)
     if num_blocks == 0:
         return np.zeros((0, block_size, head_dim), dtype=np.float32)
     profile = DESIGNED[family](bits, head_dim, shape)  # [D, n]
@@ -218,14 +218,20 @@ def make_keys(family: str, bits: Bits, shape: Shape) -> np.ndarray:
     return keys
 
 
-def make_queries(family: str, bits: Bits, query_len: int, num_heads: int, shape: Shape) -> np.ndarray:
-    """[query_len, H, D] float32: the query tokens of one request."""
+def make_queries(
+    family: str, bits: Bits, query_len: int, num_heads: int, shape: Shape, is_negative: bool = False
+) -> np.ndarray:
+    """[query_len, H, D] float32: the query tokens of one request.
+
+    is_negative: of a lattice family, no query is below 0 and no key above, so that no score is: what counts 0
+    for something absent is seen then.
+    """
     size = (query_len, num_heads, shape.index_head_dim)
     if family in ROUNDED:
         return normal(bits, size, shape.dtype)
     if family not in DESIGNED:
         ranges = lattice(family, shape)
-        sign = 1 - 2 * bits.integers(0, 1, size)
+        sign = 1 if is_negative else 1 - 2 * bits.integers(0, 1, size)
         return (sign * bits.integers(ranges.q_low, ranges.q_high, size)).astype(np.float32)
     queries = np.zeros((query_len * num_heads, shape.index_head_dim), dtype=np.float32)
     row = np.arange(query_len * num_heads)

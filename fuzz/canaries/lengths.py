@@ -1,6 +1,7 @@
 """Canaries that get lengths, masks and forced blocks wrong."""
 
 import numpy as np
+import torch
 
 from fuzz.canaries.naive import NaiveIndexer, Row, ShowingIndexer
 from fuzz.canaries.table import canary
@@ -40,6 +41,14 @@ class ShowsTheFuture(ShowingIndexer):
         last = min(self.config.block_size, row.seq_len - block * self.config.block_size)
         keys = self.pages[self.page(row, block), :last]
         return float(self.token_scores(row, keys).max(initial=-np.inf))
+
+
+@canary("D32", "Superblocks")
+class BestOfWhatIsAbsent(ShowingIndexer):
+    """Counts 0 for the unseen blocks of a row's last superblock, where it says what its best score is."""
+
+    def best(self, score: torch.Tensor) -> torch.Tensor:
+        return super().best(score.nan_to_num(0.0, torch.inf, -torch.inf))
 
 
 @canary("D12", "Forced")

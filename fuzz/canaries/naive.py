@@ -159,20 +159,30 @@ class NaiveIndexer:
         out[:, : self.batch.total_q] = topk_idx.to(out.device)
 
 
+BLOCKS_EACH = 3
+"""Blocks of a superblock."""
+
+
 class ShowingIndexer(NaiveIndexer):
-    """Right as it stands, too, and shows the score of every block that a row sees."""
+    """Right as it stands, too, and shows the score of every block that a row sees, and the best of superblocks."""
 
     def answer(self) -> torch.Tensor:
         shape = (self.config.num_index_heads, self.batch.total_q, self.table.shape[1])
         self.shown = np.full(shape, np.nan)
         topk_idx = super().answer()
-        self.call.show(torch.from_numpy(self.shown).to(self.batch.device))
+        score = torch.from_numpy(self.shown).to(self.batch.device)
+        self.call.show(score, torch.stack([self.best(part) for part in score.split(BLOCKS_EACH, -1)], -1), BLOCKS_EACH)
         return topk_idx
 
     def select(self, row: Row) -> list[int]:
         for block in range(self.num_blocks(row)):
             self.shown[row.head, row.token, block] = self.shown_score(row, block)
         return super().select(row)
+
+    def best(self, score: torch.Tensor) -> torch.Tensor:
+        """[H, T], what it says the best score of a superblock is. score: of its blocks, NaN where it is not seen."""
+        best: torch.Tensor = score.nan_to_num(-torch.inf, torch.inf, -torch.inf).amax(-1)
+        return best
 
     def shown_score(self, row: Row, block: int) -> float:
         """What it says a block scored."""

@@ -23,6 +23,8 @@ BLOCKS = tuple(2**i for i in range(14))
 """Blocks of a request, up to a context of a million tokens: tables cut at powers of two."""
 NUM_REQS = tuple(2**i for i in range(9))
 DECODE_QUERY_LENS = tuple(range(1, 9))
+TOPK = (1, 32, 64, 128)
+"""Beside MiniMax-M3's 16: what kernels of one warp and of more hold differently, and the most that they take."""
 FEW_PAGES, MANY_PAGES = 8192, 1 << 17
 """Key pools whose byte offsets fit in 31 bits, and do not: AMD's compiler tells them apart."""
 
@@ -39,16 +41,18 @@ class Call:
     blocks: int = 1024
     pages: int = FEW_PAGES
     dim: int = 128
+    topk: int = 16
 
     def __str__(self) -> str:
         requests = f"{self.num_reqs}x{self.query_len}"
         pool = " large pool" if self.pages == MANY_PAGES else ""
         dim = f" D={self.dim}" if self.dim != 128 else ""
-        return f"{self.stage} {self.dtype} H={self.heads} {requests} of {self.blocks} blocks{pool}{dim}"
+        topk = f" K={self.topk}" if self.topk != 16 else ""
+        return f"{self.stage} {self.dtype} H={self.heads} {requests} of {self.blocks} blocks{pool}{dim}{topk}"
 
     def run(self, device: torch.device) -> None:
         """Make the call, on tensors whose contents do not matter."""
-        config = IndexerConfig(num_index_heads=self.heads, index_head_dim=self.dim)
+        config = IndexerConfig(num_index_heads=self.heads, index_head_dim=self.dim, topk_blocks=self.topk)
         dtype, d, s = DTYPES[self.dtype], config.index_head_dim, config.block_size
         total_q = self.num_reqs * self.query_len
         batch = PagedBatch(
@@ -88,4 +92,5 @@ def calls() -> Iterator[Call]:
         yield from (Call(stage, query_len=query_len, blocks=blocks) for blocks in BLOCKS)
         yield Call(stage, query_len=query_len, blocks=1021)  # a width that no alignment divides
         yield Call(stage, query_len=query_len, pages=MANY_PAGES)
+        yield from (Call(stage, query_len=query_len, topk=topk) for topk in TOPK)
     yield from (Call("decode", num_reqs=num_reqs) for num_reqs in NUM_REQS)

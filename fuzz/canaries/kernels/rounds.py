@@ -297,8 +297,9 @@ MUTANTS = [
         "tl.debug_barrier()  # and are",
         "pass  # and are",
         "topk",
-        ("RepeatDeterminism", "Best", "Runs"),
         needs=("gpu",),
+        equivalent="Who writes has counted first: across warps, with a barrier of its own, or in one warp that holds "
+        "all candidates, from what it has read itself; the others read again before they go on.",
     ),
     Mutant(
         "rounds_groups_rounded_down",

@@ -42,7 +42,7 @@ MUTANTS = [
         "super_best = gl.where(block % SUPERBLOCK == 0, best, gl.maximum(super_best, best))",
         "super_best = gl.maximum(super_best, best)",
         "prefill-apart",
-        ("Score", "Best"),
+        ("Superblocks", "Best"),
         needs=("gpu",),
     ),
     Mutant(
