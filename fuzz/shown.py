@@ -1,0 +1,52 @@
+"""What a target shows of its own scores, and whether its two kinds of them agree."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from msa_ref.contract import Violation
+
+SUPERBLOCK_LAW = "Superblocks"
+SCORES_AT_ONCE = 2**26
+"""Scores compared at once: bounds the memory of the largest cases."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """score: [H, T, N], the block scores that a target selects by.
+
+    best: [H, T, ceil(N / each)], the best score in each superblock of `each` blocks, or None.
+    """
+
+    score: torch.Tensor
+    best: torch.Tensor | None = None
+    each: int = 0
+
+
+def off_superblocks(shown: Shown, num_visible_blocks: torch.Tensor) -> Iterator[Violation]:
+    """One violation for every row with a superblock whose best score is not that of its visible blocks.
+
+    num_visible_blocks: [T]. NaN counts as -inf; superblocks without a visible block are ignored.
+    """
+    heads, tokens = shown.score.shape[:2]
+    most = int(num_visible_blocks.max()) if len(num_visible_blocks) else 0
+    if shown.best is None or most == 0:
+        return
+    count = -(-most // shown.each)
+    block = torch.arange(count * shown.each, device=shown.score.device)
+    step = max(1, SCORES_AT_ONCE // (heads * len(block)))
+    for start in range(0, tokens, step):
+        rows = slice(start, start + step)
+        n = num_visible_blocks[rows, None]
+        score = torch.full((heads, len(n), len(block)), -torch.inf, device=block.device)
+        score[..., :most] = shown.score[:, rows, :most]
+        score = torch.where(block < n, score, -torch.inf).nan_to_num(-torch.inf, torch.inf, -torch.inf)
+        expected = score.view(heads, len(n), count, shown.each).amax(-1)
+        got = shown.best[:, rows, :count].nan_to_num(-torch.inf, torch.inf, -torch.inf)
+        is_off = (got != expected) & (block[:: shown.each] < n)
+        for head, token in is_off.any(-1).nonzero().tolist():
+            worst = int(is_off[head, token].nonzero()[0])
+            told, right = float(got[head, token, worst]), float(expected[head, token, worst])
+            sentence = f"superblock {worst} is said to have {told!r} at best, its visible blocks have {right!r}"
+            yield Violation(SUPERBLOCK_LAW, head, start + token, sentence)
