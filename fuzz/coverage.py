@@ -80,18 +80,7 @@ def buckets(case: Case) -> Iterator[tuple[str, str]]:
     if (config.index_head_dim, config.block_size) == OWN_SHAPE:
         yield "own shape", "keys as they lie" if case.views.index_k_pages == ViewPlan() else "keys in a view"
     yield "dtype", case.dtype
-    yield (
-        "topk",
-        "1"
-        if k == 1
-        else "above 32"
-        if k > 32
-        else "above 16"
-        if k > 16
-        else "power of two"
-        if k & (k - 1) == 0
-        else "odd one out",
-    )
+    yield "topk", _kind_of_topk(k)
     if config.forced_blocks == k:
         yield "forced", "every slot"
     has = (config.init_blocks > 0, config.local_blocks > 0)
@@ -111,6 +100,13 @@ def buckets(case: Case) -> Iterator[tuple[str, str]]:
         if num > most:
             yield "splits", "more than blocks"
     yield from _replay(case)
+
+
+def _kind_of_topk(k: int) -> str:
+    for most, kind in ((32, "above 32"), (16, "above 16")):
+        if k > most:
+            return kind
+    return "1" if k == 1 else "power of two" if k & (k - 1) == 0 else "odd one out"
 
 
 def _lengths(case: Case) -> Iterator[tuple[str, str]]:

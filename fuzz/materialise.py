@@ -178,14 +178,18 @@ class Scene:
     def room(self) -> torch.Tensor | None:
         """[H, T, max_blocks] float32 to write scores to, full of garbage; None where the target makes its own.
 
-        The same for all runs, so that one may find what another has left there; `new_out` fills it again.
+        The same memory for all runs; `new_out` fills it again.
         """
         if self.case.views.score == ViewPlan() and not self.case.pages.is_far:
             return None
         if self._room is None:
             self._room = self._new_score()
-            self._room.tensor.fill_(GARBAGE[self.case.pages.tail])
+            self._fill_room()
         return self._room.tensor
+
+    def _fill_room(self) -> None:
+        if self._room is not None:
+            self._room.tensor.fill_(GARBAGE[self.case.pages.tail])
 
     def show(self, score: torch.Tensor, best: torch.Tensor | None = None, each: int = 0) -> None:
         """Keep what a target shows, see `fuzz.shown`."""
@@ -226,7 +230,8 @@ class Scene:
         return -(-np.concatenate(rows) // self.case.config.block_size)
 
     def new_out(self) -> torch.Tensor | None:
-        """A freshly marked output for one run, at the same address every time."""
+        """A freshly marked output for one run, at the same address every time; room for scores is garbage again."""
+        self._fill_room()
         views, config = self.case.views, self.case.config
         if not views.is_out_given:
             return None
