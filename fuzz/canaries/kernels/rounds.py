@@ -129,8 +129,8 @@ MUTANTS = [
         "num_read = tl.where(num_visible > TOPK, num_visible, 0)",
         "num_read = num_visible",
         "decode",
-        ("Count", "Visible", "WritesAll", "Best"),
-        defect="D18",
+        equivalent="tl.maximum drops a NaN, any other score ranks above an absent block, and such a row selects all "
+        "blocks that are not absent.",
     ),
     Mutant(
         "rounds_unread_one_more",
