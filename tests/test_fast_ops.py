@@ -208,10 +208,14 @@ def test_pages_are_tensor_copies_only_where_a_descriptor_can_say_where_they_lie(
 
 
 @pytest.mark.parametrize("most_blocks", [1, 64, 65, 255, 256, 257, 512, 513, 2047, 2048, 2049, 8191, 8192, 16384])
-def test_the_first_round_of_decode_on_hopper_has_a_candidate_for_every_block(most_blocks: int) -> None:
-    table = topk_sm90.first_rounds(most_blocks)
+def test_the_first_round_of_decode_on_hopper_has_every_block_and_leaves_runs_that_the_next_expects(
+    most_blocks: int,
+) -> None:
+    table, run = topk_sm90.first_rounds(most_blocks), topk_sm90.RUN.value
     for num_blocks in range(1, most_blocks + 1):
         _, width, length = next(row for row in table if num_blocks <= row[0])
         assert width * length >= num_blocks
+        rounds = (num_blocks > topk_sm90.ONE_ROUND.value) + (num_blocks > topk_sm90.TWO_ROUNDS.value)
+        assert length == run**rounds
         assert 64 <= width <= 256
         assert width & (width - 1) == 0

@@ -174,6 +174,8 @@ def minimax_m3_index_decode(
 ) -> torch.Tensor:
     """Score and select for decode requests. Capturable: the grid comes from shapes alone.
 
+    The keys of a request that sees no more than topk_blocks blocks are not read: it selects them all.
+
     Args:
         batch: bf16, fp16 or fp32, on a GPU (on the CPU under Triton's interpreter).
         decode_query_len: no request has more query tokens than this, 1 .. 8; fewer, or none, is fine.
