@@ -120,9 +120,10 @@ class Truth:
             found, certified = certificate.violations, certificate.num_certified
         return self._told(found), certified
 
-    def hold_shown(self, answer: torch.Tensor, shown: Shown) -> list[Breach]:
-        """What a target's own scores break, and where sums round its selection on just these scores."""
-        found = stages(self._batch, answer, shown.score, max_violations=MAX_EXPLAINED_ROWS)
+    def hold_shown(self, answer: torch.Tensor, shown: Shown, profile: Profile) -> list[Breach]:
+        """What a target's own scores break, and where sums round its selection on just these scores. See `hold`."""
+        promises = replace(profile, axes="head-major")
+        found = stages(self._batch, answer, shown.score, profile=promises, max_violations=MAX_EXPLAINED_ROWS)
         bests = islice(off_superblocks(shown, self.num_visible_blocks), MAX_EXPLAINED_ROWS)
         told = self._told(found.score) + self._told(list(bests))
         return told if self.is_exact else told + self._told(found.selection)
@@ -269,7 +270,7 @@ class Examiner:
         found, certified = self.truth(target.takes_score).hold(answer, target.profile)
         self._certified += certified
         if scene.shown is not None:
-            found = self.truth(target.takes_score).hold_shown(answer, scene.shown) + found
+            found = self.truth(target.takes_score).hold_shown(answer, scene.shown, target.profile) + found
         return answer, breaches + found
 
 

@@ -39,7 +39,7 @@ def off_superblocks(shown: Shown, num_visible_blocks: torch.Tensor) -> Iterator[
     for start in range(0, tokens, step):
         rows = slice(start, start + step)
         n = num_visible_blocks[rows, None]
-        score = torch.full((heads, len(n), len(block)), -torch.inf, device=block.device)
+        score = torch.full((heads, len(n), len(block)), -torch.inf, dtype=shown.score.dtype, device=block.device)
         score[..., :most] = shown.score[:, rows, :most]
         score = torch.where(block < n, score, -torch.inf).nan_to_num(-torch.inf, torch.inf, -torch.inf)
         expected = score.view(heads, len(n), count, shown.each).amax(-1)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fuzz.__main__ import main
-from fuzz.canaries.naive import NaiveIndexer, Row
+from fuzz.canaries.naive import NaiveIndexer, Row, ShowingIndexer
 from fuzz.case import Case, PagePlan, Request, ValuePlan, Views
 from fuzz.generate import gate_cases
 from fuzz.materialise import Scene
@@ -33,6 +33,10 @@ class _Engine(NaiveIndexer):
 
     def finish(self, row: Row, chosen: list[int]) -> list[int]:
         return chosen
+
+
+class _Shows(_Engine, ShowingIndexer):
+    pass
 
 
 class _SkipsTheBest(_Engine):
@@ -86,6 +90,15 @@ def test_each_promise_is_held(stricter: dict[str, str], law: str) -> None:
     target = Target("engine", "", "foreign", run, has_splits=True, profile=replace(PROFILE, **stricter))  # type: ignore[arg-type]
     broken = [verdict for verdict in _verdicts(target) if isinstance(verdict, Broke)]
     assert law in {breach.law for verdict in broken for breach in verdict.breaches}
+
+
+def test_scores_that_are_shown_do_not_hold_a_target_to_more_than_its_profile() -> None:
+    case = Case(IndexerConfig(2, 64, 16, 4), (Request(2, 300), Request(1, 90)), values=ValuePlan("normal"))
+    target = Target("engine", "", "foreign", lambda call: engine(call, _Shows), has_splits=True, profile=PROFILE)
+    assert isinstance(Examiner(Scene(case, "cpu")).examine(target), Agreed)
+    told = Examiner(Scene(case, "cpu")).examine(replace(target, profile=replace(PROFILE, order="ascending")))
+    assert isinstance(told, Broke)
+    assert {breach.law for breach in told.breaches} == {"Order"}
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])

@@ -2,7 +2,7 @@
 
 from fuzz.canaries.kernels.mutant import Mutant
 
-_TOPK, _RANK = "ops/topk.py", "ops/rank.py"
+_TOPK = "ops/topk.py"
 
 MUTANTS = [
     Mutant(
@@ -191,66 +191,6 @@ MUTANTS = [
         defect="D22",
     ),
     Mutant(
-        "rounds_init_forgotten",
-        "Superblocks of initial blocks are ranked like the others.",
-        _RANK,
-        "is_forced = (first < INIT_BLOCKS) | (last",
-        "is_forced = (last",
-        "topk",
-        ("Forced",),
-        defect="D14",
-    ),
-    Mutant(
-        "rounds_init_one_more",
-        "The superblock behind the initial blocks is forced, too.",
-        _RANK,
-        "is_forced = (first < INIT_BLOCKS) | (last",
-        "is_forced = (first <= INIT_BLOCKS) | (last",
-        "topk",
-        ("Best",),
-        defect="D14",
-    ),
-    Mutant(
-        "rounds_local_forgotten",
-        "The superblock of the last local block is ranked like the others.",
-        _RANK,
-        "(last >= num_visible - LOCAL_BLOCKS)",
-        "(last > num_visible - LOCAL_BLOCKS)",
-        "topk",
-        ("Forced",),
-        defect="D13",
-    ),
-    Mutant(
-        "rounds_last_not_clipped",
-        "A partial superblock is taken for one that reaches past the row's end.",
-        _RANK,
-        "last = tl.minimum(first + LENGTH, num_visible) - 1",
-        "last = first + LENGTH - 1",
-        "topk",
-        ("Best",),
-        defect="D06",
-    ),
-    Mutant(
-        "rounds_absent_forced",
-        "Superblocks behind a row's last are forced, as the last one is.",
-        _RANK,
-        "rank_of(best, is_forced, first < num_visible)",
-        "rank_of(best, is_forced, first >= 0)",
-        "topk",
-        ("Forced", "Count", "Best", "Visible"),
-        defect="D06",
-    ),
-    Mutant(
-        "rounds_absent_one_more",
-        "A superblock that starts where the row ends is present.",
-        _RANK,
-        "rank_of(best, is_forced, first < num_visible)",
-        "rank_of(best, is_forced, first <= num_visible)",
-        "topk",
-        ("Best", "Forced", "Count"),
-        defect="D06",
-    ),
-    Mutant(
         "rounds_slot_one_more",
         "One slot more than were kept is read between the rounds.",
         _TOPK,
@@ -327,24 +267,6 @@ MUTANTS = [
         "NO_RUN = tl.constexpr(1)",
         "topk",
         ("Distinct", "Best", "Count", "Runs"),
-    ),
-    Mutant(
-        "rounds_run_last_one_more",
-        "A run is taken to end one block further.",
-        _RANK,
-        "last = tl.minimum(first + LENGTH, num_visible) - 1",
-        "last = tl.minimum(first + LENGTH, num_visible)",
-        "topk",
-        ("Best",),
-    ),
-    Mutant(
-        "rounds_run_first_alone",
-        "A run is forced by its first block alone.",
-        _RANK,
-        "last = tl.minimum(first + LENGTH, num_visible) - 1",
-        "last = first",
-        "topk",
-        ("Forced",),
     ),
     Mutant(
         "rounds_second_by_ids",
