@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from msa_fast import (
     PrefillPlan,
@@ -10,7 +12,7 @@ from msa_fast import (
     minimax_m3_index_score,
     minimax_m3_index_topk,
 )
-from msa_fast.ops import table, topk_sm90
+from msa_fast.ops import decode_sm90, table, topk_sm90
 from msa_fast.ops.launch import is_tensor_copied, new_score
 from msa_ref import IndexerConfig, PagedBatch, index_topk, select_blocks
 
@@ -207,7 +209,7 @@ def test_pages_are_tensor_copies_only_where_a_descriptor_can_say_where_they_lie(
     assert is_tensor_copied(keys) == is_copied
 
 
-@pytest.mark.parametrize("most_blocks", [1, 64, 65, 255, 256, 257, 512, 513, 2047, 2048, 2049, 8191, 8192, 16384])
+@pytest.mark.parametrize("most_blocks", [1, 32, 33, 65, 129, 255, 256, 257, 512, 513, 2047, 2048, 2049, 8192, 16384])
 def test_the_first_round_of_decode_on_hopper_has_every_block_and_leaves_runs_that_the_next_expects(
     most_blocks: int,
 ) -> None:
@@ -217,5 +219,10 @@ def test_the_first_round_of_decode_on_hopper_has_every_block_and_leaves_runs_tha
         assert width * length >= num_blocks
         rounds = (num_blocks > topk_sm90.ONE_ROUND.value) + (num_blocks > topk_sm90.TWO_ROUNDS.value)
         assert length == run**rounds
-        assert 64 <= width <= 256
+        assert 32 <= width <= 256
         assert width & (width - 1) == 0
+
+
+@given(st.integers(0, 2**30 - 1), st.integers(1, 2**30 - 1))
+def test_the_quotient_that_decode_on_hopper_estimates_is_the_right_one_or_one_less(number: int, by: int) -> None:
+    assert number // by - (2 * number * decode_sm90.reciprocal_of(by) >> 32) in (0, 1)

@@ -202,7 +202,7 @@ def minimax_m3_index_decode(
     num_rows = max(16, next_power_of_2(rows_per_req))
     is_sm90 = decode_sm90.is_served(batch, num_rows)
     if num_splits is None:
-        per_processor = decode_sm90.PROGRAMS.get(num_rows, decode_sm90.PROGRAMS_OF_MORE) if is_sm90 else PROGRAMS
+        per_processor = decode_sm90.programs_of_a_processor(num_rows, batch.num_reqs) if is_sm90 else PROGRAMS
         num_programs = default_num_programs(batch, per_processor)
     else:
         is_count = isinstance(num_splits, int) and 1 <= num_splits <= MAX_SPLITS

@@ -2,9 +2,11 @@
 
 Written in Gluon, where a copy and the moment that waits for it are said apart, and which thread
 holds what. A program has one page in shared memory, and several programs share a multiprocessor:
-while one takes maxima, the pages of the others arrive. The next page is asked for as soon as the
-products are done, whichever request it belongs to. It serves MiniMax-M3's own shape; all else goes
-to the scorer for everyone, and the two agree bit for bit wherever sums are exact.
+while one takes maxima, the pages of the others arrive. A program's first block is dealt by its
+number alone, so that its page is looked up while the lengths are still on their way; the next page
+is asked for as soon as the products are done, whichever request it belongs to. It serves
+MiniMax-M3's own shape; all else goes to the scorer for everyone, and the two agree bit for bit
+wherever sums are exact.
 """
 
 import torch
@@ -26,16 +28,59 @@ from msa_ref.batch import PagedBatch
 WARPS = 4
 MOST_ROWS = 64
 """Query rows (token, head) that are multiplied with a page: more would spill."""
-PROGRAMS = {16: 4}
-"""Programs of a multiprocessor, by query rows: what its registers have room for."""
-PROGRAMS_OF_MORE = 3
-"""The same for more rows."""
+PROGRAMS = {16: 5, 32: 4, 64: 3}
+"""Programs of a multiprocessor, by query rows: more have more pages on their way, and read the queries more often."""
+MOST_PRODUCT = 2**29
+"""Of programs and requests, so that twice as much is still a number that `_divided` takes."""
 
 
 @gluon.jit
-def _once(is_here, value):
-    """The scalar value where is_here [REQS] holds, once; 0 where it never does."""
-    return gl.sum(gl.where(is_here, value, 0), axis=0)
+def _divided(number, by, reciprocal):
+    """number // by, of numbers below 2**30. reciprocal: that of `by`, for an estimate that is at most one too small."""
+    quotient = gl.umulhi(number * 2, reciprocal)
+    return quotient + ((quotient + 1) * by <= number).to(gl.int32)
+
+
+@gluon.jit
+def _num_scored(q_start, q_end, seq_len, S: gl.constexpr, TOPK: gl.constexpr):
+    """Blocks of a request that are scored: all that its last token sees, which sees seq_len tokens.
+
+    None without queries, or with no more blocks than are selected: nobody asks for their scores.
+    """
+    num_blocks = (gl.maximum(seq_len, 0) + S - 1) // S
+    return gl.where((q_end > q_start) & (num_blocks > TOPK), num_blocks, 0)
+
+
+@gluon.jit
+def _own_share(program, is_dealt, num_blocks, reqs, num_reqs, reciprocal_of_programs, reciprocal_of_reqs):
+    """What is left when one block has been dealt to a program, shared out: (from, to, ends [REQS], bases [REQS]).
+
+    Blocks that are left lie in a row, request after request: a program has those at the positions from..to - 1,
+    those of a request end at ends, and its block 0 would be at bases. Dealt or left, no program has more than one
+    block more than another.
+    """
+    num_programs = gl.num_programs(0)
+    first = _divided(reqs * num_programs + num_reqs - 1, num_reqs, reciprocal_of_reqs)
+    behind = _divided((reqs + 1) * num_programs + num_reqs - 1, num_reqs, reciprocal_of_reqs)
+    dealt = gl.minimum(num_blocks, behind - first)
+    dealt_before = gl.sum(gl.minimum(dealt, gl.maximum(program - first, 0)), axis=0)
+    ends = tl.cumsum(num_blocks - dealt, axis=0)
+    num_left = gl.sum(num_blocks - dealt, axis=0)
+    total = gl.sum(num_blocks, axis=0)
+    share = _divided(total, num_programs, reciprocal_of_programs)
+    rest = gl.where(share > 0, total - share * num_programs, 0)
+    share = gl.maximum(share, 1)  # where there are fewer blocks than programs, the first of those without one take them
+    start = gl.minimum(program * share + gl.minimum(program, rest) - dealt_before, num_left)
+    num_own = share + (program < rest).to(gl.int32) - is_dealt.to(gl.int32)
+    return start, gl.minimum(start + num_own, num_left), ends, ends - num_blocks
+
+
+@gluon.jit
+def _request_at(position, reqs, ends, bases):
+    """Of the request that holds a position: its number, and its entries of bases and ends."""
+    req = gl.sum((ends <= position).to(gl.int32), axis=0)
+    is_here = reqs == req
+    return req, gl.sum(gl.where(is_here, bases, 0), axis=0), gl.sum(gl.where(is_here, ends, 0), axis=0)
 
 
 @gluon.jit
@@ -53,11 +98,15 @@ def _queries(
 
 
 @gluon.jit
-def _following(block_table_ptr, position, reqs, starts, ends, stride_table_r, stride_table_b):
-    """Where the blocks of the request at a position end, and where in its row of the table position 0 would be."""
-    is_here = (starts <= position) & (ends > position)
-    row = _once(is_here, reqs).to(gl.int64) * stride_table_r - _once(is_here, starts).to(gl.int64) * stride_table_b
-    return _once(is_here, ends), block_table_ptr + row
+def _best_of_keys(token_score, shared, S: gl.constexpr, ROWS: gl.constexpr, WARPS: gl.constexpr):
+    """fp32 [ROWS]: maxima of token_score [S, ROWS] over its keys, one barrier from the products; a lane has a row.
+
+    Warps lie side by side in every 16 * WARPS keys.
+    """
+    of_warps = gl.max(gl.max(token_score.reshape([S // (16 * WARPS), WARPS, 16, ROWS]), axis=0), axis=1)
+    shared.store(of_warps)
+    best = gl.max(shared.load(gl.BlockedLayout([WARPS, 1], [1, 32], [1, WARPS], [0, 1])), axis=0)
+    return gl.where(best == best, best, float("-inf"))  # NaN only if every token's score is
 
 
 @gluon.jit(
@@ -65,6 +114,8 @@ def _following(block_table_ptr, position, reqs, starts, ends, stride_table_r, st
         "stride_table_r",
         "stride_table_b",
         "num_reqs",
+        "reciprocal_of_programs",
+        "reciprocal_of_reqs",
         "stride_score_h",
         "stride_score_t",
         "stride_score_b",
@@ -88,6 +139,8 @@ def _decode_score_sm90_kernel(
     stride_score_t,
     stride_score_b,
     num_reqs,
+    reciprocal_of_programs,
+    reciprocal_of_reqs,
     H: gl.constexpr,
     D: gl.constexpr,
     S: gl.constexpr,
@@ -98,62 +151,85 @@ def _decode_score_sm90_kernel(
     WARPS: gl.constexpr,
     IS_FOLLOWED: gl.constexpr,
 ):
-    """Grid, writes and masks: as `_decode_score_kernel`. keys: a tensor descriptor of the pages."""
+    """Writes and masks as `_decode_score_kernel`. keys: a tensor descriptor of the pages.
+
+    Grid: at most as many programs as the table has entries; requests share the programs evenly, and
+    the first has its request's block 0, the next block 1. Where a request has no such block, what
+    was looked up for it goes unused: the program begins with its share of what is left.
+    """
     # Every warp holds what is known of all requests, so that none waits for another to pick from it.
     flat: gl.constexpr = gl.BlockedLayout([REQS // 32 if REQS > 32 else 1], [32], [WARPS], [0])
     mma: gl.constexpr = gl.NVMMADistributedLayout(version=[3, 0], warps_per_cta=[WARPS, 1], instr_shape=[16, ROWS, 16])
     q_layout: gl.constexpr = gl.NVMMASharedLayout(swizzle_byte_width=128, element_bitwidth=16, rank=2)
+    best_layout: gl.constexpr = gl.SwizzledSharedLayout(1, 1, 1, [1, 0])
     if IS_FOLLOWED:
         gdc_launch_dependents()
+    program, num_programs = gl.program_id(0), gl.num_programs(0)
+    req = _divided(program * num_reqs, num_programs, reciprocal_of_programs)
+    block = _divided(program * num_reqs - req * num_programs, num_reqs, reciprocal_of_reqs)
+    page = gl.load(block_table_ptr + req.to(gl.int64) * stride_table_r + block.to(gl.int64) * stride_table_b)
+    q_start = gl.load(cu_seqlens_q_ptr + req * stride_cu)
+    q_end = gl.load(cu_seqlens_q_ptr + (req + 1) * stride_cu)
+    seq_len = gl.load(seq_lens_ptr + req * stride_seq_lens)
+    pages = gl.allocate_shared_memory(q_ptr.dtype.element_ty, [1, 1, S, D], keys.layout)
+    q_shared = gl.allocate_shared_memory(q_ptr.dtype.element_ty, [ROWS, D], q_layout)
+    best_shared = gl.allocate_shared_memory(gl.float32, [WARPS, ROWS], best_layout)
+    ready = gl.allocate_shared_memory(gl.int64, [1, 1], mbarrier.MBarrierLayout())
+    mbarrier.init(ready.index(0), count=1)
+    is_dealt = block < _num_scored(q_start, q_end, seq_len, S, TOPK)
+    fetch(keys, page, 0, ready, pages, is_dealt, S, D)
+    barrier()  # the assembler would put what follows before the copy
+
+    # While it is on its way: the request's queries, and what there is of all requests.
+    query_len = q_end - q_start
+    context_len = seq_len - query_len
+    q = _queries(q_ptr, q_start, query_len, stride_q_t, stride_q_h, H, D, ROWS, WARPS)
     reqs = gl.arange(0, REQS, layout=flat)
     is_req = reqs < num_reqs
     q_starts = gl.load(cu_seqlens_q_ptr + reqs * stride_cu, mask=is_req, other=0)
     q_ends = gl.load(cu_seqlens_q_ptr + (reqs + 1) * stride_cu, mask=is_req, other=0)
     seq_lens = gl.load(seq_lens_ptr + reqs * stride_seq_lens, mask=is_req, other=0)
-    pages = gl.allocate_shared_memory(q_ptr.dtype.element_ty, [1, 1, S, D], keys.layout)
-    q_shared = gl.allocate_shared_memory(q_ptr.dtype.element_ty, [ROWS, D], q_layout)
-    ready = gl.allocate_shared_memory(gl.int64, [1, 1], mbarrier.MBarrierLayout())
-    mbarrier.init(ready.index(0), count=1)
-    # A request's last token sees seq_len tokens. Without queries, or with no more blocks than are
-    # selected, nobody asks for a score.
-    num_blocks = (gl.maximum(seq_lens, 0) + S - 1) // S
-    num_blocks = gl.where((q_ends > q_starts) & (num_blocks > TOPK), num_blocks, 0)
-    ends = tl.cumsum(num_blocks, axis=0)
-    starts = ends - num_blocks
-    total = gl.sum(num_blocks, axis=0)
-    share, rest = total // gl.num_programs(0), total % gl.num_programs(0)
-    program = gl.program_id(0)
-    position = program * share + gl.minimum(program, rest)
-    end = position + share + (program < rest).to(gl.int32)
+    q_shared.store(q)
+    fence_async_shared()  # the matrix unit reads it by another way than threads write it
+    barrier()
+
+    num_blocks = _num_scored(q_starts, q_ends, seq_lens, S, TOPK)
+    position, end, ends, bases = _own_share(
+        program, is_dealt, num_blocks, reqs, num_reqs, reciprocal_of_programs, reciprocal_of_reqs
+    )
 
     # Page numbers are fetched a block before their pages, whichever request they belong to.
-    ahead = position + 1
-    ahead_stop, table_row = _following(block_table_ptr, position, reqs, starts, ends, stride_table_r, stride_table_b)
-    page = gl.load(table_row + position.to(gl.int64) * stride_table_b, mask=position < end, other=0)
-    if ahead >= ahead_stop:
-        ahead_stop, table_row = _following(block_table_ptr, ahead, reqs, starts, ends, stride_table_r, stride_table_b)
-    next_page = gl.load(table_row + ahead.to(gl.int64) * stride_table_b, mask=ahead < end, other=0)
-    fetch(keys, page, 0, ready, pages, position < end, S, D)
+    ahead = position
+    ahead_req, ahead_base, ahead_stop = _request_at(ahead, reqs, ends, bases)
+    ahead_table = block_table_ptr + ahead_req.to(gl.int64) * stride_table_r
+    next_page = gl.load(ahead_table + (ahead - ahead_base).to(gl.int64) * stride_table_b, mask=ahead < end, other=0)
+    held = req
+    base = position - 1 - block  # as if the block that was dealt lay before the others
+    if is_dealt:
+        position -= 1
+    else:
+        fetch(keys, next_page, 0, ready, pages, position < end, S, D)
+        req, base = ahead_req, ahead_base
+        ahead += 1
+        if ahead >= ahead_stop:
+            ahead_req, ahead_base, ahead_stop = _request_at(ahead, reqs, ends, bases)
+            ahead_table = block_table_ptr + ahead_req.to(gl.int64) * stride_table_r
+        next_page = gl.load(ahead_table + (ahead - ahead_base).to(gl.int64) * stride_table_b, mask=ahead < end, other=0)
 
-    row = gl.arange(0, ROWS, layout=gl.SliceLayout(0, mma))
-    offs_s = gl.arange(0, S, layout=gl.SliceLayout(1, mma))
+    row = gl.arange(0, ROWS, layout=gl.SliceLayout(0, gl.BlockedLayout([WARPS, 1], [1, 32], [1, WARPS], [0, 1])))
     token = row // H
-    stop = position
-    start = 0
-    q_start = 0
-    query_len = 0
-    context_len = 0
     phase = 0
     while position < end:
-        if position >= stop:  # another request, or the first
-            is_here = (starts <= position) & (ends > position)
-            stop, start = _once(is_here, ends), _once(is_here, starts)
-            q_start = _once(is_here, q_starts)
-            query_len = _once(is_here, q_ends) - q_start
-            context_len = _once(is_here, seq_lens) - query_len
+        if req != held:
+            held = req
+            q_start = gl.load(cu_seqlens_q_ptr + req * stride_cu)
+            query_len = gl.load(cu_seqlens_q_ptr + (req + 1) * stride_cu) - q_start
+            context_len = gl.load(seq_lens_ptr + req * stride_seq_lens) - query_len
             q_shared.store(_queries(q_ptr, q_start, query_len, stride_q_t, stride_q_h, H, D, ROWS, WARPS))
-            fence_async_shared()  # the matrix unit reads it by another way than threads write it
+            fence_async_shared()
             barrier()
+        block = position - base
+        req, base = ahead_req, ahead_base
         mbarrier.wait(ready.index(0), phase)
         phase = phase ^ 1
         k = pages.index(0).reshape([S, D])
@@ -165,21 +241,23 @@ def _decode_score_sm90_kernel(
             fetch(keys, next_page, 0, ready, pages, True, S, D)
             ahead += 1
             if ahead >= ahead_stop:
-                ahead_stop, table_row = _following(
-                    block_table_ptr, ahead, reqs, starts, ends, stride_table_r, stride_table_b
-                )
-            next_page = gl.load(table_row + ahead.to(gl.int64) * stride_table_b, mask=ahead < end, other=0)
+                ahead_req, ahead_base, ahead_stop = _request_at(ahead, reqs, ends, bases)
+                ahead_table = block_table_ptr + ahead_req.to(gl.int64) * stride_table_r
+            next_page = gl.load(
+                ahead_table + (ahead - ahead_base).to(gl.int64) * stride_table_b, mask=ahead < end, other=0
+            )
 
-        block = position - start
         if (block + 1) * S > context_len + 1:  # else the first token sees all of it, and so do the others
-            is_seen = (block * S + offs_s)[:, None] < (context_len + token + 1)[None, :]
-            token_score = gl.where(is_seen, token_score, float("-inf"))
-        best = gl.max(token_score, axis=0)
-        best = gl.where(best == best, best, float("-inf"))  # NaN only if every token's score is
+            sees = context_len + 1 + gl.arange(0, ROWS, layout=gl.SliceLayout(0, mma)) // H
+            key_pos = block * S + gl.arange(0, S, layout=gl.SliceLayout(1, mma))
+            token_score = gl.where(key_pos[:, None] < sees[None, :], token_score, float("-inf"))
+        best = _best_of_keys(token_score, best_shared, S, ROWS, WARPS)
         score_rows = score_ptr + (q_start + token).to(gl.int64) * stride_score_t
         score_rows += (row % H).to(gl.int64) * stride_score_h
-        gl.store(score_rows + block.to(gl.int64) * stride_score_b, best, mask=token < query_len)
-        if position + 1 == stop:
+        # A sector of eight scores fills up block by block: driven out half full, it would be read to be completed.
+        at = score_rows + block.to(gl.int64) * stride_score_b
+        gl.store(at, best, mask=token < query_len, eviction_policy="evict_last")
+        if (block + 1) * S >= context_len + query_len:  # the request's last block
             nothing = gl.full_like(best, float("-inf"))
             for i in gl.static_range(1, SCORE_VECTOR):
                 is_filler = (token < query_len) & ((block + i) // SCORE_VECTOR == block // SCORE_VECTOR)
@@ -187,16 +265,33 @@ def _decode_score_sm90_kernel(
         position += 1
 
 
+def reciprocal_of(number: int) -> int:
+    """What `_divided` takes for a divisor: 2**31 times its reciprocal, and a little less."""
+    return (2**31 - 1) // number
+
+
 def is_served(batch: PagedBatch, num_rows: int) -> bool:
     """Whether this scorer takes a call: by architecture, shapes, dtypes and strides alone. num_rows: its ROWS."""
     return num_rows <= MOST_ROWS and is_read_by_sm90(batch)
 
 
+def programs_of_a_processor(num_rows: int, num_reqs: int) -> int:
+    """How many programs are best on one multiprocessor, from shapes alone. num_rows: the ROWS of the scorer."""
+    # One request has few rounds of pages: with more programs the last round is not mostly empty.
+    return PROGRAMS[16] if num_reqs == 1 and num_rows == 32 else PROGRAMS[num_rows]
+
+
 def launch_score(
     batch: PagedBatch, score: torch.Tensor, num_programs: int, num_reqs: int, num_rows: int, is_followed: bool
 ) -> None:
-    """Launch on checked arguments that are served. num_reqs, num_rows: as REQS and ROWS of the scorer for everyone."""
+    """Launch on checked arguments that are served. num_reqs, num_rows: as REQS and ROWS of the scorer for everyone.
+
+    More programs than the table has entries, or than fit MOST_PRODUCT, are not launched.
+    """
     config = batch.config
+    num_programs = min(num_programs, batch.num_reqs * batch.max_blocks, MOST_PRODUCT // batch.num_reqs)
+    if num_programs == 0:
+        return
     _decode_score_sm90_kernel[(num_programs,)](
         batch.index_q,
         pages_of(batch),
@@ -210,11 +305,13 @@ def launch_score(
         *batch.cu_seqlens_q.stride(),
         *score.stride(),
         batch.num_reqs,
+        reciprocal_of(num_programs),
+        reciprocal_of(batch.num_reqs),
         H=config.num_index_heads,
         D=config.index_head_dim,
         S=config.block_size,
         TOPK=config.topk_blocks,
-        REQS=num_reqs,
+        REQS=max(32, num_reqs),  # fewer than a warp has threads cost more, not less
         ROWS=num_rows,
         SCORE_VECTOR=SCORE_VECTOR,
         WARPS=WARPS,
