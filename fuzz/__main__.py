@@ -35,7 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     gate.add_argument("--cases", type=int, help=f"lattice cases (default {DEFAULT_CASES})")
     gate.add_argument("--corpus", action=argparse.BooleanOptionalAction, default=True, help="kept cases too")
     gate.add_argument("--production", action=argparse.BooleanOptionalAction, default=True, help="production shapes too")
-    gate.add_argument("--jobs", type=int, help="child processes (default up to 4 on a GPU, else one per core)")
+    gate.add_argument("--jobs", type=int, help="child processes (default up to 8 on a GPU, else one per core)")
 
     run = commands.add_parser("run", help="fuzz targets at random, and shrink what breaks")
     run.set_defaults(command=_run)
@@ -116,6 +116,9 @@ def _add_canaries(canaries: argparse.ArgumentParser) -> None:
     canaries.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto")
     canaries.add_argument("--tier", choices=("gate", "fuzz"), default="gate", help="the gate's cases, or random ones")
     canaries.add_argument("--seconds", type=float, default=60.0, help="of random cases a defect (default %(default)g)")
+    canaries.add_argument(
+        "--processes", type=int, help="that fuzz so long: a defect has the time of all (default as run)"
+    )
     canaries.add_argument("--only", action="append", default=[], metavar="PATTERN", help="names; may be repeated")
     canaries.add_argument("--kind", action="append", choices=("canary", "process", "mutant"), help="may be repeated")
     canaries.add_argument("--sample", type=int, metavar="N", help="so many of them, by the seed")

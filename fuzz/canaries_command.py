@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 
 from fuzz.chooser import SeededChooser
 from fuzz.gate import DEFAULT_CASES
-from fuzz.judging import at_least, ended_politely
+from fuzz.judging import at_least, default_jobs, ended_politely
 from fuzz.loop import Progress
 from fuzz.planted import Patience, Planted, fates, planted
 from fuzz.report import stamp_lines
@@ -75,17 +75,20 @@ def _settings(options: argparse.Namespace, device: str) -> tuple[Tier, Patience,
     cases = DEFAULT_CASES[device] if options.cases is None else options.cases
     seconds = options.seconds if options.tier == "fuzz" else 0.0
     jobs = (os.cpu_count() or 1) if options.jobs is None else options.jobs
+    processes = default_jobs(device) if options.processes is None else options.processes
+    processes = processes if options.tier == "fuzz" else 1
     hangs_after = HANGS_AFTER[device] if options.hangs_after is None else options.hangs_after
     for name, value, least in (
         ("--cases", cases, 0),
         ("--jobs", jobs, 1),
         ("--seconds", options.seconds, 1),
+        ("--processes", processes, 1),
         ("--hangs-after", hangs_after, 1),
         ("--give-up-after", options.give_up_after, 0),
     ):
         at_least(name, value, least)
     scale = "large" if device == "cuda" else "small"
-    tier = Tier(device, options.seed, scale, cases, options.corpus, options.production, seconds)
+    tier = Tier(device, options.seed, scale, cases, options.corpus, options.production, seconds, processes)
     patience = Patience(
         hangs_after, options.give_up_after, options.first_kill, options.shrink_seconds, options.equivalents
     )

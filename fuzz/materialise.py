@@ -191,9 +191,9 @@ class Scene:
         if self._room is not None:
             self._room.tensor.fill_(GARBAGE[self.case.pages.tail])
 
-    def show(self, score: torch.Tensor, best: torch.Tensor | None = None, each: int = 0) -> None:
+    def show(self, score: torch.Tensor, best: torch.Tensor | None = None, each: int = 0, is_lazy: bool = False) -> None:
         """Keep what a target shows, see `fuzz.shown`."""
-        self.shown = Shown(score, best, each)
+        self.shown = Shown(score, best, each, is_lazy)
 
     def _new_score(self) -> View:
         case = self.case

@@ -123,7 +123,14 @@ class Truth:
     def hold_shown(self, answer: torch.Tensor, shown: Shown, profile: Profile) -> list[Breach]:
         """What a target's own scores break, and where sums round its selection on just these scores. See `hold`."""
         promises = replace(profile, axes="head-major")
-        found = stages(self._batch, answer, shown.score, profile=promises, max_violations=MAX_EXPLAINED_ROWS)
+        found = stages(
+            self._batch,
+            answer,
+            shown.score,
+            profile=promises,
+            max_violations=MAX_EXPLAINED_ROWS,
+            is_lazy=shown.is_lazy,
+        )
         bests = islice(off_superblocks(shown, self.num_visible_blocks), MAX_EXPLAINED_ROWS)
         told = self._told(found.score) + self._told(list(bests))
         return told if self.is_exact else told + self._told(found.selection)

@@ -72,7 +72,7 @@ def _fates(start: Fate, tier: Tier, limits: Limits, needs: tuple[str, ...], fold
     """What is known after each case; the last one is what became of it."""
     target = find(f"fuzz.canaries:{start.name}")
     began, number, broken = time.perf_counter(), 0, 0
-    budget = tier.seconds or limits.gives_up_after
+    budget = tier.budget or limits.gives_up_after
     first: Fate | None = None
     for case in tier.cases_for(target, needs):
         if budget and time.perf_counter() - began > budget:

@@ -17,11 +17,13 @@ class Shown:
     """score: [H, T, N], the block scores that a target selects by.
 
     best: [H, T, ceil(N / each)], the best score in each superblock of `each` blocks, or None.
+    is_lazy: whether rows that see no more blocks than they select may have any scores, or none.
     """
 
     score: torch.Tensor
     best: torch.Tensor | None = None
     each: int = 0
+    is_lazy: bool = False
 
 
 def off_superblocks(shown: Shown, num_visible_blocks: torch.Tensor) -> Iterator[Violation]:

@@ -15,7 +15,7 @@ from msa_ref.config import require
 from msa_ref.profile import CONTRACT, Profile
 
 
-def unseen(score: torch.Tensor, best: torch.Tensor | None = None, each: int = 0) -> None:
+def unseen(score: torch.Tensor, best: torch.Tensor | None = None, each: int = 0, is_lazy: bool = False) -> None:
     """What `Call.show` is where nobody looks."""
 
 
@@ -36,6 +36,7 @@ class Call:
     show: a target may call it with the scores [H, T, N] that it selects by. They are judged then, too
         (law `Score`), and the selection on just these scores. So are (law `Superblocks`) the best scores
         [H, T, ceil(N / each)] of superblocks of `each` blocks, where it calls show(score, best, each).
+        show(..., is_lazy=True) says that rows that see no more blocks than they select may be unscored.
     """
 
     batch: PagedBatch
@@ -92,8 +93,8 @@ class Target:
 
     @property
     def has_replay(self) -> bool:
-        """Prefill is planned anew for every batch, so nothing of it outlives a change of the buffers."""
-        return self.kind in ("decode", "foreign")
+        """Prefill is planned anew for every batch, so nothing of it outlives a change of the buffers; nor do scores."""
+        return self.kind in ("decode", "foreign") and not self.takes_score
 
     def limits(self, scene: Scene) -> str | None:
         """Why a case is outside the target's profile; None if it is inside."""
@@ -222,11 +223,30 @@ def _topk(call: Call) -> torch.Tensor:
     return topk_idx
 
 
+def _decode_topk(call: Call) -> torch.Tensor:
+    kernels = importlib.import_module(call.kernels)
+    assert call.score is not None
+    topk_idx: torch.Tensor = kernels.minimax_m3_index_decode_topk(
+        call.score, call.batch, call.decode_query_len, out=call.out
+    )
+    return topk_idx
+
+
 def _decode(call: Call) -> torch.Tensor:
     kernels = importlib.import_module(call.kernels)
     topk_idx: torch.Tensor = kernels.minimax_m3_index_decode(
         call.batch, call.decode_query_len, num_splits=call.num_splits, out=call.out
     )
+    return topk_idx
+
+
+def _decode_shown(call: Call) -> torch.Tensor:
+    kernels = importlib.import_module(call.kernels)
+    topk_idx: torch.Tensor
+    topk_idx, score = kernels.minimax_m3_index_decode_with_score(
+        call.batch, call.decode_query_len, num_splits=call.num_splits, out=call.out
+    )
+    call.show(score, is_lazy=True)
     return topk_idx
 
 
@@ -261,7 +281,22 @@ BUILT_IN = {
             is_kernel=True,
         ),
         Target("topk", "Selection kernel alone, on designed scores.", "any", _topk, takes_score=True, is_kernel=True),
-        Target("decode", "Decode kernel, called eagerly.", "decode", _decode, has_splits=True, is_kernel=True),
+        Target(
+            "decode-topk",
+            "Decode's selection alone, on designed scores.",
+            "decode",
+            _decode_topk,
+            takes_score=True,
+            is_kernel=True,
+        ),
+        Target(
+            "decode",
+            "Decode kernel, called eagerly, scores judged.",
+            "decode",
+            _decode_shown,
+            has_splits=True,
+            is_kernel=True,
+        ),
         Target(
             "decode-graph",
             "Decode kernel in a CUDA graph, captured once and replayed.",

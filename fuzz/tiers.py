@@ -34,6 +34,8 @@ class Tier:
     """What planted defects are judged with.
 
     device: `cpu` or `cuda`. seconds: 0 for the gate's own cases, else how long random ones are drawn.
+    processes: that draw random ones side by side, as `run` has one for every core. A defect lives in one,
+        and gets the time of all.
     cases: the gate's lattice cases. has_corpus, has_production: the gate's other cases.
     """
 
@@ -44,12 +46,18 @@ class Tier:
     has_corpus: bool = True
     has_production: bool = True
     seconds: float = 0.0
+    processes: int = 1
 
     @property
     def name(self) -> str:
         """What the table calls it."""
         place = "CPU" if self.device == "cpu" else "GPU"
         return f"{self.seconds:g} s of {place} fuzzing" if self.seconds else f"{place} gate"
+
+    @property
+    def budget(self) -> float:
+        """Seconds of random cases for one process that does the work of all; 0 for the gate's own cases."""
+        return self.seconds * self.processes
 
     def cases_for(self, target: Target, needs: tuple[str, ...] = ()) -> Iterator[Case]:
         """The cases that one target has to agree on, likely killers first. needs: what the defect needs to show."""

@@ -9,7 +9,8 @@ from msa_fast.indexer_msa import (
     MiniMaxM3IndexerMSAMetadataBuilder,
     MiniMaxM3IndexerMSAPrefillMetadata,
 )
-from msa_fast.ops.decode import minimax_m3_index_decode
+from msa_fast.ops.decode import minimax_m3_index_decode, minimax_m3_index_decode_with_score
+from msa_fast.ops.decode_topk import minimax_m3_index_decode_topk
 from msa_fast.ops.prefill import minimax_m3_index_prefill
 from msa_fast.ops.score import minimax_m3_index_score
 from msa_fast.ops.topk import minimax_m3_index_topk
@@ -25,6 +26,8 @@ __all__ = [
     "MiniMaxM3IndexerMSAPrefillMetadata",
     "PrefillPlan",
     "minimax_m3_index_decode",
+    "minimax_m3_index_decode_topk",
+    "minimax_m3_index_decode_with_score",
     "minimax_m3_index_prefill",
     "minimax_m3_index_score",
     "minimax_m3_index_topk",

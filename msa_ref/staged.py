@@ -53,6 +53,7 @@ def stages(
     max_token_scores: int = MAX_TOKEN_SCORES // 4,
     profile: Profile = CONTRACT,
     max_violations: int = 1000,
+    is_lazy: bool = False,
 ) -> Stages:
     """Judge a target's scores and its selection apart.
 
@@ -64,6 +65,7 @@ def stages(
         bound: what the target's arithmetic may lose; by default what any unit for this dtype may.
         profile: the promises it is held to.
         max_violations: how many of each stage to put into words.
+        is_lazy: whether rows that see no more blocks than they select may have any scores, or none.
 
     Raises:
         ValueError: if topk_idx or score is no such tensor.
@@ -79,15 +81,17 @@ def stages(
     wrong: list[Violation] = []
     for rows, bounded in selections(batch, topk_idx, interval_chunks(batch, bound, max_token_scores), profile):
         own = replace(bounded, score=score[:, rows, : bounded.score.shape[-1]].double(), upper=None)
-        off += islice(_off_scores(bounded, own, rows.start), max_violations - len(off))
+        off += islice(_off_scores(bounded, own, rows.start, is_lazy), max_violations - len(off))
         wrong += islice(violations(own, rows.start), max_violations - len(wrong))
     return Stages(list(with_reqs(batch, off)), list(with_reqs(batch, wrong)))
 
 
-def _off_scores(bounded: Selection, own: Selection, first_token: int) -> Iterator[Violation]:
+def _off_scores(bounded: Selection, own: Selection, first_token: int, is_lazy: bool) -> Iterator[Violation]:
     """The first stage: one violation for every row with a visible score of its own outside its interval."""
     lower, got, upper = bounded.lowest, own.lowest, bounded.highest
     is_off = own.is_visible & ~((lower <= got) & (got <= upper))
+    if is_lazy:
+        is_off &= (own.num_visible_blocks > own.config.topk_blocks)[:, None]
     for head, token in is_off.any(-1).nonzero().tolist():
         block, *others = is_off[head, token].nonzero().flatten().tolist()
         low, score, high = (float(tensor[head, token, block]) for tensor in (lower, got, upper))

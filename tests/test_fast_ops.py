@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from msa_fast import (
     PrefillPlan,
     minimax_m3_index_decode,
+    minimax_m3_index_decode_topk,
+    minimax_m3_index_decode_with_score,
     minimax_m3_index_prefill,
     minimax_m3_index_score,
     minimax_m3_index_topk,
@@ -15,6 +17,7 @@ from msa_fast import (
 from msa_fast.ops import decode_sm90, table, topk_sm90
 from msa_fast.ops.launch import is_tensor_copied, new_score
 from msa_ref import IndexerConfig, PagedBatch, index_topk, select_blocks
+from msa_ref.staged import stages
 
 DTYPES = [torch.bfloat16, torch.float16, torch.float32]
 MARK = -77
@@ -221,6 +224,17 @@ def test_the_first_round_of_decode_on_hopper_has_every_block_and_leaves_runs_tha
         assert length == run**rounds
         assert 32 <= width <= 256
         assert width & (width - 1) == 0
+
+
+def test_decode_selects_the_same_from_the_scores_that_it_shows(device) -> None:
+    config = IndexerConfig(num_index_heads=2, index_head_dim=16, block_size=16, topk_blocks=4)
+    batch = make_batch(config, [2, 0, 1], [150, 40, 33], torch.bfloat16, device)
+    topk_idx, score = minimax_m3_index_decode_with_score(batch, 2)
+    assert torch.equal(topk_idx, index_topk(batch))
+    exact = stages(batch, topk_idx, score, is_lazy=True)
+    assert not exact.score
+    assert not exact.selection
+    assert torch.equal(minimax_m3_index_decode_topk(score, batch, 2), topk_idx)
 
 
 @given(st.integers(0, 2**30 - 1), st.integers(1, 2**30 - 1))

@@ -11,7 +11,8 @@ import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents
 from triton.tools.tensor_descriptor import TensorDescriptor
 
-from msa_fast.ops import decode_sm90, topk_sm90
+from msa_fast.ops import decode_sm90
+from msa_fast.ops.decode_topk import check_decode_query_len, launch_decode_topk
 from msa_fast.ops.dot import dot_fp32
 from msa_fast.ops.launch import (
     SCORE_VECTOR,
@@ -22,12 +23,10 @@ from msa_fast.ops.launch import (
     num_processors,
     own_out,
 )
-from msa_fast.ops.table import DECODE, EARLY, TENSOR_COPY, TOPK_ROWS, architecture_of, choose, number
-from msa_fast.ops.topk import launch_topk
+from msa_fast.ops.table import DECODE, EARLY, TENSOR_COPY, architecture_of, choose, number
 from msa_ref.batch import PagedBatch
 from msa_ref.config import require
 
-MAX_DECODE_QUERY_LEN = 8
 MAX_SPLITS = 256
 PROGRAMS = 2
 """Programs of a multiprocessor."""
@@ -189,15 +188,21 @@ def minimax_m3_index_decode(
     Raises:
         ValueError: one sentence naming the argument, the rule and what was got.
     """
+    return minimax_m3_index_decode_with_score(batch, decode_query_len, num_splits, out)[0]
+
+
+def minimax_m3_index_decode_with_score(
+    batch: PagedBatch,
+    decode_query_len: int,
+    num_splits: int | None = None,
+    out: torch.Tensor | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`minimax_m3_index_decode`, and the scores [H, T, max_blocks] fp32 that it selected by.
+
+    Scores of a request that sees no more than topk_blocks blocks are whatever was in that memory.
+    """
     check_batch(batch)
-    is_len = isinstance(decode_query_len, int) and 1 <= decode_query_len <= MAX_DECODE_QUERY_LEN
-    require(is_len, "decode_query_len", f"must be an int from 1 to {MAX_DECODE_QUERY_LEN}", repr(decode_query_len))
-    require(
-        batch.total_q <= batch.num_reqs * decode_query_len,
-        "decode_query_len",
-        f"must be >= total_q / num_reqs = {batch.total_q} / {batch.num_reqs}",
-        decode_query_len,
-    )
+    check_decode_query_len(decode_query_len, batch)
     rows_per_req = decode_query_len * batch.config.num_index_heads
     num_rows = max(16, next_power_of_2(rows_per_req))
     is_sm90 = decode_sm90.is_served(batch, num_rows)
@@ -209,29 +214,16 @@ def minimax_m3_index_decode(
         require(is_count, "num_splits", f"must be an int from 1 to {MAX_SPLITS}", repr(num_splits))
         num_programs = batch.num_reqs * num_splits
     out = own_out(out, batch)
-    if batch.total_q == 0:
-        return out[:, :0]
-
     score = new_score(batch)
-    architecture = architecture_of(batch.device)
-    is_early = bool(number(EARLY, architecture))
+    if batch.total_q == 0:
+        return out[:, :0], score
+
+    is_early = bool(number(EARLY, architecture_of(batch.device)))
     num_reqs = next_power_of_2(batch.num_reqs)
     launch_score = decode_sm90.launch_score if is_sm90 else _launch_score
     launch_score(batch, score, num_programs, num_reqs, num_rows, is_early)
-    if topk_sm90.is_served(batch):
-        topk_sm90.launch_topk(score, batch, out, rows_per_req, is_early)
-    else:
-        launch_topk(
-            score,
-            batch,
-            out,
-            number(TOPK_ROWS, architecture),
-            batch.max_blocks,
-            most_rows=rows_per_req,
-            score_vector=SCORE_VECTOR,
-            is_early=is_early,
-        )
-    return out[:, : batch.total_q]
+    launch_decode_topk(score, batch, out, rows_per_req, is_early)
+    return out[:, : batch.total_q], score
 
 
 def _launch_score(

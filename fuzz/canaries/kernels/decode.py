@@ -13,7 +13,7 @@ MUTANTS = [
         "end = position + share + (program < rest).to(tl.int32)\n"
         "    end = tl.where((end == total) & (position > 0), position, end)",
         "decode",
-        ("SplitInvariance", "Best"),
+        ("Score", "SplitInvariance", "Best"),
         defect="D22",
     ),
     Mutant(
@@ -23,7 +23,7 @@ MUTANTS = [
         "position = program * share + tl.minimum(program, rest)",
         "position = program * share + tl.minimum(program, rest) + (program == 0).to(tl.int32) * share",
         "decode",
-        ("Best", "Runs"),
+        ("Score", "Best", "Runs"),
         defect="D22",
     ),
     Mutant(
@@ -33,7 +33,7 @@ MUTANTS = [
         "(program < rest).to(tl.int32)",
         "0",
         "decode",
-        ("Best", "SplitInvariance"),
+        ("Score", "Best", "SplitInvariance"),
         defect="D22",
     ),
     Mutant(
@@ -43,7 +43,7 @@ MUTANTS = [
         "end = position + share + (program < rest).to(tl.int32)",
         "end = position + share + 1",
         "decode",
-        ("Runs",),
+        ("Score", "Runs"),
         defect="D16",
     ),
     Mutant(
@@ -53,7 +53,7 @@ MUTANTS = [
         "position = program * share + tl.minimum(program, rest)",
         "position = program * share",
         "decode",
-        ("Best", "SplitInvariance"),
+        ("Score", "Best", "SplitInvariance"),
         defect="D22",
     ),
     Mutant(
@@ -63,7 +63,7 @@ MUTANTS = [
         "is_here = (ends > position) &",
         "is_here = (ends >= position) &",
         "decode",
-        ("Best", "Runs"),
+        ("Score", "Best", "Runs"),
     ),
     Mutant(
         "decode_picks_in_another_order",
@@ -72,7 +72,7 @@ MUTANTS = [
         "ab, cd = tl.split(",
         "cd, ab = tl.split(",
         "decode",
-        ("Best", "Runs"),
+        ("Score", "Best", "Runs"),
     ),
     Mutant(
         "decode_blocks_rounded_down",
@@ -81,7 +81,7 @@ MUTANTS = [
         "(tl.maximum(seq_lens, 0) + S - 1) // S",
         "tl.maximum(seq_lens, 0) // S",
         "decode",
-        ("Best",),
+        ("Score", "Best"),
         defect="D22",
     ),
     Mutant(
@@ -91,7 +91,7 @@ MUTANTS = [
         "(tl.maximum(seq_lens, 0) + S - 1) // S",
         "(tl.maximum(seq_lens, 0) + S) // S",
         "decode",
-        ("Runs", "Best"),
+        ("Score", "Runs", "Best"),
         defect="D24",
     ),
     Mutant(
@@ -119,7 +119,7 @@ MUTANTS = [
         "(num_blocks > TOPK)",
         "(num_blocks > TOPK + 1)",
         "decode",
-        ("Best", "Count", "Visible", "WritesAll"),
+        ("Score", "Best", "Count", "Visible", "WritesAll"),
     ),
     Mutant(
         "decode_negative_lengths",
@@ -138,7 +138,7 @@ MUTANTS = [
         "seq_lens, ends - num_blocks)",
         "seq_lens, ends)",
         "decode",
-        ("Best", "Runs"),
+        ("Score", "Best", "Runs"),
         defect="D31",
     ),
     Mutant(
@@ -148,7 +148,7 @@ MUTANTS = [
         "stop = tl.minimum(stop, end)",
         "stop = end",
         "decode",
-        ("Best", "Runs"),
+        ("Score", "Best", "Runs"),
         defect="D31",
     ),
     Mutant(
@@ -158,7 +158,7 @@ MUTANTS = [
         "        position = stop\n",
         "        position = end\n",
         "decode",
-        ("Best", "SplitInvariance"),
+        ("Score", "Best", "SplitInvariance"),
         defect="D31",
     ),
     Mutant(
@@ -168,7 +168,7 @@ MUTANTS = [
         "is_row = token < query_len",
         "is_row = token <= query_len",
         "decode",
-        ("Best", "NeighbourIndependence", "Runs"),
+        ("Score", "Best", "NeighbourIndependence", "Runs"),
         defect="D31",
     ),
     Mutant(
@@ -178,7 +178,7 @@ MUTANTS = [
         "best, mask=is_row)",
         "best)",
         "decode",
-        ("Best", "Runs", "NeighbourIndependence"),
+        ("Score", "Best", "Runs", "NeighbourIndependence"),
         defect="D31",
     ),
     Mutant(
@@ -188,7 +188,7 @@ MUTANTS = [
         ", mask=is_row[None, :], other=0.0)",
         ")",
         "decode",
-        ("Runs",),
+        ("Score", "Runs"),
         needs=("fence",),
     ),
     Mutant(
@@ -198,7 +198,7 @@ MUTANTS = [
         "visible_len = context_len + token + 1",
         "visible_len = context_len + token",
         "decode",
-        ("Best",),
+        ("Score", "Best"),
         defect="D11",
     ),
     Mutant(
@@ -208,7 +208,7 @@ MUTANTS = [
         "visible_len = context_len + token + 1",
         "visible_len = context_len + token * 0 + query_len",
         "decode",
-        ("Best",),
+        ("Score", "Best"),
         defect="D11",
     ),
     Mutant(
@@ -218,7 +218,7 @@ MUTANTS = [
         "key_pos[:, None] < visible_len[None, :]",
         "key_pos[:, None] <= visible_len[None, :]",
         "decode",
-        ("Best", "PoisonBlind"),
+        ("Score", "Best", "PoisonBlind"),
         defect="D11",
     ),
     Mutant(
@@ -228,7 +228,7 @@ MUTANTS = [
         'tl.where(key_pos[:, None] < visible_len[None, :], token_score, float("-inf"))',
         "token_score",
         "decode",
-        ("Best", "PoisonBlind"),
+        ("Score", "Best", "PoisonBlind"),
         defect="D10",
     ),
     Mutant(
@@ -238,7 +238,7 @@ MUTANTS = [
         'visible_len[None, :], token_score, float("-inf"))',
         "visible_len[None, :], token_score, 0.0)",
         "decode",
-        ("Best",),
+        ("Score", "Best"),
         defect="D06",
     ),
     Mutant(
@@ -248,7 +248,7 @@ MUTANTS = [
         "for block in range(position - start, stop - start):",
         "for block in range(position - start, stop - start - 1):",
         "decode",
-        ("Best",),
+        ("Score", "Best"),
         defect="D22",
     ),
     Mutant(
@@ -258,7 +258,7 @@ MUTANTS = [
         "for block in range(position - start, stop - start):",
         "for block in range(0, stop - position):",
         "decode",
-        ("Best", "SplitInvariance"),
+        ("Score", "Best", "SplitInvariance"),
         defect="D23",
     ),
     Mutant(
@@ -268,7 +268,7 @@ MUTANTS = [
         "best = tl.max(token_score, axis=0)",
         "best = tl.min(token_score, axis=0)",
         "decode",
-        ("Best",),
+        ("Score", "Best"),
     ),
     Mutant(
         "decode_nan_kept",
@@ -296,16 +296,16 @@ MUTANTS = [
         "next_power_of_2(rows_per_req)",
         "next_power_of_2(decode_query_len)",
         "decode",
-        ("Best",),
+        ("Score", "Best"),
         defect="D02",
     ),
     Mutant(
         "decode_selects_without_heads",
         "Rows to select are counted without heads.",
-        _PATH,
+        "ops/decode_topk.py",
         "most_rows=rows_per_req",
-        "most_rows=decode_query_len",
-        "decode",
+        "most_rows=rows_per_req // batch.config.num_index_heads",
+        "decode-topk",
         ("WritesAll",),
         defect="D15",
         needs=("gpu",),
@@ -331,7 +331,7 @@ MUTANTS = [
     Mutant(
         "decode_bound_from_lengths",
         "The most blocks of any row are read from the lengths on the device, once for all replays.",
-        _PATH,
+        "ops/decode_topk.py",
         "        batch.max_blocks,\n",
         "        -(-int(batch.seq_lens.max()) // batch.config.block_size),\n",
         "decode-graph",
@@ -376,6 +376,6 @@ MUTANTS = [
         "for filler in range(num_scores, (num_scores + SCORE_VECTOR - 1) // SCORE_VECTOR * SCORE_VECTOR):",
         "for filler in range(num_scores, num_scores + SCORE_VECTOR):",
         "decode",
-        ("Best", "Runs"),
+        ("Score", "Best", "Runs"),
     ),
 ]

@@ -12,7 +12,7 @@ MUTANTS = [
         "offs_s[:, None] * stride_page_s + offs_d[None, :] * stride_page_d",
         "offs_s[:, None] * stride_page_d + offs_d[None, :] * stride_page_s",
         "decode",
-        ("Best",),
+        ("Score", "Best"),
         defect="D29",
     ),
     Mutant(
@@ -22,7 +22,7 @@ MUTANTS = [
         "q_ptr + rows * stride_q_t + head * stride_q_h",
         "q_ptr + rows * stride_q_h + head * stride_q_t",
         "decode",
-        ("Best",),
+        ("Score", "Best"),
         defect="D29",
     ),
     Mutant(
@@ -32,7 +32,7 @@ MUTANTS = [
         "offs_d[:, None] * stride_q_d",
         "offs_d[:, None]",
         "decode",
-        ("Best", "ViewBlind"),
+        ("Score", "Best", "ViewBlind"),
         defect="D29",
     ),
     Mutant(
@@ -42,7 +42,7 @@ MUTANTS = [
         "rows = (q_start + token).to(tl.int64)",
         "rows = token.to(tl.int64)",
         "decode",
-        ("Best",),
+        ("Score", "Best"),
         defect="D30",
     ),
     Mutant(
@@ -52,7 +52,7 @@ MUTANTS = [
         "*batch.block_table.stride(),",
         "batch.block_table.shape[1],\n        batch.block_table.stride(1),",
         "decode",
-        ("Best", "Runs"),
+        ("Score", "Best", "Runs"),
         defect="D25",
     ),
     Mutant(
@@ -62,7 +62,7 @@ MUTANTS = [
         "tl.cast(block + 1, tl.int64) * stride_table_b",
         "tl.cast(block, tl.int64) * stride_table_b",
         "decode",
-        ("Best",),
+        ("Score", "Best"),
         defect="D23",
     ),
     Mutant(
@@ -72,7 +72,7 @@ MUTANTS = [
         "is_more = block + 1 < stop - start",
         "is_more = block + 1 <= stop - start",
         "decode",
-        ("Runs",),
+        ("Score", "Runs"),
         defect="D24",
         needs=("fence",),
     ),
@@ -83,7 +83,7 @@ MUTANTS = [
         "seq_lens_ptr + reqs * stride_seq_lens",
         "seq_lens_ptr + reqs",
         "decode",
-        ("Best", "Runs", "ViewBlind"),
+        ("Score", "Best", "Runs", "ViewBlind"),
         defect="D29",
     ),
     Mutant(
@@ -93,7 +93,7 @@ MUTANTS = [
         "page.to(tl.int64) * stride_page\n",
         "page.to(tl.int32) * stride_page.to(tl.int32)\n",
         "decode",
-        ("Best", "Runs"),
+        ("Score", "Best", "Runs"),
         defect="D26",
         needs=("gpu", "large memory"),
     ),

@@ -168,7 +168,7 @@ MUTANTS = [
         _TOPK,
         "best = tl.maximum(best, tl.max(_read(first + i * EACH, rows, stride_b, EACH, num_read, V), axis=2))",
         "best = tl.maximum(best, tl.min(_read(first + i * EACH, rows, stride_b, EACH, num_read, V), axis=2))",
-        "decode",
+        "decode-topk",
         ("Best",),
     ),
     Mutant(
@@ -348,7 +348,7 @@ MUTANTS = [
         _TOPK,
         "(first // (EACH * VECTOR) * VECTOR)[:, :, None]",
         "(first // (EACH * VECTOR) * VECTOR + VECTOR)[:, :, None]",
-        "decode",
+        "decode-topk",
         ("Best", "Runs"),
     ),
     Mutant(
@@ -357,7 +357,7 @@ MUTANTS = [
         _TOPK,
         "tl.arange(0, VECTOR)[None, None, :]",
         "tl.arange(0, VECTOR)[None, None, :] * 0",
-        "decode",
+        "decode-topk",
         ("Best",),
     ),
     Mutant(
@@ -366,7 +366,7 @@ MUTANTS = [
         _TOPK,
         "groups = _parts(runs, PARTS // VECTOR, VECTOR * PART)",
         "groups = _parts(runs, PARTS // VECTOR, PART)",
-        "decode",
+        "decode-topk",
         ("Best",),
     ),
     Mutant(

@@ -1,0 +1,82 @@
+"""Decode's selection: from the scores that a decode scorer leaves, or from any."""
+
+import torch
+
+from msa_fast.ops import topk_sm90
+from msa_fast.ops.launch import SCORE_VECTOR, aligned, check_batch, new_score, own_out
+from msa_fast.ops.score import check_score
+from msa_fast.ops.table import TOPK_ROWS, architecture_of, number
+from msa_fast.ops.topk import launch_topk
+from msa_ref.batch import PagedBatch
+from msa_ref.config import require
+
+MAX_DECODE_QUERY_LEN = 8
+
+
+def check_decode_query_len(decode_query_len: int, batch: PagedBatch) -> None:
+    """Refuse a bound on query lengths that decode does not serve, or that the batch does not keep.
+
+    Raises:
+        ValueError: one sentence naming the argument, the rule and what was got.
+    """
+    is_len = isinstance(decode_query_len, int) and 1 <= decode_query_len <= MAX_DECODE_QUERY_LEN
+    require(is_len, "decode_query_len", f"must be an int from 1 to {MAX_DECODE_QUERY_LEN}", repr(decode_query_len))
+    require(
+        batch.total_q <= batch.num_reqs * decode_query_len,
+        "decode_query_len",
+        f"must be >= total_q / num_reqs = {batch.total_q} / {batch.num_reqs}",
+        decode_query_len,
+    )
+
+
+def minimax_m3_index_decode_topk(
+    score: torch.Tensor, batch: PagedBatch, decode_query_len: int, out: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Select as decode does, from scores that another scorer left.
+
+    They are copied to where decode keeps its own, with -inf behind each row's last visible block as far
+    as the selection reads: this shows what the kernel does, and is not how decode is fast.
+
+    Args:
+        score: [H, T, max_blocks] fp32, any strides; only entries of visible blocks count. NaN counts as -inf.
+        batch: the batch scored; its lengths say what each row sees.
+        decode_query_len, out: as `minimax_m3_index_decode` takes them.
+
+    Returns:
+        topk_idx [H, T, K] int32: ids ascending, then PAD; a view of `out` where it was given.
+
+    Raises:
+        ValueError: one sentence naming the argument, the rule and what was got.
+    """
+    check_batch(batch)
+    check_decode_query_len(decode_query_len, batch)
+    check_score(score, batch)
+    out = own_out(out, batch)
+    if batch.total_q:
+        own = new_score(batch, num_blocks=aligned(batch.max_blocks))
+        own[..., : batch.max_blocks] = score.nan_to_num(-torch.inf, torch.inf, -torch.inf)
+        num_visible = batch.num_visible_blocks()[:, None]
+        block = torch.arange(own.shape[2], device=own.device)
+        is_read = (num_visible <= block) & (block < -(-num_visible // SCORE_VECTOR) * SCORE_VECTOR)
+        own.masked_fill_(is_read, -torch.inf)
+        launch_decode_topk(own, batch, out, decode_query_len * batch.config.num_index_heads, is_early=False)
+    return out[:, : batch.total_q]
+
+
+def launch_decode_topk(
+    score: torch.Tensor, batch: PagedBatch, out: torch.Tensor, rows_per_req: int, is_early: bool
+) -> None:
+    """Launch on checked arguments, with scores as decode leaves them. is_early: the scorer may still run."""
+    if topk_sm90.is_served(batch):
+        topk_sm90.launch_topk(score, batch, out, rows_per_req, is_early)
+        return
+    launch_topk(
+        score,
+        batch,
+        out,
+        number(TOPK_ROWS, architecture_of(batch.device)),
+        batch.max_blocks,
+        most_rows=rows_per_req,
+        score_vector=SCORE_VECTOR,
+        is_early=is_early,
+    )
