@@ -9,6 +9,7 @@ threads vote on who is chosen, and a thread counts the votes before its own. Can
 """
 
 import torch
+import triton.language as tl
 from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
 from triton.language.extra.cuda import gdc_wait
@@ -64,19 +65,14 @@ def _votes(is_it):
 
 
 @gluon.jit
-def _add(a, b):
-    return a + b
-
-
-@gluon.jit
 def _before(is_it, LENGTH: gl.constexpr):
     """int32 [32, EACH]: how many candidates before, in the order of ids, is_it holds for. [32, 1]: how many in all."""
     lanes_before, lanes = _votes(is_it)
     if LENGTH == 1:  # a lane's candidates lie side by side
         own = is_it.to(gl.int32)
-        before = gl.sum(lanes_before, axis=1)[:, None] + gl.associative_scan(own, 1, _add) - own
+        before = gl.sum(lanes_before, axis=1)[:, None] + tl.cumsum(own, axis=1) - own
     else:  # lanes take turns
-        before = lanes_before + gl.associative_scan(lanes, 1, _add) - lanes
+        before = lanes_before + tl.cumsum(lanes, axis=1) - lanes
     return before, gl.sum(lanes, axis=1)[:, None]
 
 
