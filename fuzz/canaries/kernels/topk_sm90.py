@@ -131,7 +131,7 @@ MUTANTS = [
         "Runs that lanes take turns with are put as if each lane had neighbours.",
         "if LENGTH == 1:  # a lane's candidates",
         "if LENGTH >= 1:  # a lane's candidates",
-        "Ascending",
+        "Order",
         "Best",
         "Distinct",
     ),
@@ -140,7 +140,7 @@ MUTANTS = [
         "Blocks that lie side by side in a lane are put as if lanes took turns.",
         "if LENGTH == 1:  # a lane's candidates",
         "if LENGTH == 0:  # a lane's candidates",
-        "Ascending",
+        "Order",
         "Best",
     ),
     _mutant(
