@@ -76,7 +76,6 @@ def _settings(options: argparse.Namespace, device: str) -> tuple[Tier, Patience,
     seconds = options.seconds if options.tier == "fuzz" else 0.0
     jobs = (os.cpu_count() or 1) if options.jobs is None else options.jobs
     processes = default_jobs(device) if options.processes is None else options.processes
-    processes = processes if options.tier == "fuzz" else 1
     hangs_after = HANGS_AFTER[device] if options.hangs_after is None else options.hangs_after
     for name, value, least in (
         ("--cases", cases, 0),
@@ -88,7 +87,9 @@ def _settings(options: argparse.Namespace, device: str) -> tuple[Tier, Patience,
     ):
         at_least(name, value, least)
     scale = "large" if device == "cuda" else "small"
-    tier = Tier(device, options.seed, scale, cases, options.corpus, options.production, seconds, processes)
+    tier = Tier(device, options.seed, scale, cases, options.corpus, options.production, seconds)
+    if seconds:
+        tier = replace(tier, processes=processes)
     patience = Patience(
         hangs_after, options.give_up_after, options.first_kill, options.shrink_seconds, options.equivalents
     )

@@ -149,7 +149,7 @@ def at_least(name: str, value: float, least: float) -> None:
 
 
 def default_jobs(device: str) -> int:
-    """Child processes of a gate: one per core; on a GPU a few, which share its memory."""
+    """Child processes of a gate or a run: one per core; on a GPU a few, which share its memory."""
     cores = os.cpu_count() or 1
     return max(1, min(8, cores // 2)) if device == "cuda" else cores
 

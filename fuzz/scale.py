@@ -74,7 +74,7 @@ LARGE = Scale(
     most_reqs=(1, 2, 4, 8),
     edges=around(8, 128, 129),
     # Decode on Hopper takes another round behind 256 and 2,048 blocks: those and the next stand here more often.
-    many_blocks=(*around(256, 8192, 8192), *around(256, 256, 8192)[:2], *around(2048, 2048, 8192)[:2]),
+    many_blocks=(*around(256, 8192, 8192), 257, 256, 2049, 2048),
     many_percent=20,
     prefill_lens=300,
     max_key_elements=2**24,

@@ -34,8 +34,8 @@ class Tier:
     """What planted defects are judged with.
 
     device: `cpu` or `cuda`. seconds: 0 for the gate's own cases, else how long random ones are drawn.
-    processes: that draw random ones side by side, as `run` has one for every core. A defect lives in one,
-        and gets the time of all.
+    processes: that draw random ones side by side, as those of `run` do. A defect lives in one, and gets
+        the time of all.
     cases: the gate's lattice cases. has_corpus, has_production: the gate's other cases.
     """
 

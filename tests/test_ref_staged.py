@@ -49,6 +49,15 @@ def test_a_wrong_selection_is_blamed_on_the_selection():
     assert found.blame(0, 0) == "selection"
 
 
+def test_a_lazy_target_may_leave_just_those_rows_unscored_that_select_all_they_see():
+    """With two slots a row of two blocks selects both, whatever they score; a row of five does not."""
+    batch = row_batch(CONFIG, [[1.0]], KEYS[:2])
+    topk_idx, unscored = torch.tensor([[[0, 1]]], dtype=torch.int32), torch.full((1, 1, 2), NAN)
+    assert [violation.law for violation in stages(batch, topk_idx, unscored).score] == ["Score"]
+    assert stages(batch, topk_idx, unscored, is_lazy=True).score == []
+    assert [violation.law for violation in judged([0, 2], [NAN] * 5, is_lazy=True).score] == ["Score"]
+
+
 def test_two_wrongs_are_blamed_on_both():
     assert judged([1, 4], [5.0, 1.0, 7.0, 5.0, 9.0]).blame(0, 0) == "both"
 
