@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from fuzz.case import BEHIND, DTYPES, PAGE_ORDERS, TAILS, Case, ViewPlan
-from fuzz.generate import HEADS, OWN_SHAPE
+from fuzz.generate import HEADS, OWN_SHAPE, WIDE_TABLE
 from fuzz.paths import paths
 from fuzz.scale import Scale
 from fuzz.values import FAMILIES
@@ -33,7 +33,13 @@ def universe(scale: Scale) -> dict[str, tuple[str, ...]]:
         "page order": PAGE_ORDERS,
         "behind the table": BEHIND,
         "poison": TAILS,
-        "pages": ("spare", "shared", "wide table", *(["far"] if scale.has_far_pages else [])),
+        "pages": (
+            "spare",
+            "shared",
+            "wide table",
+            *(["very wide table"] if scale.wide_percent else []),
+            *(["far"] if scale.has_far_pages else []),
+        ),
         "views": ("plain", "offset", "padded", "stepped", "transposed", "fenced"),
         "out": ("plain", "view", "extra rows", "allocated by the target"),
         "host bounds": ("exact", "loose"),
@@ -142,6 +148,7 @@ def _memory(case: Case) -> Iterator[tuple[str, str]]:
         ("spare", pages.spare_pages),
         ("shared", pages.shared_blocks),
         ("wide table", pages.extra_blocks),
+        ("very wide table", pages.extra_blocks >= WIDE_TABLE),
         ("far", pages.is_far),
     ):
         if is_so:

@@ -17,10 +17,12 @@ from fuzz.script import MAX_DECODE_QUERY_LEN, draw_script
 from fuzz.values import DESIGNED, FAMILIES, LATTICE, ROUNDED
 from msa_ref import IndexerConfig
 
-HEADS = (1, 2, 3, 4, 6, 8)
+HEADS = (1, 2, 3, 4, 6, 8, 12)
 FEW_SPLITS = (1, 2, 3, 4, 5, 7, 8, 16)
 MANY_SPLITS = (31, 64, 255, 256)
 DECODE_QUERY_LENS = (1, 2, 3, 4, 1, 5, 7, MAX_DECODE_QUERY_LEN)
+WIDE_TABLE = 16_400
+"""Columns of a block table behind its longest row: 2 million tokens of MiniMax-M3's, too many for some kernels."""
 OWN_SHAPE = (IndexerConfig().index_head_dim, IndexerConfig().block_size)
 """MiniMax-M3's head dim and block size."""
 
@@ -125,7 +127,7 @@ def draw_case(chooser: Chooser, scale: Scale, form: Form, families: Sequence[str
         scale = replace(scale, max_key_elements=scale.long_key_elements, many_percent=100)
     kind = chooser.choice(("decode", "decode", "decode", "prefill", "prefill", "mixed"))
     family = chooser.choice(families)
-    pages = _pages(chooser, scale)
+    pages = _pages(chooser, scale, kind)
     case = Case(
         config=form.config,
         requests=(Request(0, 0),),
@@ -174,8 +176,11 @@ def _split_counts(chooser: Chooser, scale: Scale) -> tuple[int, ...]:
 
 def _prefill_len(chooser: Chooser, scale: Scale, form: Form) -> int:
     size = form.config.block_size
-    options = [1, 2, 9, 17, 33, size - 1, size, size + 1, chooser.integer(1, scale.prefill_lens)]
-    return chooser.choice([length for length in options if 0 < length <= scale.prefill_lens])
+    short = [1, 2, 9, 17, 33, size - 1, size, size + 1, chooser.integer(1, scale.prefill_lens)]
+    # Tokens with whole blocks between them: rows of one tile see quite different numbers of blocks.
+    options = [3 * size + 2, 5 * size] if chooser.boolean(scale.across_percent) else short
+    lengths = [length for length in options if 0 < length <= scale.prefill_lens]
+    return chooser.choice(lengths or [scale.prefill_lens])
 
 
 def _request(chooser: Chooser, scale: Scale, form: Form, query_len: int, is_first: bool) -> Request:
@@ -226,12 +231,15 @@ def _log2_scale(chooser: Chooser, family: str, dtype: str) -> int:
     return chooser.integer(-8, 4) if dtype == "float16" else chooser.integer(-40, 40)
 
 
-def _pages(chooser: Chooser, scale: Scale) -> PagePlan:
+def _pages(chooser: Chooser, scale: Scale, kind: str) -> PagePlan:
     is_far = scale.has_far_pages and chooser.boolean(2)
+    extra_blocks = chooser.choice((0, 1) if is_far else (0, 1, 3, 16, 130))
+    if kind == "decode" and not is_far and scale.wide_percent and chooser.boolean(scale.wide_percent):
+        extra_blocks = WIDE_TABLE  # as engines capture graphs for their longest context
     return PagePlan(
         order=chooser.choice(PAGE_ORDERS),
         spare_pages=chooser.integer(4 if is_far else 0, 6),
-        extra_blocks=chooser.choice((0, 1) if is_far else (0, 1, 3, 16, 130)),
+        extra_blocks=extra_blocks,
         behind=chooser.choice(BEHIND),
         shared_blocks=chooser.choice((0, 0, 1, 3)),
         tail=chooser.choice(TAILS),

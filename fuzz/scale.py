@@ -13,10 +13,12 @@ class Scale:
     most_reqs: powers of two, one of which a form takes.
     edges: numbers of blocks at which a kernel may take another way, and their neighbours.
     many_blocks: larger ones, of which a case is dear. many_percent: how often they, or many splits, are drawn.
-    prefill_lens: the longest query of a prefill request.
+    prefill_lens: the longest query of a prefill request. across_percent: how many of them have whole blocks between
+        their tokens.
     topk: values of topk_blocks. negative_percent: how many cases of lattice families have no score above 0.
     own_percent: how many forms have MiniMax-M3's own head dim, block size: kernels made for it serve nothing else.
     long_percent: how many cases have rows as long as may be, of values made on the device, within long_key_elements.
+    wide_percent: how many decode batches have a table far wider than their rows.
     plain_percent: how many cases have all tensors as engines hand them over, contiguous; the others views.
     max_key_elements, max_cells: bounds on a case's keys (B * n * S * D) and a request's scores (query * H * n).
     """
@@ -34,9 +36,11 @@ class Scale:
     max_split_counts: int
     has_far_pages: bool
     topk: tuple[int, ...] = TOPK
+    across_percent: int = 0
     negative_percent: int = 0
     own_percent: int = 0
     plain_percent: int = 0
+    wide_percent: int = 0
     long_percent: int = 0
     long_key_elements: int = 0
 
@@ -61,11 +65,12 @@ SMALL = Scale(
     edges=around(8, 64, 65),
     many_blocks=(66, 67, 127, 128, 129),
     many_percent=20,
-    prefill_lens=40,
+    prefill_lens=82,
     max_key_elements=2**19,
     max_cells=2**13,
     max_split_counts=1,
     has_far_pages=False,
+    across_percent=30,
 )
 LARGE = Scale(
     "large",
@@ -81,10 +86,12 @@ LARGE = Scale(
     max_cells=2**20,
     max_split_counts=3,
     has_far_pages=True,
+    across_percent=20,
     topk=(*TOPK, 33, 64, 128),  # more than a warp has threads, and all that the kernels take
     negative_percent=25,
     own_percent=50,
     plain_percent=30,
+    wide_percent=5,
     long_percent=8,
     long_key_elements=2**28,  # MiniMax-M3's 8,192 blocks, and as many keys of other requests
 )

@@ -71,11 +71,13 @@ def make_far_pages(num_pages: int, block_size: int, head_dim: int, dtype: torch.
 def make_far_scores(shape: tuple[int, ...], num_blocks: int, device: torch.device) -> View:
     """[H, T, max_blocks] float32, blocks so far apart that the offset of the last of num_blocks passes 2**31.
 
-    The scores of one block lie side by side. A table much wider than its blocks would need too much
-    memory: there scores lie no further apart than their number makes them.
+    So do those of all in the table's last quarter: blocks that a row sees whole, and its own. The scores of
+    one block lie side by side. A table much wider than its blocks would need too much memory: there scores
+    lie no further apart than their number makes them.
     """
     heads, tokens, max_blocks = shape
-    stride = max(heads * tokens, 2**31 // max(1, num_blocks - 1) + 16)
+    first_far = max(1, min(num_blocks - 1, max_blocks * 3 // 4))
+    stride = max(heads * tokens, 2**31 // first_far + 16)
     if max_blocks * stride > MOST_FAR_SCORES:
         stride = max(1, heads * tokens)
     base = torch.empty(max_blocks * stride, dtype=torch.float32, device=device)

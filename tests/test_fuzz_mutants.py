@@ -45,10 +45,10 @@ def test_a_mutant_has_its_own_kernels_and_leaves_the_real_ones_alone() -> None:
 @pytest.mark.parametrize(
     ("mutant", "seed"),
     [
-        ("tie_to_the_highest_id", 25),
-        ("score_tail_not_masked", 176),
-        ("plan_last_range_forgotten", 199),
-        ("decode_last_split_forgotten", 3),
+        ("tie_to_the_highest_id", 1),
+        ("score_tail_not_masked", 19),
+        ("plan_last_range_forgotten", 1),
+        ("decode_last_split_forgotten", 1),
     ],
 )
 def test_kernels_broken_on_purpose_fail_the_gate_which_names_law_and_place(

@@ -124,6 +124,7 @@ def test_far_scores_lie_as_far_apart_as_memory_allows() -> None:
     view = make_far_scores((2, 3, 6), 5, device).tensor
     assert view.stride() == (1, 2, view.stride(2))
     assert view.stride(2) * 4 >= 2**31 > view.stride(2) * 3
+    assert make_far_scores((2, 3, 8), 8, device).tensor.stride(2) * 6 >= 2**31, "the last block is not the only one"
     assert make_far_scores((2, 3, 60), 5, device).tensor.stride() == (1, 2, 6)
     assert make_far_scores((2, 3, 1), 1, device).tensor.stride(2) >= 2**31
 

@@ -277,8 +277,9 @@ MUTANTS = [
         'best = tl.where(best == best, best, float("-inf"))',
         "best = best",
         "decode",
+        ("Best",),
         defect="D07",
-        equivalent="The selection counts a NaN score as -inf itself, in both of its rounds.",
+        needs=("gpu",),  # the selection for everyone counts NaN as -inf itself; Hopper's leaves that to scorers
     ),
     Mutant(
         "decode_half_the_requests",

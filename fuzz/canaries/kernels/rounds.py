@@ -319,7 +319,7 @@ MUTANTS = [
         _TOPK,
         'bests = tl.full([ROWS, W * (CHUNK // V), V], float("-inf"), tl.float32)',
         "bests = tl.full([ROWS, W * (CHUNK // V), V], 0.0, tl.float32)",
-        "prefill",
+        "topk",
         ("Best",),
         defect="D06",
     ),
