@@ -21,6 +21,8 @@ HEADS = (1, 2, 3, 4, 6, 8, 12)
 FEW_SPLITS = (1, 2, 3, 4, 5, 7, 8, 16)
 MANY_SPLITS = (31, 64, 255, 256)
 DECODE_QUERY_LENS = (1, 2, 3, 4, 1, 5, 7, MAX_DECODE_QUERY_LEN)
+MOST_DRAWN = 8
+"""Requests of a batch that are drawn one by one; in a larger batch, all but the first of them recur."""
 WIDE_TABLE = 16_400
 """Columns of a block table behind its longest row: 2 million tokens of MiniMax-M3's, too many for some kernels."""
 OWN_SHAPE = (IndexerConfig().index_head_dim, IndexerConfig().block_size)
@@ -31,7 +33,7 @@ OWN_SHAPE = (IndexerConfig().index_head_dim, IndexerConfig().block_size)
 class Form:
     """What a kernel is compiled for.
 
-    most_reqs: a power of two; cases of the form have more than half as many requests.
+    most_reqs: a power of two; decode batches of the form have more than half as many requests.
     decode_query_len: of the form's decode requests.
     """
 
@@ -142,7 +144,7 @@ def draw_case(chooser: Chooser, scale: Scale, form: Form, families: Sequence[str
         if chooser.boolean(40)
         else 0,
     )
-    has_replay = kind == "decode" and chooser.boolean(50)
+    has_replay = kind == "decode" and chooser.boolean(50) and form.most_reqs <= MOST_DRAWN
     requests = _requests(chooser, scale, form, kind)
     script = _script(chooser, scale, form, requests) if has_replay else ()
     case = replace(case, requests=tuple(requests), replay=script)
@@ -154,15 +156,17 @@ def draw_case(chooser: Chooser, scale: Scale, form: Form, families: Sequence[str
 
 def _requests(chooser: Chooser, scale: Scale, form: Form, kind: str) -> list[Request]:
     is_idle = chooser.boolean(4)  # a batch without a query: nothing to answer, nothing to trip over
+    most = form.most_reqs if kind == "decode" else min(form.most_reqs, MOST_DRAWN)
+    num_reqs = chooser.integer(most // 2 + 1, most)
     requests = []
-    for req in range(chooser.integer(form.most_reqs // 2 + 1, form.most_reqs)):
+    for req in range(min(num_reqs, MOST_DRAWN)):
         is_decode = kind == "decode" or (kind == "mixed" and req == 0)
         query_len = form.decode_query_len if is_decode else _prefill_len(chooser, scale, form)
         if chooser.boolean(15):
             query_len = chooser.integer(0, query_len)
         query_len = 0 if is_idle else query_len
         requests.append(_request(chooser, scale, form, query_len, req == 0))
-    return requests
+    return requests + [requests[1 + i % (MOST_DRAWN - 1)] for i in range(num_reqs - MOST_DRAWN)]
 
 
 def _split_counts(chooser: Chooser, scale: Scale) -> tuple[int, ...]:

@@ -26,6 +26,14 @@ def test_decode_at_full_size_is_the_reference(seq_len):
         assert torch.equal(minimax_m3_index_decode(batch, 4, num_splits), expected)
 
 
+@pytest.mark.parametrize(("num_heads", "query_len"), [(4, 8), (3, 7)])
+def test_decode_of_so_many_rows_that_programs_share_them_out_is_the_reference(num_heads, query_len):
+    config = IndexerConfig(num_heads)
+    seq_lens = [query_len + 137 * req % 5_300 for req in range(128)]
+    batch = make_batch(config, [query_len] * 128, seq_lens, torch.bfloat16, "cuda")
+    assert torch.equal(minimax_m3_index_decode(batch, query_len), index_topk(batch))
+
+
 def test_one_captured_decode_serves_lengths_that_grow_and_shrink():
     """Captured at the maximum; then lengths and pages change in place, padding rows come and go."""
     config = IndexerConfig()

@@ -20,7 +20,62 @@ def _count_from(rank, least):
 
 
 @triton.jit
-def find_cut_of_one(rank, k, GROUPS: tl.constexpr):
+def quarters(low, high):
+    """Three ranks that cut low .. high into quarters, none above high: all are low where that is high."""
+    quarter = (high - low + 3) >> 2
+    first = low + quarter
+    second = first + tl.minimum(quarter, high - first)
+    third = second + tl.minimum(quarter, high - second)
+    return first, second, third
+
+
+@triton.jit
+def reached(rank, first, second, third):
+    """Three flags in one int32 per candidate, to be summed: ten bits for each of three ranks that it may reach."""
+    reach_second = (rank >= second).to(tl.int32) << 10
+    reach_third = (rank >= third).to(tl.int32) << 20
+    return (rank >= first).to(tl.int32) + reach_second + reach_third
+
+
+@triton.jit
+def narrowed(low, high, count, counts, first, second, third, k):
+    """(low, high, count) after a turn, from the sum of `reached`. count: how many candidates reach low.
+
+    Where exactly k reach low it is the cut, and high falls to it: then turns change nothing.
+    """
+    from_first, from_second, from_third = counts & 1023, (counts >> 10) & 1023, counts >> 20
+    # The cut is from the greatest of the three that k candidates reach, to below the next.
+    low = tl.where(from_first >= k, first, low)
+    low = tl.where(from_second >= k, second, low)
+    low = tl.where(from_third >= k, third, low)
+    count = tl.where(from_first >= k, from_first, count)
+    count = tl.where(from_second >= k, from_second, count)
+    count = tl.where(from_third >= k, from_third, count)
+    high = tl.where(from_third < k, third - 1, high)
+    high = tl.where(from_second < k, second - 1, high)
+    high = tl.where(from_first < k, first - 1, high)
+    return low, tl.where(count == k, low, high), count
+
+
+@triton.jit
+def _least_of_groups(rank, GROUPS: tl.constexpr, IS_WHOLE: tl.constexpr):
+    """uint32 [ROWS]: the least of the groups' best ranks, which GROUPS candidates reach. rank [ROWS, W].
+
+    IS_WHOLE: candidates are those of whole rows, of which the last may be absent: a group is every
+    GROUPS-th, so that it is not empty while a row has so many. Else they are parts of the runs that
+    a round has kept, and a group is the parts of one run.
+    """
+    ROWS: tl.constexpr = rank.shape[0]
+    EACH: tl.constexpr = rank.shape[1] // GROUPS
+    if IS_WHOLE:
+        best = tl.max(rank.reshape(ROWS, EACH, GROUPS), axis=1)
+    else:
+        best = tl.max(rank.reshape(ROWS, GROUPS, EACH), axis=2)
+    return tl.min(best, axis=1)
+
+
+@triton.jit
+def find_cut_of_one(rank, k, GROUPS: tl.constexpr, IS_WHOLE: tl.constexpr):
     """`find_cut` of one row, rank [W]: with scalars, so that a count is a count and no layout is converted.
 
     Three ranks are tried at once, their counts (below 1024, since one candidate lies below them)
@@ -28,44 +83,31 @@ def find_cut_of_one(rank, k, GROUPS: tl.constexpr):
     """
     W: tl.constexpr = rank.shape[0]
     tl.static_assert(W <= 1024)
-    low = tl.min(tl.max(rank.reshape(GROUPS, W // GROUPS), axis=1), axis=0)
+    low = tl.sum(_least_of_groups(rank.reshape(1, W), GROUPS, IS_WHOLE), axis=0)
     high = tl.max(tl.where(rank == RANK_FORCED, 0, rank), axis=0)
     count = tl.sum((rank >= low).to(tl.int32), axis=0)
-    while (count != k) & (low < high) & (k > 0):
-        quarter = ((high - low) >> 2) + 1
-        first = low + quarter
-        second = first + tl.minimum(quarter, high - first)
-        third = second + tl.minimum(quarter, high - second)
-        reach_second = (rank >= second).to(tl.int32) << 10
-        reach_third = (rank >= third).to(tl.int32) << 20
-        counts = tl.sum((rank >= first).to(tl.int32) + reach_second + reach_third, axis=0)
-        from_first, from_second, from_third = counts & 1023, (counts >> 10) & 1023, counts >> 20
-        # The cut is from the greatest of the three that k candidates reach, to below the next.
-        low = tl.where(from_first >= k, first, low)
-        low = tl.where(from_second >= k, second, low)
-        low = tl.where(from_third >= k, third, low)
-        count = tl.where(from_first >= k, from_first, count)
-        count = tl.where(from_second >= k, from_second, count)
-        count = tl.where(from_third >= k, from_third, count)
-        high = tl.where(from_third < k, third - 1, high)
-        high = tl.where(from_second < k, second - 1, high)
-        high = tl.where(from_first < k, first - 1, high)
+    high = tl.where(count == k, low, high)
+    while (low < high) & (k > 0):
+        first, second, third = quarters(low, high)
+        counts = tl.sum(reached(rank, first, second, third), axis=0)
+        low, high, count = narrowed(low, high, count, counts, first, second, third, k)
     return low
 
 
 @triton.jit
-def find_cut(rank, k, GROUPS: tl.constexpr):
+def find_cut(rank, k, GROUPS: tl.constexpr, IS_WHOLE: tl.constexpr):
     """The greatest rank that at least k candidates of each row reach, or one that exactly k reach.
 
     rank uint32 [ROWS, W], RANK_ABSENT where there is no candidate; k int32 [ROWS], at most the
-    candidates of the row; GROUPS a power of two >= every k, W a multiple of it. uint32 [ROWS].
+    candidates of the row; GROUPS a power of two >= every k, W a multiple of it. IS_WHOLE: see
+    `_least_of_groups`. uint32 [ROWS].
     """
     ROWS: tl.constexpr = rank.shape[0]
     W: tl.constexpr = rank.shape[1]
     if ROWS == 1:
-        cut = find_cut_of_one(rank.reshape(W), tl.sum(k, axis=0), GROUPS)
+        cut = find_cut_of_one(rank.reshape(W), tl.sum(k, axis=0), GROUPS, IS_WHOLE)
         return tl.broadcast_to(cut, [1])
-    low = tl.min(tl.max(rank.reshape(ROWS, GROUPS, W // GROUPS), axis=2), axis=1)
+    low = _least_of_groups(rank, GROUPS, IS_WHOLE)
     # Forced blocks are above every cut; without them the upper end is near.
     high = tl.max(tl.where(rank == RANK_FORCED, 0, rank), axis=1)
     count = _count_from(rank, low)
@@ -88,13 +130,13 @@ def find_cut(rank, k, GROUPS: tl.constexpr):
 
 
 @triton.jit
-def choose(rank, k, GROUPS: tl.constexpr):
+def choose(rank, k, GROUPS: tl.constexpr, IS_WHOLE: tl.constexpr):
     """Which candidates of each row are its k best, and where each belongs in an ascending list.
 
-    rank, k, GROUPS as in `find_cut`; candidates in id order along W. Returns (bool [ROWS, W],
+    rank, k, GROUPS, IS_WHOLE as in `find_cut`; candidates in id order along W. Returns (bool [ROWS, W],
     int32 [ROWS, W]); a slot means something only where its candidate is chosen.
     """
-    cut = find_cut(rank, k, GROUPS)[:, None]
+    cut = find_cut(rank, k, GROUPS, IS_WHOLE)[:, None]
     both = above_and_tied(rank, cut)
     return settle(rank, cut, tl.cumsum(both, axis=1), tl.sum(both, axis=1)[:, None], k[:, None])
 

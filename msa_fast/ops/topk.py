@@ -99,9 +99,9 @@ def _best_of_parts(
 
 
 @triton.jit
-def _keep(rank, first, kept, out_rows, stride_out_k, K: tl.constexpr):
+def _keep(rank, first, kept, out_rows, stride_out_k, K: tl.constexpr, IS_WHOLE: tl.constexpr):
     """int32 [ROWS, K]: the best `kept` [ROWS] of each row's runs, ascending; what is behind them is no run."""
-    is_kept, place = choose(rank, kept, K)
+    is_kept, place = choose(rank, kept, K, IS_WHOLE)
     slot = tl.arange(0, K)[None, :]
     # The row's own part of `out` carries them from the threads that find them to those that go on.
     tl.store(out_rows + place * stride_out_k, first, mask=is_kept)
@@ -116,7 +116,7 @@ def _narrow(
     runs, PARTS: tl.constexpr, PART: tl.constexpr, score_rows, stride_score_b, best_rows, stride_best_b,
     BLOCKS_OF_BEST: tl.constexpr, num_visible, num_read, out_rows, stride_out_k, INIT_BLOCKS: tl.constexpr,
     LOCAL_BLOCKS: tl.constexpr, TOPK: tl.constexpr, K: tl.constexpr, SCORE_VECTOR: tl.constexpr,
-    LOADS: tl.constexpr, OWN_LOADS: tl.constexpr,
+    LOADS: tl.constexpr, OWN_LOADS: tl.constexpr, IS_WHOLE: tl.constexpr,
 ):  # fmt: skip
     """One round. int32 [ROWS, K]: first blocks of the best K of the PARTS parts, PART blocks each, of `runs` [ROWS, R].
 
@@ -135,7 +135,7 @@ def _narrow(
         first = _parts(runs, PARTS, PART)
         rank = rank_of_runs(best, first, PART, num_visible[:, None], INIT_BLOCKS, LOCAL_BLOCKS)
         kept = tl.minimum((num_visible + PART - 1) // PART, TOPK)
-        kept_runs = _keep(rank, first, kept, out_rows, stride_out_k, K)
+        kept_runs = _keep(rank, first, kept, out_rows, stride_out_k, K, IS_WHOLE)
     return kept_runs
 
 
@@ -221,7 +221,7 @@ def _topk_kernel(
         runs = _narrow(
             runs, LENGTHS[i - 1] // LENGTHS[i] if i > 0 else FIRST_PARTS, LENGTHS[i], score_rows, stride_score_b,
             best_rows, stride_best_b, BLOCKS_OF_BEST, num_visible, num_read, out_rows, stride_out_k, INIT_BLOCKS,
-            LOCAL_BLOCKS, TOPK, K, SCORE_VECTOR, LOADS, OWN_LOADS,
+            LOCAL_BLOCKS, TOPK, K, SCORE_VECTOR, LOADS, OWN_LOADS, i == 0,
         )  # fmt: skip
     PARTS: tl.constexpr = LENGTHS[-2] if len(LENGTHS) > 1 else FIRST_PARTS
     score = _best_of_parts(runs, PARTS, 1, score_rows, stride_score_b, 1, num_read, SCORE_VECTOR, LOADS, OWN_LOADS)
@@ -229,7 +229,7 @@ def _topk_kernel(
     rank = rank_of_runs(score, first, 1, num_visible[:, None], INIT_BLOCKS, LOCAL_BLOCKS)
     selected = tl.minimum(num_visible, TOPK)
     slot = tl.arange(0, K)[None, :]
-    is_selected, place = choose(rank, selected, K)
+    is_selected, place = choose(rank, selected, K, len(LENGTHS) == 1)
     tl.store(out_rows + place * stride_out_k, first, mask=is_selected)
     is_pad = is_row[:, None] & (slot >= selected[:, None]) & (slot < TOPK)
     tl.store(out_rows + slot * stride_out_k, tl.full([ROWS, K], -1, tl.int32), mask=is_pad)

@@ -1,11 +1,12 @@
-"""Selection for decode on Hopper: that of `msa_fast.ops.topk` for one row and one warp, with every layout said.
+"""Selection for decode on Hopper: that of `msa_fast.ops.topk` by single warps, with every layout said.
 
 The rounds are the same, from long runs to single blocks, and how many there are is settled row by
 row: the table of a captured batch is as wide as the longest context, and most rows are short. So is
 the search for the cut. One warp takes few hundred steps, and each waits for the one before, so that
 steps are what is saved: every thread finds the best of its runs without asking another, a warp's
 threads vote on who is chosen, and a thread counts the votes before its own. Candidates are
-[32, EACH], a lane a row; all reductions end in one instruction of the warp.
+[ROWS, 32, EACH]: a lane has EACH of every row, and all reductions end in one instruction of the
+warp. ROWS is one, but where a batch has very many.
 """
 
 import torch
@@ -14,8 +15,9 @@ from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
 from triton.language.extra.cuda import gdc_wait
 
+from msa_fast.ops.best import narrowed, quarters, reached
 from msa_fast.ops.launch import SCORE_VECTOR, next_power_of_2
-from msa_fast.ops.rank import RANK_FORCED, rank_of_runs
+from msa_fast.ops.rank import RANK_ABSENT, RANK_FORCED, rank_of_runs
 from msa_fast.ops.sm90 import barrier
 from msa_fast.ops.table import architecture_of
 from msa_ref.batch import PagedBatch
@@ -26,6 +28,13 @@ RUN = gl.constexpr(8)
 ONE_ROUND = gl.constexpr(MOST_TOPK * RUN.value)
 """Blocks of a row that is settled in one round. One of more has more runs than are selected."""
 TWO_ROUNDS = gl.constexpr(ONE_ROUND.value * RUN.value)
+MANY_ROWS = 2048
+"""So many rows are not launched in no time: a program has two of them then, whose steps wait side by side. But few
+registers, else not all programs are there while the scorer still runs, and those that come late crowd together."""
+ROWS_OF_MANY = 2
+REGISTERS_OF_MANY = 32
+MOST_BLOCKS_OF_MANY = 128
+"""Blocks of a table up to which the registers of two rows are that few."""
 FIRST_ROUNDS = (
     (32, 32, 1),
     (64, 64, 1),
@@ -66,123 +75,153 @@ def _votes(is_it):
 
 @gluon.jit
 def _before(is_it, LENGTH: gl.constexpr):
-    """int32 [32, EACH]: how many candidates before, in the order of ids, is_it holds for. [32, 1]: how many in all."""
+    """int32 [ROWS, 32, EACH]: how many candidates before, in the order of ids, is_it holds for. [.., .., 1]: in all."""
     lanes_before, lanes = _votes(is_it)
     if LENGTH == 1:  # a lane's candidates lie side by side
         own = is_it.to(gl.int32)
-        before = gl.sum(lanes_before, axis=1)[:, None] + tl.cumsum(own, axis=1) - own
+        before = gl.sum(lanes_before, axis=2)[:, :, None] + tl.cumsum(own, axis=2) - own
     else:  # lanes take turns
-        before = lanes_before + tl.cumsum(lanes, axis=1) - lanes
-    return before, gl.sum(lanes, axis=1)[:, None]
+        before = lanes_before + tl.cumsum(lanes, axis=2) - lanes
+    return before, gl.sum(lanes, axis=2)[:, :, None]
 
 
 @gluon.jit
-def _find_cut(rank, k, GROUPS: gl.constexpr):
-    """`find_cut_of_one` of rank [32, EACH], and whether exactly k candidates reach the cut."""
-    best = gl.max(rank, axis=1)
-    if GROUPS < 32:  # a group is what two lanes have
-        pairs = best.reshape([16, 2])
-        best = gl.maximum(pairs, gl.max(pairs, axis=1)[:, None]).reshape([32])
-    low = gl.min(best, axis=0)
-    high = gl.max(gl.max(gl.where(rank == RANK_FORCED, 0, rank), axis=1), axis=0)
-    count = gl.sum(gl.sum((rank >= low).to(gl.int32), axis=1), axis=0)
-    while (count != k) & (low < high) & (k > 0):
-        quarter = ((high - low) >> 2) + 1
-        first = low + quarter
-        second = first + gl.minimum(quarter, high - first)
-        third = second + gl.minimum(quarter, high - second)
-        reach_second = (rank >= second).to(gl.int32) << 10
-        reach_third = (rank >= third).to(gl.int32) << 20
-        counts = gl.sum(gl.sum((rank >= first).to(gl.int32) + reach_second + reach_third, axis=1), axis=0)
-        from_first, from_second, from_third = counts & 1023, (counts >> 10) & 1023, counts >> 20
-        low = gl.where(from_first >= k, first, low)
-        low = gl.where(from_second >= k, second, low)
-        low = gl.where(from_third >= k, third, low)
-        count = gl.where(from_first >= k, from_first, count)
-        count = gl.where(from_second >= k, from_second, count)
-        count = gl.where(from_third >= k, from_third, count)
-        high = gl.where(from_third < k, third - 1, high)
-        high = gl.where(from_second < k, second - 1, high)
-        high = gl.where(from_first < k, first - 1, high)
+def _any(is_it):
+    """Whether is_it [ROWS] holds for a row."""
+    return gl.max(is_it.to(gl.int32), axis=0) > 0
+
+
+@gluon.jit
+def _find_cut(rank, k, GROUPS: gl.constexpr, IS_WHOLE: gl.constexpr):
+    """`find_cut_of_one` of every row of rank [ROWS, 32, EACH], and whether exactly k candidates reach the cut.
+
+    IS_WHOLE: they are those of whole rows, of which the last may be absent; else parts of runs.
+    """
+    of_rows: gl.constexpr = gl.SliceLayout(1, gl.SliceLayout(2, rank.type.layout))
+    best = gl.max(rank, axis=2)
+    if GROUPS < 32 and IS_WHOLE:  # a group is what two lanes have: one of the first half, so that none is empty
+        pairs = best.reshape([rank.shape[0], 2, 16])
+        best = gl.maximum(pairs, gl.max(pairs, axis=1)[:, None, :]).reshape([rank.shape[0], 32])
+    elif GROUPS < 32:  # neighbours: a group is the parts of one run
+        pairs = best.reshape([rank.shape[0], 16, 2])
+        best = gl.maximum(pairs, gl.max(pairs, axis=2)[:, :, None]).reshape([rank.shape[0], 32])
+    low = gl.convert_layout(gl.min(best, axis=1), of_rows)  # there already; what follows asks for the name
+    high = gl.max(gl.max(gl.where(rank == RANK_FORCED, 0, rank), axis=2), axis=1)
+    count = gl.sum(gl.sum((rank >= low[:, None, None]).to(gl.int32), axis=2), axis=1)
+    high = gl.where(count == k, low, high)
+    while _any(low < high):
+        first, second, third = quarters(low, high)
+        flags = reached(rank, first[:, None, None], second[:, None, None], third[:, None, None])
+        counts = gl.sum(gl.sum(flags, axis=2), axis=1)
+        low, high, count = narrowed(low, high, count, counts, first, second, third, k)
     return low, count == k
 
 
 @gluon.jit
-def _best_of_runs(score_row, num_visible, WIDTH: gl.constexpr, LENGTH: gl.constexpr, VECTOR: gl.constexpr):
-    """fp32 [32, WIDTH // 32]: best scores of a row's first WIDTH runs of LENGTH blocks. int32: their first blocks."""
+def _best_of_runs(score_rows, num_visible, WIDTH: gl.constexpr, LENGTH: gl.constexpr, VECTOR: gl.constexpr):
+    """fp32 [ROWS, 32, WIDTH // 32]: best scores of the first WIDTH runs of LENGTH blocks. int32: their first blocks.
+
+    Of rows that see nothing, as num_visible [ROWS] has it, they are any.
+    """
+    ROWS: gl.constexpr = score_rows.shape[0]
     EACH: gl.constexpr = WIDTH // 32
     AT_ONCE: gl.constexpr = LENGTH if LENGTH <= RUN else VECTOR
     # Blocks of a run lie side by side in a lane, and so do runs of one block; lanes take turns with longer ones.
-    wide: gl.constexpr = gl.BlockedLayout([1, EACH, AT_ONCE], [32, 1, 1], [1, 1, 1], [2, 1, 0])
-    lane = gl.arange(0, 32, layout=gl.SliceLayout(1, gl.SliceLayout(2, wide)))[:, None]
-    turn = gl.arange(0, EACH, layout=gl.SliceLayout(0, gl.SliceLayout(2, wide)))[None, :]
-    within = gl.arange(0, AT_ONCE, layout=gl.SliceLayout(0, gl.SliceLayout(1, wide)))[None, None, :]
+    wide: gl.constexpr = gl.BlockedLayout([ROWS, 1, EACH, AT_ONCE], [1, 32, 1, 1], [1, 1, 1, 1], [3, 2, 1, 0])
+    of_lanes: gl.constexpr = gl.SliceLayout(0, gl.SliceLayout(2, gl.SliceLayout(3, wide)))
+    of_turns: gl.constexpr = gl.SliceLayout(0, gl.SliceLayout(1, gl.SliceLayout(3, wide)))
+    lane = gl.arange(0, 32, layout=of_lanes)[None, :, None]
+    turn = gl.arange(0, EACH, layout=of_turns)[None, None, :]
+    within = gl.arange(0, AT_ONCE, layout=gl.SliceLayout(0, gl.SliceLayout(1, gl.SliceLayout(2, wide))))
     first = (lane * EACH + turn if LENGTH == 1 else turn * 32 + lane) * LENGTH
+    rows = _beside(score_rows, wide)
+    visible = _beside(num_visible, wide)
     if LENGTH <= RUN:
-        blocks = first[:, :, None] + within
+        blocks = first[:, :, :, None] + within[None, None, None, :]
         # All of a vector are read if its first is visible: behind the last visible block scores are -inf.
-        score = gl.load(score_row + blocks, mask=blocks // VECTOR * VECTOR < num_visible, other=float("-inf"))
-        best = gl.max(score, axis=2)
+        score = gl.load(rows + blocks, mask=blocks // VECTOR * VECTOR < visible, other=float("-inf"))
+        best = gl.max(score, axis=3)
     else:
         # More than registers hold: vector by vector. The last one of the row is read again by what lies behind it, so
         # that no mask stands between the loads.
-        best = gl.full_like(first, float("-inf"), dtype=gl.float32)
+        best = gl.full([ROWS, 32, EACH], float("-inf"), gl.float32, gl.SliceLayout(3, wide))
         for i in gl.static_range(LENGTH // VECTOR):
-            vector = gl.minimum(first // VECTOR + i, (num_visible - 1) // VECTOR)
-            score = gl.load(score_row + (vector * VECTOR)[:, :, None] + within)
-            best = gl.maximum(best, gl.max(score, axis=2))
+            vector = gl.minimum((first // VECTOR + i)[:, :, :, None], (visible - 1) // VECTOR)
+            score = gl.load(rows + vector * VECTOR + within[None, None, None, :])
+            best = gl.maximum(best, gl.max(score, axis=3))
     return best, first
 
 
 @gluon.jit
+def _beside(of_rows, wide: gl.constexpr):
+    """[ROWS, 1, 1, 1] in the layout `wide` of something [ROWS]."""
+    LAYOUT: gl.constexpr = gl.SliceLayout(1, gl.SliceLayout(2, gl.SliceLayout(3, wide)))
+    return gl.convert_layout(of_rows, LAYOUT)[:, None, None, None]
+
+
+@gluon.jit
 def _best_of_parts(
-    score_row, out_row, stride_out_k, num_visible, TOPK: gl.constexpr, K: gl.constexpr, LENGTH: gl.constexpr,
+    score_rows, out_rows, stride_out_k, num_visible, TOPK: gl.constexpr, K: gl.constexpr, LENGTH: gl.constexpr,
     VECTOR: gl.constexpr,
 ):  # fmt: skip
-    """The same [32, K * RUN // 32] of the RUN parts, of LENGTH blocks, of the TOPK runs that begin as out_row says."""
+    """The same [ROWS, 32, K * RUN // 32] of the RUN parts, LENGTH blocks each, of the TOPK runs that out_rows hold."""
+    ROWS: gl.constexpr = score_rows.shape[0]
     AT_ONCE: gl.constexpr = LENGTH if LENGTH > 1 else VECTOR
     STEPS: gl.constexpr = LENGTH * RUN // AT_ONCE
     EACH: gl.constexpr = K * STEPS // 32
-    wide: gl.constexpr = gl.BlockedLayout([1, EACH, AT_ONCE], [32, 1, 1], [1, 1, 1], [2, 1, 0])
+    wide: gl.constexpr = gl.BlockedLayout([ROWS, 1, EACH, AT_ONCE], [1, 32, 1, 1], [1, 1, 1, 1], [3, 2, 1, 0])
+    of_lanes: gl.constexpr = gl.SliceLayout(0, gl.SliceLayout(2, gl.SliceLayout(3, wide)))
+    of_turns: gl.constexpr = gl.SliceLayout(0, gl.SliceLayout(1, gl.SliceLayout(3, wide)))
     barrier()  # other threads have put the runs
-    lane = gl.arange(0, 32, layout=gl.SliceLayout(1, gl.SliceLayout(2, wide)))[:, None]
-    turn = gl.arange(0, EACH, layout=gl.SliceLayout(0, gl.SliceLayout(2, wide)))[None, :]
-    within = gl.arange(0, AT_ONCE, layout=gl.SliceLayout(0, gl.SliceLayout(1, wide)))[None, None, :]
+    lane = gl.arange(0, 32, layout=of_lanes)[None, :, None, None]
+    turn = gl.arange(0, EACH, layout=of_turns)[None, None, :, None]
+    within = gl.arange(0, AT_ONCE, layout=gl.SliceLayout(0, gl.SliceLayout(1, gl.SliceLayout(2, wide))))
     step = lane * EACH + turn if LENGTH == 1 else turn * 32 + lane
     slot = step // STEPS
-    run = gl.load(out_row + slot * stride_out_k, mask=slot < TOPK, other=0)
+    visible = _beside(num_visible, wide)
+    is_run = (slot < TOPK) & (visible > 0)
+    run = gl.load(_beside(out_rows, wide) + slot * stride_out_k, mask=is_run, other=0)
     barrier()  # and read them before others are put
-    start = gl.where(slot < TOPK, run, num_visible) + step % STEPS * AT_ONCE
+    start = gl.where(is_run, run, visible) + step % STEPS * AT_ONCE
     # Said as a multiple, for the compiler to see that VECTOR of them are one load.
-    blocks = (start // VECTOR * VECTOR)[:, :, None] + within
-    score = gl.load(score_row + blocks, mask=blocks // VECTOR * VECTOR < num_visible, other=float("-inf"))
+    blocks = start // VECTOR * VECTOR + within[None, None, None, :]
+    score = gl.load(_beside(score_rows, wide) + blocks, mask=blocks // VECTOR * VECTOR < visible, other=float("-inf"))
     if LENGTH > 1:
-        best, first = gl.max(score, axis=2), start
+        best, first = gl.max(score, axis=3), start.reshape([ROWS, 32, EACH])
     else:
-        best = score.reshape([32, EACH * VECTOR])
-        first = (start[:, :, None] + within).reshape([32, EACH * VECTOR])
+        best = score.reshape([ROWS, 32, EACH * VECTOR])
+        first = (start + within[None, None, None, :]).reshape([ROWS, 32, EACH * VECTOR])
     return best, first
 
 
 @gluon.jit
 def _put_best(
-    best, first, LENGTH: gl.constexpr, out_row, stride_out_k, num_visible, k, INIT_BLOCKS: gl.constexpr,
-    LOCAL_BLOCKS: gl.constexpr, GROUPS: gl.constexpr,
+    best, first, LENGTH: gl.constexpr, out_rows, stride_out_k, num_visible, k, INIT_BLOCKS: gl.constexpr,
+    LOCAL_BLOCKS: gl.constexpr, GROUPS: gl.constexpr, IS_WHOLE: gl.constexpr,
 ):  # fmt: skip
-    """Write the k best of some runs of LENGTH blocks to out_row, ascending: the answer, or for the next round."""
-    flat: gl.constexpr = gl.BlockedLayout([1, best.shape[1]], [32, 1], [1, 1], [1, 0])
+    """Write the k best of some runs of LENGTH blocks to out_rows, ascending: the answer, or for the next round.
+
+    Of rows that see nothing, as num_visible [ROWS] has it, nothing is written.
+    """
+    ROWS: gl.constexpr = best.shape[0]
+    flat: gl.constexpr = gl.BlockedLayout([ROWS, 1, best.shape[2]], [1, 32, 1], [1, 1, 1], [2, 1, 0])
+    of_rows: gl.constexpr = gl.SliceLayout(1, gl.SliceLayout(2, flat))
     best = gl.convert_layout(best, flat)  # they lie there already; what follows asks for the name
     first = gl.convert_layout(first, flat)
+    num_visible = gl.convert_layout(num_visible, of_rows)[:, None, None]
+    out_rows = gl.convert_layout(out_rows, of_rows)[:, None, None]
     rank = rank_of_runs(best, first, LENGTH, num_visible, INIT_BLOCKS, LOCAL_BLOCKS)
-    cut, is_exact = _find_cut(rank, k, GROUPS)
+    cut, is_exact = _find_cut(rank, k, GROUPS, IS_WHOLE)
+    is_split = _any((cut > RANK_ABSENT) & ~is_exact)
+    cut, is_exact = cut[:, None, None], is_exact[:, None, None]
     is_best = (rank > cut) | (is_exact & (rank == cut))
     place, num_best = _before(is_best, LENGTH)
-    if not is_exact:  # the first of those at the cut
+    if is_split:  # the first of those at the cut
         is_tied = rank == cut
         tied_before, _ = _before(is_tied, LENGTH)
         is_best = is_best | (is_tied & (tied_before < k - num_best))
         place += gl.minimum(tied_before, k - num_best)
-    gl.store(out_row + place * stride_out_k, first, mask=is_best)
+    gl.store(out_rows + place * stride_out_k, first, mask=is_best & (rank != RANK_ABSENT))
 
 
 @gluon.jit(
@@ -206,6 +245,7 @@ def _topk_sm90_kernel(
     TOPK: gl.constexpr,
     INIT_BLOCKS: gl.constexpr,
     LOCAL_BLOCKS: gl.constexpr,
+    ROWS: gl.constexpr,
     K: gl.constexpr,
     MOST_BLOCKS: gl.constexpr,
     WIDTHS: gl.constexpr,
@@ -213,13 +253,15 @@ def _topk_sm90_kernel(
     VECTOR: gl.constexpr,
     IS_EARLY: gl.constexpr,
 ):
-    """Grid: a program of one warp per row (token, head), rows_per_req of every request. Writes as `_topk_kernel`.
+    """Grid: requests x programs of one warp, each with ROWS rows (token, head). Writes as `_topk_kernel`.
 
     Scores of a row lie side by side, rows start at multiples of VECTOR and are -inf from their last
     visible block up to one; of rows that see no more than TOPK blocks none is read. MOST_BLOCKS, WIDTHS,
     LENGTHS: the first rounds that rows of this table may take, columns of FIRST_ROUNDS.
     """
-    row, req = gl.program_id(0), gl.program_id(1)
+    by_rows: gl.constexpr = gl.BlockedLayout([ROWS, 1], [1, 32], [1, 1], [1, 0])
+    req = gl.program_id(0)
+    row = gl.program_id(1) * ROWS + gl.arange(0, ROWS, layout=gl.SliceLayout(1, by_rows))
     token = row // H
     head = (row % H).to(gl.int64)
     q_start = gl.load(cu_seqlens_q_ptr + req * stride_cu)
@@ -227,24 +269,34 @@ def _topk_sm90_kernel(
     context_len = gl.load(seq_lens_ptr + req * stride_seq_lens) - query_len
     is_row = token < query_len
     num_visible = (gl.maximum(context_len + token + 1, 0) + S - 1) // S
-    at = (q_start + token).to(gl.int64)
-    out_row = out_ptr + at * stride_out_t + head * stride_out_h
-    score_row = score_ptr + at * stride_score_t + head * stride_score_h
-    if is_row & (num_visible <= TOPK):  # all of them, whatever they score: their scores may not be there
-        slot = gl.arange(0, 32 if K < 32 else K, layout=gl.BlockedLayout([1], [32], [1], [0]))
-        gl.store(out_row + slot * stride_out_k, gl.where(slot < num_visible, slot, -1), mask=slot < TOPK)
+    # What is read for a row that is not there are scores of one that is.
+    at = (q_start + gl.minimum(token, query_len - 1)).to(gl.int64)
+    out_rows = out_ptr + at * stride_out_t + head * stride_out_h
+    score_rows = score_ptr + at * stride_score_t + head * stride_score_h
+    is_short = is_row & (num_visible <= TOPK)
+    if _any(is_short):  # all of them, whatever they score: their scores may not be there
+        slot = gl.arange(0, 32 if K < 32 else K, layout=gl.SliceLayout(0, by_rows))[None, :]
+        block = gl.where(slot < num_visible[:, None], slot, -1)
+        gl.store(out_rows[:, None] + slot * stride_out_k, block, mask=is_short[:, None] & (slot < TOPK))
+    num_ranked = gl.where(is_row & ~is_short, num_visible, 0)
     if IS_EARLY:  # the scorer may still run; from here on its scores are there, and nobody ends before it
         gdc_wait()
     for i in gl.static_range(len(LENGTHS)):
-        if is_row & (num_visible > (MOST_BLOCKS[i - 1] if i > 0 else TOPK)) & (num_visible <= MOST_BLOCKS[i]):
-            best, first = _best_of_runs(score_row, num_visible, WIDTHS[i], LENGTHS[i], VECTOR)
-            _put_best(best, first, LENGTHS[i], out_row, stride_out_k, num_visible, TOPK, INIT_BLOCKS, LOCAL_BLOCKS, K)
-    if LENGTHS[len(LENGTHS) - 1] > RUN and is_row & (num_visible > TWO_ROUNDS):
-        best, first = _best_of_parts(score_row, out_row, stride_out_k, num_visible, TOPK, K, RUN, VECTOR)
-        _put_best(best, first, RUN, out_row, stride_out_k, num_visible, TOPK, INIT_BLOCKS, LOCAL_BLOCKS, K)
-    if LENGTHS[len(LENGTHS) - 1] > 1 and is_row & (num_visible > ONE_ROUND):
-        best, first = _best_of_parts(score_row, out_row, stride_out_k, num_visible, TOPK, K, 1, VECTOR)
-        _put_best(best, first, 1, out_row, stride_out_k, num_visible, TOPK, INIT_BLOCKS, LOCAL_BLOCKS, K)
+        is_mine = (num_ranked > (MOST_BLOCKS[i - 1] if i > 0 else 0)) & (num_ranked <= MOST_BLOCKS[i])
+        if _any(is_mine):
+            num_mine = gl.where(is_mine, num_ranked, 0)
+            best, first = _best_of_runs(score_rows, num_mine, WIDTHS[i], LENGTHS[i], VECTOR)
+            _put_best(
+                best, first, LENGTHS[i], out_rows, stride_out_k, num_mine, TOPK, INIT_BLOCKS, LOCAL_BLOCKS, K, True
+            )
+    if LENGTHS[len(LENGTHS) - 1] > RUN and _any(num_ranked > TWO_ROUNDS):
+        num_mine = gl.where(num_ranked > TWO_ROUNDS, num_ranked, 0)
+        best, first = _best_of_parts(score_rows, out_rows, stride_out_k, num_mine, TOPK, K, RUN, VECTOR)
+        _put_best(best, first, RUN, out_rows, stride_out_k, num_mine, TOPK, INIT_BLOCKS, LOCAL_BLOCKS, K, False)
+    if LENGTHS[len(LENGTHS) - 1] > 1 and _any(num_ranked > ONE_ROUND):
+        num_mine = gl.where(num_ranked > ONE_ROUND, num_ranked, 0)
+        best, first = _best_of_parts(score_rows, out_rows, stride_out_k, num_mine, TOPK, K, 1, VECTOR)
+        _put_best(best, first, 1, out_rows, stride_out_k, num_mine, TOPK, INIT_BLOCKS, LOCAL_BLOCKS, K, False)
 
 
 def is_served(batch: PagedBatch) -> bool:
@@ -257,7 +309,8 @@ def launch_topk(score: torch.Tensor, batch: PagedBatch, out: torch.Tensor, rows_
     """Launch on checked arguments that are served: scores as a decode scorer leaves them in memory of `new_score`."""
     config = batch.config
     most_blocks, widths, lengths = zip(*first_rounds(batch.max_blocks), strict=True)
-    _topk_sm90_kernel[(rows_per_req, batch.num_reqs)](
+    rows = rows_of_a_program(batch.num_reqs * rows_per_req, batch.max_blocks)
+    _topk_sm90_kernel[(batch.num_reqs, -(-rows_per_req // rows))](
         score,
         batch.seq_lens,
         batch.cu_seqlens_q,
@@ -271,6 +324,7 @@ def launch_topk(score: torch.Tensor, batch: PagedBatch, out: torch.Tensor, rows_
         TOPK=config.topk_blocks,
         INIT_BLOCKS=config.init_blocks,
         LOCAL_BLOCKS=config.local_blocks,
+        ROWS=rows,
         K=max(16, next_power_of_2(config.topk_blocks)),
         MOST_BLOCKS=most_blocks,
         WIDTHS=widths,
@@ -278,8 +332,14 @@ def launch_topk(score: torch.Tensor, batch: PagedBatch, out: torch.Tensor, rows_
         VECTOR=SCORE_VECTOR,
         IS_EARLY=is_early,
         num_warps=1,
+        **({"maxnreg": REGISTERS_OF_MANY} if rows > 1 else {}),
         **({"launch_pdl": True} if is_early else {}),
     )
+
+
+def rows_of_a_program(num_rows: int, most_blocks: int) -> int:
+    """How many rows one program is best given, of so many in a batch whose table has columns for most_blocks."""
+    return ROWS_OF_MANY if num_rows >= MANY_ROWS and most_blocks <= MOST_BLOCKS_OF_MANY else 1
 
 
 def first_rounds(most_blocks: int) -> list[tuple[int, int, int]]:
