@@ -76,7 +76,7 @@ LARGE = Scale(
     "large",
     head_dims=SIZES,
     block_sizes=SIZES,
-    most_reqs=(1, 2, 4, 8, 128),  # with 128 there may be so many rows that programs share them out in another way
+    most_reqs=(1, 2, 4, 8, 1, 2, 4, 8, 256),  # 256 seldom, for so many rows that kernels share them out in another way
     edges=around(8, 128, 129),
     # Decode on Hopper takes another round behind 256 and 2,048 blocks: those and the next stand here more often.
     many_blocks=(*around(256, 8192, 8192), 257, 256, 2049, 2048),
