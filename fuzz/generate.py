@@ -198,7 +198,8 @@ def _request(chooser: Chooser, scale: Scale, form: Form, query_len: int, is_firs
     most = max(
         2, min(keys // (size * config.index_head_dim), scale.max_cells // max(1, query_len * config.num_index_heads))
     )
-    blocks = _blocks(chooser, scale, config.topk_blocks, most)
+    is_across = query_len > 2 * size  # whole blocks lie between its tokens
+    blocks = _blocks(chooser, scale, config.topk_blocks, most, is_across)
     rest = chooser.choice((0, 1, size - 1, chooser.integer(0, size - 1)))
     match chooser.choice(("last", "first", "both sides")):
         case "last":  # the last token sees so many blocks
@@ -209,9 +210,18 @@ def _request(chooser: Chooser, scale: Scale, form: Form, query_len: int, is_firs
     return Request(query_len, blocks * size + (chooser.integer(0, query_len) if blocks else query_len))
 
 
-def _blocks(chooser: Chooser, scale: Scale, topk_blocks: int, most: int) -> int:
-    """A number of blocks: at an edge of the kernels' ways, where slots get scarce, or large."""
+def _blocks(chooser: Chooser, scale: Scale, topk_blocks: int, most: int, is_across: bool) -> int:
+    """A number of blocks: at an edge of the kernels' ways, where slots get scarce, or large.
+
+    is_across: of a request whose tokens see quite different numbers of blocks. They are to lie on both sides of
+    an edge: where there are just as many runs of 2, 4, 8 .. blocks as are kept, rounded up to a power of two.
+    """
     k = topk_blocks
+    if is_across:
+        runs = [(1 << (k - 1).bit_length()) * length + step for length in (2, 4, 8, 16) for step in (1, 0)]
+        runs = [n for n in runs if n <= min(most, max(scale.edges))]
+        if runs and chooser.boolean(75):
+            return chooser.choice(runs)
     many = [n for n in scale.many_blocks if n <= most]
     if many and chooser.boolean(scale.many_percent):
         return chooser.choice(many)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from fuzz.case import Case
 from fuzz.script import MAX_DECODE_QUERY_LEN
 
-_ROUNDS = {1: "one round", 2: "two rounds", 3: "three rounds"}
+_ROUNDS = {1: "one round", 2: "two rounds", 3: "three rounds", 4: "four rounds"}
 
 
 def paths(case: Case) -> Iterator[str]:

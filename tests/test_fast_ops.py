@@ -1,5 +1,7 @@
 """The kernels give the reference's answer, and only change what is theirs."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given
@@ -15,7 +17,9 @@ from msa_fast import (
     minimax_m3_index_topk,
 )
 from msa_fast.ops import decode_sm90, table, topk_sm90
+from msa_fast.ops.best import MOST_CANDIDATES
 from msa_fast.ops.launch import is_tensor_copied, new_score
+from msa_fast.ops.topk import rounds
 from msa_ref import IndexerConfig, PagedBatch, index_topk, select_blocks
 from msa_ref.staged import stages
 
@@ -210,6 +214,21 @@ def test_plan_tiles_cover_every_row_and_block_once():
 )
 def test_pages_are_tensor_copies_only_where_a_descriptor_can_say_where_they_lie(keys, is_copied):
     assert is_tensor_copied(keys) == is_copied
+
+
+@pytest.mark.parametrize("architecture", ["interpreter", table.ANY])
+@pytest.mark.parametrize("k", [1, 16, 32, 64, 128])
+def test_no_round_of_a_selection_ranks_more_than_a_search_takes_and_the_first_has_every_block(
+    architecture: str, k: int
+) -> None:
+    for has_best, most_runs in ((False, table.MOST_RUNS), (True, table.MOST_RUNS_OF_BEST)):
+        superblock = table.SUPERBLOCK[architecture] if has_best else 0
+        for most_blocks in (1, 127, 1024, 1025, 8192, 16_384, 16_385, 65_537, 10**6):
+            lengths, width = rounds(k, most_blocks, superblock, most_runs[architecture])
+            later = [k * longer // shorter for longer, shorter in pairwise(lengths)]
+            assert max([width, *later]) <= MOST_CANDIDATES.value
+            assert width * lengths[0] >= most_blocks
+            assert lengths[-1] == 1
 
 
 @pytest.mark.parametrize("most_blocks", [1, 32, 33, 65, 129, 255, 256, 257, 512, 513, 2047, 2048, 2049, 8192, 16384])

@@ -12,6 +12,9 @@ import triton.language as tl
 
 from msa_fast.ops.rank import RANK_FORCED
 
+MOST_CANDIDATES = tl.constexpr(1024)
+"""Of a row that is searched alone."""
+
 
 @triton.jit
 def _count_from(rank, least):
@@ -82,7 +85,7 @@ def find_cut_of_one(rank, k, GROUPS: tl.constexpr, IS_WHOLE: tl.constexpr):
     packed into one sum: what a turn costs is mostly the wait for it.
     """
     W: tl.constexpr = rank.shape[0]
-    tl.static_assert(W <= 1024)
+    tl.static_assert(W <= MOST_CANDIDATES)
     low = tl.sum(_least_of_groups(rank.reshape(1, W), GROUPS, IS_WHOLE), axis=0)
     high = tl.max(tl.where(rank == RANK_FORCED, 0, rank), axis=0)
     count = tl.sum((rank >= low).to(tl.int32), axis=0)

@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from triton.language.extra.cuda import gdc_wait
 
-from msa_fast.ops.best import choose
+from msa_fast.ops.best import MOST_CANDIDATES, choose
 from msa_fast.ops.launch import check_batch, next_power_of_2, own_out
 from msa_fast.ops.rank import rank_of_runs
 from msa_fast.ops.score import check_plan, check_score
@@ -371,9 +371,10 @@ def rounds(k: int, most_blocks: int, superblock: int, most_runs: int) -> tuple[t
     widest = k * unit if superblock else max(k, most_runs)
     if most_blocks <= widest:
         return (1,), min(widest, max(k, LEAST_WIDTH, next_power_of_2(most_blocks)))
-    units = triton.cdiv(most_blocks, unit)
-    group = 1
-    while group * max(most_runs, k * group) < units:
-        group *= 2
-    lengths = (unit, 1) if group == 1 else (unit * group, unit, 1)
-    return lengths, max(k, next_power_of_2(triton.cdiv(units, group)))
+    lengths, width, group = [unit, 1], triton.cdiv(most_blocks, unit), 1
+    while width > max(most_runs, k * group):  # one more round in front, by groups of what the first one ranks
+        group = 2
+        while width > group * max(most_runs, k * group) and k * group * 2 <= MOST_CANDIDATES.value:
+            group *= 2
+        lengths, width = [lengths[0] * group, *lengths], triton.cdiv(width, group)
+    return tuple(lengths), max(k, next_power_of_2(width))

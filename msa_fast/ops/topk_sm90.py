@@ -52,7 +52,7 @@ in every thread costs in every turn of the search."""
 
 @gluon.jit
 def _votes(is_it):
-    """int32 [32, EACH], twice: of how many lanes before is_it [32, EACH] holds in the same column, and of how many."""
+    """int32 [ROWS, 32, EACH], twice: for how many lanes before it is_it holds in the same column, and for how many."""
     return gl.inline_asm_elementwise(
         """{
             .reg .pred is_it;
