@@ -130,12 +130,23 @@ def extremes(bits: Bits, rows: int, shape: Shape) -> np.ndarray:
 
 
 def spread(bits: Bits, rows: int, shape: Shape) -> np.ndarray:
-    """Winners stand far apart, each alone among losers; every other row is hugely negative throughout."""
-    group = np.arange(shape.num_blocks) * shape.topk_blocks // max(1, shape.num_blocks)
-    member = bits.integers(0, 2**31 - 1, (rows, shape.num_blocks))
-    best = np.zeros((rows, shape.topk_blocks), dtype=np.int64)
-    np.maximum.at(best, (np.arange(rows)[:, None], group[None, :]), member)
-    is_winner = member == best[:, group]
+    """Winners stand far apart, each alone among losers; every other row is hugely negative throughout.
+
+    Each is alone in its part of the row, or in a run of 2**n blocks: one in all of no more runs than there are
+    slots, or in some of more. What loses a run, or does not keep as many as it should, loses a winner.
+    """
+    n, k = shape.num_blocks, shape.topk_blocks
+    block = np.arange(n)
+    long = 1 << max(0, -(-n // k) - 1).bit_length()
+    groups = np.stack([block * k // max(1, n), block // long, block // max(1, long // 2)])
+    group = groups[np.arange(rows) // 2 % 3]
+    member = bits.integers(0, 2**31 - 1, (rows, n))
+    best = np.zeros((rows, max(1, n)), dtype=np.int64)
+    np.maximum.at(best, (np.arange(rows)[:, None], group), member)
+    is_best = member == np.take_along_axis(best, group, axis=1)
+    # The best of every group, and where groups are few, others.
+    key = member + (is_best.astype(np.int64) << 31)
+    is_winner = key >= np.sort(key, axis=1)[:, max(0, n - k)][:, None] if n else is_best
     most = float(torch.finfo(getattr(torch, shape.dtype)).max)
     is_huge = (np.arange(rows) % 2 == 1)[:, None]
     winner, loser = np.where(is_huge, -most / 2, 1.0), np.where(is_huge, -most, -1.0)
