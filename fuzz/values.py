@@ -141,7 +141,7 @@ def spread(bits: Bits, rows: int, shape: Shape) -> np.ndarray:
     groups = np.stack([block * k // max(1, n), block // long, block // max(1, long // 2)])
     group = groups[np.arange(rows) // 2 % 3]
     member = bits.integers(0, 2**31 - 1, (rows, n))
-    best = np.zeros((rows, max(1, n)), dtype=np.int64)
+    best = np.zeros((rows, max(n, k)), dtype=np.int64)
     np.maximum.at(best, (np.arange(rows)[:, None], group), member)
     is_best = member == np.take_along_axis(best, group, axis=1)
     # The best of every group, and where groups are few, others.

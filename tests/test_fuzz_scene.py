@@ -119,6 +119,15 @@ def test_scores_of_far_cases_pass_two_to_the_31_elements_and_change_nothing() ->
     assert isinstance(Examiner(far).examine(find("topk")), Agreed)
 
 
+def test_scores_that_the_harness_cannot_make_are_no_finding_about_a_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(scene: Scene) -> torch.Tensor:
+        raise IndexError(scene.case.seed)
+
+    monkeypatch.setattr(Scene, "score", fail)
+    with pytest.raises(IndexError):
+        Examiner(Scene(CASE, "cpu")).examine(find("topk"))
+
+
 def test_far_scores_lie_as_far_apart_as_memory_allows() -> None:
     device = torch.device("meta")  # addresses alone
     view = make_far_scores((2, 3, 6), 5, device).tensor

@@ -66,6 +66,15 @@ def test_a_designed_row_scores_what_was_designed(family: str, dtype: str) -> Non
     np.testing.assert_array_equal(scores.max(-1), profile[queries.argmax(-1)])
 
 
+@pytest.mark.parametrize("num_blocks", [0, 1, 4, 17, 63, 64, 100])
+@pytest.mark.parametrize("topk_blocks", [1, 13, 32])
+def test_winners_that_stand_apart_are_as_many_as_there_are_slots(num_blocks: int, topk_blocks: int) -> None:
+    score = DESIGNED["spread"](Bits(1, "spread"), 12, Shape(num_blocks, 16, 16, topk_blocks, "float32"))
+    winner = torch.finfo(torch.float32).max / -2
+    is_winner = score >= np.where(np.arange(12) % 2, winner, 1.0)[:, None]
+    assert (is_winner.sum(axis=1) == min(num_blocks, topk_blocks)).all()
+
+
 def test_a_ladder_climbs_by_one_ulp() -> None:
     for dtype in DTYPES:
         steps = np.sort(np.abs(DESIGNED["ulp_ladder"](Bits(1, "x"), 1, Shape(50, 16, 16, 4, dtype))[0]))
