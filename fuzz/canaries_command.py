@@ -40,7 +40,8 @@ def canaries(options: argparse.Namespace, device: str) -> int:
     stamp = environment.stamp(device)
     score = Score.read(options.json) if options.json else Score(SCHEMA, {})
     run = {name: str(value) for name, value in asdict(tier).items()}
-    before = _judged_before(score, tier.name, run)
+    known = _told_before(score, tier.name, run)
+    before = {name: fate for name, fate in known.items() if fate.status in ("killed", "survived", "equivalent")}
     rest = [one for one in table if not options.resume or one.name not in before]
     print(f"seed {tier.seed}, {tier.name} at scale {tier.scale} against {len(table)} planted defects, on {device}")
     print("\n".join(stamp_lines(stamp)))
@@ -52,8 +53,8 @@ def canaries(options: argparse.Namespace, device: str) -> int:
         done[fate.name] = replace(fate, commit=stamp["commit"])
         bar.step(sum(one.is_bad for one in done.values()))
         if options.json:
-            known = before | done  # others keep what they had
-            kept = TierScore(run, stamp, tuple(known[one.name] for one in planted() if one.name in known))
+            told = known | done  # others keep what they had
+            kept = TierScore(run, stamp, tuple(told[one.name] for one in planted() if one.name in told))
             options.json.parent.mkdir(parents=True, exist_ok=True)
             options.json.write_text(score.with_tier(tier.name, kept).to_json())
 
@@ -108,13 +109,9 @@ def _chosen(options: argparse.Namespace) -> list[Planted]:
     return table
 
 
-def _judged_before(score: Score, tier: str, run: dict[str, str]) -> dict[str, Fate]:
-    """What an earlier scoring of the same tier with the same cases has settled, of defects that are still planted."""
+def _told_before(score: Score, tier: str, run: dict[str, str]) -> dict[str, Fate]:
+    """What an earlier scoring of the same tier with the same cases has told, of defects that are still planted."""
     if tier not in score.tiers or score.tiers[tier].run != run:
         return {}
     now = {one.name: bool(one.equivalent) for one in planted()}
-    return {
-        fate.name: fate
-        for fate in score.tiers[tier].fates
-        if fate.status in ("killed", "survived", "equivalent") and now.get(fate.name) == fate.is_equivalent
-    }
+    return {fate.name: fate for fate in score.tiers[tier].fates if now.get(fate.name) == fate.is_equivalent}

@@ -65,7 +65,7 @@ def test_a_scoring_is_resumed_and_judges_only_what_is_left(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = ("--json", str(tmp_path / "a.json"))
-    assert _canaries("highest_id_wins_ties", more=kept) == 0
+    assert _canaries("highest_id_wins_ties", "decode_bound_from_lengths", more=kept) == 0
     watched = []
 
     def watch(_context: object, one: Planted, *_: object) -> Fate:
@@ -80,10 +80,11 @@ def test_a_scoring_is_resumed_and_judges_only_what_is_left(
     assert {fate.name: fate.status for fate in tier.fates} == {
         "highest_id_wins_ties": "killed",
         "local_forgotten": "survived",
+        "decode_bound_from_lengths": "not run",
     }
     # Judged anew, one defect leaves the others' results alone; other cases make another score.
     assert _canaries("highest_id_wins_ties", more=kept) == 1
-    assert len(Score.read(tmp_path / "a.json").tiers["CPU gate"].fates) == 2
+    assert len(Score.read(tmp_path / "a.json").tiers["CPU gate"].fates) == 3
     assert _canaries("highest_id_wins_ties", more=(*kept, "--resume", "--cases", "5")) == 1
     assert watched == ["local_forgotten", "highest_id_wins_ties", "highest_id_wins_ties"]
     assert len(Score.read(tmp_path / "a.json").tiers["CPU gate"].fates) == 1
