@@ -1,5 +1,7 @@
 """What only a GPU can show: full-size tiles, graphs, offsets past 2^31."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from test_fast_ops import make_batch, prefill
@@ -32,6 +34,14 @@ def test_decode_of_so_many_rows_that_programs_share_them_out_is_the_reference(nu
     seq_lens = [query_len + 137 * req % 5_300 for req in range(128)]
     batch = make_batch(config, [query_len] * 128, seq_lens, torch.bfloat16, "cuda")
     assert torch.equal(minimax_m3_index_decode(batch, query_len), index_topk(batch))
+
+
+def test_decode_of_128_slots_from_a_table_wider_than_hoppers_own_selection_takes_is_the_reference():
+    batch = make_batch(IndexerConfig(1, 16, 16, topk_blocks=128), [1, 2], [40_000, 1_000], torch.bfloat16, "cuda")
+    table = torch.full((2, 2**15), 2**31 - 1, dtype=torch.int32, device="cuda")
+    table[:, : batch.max_blocks] = batch.block_table
+    wide = replace(batch, block_table=table)
+    assert torch.equal(minimax_m3_index_decode(wide, 2), index_topk(batch))
 
 
 def test_one_captured_decode_serves_lengths_that_grow_and_shrink():

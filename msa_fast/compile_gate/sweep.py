@@ -93,6 +93,7 @@ def calls() -> Iterator[Call]:
         yield Call(stage, query_len=query_len, blocks=1021)  # a width that no alignment divides
         yield Call(stage, query_len=query_len, pages=MANY_PAGES)
         yield from (Call(stage, query_len=query_len, topk=topk) for topk in TOPK)
+    yield from (Call("decode", blocks=2**15, topk=topk) for topk in (16, 128))  # more than Hopper's selection takes
     yield from (Call("decode", num_reqs=num_reqs) for num_reqs in NUM_REQS)
     for topk in (16, 32):  # so many rows that programs share them out
         yield from (Call("decode", query_len=8, num_reqs=128, blocks=blocks, topk=topk) for blocks in (32, 64, 128))

@@ -378,4 +378,14 @@ MUTANTS = [
         "topk",
         ("Best", "PoisonBlind", "Runs"),
     ),
+    Mutant(
+        "rounds_wider_than_the_search",
+        "A round may rank more candidates than the search of a lone row counts.",
+        _TOPK,
+        "k * group * 2 <= MOST_CANDIDATES.value",
+        "k * group * 2 <= MOST_CANDIDATES.value * 2",
+        "decode-topk",
+        ("Runs",),
+        needs=("gpu",),
+    ),
 ]
