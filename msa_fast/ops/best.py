@@ -33,7 +33,7 @@ def quarters(low, high):
 
 
 @triton.jit
-def reached(rank, first, second, third):
+def reaches(rank, first, second, third):
     """Three flags in one int32 per candidate, to be summed: ten bits for each of three ranks that it may reach."""
     reach_second = (rank >= second).to(tl.int32) << 10
     reach_third = (rank >= third).to(tl.int32) << 20
@@ -42,7 +42,7 @@ def reached(rank, first, second, third):
 
 @triton.jit
 def narrowed(low, high, count, counts, first, second, third, k):
-    """(low, high, count) after a turn, from the sum of `reached`. count: how many candidates reach low.
+    """(low, high, count) after a turn, from the sum of `reaches`. count: how many candidates reach low.
 
     Where exactly k reach low it is the cut, and high falls to it: then turns change nothing.
     """
@@ -78,21 +78,19 @@ def _least_of_groups(rank, GROUPS: tl.constexpr, IS_WHOLE: tl.constexpr):
 
 
 @triton.jit
-def find_cut_of_one(rank, k, GROUPS: tl.constexpr, IS_WHOLE: tl.constexpr):
+def find_cut_of_one(rank, low, k):
     """`find_cut` of one row, rank [W]: with scalars, so that a count is a count and no layout is converted.
 
-    Three ranks are tried at once, their counts (below 1024, since one candidate lies below them)
-    packed into one sum: what a turn costs is mostly the wait for it.
+    low: of `_least_of_groups`. Three ranks are tried at once, their counts (below 1024, since one candidate
+    lies below them) packed into one sum: what a turn costs is mostly the wait for it.
     """
-    W: tl.constexpr = rank.shape[0]
-    tl.static_assert(W <= MOST_CANDIDATES)
-    low = tl.sum(_least_of_groups(rank.reshape(1, W), GROUPS, IS_WHOLE), axis=0)
+    tl.static_assert(rank.shape[0] <= MOST_CANDIDATES)
     high = tl.max(tl.where(rank == RANK_FORCED, 0, rank), axis=0)
     count = tl.sum((rank >= low).to(tl.int32), axis=0)
     high = tl.where(count == k, low, high)
     while (low < high) & (k > 0):
         first, second, third = quarters(low, high)
-        counts = tl.sum(reached(rank, first, second, third), axis=0)
+        counts = tl.sum(reaches(rank, first, second, third), axis=0)
         low, high, count = narrowed(low, high, count, counts, first, second, third, k)
     return low
 
@@ -107,10 +105,10 @@ def find_cut(rank, k, GROUPS: tl.constexpr, IS_WHOLE: tl.constexpr):
     """
     ROWS: tl.constexpr = rank.shape[0]
     W: tl.constexpr = rank.shape[1]
-    if ROWS == 1:
-        cut = find_cut_of_one(rank.reshape(W), tl.sum(k, axis=0), GROUPS, IS_WHOLE)
-        return tl.broadcast_to(cut, [1])
     low = _least_of_groups(rank, GROUPS, IS_WHOLE)
+    if ROWS == 1:
+        cut = find_cut_of_one(rank.reshape(W), tl.sum(low, axis=0), tl.sum(k, axis=0))
+        return tl.broadcast_to(cut, [1])
     # Forced blocks are above every cut; without them the upper end is near.
     high = tl.max(tl.where(rank == RANK_FORCED, 0, rank), axis=1)
     count = _count_from(rank, low)

@@ -121,7 +121,7 @@ def _narrow(
     """One round. int32 [ROWS, K]: first blocks of the best K of the PARTS parts, PART blocks each, of `runs` [ROWS, R].
 
     Their scores are read where they are best scores of BLOCKS_OF_BEST blocks, if a part has as many,
-    else block by block.
+    else block by block. IS_WHOLE: the runs are all of a row's, not those that a round has kept.
     """
     ROWS: tl.constexpr = runs.shape[0]
     HAS_BEST: tl.constexpr = BLOCKS_OF_BEST > 0 and PART >= BLOCKS_OF_BEST

@@ -15,7 +15,7 @@ from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
 from triton.language.extra.cuda import gdc_wait
 
-from msa_fast.ops.best import narrowed, quarters, reached
+from msa_fast.ops.best import narrowed, quarters, reaches
 from msa_fast.ops.launch import SCORE_VECTOR, next_power_of_2
 from msa_fast.ops.rank import RANK_ABSENT, RANK_FORCED, rank_of_runs
 from msa_fast.ops.sm90 import barrier
@@ -111,10 +111,28 @@ def _find_cut(rank, k, GROUPS: gl.constexpr, IS_WHOLE: gl.constexpr):
     high = gl.where(count == k, low, high)
     while _any(low < high):
         first, second, third = quarters(low, high)
-        flags = reached(rank, first[:, None, None], second[:, None, None], third[:, None, None])
+        flags = reaches(rank, first[:, None, None], second[:, None, None], third[:, None, None])
         counts = gl.sum(gl.sum(flags, axis=2), axis=1)
         low, high, count = narrowed(low, high, count, counts, first, second, third, k)
     return low, count == k
+
+
+@gluon.jit
+def _beside(of_rows, wide: gl.constexpr):
+    """[ROWS, 1, 1, 1] in the layout `wide` of something [ROWS]."""
+    LAYOUT: gl.constexpr = gl.SliceLayout(1, gl.SliceLayout(2, gl.SliceLayout(3, wide)))
+    return gl.convert_layout(of_rows, LAYOUT)[:, None, None, None]
+
+
+@gluon.jit
+def _places(EACH: gl.constexpr, AT_ONCE: gl.constexpr, wide: gl.constexpr):
+    """int32 in the layout `wide`: lanes [1, 32, 1, 1], their EACH turns [1, 1, EACH, 1], what a turn reads at once."""
+    of_lanes: gl.constexpr = gl.SliceLayout(0, gl.SliceLayout(2, gl.SliceLayout(3, wide)))
+    of_turns: gl.constexpr = gl.SliceLayout(0, gl.SliceLayout(1, gl.SliceLayout(3, wide)))
+    within: gl.constexpr = gl.SliceLayout(0, gl.SliceLayout(1, gl.SliceLayout(2, wide)))
+    lane = gl.arange(0, 32, layout=of_lanes)[None, :, None, None]
+    turn = gl.arange(0, EACH, layout=of_turns)[None, None, :, None]
+    return lane, turn, gl.arange(0, AT_ONCE, layout=within)[None, None, None, :]
 
 
 @gluon.jit
@@ -128,16 +146,12 @@ def _best_of_runs(score_rows, num_visible, WIDTH: gl.constexpr, LENGTH: gl.const
     AT_ONCE: gl.constexpr = LENGTH if LENGTH <= RUN else VECTOR
     # Blocks of a run lie side by side in a lane, and so do runs of one block; lanes take turns with longer ones.
     wide: gl.constexpr = gl.BlockedLayout([ROWS, 1, EACH, AT_ONCE], [1, 32, 1, 1], [1, 1, 1, 1], [3, 2, 1, 0])
-    of_lanes: gl.constexpr = gl.SliceLayout(0, gl.SliceLayout(2, gl.SliceLayout(3, wide)))
-    of_turns: gl.constexpr = gl.SliceLayout(0, gl.SliceLayout(1, gl.SliceLayout(3, wide)))
-    lane = gl.arange(0, 32, layout=of_lanes)[None, :, None]
-    turn = gl.arange(0, EACH, layout=of_turns)[None, None, :]
-    within = gl.arange(0, AT_ONCE, layout=gl.SliceLayout(0, gl.SliceLayout(1, gl.SliceLayout(2, wide))))
+    lane, turn, within = _places(EACH, AT_ONCE, wide)
     first = (lane * EACH + turn if LENGTH == 1 else turn * 32 + lane) * LENGTH
     rows = _beside(score_rows, wide)
     visible = _beside(num_visible, wide)
     if LENGTH <= RUN:
-        blocks = first[:, :, :, None] + within[None, None, None, :]
+        blocks = first + within
         # All of a vector are read if its first is visible: behind the last visible block scores are -inf.
         score = gl.load(rows + blocks, mask=blocks // VECTOR * VECTOR < visible, other=float("-inf"))
         best = gl.max(score, axis=3)
@@ -146,17 +160,10 @@ def _best_of_runs(score_rows, num_visible, WIDTH: gl.constexpr, LENGTH: gl.const
         # that no mask stands between the loads.
         best = gl.full([ROWS, 32, EACH], float("-inf"), gl.float32, gl.SliceLayout(3, wide))
         for i in gl.static_range(LENGTH // VECTOR):
-            vector = gl.minimum((first // VECTOR + i)[:, :, :, None], (visible - 1) // VECTOR)
-            score = gl.load(rows + vector * VECTOR + within[None, None, None, :])
+            vector = gl.minimum(first // VECTOR + i, (visible - 1) // VECTOR)
+            score = gl.load(rows + vector * VECTOR + within)
             best = gl.maximum(best, gl.max(score, axis=3))
-    return best, first
-
-
-@gluon.jit
-def _beside(of_rows, wide: gl.constexpr):
-    """[ROWS, 1, 1, 1] in the layout `wide` of something [ROWS]."""
-    LAYOUT: gl.constexpr = gl.SliceLayout(1, gl.SliceLayout(2, gl.SliceLayout(3, wide)))
-    return gl.convert_layout(of_rows, LAYOUT)[:, None, None, None]
+    return best, first.reshape([1, 32, EACH])
 
 
 @gluon.jit
@@ -170,12 +177,8 @@ def _best_of_parts(
     STEPS: gl.constexpr = LENGTH * RUN // AT_ONCE
     EACH: gl.constexpr = K * STEPS // 32
     wide: gl.constexpr = gl.BlockedLayout([ROWS, 1, EACH, AT_ONCE], [1, 32, 1, 1], [1, 1, 1, 1], [3, 2, 1, 0])
-    of_lanes: gl.constexpr = gl.SliceLayout(0, gl.SliceLayout(2, gl.SliceLayout(3, wide)))
-    of_turns: gl.constexpr = gl.SliceLayout(0, gl.SliceLayout(1, gl.SliceLayout(3, wide)))
     barrier()  # other threads have put the runs
-    lane = gl.arange(0, 32, layout=of_lanes)[None, :, None, None]
-    turn = gl.arange(0, EACH, layout=of_turns)[None, None, :, None]
-    within = gl.arange(0, AT_ONCE, layout=gl.SliceLayout(0, gl.SliceLayout(1, gl.SliceLayout(2, wide))))
+    lane, turn, within = _places(EACH, AT_ONCE, wide)
     step = lane * EACH + turn if LENGTH == 1 else turn * 32 + lane
     slot = step // STEPS
     visible = _beside(num_visible, wide)
@@ -184,13 +187,13 @@ def _best_of_parts(
     barrier()  # and read them before others are put
     start = gl.where(is_run, run, visible) + step % STEPS * AT_ONCE
     # Said as a multiple, for the compiler to see that VECTOR of them are one load.
-    blocks = start // VECTOR * VECTOR + within[None, None, None, :]
+    blocks = start // VECTOR * VECTOR + within
     score = gl.load(_beside(score_rows, wide) + blocks, mask=blocks // VECTOR * VECTOR < visible, other=float("-inf"))
     if LENGTH > 1:
         best, first = gl.max(score, axis=3), start.reshape([ROWS, 32, EACH])
     else:
         best = score.reshape([ROWS, 32, EACH * VECTOR])
-        first = (start + within[None, None, None, :]).reshape([ROWS, 32, EACH * VECTOR])
+        first = (start + within).reshape([ROWS, 32, EACH * VECTOR])
     return best, first
 
 

@@ -88,8 +88,8 @@ MUTANTS = [
     _mutant(
         "long_run_past_the_row",
         "The last long run of a row has scores behind the row's own.",
-        "gl.minimum((first // VECTOR + i)[:, :, :, None], (visible - 1) // VECTOR)",
-        "(first // VECTOR + i)[:, :, :, None]",
+        "gl.minimum(first // VECTOR + i, (visible - 1) // VECTOR)",
+        "first // VECTOR + i",
         "Best",
         "Runs",
         defect="D18",
