@@ -34,17 +34,21 @@ class ValuePlan:
     """Which numbers the tensors hold: a family of `fuzz.values`, times a power of two.
 
     is_negative: of a lattice family, so that no score is above 0.
+    is_future_best: the key behind each query token is its best one, see `fuzz.future`; not of `hashed`.
     """
 
     family: str = "integers"
     log2_scale: int = 0
     is_negative: bool = False
+    is_future_best: bool = False
 
     def __post_init__(self) -> None:
         known = (*FAMILIES, *ROUNDED)
         require(self.family in known, "family", f"must be one of {', '.join(known)}", repr(self.family))
         is_lattice = self.family in LATTICE
         require(is_lattice or not self.is_negative, "is_negative", "must be of a lattice family", repr(self.family))
+        is_made_whole = self.family != "hashed"
+        require(is_made_whole or not self.is_future_best, "is_future_best", "must not be of hashed values", "hashed")
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Iterator
 
 from fuzz.case import BEHIND, DTYPES, PAGE_ORDERS, TAILS, Case, ViewPlan
-from fuzz.generate import HEADS, OWN_SHAPE, WIDE_TABLE
+from fuzz.forms import HEADS, OWN_SHAPE
 from fuzz.paths import paths
-from fuzz.scale import Scale
+from fuzz.scale import WIDE_TABLE, Scale
 from fuzz.values import FAMILIES
 
 
@@ -25,6 +25,7 @@ def universe(scale: Scale) -> dict[str, tuple[str, ...]]:
         "values": tuple(family for family in FAMILIES if family != "hashed" or scale.long_percent),
         "scaled values": ("yes", "no"),
         **({"scores above 0": ("yes", "no")} if scale.negative_percent else {}),
+        "best key": ("behind each query", "anywhere"),
         "blocks": tuple(counts),
         "query_len": ("0", "1", "2..8", "9..32", "33 and more"),
         "lengths": ("padding row", "shorter than its query", "full last block", "one token in it", "all but one"),
@@ -37,7 +38,7 @@ def universe(scale: Scale) -> dict[str, tuple[str, ...]]:
             "spare",
             "shared",
             "wide table",
-            *(["very wide table"] if scale.wide_percent else []),
+            *(["very wide table"] if WIDE_TABLE in scale.table_blocks else []),
             *(["far"] if scale.has_far_pages else []),
         ),
         "views": ("plain", "offset", "padded", "stepped", "transposed", "fenced"),
@@ -94,6 +95,7 @@ def buckets(case: Case) -> Iterator[tuple[str, str]]:
     yield "values", case.values.family
     yield "scaled values", "yes" if case.values.log2_scale else "no"
     yield "scores above 0", "no" if case.values.is_negative else "yes"
+    yield "best key", "behind each query" if case.values.is_future_best else "anywhere"
     yield "requests", str(len(case.requests)) if len(case.requests) < 3 else "3 and more"
     if case.total_q == 0:
         yield "requests", "without a query"
@@ -148,7 +150,7 @@ def _memory(case: Case) -> Iterator[tuple[str, str]]:
         ("spare", pages.spare_pages),
         ("shared", pages.shared_blocks),
         ("wide table", pages.extra_blocks),
-        ("very wide table", pages.extra_blocks >= WIDE_TABLE),
+        ("very wide table", case.max_blocks >= WIDE_TABLE),
         ("far", pages.is_far),
     ):
         if is_so:

@@ -1,121 +1,22 @@
-"""The one generator of cases, written against a chooser.
-
-Drawn first is a *form*: what a kernel is compiled for. A run uses a few dozen forms and spreads its
-cases over them, because every form costs a compilation; all else varies from case to case.
-"""
+"""The one generator of cases, written against a chooser: a form first (see `fuzz.forms`), then all that varies."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st
 
-from fuzz.case import BEHIND, DTYPES, PAGE_ORDERS, TAILS, Case, PagePlan, Request, Step, ValuePlan, ViewPlan, Views
-from fuzz.chooser import Chooser, HypothesisChooser, Option, SeededChooser
+from fuzz.case import BEHIND, PAGE_ORDERS, TAILS, Case, PagePlan, Request, Step, ValuePlan, ViewPlan, Views
+from fuzz.chooser import Chooser, HypothesisChooser, SeededChooser
+from fuzz.forms import Form, draw_form, draw_forms, draw_views
 from fuzz.scale import SMALL, Scale
-from fuzz.script import MAX_DECODE_QUERY_LEN, draw_script
+from fuzz.script import draw_script
 from fuzz.values import DESIGNED, FAMILIES, LATTICE, ROUNDED
-from msa_ref import IndexerConfig
 
-HEADS = (1, 2, 3, 4, 6, 8, 12)
 FEW_SPLITS = (1, 2, 3, 4, 5, 7, 8, 16)
 MANY_SPLITS = (31, 64, 255, 256)
-DECODE_QUERY_LENS = (1, 2, 3, 4, 1, 5, 7, MAX_DECODE_QUERY_LEN)
 MOST_DRAWN = 8
 """Requests of a batch that are drawn one by one; in a larger batch, all but the first of them recur."""
-WIDE_TABLE = 16_400
-"""Columns of a block table behind its longest row: 2 million tokens of MiniMax-M3's, too many for some kernels."""
-OWN_SHAPE = (IndexerConfig().index_head_dim, IndexerConfig().block_size)
-"""MiniMax-M3's head dim and block size."""
-
-
-@dataclass(frozen=True)
-class Form:
-    """What a kernel is compiled for.
-
-    most_reqs: a power of two; decode batches of the form have more than half as many requests.
-    decode_query_len: of the form's decode requests.
-    """
-
-    config: IndexerConfig
-    dtype: str
-    most_reqs: int
-    decode_query_len: int
-
-
-def draw_form(chooser: Chooser, scale: Scale) -> Form:
-    """One form, all numbers drawn freely."""
-    is_own = scale.own_percent > 0 and chooser.boolean(scale.own_percent)
-    return _form(
-        chooser,
-        chooser.choice(HEADS),
-        OWN_SHAPE[0] if is_own else chooser.choice(scale.head_dims),
-        OWN_SHAPE[1] if is_own else chooser.choice(scale.block_sizes),
-        chooser.choice(scale.topk),
-        chooser.choice(DTYPES),
-        chooser.integer(0, 4),
-        chooser.choice(scale.most_reqs),
-        chooser.choice(DECODE_QUERY_LENS),
-    )
-
-
-def draw_forms(chooser: Chooser, scale: Scale, count: int) -> list[Form]:
-    """`count` forms that share the values of each number evenly between them; own_percent of them of the own shape."""
-    columns: list[list[Any]] = []
-    for options in (
-        HEADS,
-        scale.head_dims,
-        scale.block_sizes,
-        scale.topk,
-        DTYPES,
-        range(5),
-        scale.most_reqs,
-        DECODE_QUERY_LENS,
-    ):
-        column: list[Any] = []
-        while len(column) < count:
-            column += _shuffled(chooser, options)
-        columns.append(column[:count])
-    for i in range(count):
-        if (i + 1) * scale.own_percent // 100 > i * scale.own_percent // 100:
-            columns[1][i], columns[2][i] = OWN_SHAPE
-    return [_form(chooser, *row) for row in zip(*columns, strict=True)]
-
-
-def _shuffled(chooser: Chooser, options: Sequence[Option]) -> list[Option]:
-    rest, shuffled = list(options), []
-    while rest:
-        shuffled.append(rest.pop(chooser.integer(0, len(rest) - 1)))
-    return shuffled
-
-
-def _form(
-    chooser: Chooser,
-    heads: int,
-    head_dim: int,
-    block_size: int,
-    topk_blocks: int,
-    dtype: str,
-    forced: int,
-    most_reqs: int,
-    decode_query_len: int,
-) -> Form:
-    """forced: 0 MiniMax's local block, 1 none, 2 init only, 3 both, 4 both, filling every slot."""
-    init, local = 0, 1
-    if forced == 1:
-        local = 0
-    elif forced == 2:
-        init, local = chooser.integer(1, topk_blocks), 0
-    elif forced == 3:
-        init = chooser.integer(0, min(3, topk_blocks - 1))
-        local = chooser.integer(1, min(4, topk_blocks - init))
-    elif forced == 4:
-        init = chooser.integer(0, topk_blocks)
-        local = topk_blocks - init
-    config = IndexerConfig(heads, head_dim, block_size, topk_blocks, init, local)
-    return Form(config, dtype, most_reqs, decode_query_len)
-
-
 GATE_FAMILIES = tuple(name for name in FAMILIES if name != "hashed")
 """What the gate draws from: families whose sums are exact. `hashed` is for long rows alone."""
 
@@ -129,7 +30,7 @@ def draw_case(chooser: Chooser, scale: Scale, form: Form, families: Sequence[str
         scale = replace(scale, max_key_elements=scale.long_key_elements, many_percent=100)
     kind = chooser.choice(("decode", "decode", "decode", "prefill", "prefill", "mixed"))
     family = chooser.choice(families)
-    pages = _pages(chooser, scale, kind)
+    pages = _pages(chooser, scale)
     case = Case(
         config=form.config,
         requests=(Request(0, 0),),
@@ -137,7 +38,7 @@ def draw_case(chooser: Chooser, scale: Scale, form: Form, families: Sequence[str
         dtype=form.dtype,
         values=_values(chooser, scale, family, form.dtype),
         pages=pages,
-        views=_views(chooser, scale, is_far=pages.is_far),
+        views=_views(chooser, scale, form, is_far=pages.is_far),
         num_splits=_split_counts(chooser, scale),
         repeats=int(chooser.boolean(25)),
         host_slack=chooser.choice((1, form.config.block_size, 3 * form.config.block_size + 1))
@@ -148,10 +49,16 @@ def draw_case(chooser: Chooser, scale: Scale, form: Form, families: Sequence[str
     requests = _requests(chooser, scale, form, kind)
     script = _script(chooser, scale, form, requests) if has_replay else ()
     case = replace(case, requests=tuple(requests), replay=script)
-    if not chooser.boolean(30):
-        return case
-    # A table no wider than its longest row: the entry behind it lies behind the fence, too.
-    return replace(case, views=replace(case.views, is_fenced=True), pages=replace(case.pages, extra_blocks=0))
+    if family != "hashed" and chooser.boolean(30):
+        case = replace(case, values=replace(case.values, is_future_best=True))
+    if kind == "decode" and form.table_blocks and not pages.is_far:
+        longest = case.max_blocks - pages.extra_blocks
+        extra_blocks = max(pages.extra_blocks, form.table_blocks - longest)
+        case = replace(case, pages=replace(pages, extra_blocks=extra_blocks))
+    elif chooser.boolean(30):
+        # A table no wider than its longest row: the entry behind it lies behind the fence, too.
+        case = replace(case, views=replace(case.views, is_fenced=True), pages=replace(case.pages, extra_blocks=0))
+    return case
 
 
 def _requests(chooser: Chooser, scale: Scale, form: Form, kind: str) -> list[Request]:
@@ -182,7 +89,7 @@ def _prefill_len(chooser: Chooser, scale: Scale, form: Form) -> int:
     size = form.config.block_size
     short = [1, 2, 9, 17, 33, size - 1, size, size + 1, chooser.integer(1, scale.prefill_lens)]
     # Tokens with whole blocks between them: rows of one tile see quite different numbers of blocks.
-    options = [3 * size + 2, 5 * size] if chooser.boolean(scale.across_percent) else short
+    options = [3 * size + 2, 4 * size - 1, 5 * size] if chooser.boolean(scale.across_percent) else short
     lengths = [length for length in options if 0 < length <= scale.prefill_lens]
     return chooser.choice(lengths or [scale.prefill_lens])
 
@@ -245,15 +152,12 @@ def _log2_scale(chooser: Chooser, family: str, dtype: str) -> int:
     return chooser.integer(-8, 4) if dtype == "float16" else chooser.integer(-40, 40)
 
 
-def _pages(chooser: Chooser, scale: Scale, kind: str) -> PagePlan:
+def _pages(chooser: Chooser, scale: Scale) -> PagePlan:
     is_far = scale.has_far_pages and chooser.boolean(2)
-    extra_blocks = chooser.choice((0, 1) if is_far else (0, 1, 3, 16, 130))
-    if kind == "decode" and not is_far and scale.wide_percent and chooser.boolean(scale.wide_percent):
-        extra_blocks = WIDE_TABLE  # as engines capture graphs for their longest context
     return PagePlan(
         order=chooser.choice(PAGE_ORDERS),
         spare_pages=chooser.integer(4 if is_far else 0, 6),
-        extra_blocks=extra_blocks,
+        extra_blocks=chooser.choice((0, 1) if is_far else (0, 1, 3, 16, 130)),
         behind=chooser.choice(BEHIND),
         shared_blocks=chooser.choice((0, 0, 1, 3)),
         tail=chooser.choice(TAILS),
@@ -261,26 +165,11 @@ def _pages(chooser: Chooser, scale: Scale, kind: str) -> PagePlan:
     )
 
 
-def _views(chooser: Chooser, scale: Scale, is_far: bool) -> Views:
-    is_plain = scale.plain_percent > 0 and chooser.boolean(scale.plain_percent)
-
-    def view(rank: int, *orders: tuple[int, ...]) -> ViewPlan:
-        """A plain view, or one with its own axis order, padding, step and offset."""
-        if is_plain or not chooser.boolean(60):
-            return ViewPlan()
-        pads = tuple(chooser.choice((0, 1, 3, 8, 16)) for _ in range(rank))
-        step = chooser.choice((1, 1, 1, 2))
-        axes = chooser.choice(((), *orders))
-        return ViewPlan(axes, pads if any(pads) else (), step, chooser.choice((0, 1, 3, 8)))
-
-    return Views(
-        index_q=view(3, (1, 0, 2)),
-        index_k_pages=ViewPlan() if is_far else view(3, (1, 0, 2), (0, 2, 1)),
-        block_table=view(2, (1, 0)),
-        seq_lens=view(1),
-        cu_seqlens_q=view(1),
-        score=view(3, (2, 0, 1), (1, 0, 2)),
-        out=view(3, (1, 0, 2), (2, 1, 0)),
+def _views(chooser: Chooser, scale: Scale, form: Form, is_far: bool) -> Views:
+    views = form.views if form.views is not None else draw_views(chooser, scale)
+    return replace(
+        views,
+        index_k_pages=ViewPlan() if is_far else views.index_k_pages,
         extra_rows=chooser.choice((0, 0, 1, 5)),
         is_out_given=chooser.boolean(80),
     )
@@ -296,7 +185,9 @@ def _script(chooser: Chooser, scale: Scale, form: Form, requests: list[Request])
 
 
 NUM_FORMS = 24
-"""Forms of one gate run; a multiple of most dimensions' sizes."""
+"""Forms at a time of a gate run; a multiple of most dimensions' sizes."""
+CASES_OF_A_FORM = 8
+"""Cases of one form before others are drawn."""
 
 
 def gate_cases(seed: int, count: int, scale: Scale) -> Iterator[Case]:
@@ -304,9 +195,20 @@ def gate_cases(seed: int, count: int, scale: Scale) -> Iterator[Case]:
 
     Case number i does not depend on how many cases are asked for.
     """
-    forms = draw_forms(SeededChooser(seed, f"forms {scale.name}"), scale, NUM_FORMS)
+    forms: list[Form] = []
     for number in range(count):
+        if number % (NUM_FORMS * CASES_OF_A_FORM) == 0:
+            forms = draw_forms(SeededChooser(seed, f"forms {scale.name} {number}"), scale, NUM_FORMS)
         yield draw_case(SeededChooser(seed, f"case {scale.name} {number}"), scale, forms[number % NUM_FORMS])
+
+
+def by_form(cases: Sequence[Case]) -> list[list[Case]]:
+    """The cases of `gate_cases`, those of one form in one list."""
+    forms: dict[tuple[int, int], list[Case]] = {}
+    for number, case in enumerate(cases):
+        draw, place = divmod(number, NUM_FORMS)
+        forms.setdefault((draw // CASES_OF_A_FORM, place), []).append(case)
+    return list(forms.values())
 
 
 @st.composite

@@ -21,7 +21,8 @@ from hypothesis.database import DirectoryBasedExampleDatabase, ExampleDatabase
 from fuzz.bits import Bits
 from fuzz.case import Case
 from fuzz.chooser import SeededChooser
-from fuzz.generate import Form, cases_of_forms, draw_forms
+from fuzz.forms import Form, draw_forms
+from fuzz.generate import cases_of_forms
 from fuzz.isolate import Question, Task, Worker
 from fuzz.loop import Results
 from fuzz.minimise import minimise

@@ -12,6 +12,7 @@ import torch
 
 from fuzz.bits import Bits, hashed_integers
 from fuzz.case import Case, Step, ViewPlan
+from fuzz.future import plant_future
 from fuzz.layout import INT_MAX, Layout, block_table, lay_out, live_tokens, physical_pages, poison_rows
 from fuzz.shown import Shown
 from fuzz.values import (
@@ -52,6 +53,8 @@ def queries_and_keys(case: Case, step: Step, layout: Layout) -> tuple[torch.Tens
         bits = Bits(seed, f"request {req}")
         keys = make_keys(family, bits, shape, case.values.is_negative)
         query = make_queries(family, bits, request.query_len, config.num_index_heads, shape, case.values.is_negative)
+        if case.values.is_future_best:
+            plant_future(bits, keys, query, request.seq_len, case.values, shape)
         if family not in ROUNDED:
             require_exact(torch.from_numpy(query), torch.from_numpy(keys), family)
         if family == "nonfinite":

@@ -166,9 +166,13 @@ def _rest(case: Case) -> Changes:
     yield {"dtype": "bfloat16"}
     yield {"seed": 1}
     yield {"note": ""}
-    yield {"values": ValuePlan(case.values.family)}
+    values = case.values
+    yield {"values": ValuePlan(values.family)}
+    yield {"values": replace(values, is_negative=False)}
+    yield {"values": replace(values, is_future_best=False)}
     families: tuple[str, ...] = PLAIN_FAMILIES
-    if case.values.family in families:
-        families = families[: families.index(case.values.family)]
+    if values.family in families:
+        families = families[: families.index(values.family)]
     for family in families:
-        yield {"values": ValuePlan(family)}
+        for is_future_best in dict.fromkeys((False, values.is_future_best)):
+            yield {"values": ValuePlan(family, is_future_best=is_future_best)}

@@ -18,7 +18,8 @@ class Scale:
     topk: values of topk_blocks. negative_percent: how many cases of lattice families have no score above 0.
     own_percent: how many forms have MiniMax-M3's own head dim, block size: kernels made for it serve nothing else.
     long_percent: how many cases have rows as long as may be, of values made on the device, within long_key_elements.
-    wide_percent: how many decode batches have a table far wider than their rows.
+    is_compiled: whether kernels are compiled for what they are given: cases of a form then share it.
+    table_blocks: columns that a form's decode batches have at least; 0: no more than their rows need.
     plain_percent: how many cases have all tensors as engines hand them over, contiguous; the others views.
     max_key_elements, max_cells: bounds on a case's keys (B * n * S * D) and a request's scores (query * H * n).
     """
@@ -40,7 +41,8 @@ class Scale:
     negative_percent: int = 0
     own_percent: int = 0
     plain_percent: int = 0
-    wide_percent: int = 0
+    is_compiled: bool = False
+    table_blocks: tuple[int, ...] = (0,)
     long_percent: int = 0
     long_key_elements: int = 0
 
@@ -57,13 +59,16 @@ def around(first: int, last: int, most: int) -> tuple[int, ...]:
 
 SIZES = (16, 32, 64, 128)
 
+WIDE_TABLE = 16_400
+"""Columns of a block table: 2 million tokens of MiniMax-M3's, too many for some kernels."""
+
 SMALL = Scale(
     "small",
     head_dims=(16, *SIZES),
     block_sizes=(16, 16, *SIZES),  # rows of many blocks, few tokens
     most_reqs=(1, 2, 4),
     edges=around(8, 64, 65),
-    many_blocks=(66, 67, 127, 128, 129),
+    many_blocks=(129, 66, 67, 127, 128, 129),
     many_percent=20,
     prefill_lens=82,
     max_key_elements=2**19,
@@ -76,7 +81,7 @@ LARGE = Scale(
     "large",
     head_dims=SIZES,
     block_sizes=SIZES,
-    most_reqs=(1, 2, 4, 8, 1, 2, 4, 8, 256),  # 256 seldom, for so many rows that kernels share them out in another way
+    most_reqs=(1, 2, 4, 8, 2, 256),  # 256 for so many rows that kernels share them out in another way
     edges=around(8, 128, 129),
     # Decode on Hopper takes another round behind 256 and 2,048 blocks: those and the next stand here more often.
     many_blocks=(*around(256, 8192, 8192), 257, 256, 2049, 2048),
@@ -88,10 +93,11 @@ LARGE = Scale(
     has_far_pages=True,
     across_percent=20,
     topk=(*TOPK, 33, 64, 128),  # more than a warp has threads, and all that the kernels take
-    negative_percent=25,
+    negative_percent=40,
     own_percent=50,
-    plain_percent=30,
-    wide_percent=5,
+    plain_percent=40,
+    is_compiled=True,
+    table_blocks=(0, 128, 0, 512, 0, 2048, 8192, WIDE_TABLE),
     long_percent=8,
     long_key_elements=2**28,  # MiniMax-M3's 8,192 blocks, and as many keys of other requests
 )

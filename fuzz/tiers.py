@@ -2,31 +2,32 @@
 
 A tier's verdict does not depend on the order; how soon a defect dies does. Small cases come first
 where cases are dear. Where kernels are compiled, a compilation is dearest: cases of one form come
-side by side, a few of every form first.
+side by side.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 
 from fuzz import corpus
 from fuzz.case import Case
 from fuzz.chooser import SeededChooser
-from fuzz.generate import ALL_FAMILIES, NUM_FORMS, draw_case, draw_forms, gate_cases
+from fuzz.forms import draw_forms
+from fuzz.generate import ALL_FAMILIES, NUM_FORMS, by_form, draw_case, gate_cases
 from fuzz.production import production_cases
 from fuzz.scale import SCALES
 from fuzz.script import MAX_DECODE_QUERY_LEN
 from fuzz.targets import Target
 
-CASES_OF_A_FORM = 8
-"""Cases of one form before the next one is compiled."""
 TELLING_COST = 2**16
 """Of a case that shows much and, beside a compilation, costs nothing: dozens of rows of dozens of blocks."""
 MOST_NAIVE_COST = 2**22
 """Of a case for a naive indexer, which takes its blocks one by one: more would look like a hang."""
 FORMS_OF_A_ROUND = 4
 """Forms that random fuzzing compiles before it draws others."""
+DRAWN_OF_A_FORM = 16
+"""Random cases of one form side by side: about as many as a round of `run` has."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,9 @@ class Tier:
         ]
         is_compiled = target.is_kernel and self.device == "cuda"
         if is_compiled:
-            first, *rest = _by_form(gate)
-            cases = [*first, *sorted(kept, key=cost), *chain(*rest), *production]
+            forms = [_tell_first(form) for form in by_form(gate)]
+            first, rest = forms[:NUM_FORMS], forms[NUM_FORMS:]
+            cases = [*chain(*first), *sorted(kept, key=cost), *chain(*rest), *production]
         else:
             cases = [*sorted(kept, key=cost), *sorted(gate, key=cost), *production]
         cases = [case for case in dict.fromkeys(cases) if _says_something(case, target, self.device)]
@@ -86,12 +88,12 @@ class Tier:
         """Random cases without end, as `run` draws them."""
         scale, number = SCALES[self.scale], 0
         while True:
-            round_number, i = divmod(number, FORMS_OF_A_ROUND * CASES_OF_A_FORM)
+            round_number, i = divmod(number, FORMS_OF_A_ROUND * DRAWN_OF_A_FORM)
             forms = draw_forms(
                 SeededChooser(self.seed, f"fuzz forms {scale.name} {round_number}"), scale, FORMS_OF_A_ROUND
             )
             chooser = SeededChooser(self.seed, f"fuzz case {scale.name} {number}")
-            case = draw_case(chooser, scale, forms[i // CASES_OF_A_FORM], ALL_FAMILIES)
+            case = draw_case(chooser, scale, forms[i // DRAWN_OF_A_FORM], ALL_FAMILIES)
             number += 1
             if _says_something(case, target, self.device):
                 yield case
@@ -122,21 +124,6 @@ def cost(case: Case) -> int:
     return cells * len(case.num_splits) * (1 + case.repeats) * int(math.sqrt(case.config.index_head_dim))
 
 
-def _by_form(cases: Iterable[Case]) -> list[list[Case]]:
-    """The gate's cases in rounds, a few of one form after a few of another.
-
-    Each form's of a telling size come first, with one of the dearest in every round.
-    """
-    forms: list[list[Case]] = [[] for _ in range(NUM_FORMS)]
-    for number, case in enumerate(cases):
-        forms[number % NUM_FORMS].append(case)
-    for form in forms:
-        form.sort(key=lambda case: abs(math.log2(cost(case) / TELLING_COST)))
-    rounds: list[list[Case]] = [[]]
-    while any(forms):
-        for form in forms:
-            few = CASES_OF_A_FORM - 1
-            rounds[-1] += form[:few] + form[few:][-1:]
-            del form[:few], form[-1:]
-        rounds.append([])
-    return rounds
+def _tell_first(form: list[Case]) -> list[Case]:
+    """The cases of one form, those of a telling size first."""
+    return sorted(form, key=lambda case: abs(math.log2(cost(case) / TELLING_COST)))

@@ -11,7 +11,8 @@ from fuzz.__main__ import DEFAULT_CASES
 from fuzz.bits import Bits, hashed_integers
 from fuzz.case import Case, Request, Step, ViewPlan
 from fuzz.coverage import Coverage
-from fuzz.generate import OWN_SHAPE, cases, gate_cases
+from fuzz.forms import OWN_SHAPE
+from fuzz.generate import cases, gate_cases
 from fuzz.production import production_cases
 from fuzz.scale import LARGE, SCALES, SMALL, Scale
 from fuzz.targets import MAX_DECODE_QUERY_LEN

@@ -46,7 +46,7 @@ def test_a_mutant_has_its_own_kernels_and_leaves_the_real_ones_alone() -> None:
     ("mutant", "seed"),
     [
         ("tie_to_the_highest_id", 1),
-        ("score_tail_not_masked", 19),
+        ("score_tail_not_masked", 11),
         ("plan_last_range_forgotten", 1),
         ("decode_last_split_forgotten", 1),
     ],

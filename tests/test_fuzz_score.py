@@ -17,10 +17,11 @@ from fuzz import planted, planted_child
 from fuzz.__main__ import main
 from fuzz.canaries import MUTANTS
 from fuzz.case import Case
+from fuzz.generate import CASES_OF_A_FORM
 from fuzz.planted import Patience, Planted
 from fuzz.score import SCORE, Fate, Score, TierScore, markdown, text_lines
 from fuzz.targets import find
-from fuzz.tiers import CASES_OF_A_FORM, Tier
+from fuzz.tiers import DRAWN_OF_A_FORM, Tier
 
 GATE = Tier("cpu", 20, "small", 6, has_corpus=False, has_production=False)
 NAMES = ["tie_to_the_highest_id", "decode_bound_from_lengths", "score_nan_kept", "highest_id_wins_ties", "exits"]
@@ -214,7 +215,7 @@ def test_what_a_defect_needs_comes_first() -> None:
 def test_random_cases_are_those_of_their_seed_and_a_few_of_a_form_side_by_side() -> None:
     drawn = [list(islice(Tier("cpu", seed, "small", seconds=1).cases_for(find("prefill")), 40)) for seed in (3, 3, 4)]
     assert drawn[0] == drawn[1] != drawn[2]
-    assert len({case.config for case in drawn[0][:CASES_OF_A_FORM]}) == 1
+    assert len({case.config for case in drawn[0][:DRAWN_OF_A_FORM]}) == 1
 
 
 def _score(*fates: Fate) -> Score:
