@@ -105,8 +105,11 @@ def _request(chooser: Chooser, scale: Scale, form: Form, query_len: int, is_firs
     most = max(
         2, min(keys // (size * config.index_head_dim), scale.max_cells // max(1, query_len * config.num_index_heads))
     )
-    is_across = query_len > 2 * size  # whole blocks lie between its tokens
-    blocks = _blocks(chooser, scale, config.topk_blocks, most, is_across)
+    edges = [edge for edge in _edges_of_runs(config.topk_blocks) if edge <= min(most, max(scale.edges))]
+    # Whole blocks lie between its tokens: they are to see quite different numbers, on both sides of an edge.
+    if query_len > 2 * size and edges and chooser.boolean(75):
+        return Request(query_len, chooser.choice(edges) * size + chooser.integer(0, query_len))
+    blocks = _blocks(chooser, scale, config.topk_blocks, most)
     rest = chooser.choice((0, 1, size - 1, chooser.integer(0, size - 1)))
     match chooser.choice(("last", "first", "both sides")):
         case "last":  # the last token sees so many blocks
@@ -117,18 +120,14 @@ def _request(chooser: Chooser, scale: Scale, form: Form, query_len: int, is_firs
     return Request(query_len, blocks * size + (chooser.integer(0, query_len) if blocks else query_len))
 
 
-def _blocks(chooser: Chooser, scale: Scale, topk_blocks: int, most: int, is_across: bool) -> int:
-    """A number of blocks: at an edge of the kernels' ways, where slots get scarce, or large.
+def _edges_of_runs(topk_blocks: int) -> list[int]:
+    """Blocks that are just as many runs of 2, 4, 8 .. as are kept, rounded up to a power of two."""
+    return [(1 << (topk_blocks - 1).bit_length()) * length for length in (2, 4, 8, 16)]
 
-    is_across: of a request whose tokens see quite different numbers of blocks. They are to lie on both sides of
-    an edge: where there are just as many runs of 2, 4, 8 .. blocks as are kept, rounded up to a power of two.
-    """
+
+def _blocks(chooser: Chooser, scale: Scale, topk_blocks: int, most: int) -> int:
+    """A number of blocks: at an edge of the kernels' ways, where slots get scarce, or large."""
     k = topk_blocks
-    if is_across:
-        runs = [(1 << (k - 1).bit_length()) * length + step for length in (2, 4, 8, 16) for step in (1, 0)]
-        runs = [n for n in runs if n <= min(most, max(scale.edges))]
-        if runs and chooser.boolean(75):
-            return chooser.choice(runs)
     many = [n for n in scale.many_blocks if n <= most]
     if many and chooser.boolean(scale.many_percent):
         return chooser.choice(many)

@@ -58,8 +58,8 @@ MUTANTS = [
         _TOPK,
         "kept = tl.minimum((num_visible + PART - 1) // PART, TOPK)",
         "kept = tl.minimum(num_visible // PART, TOPK)",
-        "topk",
-        ("Forced", "Best", "Count"),
+        "prefill",
+        ("Visible", "Forced", "Best", "Count"),
         needs=("tiles of rows",),
     ),
     Mutant(
