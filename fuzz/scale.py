@@ -20,7 +20,7 @@ class Scale:
     long_percent: how many cases have rows as long as may be, of values made on the device, within long_key_elements.
     is_compiled: whether kernels are compiled for what they are given: cases of a form then share it.
     table_blocks: columns that a form's decode batches have at least; 0: no more than their rows need.
-    plain_percent: how many cases have all tensors as engines hand them over, contiguous; the others views.
+    plain_percent: how many cases, or forms, have all tensors as engines hand them over, contiguous; the others views.
     max_key_elements, max_cells: bounds on a case's keys (B * n * S * D) and a request's scores (query * H * n).
     """
 

@@ -43,7 +43,7 @@ BLOCKS_OF_PROLOGUE = 3
 """What a score program costs before its first block, in blocks."""
 MOST_BLOCKS = 128
 """Key blocks of one score program: so many that the prologue is no longer felt."""
-TOPK_ROWS = {"interpreter": 128, ANY: 1}
+TOPK_ROWS = {"interpreter": 64, ANY: 1}
 """Rows of one selection program. One, for a warp: its counts are scalars, nobody waits for another
 row, and many such programs hide each other's loads. The interpreter runs programs one by one and
 wants few."""
