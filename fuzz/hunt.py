@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
 from hypothesis.database import DirectoryBasedExampleDatabase, ExampleDatabase
 
 from fuzz.bits import Bits
-from fuzz.case import Case
+from fuzz.case import Case, Views
 from fuzz.chooser import SeededChooser
 from fuzz.forms import Form, draw_forms
 from fuzz.generate import cases_of_forms
@@ -185,8 +185,9 @@ class Hunt:
 
 def plainness(form: Form) -> tuple[int, ...]:
     """Sort key: forms that fewer things can be special about come first, so that failures shrink to them."""
-    config = form.config
-    return (form.most_reqs, config.num_index_heads, config.topk_blocks, config.block_size, config.index_head_dim)
+    config, is_viewed = form.config, form.views not in (None, Views())
+    sizes = (config.num_index_heads, config.topk_blocks, config.block_size, config.index_head_dim)
+    return (form.most_reqs, is_viewed, form.table_blocks, *sizes)
 
 
 class _Shrinker:
