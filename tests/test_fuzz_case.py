@@ -12,12 +12,14 @@ from fuzz.bits import Bits, hashed_integers
 from fuzz.case import Case, Request, Step, ViewPlan
 from fuzz.coverage import Coverage
 from fuzz.forms import OWN_SHAPE
-from fuzz.generate import cases, gate_cases
+from fuzz.generate import CASES_OF_A_FORM, NUM_FORMS, by_form, cases, gate_cases
 from fuzz.production import production_cases
 from fuzz.scale import LARGE, SCALES, SMALL, Scale
 from fuzz.targets import MAX_DECODE_QUERY_LEN
 from msa_ref import IndexerConfig
 
+PER_CASE: dict[str, Any] = {"extra_rows": 0, "is_out_given": True, "is_fenced": False}
+"""What every case draws of its views, whatever its form."""
 CASE = Case(IndexerConfig(2, 16, 16, 4), (Request(2, 40), Request(1, 9)))
 
 
@@ -119,6 +121,22 @@ def test_every_gate_has_a_longest_row_one_block_longer_than_a_round_ranks(seed: 
         longest += [real] if real == bound else []
     assert 65 in longest
     assert 64 in longest
+
+
+def test_a_gpus_cases_of_one_form_share_what_kernels_are_compiled_for() -> None:
+    drawn = {
+        scale.name: by_form(list(gate_cases(3, 2 * NUM_FORMS * CASES_OF_A_FORM, scale))) for scale in (SMALL, LARGE)
+    }
+
+    def kinds(form: list[Case]) -> int:
+        """Of those whose pages lie near."""
+        near = [case for case in form if not case.pages.is_far]
+        return len({(case.config, case.dtype, replace(case.views, **PER_CASE)) for case in near})
+
+    for forms in drawn.values():
+        assert [len(form) for form in forms] == [CASES_OF_A_FORM] * (2 * NUM_FORMS)
+    assert all(kinds(form) == 1 for form in drawn["large"])
+    assert all(kinds(form) > 1 for form in drawn["small"])  # where nothing is compiled, views differ
 
 
 def test_a_sixth_of_a_gpu_gates_cases_are_the_models_own_shape_as_engines_hand_it_over() -> None:
