@@ -102,6 +102,8 @@ def _form(
     table_blocks: int,
 ) -> Form:
     """forced: 0 MiniMax's local block, 1 none, 2 init only, 3 both, 4 both, filling every slot."""
+    if scale.corner_percent and chooser.boolean(scale.corner_percent):
+        topk_blocks, table_blocks = max(scale.topk), max(scale.table_blocks)
     init, local = 0, 1
     if forced == 1:
         local = 0

@@ -17,6 +17,8 @@ FEW_SPLITS = (1, 2, 3, 4, 5, 7, 8, 16)
 MANY_SPLITS = (31, 64, 255, 256)
 MOST_DRAWN = 8
 """Requests of a batch that are drawn one by one; in a larger batch, all but the first of them recur."""
+MOST_TABLE_CELLS = 2**27
+"""Scores, one for each row and column of a block table: 0.5 GiB where a target or a judge keeps all of them."""
 GATE_FAMILIES = tuple(name for name in FAMILIES if name != "hashed")
 """What the gate draws from: families whose sums are exact. `hashed` is for long rows alone."""
 
@@ -51,7 +53,8 @@ def draw_case(chooser: Chooser, scale: Scale, form: Form, families: Sequence[str
     case = replace(case, requests=tuple(requests), replay=script)
     if family != "hashed" and chooser.boolean(30):
         case = replace(case, values=replace(case.values, is_future_best=True))
-    if kind == "decode" and form.table_blocks and not pages.is_far:
+    rows = form.config.num_index_heads * case.total_q
+    if kind == "decode" and 0 < form.table_blocks <= MOST_TABLE_CELLS // max(1, rows) and not pages.is_far:
         longest = case.max_blocks - pages.extra_blocks
         extra_blocks = max(pages.extra_blocks, form.table_blocks - longest)
         case = replace(case, pages=replace(pages, extra_blocks=extra_blocks))

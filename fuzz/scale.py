@@ -17,6 +17,7 @@ class Scale:
         their tokens.
     topk: values of topk_blocks. negative_percent: how many cases of lattice families have no score above 0.
     own_percent: how many forms have MiniMax-M3's own head dim, block size: kernels made for it serve nothing else.
+    corner_percent: how many forms have the most slots and the widest table at once, where limits meet.
     long_percent: how many cases have rows as long as may be, of values made on the device, within long_key_elements.
     is_compiled: whether kernels are compiled for what they are given: cases of a form then share it.
     table_blocks: columns that a form's decode batches have at least; 0: no more than their rows need.
@@ -43,6 +44,7 @@ class Scale:
     plain_percent: int = 0
     is_compiled: bool = False
     table_blocks: tuple[int, ...] = (0,)
+    corner_percent: int = 0
     long_percent: int = 0
     long_key_elements: int = 0
 
@@ -98,6 +100,7 @@ LARGE = Scale(
     plain_percent=40,
     is_compiled=True,
     table_blocks=(0, 128, 0, 512, 0, 2048, 8192, WIDE_TABLE),
+    corner_percent=4,
     long_percent=8,
     long_key_elements=2**28,  # MiniMax-M3's 8,192 blocks, and as many keys of other requests
 )
