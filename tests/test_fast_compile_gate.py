@@ -125,6 +125,7 @@ def test_rules_are_named_one_by_one():
     assert broken("sm_90", key_dtype="fp32", matrix={"mma.sync.tf32": 1}) == ["matrix"]
     assert broken("sm_90", key_bytes=[8, 16]) == ["keys"]
     assert broken("sm_90", key_bytes=[]) == ["keys"]
+    assert broken("sm_90", packed=1) == ["packed"]
 
 
 def test_changes_name_what_changed(tmp_path: Path):

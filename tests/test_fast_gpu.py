@@ -7,7 +7,8 @@ import torch
 from test_fast_ops import make_batch, prefill
 
 from msa_fast import PrefillPlan, minimax_m3_index_decode, minimax_m3_index_score
-from msa_ref import IndexerConfig, PagedBatch, index_topk
+from msa_fast.ops.decode import minimax_m3_index_decode_with_score
+from msa_ref import IndexerConfig, PagedBatch, block_scores, index_topk
 
 pytestmark = pytest.mark.gpu
 
@@ -34,6 +35,25 @@ def test_decode_of_so_many_rows_that_programs_share_them_out_is_the_reference(nu
     seq_lens = [query_len + 137 * req % 5_300 for req in range(128)]
     batch = make_batch(config, [query_len] * 128, seq_lens, torch.bfloat16, "cuda")
     assert torch.equal(minimax_m3_index_decode(batch, query_len), index_topk(batch))
+
+
+@pytest.mark.parametrize("query_len", [2, 5, 8])
+@pytest.mark.parametrize("num_heads", [3, 5, 6, 12])
+@pytest.mark.parametrize(("dtype", "head_dim"), [(torch.float32, 32), (torch.float32, 128), (torch.bfloat16, 64)])
+def test_every_row_of_any_number_of_heads_scores_its_own_token(num_heads, query_len, dtype, head_dim):
+    """Its best: ptxas 12.8 to 13.0 had lost the one of `token + 1`, where two rows are added at once."""
+    config = IndexerConfig(num_heads, head_dim, 64, topk_blocks=2)
+    seq_lens = [513, 4162, 64 * 9 + query_len]
+    batch = make_batch(config, [query_len] * 3, seq_lens, dtype, "cuda")
+    for req, seq_len in enumerate(seq_lens):
+        for token in range(query_len):
+            block, place = divmod(seq_len - query_len + token, 64)
+            query = batch.index_q[req * query_len + token, token % num_heads]
+            batch.index_k_pages[batch.block_table[req, block], place] = 8 * query.sign()
+    _, score = minimax_m3_index_decode_with_score(batch, query_len)
+    expected = block_scores(batch, slice(0, batch.total_q))
+    is_seen = expected > -torch.inf
+    assert torch.equal(score[..., : expected.shape[2]].double()[is_seen], expected[is_seen])
 
 
 def test_decode_of_128_slots_from_a_table_wider_than_hoppers_own_selection_takes_is_the_reference():

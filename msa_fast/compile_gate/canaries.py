@@ -26,6 +26,9 @@ def _planted_kernel(
     q = tl.load(q_ptr + rows[:, None] * 64 + offs_d[None, :])
     best = tl.full([ROWS, S], float("-inf"), tl.float32)
     tl.static_assert(DEFECT != "compiles", "a planted failure to compile")
+    if DEFECT == "packed":
+        both = "{ .reg .b32 one; mov.b32 one, 65537; add.s16x2 $0, $1, one; }"
+        rows = tl.inline_asm_elementwise(both, "=r,r", [rows], tl.int32, is_pure=True, pack=1)
     for page in range(num_pages):
         if DEFECT == "keys":
             k = tl.load(pages_ptr + page * S * 64 + offs_s[None, :] * 64 + offs_d[:, None] * stride_d)
@@ -52,7 +55,9 @@ class Canary:
         return f"planted {self.rule or 'nothing'}"
 
     def run(self, device: torch.device) -> None:
-        """Launch it."""
+        """Launch it, where it is a defect."""
+        if self.rule == "packed" and torch.version.hip:
+            return
         pages = torch.empty(1024, self.page, 64, dtype=torch.bfloat16, device=device)
         q = torch.empty(self.rows, 64, dtype=torch.bfloat16, device=device)
         out = torch.empty(self.rows, self.page, dtype=torch.float32, device=device)
@@ -70,6 +75,7 @@ CANARIES = (
     Canary("shared", {"num_warps": 4, "num_stages": 7}, page=256),
     Canary("matrix", {"num_warps": 4, "num_stages": 2}, rows=16),
     Canary("keys", {"num_warps": 4, "num_stages": 2}),
+    Canary("packed", {"num_warps": 4, "num_stages": 2}),
 )
 
 

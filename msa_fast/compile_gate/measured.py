@@ -13,6 +13,7 @@ class Measured:
         source after inlining. fma_products: those that became plain multiply-adds.
     key_dtype: of the keys the kernel streams, "" if it streams none. key_bytes: bytes per thread of
         each of its key accesses, narrowest first.
+    packed: additions of two 16-bit numbers at once, NVIDIA's.
     registers: per thread. spills, loop_spills: instructions that access local memory, all of them
         and those in a loop. unjudged: why they could not be counted. stack: bytes of local memory
         per thread. shared: bytes per program.
@@ -27,6 +28,7 @@ class Measured:
     fma_products: int = 0
     key_dtype: str = ""
     key_bytes: list[int] = field(default_factory=list)
+    packed: int = 0
     registers: int = 0
     num_warps: int = 0
     spills: int = 0

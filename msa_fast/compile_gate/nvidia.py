@@ -13,6 +13,7 @@ from msa_fast.compile_gate.measured import Measured
 
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 MATRIX = re.compile(r"\b(wgmma)\.mma_async\S*|\b(tcgen05)\.mma\.\S*|\b(mma\.sync)\S*")
+PACKED = re.compile(r"\badd\.[su]16x2\b")
 REGISTER = re.compile(r"%r[a-z]*\d+")
 
 
@@ -20,6 +21,7 @@ def read(asm: dict, key_parameter: int | None, into: Measured) -> None:
     """Fill in what PTX and the cubin say; key_parameter is the key pointer's place among the parameters."""
     ptx: str = asm["ptx"]
     into.matrix = _matrix(ptx)
+    into.packed = len(PACKED.findall(ptx))
     if key_parameter is not None:
         into.key_bytes = sorted(key_accesses(ptx, key_parameter))
     with tempfile.TemporaryDirectory() as folder:

@@ -78,13 +78,16 @@ def calls() -> Iterator[Call]:
 
     The widths of selection are swept with 4 heads, other heads at the narrowest, where selection
     compiles fast: a head count changes how a row finds its token and nothing else. fp32, for study,
-    is compiled with 4 heads.
+    is compiled with 4 heads, and a few others.
     """
     yield from (Call("prefill", dtype, query_len=128) for dtype in DTYPES)
     for stage, query_len in (("prefill", 128), ("decode", 1)):
         yield Call(stage, query_len=query_len, dim=64)  # the scorers for everyone, where Hopper has its own for 128
     yield from (Call("decode", dtype) for dtype in DTYPES)
     yield Call("decode", "fp32", query_len=8)
+    # What finds the token of a row by a division, two rows a thread: rule "packed".
+    yield from (Call("decode", "fp32", heads, query_len, blocks=64) for heads, query_len in ((3, 2), (5, 2), (5, 5)))
+    yield from (Call("decode", "bf16", heads, 5, blocks=64, dim=64) for heads in (5, 12))
     for dtype, heads in (*(("bf16", heads) for heads in HEADS + OTHER_HEADS), *(("fp16", heads) for heads in HEADS)):
         yield Call("prefill", dtype, heads, 128, blocks=64)
         yield from (Call("decode", dtype, heads, query_len, blocks=64) for query_len in DECODE_QUERY_LENS)

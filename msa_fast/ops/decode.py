@@ -135,7 +135,8 @@ def _decode_score_kernel(
         token = row // H
         head = (row % H).to(tl.int64)
         is_row = token < query_len
-        visible_len = context_len + token + 1
+        # In this order: `token + 1` would be a packed addition, which ptxas may get wrong (compile gate, rule "packed").
+        visible_len = context_len + 1 + token
         rows = (q_start + token).to(tl.int64)
         q_rows = q_ptr + rows * stride_q_t + head * stride_q_h
         q = tl.load(q_rows[None, :] + offs_d[:, None] * stride_q_d, mask=is_row[None, :], other=0.0)
