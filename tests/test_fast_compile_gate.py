@@ -44,6 +44,8 @@ def test_a_canary_of_every_rule_dies_by_that_rule():
     for target in CANARY_TARGETS:
         assert f"{target} planted nothing: as it must: green" in done.stdout
         for rule in ("compiles", *RULES):
+            if rule == "packed" and target.startswith("gfx"):
+                continue  # of NVIDIA's assembler alone
             assert f"{target} planted {rule}: as it must: " in done.stdout
 
 

@@ -27,8 +27,14 @@ def _planted_kernel(
     best = tl.full([ROWS, S], float("-inf"), tl.float32)
     tl.static_assert(DEFECT != "compiles", "a planted failure to compile")
     if DEFECT == "packed":
-        both = "{ .reg .b32 one; mov.b32 one, 65537; add.s16x2 $0, $1, one; }"
-        rows = tl.inline_asm_elementwise(both, "=r,r", [rows], tl.int32, is_pure=True, pack=1)
+        rows = tl.inline_asm_elementwise(
+            "{ .reg .b32 one; mov.b32 one, 65537; add.s16x2 $0, $1, one; }",
+            "=r,r",
+            [rows],
+            dtype=tl.int32,
+            is_pure=True,
+            pack=1,
+        )
     for page in range(num_pages):
         if DEFECT == "keys":
             k = tl.load(pages_ptr + page * S * 64 + offs_s[None, :] * 64 + offs_d[:, None] * stride_d)

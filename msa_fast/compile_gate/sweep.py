@@ -87,7 +87,7 @@ def calls() -> Iterator[Call]:
     yield Call("decode", "fp32", query_len=8)
     # What finds the token of a row by a division, two rows a thread: rule "packed".
     yield from (Call("decode", "fp32", heads, query_len, blocks=64) for heads, query_len in ((3, 2), (5, 2), (5, 5)))
-    yield from (Call("decode", "bf16", heads, 5, blocks=64, dim=64) for heads in (5, 12))
+    yield from (Call("decode", "bf16", 5, query_len, blocks=64, dim=64) for query_len in (2, 5))
     for dtype, heads in (*(("bf16", heads) for heads in HEADS + OTHER_HEADS), *(("fp16", heads) for heads in HEADS)):
         yield Call("prefill", dtype, heads, 128, blocks=64)
         yield from (Call("decode", dtype, heads, query_len, blocks=64) for query_len in DECODE_QUERY_LENS)

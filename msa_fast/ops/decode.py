@@ -135,7 +135,7 @@ def _decode_score_kernel(
         token = row // H
         head = (row % H).to(tl.int64)
         is_row = token < query_len
-        # In this order: `token + 1` would be a packed addition, which ptxas may get wrong (compile gate, rule "packed").
+        # In this order: `token + 1` would be a packed addition, which ptxas may get wrong (compile gate: "packed").
         visible_len = context_len + 1 + token
         rows = (q_start + token).to(tl.int64)
         q_rows = q_ptr + rows * stride_q_t + head * stride_q_h
