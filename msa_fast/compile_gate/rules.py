@@ -68,9 +68,10 @@ def _keys(found: Measured, target: Target) -> str:
 
 
 def _packed(found: Measured, target: Target) -> str:
-    """For sm_90, ptxas of CUDA 12.8, 12.9 and 13.0 emits `VIADD.16x2 R, R, 0x0` for one of a constant; 13.4 does not.
+    """ptxas of CUDA 12.8, 12.9 and 13.0 emits `VIADD.16x2 R, R, 0x0` for one of a constant; 13.4 does not.
 
-    LLVM makes them of `row // H + 1`, where few rows are known to fit in 16 bits and a thread has two.
+    Seen for sm_90, sm_100 and sm_120. LLVM makes them of `row // H + 1`, where few rows are known to fit in
+    16 bits and a thread has two.
     """
     if not found.packed:
         return ""
