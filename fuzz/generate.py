@@ -53,15 +53,14 @@ def draw_case(chooser: Chooser, scale: Scale, form: Form, families: Sequence[str
     case = replace(case, requests=tuple(requests), replay=script)
     if family != "hashed" and chooser.boolean(30):
         case = replace(case, values=replace(case.values, is_future_best=True))
-    rows = form.config.num_index_heads * case.total_q
-    if kind == "decode" and 0 < form.table_blocks <= MOST_TABLE_CELLS // max(1, rows) and not pages.is_far:
-        longest = case.max_blocks - pages.extra_blocks
-        extra_blocks = max(pages.extra_blocks, form.table_blocks - longest)
-        case = replace(case, pages=replace(pages, extra_blocks=extra_blocks))
-    elif chooser.boolean(30):
-        # A table no wider than its longest row: the entry behind it lies behind the fence, too.
-        case = replace(case, views=replace(case.views, is_fenced=True), pages=replace(case.pages, extra_blocks=0))
-    return case
+    num_rows = form.config.num_index_heads * case.total_q
+    if kind == "decode" and 0 < form.table_blocks <= MOST_TABLE_CELLS // max(1, num_rows) and not pages.is_far:
+        behind = form.table_blocks - (case.max_blocks - pages.extra_blocks)
+        return replace(case, pages=replace(pages, extra_blocks=max(pages.extra_blocks, behind)))
+    if not chooser.boolean(30):
+        return case
+    # A table no wider than its longest row: the entry behind it lies behind the fence, too.
+    return replace(case, views=replace(case.views, is_fenced=True), pages=replace(pages, extra_blocks=0))
 
 
 def _requests(chooser: Chooser, scale: Scale, form: Form, kind: str) -> list[Request]:

@@ -174,5 +174,5 @@ def _rest(case: Case) -> Changes:
     if values.family in families:
         families = families[: families.index(values.family)]
     for family in families:
-        for is_future_best in dict.fromkeys((False, values.is_future_best)):
+        for is_future_best in (False, values.is_future_best):
             yield {"values": ValuePlan(family, is_future_best=is_future_best)}

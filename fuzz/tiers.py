@@ -8,12 +8,12 @@ side by side.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, count
 
 from fuzz import corpus
 from fuzz.case import Case
 from fuzz.chooser import SeededChooser
-from fuzz.forms import draw_forms
+from fuzz.forms import Form, draw_forms
 from fuzz.generate import ALL_FAMILIES, NUM_FORMS, by_form, draw_case, gate_cases
 from fuzz.production import production_cases
 from fuzz.scale import SCALES
@@ -86,15 +86,15 @@ class Tier:
 
     def _drawn(self, target: Target) -> Iterator[Case]:
         """Random cases without end, as `run` draws them."""
-        scale, number = SCALES[self.scale], 0
-        while True:
+        scale = SCALES[self.scale]
+        forms: list[Form] = []
+        for number in count():
             round_number, i = divmod(number, FORMS_OF_A_ROUND * DRAWN_OF_A_FORM)
-            forms = draw_forms(
-                SeededChooser(self.seed, f"fuzz forms {scale.name} {round_number}"), scale, FORMS_OF_A_ROUND
-            )
+            if i == 0:
+                chooser = SeededChooser(self.seed, f"fuzz forms {scale.name} {round_number}")
+                forms = draw_forms(chooser, scale, FORMS_OF_A_ROUND)
             chooser = SeededChooser(self.seed, f"fuzz case {scale.name} {number}")
             case = draw_case(chooser, scale, forms[i // DRAWN_OF_A_FORM], ALL_FAMILIES)
-            number += 1
             if _says_something(case, target, self.device):
                 yield case
 
