@@ -7,7 +7,9 @@ import torch
 from test_fast_ops import make_batch, prefill
 
 from msa_fast import PrefillPlan, minimax_m3_index_decode, minimax_m3_index_score
+from msa_fast.ops import topk_sm90
 from msa_fast.ops.decode import minimax_m3_index_decode_with_score
+from msa_fast.ops.decode_topk import minimax_m3_index_decode_topk
 from msa_ref import IndexerConfig, PagedBatch, block_scores, index_topk
 
 pytestmark = pytest.mark.gpu
@@ -35,6 +37,24 @@ def test_decode_of_so_many_rows_that_programs_share_them_out_is_the_reference(nu
     seq_lens = [query_len + 137 * req % 5_300 for req in range(128)]
     batch = make_batch(config, [query_len] * 128, seq_lens, torch.bfloat16, "cuda")
     assert torch.equal(minimax_m3_index_decode(batch, query_len), index_topk(batch))
+
+
+@pytest.mark.parametrize("is_interleaved", [False, True])
+@pytest.mark.parametrize("num_blocks", [32, 33, 65, 256, 257, 513, 1025, 2048, 2049, 8193, 16_384])
+def test_decode_of_rows_of_any_number_of_rounds_is_the_reference_however_its_scores_lie(
+    num_blocks, is_interleaved, monkeypatch
+):
+    monkeypatch.setattr(topk_sm90, "SOME_ROWS", 0 if is_interleaved else 2**30)
+    num_pages = min(num_blocks, 3001)
+    seq_lens = [128 * num_pages, 128 * num_pages - 300, 64 * num_pages]
+    batch = make_batch(IndexerConfig(2), [2, 1, 2], seq_lens, torch.bfloat16, "cuda")
+    turns = torch.arange(num_blocks, device="cuda") % num_pages  # of pages, in the longest request
+    batch = replace(batch, block_table=batch.block_table[:, turns].contiguous(), seq_lens=batch.seq_lens.clone())
+    batch.seq_lens[0] = 128 * num_blocks
+    topk_idx, score = minimax_m3_index_decode_with_score(batch, 2)
+    expected = index_topk(batch)
+    assert torch.equal(topk_idx, expected)
+    assert torch.equal(minimax_m3_index_decode_topk(score, batch, 2), expected)
 
 
 @pytest.mark.parametrize("query_len", [2, 5, 8])

@@ -100,3 +100,4 @@ def calls() -> Iterator[Call]:
     yield from (Call("decode", num_reqs=num_reqs) for num_reqs in NUM_REQS)
     for topk in (16, 32):  # so many rows that programs share them out
         yield from (Call("decode", query_len=8, num_reqs=128, blocks=blocks, topk=topk) for blocks in (32, 64, 128))
+    yield Call("decode", query_len=8, num_reqs=128, blocks=2**13)  # many rows of a wide table

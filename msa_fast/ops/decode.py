@@ -12,13 +12,13 @@ from triton.language.extra.cuda import gdc_launch_dependents
 from triton.tools.tensor_descriptor import TensorDescriptor
 
 from msa_fast.ops import decode_sm90
-from msa_fast.ops.decode_topk import check_decode_query_len, launch_decode_topk
+from msa_fast.ops.decode_topk import check_decode_query_len, is_interleaved, launch_decode_topk
 from msa_fast.ops.dot import dot_fp32
 from msa_fast.ops.launch import (
     SCORE_VECTOR,
     check_batch,
     is_tensor_copied,
-    new_score,
+    new_decode_score,
     next_power_of_2,
     num_processors,
     own_out,
@@ -189,7 +189,7 @@ def minimax_m3_index_decode(
     Raises:
         ValueError: one sentence naming the argument, the rule and what was got.
     """
-    return minimax_m3_index_decode_with_score(batch, decode_query_len, num_splits, out)[0]
+    return _decode(batch, decode_query_len, num_splits, out)[0]
 
 
 def minimax_m3_index_decode_with_score(
@@ -202,20 +202,28 @@ def minimax_m3_index_decode_with_score(
 
     Scores of a request that sees no more than topk_blocks blocks are whatever was in that memory.
     """
+    topk_idx, score = _decode(batch, decode_query_len, num_splits, out)
+    return topk_idx, score.flatten(2)[..., : batch.max_blocks]
+
+
+def _decode(
+    batch: PagedBatch, decode_query_len: int, num_splits: int | None, out: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`minimax_m3_index_decode`, and its scores in memory of `new_decode_score`."""
     check_batch(batch)
     check_decode_query_len(decode_query_len, batch)
     rows_per_req = decode_query_len * batch.config.num_index_heads
-    num_rows = max(16, next_power_of_2(rows_per_req))
+    num_rows = decode_sm90.num_rows_of(rows_per_req)
     is_sm90 = decode_sm90.is_served(batch, num_rows)
     if num_splits is None:
-        per_processor = decode_sm90.programs_of_a_processor(num_rows, batch.num_reqs) if is_sm90 else PROGRAMS
+        per_processor = decode_sm90.PROGRAMS[num_rows] if is_sm90 else PROGRAMS
         num_programs = default_num_programs(batch, per_processor)
     else:
         is_count = isinstance(num_splits, int) and 1 <= num_splits <= MAX_SPLITS
         require(is_count, "num_splits", f"must be an int from 1 to {MAX_SPLITS}", repr(num_splits))
         num_programs = batch.num_reqs * num_splits
     out = own_out(out, batch)
-    score = new_score(batch)
+    score = new_decode_score(batch, is_interleaved(batch, rows_per_req))
     if batch.total_q == 0:
         return out[:, :0], score
 
@@ -251,7 +259,7 @@ def _launch_score(
         *batch.block_table.stride(),
         *batch.seq_lens.stride(),
         *batch.cu_seqlens_q.stride(),
-        *score.stride(),
+        *score.flatten(2).stride(),
         batch.num_reqs,
         H=config.num_index_heads,
         D=config.index_head_dim,

@@ -2,9 +2,10 @@
 
 Written in Gluon, where a copy and the moment that waits for it are said apart, and which thread
 holds what. A program has one page in shared memory, and several programs share a multiprocessor:
-while one takes maxima, the pages of the others arrive. A program's first block is dealt by its
-number alone, so that its page is looked up while the lengths are still on their way; the next page
-is asked for as soon as the products are done, whichever request it belongs to. It serves
+while one takes maxima, the pages of the others arrive. A page comes in two halves: while the second
+arrives, the first is multiplied. A program's first block is dealt by its number alone, so that its
+page is looked up while the lengths are still on their way; half of the next page is asked for as
+soon as the product with that of this one is done, whichever request it belongs to. It serves
 MiniMax-M3's own shape; all else goes to the scorer for everyone, and the two agree bit for bit
 wherever sums are exact.
 """
@@ -21,14 +22,14 @@ from triton.experimental.gluon.language.nvidia.hopper import (
 )
 from triton.language.extra.cuda import gdc_launch_dependents
 
-from msa_fast.ops.launch import SCORE_VECTOR
+from msa_fast.ops.launch import SCORE_VECTOR, next_power_of_2
 from msa_fast.ops.sm90 import barrier, fetch, is_read_by_sm90, pages_of
 from msa_ref.batch import PagedBatch
 
 WARPS = 4
 MOST_ROWS = 64
 """Query rows (token, head) that are multiplied with a page: more would spill."""
-PROGRAMS = {16: 5, 32: 4, 64: 3}
+PROGRAMS = {16: 4, 32: 4, 64: 3}
 """Programs of a multiprocessor, by query rows: more have more pages on their way, and read the queries more often."""
 MOST_PRODUCT = 2**29
 """Of programs and requests, so that twice as much is still a number that `_divided` takes."""
@@ -98,12 +99,29 @@ def _queries(
 
 
 @gluon.jit
-def _best_of_keys(token_score, shared, S: gl.constexpr, ROWS: gl.constexpr, WARPS: gl.constexpr):
-    """fp32 [ROWS]: maxima of token_score [S, ROWS] over its keys, one barrier from the products; a lane has a row.
+def _fetch_halves(keys, page, ready, pages, is_there, S: gl.constexpr, D: gl.constexpr):
+    """Start the copy of a page: of its first half to slot 0, of the other to slot 1."""
+    fetch(keys, page, 0, 0, ready, pages, is_there, S // 2, D)
+    fetch(keys, page, S // 2, 1, ready, pages, is_there, S // 2, D)
 
-    Warps lie side by side in every 16 * WARPS keys.
+
+@gluon.jit
+def _product_of_half(slot, ready, phase, pages, q_shared, ROWS: gl.constexpr, mma: gl.constexpr):
+    """Begin token_score [S / 2, ROWS] of the half of a page in a slot, as soon as it is there."""
+    HALF: gl.constexpr = pages.shape[2]
+    mbarrier.wait(ready.index(slot), phase)
+    k = pages.index(slot).reshape([HALF, pages.shape[3]])
+    zeros = gl.zeros([HALF, ROWS], gl.float32, mma)
+    return warpgroup_mma(k, q_shared.permute((1, 0)), zeros, use_acc=False, is_async=True)
+
+
+@gluon.jit
+def _best_of_keys(token_score, shared, ROWS: gl.constexpr, WARPS: gl.constexpr):
+    """fp32 [ROWS]: maxima of token_score [16 * WARPS, ROWS] over its keys, a warp has 16 of them; a lane has a row.
+
+    One barrier from the products.
     """
-    of_warps = gl.max(gl.max(token_score.reshape([S // (16 * WARPS), WARPS, 16, ROWS]), axis=0), axis=1)
+    of_warps = gl.max(token_score.reshape([WARPS, 16, ROWS]), axis=1)
     shared.store(of_warps)
     best = gl.max(shared.load(gl.BlockedLayout([WARPS, 1], [1, 32], [1, WARPS], [0, 1])), axis=0)
     return gl.where(best == best, best, float("-inf"))  # NaN only if every token's score is
@@ -118,7 +136,7 @@ def _best_of_keys(token_score, shared, S: gl.constexpr, ROWS: gl.constexpr, WARP
         "reciprocal_of_reqs",
         "stride_score_h",
         "stride_score_t",
-        "stride_score_b",
+        "stride_score_v",
     ],
     do_not_specialize_on_alignment=["block_table_ptr", "seq_lens_ptr", "cu_seqlens_q_ptr"],
 )
@@ -137,7 +155,7 @@ def _decode_score_sm90_kernel(
     stride_cu,
     stride_score_h,
     stride_score_t,
-    stride_score_b,
+    stride_score_v,
     num_reqs,
     reciprocal_of_programs,
     reciprocal_of_reqs,
@@ -171,13 +189,14 @@ def _decode_score_sm90_kernel(
     q_start = gl.load(cu_seqlens_q_ptr + req * stride_cu)
     q_end = gl.load(cu_seqlens_q_ptr + (req + 1) * stride_cu)
     seq_len = gl.load(seq_lens_ptr + req * stride_seq_lens)
-    pages = gl.allocate_shared_memory(q_ptr.dtype.element_ty, [1, 1, S, D], keys.layout)
+    pages = gl.allocate_shared_memory(q_ptr.dtype.element_ty, [2, 1, S // 2, D], keys.layout)
     q_shared = gl.allocate_shared_memory(q_ptr.dtype.element_ty, [ROWS, D], q_layout)
     best_shared = gl.allocate_shared_memory(gl.float32, [WARPS, ROWS], best_layout)
-    ready = gl.allocate_shared_memory(gl.int64, [1, 1], mbarrier.MBarrierLayout())
+    ready = gl.allocate_shared_memory(gl.int64, [2, 1], mbarrier.MBarrierLayout())
     mbarrier.init(ready.index(0), count=1)
+    mbarrier.init(ready.index(1), count=1)
     is_dealt = block < _num_scored(q_start, q_end, seq_len, S, TOPK)
-    fetch(keys, page, 0, ready, pages, is_dealt, S, D)
+    _fetch_halves(keys, page, ready, pages, is_dealt, S, D)
     barrier()  # the assembler would put what follows before the copy
 
     # While it is on its way: the request's queries, and what there is of all requests.
@@ -208,7 +227,7 @@ def _decode_score_sm90_kernel(
     if is_dealt:
         position -= 1
     else:
-        fetch(keys, next_page, 0, ready, pages, position < end, S, D)
+        _fetch_halves(keys, next_page, ready, pages, position < end, S, D)
         req, base = ahead_req, ahead_base
         ahead += 1
         if ahead >= ahead_stop:
@@ -230,15 +249,17 @@ def _decode_score_sm90_kernel(
             barrier()
         block = position - base
         req, base = ahead_req, ahead_base
-        mbarrier.wait(ready.index(0), phase)
+        first_score = _product_of_half(0, ready, phase, pages, q_shared, ROWS, mma)
+        other_score = _product_of_half(1, ready, phase, pages, q_shared, ROWS, mma)
         phase = phase ^ 1
-        k = pages.index(0).reshape([S, D])
-        zeros = gl.zeros([S, ROWS], gl.float32, mma)
-        token_score = warpgroup_mma(k, q_shared.permute((1, 0)), zeros, use_acc=False, is_async=True)
-        token_score = warpgroup_mma_wait(0, deps=[token_score])
+        first_score, other_score = warpgroup_mma_wait(1, deps=[first_score, other_score])
         if ahead < end:
-            barrier()  # every warp is done with the page before another takes its place
-            fetch(keys, next_page, 0, ready, pages, True, S, D)
+            barrier()  # every warp is done with the half before another takes its place
+            fetch(keys, next_page, 0, 0, ready, pages, True, S // 2, D)
+        first_score, other_score = warpgroup_mma_wait(0, deps=[first_score, other_score])
+        if ahead < end:
+            barrier()
+            fetch(keys, next_page, S // 2, 1, ready, pages, True, S // 2, D)
             ahead += 1
             if ahead >= ahead_stop:
                 ahead_req, ahead_base, ahead_stop = _request_at(ahead, reqs, ends, bases)
@@ -249,19 +270,20 @@ def _decode_score_sm90_kernel(
 
         if (block + 1) * S > context_len + 1:  # else the first token sees all of it, and so do the others
             sees = context_len + 1 + gl.arange(0, ROWS, layout=gl.SliceLayout(0, mma)) // H
-            key_pos = block * S + gl.arange(0, S, layout=gl.SliceLayout(1, mma))
-            token_score = gl.where(key_pos[:, None] < sees[None, :], token_score, float("-inf"))
-        best = _best_of_keys(token_score, best_shared, S, ROWS, WARPS)
+            key_pos = block * S + gl.arange(0, S // 2, layout=gl.SliceLayout(1, mma))[:, None]
+            first_score = gl.where(key_pos < sees[None, :], first_score, float("-inf"))
+            other_score = gl.where(key_pos + S // 2 < sees[None, :], other_score, float("-inf"))
+        best = _best_of_keys(gl.maximum(first_score, other_score), best_shared, ROWS, WARPS)
         score_rows = score_ptr + (q_start + token).to(gl.int64) * stride_score_t
         score_rows += (row % H).to(gl.int64) * stride_score_h
         # A sector of eight scores fills up block by block: driven out half full, it would be read to be completed.
-        at = score_rows + block.to(gl.int64) * stride_score_b
+        at = score_rows + (block // SCORE_VECTOR).to(gl.int64) * stride_score_v + block % SCORE_VECTOR
         gl.store(at, best, mask=token < query_len, eviction_policy="evict_last")
         if (block + 1) * S >= context_len + query_len:  # the request's last block
             nothing = gl.full_like(best, float("-inf"))
             for i in gl.static_range(1, SCORE_VECTOR):
                 is_filler = (token < query_len) & ((block + i) // SCORE_VECTOR == block // SCORE_VECTOR)
-                gl.store(score_rows + (block + i).to(gl.int64) * stride_score_b, nothing, mask=is_filler)
+                gl.store(at + i, nothing, mask=is_filler)
         position += 1
 
 
@@ -270,15 +292,14 @@ def reciprocal_of(number: int) -> int:
     return (2**31 - 1) // number
 
 
+def num_rows_of(rows_per_req: int) -> int:
+    """ROWS of either scorer: query rows of a program, as the matrix unit takes them."""
+    return max(16, next_power_of_2(rows_per_req))
+
+
 def is_served(batch: PagedBatch, num_rows: int) -> bool:
     """Whether this scorer takes a call: by architecture, shapes, dtypes and strides alone. num_rows: its ROWS."""
     return num_rows <= MOST_ROWS and is_read_by_sm90(batch)
-
-
-def programs_of_a_processor(num_rows: int, num_reqs: int) -> int:
-    """How many programs are best on one multiprocessor, from shapes alone. num_rows: the ROWS of the scorer."""
-    # One request has few rounds of pages: with more programs the last round is not mostly empty.
-    return PROGRAMS[16] if num_reqs == 1 and num_rows == 32 else PROGRAMS[num_rows]
 
 
 def launch_score(
@@ -294,7 +315,7 @@ def launch_score(
         return
     _decode_score_sm90_kernel[(num_programs,)](
         batch.index_q,
-        pages_of(batch),
+        pages_of(batch, parts=2),
         batch.block_table,
         batch.seq_lens,
         batch.cu_seqlens_q,
@@ -303,7 +324,7 @@ def launch_score(
         *batch.block_table.stride(),
         *batch.seq_lens.stride(),
         *batch.cu_seqlens_q.stride(),
-        *score.stride(),
+        *score.stride()[:3],
         batch.num_reqs,
         reciprocal_of(num_programs),
         reciprocal_of(batch.num_reqs),

@@ -2,8 +2,8 @@
 
 import torch
 
-from msa_fast.ops import topk_sm90
-from msa_fast.ops.launch import SCORE_VECTOR, aligned, check_batch, new_score, own_out
+from msa_fast.ops import decode_sm90, topk_sm90
+from msa_fast.ops.launch import SCORE_VECTOR, check_batch, new_decode_score, own_out
 from msa_fast.ops.score import check_score
 from msa_fast.ops.table import TOPK_ROWS, architecture_of, number
 from msa_fast.ops.topk import launch_topk
@@ -27,6 +27,15 @@ def check_decode_query_len(decode_query_len: int, batch: PagedBatch) -> None:
         f"must be >= total_q / num_reqs = {batch.total_q} / {batch.num_reqs}",
         decode_query_len,
     )
+
+
+def is_interleaved(batch: PagedBatch, rows_per_req: int) -> bool:
+    """Whether decode's scores are stored interleaved, see `new_decode_score`: by architecture and shapes alone.
+
+    Only Hopper's kernels take them so.
+    """
+    is_taken = topk_sm90.is_served(batch) and decode_sm90.is_served(batch, decode_sm90.num_rows_of(rows_per_req))
+    return is_taken and batch.total_q * batch.config.num_index_heads >= topk_sm90.SOME_ROWS
 
 
 def minimax_m3_index_decode_topk(
@@ -53,25 +62,30 @@ def minimax_m3_index_decode_topk(
     check_score(score, batch)
     out = own_out(out, batch)
     if batch.total_q:
-        own = new_score(batch, num_blocks=aligned(batch.max_blocks))
-        own[..., : batch.max_blocks] = score.nan_to_num(-torch.inf, torch.inf, -torch.inf)
+        rows_per_req = decode_query_len * batch.config.num_index_heads
+        own = new_decode_score(batch, is_interleaved(batch, rows_per_req))
+        rows = own.new_empty(*own.shape[:2], own.shape[2] * SCORE_VECTOR)
+        rows[..., : batch.max_blocks] = score.nan_to_num(-torch.inf, torch.inf, -torch.inf)
         num_visible = batch.num_visible_blocks()[:, None]
-        block = torch.arange(own.shape[2], device=own.device)
+        block = torch.arange(rows.shape[2], device=rows.device)
         is_read = (num_visible <= block) & (block < -(-num_visible // SCORE_VECTOR) * SCORE_VECTOR)
-        own.masked_fill_(is_read, -torch.inf)
-        launch_decode_topk(own, batch, out, decode_query_len * batch.config.num_index_heads, is_early=False)
+        own.copy_(rows.masked_fill_(is_read, -torch.inf).view(own.shape))
+        launch_decode_topk(own, batch, out, rows_per_req, is_early=False)
     return out[:, : batch.total_q]
 
 
 def launch_decode_topk(
     score: torch.Tensor, batch: PagedBatch, out: torch.Tensor, rows_per_req: int, is_early: bool
 ) -> None:
-    """Launch on checked arguments, with scores as decode leaves them. is_early: the scorer may still run."""
+    """Launch on checked arguments, with scores as decode leaves them: [H, T, V, SCORE_VECTOR], of `new_decode_score`.
+
+    is_early: the scorer may still run.
+    """
     if topk_sm90.is_served(batch):
         topk_sm90.launch_topk(score, batch, out, rows_per_req, is_early)
         return
     launch_topk(
-        score,
+        score.flatten(2),
         batch,
         out,
         number(TOPK_ROWS, architecture_of(batch.device)),

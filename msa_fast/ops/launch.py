@@ -125,6 +125,22 @@ def new_score(
     return torch.empty(shape, dtype=torch.float32, device=batch.device)[..., :num_scores].transpose(0, 1)
 
 
+def new_decode_score(batch: PagedBatch, is_interleaved: bool) -> torch.Tensor:
+    """Room for decode's block scores: a [H, T, ceil(max_blocks / SCORE_VECTOR), SCORE_VECTOR] fp32 view.
+
+    is_interleaved: the vectors that all rows have for the same blocks lie side by side, so that what a
+    program stores for one block falls into few lines of the cache; else those of one row do, which
+    the warp that selects from it reads in fewer steps. Padded as `new_score`.
+    """
+    config, num_tokens, num_vectors = batch.config, batch.total_q, aligned(batch.max_blocks) // SCORE_VECTOR
+    heads, device = config.num_index_heads, batch.device
+    if is_interleaved:
+        shape = (num_vectors, aligned(num_tokens), heads, SCORE_VECTOR)
+        return torch.empty(shape, dtype=torch.float32, device=device)[:, :num_tokens].permute(2, 1, 0, 3)
+    shape = (num_tokens, heads, num_vectors, SCORE_VECTOR)
+    return torch.empty(shape, dtype=torch.float32, device=device).transpose(0, 1)
+
+
 def aligned(size: int) -> int:
     """Up to a multiple of ALIGNMENT."""
     return -(-size // ALIGNMENT) * ALIGNMENT

@@ -139,7 +139,7 @@ def _score_sm90_kernel(
         for i in gl.static_range(STAGES):
             is_there = block + i < end_block
             page = gl.load(table_row + (block + i).to(gl.int64) * stride_table_b, mask=is_there, other=0)
-            fetch(keys, page, (block + i) % STAGES, ready, pages, is_there, S, D)
+            fetch(keys, page, 0, (block + i) % STAGES, ready, pages, is_there, S, D)
         q_a = _queries(q_ptr, first_row, q_start, query_len, stride_q_t, stride_q_h, H, D, HALF, WARPS)
         if not IS_B_SHARED:
             q_a = gl.convert_layout(q_a, operand)
@@ -199,7 +199,7 @@ def _score_sm90_kernel(
                 else:
                     scores = warpgroup_mma_wait(0, deps=[product_b])
                 barrier()  # every warp is done with the page before another takes its slot
-                fetch(keys, page, slot, ready, pages, ahead < end_block, S, D)
+                fetch(keys, page, 0, slot, ready, pages, ahead < end_block, S, D)
                 super_b = _put(
                     scores,
                     super_b,
@@ -232,7 +232,7 @@ def _score_sm90_kernel(
             barrier()
             ahead = block + STAGES
             page = gl.load(table_row + ahead.to(gl.int64) * stride_table_b, mask=ahead < end_block, other=0)
-            fetch(keys, page, slot, ready, pages, ahead < end_block, S, D)
+            fetch(keys, page, 0, slot, ready, pages, ahead < end_block, S, D)
             block += 1
         for i in gl.static_range(STAGES):
             mbarrier.invalidate(ready.index(i))

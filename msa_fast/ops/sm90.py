@@ -15,10 +15,10 @@ _load_page = tma.async_load if hasattr(tma, "async_load") else tma.async_copy_gl
 
 
 @gluon.jit
-def fetch(keys, page, slot, ready, pages, is_there, S: gl.constexpr, D: gl.constexpr):
-    """Start the copy of one page to a slot of shared memory; its barrier turns when all has arrived."""
+def fetch(keys, page, key, slot, ready, pages, is_there, S: gl.constexpr, D: gl.constexpr):
+    """Start the copy of S keys of a page, from `key` on, to a slot of shared memory, whose barrier then turns."""
     mbarrier.expect(ready.index(slot), S * D * 2, pred=is_there)
-    _load_page(keys, [page, 0, 0], ready.index(slot), pages.index(slot), pred=is_there)
+    _load_page(keys, [page, key, 0], ready.index(slot), pages.index(slot), pred=is_there)
 
 
 def is_read_by_sm90(batch: PagedBatch) -> bool:
@@ -29,8 +29,8 @@ def is_read_by_sm90(batch: PagedBatch) -> bool:
     return is_shape and is_copied and architecture_of(batch.device) == "sm_90"
 
 
-def pages_of(batch: PagedBatch) -> TensorDescriptor:
-    """The tensor descriptor that `fetch` copies pages by."""
+def pages_of(batch: PagedBatch, parts: int = 1) -> TensorDescriptor:
+    """The tensor descriptor that `fetch` copies pages by, each in so many parts."""
     layout = gl.NVMMASharedLayout(swizzle_byte_width=128, element_bitwidth=16, rank=3)
-    page = [1, batch.config.block_size, batch.config.index_head_dim]
-    return TensorDescriptor.from_tensor(batch.index_k_pages, page, layout)
+    part = [1, batch.config.block_size // parts, batch.config.index_head_dim]
+    return TensorDescriptor.from_tensor(batch.index_k_pages, part, layout)

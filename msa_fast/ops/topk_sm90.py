@@ -1,25 +1,23 @@
 """Selection for decode on Hopper: that of `msa_fast.ops.topk` by single warps, with every layout said.
 
 The rounds are the same, from long runs to single blocks, and how many there are is settled row by
-row: the table of a captured batch is as wide as the longest context, and most rows are short. So is
-the search for the cut. One warp takes few hundred steps, and each waits for the one before, so that
-steps are what is saved: every thread finds the best of its runs without asking another, a warp's
-threads vote on who is chosen, and a thread counts the votes before its own. Candidates are
-[ROWS, 32, EACH]: a lane has EACH of every row, and all reductions end in one instruction of the
-warp. ROWS is one, but where a batch has very many.
+row: the table of a captured batch is as wide as the longest context, and most rows are short. One
+warp takes few hundred steps, and each waits for the one before, so that steps are what is saved:
+every thread finds the best of its runs without asking another, a warp's threads vote on where the
+cut is and who is chosen (`votes_sm90`), and a thread counts the votes before its own. Candidates
+are [ROWS, 32, EACH]: a lane has EACH of every row, and all reductions end in one instruction of
+the warp. ROWS is one, but where a batch has very many.
 """
 
 import torch
-import triton.language as tl
 from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
 from triton.language.extra.cuda import gdc_wait
 
-from msa_fast.ops.best import narrowed, quarters, reaches
 from msa_fast.ops.launch import SCORE_VECTOR, next_power_of_2
-from msa_fast.ops.rank import RANK_ABSENT, RANK_FORCED, rank_of_runs
-from msa_fast.ops.sm90 import barrier
+from msa_fast.ops.rank import RANK_ABSENT, rank_of_runs
 from msa_fast.ops.table import architecture_of
+from msa_fast.ops.votes_sm90 import any_row, by_place, find_cut, from_lane, num_before
 from msa_ref.batch import PagedBatch
 
 MOST_TOPK = 32
@@ -35,6 +33,10 @@ ROWS_OF_MANY = 2
 REGISTERS_OF_MANY = 32
 MOST_BLOCKS_OF_MANY = 128
 """Blocks of a table up to which the registers of two rows are that few."""
+SOME_ROWS = 128
+"""Of so many rows the scores are stored interleaved: less to write counts for more than a few steps more to read."""
+REGISTERS_OF_FEW = 160
+"""At most, for fewer rows than some: the assembler would take 64, so that loads of a long row wait for each other."""
 FIRST_ROUNDS = (
     (32, 32, 1),
     (64, 64, 1),
@@ -48,73 +50,6 @@ FIRST_ROUNDS = (
 )
 """The first round of rows of up to so many blocks: how many candidates it ranks, and their blocks. A candidate more
 in every thread costs in every turn of the search."""
-
-
-@gluon.jit
-def _votes(is_it):
-    """int32 [ROWS, 32, EACH], twice: for how many lanes before it is_it holds in the same column, and for how many."""
-    return gl.inline_asm_elementwise(
-        """{
-            .reg .pred is_it;
-            .reg .b32 lanes;
-            setp.ne.s32 is_it, $2, 0;
-            vote.sync.ballot.b32 lanes, is_it, 0xffffffff;
-            popc.b32 $1, lanes;
-            .reg .b32 before;
-            mov.u32 before, %lanemask_lt;
-            and.b32 lanes, lanes, before;
-            popc.b32 $0, lanes;
-        }""",
-        "=r,=r,r",
-        [is_it.to(gl.int32)],
-        dtype=(gl.int32, gl.int32),
-        is_pure=False,
-        pack=1,
-    )
-
-
-@gluon.jit
-def _before(is_it, LENGTH: gl.constexpr):
-    """int32 [ROWS, 32, EACH]: how many candidates before, in the order of ids, is_it holds for. [.., .., 1]: in all."""
-    lanes_before, lanes = _votes(is_it)
-    if LENGTH == 1:  # a lane's candidates lie side by side
-        own = is_it.to(gl.int32)
-        before = gl.sum(lanes_before, axis=2)[:, :, None] + tl.cumsum(own, axis=2) - own
-    else:  # lanes take turns
-        before = lanes_before + tl.cumsum(lanes, axis=2) - lanes
-    return before, gl.sum(lanes, axis=2)[:, :, None]
-
-
-@gluon.jit
-def _any(is_it):
-    """Whether is_it [ROWS] holds for a row."""
-    return gl.max(is_it.to(gl.int32), axis=0) > 0
-
-
-@gluon.jit
-def _find_cut(rank, k, GROUPS: gl.constexpr, IS_WHOLE: gl.constexpr):
-    """`find_cut_of_one` of every row of rank [ROWS, 32, EACH], and whether exactly k candidates reach the cut.
-
-    IS_WHOLE: they are those of whole rows, of which the last may be absent; else parts of runs.
-    """
-    of_rows: gl.constexpr = gl.SliceLayout(1, gl.SliceLayout(2, rank.type.layout))
-    best = gl.max(rank, axis=2)
-    if GROUPS < 32 and IS_WHOLE:  # a group is what two lanes have: one of the first half, so that none is empty
-        pairs = best.reshape([rank.shape[0], 2, 16])
-        best = gl.maximum(pairs, gl.max(pairs, axis=1)[:, None, :]).reshape([rank.shape[0], 32])
-    elif GROUPS < 32:  # neighbours: a group is the parts of one run
-        pairs = best.reshape([rank.shape[0], 16, 2])
-        best = gl.maximum(pairs, gl.max(pairs, axis=2)[:, :, None]).reshape([rank.shape[0], 32])
-    low = gl.convert_layout(gl.min(best, axis=1), of_rows)  # there already; what follows asks for the name
-    high = gl.max(gl.max(gl.where(rank == RANK_FORCED, 0, rank), axis=2), axis=1)
-    count = gl.sum(gl.sum((rank >= low[:, None, None]).to(gl.int32), axis=2), axis=1)
-    high = gl.where(count == k, low, high)
-    while _any(low < high):
-        first, second, third = quarters(low, high)
-        flags = reaches(rank, first[:, None, None], second[:, None, None], third[:, None, None])
-        counts = gl.sum(gl.sum(flags, axis=2), axis=1)
-        low, high, count = narrowed(low, high, count, counts, first, second, third, k)
-    return low, count == k
 
 
 @gluon.jit
@@ -136,7 +71,14 @@ def _places(EACH: gl.constexpr, AT_ONCE: gl.constexpr, wide: gl.constexpr):
 
 
 @gluon.jit
-def _best_of_runs(score_rows, num_visible, WIDTH: gl.constexpr, LENGTH: gl.constexpr, VECTOR: gl.constexpr):
+def _scores_at(rows, blocks, stride_v, VECTOR: gl.constexpr):
+    """Where the scores of a row's blocks are. blocks: VECTOR of them side by side begin with a multiple of it."""
+    # Said as a distance from where they are where vectors lie side by side: it is nothing there, stride_v is VECTOR.
+    return rows + blocks + (blocks // VECTOR).to(gl.int64) * (stride_v - VECTOR)
+
+
+@gluon.jit
+def _best_of_runs(score_rows, stride_v, num_visible, WIDTH: gl.constexpr, LENGTH: gl.constexpr, VECTOR: gl.constexpr):
     """fp32 [ROWS, 32, WIDTH // 32]: best scores of the first WIDTH runs of LENGTH blocks. int32: their first blocks.
 
     Of rows that see nothing, as num_visible [ROWS] has it, they are any.
@@ -153,7 +95,8 @@ def _best_of_runs(score_rows, num_visible, WIDTH: gl.constexpr, LENGTH: gl.const
     if LENGTH <= RUN:
         blocks = first + within
         # All of a vector are read if its first is visible: behind the last visible block scores are -inf.
-        score = gl.load(rows + blocks, mask=blocks // VECTOR * VECTOR < visible, other=float("-inf"))
+        at = _scores_at(rows, blocks, stride_v, VECTOR)
+        score = gl.load(at, mask=blocks // VECTOR * VECTOR < visible, other=float("-inf"))
         best = gl.max(score, axis=3)
     else:
         # More than registers hold: vector by vector. The last one of the row is read again by what lies behind it, so
@@ -161,34 +104,34 @@ def _best_of_runs(score_rows, num_visible, WIDTH: gl.constexpr, LENGTH: gl.const
         best = gl.full([ROWS, 32, EACH], float("-inf"), gl.float32, gl.SliceLayout(3, wide))
         for i in gl.static_range(LENGTH // VECTOR):
             vector = gl.minimum(first // VECTOR + i, (visible - 1) // VECTOR)
-            score = gl.load(rows + vector * VECTOR + within)
+            score = gl.load(_scores_at(rows, vector * VECTOR + within, stride_v, VECTOR))
             best = gl.maximum(best, gl.max(score, axis=3))
     return best, first.reshape([1, 32, EACH])
 
 
 @gluon.jit
 def _best_of_parts(
-    score_rows, out_rows, stride_out_k, num_visible, TOPK: gl.constexpr, K: gl.constexpr, LENGTH: gl.constexpr,
+    score_rows, stride_v, runs, num_visible, TOPK: gl.constexpr, K: gl.constexpr, LENGTH: gl.constexpr,
     VECTOR: gl.constexpr,
 ):  # fmt: skip
-    """The same [ROWS, 32, K * RUN // 32] of the RUN parts, LENGTH blocks each, of the TOPK runs that out_rows hold."""
+    """The same [ROWS, 32, K * RUN // 32] of the RUN parts, LENGTH blocks each, of the TOPK runs in runs [ROWS, 32]."""
     ROWS: gl.constexpr = score_rows.shape[0]
     AT_ONCE: gl.constexpr = LENGTH if LENGTH > 1 else VECTOR
     STEPS: gl.constexpr = LENGTH * RUN // AT_ONCE
     EACH: gl.constexpr = K * STEPS // 32
     wide: gl.constexpr = gl.BlockedLayout([ROWS, 1, EACH, AT_ONCE], [1, 32, 1, 1], [1, 1, 1, 1], [3, 2, 1, 0])
-    barrier()  # other threads have put the runs
+    of_lanes: gl.constexpr = gl.SliceLayout(2, gl.SliceLayout(3, wide))
     lane, turn, within = _places(EACH, AT_ONCE, wide)
     step = lane * EACH + turn if LENGTH == 1 else turn * 32 + lane
     slot = step // STEPS
     visible = _beside(num_visible, wide)
-    is_run = (slot < TOPK) & (visible > 0)
-    run = gl.load(_beside(out_rows, wide) + slot * stride_out_k, mask=is_run, other=0)
-    barrier()  # and read them before others are put
-    start = gl.where(is_run, run, visible) + step % STEPS * AT_ONCE
+    runs, slots = gl.broadcast(gl.convert_layout(runs, of_lanes)[:, :, None, None], slot)
+    run = gl.where((slot < TOPK) & (visible > 0), from_lane(runs, slots), visible)
+    start = run + step % STEPS * AT_ONCE
     # Said as a multiple, for the compiler to see that VECTOR of them are one load.
     blocks = start // VECTOR * VECTOR + within
-    score = gl.load(_beside(score_rows, wide) + blocks, mask=blocks // VECTOR * VECTOR < visible, other=float("-inf"))
+    at = _scores_at(_beside(score_rows, wide), blocks, stride_v, VECTOR)
+    score = gl.load(at, mask=blocks // VECTOR * VECTOR < visible, other=float("-inf"))
     if LENGTH > 1:
         best, first = gl.max(score, axis=3), start.reshape([ROWS, 32, EACH])
     else:
@@ -198,13 +141,13 @@ def _best_of_parts(
 
 
 @gluon.jit
-def _put_best(
-    best, first, LENGTH: gl.constexpr, out_rows, stride_out_k, num_visible, k, INIT_BLOCKS: gl.constexpr,
-    LOCAL_BLOCKS: gl.constexpr, GROUPS: gl.constexpr, IS_WHOLE: gl.constexpr,
+def _choose(
+    best, first, LENGTH: gl.constexpr, num_visible, k, INIT_BLOCKS: gl.constexpr, LOCAL_BLOCKS: gl.constexpr,
+    GROUPS: gl.constexpr, IS_WHOLE: gl.constexpr,
 ):  # fmt: skip
-    """Write the k best of some runs of LENGTH blocks to out_rows, ascending: the answer, or for the next round.
+    """Which of some runs of LENGTH blocks are the k best: (first, place, is_best), all [ROWS, 32, EACH].
 
-    Of rows that see nothing, as num_visible [ROWS] has it, nothing is written.
+    place: its own in an ascending list of them. Of rows that see nothing, as num_visible [ROWS] has it, none is.
     """
     ROWS: gl.constexpr = best.shape[0]
     flat: gl.constexpr = gl.BlockedLayout([ROWS, 1, best.shape[2]], [1, 32, 1], [1, 1, 1], [2, 1, 0])
@@ -212,19 +155,26 @@ def _put_best(
     best = gl.convert_layout(best, flat)  # they lie there already; what follows asks for the name
     first = gl.convert_layout(first, flat)
     num_visible = gl.convert_layout(num_visible, of_rows)[:, None, None]
-    out_rows = gl.convert_layout(out_rows, of_rows)[:, None, None]
     rank = rank_of_runs(best, first, LENGTH, num_visible, INIT_BLOCKS, LOCAL_BLOCKS)
-    cut, is_exact = _find_cut(rank, k, GROUPS, IS_WHOLE)
-    is_split = _any((cut > RANK_ABSENT) & ~is_exact)
+    cut, is_exact = find_cut(rank, k, GROUPS, IS_WHOLE)
+    is_split = any_row((cut > RANK_ABSENT) & ~is_exact)
     cut, is_exact = cut[:, None, None], is_exact[:, None, None]
     is_best = (rank > cut) | (is_exact & (rank == cut))
-    place, num_best = _before(is_best, LENGTH)
+    place, num_best = num_before(is_best, LENGTH)
     if is_split:  # the first of those at the cut
         is_tied = rank == cut
-        tied_before, _ = _before(is_tied, LENGTH)
+        tied_before, _ = num_before(is_tied, LENGTH)
         is_best = is_best | (is_tied & (tied_before < k - num_best))
         place += gl.minimum(tied_before, k - num_best)
-    gl.store(out_rows + place * stride_out_k, first, mask=is_best & (rank != RANK_ABSENT))
+    return gl.broadcast(first, place)[0], place, is_best & (rank != RANK_ABSENT)
+
+
+@gluon.jit
+def _put(first, place, is_best, out_rows, stride_out_k):
+    """Write the blocks that are chosen to out_rows [ROWS]."""
+    of_rows: gl.constexpr = gl.SliceLayout(1, gl.SliceLayout(2, first.type.layout))
+    out_rows = gl.convert_layout(out_rows, of_rows)[:, None, None]
+    gl.store(out_rows + place * stride_out_k, first, mask=is_best)
 
 
 @gluon.jit(
@@ -238,6 +188,7 @@ def _topk_sm90_kernel(
     out_ptr,
     stride_score_h,
     stride_score_t,
+    stride_score_v,
     stride_seq_lens,
     stride_cu,
     stride_out_h,
@@ -258,8 +209,8 @@ def _topk_sm90_kernel(
 ):
     """Grid: requests x programs of one warp, each with ROWS rows (token, head). Writes as `_topk_kernel`.
 
-    Scores of a row lie side by side, rows start at multiples of VECTOR and are -inf from their last
-    visible block up to one; of rows that see no more than TOPK blocks none is read. MOST_BLOCKS, WIDTHS,
+    Scores of a row lie side by side in vectors of VECTOR, the last of which is -inf behind its last visible
+    block; of rows that see no more than TOPK blocks none is read. Strides of scores count vectors. MOST_BLOCKS, WIDTHS,
     LENGTHS: the first rounds that rows of this table may take, columns of FIRST_ROUNDS.
     """
     by_rows: gl.constexpr = gl.BlockedLayout([ROWS, 1], [1, 32], [1, 1], [1, 0])
@@ -275,31 +226,37 @@ def _topk_sm90_kernel(
     # What is read for a row that is not there are scores of one that is.
     at = (q_start + gl.minimum(token, query_len - 1)).to(gl.int64)
     out_rows = out_ptr + at * stride_out_t + head * stride_out_h
-    score_rows = score_ptr + at * stride_score_t + head * stride_score_h
+    score_rows = score_ptr + (at * stride_score_t + head * stride_score_h) * VECTOR
+    stride_v = stride_score_v * VECTOR
     is_short = is_row & (num_visible <= TOPK)
-    if _any(is_short):  # all of them, whatever they score: their scores may not be there
+    if any_row(is_short):  # all of them, whatever they score: their scores may not be there
         slot = gl.arange(0, 32 if K < 32 else K, layout=gl.SliceLayout(0, by_rows))[None, :]
         block = gl.where(slot < num_visible[:, None], slot, -1)
         gl.store(out_rows[:, None] + slot * stride_out_k, block, mask=is_short[:, None] & (slot < TOPK))
     num_ranked = gl.where(is_row & ~is_short, num_visible, 0)
     if IS_EARLY:  # the scorer may still run; from here on its scores are there, and nobody ends before it
         gdc_wait()
+    runs = gl.full([ROWS, 32], 0, gl.int32, by_rows)  # the first blocks of those chosen so far
     for i in gl.static_range(len(LENGTHS)):
         is_mine = (num_ranked > (MOST_BLOCKS[i - 1] if i > 0 else 0)) & (num_ranked <= MOST_BLOCKS[i])
-        if _any(is_mine):
+        if any_row(is_mine):
             num_mine = gl.where(is_mine, num_ranked, 0)
-            best, first = _best_of_runs(score_rows, num_mine, WIDTHS[i], LENGTHS[i], VECTOR)
-            _put_best(
-                best, first, LENGTHS[i], out_rows, stride_out_k, num_mine, TOPK, INIT_BLOCKS, LOCAL_BLOCKS, K, True
-            )
-    if LENGTHS[len(LENGTHS) - 1] > RUN and _any(num_ranked > TWO_ROUNDS):
+            best, first = _best_of_runs(score_rows, stride_v, num_mine, WIDTHS[i], LENGTHS[i], VECTOR)
+            first, place, is_best = _choose(best, first, LENGTHS[i], num_mine, TOPK, INIT_BLOCKS, LOCAL_BLOCKS, K, True)
+            if LENGTHS[i] == 1:
+                _put(first, place, is_best, out_rows, stride_out_k)
+            else:
+                runs = gl.convert_layout(by_place(first, place, is_best), by_rows)
+    if LENGTHS[len(LENGTHS) - 1] > RUN and any_row(num_ranked > TWO_ROUNDS):
         num_mine = gl.where(num_ranked > TWO_ROUNDS, num_ranked, 0)
-        best, first = _best_of_parts(score_rows, out_rows, stride_out_k, num_mine, TOPK, K, RUN, VECTOR)
-        _put_best(best, first, RUN, out_rows, stride_out_k, num_mine, TOPK, INIT_BLOCKS, LOCAL_BLOCKS, K, False)
-    if LENGTHS[len(LENGTHS) - 1] > 1 and _any(num_ranked > ONE_ROUND):
+        best, first = _best_of_parts(score_rows, stride_v, runs, num_mine, TOPK, K, RUN, VECTOR)
+        first, place, is_best = _choose(best, first, RUN, num_mine, TOPK, INIT_BLOCKS, LOCAL_BLOCKS, K, False)
+        runs = gl.convert_layout(by_place(first, place, is_best), by_rows)
+    if LENGTHS[len(LENGTHS) - 1] > 1 and any_row(num_ranked > ONE_ROUND):
         num_mine = gl.where(num_ranked > ONE_ROUND, num_ranked, 0)
-        best, first = _best_of_parts(score_rows, out_rows, stride_out_k, num_mine, TOPK, K, 1, VECTOR)
-        _put_best(best, first, 1, out_rows, stride_out_k, num_mine, TOPK, INIT_BLOCKS, LOCAL_BLOCKS, K, False)
+        best, first = _best_of_parts(score_rows, stride_v, runs, num_mine, TOPK, K, 1, VECTOR)
+        first, place, is_best = _choose(best, first, 1, num_mine, TOPK, INIT_BLOCKS, LOCAL_BLOCKS, K, False)
+        _put(first, place, is_best, out_rows, stride_out_k)
 
 
 def is_served(batch: PagedBatch) -> bool:
@@ -309,7 +266,7 @@ def is_served(batch: PagedBatch) -> bool:
 
 
 def launch_topk(score: torch.Tensor, batch: PagedBatch, out: torch.Tensor, rows_per_req: int, is_early: bool) -> None:
-    """Launch on checked arguments that are served: scores as a decode scorer leaves them in memory of `new_score`."""
+    """Launch on checked arguments that are served: scores [H, T, V, SCORE_VECTOR] as a decode scorer leaves them."""
     config = batch.config
     most_blocks, widths, lengths = zip(*first_rounds(batch.max_blocks), strict=True)
     rows = rows_of_a_program(batch.num_reqs * rows_per_req, batch.max_blocks)
@@ -318,7 +275,7 @@ def launch_topk(score: torch.Tensor, batch: PagedBatch, out: torch.Tensor, rows_
         batch.seq_lens,
         batch.cu_seqlens_q,
         out,
-        *score.stride()[:2],
+        *(stride // SCORE_VECTOR for stride in score.stride()[:3]),
         *batch.seq_lens.stride(),
         *batch.cu_seqlens_q.stride(),
         *out.stride(),
@@ -335,7 +292,7 @@ def launch_topk(score: torch.Tensor, batch: PagedBatch, out: torch.Tensor, rows_
         VECTOR=SCORE_VECTOR,
         IS_EARLY=is_early,
         num_warps=1,
-        **({"maxnreg": REGISTERS_OF_MANY} if rows > 1 else {}),
+        **registers_of_a_program(batch.num_reqs * rows_per_req, rows),
         **({"launch_pdl": True} if is_early else {}),
     )
 
@@ -343,6 +300,13 @@ def launch_topk(score: torch.Tensor, batch: PagedBatch, out: torch.Tensor, rows_
 def rows_of_a_program(num_rows: int, most_blocks: int) -> int:
     """How many rows one program is best given, of so many in a batch whose table has columns for most_blocks."""
     return ROWS_OF_MANY if num_rows >= MANY_ROWS and most_blocks <= MOST_BLOCKS_OF_MANY else 1
+
+
+def registers_of_a_program(num_rows: int, rows: int) -> dict[str, int]:
+    """Triton's options for the registers of a program that has so many of a batch's rows."""
+    if rows > 1:
+        return {"maxnreg": REGISTERS_OF_MANY}
+    return {"maxnreg": REGISTERS_OF_FEW} if num_rows < SOME_ROWS else {}
 
 
 def first_rounds(most_blocks: int) -> list[tuple[int, int, int]]:

@@ -17,6 +17,7 @@ from fuzz.canaries.kernels import (
     search,
     selection,
     topk_sm90,
+    votes_sm90,
 )
 from fuzz.canaries.kernels.mutant import Mutant
 
@@ -33,6 +34,7 @@ _TABLES = (
     ranking,
     selection,
     topk_sm90,
+    votes_sm90,
     rounds,
     plan,
 )
