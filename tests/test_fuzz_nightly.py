@@ -6,28 +6,34 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fuzz_command import ROOT, run_fuzz
+from fuzz_command import ROOT
 
 from fuzz import nightly
-from fuzz.__main__ import _parser
+from fuzz.__main__ import _parser, main
 from fuzz.gpus import visible_gpus
 from fuzz.record import Record
 
 WORKFLOW = ROOT / ".github" / "workflows" / "nightly.yml"
 
 
-def _nightly(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    words = ["--device", "cpu", "--minutes", "0.02", "--shards", "2", "--seed", "3", "--target", "reference", *more]
-    return run_fuzz("nightly", *words, cwd=folder, timeout=240)
+@pytest.fixture
+def short_night(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """A night of two shards and 20 cases for the canary, all in processes of their own; its exit status."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(nightly, "CANARY_CASES", 20)
+    words = ["--device", "cpu", "--minutes", "0.02", "--shards", "2", "--seed", "3", "--target", "reference"]
+    return lambda *more: main(["nightly", *words, *more])
 
 
-def test_a_night_that_finds_nothing_leaves_one_report_of_all_shards(tmp_path: Path) -> None:
-    done = _nightly(tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "the canary fuzz.canaries:highest_id_wins_ties died, by Best, as it has to" in done.stdout
+def test_a_night_that_finds_nothing_leaves_one_report_of_all_shards(
+    short_night: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert short_night() == 0
+    assert "the canary fuzz.canaries:highest_id_wins_ties died, by Best, as it has to" in capsys.readouterr().out
     folder = tmp_path / ".fuzz" / "nightly"
     record = Record.from_json((folder / "report.json").read_text())
     assert record.shard == "0/2 | 1/2"
@@ -40,10 +46,12 @@ def test_a_night_that_finds_nothing_leaves_one_report_of_all_shards(tmp_path: Pa
         assert (folder / name).stat().st_size > 0, name
 
 
-def test_a_night_whose_canary_lives_has_failed(tmp_path: Path) -> None:
-    done = _nightly(tmp_path, "--canary", "reference")
-    assert done.returncode == 1
-    assert "the canary reference lived through 200 cases: this night would have seen nothing" in done.stdout
+def test_a_night_whose_canary_lives_has_failed(
+    short_night: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert short_night("--canary", "reference") == 1
+    told = "the canary reference lived through 20 cases: this night would have seen nothing"
+    assert told in capsys.readouterr().out
     assert Record.from_json((tmp_path / ".fuzz" / "nightly" / "report.json").read_text()).aborted
 
 
