@@ -11,8 +11,8 @@ import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents
 from triton.tools.tensor_descriptor import TensorDescriptor
 
-from msa_fast.ops import decode_sm90
-from msa_fast.ops.decode_topk import check_decode_query_len, is_interleaved, launch_decode_topk
+from msa_fast.ops import decode_sm90, topk_sm90
+from msa_fast.ops.decode_topk import check_decode_query_len, launch_decode_topk
 from msa_fast.ops.dot import dot_fp32
 from msa_fast.ops.launch import (
     SCORE_VECTOR,
@@ -213,7 +213,7 @@ def _decode(
     check_batch(batch)
     check_decode_query_len(decode_query_len, batch)
     rows_per_req = decode_query_len * batch.config.num_index_heads
-    num_rows = decode_sm90.num_rows_of(rows_per_req)
+    num_rows = max(16, next_power_of_2(rows_per_req))
     is_sm90 = decode_sm90.is_served(batch, num_rows)
     if num_splits is None:
         per_processor = decode_sm90.PROGRAMS[num_rows] if is_sm90 else PROGRAMS
@@ -223,7 +223,8 @@ def _decode(
         require(is_count, "num_splits", f"must be an int from 1 to {MAX_SPLITS}", repr(num_splits))
         num_programs = batch.num_reqs * num_splits
     out = own_out(out, batch)
-    score = new_decode_score(batch, is_interleaved(batch, rows_per_req))
+    # The scorer for everyone stores the scores of a row side by side.
+    score = new_decode_score(batch, is_sm90 and topk_sm90.is_interleaved(batch))
     if batch.total_q == 0:
         return out[:, :0], score
 

@@ -22,7 +22,7 @@ from triton.experimental.gluon.language.nvidia.hopper import (
 )
 from triton.language.extra.cuda import gdc_launch_dependents
 
-from msa_fast.ops.launch import SCORE_VECTOR, next_power_of_2
+from msa_fast.ops.launch import SCORE_VECTOR
 from msa_fast.ops.sm90 import barrier, fetch, is_read_by_sm90, pages_of
 from msa_ref.batch import PagedBatch
 
@@ -290,11 +290,6 @@ def _decode_score_sm90_kernel(
 def reciprocal_of(number: int) -> int:
     """What `_divided` takes for a divisor: 2**31 times its reciprocal, and a little less."""
     return (2**31 - 1) // number
-
-
-def num_rows_of(rows_per_req: int) -> int:
-    """ROWS of either scorer: query rows of a program, as the matrix unit takes them."""
-    return max(16, next_power_of_2(rows_per_req))
 
 
 def is_served(batch: PagedBatch, num_rows: int) -> bool:

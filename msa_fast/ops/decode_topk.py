@@ -2,7 +2,7 @@
 
 import torch
 
-from msa_fast.ops import decode_sm90, topk_sm90
+from msa_fast.ops import topk_sm90
 from msa_fast.ops.launch import SCORE_VECTOR, check_batch, new_decode_score, own_out
 from msa_fast.ops.score import check_score
 from msa_fast.ops.table import TOPK_ROWS, architecture_of, number
@@ -29,15 +29,6 @@ def check_decode_query_len(decode_query_len: int, batch: PagedBatch) -> None:
     )
 
 
-def is_interleaved(batch: PagedBatch, rows_per_req: int) -> bool:
-    """Whether decode's scores are stored interleaved, see `new_decode_score`: by architecture and shapes alone.
-
-    Only Hopper's kernels take them so.
-    """
-    is_taken = topk_sm90.is_served(batch) and decode_sm90.is_served(batch, decode_sm90.num_rows_of(rows_per_req))
-    return is_taken and batch.total_q * batch.config.num_index_heads >= topk_sm90.SOME_ROWS
-
-
 def minimax_m3_index_decode_topk(
     score: torch.Tensor, batch: PagedBatch, decode_query_len: int, out: torch.Tensor | None = None
 ) -> torch.Tensor:
@@ -62,15 +53,14 @@ def minimax_m3_index_decode_topk(
     check_score(score, batch)
     out = own_out(out, batch)
     if batch.total_q:
-        rows_per_req = decode_query_len * batch.config.num_index_heads
-        own = new_decode_score(batch, is_interleaved(batch, rows_per_req))
+        own = new_decode_score(batch, topk_sm90.is_interleaved(batch))
         rows = own.new_empty(*own.shape[:2], own.shape[2] * SCORE_VECTOR)
         rows[..., : batch.max_blocks] = score.nan_to_num(-torch.inf, torch.inf, -torch.inf)
         num_visible = batch.num_visible_blocks()[:, None]
         block = torch.arange(rows.shape[2], device=rows.device)
         is_read = (num_visible <= block) & (block < -(-num_visible // SCORE_VECTOR) * SCORE_VECTOR)
         own.copy_(rows.masked_fill_(is_read, -torch.inf).view(own.shape))
-        launch_decode_topk(own, batch, out, rows_per_req, is_early=False)
+        launch_decode_topk(own, batch, out, decode_query_len * batch.config.num_index_heads, is_early=False)
     return out[:, : batch.total_q]
 
 

@@ -265,6 +265,11 @@ def is_served(batch: PagedBatch) -> bool:
     return is_short and architecture_of(batch.device) == "sm_90"
 
 
+def is_interleaved(batch: PagedBatch) -> bool:
+    """Whether this selection takes a batch, and best from scores that lie interleaved (`new_decode_score`)."""
+    return is_served(batch) and batch.total_q * batch.config.num_index_heads >= SOME_ROWS
+
+
 def launch_topk(score: torch.Tensor, batch: PagedBatch, out: torch.Tensor, rows_per_req: int, is_early: bool) -> None:
     """Launch on checked arguments that are served: scores [H, T, V, SCORE_VECTOR] as a decode scorer leaves them."""
     config = batch.config
