@@ -212,11 +212,10 @@ def _decode(
     """`minimax_m3_index_decode`, and its scores in memory of `new_decode_score`."""
     check_batch(batch)
     check_decode_query_len(decode_query_len, batch)
-    rows_per_req = decode_query_len * batch.config.num_index_heads
-    num_rows = max(16, next_power_of_2(rows_per_req))
-    is_sm90 = decode_sm90.is_served(batch, num_rows)
+    config = batch.config
+    is_sm90 = decode_sm90.is_served(batch, decode_query_len)
     if num_splits is None:
-        per_processor = decode_sm90.PROGRAMS[num_rows] if is_sm90 else PROGRAMS
+        per_processor = decode_sm90.programs_of_a_processor(config, decode_query_len) if is_sm90 else PROGRAMS
         num_programs = default_num_programs(batch, per_processor)
     else:
         is_count = isinstance(num_splits, int) and 1 <= num_splits <= MAX_SPLITS
@@ -231,15 +230,15 @@ def _decode(
     is_early = bool(number(EARLY, architecture_of(batch.device)))
     num_reqs = next_power_of_2(batch.num_reqs)
     launch_score = decode_sm90.launch_score if is_sm90 else _launch_score
-    launch_score(batch, score, num_programs, num_reqs, num_rows, is_early)
-    launch_decode_topk(score, batch, out, rows_per_req, is_early)
+    launch_score(batch, score, num_programs, num_reqs, decode_query_len, is_early)
+    launch_decode_topk(score, batch, out, decode_query_len * config.num_index_heads, is_early)
     return out[:, : batch.total_q], score
 
 
 def _launch_score(
-    batch: PagedBatch, score: torch.Tensor, num_programs: int, num_reqs: int, num_rows: int, is_followed: bool
+    batch: PagedBatch, score: torch.Tensor, num_programs: int, num_reqs: int, decode_query_len: int, is_followed: bool
 ) -> None:
-    """Launch the scorer for everyone on checked arguments. num_reqs, num_rows: its REQS and ROWS."""
+    """Launch the scorer for everyone on checked arguments. num_reqs: its REQS."""
     config = batch.config
     architecture = architecture_of(batch.device)
     # A page is then one copy that one thread starts, and most of the address arithmetic is gone.
@@ -267,7 +266,7 @@ def _launch_score(
         S=config.block_size,
         TOPK=config.topk_blocks,
         REQS=num_reqs,
-        ROWS=num_rows,
+        ROWS=max(16, next_power_of_2(decode_query_len * config.num_index_heads)),
         SCORE_VECTOR=SCORE_VECTOR,
         IS_FOLLOWED=is_followed,
         **launch.options(architecture),

@@ -77,14 +77,14 @@ def check_out(out: torch.Tensor, batch: PagedBatch) -> None:
         reach += (size - 1) * stride
 
 
-def is_tensor_copied(keys: torch.Tensor) -> bool:
-    """Whether a tensor descriptor can say where pages [num_pages, S, D] lie, and one copy fetches one whole.
+def is_tensor_copied(rows: torch.Tensor) -> bool:
+    """Whether a tensor descriptor can say where rows [N, M, D] lie: keys of pages, or queries of tokens.
 
-    Two-byte keys, rows of 128 bytes or more, contiguous; all strides and the start in steps of 16 bytes.
+    Two-byte elements, rows of 128 bytes or more, contiguous; all strides and the start in steps of 16 bytes.
     """
-    is_row = keys.element_size() == 2 and keys.shape[2] >= 64 and keys.stride(2) == 1
-    is_step = keys.data_ptr() % 16 == 0 and keys.stride(0) % 8 == 0 and keys.stride(1) % 8 == 0
-    return is_row and is_step and keys.stride(1) > 0 and keys.stride(0) > 0
+    is_row = rows.element_size() == 2 and rows.shape[2] >= 64 and rows.stride(2) == 1
+    is_step = rows.data_ptr() % 16 == 0 and rows.stride(0) % 8 == 0 and rows.stride(1) % 8 == 0
+    return is_row and is_step and rows.stride(1) > 0 and rows.stride(0) > 0
 
 
 def own_out(out: torch.Tensor | None, batch: PagedBatch) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""What the kernels for Hopper share: pages copied to shared memory by tensor descriptor, and barriers."""
+"""What the kernels for Hopper share: pages and queries copied to shared memory by tensor descriptor, and barriers."""
 
 from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
@@ -11,14 +11,14 @@ from msa_ref.batch import PagedBatch
 
 # One thing each, under the names of Triton 3.6 and of later releases.
 barrier = gl.thread_barrier if hasattr(gl, "thread_barrier") else gl.barrier
-_load_page = tma.async_load if hasattr(tma, "async_load") else tma.async_copy_global_to_shared
+load_tile = tma.async_load if hasattr(tma, "async_load") else tma.async_copy_global_to_shared
 
 
 @gluon.jit
 def fetch(keys, page, key, slot, ready, pages, is_there, S: gl.constexpr, D: gl.constexpr):
     """Start the copy of S keys of a page, from `key` on, to a slot of shared memory, whose barrier then turns."""
     mbarrier.expect(ready.index(slot), S * D * 2, pred=is_there)
-    _load_page(keys, [page, key, 0], ready.index(slot), pages.index(slot), pred=is_there)
+    load_tile(keys, [page, key, 0], ready.index(slot), pages.index(slot), pred=is_there)
 
 
 def is_read_by_sm90(batch: PagedBatch) -> bool:
@@ -34,3 +34,9 @@ def pages_of(batch: PagedBatch, parts: int = 1) -> TensorDescriptor:
     layout = gl.NVMMASharedLayout(swizzle_byte_width=128, element_bitwidth=16, rank=3)
     part = [1, batch.config.block_size // parts, batch.config.index_head_dim]
     return TensorDescriptor.from_tensor(batch.index_k_pages, part, layout)
+
+
+def queries_of(batch: PagedBatch, tokens: int, heads: int) -> TensorDescriptor:
+    """The tensor descriptor that queries of so many tokens are copied by, of so many heads: 0 where there are fewer."""
+    layout = gl.NVMMASharedLayout(swizzle_byte_width=128, element_bitwidth=16, rank=3)
+    return TensorDescriptor.from_tensor(batch.index_q, [tokens, heads, batch.config.index_head_dim], layout)

@@ -294,7 +294,7 @@ MUTANTS = [
         "decode_rows_without_heads",
         "Rows of a program are counted without heads.",
         _PATH,
-        "next_power_of_2(rows_per_req)",
+        "next_power_of_2(decode_query_len * config.num_index_heads)",
         "next_power_of_2(decode_query_len)",
         "decode",
         ("Score", "Best"),
