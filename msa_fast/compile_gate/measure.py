@@ -105,7 +105,10 @@ def _key_dtype(signature: dict[str, str]) -> str:
 
 
 def _parameter(signature: dict[str, str]) -> int | None:
-    """Place of what leads to the keys among the parameters that are left once constants are gone."""
+    """Place of what leads to the keys among the parameters that are left once constants are gone.
+
+    No other descriptor stands before it: each becomes several parameters.
+    """
     left = [name for name, kind in signature.items() if kind != "constexpr"]
     leader = KEY_DESCRIPTOR if _is_described(signature) else KEY_POINTER
     return left.index(leader) if leader in left else None

@@ -140,8 +140,8 @@ def _best_of_keys(token_score, shared, ROWS: gl.constexpr, WARPS: gl.constexpr):
     do_not_specialize_on_alignment=["block_table_ptr", "seq_lens_ptr", "cu_seqlens_q_ptr"],
 )
 def _decode_score_sm90_kernel(
-    queries,
     keys,
+    queries,
     block_table_ptr,
     seq_lens_ptr,
     cu_seqlens_q_ptr,
@@ -322,8 +322,8 @@ def launch_score(
     if num_programs == 0:
         return
     _decode_score_sm90_kernel[(num_programs,)](
-        queries_of(batch, num_rows // tile_heads, tile_heads),
         pages_of(batch, parts=2),
+        queries_of(batch, num_rows // tile_heads, tile_heads),
         batch.block_table,
         batch.seq_lens,
         batch.cu_seqlens_q,
