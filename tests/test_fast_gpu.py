@@ -39,6 +39,15 @@ def test_decode_of_so_many_rows_that_programs_share_them_out_is_the_reference(nu
     assert torch.equal(minimax_m3_index_decode(batch, query_len), index_topk(batch))
 
 
+@pytest.mark.parametrize(("num_heads", "query_len"), [(3, 5), (5, 3), (6, 5), (12, 1)])
+def test_decode_of_heads_that_are_no_power_of_two_is_the_reference(num_heads, query_len):
+    """A query token's rows are as many as heads up to a power of two: those that are none go nowhere."""
+    config = IndexerConfig(num_heads, local_blocks=0)
+    seq_lens = [query_len + 1_733 * req % 9_000 for req in range(12)]
+    batch = make_batch(config, [query_len] * 12, seq_lens, torch.bfloat16, "cuda")
+    assert torch.equal(minimax_m3_index_decode(batch, query_len), index_topk(batch))
+
+
 @pytest.mark.parametrize("is_interleaved", [False, True])
 @pytest.mark.parametrize("num_blocks", [32, 33, 65, 256, 257, 513, 1025, 2048, 2049, 8193, 16_384])
 def test_decode_of_rows_of_any_number_of_rounds_is_the_reference_however_its_scores_lie(
