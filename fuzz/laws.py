@@ -5,7 +5,7 @@ reading what no one may read, one that changes with the company of a request fro
 requests: `msa_ref.laws` asks all that of any callable, and the question of views is added here.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 import torch
@@ -36,20 +36,23 @@ LAWS = {**BATCH_LAWS, "ViewBlind": view_blind}
 """Name -> law, each about one target on batches related to one batch."""
 
 
-def diagnose(case: Case, target: Target, device: torch.device | str, breach: Breach) -> list[Breach]:
-    """The laws between runs that a target breaks on the batch where it broke one already.
+def diagnose(
+    case: Case, target: Target, device: torch.device | str, breach: Breach, laws: Collection[str] = tuple(LAWS)
+) -> list[Breach]:
+    """Those of the laws between runs that a target breaks on the batch where it broke one already.
 
     Targets that are given scores are asked nothing: the laws are about queries and keys. Neither are
     targets that promise less than the contract: the laws compare answers bit by bit.
     """
-    if target.takes_score or target.profile != CONTRACT:
+    asked = [law for name, law in LAWS.items() if name in laws]
+    if not asked or target.takes_score or target.profile != CONTRACT:
         return []
     scene = Scene(case, device)
     scene.apply(breach.state)
 
     run = as_run(case, target, breach.num_splits)
     found = []
-    for law in LAWS.values():
+    for law in asked:
         try:
             violation = next(iter(law(scene.batch, run)), None)
         except Exception:

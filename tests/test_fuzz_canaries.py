@@ -33,7 +33,7 @@ def test_the_gate_kills_every_canary_by_the_laws_it_names(canary: Canary, examin
         if isinstance(verdict, Broke):
             missing -= {breach.law for breach in verdict.breaches}
             if missing:
-                found = diagnose(examiner.scene.case, canary.target, "cpu", verdict.breaches[0])
+                found = diagnose(examiner.scene.case, canary.target, "cpu", verdict.breaches[0], missing)
                 missing -= {breach.law for breach in found}
         if not missing:
             return

@@ -44,7 +44,7 @@ class NaiveIndexer:
         self.config: IndexerConfig = call.batch.config
         self.num_splits = call.num_splits or 2
         self.q = call.batch.index_q.double().cpu().numpy()
-        self.pages = call.batch.index_k_pages.double().cpu().numpy()
+        self.pages = call.batch.index_k_pages.double().contiguous().cpu().numpy()
         self.score = None if call.score is None else call.score.double().cpu().numpy()
         self.memory: dict[Any, Any] = MEMORY.setdefault(call.batch, {})
         self.table = call.batch.block_table.cpu().numpy()
@@ -90,15 +90,16 @@ class NaiveIndexer:
 
     def token_scores(self, row: Row, keys: np.ndarray) -> np.ndarray:
         """[tokens] float64; NaN counts as -inf."""
-        scores = keys @ self.query(row)
-        return np.where(np.isnan(scores), -np.inf, scores)
+        scores: np.ndarray = np.fmax(keys @ self.query(row), -np.inf)
+        return scores
 
     def block_score(self, row: Row, block: int) -> float:
         """The best token of a block, or the score that came with the call."""
         if self.score is not None:
             given = float(self.score[row.head, row.token, block])
             return -math.inf if math.isnan(given) else given
-        return float(self.token_scores(row, self.keys(row, block)).max(initial=-np.inf))
+        best: float = max(self.token_scores(row, self.keys(row, block)).tolist(), default=-math.inf)
+        return best
 
     def forced(self, row: Row, n: int) -> set[int]:
         """Blocks selected whatever they score."""
