@@ -75,6 +75,10 @@ class Broken(AssertionError):
     """Tells Hypothesis that an example shows the failure that is being shrunk."""
 
 
+class Enough(KeyboardInterrupt):
+    """Ends a round when the run's budget is spent. Hypothesis hands an interrupt on, and keeps no example of it."""
+
+
 class Hunt:
     """One run: its rounds, and what is known to break."""
 
@@ -132,7 +136,9 @@ class Hunt:
         def examples(case: Case) -> None:
             if shrinker.quarry is not None:
                 is_broken = shrinker.still_shows(case)
-            elif self.is_over() or case.to_json() in seen:  # Hypothesis likes simple choices, and so draws some again
+            elif self.is_over():
+                raise Enough
+            elif case.to_json() in seen:  # Hypothesis likes simple choices, and so draws some again
                 is_broken = False
             else:
                 seen.add(case.to_json())
@@ -143,6 +149,8 @@ class Hunt:
 
         try:
             examples()
+        except Enough:
+            pass
         except Broken:
             shrinker.finish()
 

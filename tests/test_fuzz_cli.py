@@ -3,7 +3,7 @@
 import json
 import re
 import shlex
-import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -15,14 +15,19 @@ from fuzz.findings import read_case, stored
 from fuzz.record import Record
 from fuzz.targets import BUILT_IN, find
 
+GATE = ("--device", "cpu", "--no-production", "--no-corpus", "--jobs", "1", "--cases", "24")
+Fuzz = Callable[..., tuple[int, str]]
 
-def _gate(tmp_path: Path, target: str, *more: str) -> subprocess.CompletedProcess[str]:
-    arguments = ("--device", "cpu", "--no-production", "--no-corpus", "--jobs", "1", "--cases", "24", *more)
-    return run_fuzz("gate", *arguments, "--target", target, cwd=tmp_path)
+
+@pytest.fixture
+def fuzz(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Fuzz:
+    """The command in an empty folder, in this process, which has imported all it needs: exit status and output."""
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: (main([*arguments]), capsys.readouterr().out)
 
 
 def test_a_gate_that_agrees_exits_with_0_and_leaves_nothing(tmp_path: Path) -> None:
-    done = _gate(tmp_path, "reference", "--seed", "3")
+    done = run_fuzz("gate", *GATE, "--target", "reference", "--seed", "3", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == "seed 3, 24 cases at scale small, on cpu"
@@ -41,39 +46,45 @@ def test_a_gate_that_agrees_exits_with_0_and_leaves_nothing(tmp_path: Path) -> N
     [("highest_id_wins_ties", "Best"), ("tail_not_masked", "PoisonBlind"), ("last_split_forgotten", "Count")],
 )
 def test_a_broken_kernel_fails_the_gate_and_the_printed_command_shows_it_again(
-    tmp_path: Path, target: str, law: str
+    fuzz: Fuzz, tmp_path: Path, target: str, law: str
 ) -> None:
     name = f"fuzz.canaries:{target}"
-    done = _gate(tmp_path, name, "--cases", "12")
-    assert done.returncode == 1, done.stderr
-    place = re.search(rf"^    {law}: head (\d+), token (\d+) \(request (\d+)\), .*: .*$", done.stdout, re.MULTILINE)
-    assert place, done.stdout
-    command = re.search(rf"again: python -m fuzz (replay \S*-{law}-\S+ --target {name})", done.stdout)
-    assert command, done.stdout
+    status, told = fuzz("gate", *GATE, "--cases", "12", "--target", name)
+    assert status == 1
+    place = re.search(rf"^    {law}: head (\d+), token (\d+) \(request (\d+)\), .*: .*$", told, re.MULTILINE)
+    assert place, told
+    command = re.search(rf"again: python -m fuzz (replay \S*-{law}-\S+ --target {name})", told)
+    assert command, told
 
-    again = run_fuzz(*shlex.split(command.group(1)), "--device", "cpu", cwd=tmp_path)
-    assert again.returncode == 1, again.stderr
-    assert f"{law}: " in again.stdout
-    assert "the cut" in again.stdout or "wrongly" in again.stdout
-    assert "answered [" in again.stdout
+    words = [*shlex.split(command.group(1)), "--device", "cpu"]
+    if law == "Best":  # once as a user does it
+        done = run_fuzz(*words, cwd=tmp_path)
+        status, told = done.returncode, done.stdout
+    else:
+        status, told = fuzz(*words)
+    assert status == 1
+    assert f"{law}: " in told
+    assert "the cut" in told or "wrongly" in told
+    assert "answered [" in told
 
 
-def test_a_finding_replays_on_other_targets_and_as_a_bare_case(tmp_path: Path) -> None:
-    assert _gate(tmp_path, "fuzz.canaries:always_the_most_recent", "--cases", "6", "--no-diagnose").returncode == 1
+def test_a_finding_replays_on_other_targets_and_as_a_bare_case(fuzz: Fuzz, tmp_path: Path) -> None:
+    options = (*GATE, "--cases", "6", "--no-diagnose")
+    assert fuzz("gate", *options, "--target", "fuzz.canaries:always_the_most_recent")[0] == 1
     path = next((tmp_path / ".fuzz" / "findings").iterdir())
-    assert run_fuzz("replay", str(path), "--target", "reference", "--device", "cpu", cwd=tmp_path).returncode == 0
+    assert fuzz("replay", str(path), "--target", "reference", "--device", "cpu")[0] == 0
     bare = tmp_path / "case.json"
     bare.write_text(json.dumps(json.loads(path.read_text())["case"]))
     assert read_case(bare)[0] == read_case(path)[0]
-    assert run_fuzz("replay", str(bare), "--target", "reference", "--device", "cpu", cwd=tmp_path).returncode == 0
+    assert fuzz("replay", str(bare), "--target", "reference", "--device", "cpu")[0] == 0
 
 
-def test_worker_processes_change_no_verdict(tmp_path: Path) -> None:
+def test_worker_processes_change_no_verdict(fuzz: Fuzz) -> None:
     def verdicts(jobs: str) -> list[str]:
-        done = _gate(tmp_path, "fuzz.canaries:sees_the_next", "--jobs", jobs, "--no-diagnose")
-        return [re.sub(r" in [\d.]+ s.*", "", line) for line in done.stdout.splitlines()[9:]]
+        _, told = fuzz("gate", *GATE, "--target", "fuzz.canaries:sees_the_next", "--jobs", jobs, "--no-diagnose")
+        return [re.sub(r" in [\d.]+ s.*", "", line) for line in told.splitlines()[9:]]
 
-    assert verdicts("1") == verdicts("2")
+    assert verdicts("1") == verdicts("2") != []
 
 
 @pytest.mark.parametrize(
@@ -94,17 +105,17 @@ def test_bad_arguments_exit_with_2_and_one_sentence(
     assert len(told.strip().splitlines()) == 1
 
 
-def test_a_target_that_no_case_judged_exits_with_3(tmp_path: Path) -> None:
-    done = _gate(tmp_path, "decode-graph")
-    assert done.returncode == 3
-    assert "graphs need a CUDA device" in done.stdout
+def test_a_target_that_no_case_judged_exits_with_3(fuzz: Fuzz) -> None:
+    status, told = fuzz("gate", *GATE, "--target", "decode-graph")
+    assert status == 3
+    assert "graphs need a CUDA device" in told
 
 
-def test_targets_are_listed_with_a_sentence_each(tmp_path: Path) -> None:
-    done = run_fuzz("targets", cwd=tmp_path)
-    assert done.returncode == 0
+def test_targets_are_listed_with_a_sentence_each(fuzz: Fuzz) -> None:
+    status, told = fuzz("targets")
+    assert status == 0
     for target in BUILT_IN.values():
-        assert re.search(rf"^{target.name} .*{re.escape(target.sentence)}$", done.stdout, re.MULTILINE)
+        assert re.search(rf"^{target.name} .*{re.escape(target.sentence)}$", told, re.MULTILINE)
 
 
 def test_a_foreign_target_comes_in_by_module_and_name() -> None:
