@@ -49,7 +49,8 @@ def test_a_broken_kernel_fails_the_gate_and_the_printed_command_shows_it_again(
     fuzz: Fuzz, tmp_path: Path, target: str, law: str
 ) -> None:
     name = f"fuzz.canaries:{target}"
-    status, told = fuzz("gate", *GATE, "--cases", "12", "--target", name)
+    # Of this seed the cases that break are small, and soon asked why.
+    status, told = fuzz("gate", *GATE, "--cases", "12", "--seed", "7", "--target", name)
     assert status == 1
     place = re.search(rf"^    {law}: head (\d+), token (\d+) \(request (\d+)\), .*: .*$", told, re.MULTILINE)
     assert place, told
