@@ -105,7 +105,7 @@ def every_other_call_is_wrong(call: Call) -> torch.Tensor:
 
 
 def test_a_target_that_fails_now_and_then_is_shrunk_all_the_same(tmp_path: Path) -> None:
-    options = ["--device", "cpu", "--cases", "12", "--seed", "2", "--shrink-seconds", "3", "--no-diagnose"]
+    options = ["--device", "cpu", "--cases", "12", "--seed", "2", "--shrink-seconds", "1", "--no-diagnose"]
     options += ["--findings", str(tmp_path / "findings"), "--json", str(tmp_path / "a.json")]
     assert main(["run", *options, "--target", "test_fuzz_run:every_other_call_is_wrong"]) == 1
     record = Record.from_json((tmp_path / "a.json").read_text())
