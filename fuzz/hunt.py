@@ -12,6 +12,7 @@ cases from there on, and from the start where the database is empty.
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,7 +77,7 @@ class Broken(AssertionError):
 
 
 class Enough(KeyboardInterrupt):
-    """Ends a round when the run's budget is spent. Hypothesis hands an interrupt on, and keeps no example of it."""
+    """Ends a round whose time is up: the run's, or that of a failure. Hypothesis hands an interrupt on at once."""
 
 
 class Hunt:
@@ -134,10 +135,10 @@ class Hunt:
         @profile
         @given(cases_of_forms(scale, forms))
         def examples(case: Case) -> None:
+            if shrinker.is_over() if shrinker.quarry is not None else self.is_over():
+                raise Enough
             if shrinker.quarry is not None:
                 is_broken = shrinker.still_shows(case)
-            elif self.is_over():
-                raise Enough
             elif case.to_json() in seen:  # Hypothesis likes simple choices, and so draws some again
                 is_broken = False
             else:
@@ -147,11 +148,9 @@ class Hunt:
             if is_broken:
                 raise Broken
 
-        try:
+        with suppress(Enough, Broken):
             examples()
-        except Enough:
-            pass
-        except Broken:
+        if shrinker.quarry is not None:
             shrinker.finish()
 
     def _judge(self, case: Case, shrinker: "_Shrinker") -> bool:
@@ -232,7 +231,7 @@ class _Shrinker:
         assert self.quarry is not None
         target, law = self.quarry
         for _ in range(self._tries):
-            if self._is_over():
+            if self.is_over():
                 return False
             breaches = self._hunt.breaches(case, target)
             if any(breach.law == law for breach in breaches):
@@ -240,7 +239,8 @@ class _Shrinker:
                 return True
         return False
 
-    def _is_over(self) -> bool:
+    def is_over(self) -> bool:
+        """Whether its time is up."""
         return time.perf_counter() > self._deadline
 
     def finish(self) -> None:
@@ -249,7 +249,7 @@ class _Shrinker:
         assert self._smallest is not None
         # Half as long again: a form that shrinks is worth more than one more example.
         self._deadline = max(self._deadline, time.perf_counter() + self._hunt.shrink_seconds / 2)
-        case = minimise(self._smallest, self._still_breaks, self._is_over)
+        case = minimise(self._smallest, self._still_breaks, self.is_over)
         target, law = self.quarry
         for _ in range(self._tries):
             breaches = self._hunt.breaches(case, target)
