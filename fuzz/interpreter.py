@@ -11,7 +11,10 @@ from typing import Any
 
 
 def quicken() -> None:
-    """Spare the kernels of this process both, where they are interpreted. Once is enough; again changes nothing."""
+    """Spare the kernels of this process both, where they are interpreted. Once is enough; again changes nothing.
+
+    Nothing is done to an interpreter that does not look like those: it is only slower then.
+    """
     # Imported late: triton reads TRITON_INTERPRET once, when kernels are first imported.
     import triton
 
@@ -19,6 +22,8 @@ def quicken() -> None:
         return
     from triton.runtime import interpreter
 
+    if not all(hasattr(interpreter, name) for name in ("interpreter_builder", "_patch_lang", "_LangPatchScope")):
+        return
     builder = interpreter.interpreter_builder
     if not builder.options.debug:
         builder.options = replace(builder.options, sanitize_overflow=False)
