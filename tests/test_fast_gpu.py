@@ -48,6 +48,18 @@ def test_decode_of_heads_that_are_no_power_of_two_is_the_reference(num_heads, qu
     assert torch.equal(minimax_m3_index_decode(batch, query_len), index_topk(batch))
 
 
+@pytest.mark.parametrize("held", [float("inf"), 1e30])
+def test_decode_in_memory_that_held_great_scores_is_the_reference(held):
+    """What lies behind a request's last score is read with it."""
+    seq_lens = [51_995, 37_608, 53_870, 5_283, 31_790]
+    batch = make_batch(IndexerConfig(2, local_blocks=0), [3] * 5, seq_lens, torch.bfloat16, "cuda")
+    expected = index_topk(batch)
+    torch.cuda.empty_cache()
+    memory = [torch.full((2**size,), held, device="cuda") for size in range(10, 25, 2)]
+    del memory
+    assert torch.equal(minimax_m3_index_decode(batch, 3), expected)
+
+
 @pytest.mark.parametrize("is_interleaved", [False, True])
 @pytest.mark.parametrize("num_blocks", [32, 33, 65, 256, 257, 513, 1025, 2048, 2049, 8193, 16_384])
 def test_decode_of_rows_of_any_number_of_rounds_is_the_reference_however_its_scores_lie(
