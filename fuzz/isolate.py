@@ -25,7 +25,7 @@ import torch
 
 from fuzz.case import Case
 from fuzz.forkserver import fork_server
-from fuzz.interpreter import quicken
+from fuzz.interpreter import prepare
 from fuzz.laws import diagnose
 from fuzz.materialise import Scene
 from fuzz.oracle import Breach, Broke, Examiner, Undefined, Verdict
@@ -205,7 +205,7 @@ class Worker:
 def settle_child(folder: str) -> None:
     """What a process that judges for another does first. folder: where its temporary files go, and go with."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # from the keyboard it goes to all; the parent decides
-    quicken()
+    prepare()
     warnings.simplefilter("ignore")  # numpy's, about NaN and infinities, which are meant
     torch.set_num_threads(1)
     tempfile.tempdir = folder

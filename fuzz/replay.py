@@ -3,7 +3,7 @@
 import torch
 
 from fuzz.case import Case
-from fuzz.interpreter import quicken
+from fuzz.interpreter import prepare
 from fuzz.isolate import Task, Worker
 from fuzz.laws import diagnose
 from fuzz.materialise import Scene
@@ -29,7 +29,7 @@ def replay(case: Case, target: Target, device: torch.device | str) -> int:
     if isinstance(verdict, Broke) and any(breach.is_an_end for breach in verdict.breaches):
         print("\n".join([f"BROKE     {target.name}", *(f"  {breach}" for breach in verdict.breaches)]))
         return 1
-    quicken()
+    prepare()
     scene = Scene(case, device)
     verdict = Examiner(scene).examine(target)
     match verdict:

@@ -33,9 +33,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests marked `gpu` skip by themselves where there is none."""
     import torch
 
-    from fuzz.interpreter import quicken
+    from fuzz.interpreter import prepare
 
-    quicken()
+    prepare()
     if torch.cuda.is_available():
         return
     for item in items:

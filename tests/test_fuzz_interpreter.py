@@ -6,7 +6,7 @@ import pytest
 import torch
 from test_fast_ops import make_batch
 
-from fuzz.interpreter import quicken
+from fuzz.interpreter import prepare
 from msa_fast import minimax_m3_index_decode_with_score
 from msa_ref import IndexerConfig, index_topk
 
@@ -43,5 +43,5 @@ def test_to_spare_it_again_changes_nothing() -> None:
     interpreter = pytest.importorskip("triton.runtime.interpreter")
     before = interpreter._patch_lang, interpreter.interpreter_builder.options
     assert not before[1].sanitize_overflow
-    quicken()
+    prepare()
     assert (interpreter._patch_lang, interpreter.interpreter_builder.options) == before
