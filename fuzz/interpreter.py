@@ -17,7 +17,7 @@ import numpy as np
 def prepare() -> None:
     """Mend the interpreter of this process, if kernels are interpreted. Once is enough; again changes nothing.
 
-    An interpreter that does not look like those is left as it is: it is only slower then.
+    An interpreter that does not look like those is left as it is.
     """
     # Imported late: triton reads TRITON_INTERPRET once, when kernels are first imported.
     import triton

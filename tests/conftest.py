@@ -30,7 +30,7 @@ elif not _num_gpus():
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests marked `gpu` skip by themselves where there is none."""
+    """Tests marked `gpu` skip by themselves where there is none. The interpreter is mended before the first test."""
     import torch
 
     from fuzz.interpreter import prepare

@@ -1,5 +1,6 @@
 """What the kernels for Hopper share: pages and queries copied to shared memory by tensor descriptor, and barriers."""
 
+import torch
 from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
 from triton.experimental.gluon.language.nvidia.hopper import mbarrier, tma
@@ -31,12 +32,16 @@ def is_read_by_sm90(batch: PagedBatch) -> bool:
 
 def pages_of(batch: PagedBatch, parts: int = 1) -> TensorDescriptor:
     """The tensor descriptor that `fetch` copies pages by, each in so many parts."""
-    layout = gl.NVMMASharedLayout(swizzle_byte_width=128, element_bitwidth=16, rank=3)
-    part = [1, batch.config.block_size // parts, batch.config.index_head_dim]
-    return TensorDescriptor.from_tensor(batch.index_k_pages, part, layout)
+    config = batch.config
+    return _tiles(batch.index_k_pages, [1, config.block_size // parts, config.index_head_dim])
 
 
 def queries_of(batch: PagedBatch, tokens: int, heads: int) -> TensorDescriptor:
     """The tensor descriptor that queries of so many tokens are copied by, of so many heads: 0 where there are fewer."""
+    return _tiles(batch.index_q, [tokens, heads, batch.config.index_head_dim])
+
+
+def _tiles(rows: torch.Tensor, shape: list[int]) -> TensorDescriptor:
+    """A tensor descriptor of tiles of that shape, laid out in shared memory as the matrix unit reads them."""
     layout = gl.NVMMASharedLayout(swizzle_byte_width=128, element_bitwidth=16, rank=3)
-    return TensorDescriptor.from_tensor(batch.index_q, [tokens, heads, batch.config.index_head_dim], layout)
+    return TensorDescriptor.from_tensor(rows, shape, layout)
