@@ -142,7 +142,7 @@ def _add_canaries(canaries: argparse.ArgumentParser) -> None:
 
 def _device(wanted: str) -> str:
     """The device to run on; without a GPU, kernels go to Triton's interpreter."""
-    from fuzz.forkserver import warm_up
+    from fuzz.isolation.fork_server import warm_up
 
     if wanted == "cpu":
         # Read once, when triton is first imported: before any kernel is.
@@ -161,26 +161,26 @@ def _device(wanted: str) -> str:
 
 def _gate(options: argparse.Namespace) -> int:
     device = _device(options.device)
-    from fuzz.gate import gate
+    from fuzz.commands.gate import gate
 
     return gate(options, device)
 
 
 def _run(options: argparse.Namespace) -> int:
     device = _device(options.device)
-    from fuzz.run import run
+    from fuzz.commands.run import run
 
     return run(options, device)
 
 
 def _report(options: argparse.Namespace) -> int:
-    from fuzz.report_command import report
+    from fuzz.commands.report import report
 
     return report(options)
 
 
 def _nightly(options: argparse.Namespace) -> int:
-    from fuzz.nightly import nightly
+    from fuzz.commands.nightly import nightly
 
     return nightly(options)
 
@@ -196,10 +196,10 @@ def _promote(options: argparse.Namespace) -> int:
 
 def _replay(options: argparse.Namespace) -> int:
     device = _device(options.device)
-    from fuzz import targets
-    from fuzz.findings import read_case
-    from fuzz.replay import replay
-    from fuzz.report import stamp_lines
+    from fuzz.campaign.findings import read_case
+    from fuzz.commands.replay import replay
+    from fuzz.report.run_text import stamp_lines
+    from fuzz.targets import built_in as targets
     from msa_fast import environment
 
     case, found_on = read_case(options.case)
@@ -214,18 +214,18 @@ def _replay(options: argparse.Namespace) -> int:
 
 def _canaries(options: argparse.Namespace) -> int:
     if options.markdown:
-        from fuzz.canaries_command import show_markdown
+        from fuzz.commands.canaries import show_markdown
 
         return show_markdown(options)
     device = _device(options.device)
-    from fuzz.canaries_command import canaries
+    from fuzz.commands.canaries import canaries
 
     return canaries(options, device)
 
 
 def _targets(options: argparse.Namespace) -> int:
-    from fuzz import targets
-    from fuzz.profiles import in_words
+    from fuzz.targets import built_in as targets
+    from fuzz.targets.profiles import in_words
 
     for target in targets.BUILT_IN.values():
         print(f"{target.name:<14} {target.kind:<8} {in_words(target.profile):<9} {target.sentence}")

@@ -12,9 +12,9 @@ from msa_fast.indexer_msa import (
 from msa_fast.ops.decode import minimax_m3_index_decode, minimax_m3_index_decode_with_score
 from msa_fast.ops.decode_topk import minimax_m3_index_decode_topk
 from msa_fast.ops.prefill import minimax_m3_index_prefill
+from msa_fast.ops.prefill_plan import PrefillPlan
 from msa_fast.ops.score import minimax_m3_index_score
 from msa_fast.ops.topk import minimax_m3_index_topk
-from msa_fast.plan import PrefillPlan
 
 __all__ = [
     "CommonAttentionMetadata",

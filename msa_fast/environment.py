@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 import triton
 
-from msa_fast.ops.table import architecture_of
+from msa_fast.ops.launch_table import architecture_of
 
 
 def environment() -> dict[str, str]:

@@ -22,7 +22,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from msa_fast.plan import PrefillPlan
+from msa_fast.ops.prefill_plan import PrefillPlan
 from msa_ref.batch import PagedBatch
 from msa_ref.config import IndexerConfig, require
 

@@ -64,13 +64,13 @@ from msa_fast.indexer import (
     MiniMaxM3IndexerMetadataBuilder,
     MiniMaxM3IndexerPrefillMetadata,
 )
+from msa_fast.ops.checks import new_score
 from msa_fast.ops.decode import minimax_m3_index_decode
-from msa_fast.ops.launch import new_score
 from msa_fast.ops.prefill import minimax_m3_index_prefill
+from msa_fast.ops.prefill_plan import PrefillPlan
 from msa_fast.ops.score import minimax_m3_index_score
 from msa_fast.ops.topk import minimax_m3_index_topk
-from msa_fast.plan import PrefillPlan
-from msa_fast.scorer import PrefillScorer, choose_scorer
+from msa_fast.prefill_scorer import PrefillScorer, choose_scorer
 from msa_ref.batch import PagedBatch
 from msa_ref.config import IndexerConfig, require
 

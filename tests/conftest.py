@@ -33,7 +33,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests marked `gpu` skip by themselves where there is none. The interpreter is mended before the first test."""
     import torch
 
-    from fuzz.interpreter import prepare
+    from msa_fast.interpreter import prepare
 
     prepare()
     if torch.cuda.is_available():

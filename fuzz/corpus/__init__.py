@@ -10,8 +10,8 @@ import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from fuzz.case import Case, from_data
-from fuzz.oracle import Breach
+from fuzz.cases.case import Case, from_data
+from fuzz.judge.examiner import Breach
 from msa_ref.config import require
 
 FOLDER = Path(__file__).parent

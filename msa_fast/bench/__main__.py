@@ -88,7 +88,7 @@ def measure(shape: Shape, stage: str, mm: Graph, copy: Graph, rounds: int, is_ch
 def _runs(shape: Shape, stage: str, config: IndexerConfig) -> tuple[Run, Run | None]:
     """The indexer of a stage, and in prefill its scoring alone."""
     from msa_fast import PrefillPlan, minimax_m3_index_decode, minimax_m3_index_prefill, minimax_m3_index_score
-    from msa_fast.ops.launch import new_score
+    from msa_fast.ops.checks import new_score
 
     if stage == "decode":
         return lambda batch: minimax_m3_index_decode(batch, shape.query_len), None

@@ -17,11 +17,11 @@ import torch
 import triton
 
 from msa_fast.compile_gate import canaries, report
+from msa_fast.compile_gate.baseline import Row, changes, record_path, save
+from msa_fast.compile_gate.configurations import record
 from msa_fast.compile_gate.pool import Cache, measure_all
-from msa_fast.compile_gate.reach import forgotten
-from msa_fast.compile_gate.record import record
-from msa_fast.compile_gate.results import Row, changes, record_path, save
 from msa_fast.compile_gate.sweep import calls
+from msa_fast.compile_gate.sweep_coverage import forgotten
 from msa_fast.compile_gate.targets import TARGETS
 from msa_fast.ops.dot import IS_INTERPRETED
 

@@ -8,8 +8,8 @@ import torch
 import triton
 import triton.language as tl
 
+from msa_fast.compile_gate.configurations import record
 from msa_fast.compile_gate.pool import Cache, measure_all
-from msa_fast.compile_gate.record import record
 from msa_fast.compile_gate.rules import violations
 from msa_fast.compile_gate.targets import TARGETS
 from msa_fast.ops.dot import dot_fp32

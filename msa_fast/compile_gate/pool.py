@@ -16,9 +16,9 @@ from pathlib import Path
 import triton
 from triton import knobs
 
-from msa_fast.compile_gate.measure import measure
-from msa_fast.compile_gate.measured import Measured
-from msa_fast.compile_gate.record import Job
+from msa_fast.compile_gate.compile import measure
+from msa_fast.compile_gate.compiled import Measured
+from msa_fast.compile_gate.configurations import Job
 
 MOST_SECONDS = 300
 """A compiler that takes longer than this for one kernel counts as dead."""

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from msa_fast.compile_gate.results import Row, matrix_text
+from msa_fast.compile_gate.baseline import Row, matrix_text
 from msa_fast.compile_gate.targets import TARGETS
 
 COLUMNS = (

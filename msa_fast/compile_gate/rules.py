@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from msa_fast.compile_gate.measured import Measured
+from msa_fast.compile_gate.compiled import Measured
 from msa_fast.compile_gate.targets import Target
 
 LEAST_KEY_BYTES = 16

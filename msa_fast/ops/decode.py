@@ -11,10 +11,7 @@ import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents
 from triton.tools.tensor_descriptor import TensorDescriptor
 
-from msa_fast.ops import decode_sm90, topk_sm90
-from msa_fast.ops.decode_topk import check_decode_query_len, launch_decode_topk
-from msa_fast.ops.dot import dot_fp32
-from msa_fast.ops.launch import (
+from msa_fast.ops.checks import (
     SCORE_VECTOR,
     check_batch,
     is_tensor_copied,
@@ -23,7 +20,11 @@ from msa_fast.ops.launch import (
     num_processors,
     own_out,
 )
-from msa_fast.ops.table import DECODE, EARLY, TENSOR_COPY, architecture_of, choose, number
+from msa_fast.ops.decode_topk import check_decode_query_len, launch_decode_topk
+from msa_fast.ops.dot import dot_fp32
+from msa_fast.ops.hopper import decode as hopper_decode
+from msa_fast.ops.hopper import topk as hopper_topk
+from msa_fast.ops.launch_table import DECODE, EARLY, TENSOR_COPY, architecture_of, choose, number
 from msa_ref.batch import PagedBatch
 from msa_ref.config import require
 
@@ -213,9 +214,9 @@ def _decode(
     check_batch(batch)
     check_decode_query_len(decode_query_len, batch)
     config = batch.config
-    is_sm90 = decode_sm90.is_served(batch, decode_query_len)
+    is_sm90 = hopper_decode.is_served(batch, decode_query_len)
     if num_splits is None:
-        per_processor = decode_sm90.programs_of_a_processor(config, decode_query_len) if is_sm90 else PROGRAMS
+        per_processor = hopper_decode.programs_of_a_processor(config, decode_query_len) if is_sm90 else PROGRAMS
         num_programs = default_num_programs(batch, per_processor)
     else:
         is_count = isinstance(num_splits, int) and 1 <= num_splits <= MAX_SPLITS
@@ -223,13 +224,13 @@ def _decode(
         num_programs = batch.num_reqs * num_splits
     out = own_out(out, batch)
     # The scorer for everyone stores the scores of a row side by side.
-    score = new_decode_score(batch, is_sm90 and topk_sm90.is_interleaved(batch))
+    score = new_decode_score(batch, is_sm90 and hopper_topk.is_interleaved(batch))
     if batch.total_q == 0:
         return out[:, :0], score
 
     is_early = bool(number(EARLY, architecture_of(batch.device)))
     num_reqs = next_power_of_2(batch.num_reqs)
-    launch_score = decode_sm90.launch_score if is_sm90 else _launch_score
+    launch_score = hopper_decode.launch_score if is_sm90 else _launch_score
     launch_score(batch, score, num_programs, num_reqs, decode_query_len, is_early)
     launch_decode_topk(score, batch, out, decode_query_len * config.num_index_heads, is_early)
     return out[:, : batch.total_q], score

@@ -2,10 +2,10 @@
 
 import torch
 
-from msa_fast.ops import topk_sm90
-from msa_fast.ops.launch import SCORE_VECTOR, check_batch, new_decode_score, own_out
+from msa_fast.ops.checks import SCORE_VECTOR, check_batch, new_decode_score, own_out
+from msa_fast.ops.hopper import topk as hopper_topk
+from msa_fast.ops.launch_table import TOPK_ROWS, architecture_of, number
 from msa_fast.ops.score import check_score
-from msa_fast.ops.table import TOPK_ROWS, architecture_of, number
 from msa_fast.ops.topk import launch_topk
 from msa_ref.batch import PagedBatch
 from msa_ref.config import require
@@ -53,7 +53,7 @@ def minimax_m3_index_decode_topk(
     check_score(score, batch)
     out = own_out(out, batch)
     if batch.total_q:
-        own = new_decode_score(batch, topk_sm90.is_interleaved(batch))
+        own = new_decode_score(batch, hopper_topk.is_interleaved(batch))
         rows = own.new_empty(*own.shape[:2], own.shape[2] * SCORE_VECTOR)
         rows[..., : batch.max_blocks] = score.nan_to_num(-torch.inf, torch.inf, -torch.inf)
         num_visible = batch.num_visible_blocks()[:, None]
@@ -71,8 +71,8 @@ def launch_decode_topk(
 
     is_early: the scorer may still run.
     """
-    if topk_sm90.is_served(batch):
-        topk_sm90.launch_topk(score, batch, out, rows_per_req, is_early)
+    if hopper_topk.is_served(batch):
+        hopper_topk.launch_topk(score, batch, out, rows_per_req, is_early)
         return
     launch_topk(
         score.flatten(2),

@@ -2,10 +2,10 @@
 
 import torch
 
-from msa_fast.ops.launch import check_batch, new_score, own_out
+from msa_fast.ops.checks import check_batch, new_score, own_out
+from msa_fast.ops.prefill_plan import PrefillPlan
 from msa_fast.ops.score import check_plan, launch_score
 from msa_fast.ops.topk import launch_slab_topk
-from msa_fast.plan import PrefillPlan
 from msa_ref.batch import PagedBatch
 
 

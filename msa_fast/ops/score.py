@@ -4,11 +4,11 @@ import torch
 import triton
 import triton.language as tl
 
-from msa_fast.ops import score_sm90
+from msa_fast.ops.checks import check_batch, new_score
 from msa_fast.ops.dot import dot_fp32
-from msa_fast.ops.launch import check_batch, new_score
-from msa_fast.ops.table import PROGRAM_ROWS, SCORE, architecture_of, choose
-from msa_fast.plan import PrefillPlan, Slab
+from msa_fast.ops.hopper import score as hopper_score
+from msa_fast.ops.launch_table import PROGRAM_ROWS, SCORE, architecture_of, choose
+from msa_fast.ops.prefill_plan import PrefillPlan, Slab
 from msa_ref.batch import PagedBatch
 from msa_ref.config import require
 
@@ -177,8 +177,8 @@ def launch_score(
     tiles = plan.score_tiles[slab.score_tiles]
     if len(tiles) == 0:
         return
-    if score_sm90.is_served(batch, plan, score, superblock_score):
-        score_sm90.launch_score(batch, plan, tiles, slab.first_token, score, superblock_score)
+    if hopper_score.is_served(batch, plan, score, superblock_score):
+        hopper_score.launch_score(batch, plan, tiles, slab.first_token, score, superblock_score)
         return
     best = score if superblock_score is None else superblock_score
     config = batch.config

@@ -13,11 +13,9 @@ import triton
 import triton.language as tl
 from triton.language.extra.cuda import gdc_wait
 
-from msa_fast.ops.best import MOST_CANDIDATES, choose
-from msa_fast.ops.launch import check_batch, next_power_of_2, own_out
-from msa_fast.ops.rank import rank_of_runs
-from msa_fast.ops.score import check_plan, check_score
-from msa_fast.ops.table import (
+from msa_fast.ops.checks import check_batch, next_power_of_2, own_out
+from msa_fast.ops.cut import MOST_CANDIDATES, choose
+from msa_fast.ops.launch_table import (
     MOST_RUNS,
     MOST_RUNS_OF_BEST,
     OWN_LOADS,
@@ -26,7 +24,9 @@ from msa_fast.ops.table import (
     number,
     topk_warps,
 )
-from msa_fast.plan import PrefillPlan, Slab
+from msa_fast.ops.prefill_plan import PrefillPlan, Slab
+from msa_fast.ops.rank import rank_of_runs
+from msa_fast.ops.score import check_plan, check_score
 from msa_ref.batch import PagedBatch
 
 NO_RUN = tl.constexpr(1 << 20)

@@ -2,7 +2,7 @@
 
 from fuzz.canaries.kernels.mutant import gpu_mutants
 
-_mutant = gpu_mutants("decode_sm90", "ops/decode_sm90.py", "decode")
+_mutant = gpu_mutants("decode_sm90", "ops/hopper/decode.py", "decode")
 
 MUTANTS = [
     _mutant(

@@ -18,12 +18,12 @@ from pathlib import Path
 
 import torch
 
-from fuzz.targets import BUILT_IN, Call, Target
+from fuzz.targets.built_in import BUILT_IN, Call, Target
 from msa_ref.config import require
 
 NEEDS = ("gpu", "graph", "large memory", "fence", "tiles of rows")
-"""fence: memory that ends where tensors do (`fuzz.fence`), for reads whose values nobody uses; a CPU has it.
-tiles of rows: selection programs of several rows, which the interpreter runs and no GPU (`msa_fast.ops.table`)."""
+"""fence: memory that ends where tensors do (`fuzz.inputs.guard_pages`); a CPU has it.
+tiles of rows: selection programs of several rows, which only the interpreter runs (`msa_fast.ops.launch_table`)."""
 
 
 @dataclass(frozen=True)

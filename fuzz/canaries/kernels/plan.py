@@ -2,7 +2,7 @@
 
 from fuzz.canaries.kernels.mutant import Mutant
 
-_PATH = "plan.py"
+_PATH = "ops/prefill_plan.py"
 
 MUTANTS = [
     Mutant(

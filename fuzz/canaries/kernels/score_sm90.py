@@ -2,7 +2,7 @@
 
 from fuzz.canaries.kernels.mutant import Mutant
 
-_PATH = "ops/score_sm90.py"
+_PATH = "ops/hopper/score.py"
 
 MUTANTS = [
     Mutant(

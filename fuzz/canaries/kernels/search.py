@@ -2,7 +2,7 @@
 
 from fuzz.canaries.kernels.mutant import Mutant
 
-_BEST = "ops/best.py"
+_BEST = "ops/cut.py"
 
 MUTANTS = [
     Mutant(

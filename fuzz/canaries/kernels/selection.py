@@ -271,7 +271,7 @@ MUTANTS = [
     Mutant(
         "out_without_extra_rows",
         "An answer with rows behind total_q is refused.",
-        "ops/launch.py",
+        "ops/checks.py",
         "out.shape[1] >= batch.total_q",
         "out.shape[1] == batch.total_q",
         "topk",

@@ -2,7 +2,7 @@
 
 from fuzz.canaries.kernels.mutant import gpu_mutants
 
-_mutant = gpu_mutants("topk_sm90", "ops/topk_sm90.py", "decode-topk")
+_mutant = gpu_mutants("topk_sm90", "ops/hopper/topk.py", "decode-topk")
 
 MUTANTS = [
     _mutant(

@@ -2,7 +2,7 @@
 
 from fuzz.canaries.kernels.mutant import gpu_mutants
 
-_mutant = gpu_mutants("votes_sm90", "ops/votes_sm90.py", "decode-topk")
+_mutant = gpu_mutants("votes_sm90", "ops/hopper/warp_votes.py", "decode-topk")
 
 MUTANTS = [
     _mutant(

@@ -1,0 +1,1 @@
+"""A case is data: drawn, covered, simplified."""

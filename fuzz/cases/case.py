@@ -1,0 +1,251 @@
+"""A case is data: one batch, how it lies in memory, and what is done to it. JSON both ways."""
+
+import dataclasses
+import json
+import types
+import typing
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from fuzz.values.designed import FAMILIES, LATTICE, ROUNDED
+from msa_ref.config import IndexerConfig, require
+
+DTYPES = ("bfloat16", "float16", "float32")
+PAGE_ORDERS = ("permuted", "identity", "reversed")
+BEHIND = ("int_max", "minus_one", "random", "huge")
+TAILS = ("nan", "inf", "bait")
+BETWEEN = ("", "eager", "elsewhere", "unread")
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request: its query tokens of this step, and all its tokens with them. 0 tokens: padding."""
+
+    query_len: int
+    seq_len: int
+
+    def __post_init__(self) -> None:
+        require(self.query_len >= 0, "query_len", "must be >= 0", self.query_len)
+        require(self.seq_len >= 0, "seq_len", "must be >= 0", self.seq_len)
+
+
+@dataclass(frozen=True)
+class ValuePlan:
+    """Which numbers the tensors hold: a family of `fuzz.values.designed`, times a power of two.
+
+    is_negative: of a lattice family, so that no score is above 0.
+    is_future_best: the key behind each query token is its best one, see `fuzz.inputs.future_keys`; not of `hashed`.
+    """
+
+    family: str = "integers"
+    log2_scale: int = 0
+    is_negative: bool = False
+    is_future_best: bool = False
+
+    def __post_init__(self) -> None:
+        known = (*FAMILIES, *ROUNDED)
+        require(self.family in known, "family", f"must be one of {', '.join(known)}", repr(self.family))
+        is_lattice = self.family in LATTICE
+        require(is_lattice or not self.is_negative, "is_negative", "must be of a lattice family", repr(self.family))
+        is_made_whole = self.family != "hashed"
+        require(is_made_whole or not self.is_future_best, "is_future_best", "must not be of hashed values", "hashed")
+
+
+@dataclass(frozen=True)
+class PagePlan:
+    """How logical blocks lie in physical pages.
+
+    order: of the pages: `permuted` (by the case's seed), `identity` or `reversed`.
+    spare_pages: pages that no block maps to; they hold poison.
+    extra_blocks: columns of the block table behind the longest request.
+    behind: what the block-table entries behind a request's live blocks hold.
+    shared_blocks: how many leading blocks all requests have in common, on the same pages.
+    tail: the poison in spare pages and behind a page's last live token: NaN and inf are read by
+        nobody who masks; `bait` is finite and would win every ranking.
+    pool_pages: 0, or the size of a pool that all requests map into, whatever they overlap: keeps
+        the memory of production shapes small.
+    is_far: pages, and the scores of blocks, lie so far apart that element offsets pass 2**31.
+    """
+
+    order: str = "permuted"
+    spare_pages: int = 0
+    extra_blocks: int = 0
+    behind: str = "int_max"
+    shared_blocks: int = 0
+    tail: str = "nan"
+    pool_pages: int = 0
+    is_far: bool = False
+
+    def __post_init__(self) -> None:
+        for name, options in (("order", PAGE_ORDERS), ("behind", BEHIND), ("tail", TAILS)):
+            value = getattr(self, name)
+            require(value in options, name, f"must be one of {', '.join(options)}", repr(value))
+
+
+@dataclass(frozen=True)
+class ViewPlan:
+    """How one tensor lies in a larger buffer.
+
+    axes: the axes from outermost to innermost in memory; empty for the natural order.
+    pads: unused elements behind each axis, in the tensor's own order; empty for none.
+    step: distance of neighbours on the innermost axis.
+    offset: elements before the first one.
+    """
+
+    axes: tuple[int, ...] = ()
+    pads: tuple[int, ...] = ()
+    step: int = 1
+    offset: int = 0
+
+
+@dataclass(frozen=True)
+class Views:
+    """The view of every tensor, and what is special about `out`.
+
+    score: only for targets that are given scores.
+    extra_rows: rows of `out` behind total_q.
+    is_out_given: False lets the target allocate its output.
+    is_fenced: every input ends where the memory that may be read ends (on a CPU).
+    """
+
+    index_q: ViewPlan = ViewPlan()
+    index_k_pages: ViewPlan = ViewPlan()
+    block_table: ViewPlan = ViewPlan()
+    seq_lens: ViewPlan = ViewPlan()
+    cu_seqlens_q: ViewPlan = ViewPlan()
+    score: ViewPlan = ViewPlan()
+    out: ViewPlan = ViewPlan()
+    extra_rows: int = 0
+    is_out_given: bool = True
+    is_fenced: bool = False
+
+
+@dataclass(frozen=True)
+class Step:
+    """What has changed, in the same buffers, before one more run (a graph replay, where there is one).
+
+    requests: as many as before, with the same sum of query lengths.
+    is_remapped: the blocks lie in other pages.
+    values_seed: other queries and keys; 0 keeps those of the case.
+    between: what comes before the change: nothing, an `eager` call on the same buffers, one
+        `elsewhere` on allocations of its own, or an `unread` replay, whose step was given up.
+    """
+
+    requests: tuple[Request, ...]
+    is_remapped: bool = False
+    values_seed: int = 0
+    between: str = ""
+
+    def __post_init__(self) -> None:
+        known = ", ".join(repr(name) for name in BETWEEN)
+        require(self.between in BETWEEN, "between", f"must be one of {known}", repr(self.between))
+
+
+@dataclass(frozen=True)
+class Case:
+    """One case: everything that `fuzz.inputs.scene` needs to make the tensors, bit for bit.
+
+    num_splits: the split counts to run at; 0 leaves the choice to the target.
+    repeats: how often the first run is repeated, to compare bits.
+    host_slack: tokens by which the host's bounds exceed the lengths on the device.
+    note: what the case is there for.
+
+    Raises:
+        ValueError: one sentence naming the field, the rule and what was got.
+    """
+
+    config: IndexerConfig
+    requests: tuple[Request, ...]
+    seed: int = 0
+    dtype: str = "bfloat16"
+    values: ValuePlan = ValuePlan()
+    pages: PagePlan = PagePlan()
+    views: Views = Views()
+    num_splits: tuple[int, ...] = (0,)
+    repeats: int = 0
+    replay: tuple[Step, ...] = ()
+    host_slack: int = 0
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        require(self.dtype in DTYPES, "dtype", f"must be one of {', '.join(DTYPES)}", repr(self.dtype))
+        require(len(self.requests) > 0, "requests", "must hold a request", "none")
+        require(self.host_slack >= 0, "host_slack", "must be >= 0", self.host_slack)
+        require(len(self.num_splits) > 0, "num_splits", "must hold a split count", "none")
+        for number, step in enumerate(self.replay):
+            num_reqs, total_q = len(step.requests), sum(r.query_len for r in step.requests)
+            require(num_reqs == len(self.requests), "replay", f"must keep num_reqs at step {number}", num_reqs)
+            require(total_q == self.total_q, "replay", f"must keep total_q = {self.total_q} at step {number}", total_q)
+
+    @property
+    def total_q(self) -> int:
+        """T, query tokens of all requests, at every step."""
+        return sum(request.query_len for request in self.requests)
+
+    @property
+    def states(self) -> tuple[Step, ...]:
+        """The case itself and then its replay script, as one list of states."""
+        return (Step(self.requests), *self.replay)
+
+    @property
+    def decode_query_len(self) -> int:
+        """Host bound on the query tokens of any request at any step; at least 1."""
+        return max([1, *(request.query_len for state in self.states for request in state.requests)])
+
+    def num_blocks(self, req: int) -> int:
+        """Most blocks that a request has at any step."""
+        return max(self.config.num_blocks(state.requests[req].seq_len) for state in self.states)
+
+    @property
+    def max_blocks(self) -> int:
+        """Width of the block table."""
+        return max(1, *(self.num_blocks(req) for req in range(len(self.requests)))) + self.pages.extra_blocks
+
+    def to_json(self) -> str:
+        """The case as JSON text."""
+        return json.dumps(dataclasses.asdict(self), indent=1)
+
+    @staticmethod
+    def from_json(text: str) -> "Case":
+        """The case that some JSON text describes.
+
+        Raises:
+            ValueError: one sentence, if a key is missing, unknown, or its value out of bounds.
+        """
+        return from_data(Case, json.loads(text), "case")
+
+
+Data = TypeVar("Data")
+
+
+def from_data(kind: type[Data], data: Any, where: str) -> Data:
+    """Read plain JSON data as a value of `kind`: a dataclass, tuple[X, ...], dict[str, X], int, float, bool or str.
+
+    Raises:
+        ValueError: one sentence naming the place, the rule and what was got.
+    """
+    origin: Any = typing.get_origin(kind)
+    if dataclasses.is_dataclass(kind):
+        require(isinstance(data, dict), where, "must be an object", type(data).__name__)
+        hints = typing.get_type_hints(kind)
+        fields = {field.name: field for field in dataclasses.fields(kind)}
+        for key in data:
+            require(key in fields, where, f"must have no other keys than {', '.join(fields)}", repr(key))
+        for name, field in fields.items():
+            is_needed = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+            require(name in data or not is_needed, where, f"must have the key {name!r}", f"only {', '.join(data)}")
+        read = {key: from_data(hints[key], value, f"{where}.{key}") for key, value in data.items()}
+        return typing.cast(Data, kind(**read))
+    if origin is tuple:
+        require(isinstance(data, list), where, "must be a list", type(data).__name__)
+        item = typing.get_args(kind)[0]
+        return typing.cast(Data, tuple(from_data(item, value, f"{where}[{i}]") for i, value in enumerate(data)))
+    if origin is dict:
+        require(isinstance(data, dict), where, "must be an object", type(data).__name__)
+        item = typing.get_args(kind)[1]
+        return typing.cast(Data, {key: from_data(item, value, f"{where}.{key}") for key, value in data.items()})
+    if kind is float and type(data) is int:
+        data = float(data)
+    assert not isinstance(origin, types.UnionType)
+    require(type(data) is kind, where, f"must be of type {kind.__name__}", repr(data))
+    return typing.cast(Data, data)

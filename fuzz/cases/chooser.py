@@ -1,0 +1,57 @@
+"""What a generator may ask for, and the two that answer: raw bits from a seed, and Hypothesis."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
+
+from hypothesis import strategies as st
+
+from fuzz.values.rng import Bits
+
+Option = TypeVar("Option")
+
+
+class Chooser(Protocol):
+    """Makes the choices of a generator, which is written once against this."""
+
+    def integer(self, low: int, high: int) -> int:
+        """An integer within low .. high, both included."""
+
+    def choice(self, options: Sequence[Option]) -> Option:
+        """One of the options; put the simplest first."""
+
+    def boolean(self, percent: int = 50) -> bool:
+        """True in about so many cases of a hundred."""
+
+
+class SeededChooser:
+    """The same seed makes the same choices on every machine, with every library version."""
+
+    def __init__(self, seed: int, name: str) -> None:
+        self._bits = Bits(seed, name)
+
+    def integer(self, low: int, high: int) -> int:
+        return self._bits.integer(low, high)
+
+    def choice(self, options: Sequence[Option]) -> Option:
+        return options[self.integer(0, len(options) - 1)]
+
+    def boolean(self, percent: int = 50) -> bool:
+        return self.integer(0, 99) < percent
+
+
+class HypothesisChooser:
+    """Hypothesis makes the choices, so that a failing case shrinks towards the first options."""
+
+    def __init__(self, draw: Callable[[st.SearchStrategy[Any]], Any]) -> None:
+        self._draw = draw
+
+    def integer(self, low: int, high: int) -> int:
+        return int(self._draw(st.integers(low, high)))
+
+    def choice(self, options: Sequence[Option]) -> Option:
+        chosen: Option = self._draw(st.sampled_from(options))
+        return chosen
+
+    def boolean(self, percent: int = 50) -> bool:
+        # Drawn as a number so that False, the simpler, is what shrinking finds.
+        return self.integer(0, 99) >= 100 - percent

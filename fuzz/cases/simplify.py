@@ -1,0 +1,178 @@
+"""Making a broken case smaller, piece by piece: whatever can go, goes, as long as the case still breaks.
+
+Hypothesis shrinks the choices that made a case; this shrinks the case itself, whoever made it, its
+form included, which a run holds fixed.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import fields, replace
+from typing import Any
+
+from fuzz.cases.case import Case, PagePlan, Request, Step, ValuePlan, ViewPlan, Views
+
+PLAIN_FAMILIES = ("few_values", "integers", "plateau", "decreasing")
+"""Tried in this order in the place of others."""
+
+
+def minimise(case: Case, still_breaks: Callable[[Case], bool], is_over: Callable[[], bool]) -> Case:
+    """The smallest case that greedy steps reach.
+
+    Args:
+        still_breaks: whether a smaller case still shows the same defect.
+        is_over: asked before every try; True ends the search with what it has.
+    """
+    seen = {case.to_json()}
+    progress = True
+    while progress and not is_over():
+        progress = False
+        for smaller in _smaller(case):
+            if is_over():
+                break
+            key = smaller.to_json()
+            if key in seen:
+                continue
+            seen.add(key)
+            if still_breaks(smaller):
+                case, progress = smaller, True
+                break
+    return case
+
+
+def _smaller(case: Case) -> Iterator[Case]:
+    """Cases that are simpler in one respect, the largest steps first."""
+    for make in (_requests, _replay, _lengths, _memory, _config, _rest):
+        for changes in make(case):
+            try:
+                yield replace(case, **changes)
+            except ValueError:
+                # The rest of the case does not allow this change; the next one may do.
+                continue
+
+
+Changes = Iterator[dict[str, Any]]
+
+
+def _requests(case: Case) -> Changes:
+    """One request alone, or one fewer; in all steps where they keep their query lengths."""
+    count = len(case.requests)
+    subsets = [[req] for req in range(count)] if count > 2 else []
+    subsets += [[other for other in range(count) if other != req] for req in range(count)] if count > 1 else []
+    for kept in subsets:
+        requests = tuple(case.requests[req] for req in kept)
+        yield {"requests": requests, "replay": ()}
+        yield {
+            "requests": requests,
+            "replay": tuple(replace(step, requests=tuple(step.requests[req] for req in kept)) for step in case.replay),
+        }
+
+
+def _replay(case: Case) -> Changes:
+    if case.replay:
+        yield {"replay": ()}
+    for number, step in enumerate(case.replay):
+        yield {"replay": case.replay[:number] + case.replay[number + 1 :]}
+        unchanged = replace(step, requests=case.states[number].requests)
+        for plainer in (
+            replace(step, is_remapped=False),
+            replace(step, values_seed=0),
+            replace(step, between=""),
+            unchanged,
+        ):
+            yield {"replay": (*case.replay[:number], plainer, *case.replay[number + 1 :])}
+
+
+def _lengths(case: Case) -> Changes:
+    """Shorter requests, in the case and in each step; query lengths only where no step holds them fixed."""
+    size = case.config.block_size
+    for state, step in enumerate(case.states):
+        for req, request in enumerate(step.requests):
+            query_len, seq_len = request.query_len, request.seq_len
+            tries = [] if case.replay else [Request(1, seq_len), Request(query_len // 2, seq_len)]
+            tries += [] if case.replay else [Request(max(0, query_len - 1), max(0, seq_len - 1))]
+            # Shorter by half, by a block, to whole blocks, by a token.
+            shorter = (seq_len // 2, seq_len // size // 2 * size, seq_len - size, seq_len // size * size, seq_len - 1)
+            tries += [Request(query_len, length) for length in shorter if length >= 0]
+            for smaller in tries:
+                if smaller.seq_len + smaller.query_len < seq_len + query_len:
+                    yield _with_request(case, state, req, smaller)
+
+
+def _with_request(case: Case, state: int, req: int, request: Request) -> dict[str, Any]:
+    requests = case.states[state].requests
+    requests = (*requests[:req], request, *requests[req + 1 :])
+    if state == 0:
+        return {"requests": requests}
+    step: Step = replace(case.replay[state - 1], requests=requests)
+    return {"replay": (*case.replay[: state - 1], step, *case.replay[state:])}
+
+
+def _memory(case: Case) -> Changes:
+    yield {"views": Views()}
+    for field in fields(Views):
+        if isinstance(getattr(case.views, field.name), ViewPlan):
+            plain: dict[str, Any] = {field.name: ViewPlan()}
+            yield {"views": replace(case.views, **plain)}
+    yield {"views": replace(case.views, extra_rows=0)}
+    yield {"views": replace(case.views, is_fenced=False)}
+    yield {"pages": PagePlan(order="identity")}
+    for field in fields(PagePlan):
+        yield {"pages": replace(case.pages, **{field.name: getattr(PagePlan(order="identity"), field.name)})}
+
+
+def _config(case: Case) -> Changes:
+    """A smaller form: fewer heads and slots, small blocks of the same number, short vectors."""
+    config = case.config
+    for name, sizes in (("num_index_heads", (1, 2)), ("index_head_dim", (16, 32))):
+        for size in sizes:
+            if size < getattr(config, name):
+                yield _with_config(config, **{name: size})
+    if config.block_size > 16:
+        scaled = tuple(_in_blocks(request, config.block_size, 16) for request in case.requests)
+        if not case.replay:
+            yield _with_config(config, block_size=16) | {"requests": scaled}
+        yield _with_config(config, block_size=16)
+    for slots in (1, 2, config.topk_blocks // 2, config.topk_blocks - 1):
+        if 0 < slots < config.topk_blocks:
+            yield _with_config(config, topk_blocks=slots)
+    for name in ("init_blocks", "local_blocks"):
+        for count in (0, 1):
+            if count < getattr(config, name):
+                yield _with_config(config, **{name: count})
+
+
+def _with_config(config: Any, **changes: int) -> dict[str, Any]:
+    try:
+        return {"config": replace(config, **changes)}
+    except ValueError:
+        return {}
+
+
+def _in_blocks(request: Request, old: int, new: int) -> Request:
+    """As many blocks of the new size, the last as full as it can be."""
+    blocks, rest = divmod(request.seq_len, old)
+    seq_len = blocks * new + min(rest, new)
+    return Request(min(request.query_len, max(1, seq_len)) if request.query_len else 0, seq_len)
+
+
+def _rest(case: Case) -> Changes:
+    if len(case.num_splits) > 1:
+        for num_splits in case.num_splits:
+            yield {"num_splits": (num_splits,)}
+    for num_splits in (0, 1, 2):
+        if len(case.num_splits) == 1 and case.num_splits[0] > num_splits:
+            yield {"num_splits": (num_splits,)}
+    yield {"repeats": 0}
+    yield {"host_slack": 0}
+    yield {"dtype": "bfloat16"}
+    yield {"seed": 1}
+    yield {"note": ""}
+    values = case.values
+    yield {"values": ValuePlan(values.family)}
+    yield {"values": replace(values, is_negative=False)}
+    yield {"values": replace(values, is_future_best=False)}
+    families: tuple[str, ...] = PLAIN_FAMILIES
+    if values.family in families:
+        families = families[: families.index(values.family)]
+    for family in families:
+        for is_future_best in (False, values.is_future_best):
+            yield {"values": ValuePlan(family, is_future_best=is_future_best)}

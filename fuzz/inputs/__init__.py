@@ -1,0 +1,1 @@
+"""A case's tensors, with poison and guards around what is alive."""

@@ -1,0 +1,51 @@
+"""The future as the best answer: what looks further than causality allows sees a block win that must not.
+
+Of random keys, one token more changes a row's answer seldom. Here the key right behind every query
+token is the best one there is for that token, so that seeing it always shows where its block is not
+forced.
+"""
+
+import numpy as np
+
+from fuzz.cases.case import ValuePlan
+from fuzz.values.designed import DESIGNED, ROUNDED, Shape, lattice
+from fuzz.values.rng import Bits
+
+ROUNDED_HIGH = 4.0
+"""Of families whose sums round, the magnitude of each coordinate: far out in their distribution."""
+
+
+def plant_future(
+    bits: Bits, keys: np.ndarray, queries: np.ndarray, seq_len: int, values: ValuePlan, shape: Shape
+) -> None:
+    """Make the key behind every query token of one request the best for one of its heads, in place.
+
+    Scores stay exact: of a lattice family the key is one of the lattice, of a designed one it is planted
+    on the coordinates of the token's rows.
+
+    Args:
+        keys: [n, S, D] float32. queries: [query_len, H, D] float32, the request's last tokens.
+        seq_len: tokens of the request.
+    """
+    query_len, num_heads, _ = queries.shape
+    token = np.arange(query_len - 1)
+    behind = seq_len - query_len + 1 + token
+    token, behind = token[behind > 0], behind[behind > 0]
+    flat = keys.reshape(-1, shape.index_head_dim)
+    if values.family in DESIGNED:
+        if len(token):
+            is_of_token = (queries[token] != 0).any(axis=1)
+            flat[behind] = np.where(is_of_token, _above(flat.max(axis=0), shape.dtype), flat[behind])
+        return
+    high = ROUNDED_HIGH if values.family in ROUNDED else lattice(values.family, shape).k_high
+    head = bits.integers(0, num_heads - 1, token.shape)
+    # Where no key may be above 0, the best is 0.
+    flat[behind] = (0 if values.is_negative else high) * np.sign(queries[token, head])
+
+
+def _above(best: np.ndarray, dtype: str) -> np.ndarray:
+    """Twice the best, or half of it where it is negative; the best itself where the dtype has nothing above it."""
+    most = 2.0**15 if dtype == "float16" else 2.0**127
+    has_double = best <= most / 2
+    above = np.where(best > 0, np.where(has_double, 2.0, 1.0) * best, np.where(best < 0, best / 2, 1.0))
+    return np.asarray(above, dtype=np.float32)

@@ -1,0 +1,104 @@
+"""Where every block lies, and the poison around what is alive."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from fuzz.cases.case import Case, Step
+from fuzz.values.rng import Bits
+
+INT_MAX = 2**31 - 1
+
+
+@dataclass(eq=False)
+class Layout:
+    """Which page every block of every request lies in, at one state of a case.
+
+    page: [B, most blocks] int64, the page of each block a request ever has.
+    source: for each page (in order of page id), the logical page it holds; -1 for a spare one.
+    logical: [B] arrays, the logical page ids of each request's blocks. Logical pages are numbered
+        shared prefix first, then request by request, wherever they lie.
+    """
+
+    num_pages: int
+    page: list[np.ndarray]
+    source: np.ndarray
+    logical: list[np.ndarray]
+
+
+def lay_out(case: Case, state: int) -> Layout:
+    """Place the pages of a case at one state: remapping draws a new order."""
+    reqs = range(len(case.requests))
+    if case.pages.pool_pages:
+        pool = case.pages.pool_pages
+        starts = Bits(case.seed, "pool").integers(0, pool - 1, (len(reqs),))
+        logical = [(starts[req] + np.arange(case.num_blocks(req))) % pool for req in reqs]
+        num_logical = pool
+    else:
+        shared = min(case.pages.shared_blocks, max(case.num_blocks(req) for req in reqs))
+        logical, num_logical = [], shared
+        for req in reqs:
+            own = max(0, case.num_blocks(req) - shared)
+            ids = np.concatenate([np.arange(shared), np.arange(num_logical, num_logical + own)])
+            logical.append(ids[: case.num_blocks(req)])
+            num_logical += own
+    num_pages = max(1, num_logical + case.pages.spare_pages)
+    remaps = sum(step.is_remapped for step in case.states[: state + 1])
+    if remaps or case.pages.order == "permuted":
+        order = Bits(case.seed, f"pages {remaps}").permutation(num_pages)
+    else:
+        order = np.arange(num_pages)[:: -1 if case.pages.order == "reversed" else 1]
+    source = np.full(num_pages, -1)
+    source[order[:num_logical]] = np.arange(num_logical)
+    return Layout(num_pages, [order[ids] for ids in logical], source, logical)
+
+
+def poison_rows(kind: str, count: int, block_size: int, head_dim: int) -> np.ndarray:
+    """[count, S, D] float32 of what nobody may read."""
+    if kind != "bait":
+        return np.full((count, block_size, head_dim), np.nan if kind == "nan" else np.inf, dtype=np.float32)
+    # Whatever the sign of a row's query, one of these tokens beats every honest score.
+    sign = 1.0 - 2.0 * (np.arange(block_size * head_dim).reshape(block_size, head_dim) // head_dim % 2)
+    return np.broadcast_to(np.float32(60_000.0) * sign, (count, block_size, head_dim)).astype(np.float32)
+
+
+def physical_pages(case: Case, step: Step, layout: Layout, logical_pages: torch.Tensor) -> torch.Tensor:
+    """CPU [num_pages, S, D]: logical pages where the layout puts them, poison elsewhere."""
+    config = case.config
+    poison = torch.from_numpy(poison_rows(case.pages.tail, 1, config.block_size, config.index_head_dim)[0])
+    pages = poison.to(logical_pages.dtype).expand(layout.num_pages, -1, -1).clone()
+    is_used = torch.from_numpy(layout.source >= 0)
+    pages[is_used] = logical_pages[torch.from_numpy(layout.source[layout.source >= 0])]
+    live = torch.from_numpy(live_tokens(case, step, layout))
+    is_dead = torch.arange(config.block_size) >= live[:, None]
+    return torch.where(is_dead[..., None], poison.to(pages.dtype), pages)
+
+
+def live_tokens(case: Case, step: Step, layout: Layout) -> np.ndarray:
+    """[num_pages] int64, the tokens of each page that some request has; all of a shared page's
+    tokens that its longest request has."""
+    live = np.zeros(layout.num_pages, dtype=np.int64)
+    size = case.config.block_size
+    for req, request in enumerate(step.requests):
+        tokens = np.clip(request.seq_len - size * np.arange(len(layout.page[req])), 0, size)
+        np.maximum.at(live, layout.page[req], tokens)
+    return live
+
+
+def block_table(case: Case, step: Step, state: int, layout: Layout) -> torch.Tensor:
+    """CPU [B, max_blocks] int32: live entries, and garbage behind them."""
+    size = (len(step.requests), case.max_blocks)
+    match case.pages.behind:
+        case "int_max":
+            table = np.full(size, INT_MAX)
+        case "minus_one":
+            table = np.full(size, -1)
+        case "huge":
+            table = np.full(size, layout.num_pages + 2**20)
+        case _:
+            table = Bits(case.seed, f"behind {state}").integers(-(2**31), INT_MAX, size)
+    for req, request in enumerate(step.requests):
+        num_blocks = case.config.num_blocks(request.seq_len)
+        table[req, :num_blocks] = layout.page[req][:num_blocks]
+    return torch.from_numpy(table).to(torch.int32)

@@ -1,0 +1,1 @@
+"""What crashes, hangs or outgrows a process is a finding."""

@@ -1,0 +1,87 @@
+"""Why a wrong answer is wrong: the laws between runs, asked of a case that broke.
+
+The exact oracle says *that* a row is wrong. An answer that changes with the poison comes from
+reading what no one may read, one that changes with the company of a request from a leak between
+requests: `msa_ref.laws` asks all that of any callable, and the question of views is added here.
+"""
+
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+
+import torch
+
+from fuzz.cases.case import Case
+from fuzz.inputs.scene import Scene
+from fuzz.judge.examiner import Breach
+from fuzz.targets.built_in import Call, Target
+from msa_ref import PagedBatch
+from msa_ref.contract import Violation, with_reqs
+from msa_ref.laws import BATCH_LAWS, Run
+from msa_ref.profile import CONTRACT
+
+
+def view_blind(batch: PagedBatch, run: Run) -> Iterator[Violation]:
+    """Strides and offsets of the inputs do not matter."""
+    first = run(batch).clone()
+    packed = {name: getattr(batch, name).clone(memory_format=torch.contiguous_format) for name in _INPUTS}
+    second = run(replace(batch, **packed))
+    for head, token in (first != second).any(-1).nonzero().tolist():
+        text = f"with packed inputs: {second[head, token].tolist()}, not {first[head, token].tolist()}"
+        yield from with_reqs(batch, [Violation("ViewBlind", head, token, text)])
+
+
+_INPUTS = ("index_q", "index_k_pages", "block_table", "seq_lens", "cu_seqlens_q")
+
+LAWS = {**BATCH_LAWS, "ViewBlind": view_blind}
+"""Name -> law, each about one target on batches related to one batch."""
+
+
+def diagnose(
+    case: Case, target: Target, device: torch.device | str, breach: Breach, laws: Collection[str] = tuple(LAWS)
+) -> list[Breach]:
+    """Those of the laws between runs that a target breaks on the batch where it broke one already.
+
+    Targets that are given scores are asked nothing: the laws are about queries and keys. Neither are
+    targets that promise less than the contract: the laws compare answers bit by bit.
+    """
+    asked = [law for name, law in LAWS.items() if name in laws]
+    if not asked or target.takes_score or target.profile != CONTRACT:
+        return []
+    scene = Scene(case, device)
+    scene.apply(breach.state)
+
+    run = as_run(case, target, breach.num_splits)
+    found = []
+    for law in asked:
+        try:
+            violation = next(iter(law(scene.batch, run)), None)
+        except Exception:
+            # The oracle has reported what the target raises; a law that it keeps from its end says nothing.
+            continue
+        if violation is not None:
+            req = -1 if violation.req is None else violation.req
+            place = {"num_splits": breach.num_splits, "state": breach.state}
+            found.append(Breach(violation.law, violation.evidence, violation.head, violation.token, req, **place))
+    return found
+
+
+def as_run(case: Case, target: Target, num_splits: int) -> Run:
+    """A target as the laws between runs call it: any batch -> its answer, by a fresh call each time."""
+
+    def run(batch: PagedBatch) -> torch.Tensor:
+        query_lens = batch.query_lens().tolist()
+        shape = (batch.config.num_index_heads, batch.total_q, batch.config.topk_blocks)
+        out = torch.empty(shape, dtype=torch.int32, device=batch.device) if case.views.is_out_given else None
+        call = Call(
+            batch=batch,
+            out=out,
+            score=None,
+            decode_query_len=max(1, *query_lens, 0),
+            num_splits=num_splits or None,
+            query_lens=query_lens,
+            seq_lens=batch.seq_lens.tolist(),
+        )
+        answer = target.run(call)
+        return answer if out is None else out
+
+    return run

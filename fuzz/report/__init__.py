@@ -1,0 +1,1 @@
+"""One record, told as text, JUnit and HTML; shards merged."""

@@ -1,0 +1,34 @@
+"""A record as JUnit XML, which most CI systems show: one test case per target, a failure per finding."""
+
+from xml.etree import ElementTree
+
+from fuzz.report.record import Record
+
+
+def junit_xml(record: Record) -> str:
+    """The XML text. A target that no case judged is skipped; an aborted run is an error."""
+    suite = ElementTree.Element("testsuite", name=f"fuzz {record.command} --seed {record.seed}")
+    failures = skipped = 0
+    for target in record.targets:
+        case = ElementTree.SubElement(
+            suite, "testcase", classname=f"fuzz.{record.command}", name=target.name, time=f"{target.seconds:.3f}"
+        )
+        found = [finding for finding in record.findings if finding.target == target.name]
+        failures += bool(found)
+        for finding in found:
+            failure = ElementTree.SubElement(case, "failure", message=finding.evidence, type=finding.law)
+            failure.text = f"{finding.evidence}\nagain: {finding.command}"
+        if target.verdict == "undefined":
+            skipped += 1
+            ElementTree.SubElement(case, "skipped", message="; ".join(target.undefined) or "judged by no case")
+    errors = 0
+    if record.aborted:
+        errors = 1
+        case = ElementTree.SubElement(suite, "testcase", classname=f"fuzz.{record.command}", name="the run itself")
+        ElementTree.SubElement(case, "error", message=record.aborted)
+    counts = {"tests": len(record.targets) + errors, "failures": failures, "skipped": skipped, "errors": errors}
+    for name, count in counts.items():
+        suite.set(name, str(count))
+    suite.set("time", f"{record.seconds:.3f}")
+    ElementTree.indent(suite)
+    return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"

@@ -1,0 +1,1 @@
+"""How long each planted defect lives: the suite's own mutation score."""

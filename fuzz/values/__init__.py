@@ -1,0 +1,1 @@
+"""Numbers whose sums are exact, the same on every machine."""

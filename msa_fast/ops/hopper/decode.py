@@ -1,0 +1,349 @@
+"""Decode scores on Hopper: the scorer of `msa_fast.ops.decode`, with little before its first page and nothing between.
+
+Written in Gluon, where a copy and the moment that waits for it are said apart, and which thread
+holds what. A program has one page in shared memory, and several programs share a multiprocessor:
+while one takes maxima, the pages of the others arrive. A page comes in two halves: while the second
+arrives, the first is multiplied. A program's first block is dealt by its number alone, so that its
+page is looked up while the lengths are still on their way; half of the next page is asked for as
+soon as the product with that of this one is done, and with it, where that page is another request's,
+the queries of that. It serves MiniMax-M3's own shape; all else goes to the scorer for everyone, and
+the two agree bit for bit wherever sums are exact.
+"""
+
+import torch
+import triton.language as tl
+from triton.experimental import gluon
+from triton.experimental.gluon import language as gl
+from triton.experimental.gluon.language.nvidia.hopper import (
+    mbarrier,
+    warpgroup_mma,
+    warpgroup_mma_wait,
+)
+from triton.language.extra.cuda import gdc_launch_dependents
+
+from msa_fast.ops.checks import SCORE_VECTOR, is_tensor_copied, next_power_of_2
+from msa_fast.ops.hopper.tma import barrier, fetch, is_read_by_sm90, load_tile, pages_of, queries_of
+from msa_ref.batch import PagedBatch
+from msa_ref.config import IndexerConfig
+
+WARPS = 4
+MOST_ROWS = 64
+"""Query rows (token, head) that are multiplied with a page: more would spill."""
+PROGRAMS = {16: 4, 32: 4, 64: 3}
+"""Programs of a multiprocessor, by query rows: more have more pages on their way, and read the queries more often."""
+MOST_PRODUCT = 2**29
+"""Of programs and requests, so that twice as much is still a number that `_divided` takes."""
+
+
+@gluon.jit
+def _divided(number, by, reciprocal):
+    """number // by, of numbers below 2**30. reciprocal: that of `by`, for an estimate that is at most one too small."""
+    quotient = gl.umulhi(number * 2, reciprocal)
+    return quotient + ((quotient + 1) * by <= number).to(gl.int32)
+
+
+@gluon.jit
+def _num_scored(q_start, q_end, seq_len, S: gl.constexpr, TOPK: gl.constexpr):
+    """Blocks of a request that are scored: all that its last token sees, which sees seq_len tokens.
+
+    None without queries, or with no more blocks than are selected: nobody asks for their scores.
+    """
+    num_blocks = (gl.maximum(seq_len, 0) + S - 1) // S
+    return gl.where((q_end > q_start) & (num_blocks > TOPK), num_blocks, 0)
+
+
+@gluon.jit
+def _own_share(program, is_dealt, num_blocks, reqs, num_reqs, reciprocal_of_programs, reciprocal_of_reqs):
+    """What is left when one block has been dealt to a program, shared out: (from, to, ends [REQS], bases [REQS]).
+
+    Blocks that are left lie in a row, request after request: a program has those at the positions from..to - 1,
+    those of a request end at ends, and its block 0 would be at bases. Dealt or left, no program has more than one
+    block more than another.
+    """
+    num_programs = gl.num_programs(0)
+    first = _divided(reqs * num_programs + num_reqs - 1, num_reqs, reciprocal_of_reqs)
+    behind = _divided((reqs + 1) * num_programs + num_reqs - 1, num_reqs, reciprocal_of_reqs)
+    dealt = gl.minimum(num_blocks, behind - first)
+    dealt_before = gl.sum(gl.minimum(dealt, gl.maximum(program - first, 0)), axis=0)
+    ends = tl.cumsum(num_blocks - dealt, axis=0)
+    num_left = gl.sum(num_blocks - dealt, axis=0)
+    total = gl.sum(num_blocks, axis=0)
+    share = _divided(total, num_programs, reciprocal_of_programs)
+    rest = gl.where(share > 0, total - share * num_programs, 0)
+    share = gl.maximum(share, 1)  # where there are fewer blocks than programs, the first of those without one take them
+    start = gl.minimum(program * share + gl.minimum(program, rest) - dealt_before, num_left)
+    num_own = share + (program < rest).to(gl.int32) - is_dealt.to(gl.int32)
+    return start, gl.minimum(start + num_own, num_left), ends, ends - num_blocks
+
+
+@gluon.jit
+def _request_at(position, ends, bases, flat: gl.constexpr):
+    """Of the request that holds a position: its number, and its entries of bases and ends, both in shared memory."""
+    # A lane's are read when they are asked for: in registers they would leave the selection too few to start beside.
+    of_reqs = ends.load(flat)
+    req = gl.sum((of_reqs <= position).to(gl.int32), axis=0)
+    is_here = gl.arange(0, ends.shape[0], layout=flat) == req
+    base = gl.sum(gl.where(is_here, bases.load(flat), 0), axis=0)
+    return req, base, gl.sum(gl.where(is_here, of_reqs, 0), axis=0)
+
+
+@gluon.jit
+def _fetch_first_half(
+    keys, page, queries, q_start, q_slot, ready, pages, q_shared, is_there, is_new, S: gl.constexpr, D: gl.constexpr
+):
+    """Start the copy of a page's first half to slot 0, and with it, if they are new, that of a request's queries.
+
+    Rows behind the request's own are whatever lies there, or 0.
+    """
+    if is_new:
+        QUERIES: gl.constexpr = q_shared.shape[1] * q_shared.shape[2] * D
+        mbarrier.expect(ready.index(0), (S // 2 * D + QUERIES) * 2, pred=is_there)
+        load_tile(keys, [page, 0, 0], ready.index(0), pages.index(0), pred=is_there)
+        load_tile(queries, [q_start, 0, 0], ready.index(0), q_shared.index(q_slot), pred=is_there)
+    else:
+        fetch(keys, page, 0, 0, ready, pages, is_there, S // 2, D)
+
+
+@gluon.jit
+def _product_of_half(slot, ready, phase, pages, q, ROWS: gl.constexpr, mma: gl.constexpr):
+    """Begin token_score [S / 2, ROWS] of the half of a page in a slot, as soon as it is there."""
+    HALF: gl.constexpr = pages.shape[2]
+    mbarrier.wait(ready.index(slot), phase)
+    k = pages.index(slot).reshape([HALF, pages.shape[3]])
+    zeros = gl.zeros([HALF, ROWS], gl.float32, mma)
+    return warpgroup_mma(k, q.permute((1, 0)), zeros, use_acc=False, is_async=True)
+
+
+@gluon.jit
+def _best_of_keys(token_score, shared, ROWS: gl.constexpr, WARPS: gl.constexpr):
+    """fp32 [ROWS]: maxima of token_score [16 * WARPS, ROWS] over its keys, a warp has 16 of them; a lane has a row.
+
+    One barrier from the products.
+    """
+    of_warps = gl.max(token_score.reshape([WARPS, 16, ROWS]), axis=1)
+    shared.store(of_warps)
+    best = gl.max(shared.load(gl.BlockedLayout([WARPS, 1], [1, 32], [1, WARPS], [0, 1])), axis=0)
+    return gl.where(best == best, best, float("-inf"))  # NaN only if every token's score is
+
+
+@gluon.jit(
+    do_not_specialize=[
+        "stride_table_r",
+        "stride_table_b",
+        "num_reqs",
+        "reciprocal_of_programs",
+        "reciprocal_of_reqs",
+        "stride_score_h",
+        "stride_score_t",
+        "stride_score_v",
+    ],
+    do_not_specialize_on_alignment=["block_table_ptr", "seq_lens_ptr", "cu_seqlens_q_ptr"],
+)
+def _decode_score_sm90_kernel(
+    keys,
+    queries,
+    block_table_ptr,
+    seq_lens_ptr,
+    cu_seqlens_q_ptr,
+    score_ptr,
+    stride_table_r,
+    stride_table_b,
+    stride_seq_lens,
+    stride_cu,
+    stride_score_h,
+    stride_score_t,
+    stride_score_v,
+    num_reqs,
+    reciprocal_of_programs,
+    reciprocal_of_reqs,
+    H: gl.constexpr,
+    TILE_HEADS: gl.constexpr,
+    D: gl.constexpr,
+    S: gl.constexpr,
+    TOPK: gl.constexpr,
+    REQS: gl.constexpr,
+    ROWS: gl.constexpr,
+    SCORE_VECTOR: gl.constexpr,
+    WARPS: gl.constexpr,
+    IS_FOLLOWED: gl.constexpr,
+):
+    """Writes and masks as `_decode_score_kernel`. keys, queries: tensor descriptors of half a page, and of ROWS rows.
+
+    Rows: TILE_HEADS of each token, a power of two, of which the first H are its heads.
+
+    Grid: at most as many programs as the table has entries; requests share the programs evenly, and
+    the first has its request's block 0, the next block 1. Where a request has no such block, what
+    was looked up for it goes unused: the program begins with its share of what is left.
+    """
+    # Every warp counts all requests, so that none waits for another to pick from them.
+    flat: gl.constexpr = gl.BlockedLayout([REQS // 32 if REQS > 32 else 1], [32], [WARPS], [0])
+    mma: gl.constexpr = gl.NVMMADistributedLayout(version=[3, 0], warps_per_cta=[WARPS, 1], instr_shape=[16, ROWS, 16])
+    best_layout: gl.constexpr = gl.SwizzledSharedLayout(1, 1, 1, [1, 0])
+    if IS_FOLLOWED:
+        gdc_launch_dependents()
+    program, num_programs = gl.program_id(0), gl.num_programs(0)
+    req = _divided(program * num_reqs, num_programs, reciprocal_of_programs)
+    block = _divided(program * num_reqs - req * num_programs, num_reqs, reciprocal_of_reqs)
+    page = gl.load(block_table_ptr + req.to(gl.int64) * stride_table_r + block.to(gl.int64) * stride_table_b)
+    q_start = gl.load(cu_seqlens_q_ptr + req * stride_cu)
+    q_end = gl.load(cu_seqlens_q_ptr + (req + 1) * stride_cu)
+    seq_len = gl.load(seq_lens_ptr + req * stride_seq_lens)
+    pages = gl.allocate_shared_memory(keys.dtype, [2, 1, S // 2, D], keys.layout)
+    q_shared = gl.allocate_shared_memory(keys.dtype, [2, ROWS // TILE_HEADS, TILE_HEADS, D], queries.layout)
+    best_shared = gl.allocate_shared_memory(gl.float32, [WARPS, ROWS], best_layout)
+    known = gl.allocate_shared_memory(gl.int32, [2, REQS], gl.SwizzledSharedLayout(1, 1, 1, [0]))
+    ready = gl.allocate_shared_memory(gl.int64, [2, 1], mbarrier.MBarrierLayout())
+    mbarrier.init(ready.index(0), count=1)
+    mbarrier.init(ready.index(1), count=1)
+    is_dealt = block < _num_scored(q_start, q_end, seq_len, S, TOPK)
+    _fetch_first_half(keys, page, queries, q_start, 0, ready, pages, q_shared, is_dealt, True, S, D)
+    fetch(keys, page, S // 2, 1, ready, pages, is_dealt, S // 2, D)
+    barrier()  # the assembler would put what follows before the copy
+
+    # While it is on its way: what there is of all requests.
+    query_len = q_end - q_start
+    context_len = seq_len - query_len
+    reqs = gl.arange(0, REQS, layout=flat)
+    is_req = reqs < num_reqs
+    q_starts = gl.load(cu_seqlens_q_ptr + reqs * stride_cu, mask=is_req, other=0)
+    q_ends = gl.load(cu_seqlens_q_ptr + (reqs + 1) * stride_cu, mask=is_req, other=0)
+    seq_lens = gl.load(seq_lens_ptr + reqs * stride_seq_lens, mask=is_req, other=0)
+    num_blocks = _num_scored(q_starts, q_ends, seq_lens, S, TOPK)
+    ahead, end, of_ends, of_bases = _own_share(
+        program, is_dealt, num_blocks, reqs, num_reqs, reciprocal_of_programs, reciprocal_of_reqs
+    )
+    ends, bases = known.index(0), known.index(1)
+    ends.store(of_ends)
+    bases.store(of_bases)
+
+    # What a copy needs is looked up a block ahead of it, whichever request it belongs to.
+    next_req, base, stop = _request_at(ahead, ends, bases, flat)
+    next_table = block_table_ptr + next_req.to(gl.int64) * stride_table_r
+    next_block = ahead - base
+    next_page = gl.load(next_table + next_block.to(gl.int64) * stride_table_b, mask=ahead < end, other=0)
+    next_start = gl.load(cu_seqlens_q_ptr + next_req * stride_cu, mask=ahead < end, other=0)
+    held = req
+    q_slot = 0
+    if not is_dealt:
+        _fetch_first_half(keys, next_page, queries, next_start, 1, ready, pages, q_shared, ahead < end, True, S, D)
+        fetch(keys, next_page, S // 2, 1, ready, pages, ahead < end, S // 2, D)
+        req, block = next_req, next_block
+        ahead += 1
+        if ahead >= stop:
+            next_req, base, stop = _request_at(ahead, ends, bases, flat)
+            next_table = block_table_ptr + next_req.to(gl.int64) * stride_table_r
+        next_block = ahead - base
+        next_page = gl.load(next_table + next_block.to(gl.int64) * stride_table_b, mask=ahead < end, other=0)
+        next_start = gl.load(cu_seqlens_q_ptr + next_req * stride_cu, mask=ahead < end, other=0)
+
+    row = gl.arange(0, ROWS, layout=gl.SliceLayout(0, gl.BlockedLayout([WARPS, 1], [1, 32], [1, WARPS], [0, 1])))
+    token, head = row // TILE_HEADS, row % TILE_HEADS
+    phase = 0
+    while ahead <= end:
+        if req != held:
+            held = req
+            q_start = gl.load(cu_seqlens_q_ptr + req * stride_cu)
+            query_len = gl.load(cu_seqlens_q_ptr + (req + 1) * stride_cu) - q_start
+            context_len = gl.load(seq_lens_ptr + req * stride_seq_lens) - query_len
+            q_slot = q_slot ^ 1
+        q = q_shared.index(q_slot).reshape([ROWS, D])
+        first_score = _product_of_half(0, ready, phase, pages, q, ROWS, mma)
+        other_score = _product_of_half(1, ready, phase, pages, q, ROWS, mma)
+        phase = phase ^ 1
+        first_score, other_score = warpgroup_mma_wait(1, deps=[first_score, other_score])
+        if ahead < end:
+            barrier()  # every warp is done with the half before another takes its place
+            _fetch_first_half(
+                keys, next_page, queries, next_start, q_slot ^ 1, ready, pages, q_shared, True, next_req != held, S, D
+            )
+        first_score, other_score = warpgroup_mma_wait(0, deps=[first_score, other_score])
+        if ahead < end:
+            barrier()
+            fetch(keys, next_page, S // 2, 1, ready, pages, True, S // 2, D)
+        if (block + 1) * S > context_len + 1:  # else the first token sees all of it, and so do the others
+            sees = context_len + 1 + gl.arange(0, ROWS, layout=gl.SliceLayout(0, mma)) // TILE_HEADS
+            key_pos = block * S + gl.arange(0, S // 2, layout=gl.SliceLayout(1, mma))[:, None]
+            first_score = gl.where(key_pos < sees[None, :], first_score, float("-inf"))
+            other_score = gl.where(key_pos + S // 2 < sees[None, :], other_score, float("-inf"))
+        best = _best_of_keys(gl.maximum(first_score, other_score), best_shared, ROWS, WARPS)
+        score_rows = score_ptr + (q_start + token).to(gl.int64) * stride_score_t
+        score_rows += head.to(gl.int64) * stride_score_h
+        # A sector of eight scores fills up block by block: driven out half full, it would be read to be completed.
+        at = score_rows + (block // SCORE_VECTOR).to(gl.int64) * stride_score_v + block % SCORE_VECTOR
+        is_row = (token < query_len) & (head < H)
+        gl.store(at, best, mask=is_row, eviction_policy="evict_last")
+        if (block + 1) * S >= context_len + query_len:  # the request's last block
+            nothing = gl.full_like(best, float("-inf"))
+            for i in gl.static_range(1, SCORE_VECTOR):
+                is_filler = is_row & ((block + i) // SCORE_VECTOR == block // SCORE_VECTOR)
+                gl.store(at + i, nothing, mask=is_filler)
+        req, block = next_req, next_block
+        ahead += 1
+        if ahead < end:
+            if ahead >= stop:
+                next_req, base, stop = _request_at(ahead, ends, bases, flat)
+                next_table = block_table_ptr + next_req.to(gl.int64) * stride_table_r
+            next_block = ahead - base
+            next_page = gl.load(next_table + next_block.to(gl.int64) * stride_table_b)
+            next_start = gl.load(cu_seqlens_q_ptr + next_req * stride_cu)
+
+
+def reciprocal_of(number: int) -> int:
+    """What `_divided` takes for a divisor: 2**31 times its reciprocal, and a little less."""
+    return (2**31 - 1) // number
+
+
+def num_rows_of(config: IndexerConfig, decode_query_len: int) -> int:
+    """Rows (token, head) of a product. Heads count as a power of two: the copy of a token's queries fills up with 0."""
+    return max(16, next_power_of_2(decode_query_len) * next_power_of_2(config.num_index_heads))
+
+
+def programs_of_a_processor(config: IndexerConfig, decode_query_len: int) -> int:
+    """How many programs are there at once on a multiprocessor."""
+    return PROGRAMS[num_rows_of(config, decode_query_len)]
+
+
+def is_served(batch: PagedBatch, decode_query_len: int) -> bool:
+    """Whether this scorer takes a call: by architecture, shapes, dtypes and strides alone."""
+    is_tile = num_rows_of(batch.config, decode_query_len) <= MOST_ROWS
+    return is_tile and is_read_by_sm90(batch) and is_tensor_copied(batch.index_q)
+
+
+def launch_score(
+    batch: PagedBatch, score: torch.Tensor, num_programs: int, num_reqs: int, decode_query_len: int, is_followed: bool
+) -> None:
+    """Launch on checked arguments that are served. num_reqs: as REQS of the scorer for everyone.
+
+    More programs than the table has entries, or than fit MOST_PRODUCT, are not launched.
+    """
+    config = batch.config
+    num_rows, tile_heads = num_rows_of(config, decode_query_len), next_power_of_2(config.num_index_heads)
+    num_programs = min(num_programs, batch.num_reqs * batch.max_blocks, MOST_PRODUCT // batch.num_reqs)
+    if num_programs == 0:
+        return
+    _decode_score_sm90_kernel[(num_programs,)](
+        pages_of(batch, parts=2),
+        queries_of(batch, num_rows // tile_heads, tile_heads),
+        batch.block_table,
+        batch.seq_lens,
+        batch.cu_seqlens_q,
+        score,
+        *batch.block_table.stride(),
+        *batch.seq_lens.stride(),
+        *batch.cu_seqlens_q.stride(),
+        *score.stride()[:3],
+        batch.num_reqs,
+        reciprocal_of(num_programs),
+        reciprocal_of(batch.num_reqs),
+        H=config.num_index_heads,
+        TILE_HEADS=tile_heads,
+        D=config.index_head_dim,
+        S=config.block_size,
+        TOPK=config.topk_blocks,
+        REQS=max(32, num_reqs),  # fewer than a warp has threads cost more, not less
+        ROWS=num_rows,
+        SCORE_VECTOR=SCORE_VECTOR,
+        WARPS=WARPS,
+        IS_FOLLOWED=is_followed,
+        num_warps=WARPS,
+    )

@@ -1,0 +1,288 @@
+"""Prefill scores on Hopper: the scorer of `msa_fast.ops.score`, with its products kept in flight.
+
+Written in Gluon, where an asynchronous matrix product and the moment that waits for it are said
+apart. Each program holds two halves of its query rows and multiplies one with a page while it takes
+the maxima of the other. It serves MiniMax-M3's own shape; all else goes to the scorer for everyone,
+and the two agree bit for bit wherever sums are exact.
+"""
+
+import torch
+from triton.experimental import gluon
+from triton.experimental.gluon import language as gl
+from triton.experimental.gluon.language.nvidia.hopper import (
+    fence_async_shared,
+    mbarrier,
+    warpgroup_mma,
+    warpgroup_mma_wait,
+)
+
+from msa_fast.ops.hopper.tma import barrier, fetch, is_read_by_sm90, pages_of
+from msa_fast.ops.prefill_plan import PrefillPlan
+from msa_ref.batch import PagedBatch
+
+WARPS = 4
+"""One warpgroup. Two programs share a multiprocessor and fill each other's gaps; programs of two
+warpgroups and twice the rows were slower, since a barrier holds both to one pace."""
+STAGES = 3
+"""Pages in shared memory: two programs' worth is what a multiprocessor has room for."""
+IS_B_SHARED = not hasattr(gl, "thread_barrier")
+"""Whether the second half of the query rows is multiplied from shared memory. Registers are faster
+(0.93 of a matrix product, not 0.89, with Triton 3.6); but the assembler of later releases copies left
+operands once more, and the loop would spill."""
+
+
+@gluon.jit
+def _product(q, pages, slot, ROWS: gl.constexpr, S: gl.constexpr, D: gl.constexpr, mma: gl.constexpr):
+    """Start q [ROWS, D] times the keys of a slot; fp32 [ROWS, S] once it is waited for."""
+    k = pages.index(slot).reshape([S, D]).permute((1, 0))
+    return warpgroup_mma(q, k, gl.zeros([ROWS, S], gl.float32, mma), use_acc=False, is_async=True)
+
+
+@gluon.jit
+def _masked(token_score, block, visible_len, S: gl.constexpr, mma: gl.constexpr):
+    """-inf for the tokens that a row does not see."""
+    key_pos = block * S + gl.arange(0, S, layout=gl.SliceLayout(0, mma))
+    return gl.where(key_pos[None, :] < visible_len[:, None], token_score, float("-inf"))
+
+
+@gluon.jit
+def _put(
+    token_score, super_best, is_row, score_rows, best_rows, block, end_block, stride_score_b, stride_best_b,
+    SUPERBLOCK: gl.constexpr,
+):  # fmt: skip
+    """Store a block's scores, and the best of its superblock so far; returns that best."""
+    best = gl.max(token_score, axis=1)
+    best = gl.where(best == best, best, float("-inf"))  # NaN only if every token's score is
+    gl.store(score_rows + block.to(gl.int64) * stride_score_b, best, mask=is_row)
+    if SUPERBLOCK > 0:
+        super_best = gl.where(block % SUPERBLOCK == 0, best, gl.maximum(super_best, best))
+        is_whole = ((block + 1) % SUPERBLOCK == 0) | (block + 1 == end_block)
+        gl.store(best_rows + (block // SUPERBLOCK).to(gl.int64) * stride_best_b, super_best, mask=is_row & is_whole)
+    return super_best
+
+
+@gluon.jit
+def _queries(
+    q_ptr, first_row, q_start, query_len, stride_q_t, stride_q_h,
+    H: gl.constexpr, D: gl.constexpr, ROWS: gl.constexpr, WARPS: gl.constexpr,
+):  # fmt: skip
+    """[ROWS, D] query rows, as they are loaded; rows past the request repeat its first token."""
+    wide: gl.constexpr = gl.BlockedLayout([1, 8], [256 // D, D // 8], [WARPS, 1], [1, 0])
+    row = first_row + gl.arange(0, ROWS, layout=gl.SliceLayout(1, wide))
+    token = gl.where(row // H < query_len, row // H, 0)
+    at = (q_start + token).to(gl.int64) * stride_q_t + (row % H).to(gl.int64) * stride_q_h
+    offs_d = gl.arange(0, D, layout=gl.SliceLayout(0, wide))
+    return gl.load(q_ptr + at[:, None] + offs_d[None, :])
+
+
+@gluon.jit(
+    do_not_specialize=["slab_token", "stride_table_b"],
+    do_not_specialize_on_alignment=["block_table_ptr", "seq_lens_ptr", "cu_seqlens_q_ptr"],
+)
+def _score_sm90_kernel(
+    q_ptr,
+    keys,
+    block_table_ptr,
+    seq_lens_ptr,
+    cu_seqlens_q_ptr,
+    tiles_ptr,
+    score_ptr,
+    best_ptr,
+    slab_token,
+    stride_q_t,
+    stride_q_h,
+    stride_table_r,
+    stride_table_b,
+    stride_seq_lens,
+    stride_cu,
+    stride_score_row,
+    stride_score_b,
+    stride_best_row,
+    stride_best_b,
+    H: gl.constexpr,
+    D: gl.constexpr,
+    S: gl.constexpr,
+    ROWS: gl.constexpr,
+    SUPERBLOCK: gl.constexpr,
+    STAGES: gl.constexpr,
+    WARPS: gl.constexpr,
+    IS_B_SHARED: gl.constexpr,
+):
+    """Grid, writes and masks: as `_score_kernel`. keys: a tensor descriptor of the pages.
+
+    Rows (token, head) of the scores lie a stride apart. Blocks that every row sees whole go STAGES
+    at a time through the loop in flight, with one page's slot refilled as soon as both halves are
+    done with it; the diagonal and what is left over go one by one. A block's slot is its number
+    modulo STAGES: of slots known at compile time the assembler keeps every address in registers.
+    """
+    HALF: gl.constexpr = ROWS // 2
+    mma: gl.constexpr = gl.NVMMADistributedLayout(version=[3, 0], warps_per_cta=[WARPS, 1], instr_shape=[16, S, 16])
+    operand: gl.constexpr = gl.DotOperandLayout(operand_index=0, parent=mma, k_width=2)
+    q_layout: gl.constexpr = gl.NVMMASharedLayout(swizzle_byte_width=128, element_bitwidth=16, rank=2)
+    tile = tiles_ptr + gl.program_id(0) * 4
+    req = gl.load(tile)
+    first_row = gl.load(tile + 1)
+    block = gl.load(tile + 2)
+    end_block = gl.load(tile + 3)
+    q_start = gl.load(cu_seqlens_q_ptr + req * stride_cu)
+    query_len = gl.load(cu_seqlens_q_ptr + (req + 1) * stride_cu) - q_start
+    context_len = gl.load(seq_lens_ptr + req * stride_seq_lens) - query_len
+    last_token = gl.minimum((first_row + ROWS - 1) // H, query_len - 1)
+    end_block = gl.minimum(end_block, (gl.maximum(context_len + last_token + 1, 0) + S - 1) // S)
+    full_blocks = gl.minimum(gl.maximum(context_len + first_row // H + 1, 0) // S, end_block)
+    if block < end_block:
+        pages = gl.allocate_shared_memory(q_ptr.dtype.element_ty, [STAGES, 1, S, D], keys.layout)
+        ready = gl.allocate_shared_memory(gl.int64, [STAGES, 1], mbarrier.MBarrierLayout())
+        for i in gl.static_range(STAGES):
+            mbarrier.init(ready.index(i), count=1)
+        table_row = block_table_ptr + req.to(gl.int64) * stride_table_r
+        for i in gl.static_range(STAGES):
+            is_there = block + i < end_block
+            page = gl.load(table_row + (block + i).to(gl.int64) * stride_table_b, mask=is_there, other=0)
+            fetch(keys, page, 0, (block + i) % STAGES, ready, pages, is_there, S, D)
+        q_a = _queries(q_ptr, first_row, q_start, query_len, stride_q_t, stride_q_h, H, D, HALF, WARPS)
+        if not IS_B_SHARED:
+            q_a = gl.convert_layout(q_a, operand)
+        q_b = _queries(q_ptr, first_row + HALF, q_start, query_len, stride_q_t, stride_q_h, H, D, HALF, WARPS)
+        if IS_B_SHARED:
+            q_shared = gl.allocate_shared_memory(q_ptr.dtype.element_ty, [HALF, D], q_layout)
+            q_shared.store(q_a)
+            barrier()
+            q_a = q_shared.load(operand)
+            barrier()
+            q_shared.store(q_b)
+            q_b = q_shared
+            fence_async_shared()  # the matrix unit reads it by another way than threads write it
+            barrier()
+        else:
+            q_b = gl.convert_layout(q_b, operand)
+        row = first_row + gl.arange(0, HALF, layout=gl.SliceLayout(1, mma))
+        is_a = row < query_len * H
+        is_b = row < query_len * H - HALF
+        flat_row = (q_start - slab_token).to(gl.int64) * H + row
+        score_a = score_ptr + flat_row * stride_score_row
+        best_a = best_ptr + flat_row * stride_best_row
+        score_b = score_a + HALF * stride_score_row
+        best_b = best_a + HALF * stride_best_row
+        super_a = gl.full([HALF], float("-inf"), gl.float32, gl.SliceLayout(1, mma))
+        super_b = super_a
+        first_block = block
+        phase = 0
+        while block + STAGES <= full_blocks:
+            mbarrier.wait(ready.index(block % STAGES), phase)
+            product_a = _product(q_a, pages, block % STAGES, HALF, S, D, mma)
+            for i in gl.static_range(STAGES):
+                slot = (block + i) % STAGES
+                product_b = _product(q_b, pages, slot, HALF, S, D, mma)
+                ahead = block + i + STAGES
+                page = gl.load(table_row + ahead.to(gl.int64) * stride_table_b, mask=ahead < end_block, other=0)
+                scores = warpgroup_mma_wait(1, deps=[product_a])
+                super_a = _put(
+                    scores,
+                    super_a,
+                    is_a,
+                    score_a,
+                    best_a,
+                    block + i,
+                    end_block,
+                    stride_score_b,
+                    stride_best_b,
+                    SUPERBLOCK,
+                )
+                # Nothing is in flight where the loop closes: the assembler would wait for every
+                # product otherwise, unable to see which registers are still being written.
+                if i + 1 < STAGES:
+                    following = (block + i + 1) % STAGES
+                    mbarrier.wait(ready.index(following), phase)
+                    product_a = _product(q_a, pages, following, HALF, S, D, mma)
+                    scores = warpgroup_mma_wait(1, deps=[product_b])
+                else:
+                    scores = warpgroup_mma_wait(0, deps=[product_b])
+                barrier()  # every warp is done with the page before another takes its slot
+                fetch(keys, page, 0, slot, ready, pages, ahead < end_block, S, D)
+                super_b = _put(
+                    scores,
+                    super_b,
+                    is_b,
+                    score_b,
+                    best_b,
+                    block + i,
+                    end_block,
+                    stride_score_b,
+                    stride_best_b,
+                    SUPERBLOCK,
+                )
+            phase = phase ^ 1
+            block += STAGES
+
+        while block < end_block:
+            slot = block % STAGES
+            phase = ((block - first_block) // STAGES) & 1
+            mbarrier.wait(ready.index(slot), phase)
+            scores = warpgroup_mma_wait(0, deps=[_product(q_a, pages, slot, HALF, S, D, mma)])
+            scores = _masked(scores, block, context_len + row // H + 1, S, mma)
+            super_a = _put(
+                scores, super_a, is_a, score_a, best_a, block, end_block, stride_score_b, stride_best_b, SUPERBLOCK
+            )
+            scores = warpgroup_mma_wait(0, deps=[_product(q_b, pages, slot, HALF, S, D, mma)])
+            scores = _masked(scores, block, context_len + (row + HALF) // H + 1, S, mma)
+            super_b = _put(
+                scores, super_b, is_b, score_b, best_b, block, end_block, stride_score_b, stride_best_b, SUPERBLOCK
+            )
+            barrier()
+            ahead = block + STAGES
+            page = gl.load(table_row + ahead.to(gl.int64) * stride_table_b, mask=ahead < end_block, other=0)
+            fetch(keys, page, 0, slot, ready, pages, ahead < end_block, S, D)
+            block += 1
+        for i in gl.static_range(STAGES):
+            mbarrier.invalidate(ready.index(i))
+
+
+def is_served(batch: PagedBatch, plan: PrefillPlan, score: torch.Tensor, superblock_score: torch.Tensor | None) -> bool:
+    """Whether this scorer takes a call: by architecture, shapes, dtypes and strides alone."""
+    if plan.score_rows != 128 or not is_read_by_sm90(batch):
+        return False
+    outputs = [score] if superblock_score is None else [score, superblock_score]
+    heads = batch.config.num_index_heads
+    return all(output.stride(1) == heads * output.stride(0) for output in outputs)
+
+
+def launch_score(
+    batch: PagedBatch,
+    plan: PrefillPlan,
+    tiles: torch.Tensor,
+    slab_token: int,
+    score: torch.Tensor,
+    superblock_score: torch.Tensor | None,
+) -> None:
+    """Launch on checked arguments that are served: tiles of the plan, of a slab that slab_token is the first of."""
+    config = batch.config
+    best = score if superblock_score is None else superblock_score
+    _score_sm90_kernel[(len(tiles),)](
+        batch.index_q,
+        pages_of(batch),
+        batch.block_table,
+        batch.seq_lens,
+        batch.cu_seqlens_q,
+        tiles,
+        score,
+        best,
+        slab_token,
+        *batch.index_q.stride()[:2],
+        *batch.block_table.stride(),
+        *batch.seq_lens.stride(),
+        *batch.cu_seqlens_q.stride(),
+        score.stride(0),
+        score.stride(2),
+        best.stride(0),
+        best.stride(2),
+        H=config.num_index_heads,
+        D=config.index_head_dim,
+        S=config.block_size,
+        ROWS=plan.score_rows,
+        SUPERBLOCK=0 if superblock_score is None else plan.superblock,
+        STAGES=STAGES,
+        WARPS=WARPS,
+        IS_B_SHARED=IS_B_SHARED,
+        num_warps=WARPS,
+    )

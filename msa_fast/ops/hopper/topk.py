@@ -1,0 +1,320 @@
+"""Selection for decode on Hopper: that of `msa_fast.ops.topk` by single warps, with every layout said.
+
+The rounds are the same, from long runs to single blocks, and how many there are is settled row by
+row: the table of a captured batch is as wide as the longest context, and most rows are short. One
+warp takes few hundred steps, and each waits for the one before, so that steps are what is saved:
+every thread finds the best of its runs without asking another, a warp's threads vote on where the
+cut is and who is chosen (`votes_sm90`), and a thread counts the votes before its own. Candidates
+are [ROWS, 32, EACH]: a lane has EACH of every row, and all reductions end in one instruction of
+the warp. ROWS is one, but where a batch has very many.
+"""
+
+import torch
+from triton.experimental import gluon
+from triton.experimental.gluon import language as gl
+from triton.language.extra.cuda import gdc_wait
+
+from msa_fast.ops.checks import SCORE_VECTOR, next_power_of_2
+from msa_fast.ops.hopper.warp_votes import any_row, by_place, find_cut, from_lane, num_before
+from msa_fast.ops.launch_table import architecture_of
+from msa_fast.ops.rank import RANK_ABSENT, rank_of_runs
+from msa_ref.batch import PagedBatch
+
+MOST_TOPK = 32
+RUN = gl.constexpr(8)
+"""Blocks of a run, and runs of a long one."""
+ONE_ROUND = gl.constexpr(MOST_TOPK * RUN.value)
+"""Blocks of a row that is settled in one round. One of more has more runs than are selected."""
+TWO_ROUNDS = gl.constexpr(ONE_ROUND.value * RUN.value)
+MANY_ROWS = 2048
+"""So many rows are not launched in no time: a program has two of them then, whose steps wait side by side. But few
+registers, else not all programs are there while the scorer still runs, and those that come late crowd together."""
+ROWS_OF_MANY = 2
+REGISTERS_OF_MANY = 32
+MOST_BLOCKS_OF_MANY = 128
+"""Blocks of a table up to which the registers of two rows are that few."""
+SOME_ROWS = 128
+"""Of so many rows the scores are stored interleaved: less to write counts for more than a few steps more to read."""
+REGISTERS_OF_FEW = 160
+"""At most, for fewer rows than some: the assembler would take 64, so that loads of a long row wait for each other."""
+FIRST_ROUNDS = (
+    (32, 32, 1),
+    (64, 64, 1),
+    (128, 128, 1),
+    (ONE_ROUND.value, 256, 1),
+    (512, 64, RUN.value),
+    (1024, 128, RUN.value),
+    (TWO_ROUNDS.value, 256, RUN.value),
+    (8192, 128, RUN.value**2),
+    (16384, 256, RUN.value**2),
+)
+"""The first round of rows of up to so many blocks: how many candidates it ranks, and their blocks. A candidate more
+in every thread costs in every turn of the search."""
+
+
+@gluon.jit
+def _beside(of_rows, wide: gl.constexpr):
+    """[ROWS, 1, 1, 1] in the layout `wide` of something [ROWS]."""
+    LAYOUT: gl.constexpr = gl.SliceLayout(1, gl.SliceLayout(2, gl.SliceLayout(3, wide)))
+    return gl.convert_layout(of_rows, LAYOUT)[:, None, None, None]
+
+
+@gluon.jit
+def _places(EACH: gl.constexpr, AT_ONCE: gl.constexpr, wide: gl.constexpr):
+    """int32 in the layout `wide`: lanes [1, 32, 1, 1], their EACH turns [1, 1, EACH, 1], what a turn reads at once."""
+    of_lanes: gl.constexpr = gl.SliceLayout(0, gl.SliceLayout(2, gl.SliceLayout(3, wide)))
+    of_turns: gl.constexpr = gl.SliceLayout(0, gl.SliceLayout(1, gl.SliceLayout(3, wide)))
+    within: gl.constexpr = gl.SliceLayout(0, gl.SliceLayout(1, gl.SliceLayout(2, wide)))
+    lane = gl.arange(0, 32, layout=of_lanes)[None, :, None, None]
+    turn = gl.arange(0, EACH, layout=of_turns)[None, None, :, None]
+    return lane, turn, gl.arange(0, AT_ONCE, layout=within)[None, None, None, :]
+
+
+@gluon.jit
+def _scores_at(rows, blocks, stride_v, VECTOR: gl.constexpr):
+    """Where the scores of a row's blocks are. blocks: VECTOR of them side by side begin with a multiple of it."""
+    # Said as a distance from where they are where vectors lie side by side: it is nothing there, stride_v is VECTOR.
+    return rows + blocks + (blocks // VECTOR).to(gl.int64) * (stride_v - VECTOR)
+
+
+@gluon.jit
+def _best_of_runs(score_rows, stride_v, num_visible, WIDTH: gl.constexpr, LENGTH: gl.constexpr, VECTOR: gl.constexpr):
+    """fp32 [ROWS, 32, WIDTH // 32]: best scores of the first WIDTH runs of LENGTH blocks. int32: their first blocks.
+
+    Of rows that see nothing, as num_visible [ROWS] has it, they are any.
+    """
+    ROWS: gl.constexpr = score_rows.shape[0]
+    EACH: gl.constexpr = WIDTH // 32
+    AT_ONCE: gl.constexpr = LENGTH if LENGTH <= RUN else VECTOR
+    # Blocks of a run lie side by side in a lane, and so do runs of one block; lanes take turns with longer ones.
+    wide: gl.constexpr = gl.BlockedLayout([ROWS, 1, EACH, AT_ONCE], [1, 32, 1, 1], [1, 1, 1, 1], [3, 2, 1, 0])
+    lane, turn, within = _places(EACH, AT_ONCE, wide)
+    first = (lane * EACH + turn if LENGTH == 1 else turn * 32 + lane) * LENGTH
+    rows = _beside(score_rows, wide)
+    visible = _beside(num_visible, wide)
+    if LENGTH <= RUN:
+        blocks = first + within
+        # All of a vector are read if its first is visible: behind the last visible block scores are -inf.
+        at = _scores_at(rows, blocks, stride_v, VECTOR)
+        score = gl.load(at, mask=blocks // VECTOR * VECTOR < visible, other=float("-inf"))
+        best = gl.max(score, axis=3)
+    else:
+        # More than registers hold: vector by vector. The last one of the row is read again by what lies behind it, so
+        # that no mask stands between the loads.
+        best = gl.full([ROWS, 32, EACH], float("-inf"), gl.float32, gl.SliceLayout(3, wide))
+        for i in gl.static_range(LENGTH // VECTOR):
+            vector = gl.minimum(first // VECTOR + i, (visible - 1) // VECTOR)
+            score = gl.load(_scores_at(rows, vector * VECTOR + within, stride_v, VECTOR))
+            best = gl.maximum(best, gl.max(score, axis=3))
+    return best, first.reshape([1, 32, EACH])
+
+
+@gluon.jit
+def _best_of_parts(
+    score_rows, stride_v, runs, num_visible, TOPK: gl.constexpr, K: gl.constexpr, LENGTH: gl.constexpr,
+    VECTOR: gl.constexpr,
+):  # fmt: skip
+    """The same [ROWS, 32, K * RUN // 32] of the RUN parts, LENGTH blocks each, of the TOPK runs in runs [ROWS, 32]."""
+    ROWS: gl.constexpr = score_rows.shape[0]
+    AT_ONCE: gl.constexpr = LENGTH if LENGTH > 1 else VECTOR
+    STEPS: gl.constexpr = LENGTH * RUN // AT_ONCE
+    EACH: gl.constexpr = K * STEPS // 32
+    wide: gl.constexpr = gl.BlockedLayout([ROWS, 1, EACH, AT_ONCE], [1, 32, 1, 1], [1, 1, 1, 1], [3, 2, 1, 0])
+    of_lanes: gl.constexpr = gl.SliceLayout(2, gl.SliceLayout(3, wide))
+    lane, turn, within = _places(EACH, AT_ONCE, wide)
+    step = lane * EACH + turn if LENGTH == 1 else turn * 32 + lane
+    slot = step // STEPS
+    visible = _beside(num_visible, wide)
+    runs, slots = gl.broadcast(gl.convert_layout(runs, of_lanes)[:, :, None, None], slot)
+    run = gl.where((slot < TOPK) & (visible > 0), from_lane(runs, slots), visible)
+    start = run + step % STEPS * AT_ONCE
+    # Said as a multiple, for the compiler to see that VECTOR of them are one load.
+    blocks = start // VECTOR * VECTOR + within
+    at = _scores_at(_beside(score_rows, wide), blocks, stride_v, VECTOR)
+    score = gl.load(at, mask=blocks // VECTOR * VECTOR < visible, other=float("-inf"))
+    if LENGTH > 1:
+        best, first = gl.max(score, axis=3), start.reshape([ROWS, 32, EACH])
+    else:
+        best = score.reshape([ROWS, 32, EACH * VECTOR])
+        first = (start + within).reshape([ROWS, 32, EACH * VECTOR])
+    return best, first
+
+
+@gluon.jit
+def _choose(
+    best, first, LENGTH: gl.constexpr, num_visible, k, INIT_BLOCKS: gl.constexpr, LOCAL_BLOCKS: gl.constexpr,
+    GROUPS: gl.constexpr, IS_WHOLE: gl.constexpr,
+):  # fmt: skip
+    """Which of some runs of LENGTH blocks are the k best: (first, place, is_best), all [ROWS, 32, EACH].
+
+    place: its own in an ascending list of them. Of rows that see nothing, as num_visible [ROWS] has it, none is.
+    """
+    ROWS: gl.constexpr = best.shape[0]
+    flat: gl.constexpr = gl.BlockedLayout([ROWS, 1, best.shape[2]], [1, 32, 1], [1, 1, 1], [2, 1, 0])
+    of_rows: gl.constexpr = gl.SliceLayout(1, gl.SliceLayout(2, flat))
+    best = gl.convert_layout(best, flat)  # they lie there already; what follows asks for the name
+    first = gl.convert_layout(first, flat)
+    num_visible = gl.convert_layout(num_visible, of_rows)[:, None, None]
+    rank = rank_of_runs(best, first, LENGTH, num_visible, INIT_BLOCKS, LOCAL_BLOCKS)
+    cut, is_exact = find_cut(rank, k, GROUPS, IS_WHOLE)
+    is_split = any_row((cut > RANK_ABSENT) & ~is_exact)
+    cut, is_exact = cut[:, None, None], is_exact[:, None, None]
+    is_best = (rank > cut) | (is_exact & (rank == cut))
+    place, num_best = num_before(is_best, LENGTH)
+    if is_split:  # the first of those at the cut
+        is_tied = rank == cut
+        tied_before, _ = num_before(is_tied, LENGTH)
+        is_best = is_best | (is_tied & (tied_before < k - num_best))
+        place += gl.minimum(tied_before, k - num_best)
+    return gl.broadcast(first, place)[0], place, is_best & (rank != RANK_ABSENT)
+
+
+@gluon.jit
+def _put(first, place, is_best, out_rows, stride_out_k):
+    """Write the blocks that are chosen to out_rows [ROWS]."""
+    of_rows: gl.constexpr = gl.SliceLayout(1, gl.SliceLayout(2, first.type.layout))
+    out_rows = gl.convert_layout(out_rows, of_rows)[:, None, None]
+    gl.store(out_rows + place * stride_out_k, first, mask=is_best)
+
+
+@gluon.jit(
+    do_not_specialize=["stride_out_h", "stride_out_t", "stride_out_k"],
+    do_not_specialize_on_alignment=["seq_lens_ptr", "cu_seqlens_q_ptr", "out_ptr"],
+)
+def _topk_sm90_kernel(
+    score_ptr,
+    seq_lens_ptr,
+    cu_seqlens_q_ptr,
+    out_ptr,
+    stride_score_h,
+    stride_score_t,
+    stride_score_v,
+    stride_seq_lens,
+    stride_cu,
+    stride_out_h,
+    stride_out_t,
+    stride_out_k,
+    H: gl.constexpr,
+    S: gl.constexpr,
+    TOPK: gl.constexpr,
+    INIT_BLOCKS: gl.constexpr,
+    LOCAL_BLOCKS: gl.constexpr,
+    ROWS: gl.constexpr,
+    K: gl.constexpr,
+    MOST_BLOCKS: gl.constexpr,
+    WIDTHS: gl.constexpr,
+    LENGTHS: gl.constexpr,
+    VECTOR: gl.constexpr,
+    IS_EARLY: gl.constexpr,
+):
+    """Grid: requests x programs of one warp, each with ROWS rows (token, head). Writes as `_topk_kernel`.
+
+    Scores of a row lie side by side in vectors of VECTOR, the last of which is -inf behind its last visible
+    block; of rows that see no more than TOPK blocks none is read. Strides of scores count vectors. MOST_BLOCKS, WIDTHS,
+    LENGTHS: the first rounds that rows of this table may take, columns of FIRST_ROUNDS.
+    """
+    by_rows: gl.constexpr = gl.BlockedLayout([ROWS, 1], [1, 32], [1, 1], [1, 0])
+    req = gl.program_id(0)
+    row = gl.program_id(1) * ROWS + gl.arange(0, ROWS, layout=gl.SliceLayout(1, by_rows))
+    token = row // H
+    head = (row % H).to(gl.int64)
+    q_start = gl.load(cu_seqlens_q_ptr + req * stride_cu)
+    query_len = gl.load(cu_seqlens_q_ptr + (req + 1) * stride_cu) - q_start
+    context_len = gl.load(seq_lens_ptr + req * stride_seq_lens) - query_len
+    is_row = token < query_len
+    num_visible = (gl.maximum(context_len + token + 1, 0) + S - 1) // S
+    # What is read for a row that is not there are scores of one that is.
+    at = (q_start + gl.minimum(token, query_len - 1)).to(gl.int64)
+    out_rows = out_ptr + at * stride_out_t + head * stride_out_h
+    score_rows = score_ptr + (at * stride_score_t + head * stride_score_h) * VECTOR
+    stride_v = stride_score_v * VECTOR
+    is_short = is_row & (num_visible <= TOPK)
+    if any_row(is_short):  # all of them, whatever they score: their scores may not be there
+        slot = gl.arange(0, 32 if K < 32 else K, layout=gl.SliceLayout(0, by_rows))[None, :]
+        block = gl.where(slot < num_visible[:, None], slot, -1)
+        gl.store(out_rows[:, None] + slot * stride_out_k, block, mask=is_short[:, None] & (slot < TOPK))
+    num_ranked = gl.where(is_row & ~is_short, num_visible, 0)
+    if IS_EARLY:  # the scorer may still run; from here on its scores are there, and nobody ends before it
+        gdc_wait()
+    runs = gl.full([ROWS, 32], 0, gl.int32, by_rows)  # the first blocks of those chosen so far
+    for i in gl.static_range(len(LENGTHS)):
+        is_mine = (num_ranked > (MOST_BLOCKS[i - 1] if i > 0 else 0)) & (num_ranked <= MOST_BLOCKS[i])
+        if any_row(is_mine):
+            num_mine = gl.where(is_mine, num_ranked, 0)
+            best, first = _best_of_runs(score_rows, stride_v, num_mine, WIDTHS[i], LENGTHS[i], VECTOR)
+            first, place, is_best = _choose(best, first, LENGTHS[i], num_mine, TOPK, INIT_BLOCKS, LOCAL_BLOCKS, K, True)
+            if LENGTHS[i] == 1:
+                _put(first, place, is_best, out_rows, stride_out_k)
+            else:
+                runs = gl.convert_layout(by_place(first, place, is_best), by_rows)
+    if LENGTHS[len(LENGTHS) - 1] > RUN and any_row(num_ranked > TWO_ROUNDS):
+        num_mine = gl.where(num_ranked > TWO_ROUNDS, num_ranked, 0)
+        best, first = _best_of_parts(score_rows, stride_v, runs, num_mine, TOPK, K, RUN, VECTOR)
+        first, place, is_best = _choose(best, first, RUN, num_mine, TOPK, INIT_BLOCKS, LOCAL_BLOCKS, K, False)
+        runs = gl.convert_layout(by_place(first, place, is_best), by_rows)
+    if LENGTHS[len(LENGTHS) - 1] > 1 and any_row(num_ranked > ONE_ROUND):
+        num_mine = gl.where(num_ranked > ONE_ROUND, num_ranked, 0)
+        best, first = _best_of_parts(score_rows, stride_v, runs, num_mine, TOPK, K, 1, VECTOR)
+        first, place, is_best = _choose(best, first, 1, num_mine, TOPK, INIT_BLOCKS, LOCAL_BLOCKS, K, False)
+        _put(first, place, is_best, out_rows, stride_out_k)
+
+
+def is_served(batch: PagedBatch) -> bool:
+    """Whether this selection takes the scores of a decode batch: by architecture and shapes alone."""
+    is_short = batch.max_blocks <= FIRST_ROUNDS[-1][0] and batch.config.topk_blocks <= MOST_TOPK
+    return is_short and architecture_of(batch.device) == "sm_90"
+
+
+def is_interleaved(batch: PagedBatch) -> bool:
+    """Whether this selection takes a batch, and best from scores that lie interleaved (`new_decode_score`)."""
+    return is_served(batch) and batch.total_q * batch.config.num_index_heads >= SOME_ROWS
+
+
+def launch_topk(score: torch.Tensor, batch: PagedBatch, out: torch.Tensor, rows_per_req: int, is_early: bool) -> None:
+    """Launch on checked arguments that are served: scores [H, T, V, SCORE_VECTOR] as a decode scorer leaves them."""
+    config = batch.config
+    most_blocks, widths, lengths = zip(*first_rounds(batch.max_blocks), strict=True)
+    rows = rows_of_a_program(batch.num_reqs * rows_per_req, batch.max_blocks)
+    _topk_sm90_kernel[(batch.num_reqs, -(-rows_per_req // rows))](
+        score,
+        batch.seq_lens,
+        batch.cu_seqlens_q,
+        out,
+        *(stride // SCORE_VECTOR for stride in score.stride()[:3]),
+        *batch.seq_lens.stride(),
+        *batch.cu_seqlens_q.stride(),
+        *out.stride(),
+        H=config.num_index_heads,
+        S=config.block_size,
+        TOPK=config.topk_blocks,
+        INIT_BLOCKS=config.init_blocks,
+        LOCAL_BLOCKS=config.local_blocks,
+        ROWS=rows,
+        K=max(16, next_power_of_2(config.topk_blocks)),
+        MOST_BLOCKS=most_blocks,
+        WIDTHS=widths,
+        LENGTHS=lengths,
+        VECTOR=SCORE_VECTOR,
+        IS_EARLY=is_early,
+        num_warps=1,
+        **registers_of_a_program(batch.num_reqs * rows_per_req, rows),
+        **({"launch_pdl": True} if is_early else {}),
+    )
+
+
+def rows_of_a_program(num_rows: int, most_blocks: int) -> int:
+    """How many rows one program is best given, of so many in a batch whose table has columns for most_blocks."""
+    return ROWS_OF_MANY if num_rows >= MANY_ROWS and most_blocks <= MOST_BLOCKS_OF_MANY else 1
+
+
+def registers_of_a_program(num_rows: int, rows: int) -> dict[str, int]:
+    """Triton's options for the registers of a program that has so many of a batch's rows."""
+    if rows > 1:
+        return {"maxnreg": REGISTERS_OF_MANY}
+    return {"maxnreg": REGISTERS_OF_FEW} if num_rows < SOME_ROWS else {}
+
+
+def first_rounds(most_blocks: int) -> list[tuple[int, int, int]]:
+    """Those of FIRST_ROUNDS that rows of up to most_blocks may take, the last one no wider than they need."""
+    *shorter, (most, width, length) = FIRST_ROUNDS[: 1 + sum(most < most_blocks for most, _, _ in FIRST_ROUNDS)]
+    return [*shorter, (most, max(32, min(width, next_power_of_2(-(-most_blocks // length)))), length)]

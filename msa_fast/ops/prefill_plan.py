@@ -1,0 +1,221 @@
+"""The host's plan for one prefill batch: which program scores and selects what.
+
+Prefill runs eagerly, and its lengths are known on the host, so the tiles are listed once per batch
+and shared by all layers. Lengths on the device stay the authority: a kernel clips every tile to
+them, so the plan decides who does the work and never what is right.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from msa_fast.ops.checks import ALIGNMENT, aligned, check_config, num_processors
+from msa_fast.ops.launch_table import (
+    BLOCKS_OF_PROLOGUE,
+    MOST_BLOCKS,
+    SCORE_ROWS,
+    SUPERBLOCK,
+    TOPK_ROWS,
+    WORKSPACE_BYTES,
+    architecture_of,
+    number,
+)
+from msa_ref.config import IndexerConfig, require
+
+
+@dataclass(frozen=True)
+class Slab:
+    """Query tokens of a batch whose scores are in memory together: num_tokens from first_token on.
+
+    score_tiles, topk_tiles: which of the plan's tiles are its own.
+    """
+
+    first_token: int
+    num_tokens: int
+    score_tiles: slice
+    topk_tiles: slice
+
+
+@dataclass(frozen=True, eq=False)
+class PrefillPlan:
+    """Tiles of one batch. Built by `build`; valid for any layer with these lengths.
+
+    A row is a (query token, head) of a request, counted token by token, head by head.
+
+    score_tiles: [num_score_tiles, 4] int32: request, first row, first block, end block.
+    topk_tiles: [num_topk_tiles, 2] int32: request, first row.
+    slabs: what is scored and then selected from, one after another, in the room of one; a slab may
+        begin and end within a token, and then shares that token with its neighbour, but no row.
+    score_rows, topk_rows: rows per tile, powers of two.
+    superblock: blocks of a superblock; every score tile starts with one.
+    most_blocks: no row sees more blocks.
+    total_q, num_reqs: what the plan was built for.
+    """
+
+    config: IndexerConfig
+    score_tiles: torch.Tensor
+    topk_tiles: torch.Tensor
+    slabs: tuple[Slab, ...]
+    score_rows: int
+    topk_rows: int
+    superblock: int
+    most_blocks: int
+    total_q: int
+    num_reqs: int
+
+    @staticmethod
+    def build(
+        config: IndexerConfig,
+        query_lens: list[int],
+        seq_lens: list[int],
+        device: torch.device | str,
+        num_splits: int | None = None,
+        workspace_bytes: int = WORKSPACE_BYTES,
+    ) -> "PrefillPlan":
+        """Plan a batch from its host lengths.
+
+        Args:
+            config: the indexer.
+            query_lens, seq_lens: one per request; seq_lens may be upper bounds.
+            device: where the tile lists go.
+            num_splits: key splits of every query tile, at superblocks, so maybe fewer; by default as
+                many as fill the GPU. Changes speed, never a bit of the answer.
+            workspace_bytes: `minimax_m3_index_prefill` allocates no more for scores, unless those of
+                one query tile (128 rows, 16 tokens at least) take more. Changes no bit either.
+
+        Raises:
+            ValueError: one sentence naming the argument, the rule and what was got.
+        """
+        check_config(config)
+        require(
+            len(query_lens) == len(seq_lens),
+            "query_lens",
+            f"must have an entry per request, {len(seq_lens)}",
+            len(query_lens),
+        )
+        for name, lens in (("query_lens", query_lens), ("seq_lens", seq_lens)):
+            require(all(length >= 0 for length in lens), name, "must be >= 0", min(lens, default=0))
+        require(num_splits is None or num_splits >= 1, "num_splits", "must be >= 1", num_splits)
+        is_size = isinstance(workspace_bytes, int) and workspace_bytes >= 1
+        require(is_size, "workspace_bytes", "must be an int >= 1", repr(workspace_bytes))
+
+        device = torch.device(device)
+        architecture, processors = architecture_of(device), num_processors(device)
+        superblock = number(SUPERBLOCK, architecture)
+        rows_each = number(TOPK_ROWS, architecture)
+        tiles = _tiles(config, query_lens, seq_lens)
+        most_blocks = max((tile.num_blocks for tile in tiles), default=0)
+        scores_of_row = most_blocks + aligned(-(-most_blocks // superblock))
+        most_tokens = workspace_bytes // max(1, 4 * config.num_index_heads * scores_of_row)
+        score_tiles: list[tuple[int, ...]] = []
+        topk_tiles: list[tuple[int, ...]] = []
+        slabs = []
+        for run in _runs(tiles, most_tokens // ALIGNMENT * ALIGNMENT):
+            first_score, first_topk = len(score_tiles), len(topk_tiles)
+            score_tiles += _split(run, num_splits, superblock, processors)
+            topk_tiles += [(tile.req, row) for tile in run for row in range(tile.row, tile.end_row, rows_each)]
+            slabs.append(
+                Slab(
+                    first_token=run[0].first_token,
+                    num_tokens=run[-1].last_token + 1 - run[0].first_token,
+                    score_tiles=slice(first_score, len(score_tiles)),
+                    topk_tiles=slice(first_topk, len(topk_tiles)),
+                )
+            )
+        return PrefillPlan(
+            config=config,
+            score_tiles=_to_device(score_tiles, 4, device),
+            topk_tiles=_to_device(topk_tiles, 2, device),
+            slabs=tuple(slabs),
+            score_rows=SCORE_ROWS,
+            topk_rows=rows_each,
+            superblock=superblock,
+            most_blocks=most_blocks,
+            total_q=sum(query_lens),
+            num_reqs=len(query_lens),
+        )
+
+    @property
+    def whole(self) -> Slab:
+        """All tokens and tiles in one, for scores of the whole batch."""
+        return Slab(0, self.total_q, slice(None), slice(None))
+
+
+class _Tile(NamedTuple):
+    """Up to SCORE_ROWS rows of a request, from row to before end_row, and how many blocks the last sees.
+
+    first_token, last_token: theirs, counted in the batch.
+    """
+
+    req: int
+    row: int
+    end_row: int
+    num_blocks: int
+    first_token: int
+    last_token: int
+
+
+def _tiles(config: IndexerConfig, query_lens: list[int], seq_lens: list[int]) -> list[_Tile]:
+    """The query tiles of a batch, in the order of its tokens."""
+    heads, start = config.num_index_heads, 0
+    tiles = []
+    for req, (query_len, seq_len) in enumerate(zip(query_lens, seq_lens, strict=True)):
+        for row in range(0, query_len * heads, SCORE_ROWS):
+            last_token = min((row + SCORE_ROWS - 1) // heads, query_len - 1)
+            num_blocks = config.num_blocks(max(0, seq_len - query_len + last_token + 1))
+            end_row = min(row + SCORE_ROWS, query_len * heads)
+            tiles.append(_Tile(req, row, end_row, num_blocks, start + row // heads, start + last_token))
+        start += query_len
+    return tiles
+
+
+def _runs(tiles: list[_Tile], most_tokens: int) -> list[list[_Tile]]:
+    """Cut the tiles into runs of at most most_tokens tokens, or of one tile."""
+    runs: list[list[_Tile]] = []
+    for tile in tiles:
+        if not runs or tile.last_token - runs[-1][0].first_token >= most_tokens:
+            runs.append([])
+        runs[-1].append(tile)
+    return runs
+
+
+def _split(
+    tiles: list[_Tile], num_splits: int | None, superblock: int, processors: int
+) -> list[tuple[int, int, int, int]]:
+    """Cut the key blocks of every tile into ranges: (request, first row, first block, end block).
+
+    Ranges of full length come first, those of one request that read the same pages side by side, so
+    that the programs that run together find them in the L2 cache; the shorter rest follows, longest
+    first, and fills the gaps.
+    """
+    best_step = _step([tile.num_blocks for tile in tiles], superblock, processors) if num_splits is None else 0
+    ranges = []
+    for req, row, _, num_blocks, *_ in tiles:
+        step = best_step if num_splits is None else max(1, -(-num_blocks // num_splits))
+        each = -(-step // superblock) * superblock
+        ranges += [(req, row, block, min(block + each, num_blocks)) for block in range(0, num_blocks, each)]
+    return sorted(ranges, key=lambda tile: (tile[2] - tile[3], tile[0], tile[2], tile[1]))
+
+
+def _step(lengths: list[int], superblock: int, processors: int) -> int:
+    """Blocks of one program: what should end first, by a model of the grid.
+
+    A processor does its share of all blocks and of all prologues; at the end some wait for the others,
+    half a program on average, and at least as long as one program takes.
+    """
+    blocks = np.array(lengths)
+
+    def time(step: int) -> float:
+        programs = int((-(-blocks // step)).sum())
+        share = (blocks.sum() + BLOCKS_OF_PROLOGUE * programs) / processors + step / 2
+        return max(share, min(step, blocks.max()) + BLOCKS_OF_PROLOGUE)
+
+    steps = range(superblock, max(MOST_BLOCKS, superblock) + 1, superblock)
+    return min(steps, key=time) if lengths else superblock
+
+
+def _to_device(rows: Sequence[tuple[int, ...]], width: int, device: torch.device) -> torch.Tensor:
+    return torch.tensor(rows, dtype=torch.int32).reshape(-1, width).to(device, non_blocking=True)

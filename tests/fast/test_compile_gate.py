@@ -1,0 +1,241 @@
+"""The compile gate: its canaries die, it finds what is new, and its readers read right.
+
+Kernels compile only where Triton does not interpret, so all that compiles runs in a child process.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from msa_fast.compile_gate import read_amd, read_nvidia
+from msa_fast.compile_gate.baseline import Row, changes, save
+from msa_fast.compile_gate.compiled import Measured
+from msa_fast.compile_gate.configurations import Job
+from msa_fast.compile_gate.pool import Cache, measure_all
+from msa_fast.compile_gate.rules import RULES, violations
+from msa_fast.compile_gate.targets import TARGETS
+
+ROOT = Path(__file__).parents[2]
+CANARY_TARGETS = ("sm_90", "gfx942")
+
+
+def compiling(*command: str) -> subprocess.CompletedProcess:
+    """A child process in which kernels are compiled and not interpreted."""
+    environment = os.environ | {"TRITON_INTERPRET": "0", "TRITON_DEFAULT_FP_FUSION": "1"}
+    return subprocess.run(
+        [sys.executable, *command], env=environment, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+def python(program: str) -> dict:
+    """What a program prints as JSON, run where kernels compile."""
+    done = compiling("-c", program)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_canary_of_every_rule_dies_by_that_rule():
+    # One job: a second compiler would be started for longer than it compiled.
+    done = compiling("-m", "msa_fast.compile_gate", "--canaries", "--jobs", "1", "--targets", *CANARY_TARGETS)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for target in CANARY_TARGETS:
+        assert f"{target} planted nothing: as it must: green" in done.stdout
+        for rule in ("compiles", *RULES):
+            if rule == "packed" and target.startswith("gfx"):
+                continue  # of NVIDIA's assembler alone
+            assert f"{target} planted {rule}: as it must: " in done.stdout
+
+
+REACH = """
+import json
+from msa_fast.compile_gate.sweep_coverage import forgotten, kernels, unlaunched, unreached
+from msa_fast.compile_gate.configurations import Recording, record
+from msa_fast.compile_gate.sweep import calls
+from msa_fast.compile_gate.targets import TARGETS
+from msa_fast.ops import launch_table
+
+def num_warps(recording):
+    jobs = [job for job in recording.jobs if job.target == "gfx950" and ":_score_kernel" in job.kernel]
+    return sorted({json.loads(job.spec)["options"]["num_warps"] for job in jobs})
+
+recording = record(calls(), TARGETS.values())
+names = kernels()
+less = Recording([job for job in recording.jobs if job.kernel != names[0]], [])
+found = {"problems": recording.problems, "forgotten": forgotten(recording), "kernels": names, "less": unlaunched(less)}
+found["before"] = num_warps(recording)
+launch_table.SCORE[("gfx950", 2)] = launch_table.Launch(num_warps=16, num_stages=2)
+launch_table.SCORE[("sm_89", 2)] = launch_table.Launch(num_warps=4, num_stages=2)
+found["after"] = num_warps(record(calls(), [TARGETS["gfx950"]]))
+print(json.dumps(found | {"missed": list(map(str, unreached([TARGETS["gfx950"]])))}))
+"""
+
+
+def test_the_sweep_reaches_everything_and_names_what_is_new_and_missed():
+    found = python(REACH)
+    assert found["problems"] == []
+    assert found["forgotten"] == []
+    assert "msa_fast.ops.score:_score_kernel" in found["kernels"]
+    # A kernel that nothing launches is named.
+    assert f"{found['kernels'][0]} is launched by no call of the sweep" in found["less"]
+    # A new entry of the table is compiled; one that no target of the gate chooses is named.
+    assert 16 not in found["before"]
+    assert 16 in found["after"]
+    assert str(("SCORE", ("gfx950", 2))) not in found["missed"]
+    assert str(("SCORE", ("sm_89", 2))) in found["missed"]
+
+
+def test_the_gate_refuses_to_interpret():
+    environment = os.environ | {"TRITON_INTERPRET": "1"}
+    command = [sys.executable, "-m", "msa_fast.compile_gate"]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "TRITON_INTERPRET" in done.stdout
+
+
+def test_a_compiler_that_dies_takes_one_job_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "planted_death.py").write_text(
+        "import os\nos.write(2, b'LLVM ERROR: planted')\nos._exit(3)\n", encoding="utf-8"
+    )
+    (tmp_path / "planted_life.py").write_text("kernel = None\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    spec = json.dumps({"signature": {}, "options": {"num_warps": 4}})
+    jobs = [Job(f"{module}:kernel", "a call", "sm_90", spec, "") for module in ("planted_death", "planted_life")]
+    died, lived = measure_all(jobs, 1, Cache(None))
+    assert died.error == "the compiler died: exit status 3 LLVM ERROR: planted"
+    assert lived.error.startswith("AssertionError")
+
+
+SOUND = Measured(matrix={"wgmma": 8}, products=1, key_dtype="bf16", key_bytes=[16, 16], registers=64, shared=1024)
+
+
+def broken(target: str, **changed: object) -> list[str]:
+    return [violation.rule for violation in violations(Measured(**{**vars(SOUND), **changed}), TARGETS[target])]
+
+
+def test_rules_are_named_one_by_one():
+    assert broken("sm_90") == []
+    assert broken("sm_90", error="no") == ["compiles"]
+    assert broken("sm_90", loop_spills=1, spills=1) == ["spills"]
+    assert broken("sm_90", spills=4, stack=16) == []  # outside loops: reported, not failed
+    assert broken("sm_90", shared=232449) == ["shared"]
+    assert broken("sm_100") == ["matrix"]
+    assert broken("sm_90", fma_products=1) == ["matrix"]
+    assert broken("sm_90", key_dtype="fp32", matrix={}, fma_products=1) == []  # by design
+    assert broken("sm_90", key_dtype="fp32", matrix={"mma.sync.tf32": 1}) == ["matrix"]
+    assert broken("sm_90", key_bytes=[8, 16]) == ["keys"]
+    assert broken("sm_90", key_bytes=[]) == ["keys"]
+    assert broken("sm_90", packed=1) == ["packed"]
+
+
+def test_changes_name_what_changed(tmp_path: Path):
+    job = Job("module:_kernel", "some call", "sm_90", "{}", "")
+    path = tmp_path / "recorded.json"
+    assert "nothing is recorded" in changes([Row(job, SOUND)], path)[0]
+    save([Row(job, SOUND)], path)
+    assert changes([Row(job, SOUND)], path) == []
+    other = Measured(**{**vars(SOUND), "registers": 65})
+    assert changes([Row(job, other)], path) == ["sm_90 _kernel | some call: registers 64 -> 65"]
+    renamed = Job("module:_kernel", "another call", "sm_90", "{}", "")
+    assert changes([Row(renamed, SOUND)], path) == [
+        "sm_90 _kernel | another call: new",
+        "sm_90 _kernel | some call: gone",
+    ]
+
+
+SASS = """
+.text._kernel:
+        /*0000*/                   MOV R1, c[0x0][0x28] ;
+        /*0010*/                   STL [R1], R2 ;
+.L_x_1:
+        /*0020*/                   LDL R3, [R1] ;
+        /*0030*/              @!P2 BRA `(.L_x_2) ;
+.L_x_3:
+        /*0040*/              @!P0 BRA `(.L_x_1) ;
+        /*0050*/                   EXIT ;
+.L_x_2:
+        /*0060*/                   BRA.U UP0, `(.L_x_3) ;
+        /*0070*/                   STL [R1], R4 ;
+        /*0080*/                   EXIT ;
+.L_x_4:
+        /*0090*/                   BRA `(.L_x_4) ;
+"""
+
+
+def test_machine_code_in_a_loop_is_told_from_code_that_only_branches_back():
+    listing = read_nvidia.parse_sass(SASS)
+    assert len(listing.instructions) == 10
+    inside = [instruction.text for instruction in listing.in_loops()]
+    assert [text for text in inside if "LDL" in text or "STL" in text] == ["LDL R3, [R1]"]
+    # The code behind .L_x_2 lies outside the straight loop, and goes back into it.
+    assert "BRA.U UP0, `(.L_x_3)" in inside
+
+
+AMDGCN = """
+_kernel:
+\ts_load_dwordx2 s[0:1], s[2:3], 0x0
+\tscratch_store_dword off, v1, s32 ; 4-byte Folded Spill
+.LBB0_1:                                ; =>This Inner Loop Header
+\tscratch_load_dword v1, off, s32
+\ts_cbranch_scc1 .LBB0_1
+\tscratch_load_dword v2, off, s32 offset:4
+\ts_endpgm
+.Lfunc_end0:
+"""
+
+
+def test_amd_code_in_a_loop_is_told_from_code_outside():
+    listing = read_amd.parse_assembly(AMDGCN)
+    assert [instruction.text for instruction in listing.in_loops()] == [
+        "scratch_load_dword v1, off, s32",
+        "s_cbranch_scc1 .LBB0_1",
+    ]
+
+
+PTX = """
+\tld.param.b64 \t%rd1, [_kernel_param_0];
+\tld.param.b64 \t%rd2, [_kernel_param_1];
+\tadd.s64 \t%rd3, %rd2, 64;
+\tld.global.b32 { %r1 }, [ %rd1 + 0 ];
+\tmul.wide.s32 \t%rd4, %r1, 2;
+\tadd.s64 \t%rd5, %rd3, %rd4;
+\t@%p1 ld.global.v4.b32 { %r2, %r3, %r4, %r5 }, [ %rd5 + 0 ];
+\tcp.async.cg.shared.global [ %r9 + 0 ], [ %rd3 + 0 ], 0x10, %r7;
+\tcp.async.ca.shared.global [ %r9 + 0 ], [ %rd3 + 0 ], 0x8;
+\tcp.async.commit_group;
+"""
+
+
+@pytest.mark.parametrize(("parameter", "widths"), [(1, [16, 16, 8]), (0, [4])])
+def test_accesses_are_followed_from_their_pointer_in_ptx(parameter: int, widths: list[int]):
+    assert read_nvidia.key_accesses(PTX, parameter) == widths
+
+
+LLIR = """
+define amdgpu_kernel void @_kernel(ptr addrspace(1) inreg readonly captures(none) %0, ptr addrspace(1) inreg %1) {
+  %3 = load <1 x i32>, ptr addrspace(1) %0, align 4, !dbg !16
+  %4 = getelementptr i8, ptr addrspace(1) %1, i64 64, !dbg !17
+  %5 = load <8 x bfloat>, ptr addrspace(1) %4, align 16, !dbg !18
+  %6 = load <4 x bfloat>, ptr addrspace(3) %9, align 8, !dbg !18
+  %7 = tail call ptr addrspace(8) @llvm.amdgcn.make.buffer.rsrc.p8.p1(ptr addrspace(1) %4, i16 0, i64 1, i32 2)
+  %8 = tail call <2 x i32> @llvm.amdgcn.raw.ptr.buffer.load.v2i32(ptr addrspace(8) %7, i32 %3, i32 0, i32 0)
+  tail call void @llvm.amdgcn.global.load.async.lds(ptr addrspace(1) %4, ptr addrspace(3) %9, i32 16, i32 0, i32 0)
+}
+"""
+
+
+@pytest.mark.parametrize(("parameter", "widths"), [(1, [16, 8, 16]), (0, [4])])
+def test_accesses_are_followed_from_their_pointer_in_llvm_ir(parameter: int, widths: list[int]):
+    assert read_amd.key_accesses(LLIR, parameter) == widths
+
+
+def test_occupancy_counts_registers_shared_memory_and_tensor_memory():
+    sm_90, sm_100, gfx942 = TARGETS["sm_90"], TARGETS["sm_100"], TARGETS["gfx942"]
+    assert sm_90.occupancy(num_warps=8, registers=128, shared=98816, tensor_columns=0) == 2
+    assert sm_90.occupancy(num_warps=8, registers=129, shared=98816, tensor_columns=0) == 1
+    assert sm_100.occupancy(num_warps=4, registers=32, shared=1024, tensor_columns=256) == 2
+    assert gfx942.occupancy(num_warps=8, registers=200, shared=34816, tensor_columns=0) == 1
+    assert gfx942.occupancy(num_warps=4, registers=64, shared=65537, tensor_columns=0) == 0

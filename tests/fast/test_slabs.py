@@ -1,0 +1,80 @@
+"""Prefill in slabs: one answer for every bound on the workspace, and no more memory than the bound."""
+
+import pytest
+import torch
+
+from msa_fast import PrefillPlan, minimax_m3_index_prefill
+from msa_fast.bench.shapes import production_shapes
+from msa_fast.ops import checks, prefill
+from msa_fast.ops.launch_table import SCORE_ROWS, WORKSPACE_BYTES
+from msa_ref import IndexerConfig, index_topk
+from tests.support.kernel_batches import make_batch
+
+QUERY_LENS, SEQ_LENS = [60, 0, 1, 70, 9], [300, 33, 70, 75, 0]
+
+
+def allocated(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Bytes of the scores that `minimax_m3_index_prefill` will ask for, one after another."""
+    sizes = []
+
+    def new_score(*args, **kwargs) -> torch.Tensor:
+        score = checks.new_score(*args, **kwargs)
+        sizes.append(score.untyped_storage().nbytes())
+        return score
+
+    monkeypatch.setattr(prefill, "new_score", new_score)
+    return sizes
+
+
+def of_one_tile(config: IndexerConfig, plan: PrefillPlan) -> int:
+    """Bytes of the scores of one query tile, which no bound can forbid: 16 tokens at least."""
+    tokens = checks.aligned((SCORE_ROWS - 1) // config.num_index_heads + 2)
+    return 4 * config.num_index_heads * tokens * (plan.most_blocks + checks.aligned(plan.most_blocks))
+
+
+@pytest.mark.parametrize("heads", [1, 3, 4])
+@pytest.mark.parametrize("workspace_bytes", [1, 10_000, 20_000, WORKSPACE_BYTES])
+@pytest.mark.parametrize("num_splits", [None, 3])
+def test_no_slab_bound_changes_a_bit_or_is_passed(workspace_bytes, heads, num_splits, device, monkeypatch):
+    sizes = allocated(monkeypatch)
+    config = IndexerConfig(heads, 16, 16, topk_blocks=4)
+    batch = make_batch(config, QUERY_LENS, SEQ_LENS, torch.bfloat16, device)
+    plan = PrefillPlan.build(config, QUERY_LENS, SEQ_LENS, device, num_splits, workspace_bytes)
+    assert (len(plan.slabs) == 1) == (workspace_bytes == WORKSPACE_BYTES)
+    assert torch.equal(minimax_m3_index_prefill(batch, plan), index_topk(batch))
+    assert 0 < sum(sizes) <= max(workspace_bytes, of_one_tile(config, plan))
+
+
+@pytest.mark.parametrize("heads", [1, 3, 4, 64])
+@pytest.mark.parametrize("workspace_bytes", [1, 100_000, WORKSPACE_BYTES])
+def test_every_tile_and_token_lies_in_one_slab_or_ends_one_and_begins_the_next(workspace_bytes, heads):
+    config = IndexerConfig(heads, 16, 16, topk_blocks=4)
+    plan = PrefillPlan.build(config, QUERY_LENS, SEQ_LENS, "cpu", None, workspace_bytes)
+    starts = torch.tensor([0, *QUERY_LENS]).cumsum(0).tolist()
+    for name, num_rows in (("score_tiles", plan.score_rows), ("topk_tiles", plan.topk_rows)):
+        tiles = getattr(plan, name)
+        assert torch.equal(torch.cat([tiles[getattr(slab, name)] for slab in plan.slabs]), tiles)
+        for slab in plan.slabs:
+            for req, row, *_ in tiles[getattr(slab, name)].tolist():
+                last_row = min(row + num_rows, QUERY_LENS[req] * heads) - 1
+                assert slab.first_token <= starts[req] + row // heads
+                assert starts[req] + last_row // heads < slab.first_token + slab.num_tokens
+    rows = [(req, row) for req, query_len in enumerate(QUERY_LENS) for row in range(query_len * heads)]
+    selected = [
+        (req, row)
+        for req, first in plan.topk_tiles.tolist()
+        for row in range(first, min(first + plan.topk_rows, QUERY_LENS[req] * heads))
+    ]
+    assert sorted(selected) == rows
+
+
+@pytest.mark.parametrize("heads", [1, 2, 4])
+def test_production_prefills_are_one_slab_and_the_largest_chunk_stays_within_the_bound(heads, monkeypatch):
+    config = IndexerConfig(heads)
+    for shape in production_shapes()["prefill_single_request"]:
+        assert len(PrefillPlan.build(config, [shape["query_len"]], [shape["seq_len"]], "cpu").slabs) == 1
+    plan = PrefillPlan.build(config, [16384], [8192 * 128], "cpu")
+    tokens = max(slab.num_tokens for slab in plan.slabs)
+    scores_of_row = plan.most_blocks + checks.aligned(-(-plan.most_blocks // plan.superblock))
+    assert 4 * heads * checks.aligned(tokens) * scores_of_row <= WORKSPACE_BYTES
+    assert 4 * heads * (tokens + SCORE_ROWS) * scores_of_row >= 0.95 * WORKSPACE_BYTES

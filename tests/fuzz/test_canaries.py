@@ -1,0 +1,79 @@
+"""Every planted defect dies, by the laws that name it, within the gate's default run."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, find, settings
+
+from fuzz.__main__ import DEFAULT_CASES, DEFAULT_SEED
+from fuzz.canaries import CANARIES, Canary
+from fuzz.canaries.naive import NaiveIndexer, ShowingIndexer
+from fuzz.cases.case import Case, Views
+from fuzz.cases.generate import cases, gate_cases
+from fuzz.cases.scale import SMALL
+from fuzz.inputs.scene import Scene
+from fuzz.judge.between_runs import LAWS, diagnose
+from fuzz.judge.examiner import RUN_LAWS, Agreed, Broke, Examiner
+from fuzz.targets.built_in import Target
+from msa_ref.contract import ROW_LAWS
+
+ALL_LAWS = {*ROW_LAWS, *RUN_LAWS, *LAWS}
+
+
+@pytest.fixture(scope="module")
+def examiners() -> list[Examiner]:
+    return [Examiner(Scene(case, "cpu")) for case in gate_cases(DEFAULT_SEED, DEFAULT_CASES["cpu"], SMALL)]
+
+
+@pytest.mark.parametrize("canary", CANARIES.values(), ids=lambda canary: f"{canary.defect}-{canary.name}")
+def test_the_gate_kills_every_canary_by_the_laws_it_names(canary: Canary, examiners: list[Examiner]) -> None:
+    missing = set(canary.laws)
+    for examiner in examiners:
+        verdict = examiner.examine(canary.target)
+        if isinstance(verdict, Broke):
+            missing -= {breach.law for breach in verdict.breaches}
+            if missing:
+                found = diagnose(examiner.scene.case, canary.target, "cpu", verdict.breaches[0], missing)
+                missing -= {breach.law for breach in found}
+        if not missing:
+            return
+    pytest.fail(f"{canary.name} lived: {sorted(missing)} never broke")
+
+
+@pytest.mark.parametrize("indexer", [NaiveIndexer, ShowingIndexer])
+def test_the_indexer_that_canaries_break_is_right_as_it_stands(
+    indexer: type[NaiveIndexer], examiners: list[Examiner]
+) -> None:
+    sane = Target("sane", "", "foreign", lambda call: indexer(call).answer(), has_splits=True)
+    for examiner in examiners:
+        assert isinstance(examiner.examine(sane), Agreed), examiner.scene.case.to_json()
+
+
+def test_every_canary_names_laws_that_exist() -> None:
+    for canary in CANARIES.values():
+        assert canary.laws
+        assert set(canary.laws) <= ALL_LAWS, canary.name
+
+
+LAWS_WITHOUT_CANARY = {
+    "Shape": "shown by its own test",
+    "Exact": "unreachable while the row laws hold: they leave one right answer",
+}
+
+
+def test_every_law_has_a_canary() -> None:
+    named = {law for canary in CANARIES.values() for law in canary.laws}
+    assert named | set(LAWS_WITHOUT_CANARY) == ALL_LAWS
+
+
+@pytest.mark.parametrize("name", ["last_split_forgotten", "rows_behind"])
+def test_hypothesis_shrinks_a_failure_to_a_small_plain_case(name: str) -> None:
+    def breaks(case: Case) -> bool:
+        return isinstance(Examiner(Scene(case, "cpu")).examine(CANARIES[name].target), Broke)
+
+    quick = settings(max_examples=200, deadline=None, database=None, derandomize=True)
+    case = find(cases(SMALL), breaks, settings=settings(quick, suppress_health_check=list(HealthCheck)))
+    assert len(case.requests) == 1
+    assert case.max_blocks <= 40
+    assert case.replay == ()
+    assert case.views == replace(Views(), extra_rows=case.views.extra_rows, is_out_given=case.views.is_out_given)

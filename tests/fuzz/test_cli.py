@@ -1,0 +1,160 @@
+"""The command: what it prints, what it leaves behind and how it exits."""
+
+import json
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from fuzz.__main__ import main
+from fuzz.campaign.findings import read_case, stored
+from fuzz.report.record import Record
+from fuzz.targets.built_in import BUILT_IN, find
+from tests.support.fuzz_command import run_fuzz
+
+GATE = ("--device", "cpu", "--no-production", "--no-corpus", "--jobs", "1", "--cases", "24")
+Fuzz = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def fuzz(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Fuzz:
+    """The command in an empty folder, in this process, which has imported all it needs: exit status and output."""
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: (main([*arguments]), capsys.readouterr().out)
+
+
+def test_a_gate_that_agrees_exits_with_0_and_leaves_nothing(tmp_path: Path) -> None:
+    done = run_fuzz("gate", *GATE, "--target", "reference", "--seed", "3", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "seed 3, 24 cases at scale small, on cpu"
+    assert lines[-2] == "all agreed"
+    assert lines[-1] == (
+        "again: python -m fuzz gate --seed 3 --cases 24 --scale small --device cpu --no-corpus --no-production "
+        "--target reference"
+    )
+    assert re.search(r"^ran 24 cases, \d+ rows in .* rows/s$", done.stdout, re.MULTILINE)
+    assert re.search(r"^  torch: \d", done.stdout, re.MULTILINE)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("target", "law"),
+    [("highest_id_wins_ties", "Best"), ("tail_not_masked", "PoisonBlind"), ("last_split_forgotten", "Count")],
+)
+def test_a_broken_kernel_fails_the_gate_and_the_printed_command_shows_it_again(
+    fuzz: Fuzz, tmp_path: Path, target: str, law: str
+) -> None:
+    name = f"fuzz.canaries:{target}"
+    # Of this seed the cases that break are small, and soon asked why.
+    status, told = fuzz("gate", *GATE, "--cases", "12", "--seed", "7", "--target", name)
+    assert status == 1
+    place = re.search(rf"^    {law}: head (\d+), token (\d+) \(request (\d+)\), .*: .*$", told, re.MULTILINE)
+    assert place, told
+    command = re.search(rf"again: python -m fuzz (replay \S*-{law}-\S+ --target {name})", told)
+    assert command, told
+
+    words = [*shlex.split(command.group(1)), "--device", "cpu"]
+    if law == "Best":  # once as a user does it
+        done = run_fuzz(*words, cwd=tmp_path)
+        status, told = done.returncode, done.stdout
+    else:
+        status, told = fuzz(*words)
+    assert status == 1
+    assert f"{law}: " in told
+    assert "the cut" in told or "wrongly" in told
+    assert "answered [" in told
+
+
+def test_a_finding_replays_on_other_targets_and_as_a_bare_case(fuzz: Fuzz, tmp_path: Path) -> None:
+    options = (*GATE, "--cases", "6", "--no-diagnose")
+    assert fuzz("gate", *options, "--target", "fuzz.canaries:always_the_most_recent")[0] == 1
+    path = next((tmp_path / ".fuzz" / "findings").iterdir())
+    assert fuzz("replay", str(path), "--target", "reference", "--device", "cpu")[0] == 0
+    bare = tmp_path / "case.json"
+    bare.write_text(json.dumps(json.loads(path.read_text())["case"]))
+    assert read_case(bare)[0] == read_case(path)[0]
+    assert fuzz("replay", str(bare), "--target", "reference", "--device", "cpu")[0] == 0
+
+
+def test_worker_processes_change_no_verdict(fuzz: Fuzz) -> None:
+    def verdicts(jobs: str) -> list[str]:
+        _, told = fuzz("gate", *GATE, "--target", "fuzz.canaries:sees_the_next", "--jobs", jobs, "--no-diagnose")
+        return [re.sub(r" in [\d.]+ s.*", "", line) for line in told.splitlines()[9:]]
+
+    assert verdicts("1") == verdicts("2") != []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("gate", "--target", "nobody"), "target must be one of"),
+        (("gate", "--cases", "-1"), "--cases must be >= 0; got -1"),
+        (("gate", "--jobs", "0"), "--jobs must be >= 1; got 0"),
+        (("replay", "no-such-file.json"), "no-such-file.json"),
+    ],
+)
+def test_bad_arguments_exit_with_2_and_one_sentence(
+    arguments: tuple[str, ...], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments, "--device", "cpu"]) == 2
+    told = capsys.readouterr().err
+    assert sentence in told
+    assert len(told.strip().splitlines()) == 1
+
+
+def test_a_target_that_no_case_judged_exits_with_3(fuzz: Fuzz) -> None:
+    status, told = fuzz("gate", *GATE, "--target", "decode-graph")
+    assert status == 3
+    assert "graphs need a CUDA device" in told
+
+
+def test_targets_are_listed_with_a_sentence_each(fuzz: Fuzz) -> None:
+    status, told = fuzz("targets")
+    assert status == 0
+    for target in BUILT_IN.values():
+        assert re.search(rf"^{target.name} .*{re.escape(target.sentence)}$", told, re.MULTILINE)
+
+
+def test_a_foreign_target_comes_in_by_module_and_name() -> None:
+    target = find("msa_ref:index_topk")
+    assert target.name == "msa_ref:index_topk"
+    assert target.kind == "foreign"
+
+
+def _gate_here(tmp_path: Path, target: str) -> tuple[int, Record]:
+    arguments = ["--device", "cpu", "--no-production", "--no-corpus", "--no-diagnose", "--jobs", "1", "--cases", "24"]
+    files = ["--findings", str(tmp_path / "f"), "--json", str(tmp_path / "a.json"), "--junit", str(tmp_path / "a.xml")]
+    status = main(["gate", *arguments, *files, "--target", target])
+    return status, Record.from_json((tmp_path / "a.json").read_text())
+
+
+def test_the_record_and_the_junit_file_say_what_the_text_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, record = _gate_here(tmp_path, "fuzz.canaries:highest_id_wins_ties")
+    assert (status, record.command, record.cases, record.exit_status) == (1, "gate", 24, 1)
+    assert record.certified_share == 1.0
+    assert set(record.coverage["dtype"]) == {"bfloat16", "float16", "float32"}
+    assert sum(record.histograms["tie classes of cases"].values()) == 24
+    shown = set(re.findall(r"fuzz replay (\S+)", capsys.readouterr().out))
+    assert {finding.path for finding in record.findings} == shown
+    suite = ElementTree.parse(tmp_path / "a.xml").getroot()
+    assert (suite.get("tests"), suite.get("failures")) == ("1", "1")
+    assert len(suite.findall("testcase/failure")) == len(record.findings)
+
+
+def test_an_old_finding_that_no_longer_fails_is_told_once_as_fixed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _gate_here(tmp_path, "fuzz.canaries:highest_id_wins_ties")[0] == 1
+    path = sorted((tmp_path / "f").iterdir())[0]
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"target": "reference"}))
+    _, record = _gate_here(tmp_path, "reference")
+    assert re.search(r"^fixed since .*: reference broke Best in ", capsys.readouterr().out, re.MULTILINE)
+    assert [one.path for one in record.fixed] == [str(path)]
+    assert "fixed_since" in json.loads(path.read_text())
+    assert stored(tmp_path / "f", {"reference"}) == []

@@ -1,0 +1,74 @@
+"""The corpus: every kept case is small, is passed by the kernels, and still shows what it was kept for."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fuzz.__main__ import main
+from fuzz.canaries import MUTANTS
+from fuzz.corpus import FOLDER, Entry, entries, promote
+from fuzz.inputs.scene import Scene
+from fuzz.judge.examiner import Broke, Examiner
+from fuzz.targets.built_in import BUILT_IN, find
+from tests.support.field_defects import FIELD_DEFECTS, SHOWN_ELSEWHERE
+
+ENTRIES = entries()
+MOST_BLOCKS = 40
+
+
+@pytest.mark.parametrize("row", FIELD_DEFECTS)
+def test_every_field_defect_that_a_case_can_show_has_its_case(row: str) -> None:
+    is_kept = any(entry.flag == row for entry in ENTRIES.values())
+    assert is_kept != (row in SHOWN_ELSEWHERE)
+
+
+@pytest.mark.parametrize("entry", ENTRIES.values(), ids=ENTRIES)
+def test_a_kept_case_is_small_and_right_on_the_kernels_and_wrong_on_what_it_was_kept_for(
+    entry: Entry, device: str
+) -> None:
+    assert len(entry.case.requests) <= 2
+    assert max(entry.case.num_blocks(req) for req in range(len(entry.case.requests))) <= MOST_BLOCKS
+    examiner = Examiner(Scene(entry.case, device))
+    for target in BUILT_IN.values():
+        verdict = examiner.examine(target)
+        assert not isinstance(verdict, Broke), verdict.breaches[0]
+    if device == "cuda" and entry.target.partition(":")[2] in MUTANTS:
+        return  # made for the tables of the interpreter, by which a kernel goes other ways in small cases
+    verdict = examiner.examine(find(entry.target))
+    assert isinstance(verdict, Broke)
+    assert entry.law in {breach.law for breach in verdict.breaches}
+
+
+def test_a_finding_is_promoted_with_flag_origin_and_note(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--device", "cpu", "--cases", "20", "--no-corpus", "--no-production", "--no-diagnose", "--jobs", "1"]
+    options += ["--shrink-seconds", "3", "--findings", str(tmp_path / "f"), "--target", "fuzz.canaries:local_forgotten"]
+    assert main(["gate", *options]) == 1
+    findings = [json.loads(path.read_text()) for path in (tmp_path / "f").glob("*-Forced-*")]
+    assert findings
+    assert all(finding["is_minimised"] for finding in findings)
+    finding = next((tmp_path / "f").glob("*-Forced-*"))
+    path = promote(finding, "D13", "here", "what it hunts", tmp_path)
+    assert path.name == "D13-local_forgotten.json"
+    entry = entries(tmp_path)[path.stem]
+    assert (entry.flag, entry.origin, entry.note, entry.law) == ("D13", "here", "what it hunts", "Forced")
+    assert main(["replay", str(path), "--device", "cpu"]) == 1
+    with pytest.raises(ValueError, match="corpus must have no entry of this name yet; got D13-local_forgotten"):
+        promote(finding, "D13", "here", "what it hunts", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"flag": "two words"}, "flag must be one word"),
+        ({"note": " "}, "note must say something"),
+        ({"x": 1}, "no other"),
+    ],
+)
+def test_an_entry_that_does_not_say_what_it_is_for_is_refused(
+    change: dict[str, object], sentence: str, tmp_path: Path
+) -> None:
+    data = json.loads(sorted(FOLDER.glob("*.json"))[0].read_text()) | change
+    (tmp_path / "a.json").write_text(json.dumps(data))
+    with pytest.raises(ValueError, match=sentence):
+        entries(tmp_path)

@@ -1,0 +1,141 @@
+"""What ends, holds or outgrows its process is a finding, and everything else is judged all the same."""
+
+import ctypes
+import importlib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from fuzz.__main__ import main
+from fuzz.canaries import PROCESS_CANARIES
+from fuzz.canaries.process import SECONDS_OF_SPINNING
+from fuzz.cases.case import Case, PagePlan, Request, ViewPlan, Views
+from fuzz.isolation.worker import SECONDS_TO_DIE, HarnessError, Task, Worker
+from fuzz.judge.examiner import Agreed, Broke
+from fuzz.report.record import Record
+from fuzz.targets.built_in import Call, Target, fill
+from msa_ref import IndexerConfig, index_topk
+
+CONFIG = IndexerConfig(2, 16, 16, 4)
+FATAL, HARMLESS = Case(CONFIG, (Request(2, 70), Request(1, 9))), Case(CONFIG, (Request(2, 20),))
+
+
+@pytest.mark.parametrize("name", PROCESS_CANARIES)
+def test_an_end_is_put_down_to_its_target_and_the_others_are_judged(name: str, device: str) -> None:
+    target = f"fuzz.canaries:{name}"
+    hangs_after = 60 if PROCESS_CANARIES[name][1] != "hang" else 4 if device == "cpu" else 20
+    with Worker(hangs_after) as worker:
+        for _ in range(2):
+            judged = worker.judge(Task(FATAL, ("reference", target, "reference"), device))
+            (_, before, _), (_, verdict, _), (_, after, _) = judged.verdicts
+            assert isinstance(verdict, Broke)
+            (breach,) = verdict.breaches
+            assert breach.law == "Runs"
+            assert breach.evidence.startswith(PROCESS_CANARIES[name][1]), breach
+            assert isinstance(before, Agreed)
+            assert isinstance(after, Agreed)
+        ((_, verdict, _),) = worker.judge(Task(HARMLESS, (target,), device)).verdicts
+        assert isinstance(verdict, Agreed)
+
+
+def _judged_around(name: str, hangs_after: float) -> tuple[str, int, float]:
+    """A canary on a GPU: evidence, how many children judged it and others before and after, and its seconds."""
+    with Worker(hangs_after) as worker:
+        target = f"fuzz.canaries:{name}"
+        judged = worker.judge(Task(FATAL, ("reference", target, "reference", "decode"), "cuda"))
+        (_, before, _), (_, verdict, seconds), (_, after, _), (_, decode, _) = judged.verdicts
+        assert [type(one) for one in (before, after, decode)] == [Agreed] * 3, judged
+        assert isinstance(verdict, Broke)
+        (breach,) = verdict.breaches
+        assert breach.law == "Runs"
+        assert breach.is_an_end
+        ((_, harmless, _),) = worker.judge(Task(HARMLESS, (target,), "cuda")).verdicts
+        assert isinstance(harmless, Agreed)
+        return breach.evidence, worker.restarts, seconds
+
+
+@pytest.mark.gpu
+def test_a_real_illegal_address_is_a_crash_with_the_error_s_name_and_a_fresh_child_goes_on() -> None:
+    evidence, children, _ = _judged_around("illegal_address", 120)
+    assert evidence.startswith("crash: ")
+    assert "CUDA error: an illegal memory access was encountered" in evidence
+    assert children == 2
+
+
+@pytest.mark.gpu
+def test_a_kernel_that_spins_is_a_hang_and_its_gpu_is_free_again() -> None:
+    evidence, children, seconds = _judged_around("spins", 20)
+    assert evidence == "hang: no end after 20 s"
+    assert children == 2
+    # The process died when it was killed, and its kernel with it: nobody waited for its own end.
+    assert seconds < 20 + SECONDS_TO_DIE - 1 < SECONDS_OF_SPINNING
+
+
+@pytest.mark.gpu
+def test_the_kernel_that_spins_ends_by_itself() -> None:
+    kernel = importlib.import_module("fuzz.canaries.wild").spin
+    passed = torch.zeros(1, dtype=torch.int32, device="cuda")
+    kernel[(1,)](passed, 50_000_000)
+    torch.cuda.synchronize()
+    assert int(passed) >= 50_000_000
+
+
+def test_a_child_serves_many_cases(device: str) -> None:
+    with Worker() as worker:
+        for _ in range(5):
+            worker.judge(Task(HARMLESS, ("reference",), device))
+        assert worker.restarts == 1
+
+
+@pytest.mark.parametrize("name", ["index_q", "index_k_pages", "block_table", "seq_lens", "cu_seqlens_q"])
+@pytest.mark.parametrize("axes", [(), (1, 0)], ids=["plain", "transposed"])
+def test_behind_a_fenced_input_there_is_no_memory(name: str, axes: tuple[int, ...]) -> None:
+    views = Views(index_q=ViewPlan(offset=3, step=2), block_table=ViewPlan(axes, pads=(1, 2)))
+    with Worker() as worker:
+        for is_fenced, distance, expected in ((True, 1, Broke), (True, 0, Agreed), (False, 1, Agreed)):
+            case = replace(FATAL, views=replace(views, is_fenced=is_fenced))
+            target = f"tests.fuzz.test_isolation:reads_{name}_{distance}"
+            ((_, verdict, _),) = worker.judge(Task(case, (target,), "cpu")).verdicts
+            assert isinstance(verdict, expected), (is_fenced, distance)
+            if isinstance(verdict, Broke):
+                assert verdict.breaches[0].evidence == "crash: its process ended by SIGSEGV"
+
+
+def __getattr__(name: str) -> Target:
+    """reads_<input>_<distance>: a target that reads so many elements behind the last one of an input."""
+    if not name.startswith("reads_"):
+        raise AttributeError(name)
+    tensor, _, distance = name.removeprefix("reads_").rpartition("_")
+
+    def run(call: Call) -> torch.Tensor:
+        given: torch.Tensor = getattr(call.batch, tensor)
+        last = sum((size - 1) * stride for size, stride in zip(given.shape, given.stride(), strict=True))
+        ctypes.string_at(given.data_ptr() + (last + int(distance)) * given.element_size(), given.element_size())
+        return fill(call, index_topk(call.batch))
+
+    return Target(name, "", "foreign", run)
+
+
+def test_a_case_that_cannot_be_made_is_the_harness_s_own_failure() -> None:
+    far = Case(CONFIG, (Request(2, 20),), pages=PagePlan(is_far=True, spare_pages=4))
+    with Worker() as worker, pytest.raises(HarnessError, match="device must have memory for far pages"):
+        worker.judge(Task(far, ("reference",), "cpu"))
+
+
+def test_the_gate_goes_on_after_a_crash_and_its_finding_replays(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--device", "cpu", "--no-production", "--no-corpus", "--cases", "12", "--jobs", "2"]
+    options += ["--findings", str(tmp_path / "findings"), "--json", str(tmp_path / "a.json")]
+    assert main(["gate", *options, "--target", "fuzz.canaries:aborts", "--target", "reference"]) == 1
+    record = Record.from_json((tmp_path / "a.json").read_text())
+    aborts, reference = record.targets
+    assert record.aborted == ""
+    assert (record.cases, reference.agreed) == (12, 12)
+    assert aborts.broke > 1
+    assert aborts.agreed + aborts.broke == 12
+    assert "crash: its process ended by SIGABRT" in record.findings[0].evidence
+    assert main(["replay", record.findings[0].path, "--device", "cpu"]) == 1
+    assert "SIGABRT" in capsys.readouterr().out

@@ -1,0 +1,70 @@
+"""Planted defects in the real kernels: all can still be planted, and the gate names law and place."""
+
+import ast
+import importlib
+import inspect
+import re
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+
+from fuzz.__main__ import main
+from fuzz.canaries import CANARIES, MUTANTS, Mutant
+from fuzz.canaries.kernels.mutant import package_of
+from fuzz.judge.between_runs import LAWS
+from fuzz.judge.examiner import RUN_LAWS
+from fuzz.targets.built_in import find
+from msa_ref.contract import ROW_LAWS
+
+
+@lru_cache(maxsize=2)
+def meaning(source: str) -> str:
+    """A module without its comments and layout. Many mutants in turn are of one file."""
+    return ast.dump(ast.parse(source))
+
+
+@pytest.mark.parametrize("mutant", MUTANTS.values(), ids=lambda mutant: mutant.id)
+def test_every_fragment_is_where_its_mutant_says_and_leaves_a_module(mutant: Mutant) -> None:
+    assert meaning(mutant.source()) != meaning(mutant.original())
+    assert set(mutant.laws) <= {*ROW_LAWS, *RUN_LAWS, *LAWS}
+    assert mutant.id not in CANARIES
+    assert find(f"fuzz.canaries:{mutant.id}").sentence == mutant.sentence
+
+
+def test_a_fragment_that_is_gone_is_refused_by_a_sentence() -> None:
+    gone = Mutant("gone", "Breaks nothing.", "plan.py", "no such fragment", "", "topk", ("Best",))
+    with pytest.raises(ValueError, match=r"gone.old must occur 1 x in plan.py; got 0"):
+        gone.source()
+
+
+def test_a_mutant_has_its_own_kernels_and_leaves_the_real_ones_alone() -> None:
+    mutant = MUTANTS["tie_to_the_highest_id"]
+    mutated = importlib.import_module(f"{package_of(mutant)}.ops.best")
+    original = importlib.import_module("msa_fast.ops.cut")
+    assert mutant.new in inspect.getsource(mutated.settle.fn)
+    assert mutant.old in inspect.getsource(original.settle.fn)
+    assert inspect.getsource(mutated.find_cut.fn) == inspect.getsource(original.find_cut.fn)
+    assert mutated.find_cut is not original.find_cut
+
+
+@pytest.mark.parametrize(
+    ("mutant", "seed"),
+    [
+        ("tie_to_the_highest_id", 1),
+        ("score_tail_not_masked", 11),
+        ("plan_last_range_forgotten", 1),
+        ("decode_last_split_forgotten", 1),
+    ],
+)
+def test_kernels_broken_on_purpose_fail_the_gate_which_names_law_and_place(
+    mutant: str, seed: int, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    # Why a case broke takes the interpreter minutes to say; that is tested on plain targets.
+    arguments = ["--device", "cpu", "--no-production", "--no-corpus", "--no-diagnose", "--jobs", "1", "--cases", "1"]
+    arguments += ["--findings", str(tmp_path)]
+    assert main(["gate", *arguments, "--seed", str(seed), "--target", f"fuzz.canaries:{mutant}"]) == 1
+    report = capsys.readouterr().out
+    assert re.search(r"^    Best: head \d+, token \d+ \(request \d+\), .*: .*$", report, re.MULTILINE), report
+    again = rf"again: python -m fuzz replay \S*-Best-\S+ --target fuzz.canaries:{mutant}$"
+    assert re.search(again, report, re.MULTILINE), report

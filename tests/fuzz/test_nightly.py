@@ -1,0 +1,109 @@
+"""The night: shards, one report, and a canary that has to fail; and the workflow that calls it."""
+
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fuzz.__main__ import _parser, main
+from fuzz.commands import nightly
+from fuzz.isolation.gpus import visible_gpus
+from fuzz.report.record import Record
+from tests.support.fuzz_command import ROOT
+
+WORKFLOW = ROOT / ".github" / "workflows" / "nightly.yml"
+
+
+@pytest.fixture
+def short_night(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """A night of two shards and 20 cases for the canary, all in processes of their own; its exit status."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(nightly, "CANARY_CASES", 20)
+    words = ["--device", "cpu", "--minutes", "0.02", "--shards", "2", "--seed", "3", "--target", "reference"]
+    return lambda *more: main(["nightly", *words, *more])
+
+
+def test_a_night_that_finds_nothing_leaves_one_report_of_all_shards(
+    short_night: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert short_night() == 0
+    assert "the canary fuzz.canaries:highest_id_wins_ties died, by Best, as it has to" in capsys.readouterr().out
+    folder = tmp_path / ".fuzz" / "nightly"
+    record = Record.from_json((folder / "report.json").read_text())
+    assert record.shard == "0/2 | 1/2"
+    assert [target.name for target in record.targets] == ["reference"]
+    assert record.cases > 0
+    assert record.findings == ()
+    again = "python -m fuzz nightly --seed 3 --minutes 0.02 --shards 2 --device cpu"
+    assert record.reproduce == f"{again} --canary fuzz.canaries:highest_id_wins_ties --target reference"
+    for name in ("report.html", "report.xml", "shard-0.log", "shard-1.log", "canary.log"):
+        assert (folder / name).stat().st_size > 0, name
+
+
+def test_a_night_whose_canary_lives_has_failed(
+    short_night: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert short_night("--canary", "reference", "--shards", "1") == 1
+    told = "the canary reference lived through 20 cases: this night would have seen nothing"
+    assert told in capsys.readouterr().out
+    assert Record.from_json((tmp_path / ".fuzz" / "nightly" / "report.json").read_text()).aborted
+
+
+def test_shards_are_dealt_the_gpus_that_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
+    assert visible_gpus() == ["2", "3"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert visible_gpus() == []
+
+
+def _commands() -> list[str]:
+    return re.findall(r"\.venv/bin/(python -m fuzz .*)", WORKFLOW.read_text())
+
+
+def test_every_command_of_the_workflow_exists() -> None:
+    commands = _commands()
+    assert {shlex.split(command)[3] for command in commands} == {"gate", "nightly"}
+    for command in commands:
+        words = [word.replace("$MINUTES", "30") for word in shlex.split(command)[3:]]
+        _parser().parse_args(words)  # exits on a word that it does not know
+
+
+def test_the_workflow_keeps_what_the_nightly_writes() -> None:
+    text = WORKFLOW.read_text()
+    (nightly,) = (command for command in _commands() if "fuzz nightly" in command)
+    options = _parser().parse_args([word.replace("$MINUTES", "30") for word in shlex.split(nightly)[3:]])
+    kept = re.findall(r"^ +(\.fuzz/\w+)$", text, re.MULTILINE)
+    # Hypothesis's examples lie beside the findings.
+    for folder in (options.folder, options.findings, options.findings.parent / "examples"):
+        assert str(folder) in kept
+    assert "\t" not in text
+
+
+@pytest.mark.parametrize("is_deaf", [False, True])
+def test_a_shard_whose_time_is_up_may_report_and_is_killed_if_it_does_not(
+    is_deaf: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends = "" if is_deaf else "Path('told').touch(); sys.exit(1)"
+    script = f"""
+import signal, sys, time
+from pathlib import Path
+def end(*_):
+    {ends or "pass"}
+signal.signal(signal.SIGTERM, end)
+Path("ready").touch()
+while True:
+    time.sleep(0.1)
+"""
+    monkeypatch.setattr(nightly, "REPORT_SECONDS", 3.0)
+    process = subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path)
+    while not (tmp_path / "ready").exists():
+        time.sleep(0.05)
+    nightly._end(process, time.monotonic())
+    assert process.returncode == (-signal.SIGKILL if is_deaf else 1)
+    assert (tmp_path / "told").exists() != is_deaf

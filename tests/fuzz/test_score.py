@@ -1,0 +1,278 @@
+"""The score of the suite: how long planted defects live, kept as data, resumed, and shown in the README."""
+
+import os
+import re
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fuzz.__main__ import main
+from fuzz.canaries import MUTANTS
+from fuzz.cases.case import Case
+from fuzz.cases.generate import CASES_OF_A_FORM
+from fuzz.scoring import trial as planted_child
+from fuzz.scoring import trials as planted
+from fuzz.scoring.scoreboard import SCORE, Fate, Score, TierScore, markdown, text_lines
+from fuzz.scoring.tier import DRAWN_OF_A_FORM, Tier
+from fuzz.scoring.trials import Patience, Planted
+from fuzz.targets.built_in import find
+from tests.support.fuzz_command import ROOT
+
+GATE = Tier("cpu", 20, "small", 6, has_corpus=False, has_production=False)
+NAMES = ["tie_to_the_highest_id", "decode_bound_from_lengths", "score_nan_kept", "highest_id_wins_ties", "exits"]
+
+
+def _canaries(*names: str, more: tuple[str, ...] = ()) -> int:
+    only = [word for name in names for word in ("--only", name)]
+    few = ["--device", "cpu", "--seed", "20", "--cases", "6", "--no-corpus", "--jobs", "2"]
+    return main(["canaries", *only, *few, *more])
+
+
+def test_the_command_says_by_which_law_and_oracle_each_dies_and_what_was_not_run(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert _canaries(*NAMES, more=("--json", str(tmp_path / "a.json"))) == 0
+    out = capsys.readouterr().out
+    lines = out.splitlines()
+    assert lines[-3:] == [
+        "canary  killed 1 of 1 (100.0 %), 1 of them by a law that names it; 0 equivalent, 0 not run",
+        "process killed 1 of 1 (100.0 %), 1 of them by a law that names it; 0 equivalent, 0 not run",
+        "mutant  killed 1 of 1 (100.0 %), 1 of them by a law that names it; 1 equivalent, 1 not run",
+    ]
+    assert "by Best (staged), after " in out
+    (by_process,) = (line for line in lines if "by Runs (process), after " in line)
+    assert re.search(r": H \d+, D \d+, .* tokens \d+ of \d+", by_process)  # the case that ended it
+    (tier,) = Score.read(tmp_path / "a.json").tiers.values()
+    assert [_fate(tier, name).status for name in NAMES] == ["killed", "not run", "equivalent", "killed", "killed"]
+
+
+def _fate(tier: TierScore, name: str) -> Fate:
+    (fate,) = (fate for fate in tier.fates if fate.name == name)
+    return fate
+
+
+def test_a_survivor_is_listed_first_and_fails_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _canaries(*NAMES, more=("--cases", "0", "--no-production")) == 1
+    listed = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("survived", "killed "))]
+    assert listed[0].startswith("survived   highest_id_wins_ties ")
+
+
+def test_a_scoring_is_resumed_and_judges_only_what_is_left(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = ("--json", str(tmp_path / "a.json"))
+    assert _canaries("highest_id_wins_ties", "decode_bound_from_lengths", more=kept) == 0
+    watched = []
+
+    def watch(_context: object, one: Planted, *_: object) -> Fate:
+        watched.append(one.name)
+        return one.fate("survived")
+
+    monkeypatch.setattr(planted, "_watch", watch)
+    assert _canaries("highest_id_wins_ties", "local_forgotten", more=(*kept, "--resume")) == 1
+    assert watched == ["local_forgotten"]
+    assert "1 were judged before, 1 are left" in capsys.readouterr().out
+    (tier,) = Score.read(tmp_path / "a.json").tiers.values()
+    assert {fate.name: fate.status for fate in tier.fates} == {
+        "highest_id_wins_ties": "killed",
+        "local_forgotten": "survived",
+        "decode_bound_from_lengths": "not run",
+    }
+    # Judged anew, one defect leaves the others' results alone; other cases make another score.
+    assert _canaries("highest_id_wins_ties", more=kept) == 1
+    assert len(Score.read(tmp_path / "a.json").tiers["CPU gate"].fates) == 3
+    assert _canaries("highest_id_wins_ties", more=(*kept, "--resume", "--cases", "5")) == 1
+    assert watched == ["local_forgotten", "highest_id_wins_ties", "highest_id_wins_ties"]
+    assert len(Score.read(tmp_path / "a.json").tiers["CPU gate"].fates) == 1
+
+
+def test_an_interrupted_scoring_keeps_what_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = planted._watch
+
+    def watch(context: Any, one: Planted, *rest: Any) -> Fate:
+        if one.name == "one_head_for_all":
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1)
+        return real(context, one, *rest)
+
+    monkeypatch.setattr(planted, "_watch", watch)
+    more = ("--json", str(tmp_path / "a.json"), "--jobs", "1")
+    assert _canaries("highest_id_wins_ties", "local_forgotten", "one_head_for_all", more=more) == 1
+    (tier,) = Score.read(tmp_path / "a.json").tiers.values()
+    assert [fate.name for fate in tier.fates] == ["local_forgotten"]
+
+
+def _exits(*_: object) -> None:
+    os._exit(7)
+
+
+def _hangs(*_: object) -> None:
+    time.sleep(600)
+
+
+@pytest.mark.parametrize(
+    ("live", "way"), [(_exits, "crash: its process ended with status 7"), (_hangs, "hang: no end after 3 s")]
+)
+def test_a_defect_that_ends_or_holds_its_process_is_killed_by_the_watchdog(
+    live: Callable[..., None], way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = Planted("any", "mutant", "systematic", "", ("Runs",))
+    monkeypatch.setattr(planted, "live", live)
+    (fate,) = planted.fates([one], GATE, Patience(hangs_after=3), 1, lambda _: None)
+    assert (fate.status, fate.laws, fate.is_named, fate.evidence) == ("killed", ("Runs",), True, way)
+
+
+def _tells_its_gpu(fate: Fate, *rest: object) -> None:
+    *_, gpu, pipe = rest
+    pipe.send(replace(fate, evidence=gpu))
+    pipe.send(None)
+
+
+def test_defects_are_dealt_the_gpus_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = [Planted(name, "mutant", "systematic", "", ("Runs",)) for name in "abc"]
+    monkeypatch.setattr(planted, "live", _tells_its_gpu)
+    monkeypatch.setattr(planted, "visible_gpus", lambda: ["2", "3"])
+    on_gpus = planted.fates(table, replace(GATE, device="cuda"), Patience(), 3, lambda _: None)
+    assert [fate.evidence for fate in on_gpus] == ["2", "3", "2"]
+
+
+class _Pipe:
+    def __init__(self) -> None:
+        self.sent: list[Fate | None] = []
+
+    def send(self, fate: Fate | None) -> None:
+        self.sent.append(fate)
+
+
+def _lived(name: str, tier: Tier, tmp_path: Path, patience: Patience | None = None) -> Fate:
+    pipe: Any = _Pipe()
+    (one,) = planted.planted([name])
+    before = signal.getsignal(signal.SIGINT)
+    planted_child.live(one.fate("survived"), tier, patience or Patience(), one.needs, str(tmp_path), "", pipe)
+    signal.signal(signal.SIGINT, before)
+    assert pipe.sent.pop() is None
+    fate: Fate = pipe.sent[-1]
+    return fate
+
+
+def test_what_fails_outside_of_the_target_is_no_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise ValueError("no scene")
+
+    monkeypatch.setattr(planted_child, "Scene", fails)
+    fate = _lived("local_forgotten", GATE, tmp_path)
+    assert (fate.status, fate.evidence) == ("unfinished", "the harness failed: ValueError: no scene")
+    assert fate.is_bad
+
+
+def test_a_defect_whose_time_is_up_is_unfinished_in_the_gate_and_survives_fuzzing(tmp_path: Path) -> None:
+    gate = _lived("local_forgotten", replace(GATE, cases=0, has_corpus=True), tmp_path, Patience(gives_up_after=1e-9))
+    assert gate.status == "unfinished"
+    assert _lived("local_forgotten", replace(GATE, seconds=1e-9), tmp_path).status == "survived"
+    fate = _lived("local_forgotten", replace(GATE, seconds=30), tmp_path)
+    assert (fate.status, fate.laws, fate.oracle) == ("killed", ("Forced",), "structure")
+
+
+def test_one_process_at_a_time_has_its_turn_and_nobody_waits_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planted_child, "MOST_WAITED", 0.3)
+    with planted_child._far_turn(str(tmp_path)) as is_first, planted_child._far_turn(str(tmp_path)) as is_second:
+        assert (is_first, is_second) == (True, False)
+    with planted_child._far_turn(str(tmp_path)) as is_third:
+        assert is_third
+
+
+def test_the_killing_case_is_shrunk_where_there_is_time_for_it(tmp_path: Path) -> None:
+    fate = _lived("local_forgotten", GATE, tmp_path, Patience(shrink_seconds=20))
+    assert fate.case.startswith("H 1, D 16, S 16, K 1, init 0, local 1; tokens 1 of ")
+
+
+@pytest.mark.parametrize("name", ["decode", "prefill", "reference"])
+def test_the_order_of_a_gate_leaves_its_cases_what_they_are(name: str) -> None:
+    target = find(name)
+    for device in ("cpu", "cuda"):
+        tier = Tier(device, 3, "small", 120, has_production=False)
+        ordered = list(tier.cases_for(target))
+        assert len(set(map(Case.to_json, ordered))) == len(ordered)
+        assert sorted(map(Case.to_json, ordered)) == sorted(map(Case.to_json, tier.cases_for(target, ("gpu",))))
+    first = [case.config for case in islice(Tier("cuda", 3, "small", 240).cases_for(find("prefill")), CASES_OF_A_FORM)]
+    assert len(set(first)) == 1  # compiled once
+
+
+def test_what_a_defect_needs_comes_first() -> None:
+    ordered = Tier("cuda", 3, "large", 400).cases_for(find("prefill"), ("large memory",))
+    first, *more = islice(ordered, 4)
+    assert first.config.num_index_heads * first.total_q * first.max_blocks > 2**31
+    assert all(case.pages.is_far for case in more)
+
+
+def test_random_cases_are_those_of_their_seed_and_a_few_of_a_form_side_by_side() -> None:
+    drawn = [list(islice(Tier("cpu", seed, "small", seconds=1).cases_for(find("prefill")), 40)) for seed in (3, 3, 4)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert len({case.config for case in drawn[0][:DRAWN_OF_A_FORM]}) == 1
+
+
+def _score(*fates: Fate) -> Score:
+    return Score(1, {"GPU gate": TierScore({}, {"device": "some GPU"}, fates)})
+
+
+def test_the_table_counts_the_killed_and_names_the_living() -> None:
+    killed = Fate("a", "mutant", "D01", ("Best",), "killed", ("Best",), True, commit="c0ffee")
+    score = _score(
+        killed,
+        replace(killed, name="b", status="survived", laws=()),
+        replace(killed, name="c", kind="process", defect="process"),
+        replace(killed, name="d", is_equivalent=True),
+        replace(killed, name="e", status="not run", laws=(), defect="D02"),
+    )
+    table = markdown(score)
+    assert "| GPU gate | 1 of 1 (100.0 %) | 1 of 2 (50.0 %) | 1 of 1 | 0 | 1 | some GPU | c0ffee |" in table
+    assert "Alive after the GPU gate: `b`, `d`." in table
+    lines = text_lines(score.tiers["GPU gate"].fates, {"b": "Lives."})
+    assert lines[0].split() == ["survived", "b", "D01", "Lives."]
+    assert any(line.startswith("KILLED, but said to be equivalent d ") for line in lines)
+
+
+def test_a_score_is_the_same_after_json(tmp_path: Path) -> None:
+    score = _score(Fate("a", "mutant", "D01", ("Best",), "killed", ("Best",), True, evidence='takes "block" 3'))
+    (tmp_path / "a.json").write_text(score.to_json())
+    assert Score.read(tmp_path / "a.json") == score
+    (tmp_path / "a.json").write_text("[]")
+    with pytest.raises(ValueError, match="schema must be 1; got list"):
+        Score.read(tmp_path / "a.json")
+
+
+def test_the_readme_shows_the_score_that_is_kept() -> None:
+    table = markdown(Score.read(SCORE))
+    assert f"<!-- score -->\n{table}\n<!-- end of score -->" in (ROOT / "README.md").read_text()
+
+
+def test_the_command_puts_the_table_into_a_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    document, file = tmp_path / "a.md", tmp_path / "a.json"
+    file.write_text(_score(Fate("a", "mutant", "D01", ("Best",), "killed", ("Best",), True)).to_json())
+    document.write_text("before\n<!-- score -->\nan old one\n<!-- end of score -->\nbehind\n")
+    assert main(["canaries", "--markdown", "--json", str(file), "--into", str(document)]) == 0
+    table = capsys.readouterr().out
+    assert document.read_text() == f"before\n<!-- score -->\n{table}<!-- end of score -->\nbehind\n"
+    document.write_text("no place")
+    assert main(["canaries", "--markdown", "--json", str(file), "--into", str(document)]) == 2
+    assert "must name a document with the lines" in capsys.readouterr().err
+
+
+def test_the_score_knows_only_what_is_planted() -> None:
+    known = {one.name for one in planted.planted()}
+    for tier in Score.read(SCORE).tiers.values():
+        assert {fate.name for fate in tier.fates} <= known
+
+
+def test_every_equivalent_is_proved_and_counts_in_no_score() -> None:
+    for one in planted.planted():
+        assert one.fate("equivalent").is_judged is False
+        assert bool(one.equivalent) == (one.name in MUTANTS and bool(MUTANTS[one.name].equivalent))

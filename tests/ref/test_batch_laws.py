@@ -1,0 +1,270 @@
+"""Each law between runs accepts the reference, and catches its canary by name."""
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+
+from msa_ref import PAD, IndexerConfig, PagedBatch, index_topk, laws
+from msa_ref.contract import Violation, judge
+from msa_ref.laws import BATCH_LAWS
+from msa_ref.transform import live_entries, poison, query_window, relabel_pages, take_requests
+from tests.support.ref_batches import POOLS, batches, int32, make_batch, row_batch
+
+CONFIG = IndexerConfig(num_index_heads=2, index_head_dim=4, block_size=4, topk_blocks=3, init_blocks=0, local_blocks=1)
+
+
+def some_batch(seed: int = 0, query_lens=(4, 1, 3), seq_lens=(26, 39, 17)) -> PagedBatch:
+    return make_batch(CONFIG, query_lens, seq_lens, random.Random(seed), POOLS["lattice"], torch.bfloat16)
+
+
+def of_inputs(**changes: Callable[[PagedBatch], torch.Tensor]) -> Callable[[PagedBatch], torch.Tensor]:
+    """The reference, run on inputs that a defect replaced."""
+    return lambda batch: index_topk(replace(batch, **{name: change(batch) for name, change in changes.items()}))
+
+
+def identity_pages(batch: PagedBatch) -> torch.Tensor:
+    """Block b of every request read from page b."""
+    return torch.arange(batch.max_blocks, dtype=torch.int32).expand_as(batch.block_table)
+
+
+def last_row_for_all(batch: PagedBatch) -> torch.Tensor:
+    """D12: every query token of a request selects as its last one does."""
+    last = batch.cu_seqlens_q[1:].long()[batch.token_reqs()] - 1
+    return index_topk(batch)[:, last]
+
+
+def seeing_too_little_in_decode(batch: PagedBatch) -> torch.Tensor:
+    """D11: a decode token does not see itself."""
+    is_decode = int((batch.query_lens() <= 1).all())
+    return index_topk(replace(batch, seq_lens=(batch.seq_lens - is_decode).clamp(min=0)))
+
+
+def other_heads_in_company(batch: PagedBatch) -> torch.Tensor:
+    """D34: another path where the batch has more than one request."""
+    return index_topk(batch).roll(int(batch.num_reqs > 1), 0)
+
+
+def other_ranking_at_odd_lengths(batch: PagedBatch) -> torch.Tensor:
+    odd = (batch.seq_lens % 2 == 1)[batch.token_reqs()][:, None, None]
+    return index_topk(replace(batch, index_q=torch.where(odd, -batch.index_q, batch.index_q)))
+
+
+def seeing_the_page_tail(batch: PagedBatch) -> torch.Tensor:
+    """D10: the last page of a request is read to its end."""
+    size = batch.config.block_size
+    return index_topk(replace(batch, seq_lens=(batch.seq_lens + size - 1) // size * size))
+
+
+class Unsteady:
+    """D20: a counter that is not reset."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+
+    def __call__(self, batch: PagedBatch) -> torch.Tensor:
+        self.runs += 1
+        return index_topk(batch).roll(int(self.runs == 3), 0)
+
+
+CANARIES = {
+    "PageRelabel": of_inputs(block_table=identity_pages),
+    "RequestPermutation": of_inputs(block_table=lambda batch: batch.block_table[:1].expand_as(batch.block_table)),
+    "NeighbourIndependence": other_heads_in_company,
+    "HeadIndependence": lambda batch: index_topk(batch)[:1].expand(2, -1, -1),
+    "ChunkedPrefill": last_row_for_all,
+    "DecodeIsLastPrefillRow": seeing_too_little_in_decode,
+    "PowerOfTwoScale": of_inputs(index_q=lambda batch: batch.index_q.clamp(-5, 5)),
+    "AppendOne": other_ranking_at_odd_lengths,
+    "PoisonBlind": seeing_the_page_tail,
+    "RepeatDeterminism": Unsteady(),
+}
+
+
+def test_every_batch_law_has_a_canary():
+    assert set(CANARIES) == set(BATCH_LAWS)
+
+
+@pytest.mark.parametrize("law", BATCH_LAWS)
+def test_a_batch_law_catches_its_canary_by_name(law):
+    batch = some_batch()
+    if law == "RequestPermutation":  # block_table[0] must be wide enough for all
+        batch = some_batch(query_lens=(1, 1, 1), seq_lens=(40, 39, 38))
+    if law == "PoisonBlind":  # a forced last block would be selected whatever its tail holds
+        batch = replace(batch, config=replace(CONFIG, local_blocks=0))
+    found = list(BATCH_LAWS[law](batch, CANARIES[law]))
+    assert found
+    assert {violation.law for violation in found} == {law}
+    for violation in found:
+        start, stop = batch.cu_seqlens_q[violation.req : violation.req + 2].tolist()
+        assert start <= violation.token < stop
+
+
+@pytest.mark.parametrize("law", BATCH_LAWS)
+def test_the_reference_keeps_a_batch_law(law):
+    @settings(max_examples=100, deadline=None, database=None)
+    @given(batch=batches())
+    def holds(batch: PagedBatch) -> None:
+        assert [str(violation) for violation in BATCH_LAWS[law](batch, index_topk)] == []
+
+    holds()
+
+
+@pytest.mark.parametrize("law", BATCH_LAWS)
+def test_a_batch_law_takes_an_empty_batch(law):
+    empty = make_batch(CONFIG, [], [], random.Random(0))
+    assert list(BATCH_LAWS[law](empty, index_topk)) == []
+
+
+def test_a_violation_says_what_was_asked_and_shows_both_answers():
+    batch = row_batch(replace(CONFIG, index_head_dim=1, num_index_heads=1), [[1.0]], [[1.0]] * 4 * 5)
+    lowest, highest = index_topk, lambda batch: int32([[[2, 3, 4]]])
+    found = list(laws.split_invariance(batch, {1: lowest, 2: highest}))
+    assert [str(violation) for violation in found] == [
+        "SplitInvariance: head 0, token 0, request 0: with 2 splits, against 1 splits: [2, 3, 4], not [0, 1, 4]"
+    ]
+
+
+def test_split_invariance_catches_a_forgotten_last_split():
+    """D22: with two splits, the blocks of the second half score nothing."""
+    batch = some_batch()
+    forgets = of_inputs(seq_lens=lambda batch: batch.seq_lens // 2)
+    assert {v.law for v in laws.split_invariance(batch, {1: index_topk, 2: forgets})} == {"SplitInvariance"}
+    assert list(laws.split_invariance(batch, {1: index_topk, 2: index_topk, 256: index_topk})) == []
+
+
+def test_tuning_invariance_catches_another_tie_rule():
+    """D03: one tuning choice keeps the last of equals."""
+    batch = row_batch(replace(CONFIG, index_head_dim=1, num_index_heads=1), [[1.0]], [[1.0]] * 4 * 5)
+    last_of_equals = lambda batch: int32([[[2, 3, 4]]])  # noqa: E731
+    found = list(laws.tuning_invariance(batch, {"4 warps": index_topk, "8 warps": last_of_equals}))
+    assert {violation.law for violation in found} == {"TuningInvariance"}
+
+
+def write(batch: PagedBatch, out: torch.Tensor) -> None:
+    out.copy_(index_topk(batch))
+
+
+def write_live_rows(batch: PagedBatch, out: torch.Tensor) -> None:
+    """D17: rows that see nothing are left as they were."""
+    is_live = batch.visible_lens() > 0
+    out[:, is_live] = index_topk(batch)[:, is_live]
+
+
+def write_over_zeros(batch: PagedBatch, out: torch.Tensor) -> None:
+    """An atomic maximum into an output that nobody cleared."""
+    stale = out.clone()
+    out.copy_(torch.maximum(index_topk(batch), stale))
+
+
+def write_packed(batch: PagedBatch, out: torch.Tensor) -> None:
+    """D01: the strides of `out` are taken to be those of a packed tensor."""
+    topk_idx = index_topk(batch)
+    out.as_strided(topk_idx.shape, topk_idx.stride()).copy_(topk_idx)
+
+
+def write_one_row_more(batch: PagedBatch, out: torch.Tensor) -> None:
+    """D31: the last query tile is stored to its end."""
+    out.copy_(index_topk(batch))
+    out.as_strided((1, out.shape[2]), (1, 1), out.storage_offset() + out.shape[1] * out.stride(1)).fill_(PAD)
+
+
+def test_writes_all_accepts_a_target_that_writes_all():
+    assert list(laws.writes_all(some_batch(seq_lens=(26, 0, 2)), write)) == []
+
+
+@pytest.mark.parametrize("defect", [write_live_rows, write_over_zeros])
+def test_writes_all_catches_its_canaries(defect):
+    found = list(laws.writes_all(some_batch(seq_lens=(26, 0, 2)), defect))
+    assert {violation.law for violation in found} == {"WritesAll"}
+
+
+def test_writes_only_accepts_a_target_that_heeds_strides():
+    assert list(laws.writes_only(some_batch(), write)) == []
+
+
+@pytest.mark.parametrize("defect", [write_packed, write_one_row_more])
+def test_writes_only_catches_its_canaries(defect):
+    found = list(laws.writes_only(some_batch(), defect))
+    assert {violation.law for violation in found} == {"WritesOnly"}
+
+
+def test_writes_only_says_where():
+    found = [v for v in laws.writes_only(some_batch(), write_one_row_more) if "outside" in v.evidence]
+    assert str(found[0]) == "WritesOnly: head 0, token 8: writes -1 at out[0, 8, 0], outside of it"
+
+
+class Captured:
+    """A captured run: static inputs, and whatever a defect froze at capture."""
+
+    def __init__(self, freezes_length: bool = False, keeps_rows: bool = False) -> None:
+        self.freezes_length, self.keeps_rows = freezes_length, keeps_rows
+        self.longest: int | None = None
+        self.out: torch.Tensor | None = None
+
+    def __call__(self, batch: PagedBatch) -> torch.Tensor:
+        if self.freezes_length:
+            self.longest = self.longest or int(batch.seq_lens.max())
+            batch = replace(batch, seq_lens=batch.seq_lens.clamp(max=self.longest))
+        answer = index_topk(batch)
+        if self.keeps_rows and self.out is not None:
+            answer = torch.where((batch.visible_lens() > 0)[:, None], answer, self.out)
+        self.out = answer
+        return answer
+
+
+GROWING = [some_batch(1, seq_lens=(9, 9, 9)), some_batch(2, seq_lens=(30, 40, 20)), some_batch(3, seq_lens=(9, 0, 9))]
+
+
+def test_replay_accepts_a_target_without_memory():
+    assert list(laws.replay(GROWING, index_topk, Captured())) == []
+
+
+@pytest.mark.parametrize(("defect", "step"), [("freezes_length", 1), ("keeps_rows", 2)])
+def test_replay_catches_its_canaries_at_the_right_step(defect, step):
+    """D19 shows when lengths grow, D17 when they shrink."""
+    found = list(laws.replay(GROWING, index_topk, Captured(**{defect: True})))
+    assert {violation.law for violation in found} == {"Replay"}
+    assert found[0].evidence.startswith(f"at replay {step}:")
+
+
+def test_a_run_may_return_the_same_buffer_every_time():
+    """Otherwise an answer would be compared with itself."""
+    buffer = torch.empty(2, 8, 3, dtype=torch.int32)
+
+    class SameBuffer(Unsteady):
+        def __call__(self, batch: PagedBatch) -> torch.Tensor:
+            return buffer.copy_(super().__call__(batch))
+
+    assert {violation.law for violation in laws.repeat_determinism(some_batch(), SameBuffer())} == {"RepeatDeterminism"}
+
+
+@settings(max_examples=200, deadline=None)
+@given(batch=batches())
+def test_transformed_batches_are_valid(batch):
+    relabel_pages(batch, 1).validate()
+    poison(batch, float("nan"), -1).validate()
+    query_lens = batch.query_lens()
+    query_window(batch, query_lens // 2, query_lens)[0].validate()
+    take_requests(batch, list(range(batch.num_reqs))[::-1])[0].validate()
+
+
+def test_live_entries_are_those_of_blocks_with_a_token():
+    batch = some_batch(query_lens=(1, 1, 1), seq_lens=(4, 5, 0))
+    assert live_entries(batch).sum(-1).tolist() == [1, 2, 0]
+
+
+def test_the_power_of_two_scale_passes_over_rows_whose_scale_rounds():
+    """Twice 40000 is no fp16 number, so nothing is promised for a query that holds it."""
+    config = replace(CONFIG, index_head_dim=1, num_index_heads=1, block_size=1, topk_blocks=1, local_blocks=0)
+    batch = row_batch(config, [[40000.0]], [[1.0], [2.0]], torch.float16)
+    assert index_topk(batch).tolist() == [[[1]]]
+    assert list(laws.power_of_two_scale(batch, index_topk)) == []
+    small = replace(batch, index_q=batch.index_q / 2**14)
+    assert list(laws.power_of_two_scale(small, CANARIES["PowerOfTwoScale"])) == []
+    anyhow = lambda batch: int32([[[int(batch.index_q.item() > 3)]]])  # noqa: E731
+    assert [violation.law for violation in laws.power_of_two_scale(small, anyhow)] == ["PowerOfTwoScale"]
+    assert all(isinstance(violation, Violation) for violation in judge(batch, int32([[[0]]])))
