@@ -63,7 +63,7 @@ class Cache:
         return self.folder / f"{hashlib.sha256(text.encode()).hexdigest()}.json"
 
 
-_READERS = ("targets.py", "measure.py", "measured.py", "nvidia.py", "amd.py", "flow.py")
+_READERS = ("targets.py", "compile.py", "compiled.py", "read_nvidia.py", "read_amd.py", "control_flow.py")
 
 
 def measure_all(

@@ -40,7 +40,7 @@ def test_every_field_defect_is_planted_or_shown_elsewhere(row: str) -> None:
     planted = [one for one in [*CANARIES.values(), *MUTANTS.values()] if one.defect == row]
     assert bool(planted) != (row in SHOWN_ELSEWHERE)
     if row in SHOWN_ELSEWHERE:
-        assert (Path(__file__).parent / SHOWN_ELSEWHERE[row][0]).exists()
+        assert (Path(__file__).parents[1] / SHOWN_ELSEWHERE[row][0]).exists()
 
 
 def test_no_planted_defect_names_an_unknown_row() -> None:

@@ -33,14 +33,14 @@ def test_every_fragment_is_where_its_mutant_says_and_leaves_a_module(mutant: Mut
 
 
 def test_a_fragment_that_is_gone_is_refused_by_a_sentence() -> None:
-    gone = Mutant("gone", "Breaks nothing.", "plan.py", "no such fragment", "", "topk", ("Best",))
-    with pytest.raises(ValueError, match=r"gone.old must occur 1 x in plan.py; got 0"):
+    gone = Mutant("gone", "Breaks nothing.", "ops/prefill_plan.py", "no such fragment", "", "topk", ("Best",))
+    with pytest.raises(ValueError, match=r"gone.old must occur 1 x in ops/prefill_plan.py; got 0"):
         gone.source()
 
 
 def test_a_mutant_has_its_own_kernels_and_leaves_the_real_ones_alone() -> None:
     mutant = MUTANTS["tie_to_the_highest_id"]
-    mutated = importlib.import_module(f"{package_of(mutant)}.ops.best")
+    mutated = importlib.import_module(f"{package_of(mutant)}.ops.cut")
     original = importlib.import_module("msa_fast.ops.cut")
     assert mutant.new in inspect.getsource(mutated.settle.fn)
     assert mutant.old in inspect.getsource(original.settle.fn)

@@ -6,7 +6,6 @@ import random
 from dataclasses import replace
 from fractions import Fraction
 
-import accumulators as sim
 import pytest
 import torch
 from hypothesis import given, settings
@@ -18,6 +17,7 @@ from msa_ref.contract import ROW_LAWS, Selection, judge, violations
 from msa_ref.indexer import scored_chunks
 from msa_ref.precision import ScoreBound, any_order_fp32, bound_for, ieee_fp32, tf32
 from msa_ref.profile import CONTRACT, Profile
+from tests.support import accumulators as sim
 from tests.support import naive
 from tests.support.ref_batches import INF, NAN, batches, int32, make_batch, row_batch
 

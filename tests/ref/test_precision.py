@@ -4,13 +4,13 @@ import math
 import random
 from fractions import Fraction
 
-import accumulators as sim
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from msa_ref import precision
+from tests.support import accumulators as sim
 
 F32_MAX = torch.finfo(torch.float32).max
 LEAST_NORMAL = {torch.bfloat16: -126, torch.float16: -14, torch.float32: -126, torch.float8_e4m3fn: -6}

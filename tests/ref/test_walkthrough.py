@@ -28,7 +28,7 @@ def test_the_walkthrough_prints_what_it_says():
 
 
 def test_every_file_that_the_walkthrough_names_exists():
-    root = Path(msa_ref.__file__).parents[2]
+    root = Path(msa_ref.__file__).parents[1]
     names = re.findall(r"`((?:msa_ref|tests)/[\w/.]+)`", TEXT)
     assert names
     assert [name for name in names if not (root / name).exists()] == []
