@@ -1,382 +1,309 @@
 """Mutants of the decode scorer: the flattened sharing of blocks, bounds and masks."""
 
-from fuzz.canaries.kernels.mutant import Mutant
+from fuzz.canaries.kernels.mutant import mutants_of
 
-_PATH = "ops/decode.py"
+_decode = mutants_of("ops/decode.py", "decode")
+_decode_topk = mutants_of("ops/decode_topk.py", "decode-topk")
 
 MUTANTS = [
-    Mutant(
+    _decode(
         "decode_last_split_forgotten",
         "The last share of the blocks is never scored, when there is more than one.",
-        _PATH,
         "end = position + share + (program < rest).to(tl.int32)",
         "end = position + share + (program < rest).to(tl.int32)\n"
         "    end = tl.where((end == total) & (position > 0), position, end)",
-        "decode",
         ("Score", "SplitInvariance", "Best"),
         defect="D22",
     ),
-    Mutant(
+    _decode(
         "decode_first_split_forgotten",
         "The first program starts where its share ends.",
-        _PATH,
         "position = program * share + tl.minimum(program, rest)",
         "position = program * share + tl.minimum(program, rest) + (program == 0).to(tl.int32) * share",
-        "decode",
         ("Score", "Best", "Runs"),
         defect="D22",
     ),
-    Mutant(
+    _decode(
         "decode_share_rounded_down",
         "Nobody takes the rest that is left when all shares are equal.",
-        _PATH,
         "(program < rest).to(tl.int32)",
         "0",
-        "decode",
         ("Score", "Best", "SplitInvariance"),
         defect="D22",
     ),
-    Mutant(
+    _decode(
         "decode_share_past_the_total",
         "A share ends one block late, the last one behind all blocks.",
-        _PATH,
         "end = position + share + (program < rest).to(tl.int32)",
         "end = position + share + 1",
-        "decode",
         ("Score", "Runs"),
         defect="D16",
     ),
-    Mutant(
+    _decode(
         "decode_shares_overlap",
         "Shares start without the blocks that the programs before took of the rest.",
-        _PATH,
         "position = program * share + tl.minimum(program, rest)",
         "position = program * share",
-        "decode",
         ("Score", "Best", "SplitInvariance"),
         defect="D22",
     ),
-    Mutant(
+    _decode(
         "decode_request_without_blocks",
         "A request without blocks holds the position of the one behind it.",
-        _PATH,
         "is_here = (ends > position) &",
         "is_here = (ends >= position) &",
-        "decode",
         ("Score", "Best", "Runs"),
     ),
-    Mutant(
+    _decode(
         "decode_picks_in_another_order",
         "The ends of a request's queries are taken for its length.",
-        _PATH,
         "ab, cd = tl.split(",
         "cd, ab = tl.split(",
-        "decode",
         ("Score", "Best", "Runs"),
     ),
-    Mutant(
+    _decode(
         "decode_blocks_rounded_down",
         "A request's last partial block is not counted.",
-        _PATH,
         "(tl.maximum(seq_lens, 0) + S - 1) // S",
         "tl.maximum(seq_lens, 0) // S",
-        "decode",
         ("Score", "Best"),
         defect="D22",
     ),
-    Mutant(
+    _decode(
         "decode_blocks_one_more",
         "A request whose last block is full has one more.",
-        _PATH,
         "(tl.maximum(seq_lens, 0) + S - 1) // S",
         "(tl.maximum(seq_lens, 0) + S) // S",
-        "decode",
         ("Score", "Runs", "Best"),
         defect="D24",
     ),
-    Mutant(
+    _decode(
         "decode_idle_requests_scored",
         "Requests without a query have their blocks shared out too.",
-        _PATH,
         "tl.where((q_ends > q_starts) &",
         "tl.where((q_ends >= q_starts) &",
-        "decode",
         equivalent="A request without a query has no row to store; only the shares of the others move.",
     ),
-    Mutant(
+    _decode(
         "decode_short_requests_scored",
         "Requests whose rows select all that they see are scored, too.",
-        _PATH,
         " & (num_blocks > TOPK), num_blocks, 0)",
         ", num_blocks, 0)",
-        "decode",
         equivalent="The selection does not read what is stored for a row that sees no more than it selects.",
     ),
-    Mutant(
+    _decode(
         "decode_unscored_one_more",
         "A request of one block more than its rows select is not scored.",
-        _PATH,
         "(num_blocks > TOPK)",
         "(num_blocks > TOPK + 1)",
-        "decode",
         ("Score", "Best", "Count", "Visible", "WritesAll"),
     ),
-    Mutant(
+    _decode(
         "decode_negative_lengths",
         "Lengths below 0 are not clipped when blocks are counted.",
-        _PATH,
         "(tl.maximum(seq_lens, 0) + S - 1) // S",
         "(seq_lens + S - 1) // S",
-        "decode",
         defect="D16",
         equivalent="seq_lens are >= 0 by the rules of a batch, and a padding row has 0.",
     ),
-    Mutant(
+    _decode(
         "decode_request_start",
         "A request's blocks count from its own end.",
-        _PATH,
         "seq_lens, ends - num_blocks)",
         "seq_lens, ends)",
-        "decode",
         ("Score", "Best", "Runs"),
         defect="D31",
     ),
-    Mutant(
+    _decode(
         "decode_request_boundary",
         "A share that spans requests is scored as if all of it were the first one's.",
-        _PATH,
         "stop = tl.minimum(stop, end)",
         "stop = end",
-        "decode",
         ("Score", "Best", "Runs"),
         defect="D31",
     ),
-    Mutant(
+    _decode(
         "decode_boundary_share_dropped",
         "A share that spans requests ends with the first one.",
-        _PATH,
         "        position = stop\n",
         "        position = end\n",
-        "decode",
         ("Score", "Best", "SplitInvariance"),
         defect="D31",
     ),
-    Mutant(
+    _decode(
         "decode_rows_one_more",
         "The row behind a request's last is scored and stored too: a neighbour's.",
-        _PATH,
         "is_row = token < query_len",
         "is_row = token <= query_len",
-        "decode",
         ("Score", "Best", "NeighbourIndependence", "Runs"),
         defect="D31",
     ),
-    Mutant(
+    _decode(
         "decode_store_not_masked",
         "Rows that are none are stored too, over the rows of others.",
-        _PATH,
         "best, mask=is_row)",
         "best)",
-        "decode",
         ("Score", "Best", "Runs", "NeighbourIndependence"),
         defect="D31",
     ),
-    Mutant(
+    _decode(
         "decode_idle_rows_read",
         "Rows that are none read queries behind the request's, and behind the tensor.",
-        _PATH,
         ", mask=is_row[None, :], other=0.0)",
         ")",
-        "decode",
         ("Score", "Runs"),
         needs=("fence",),
     ),
-    Mutant(
+    _decode(
         "decode_misses_itself",
         "A row does not see its own token.",
-        _PATH,
         "visible_len = context_len + 1 + token",
         "visible_len = context_len + token",
-        "decode",
         ("Score", "Best"),
         defect="D11",
     ),
-    Mutant(
+    _decode(
         "decode_drafts_see_all",
         "Every draft token sees as much as the request's last.",
-        _PATH,
         "visible_len = context_len + 1 + token",
         "visible_len = context_len + token * 0 + query_len",
-        "decode",
         ("Score", "Best"),
         defect="D11",
     ),
-    Mutant(
+    _decode(
         "decode_sees_the_next",
         "A row sees the token behind its own.",
-        _PATH,
         "key_pos[:, None] < visible_len[None, :]",
         "key_pos[:, None] <= visible_len[None, :]",
-        "decode",
         ("Score", "Best", "PoisonBlind"),
         defect="D11",
     ),
-    Mutant(
+    _decode(
         "decode_tail_not_masked",
         "Scores every token of a page, seen or not, live or not.",
-        _PATH,
         'tl.where(key_pos[:, None] < visible_len[None, :], token_score, float("-inf"))',
         "token_score",
-        "decode",
         ("Score", "Best", "PoisonBlind"),
         defect="D10",
     ),
-    Mutant(
+    _decode(
         "decode_masked_zero",
         "Unseen tokens score 0.",
-        _PATH,
         'visible_len[None, :], token_score, float("-inf"))',
         "visible_len[None, :], token_score, 0.0)",
-        "decode",
         ("Score", "Best"),
         defect="D06",
     ),
-    Mutant(
+    _decode(
         "decode_share_one_short",
         "The last block of every share is not scored.",
-        _PATH,
         "for block in range(position - start, stop - start):",
         "for block in range(position - start, stop - start - 1):",
-        "decode",
         ("Score", "Best"),
         defect="D22",
     ),
-    Mutant(
+    _decode(
         "decode_offset_forgotten",
         "A share's blocks count from the request's first, wherever the share starts.",
-        _PATH,
         "for block in range(position - start, stop - start):",
         "for block in range(0, stop - position):",
-        "decode",
         ("Score", "Best", "SplitInvariance"),
         defect="D23",
     ),
-    Mutant(
+    _decode(
         "decode_worst_token",
         "A block scores what its worst token does.",
-        _PATH,
         "best = tl.max(token_score, axis=0)",
         "best = tl.min(token_score, axis=0)",
-        "decode",
         ("Score", "Best"),
     ),
-    Mutant(
+    # Only on a GPU: the generic selection counts NaN as -inf itself; Hopper's leaves that to the scorers.
+    _decode(
         "decode_nan_kept",
         "A block of NaN scores NaN, not -inf.",
-        _PATH,
         'best = tl.where(best == best, best, float("-inf"))',
         "best = best",
-        "decode",
         ("Best",),
         defect="D07",
-        needs=("gpu",),  # the selection for everyone counts NaN as -inf itself; Hopper's leaves that to scorers
+        needs=("gpu",),
     ),
-    Mutant(
+    _decode(
         "decode_half_the_requests",
         "Requests are held in half as many lanes as there may be.",
-        _PATH,
         "num_reqs = next_power_of_2(batch.num_reqs)",
         "num_reqs = max(1, next_power_of_2(batch.num_reqs) // 2)",
-        "decode",
         ("Best", "WritesAll"),
     ),
-    Mutant(
+    _decode(
         "decode_rows_without_heads",
         "Rows of a program are counted without heads.",
-        _PATH,
         "next_power_of_2(decode_query_len * config.num_index_heads)",
         "next_power_of_2(decode_query_len)",
-        "decode",
         ("Score", "Best"),
         defect="D02",
     ),
-    Mutant(
+    _decode_topk(
         "decode_selects_without_heads",
         "Rows to select are counted without heads.",
-        "ops/decode_topk.py",
         "most_rows=rows_per_req",
         "most_rows=rows_per_req // batch.config.num_index_heads",
-        "decode-topk",
         ("WritesAll",),
         defect="D15",
         needs=("gpu",),
     ),
-    Mutant(
+    _decode(
         "decode_fewer_programs",
         "The grid is as large as for one request.",
-        _PATH,
         "num_programs = batch.num_reqs * num_splits",
         "num_programs = num_splits",
-        "decode",
         equivalent="Whatever the grid, its programs share all blocks.",
     ),
-    Mutant(
+    _decode(
         "decode_score_layout",
         "Scores are stored interleaved for a scorer that does not know.",
-        _PATH,
         "is_sm90 and hopper_topk.is_interleaved(batch)",
         "not is_sm90 or hopper_topk.is_interleaved(batch)",
-        "decode",
         ("Score", "Best", "Runs"),
     ),
-    Mutant(
+    _decode_topk(
         "decode_bound_from_lengths",
         "The most blocks of any row are read from the lengths on the device, once for all replays.",
-        "ops/decode_topk.py",
         "        batch.max_blocks,\n",
         "        -(-int(batch.seq_lens.max()) // batch.config.block_size),\n",
-        "decode-graph",
         ("Runs", "Replay"),
+        target="decode-graph",
         defect="D19",
         needs=("gpu", "graph"),
     ),
-    Mutant(
+    _decode(
         "decode_filler_forgotten",
         "Scores behind a request's last block, which are read with it, are left as they are.",
-        _PATH,
         "if stop - start == num_scores:",
         "if stop - start < 0:",
-        "decode",
         ("Best", "Runs", "RepeatDeterminism"),
         defect="D18",
     ),
-    Mutant(
+    _decode(
         "decode_filler_one_fewer",
         "The last of the scores that are read with a request's last is left as it is.",
-        _PATH,
         "(num_scores + SCORE_VECTOR - 1) // SCORE_VECTOR * SCORE_VECTOR)",
         "(num_scores + SCORE_VECTOR - 1) // SCORE_VECTOR * SCORE_VECTOR - 1)",
-        "decode",
         ("Best", "Runs", "RepeatDeterminism"),
         defect="D18",
     ),
-    Mutant(
+    _decode(
         "decode_filler_0",
         "Scores behind a request's last block are 0.",
-        _PATH,
         'nothing = tl.full([ROWS], float("-inf"), tl.float32)',
         "nothing = tl.full([ROWS], 0.0, tl.float32)",
-        "decode",
         ("Best",),
         defect="D06",
     ),
-    Mutant(
+    _decode(
         "decode_filler_of_every_multiple",
         "Scores behind a request's last block are overwritten beyond the multiple, those of the next row among them.",
-        _PATH,
         "for filler in range(num_scores, (num_scores + SCORE_VECTOR - 1) // SCORE_VECTOR * SCORE_VECTOR):",
         "for filler in range(num_scores, num_scores + SCORE_VECTOR):",
-        "decode",
         ("Score", "Best", "Runs"),
     ),
 ]

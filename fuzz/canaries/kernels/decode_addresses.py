@@ -1,179 +1,146 @@
 """Mutants of the decode scorer's and the selection's addresses: strides, offsets, narrowed integers."""
 
-from fuzz.canaries.kernels.mutant import Mutant
+from fuzz.canaries.kernels.mutant import mutants_of
 
-_DECODE, _TOPK = "ops/decode.py", "ops/topk.py"
+_decode = mutants_of("ops/decode.py", "decode")
+_topk = mutants_of("ops/topk.py", "topk")
 
 MUTANTS = [
-    Mutant(
+    _decode(
         "decode_page_strides_swapped",
         "Token and dimension strides of a page are swapped.",
-        _DECODE,
         "offs_s[:, None] * stride_page_s + offs_d[None, :] * stride_page_d",
         "offs_s[:, None] * stride_page_d + offs_d[None, :] * stride_page_s",
-        "decode",
         ("Score", "Best"),
         defect="D29",
     ),
-    Mutant(
+    _decode(
         "decode_query_strides_swapped",
         "Token and head strides of the queries are swapped.",
-        _DECODE,
         "q_ptr + rows * stride_q_t + head * stride_q_h",
         "q_ptr + rows * stride_q_h + head * stride_q_t",
-        "decode",
         ("Score", "Best"),
         defect="D29",
     ),
-    Mutant(
+    _decode(
         "decode_query_dim_stride",
         "Dimensions of a query are taken as contiguous.",
-        _DECODE,
         "offs_d[:, None] * stride_q_d",
         "offs_d[:, None]",
-        "decode",
         ("Score", "Best", "ViewBlind"),
         defect="D29",
     ),
-    Mutant(
+    _decode(
         "decode_rows_not_rebased",
         "Query tokens count from the batch's first in every request.",
-        _DECODE,
         "rows = (q_start + token).to(tl.int64)",
         "rows = token.to(tl.int64)",
-        "decode",
         ("Score", "Best"),
         defect="D30",
     ),
-    Mutant(
+    _decode(
         "decode_table_width",
         "The width of the block table is taken for its row stride.",
-        _DECODE,
         "*batch.block_table.stride(),",
         "batch.block_table.shape[1],\n        batch.block_table.stride(1),",
-        "decode",
         ("Score", "Best", "Runs"),
         defect="D25",
     ),
-    Mutant(
+    _decode(
         "decode_page_behind",
         "Every block but a share's first reads its predecessor's page.",
-        _DECODE,
         "tl.cast(block + 1, tl.int64) * stride_table_b",
         "tl.cast(block, tl.int64) * stride_table_b",
-        "decode",
         ("Score", "Best"),
         defect="D23",
     ),
-    Mutant(
+    _decode(
         "decode_prefetch_past_the_end",
         "The table's entry behind a share is read, and not used.",
-        _DECODE,
         "is_more = block + 1 < stop - start",
         "is_more = block + 1 <= stop - start",
-        "decode",
         ("Score", "Runs"),
         defect="D24",
         needs=("fence",),
     ),
-    Mutant(
+    _decode(
         "decode_lens_stride",
         "Lengths are taken as contiguous when blocks are counted.",
-        _DECODE,
         "seq_lens_ptr + reqs * stride_seq_lens",
         "seq_lens_ptr + reqs",
-        "decode",
         ("Score", "Best", "Runs", "ViewBlind"),
         defect="D29",
     ),
-    Mutant(
+    _decode(
         "decode_page_offset_32",
         "A page's offset is multiplied in 32 bits.",
-        _DECODE,
         "page.to(tl.int64) * stride_page\n",
         "page.to(tl.int32) * stride_page.to(tl.int32)\n",
-        "decode",
         ("Score", "Best", "Runs"),
         defect="D26",
         needs=("gpu", "large memory"),
     ),
-    Mutant(
+    _topk(
         "topk_rows_not_rebased",
         "Rows count from the batch's first in every request.",
-        _TOPK,
         "rows = (q_start + token).to(tl.int64)",
         "rows = token.to(tl.int64)",
-        "topk",
         ("Best", "WritesAll"),
         defect="D30",
     ),
-    Mutant(
+    _topk(
         "topk_scores_of_head_0",
         "Every head is selected from the scores of head 0.",
-        _TOPK,
         "rows * stride_score_t + head * stride_score_h",
         "rows * stride_score_t",
-        "topk",
         ("Best",),
         defect="D15",
     ),
-    Mutant(
+    _topk(
         "topk_score_strides_swapped",
         "Token and head strides of the scores are swapped.",
-        _TOPK,
         "rows * stride_score_t + head * stride_score_h",
         "rows * stride_score_h + head * stride_score_t",
-        "topk",
         ("Best",),
         defect="D29",
     ),
-    Mutant(
+    _topk(
         "topk_out_strides_swapped",
         "Token and head strides of the answer are swapped: head-major taken for token-major.",
-        _TOPK,
         "rows * stride_out_t + head * stride_out_h",
         "rows * stride_out_h + head * stride_out_t",
-        "topk",
         ("WritesAll", "WritesOnly", "Best"),
         defect="D01",
     ),
-    Mutant(
+    _topk(
         "topk_block_stride",
         "Blocks of a score row are taken as contiguous.",
-        _TOPK,
         "rows[:, None] + (first // EACH).to(tl.int64) * stride_b",
         "rows[:, None] + (first // EACH).to(tl.int64)",
-        "topk",
         ("Best",),
         defect="D29",
     ),
-    Mutant(
+    _topk(
         "topk_pad_stride",
         "Slots of an answer are taken as contiguous where PAD is written.",
-        _TOPK,
         "out_rows + slot * stride_out_k, tl.full",
         "out_rows + slot, tl.full",
-        "topk",
         ("WritesAll", "WritesOnly"),
         defect="D29",
     ),
-    Mutant(
+    _topk(
         "topk_cu_stride",
         "Query offsets are taken as contiguous.",
-        _TOPK,
         "cu_seqlens_q_ptr + (req + 1) * stride_cu",
         "cu_seqlens_q_ptr + req + 1",
-        "topk",
         ("Best", "WritesAll", "Runs"),
         defect="D29",
     ),
-    Mutant(
+    _topk(
         "topk_offset_32",
         "A score's offset is multiplied in 32 bits.",
-        _TOPK,
         "rows[:, None] + (first // EACH).to(tl.int64) * stride_b",
         "rows[:, None] + (first // EACH * stride_b).to(tl.int32)",
-        "topk",
         ("Best", "Runs"),
         defect="D27",
         needs=("gpu", "large memory"),

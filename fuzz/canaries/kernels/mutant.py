@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -85,14 +86,16 @@ class Mutant:
         return replace(target, name=self.id, sentence=self.sentence, run=partial(_run, self))
 
 
-def gpu_mutants(prefix: str, path: str, target: str) -> Callable[..., Mutant]:
-    """A maker of mutants of a kernel without an interpreter: (name, sentence, old, new, *laws, ...)."""
+def mutants_of(path: str, target: str, *needs: str) -> Callable[..., Mutant]:
+    """The maker of a file's mutants: (id, sentence, old, new, laws), and by name what else an entry says.
+
+    target, needs: those of its mutants that say nothing else.
+    """
 
     def make(
-        name: str, sentence: str, old: str, new: str, *laws: str, defect: str = "systematic", equivalent: str = ""
+        id: str, sentence: str, old: str, new: str, laws: tuple[str, ...] = (), target: str = target, **rest: Any
     ) -> Mutant:
-        words = (f"{prefix}_{name}", sentence, path, old, new, target, laws)
-        return Mutant(*words, defect=defect, needs=("gpu",), equivalent=equivalent)
+        return Mutant(id, sentence, path, old, new, target, laws, **({"needs": needs} | rest))
 
     return make
 

@@ -1,195 +1,162 @@
 """Mutants of the host's plan for prefill: tiles, ranges, their bounds."""
 
-from fuzz.canaries.kernels.mutant import Mutant
+from fuzz.canaries.kernels.mutant import mutants_of
 
-_PATH = "ops/prefill_plan.py"
+_prefill_plan = mutants_of("ops/prefill_plan.py", "prefill")
+_prefill = mutants_of("ops/prefill.py", "prefill")
+_score = mutants_of("ops/score.py", "prefill")
+_topk = mutants_of("ops/topk.py", "prefill")
 
 MUTANTS = [
-    Mutant(
+    _prefill_plan(
         "plan_last_range_forgotten",
         "The last range of a tile's blocks is not listed, when there is more than one.",
-        _PATH,
         "for block in range(0, num_blocks, each)]",
         "for block in range(0, max(1, num_blocks - each), each)]",
-        "prefill",
         ("SplitInvariance", "Best"),
         defect="D22",
     ),
-    Mutant(
+    _prefill_plan(
         "plan_tiles_without_heads",
         "Score tiles count a request's tokens, not its rows.",
-        _PATH,
         "range(0, query_len * heads, SCORE_ROWS)",
         "range(0, query_len, SCORE_ROWS)",
-        "prefill",
         ("Best", "WritesAll", "Forced"),
     ),
-    Mutant(
+    _prefill_plan(
         "plan_bound_of_first_row",
         "A tile's blocks are bounded by its first row, not by its last.",
-        _PATH,
         "min((row + SCORE_ROWS - 1) // heads, query_len - 1)",
         "row // heads",
-        "prefill",
         ("Best", "Forced"),
         defect="D12",
     ),
-    Mutant(
+    _prefill_plan(
         "plan_bound_one_short",
         "A tile's blocks are bounded one token short.",
-        _PATH,
         "seq_len - query_len + last_token + 1",
         "seq_len - query_len + last_token",
-        "prefill",
         ("Best", "Runs"),
         defect="D11",
     ),
-    Mutant(
+    _prefill_plan(
         "plan_topk_without_heads",
         "Selection tiles count a request's tokens, not its rows.",
-        _PATH,
         "min(row + SCORE_ROWS, query_len * heads)",
         "min(row + SCORE_ROWS, query_len)",
-        "topk",
         ("WritesAll",),
+        target="topk",
     ),
-    Mutant(
+    _prefill_plan(
         "plan_most_blocks_of_the_least",
         "The most blocks of any row are those of the shortest tile.",
-        _PATH,
         "most_blocks = max((tile.num_blocks",
         "most_blocks = min((tile.num_blocks",
-        "topk",
         ("Best", "Forced", "Count"),
+        target="topk",
     ),
-    Mutant(
+    _prefill_plan(
         "plan_step_rounded_down",
         "The blocks per range are rounded down.",
-        _PATH,
         "-(-num_blocks // num_splits)",
         "num_blocks // num_splits",
-        "prefill",
         equivalent="Ranges are listed until the blocks end, so that there are only more of them.",
     ),
-    Mutant(
+    _prefill_plan(
         "plan_range_past_the_end",
         "The last range does not end with the tile's blocks.",
-        _PATH,
         "min(block + each, num_blocks)",
         "block + each",
-        "prefill",
         equivalent="A kernel clips every range to the lengths on the device.",
     ),
-    Mutant(
+    _prefill_plan(
         "plan_range_one_short",
         "The last block of every range is left out.",
-        _PATH,
         "min(block + each, num_blocks)",
         "min(block + each, num_blocks) - 1",
-        "prefill",
         ("Best",),
         defect="D22",
     ),
-    Mutant(
+    _prefill_plan(
         "plan_range_one_more",
         "Every range ends one block late, in the next one.",
-        _PATH,
         "min(block + each, num_blocks)",
         "min(block + each + 1, num_blocks)",
-        "prefill",
         ("SplitInvariance", "Best", "RepeatDeterminism"),
         needs=("gpu",),
     ),
-    Mutant(
+    _prefill_plan(
         "plan_order_of_tiles",
         "Tiles are listed in reverse.",
-        _PATH,
         "tile[2] - tile[3], tile[0]",
         "tile[3] - tile[2], tile[0]",
-        "prefill",
         equivalent="No program depends on another's place in the list.",
     ),
-    Mutant(
+    _prefill_plan(
         "plan_half_a_score_tile",
         "A score program takes half the rows of its tile.",
-        _PATH,
         "score_rows=SCORE_ROWS",
         "score_rows=SCORE_ROWS // 2",
-        "prefill",
         ("Best",),
     ),
-    Mutant(
+    # `Runs` where a tile has one row
+    _prefill_plan(
         "plan_half_a_topk_tile",
         "A selection program takes half the rows of its tile.",
-        _PATH,
         "topk_rows=rows_each",
         "topk_rows=rows_each // 2",
-        "topk",
-        ("WritesAll", "Runs"),  # the latter where a tile has one row
+        ("WritesAll", "Runs"),
+        target="topk",
     ),
-    Mutant(
+    _prefill_plan(
         "plan_slab_without_its_last_rows",
         "The last selection tile of a slab is not its own.",
-        _PATH,
         "slice(first_topk, len(topk_tiles))",
         "slice(first_topk, len(topk_tiles) - 1)",
-        "prefill",
         ("WritesAll",),
     ),
-    Mutant(
+    _prefill_plan(
         "plan_slab_of_one_token_more",
         "A slab has a token more than fits.",
-        _PATH,
         "first_token >= most_tokens",
         "first_token > most_tokens",
-        "prefill",
         equivalent="Room is made for the largest slab there is; that it keeps to the bound is a test's to see.",
     ),
-    Mutant(
+    _prefill(
         "plan_first_slab_alone",
         "Only the first slab is scored and selected from.",
-        "ops/prefill.py",
         "for slab in plan.slabs:",
         "for slab in plan.slabs[:1]:",
-        "prefill",
         ("WritesAll",),
     ),
-    Mutant(
+    _score(
         "plan_slab_scores_not_rebased",
         "A slab's scores are stored where the whole batch's would be.",
-        "ops/score.py",
         "rows -= slab_token",
         "rows -= 0",
-        "prefill",
         ("Best", "Runs"),
         defect="D30",
     ),
-    Mutant(
+    _topk(
         "plan_slab_selects_from_the_first",
         "Every slab but the first selects from scores that its own token is not the first of.",
-        "ops/topk.py",
         "slab_rows = rows - slab_token",
         "slab_rows = rows",
-        "prefill",
         ("Best", "Runs"),
         defect="D30",
     ),
-    Mutant(
+    _prefill_plan(
         "plan_not_at_superblocks",
         "Ranges start anywhere, not at superblocks alone.",
-        _PATH,
         "each = -(-step // superblock) * superblock",
         "each = step",
-        "prefill",
         ("SplitInvariance", "Best"),
     ),
-    Mutant(
+    _prefill_plan(
         "plan_superblocks_rounded_down",
         "Ranges are rounded down to whole superblocks, of which there is one at least.",
-        _PATH,
         "each = -(-step // superblock) * superblock",
         "each = max(1, step // superblock) * superblock",
-        "prefill",
         equivalent="Ranges still start at superblocks and are listed until the blocks end.",
     ),
 ]

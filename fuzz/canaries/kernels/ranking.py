@@ -1,193 +1,149 @@
 """Mutants of rank images, of blocks and of runs: NaN, infinities, zeros, forced and absent ones."""
 
-from fuzz.canaries.kernels.mutant import Mutant
+from fuzz.canaries.kernels.mutant import mutants_of
 
-_RANK = "ops/rank.py"
+_mutant = mutants_of("ops/rank.py", "topk")
 
 MUTANTS = [
-    Mutant(
+    _mutant(
         "rank_negative_zero_less",
         "-0.0 ranks below +0.0.",
-        _RANK,
         "tl.where(score == 0.0, 0.0, score)",
         "score",
-        "topk",
         ("Best",),
         defect="D09",
     ),
-    Mutant(
+    _mutant(
         "rank_negative_not_flipped",
         "Negative scores rank in reverse.",
-        _RANK,
         "tl.where(bits < 0, ~bits,",
         "tl.where(bits < 0, bits ^ 0x7FFFFFFF ^ ~bits,",
-        "topk",
         ("Best",),
     ),
-    Mutant(
-        "rank_negative_above",
-        "Negative scores rank above the others.",
-        _RANK,
-        "bits ^ -0x80000000)",
-        "bits)",
-        "topk",
-        ("Best",),
-    ),
-    Mutant(
+    _mutant("rank_negative_above", "Negative scores rank above the others.", "bits ^ -0x80000000)", "bits)", ("Best",)),
+    _mutant(
         "rank_zero_as_negative",
         "Zero is taken for a negative number and becomes the forced image.",
-        _RANK,
         "tl.where(bits < 0,",
         "tl.where(bits <= 0,",
-        "topk",
         ("Best",),
     ),
-    Mutant(
+    _mutant(
         "rank_in_half_precision",
         "Ranks keep the upper 16 bits of a score.",
-        _RANK,
         "rank = tl.where(is_forced, RANK_FORCED, rank)",
         "rank = tl.where(is_forced, RANK_FORCED, rank & 0xFFFF0000)",
-        "topk",
         ("Best",),
         defect="D05",
     ),
-    Mutant(
+    _mutant(
         "rank_drops_a_bit",
         "Ranks drop the last bit of a score.",
-        _RANK,
         "rank = tl.where(is_forced, RANK_FORCED, rank)",
         "rank = tl.where(is_forced, RANK_FORCED, rank & 0xFFFFFFFE)",
-        "topk",
         ("Best",),
         defect="D05",
     ),
-    Mutant(
+    _mutant(
         "rank_absent_not_absent",
         "A block that is not visible is ranked by what was loaded for it.",
-        _RANK,
         "return tl.where(is_visible, rank, RANK_ABSENT)",
         "return rank",
-        "topk",
         ("Visible", "Best", "Count"),
         defect="D06",
     ),
-    Mutant(
+    _mutant(
         "rank_forced_is_inf",
         "A forced block has the image of +inf.",
-        _RANK,
         "RANK_FORCED = tl.constexpr(0xFFFFFFFF)",
         "RANK_FORCED = tl.constexpr(0xFF800000)",
-        "topk",
         ("Forced",),
         defect="D06",
     ),
-    Mutant(
+    _mutant(
         "rank_forced_is_large",
         "A forced block has the image of 1e4.",
-        _RANK,
         "RANK_FORCED = tl.constexpr(0xFFFFFFFF)",
         "RANK_FORCED = tl.constexpr(0xC61C4000)",
-        "topk",
         ("Forced",),
         defect="D06",
     ),
-    Mutant(
+    _mutant(
         "rank_absent_is_minus_inf",
         "An absent block has the image of -inf.",
-        _RANK,
         "RANK_ABSENT = tl.constexpr(0)",
         "RANK_ABSENT = tl.constexpr(0x007FFFFF)",
-        "topk",
         defect="D06",
         equivalent="Absent blocks stand behind all visible ones, so ties go to these, of which there are always k.",
     ),
-    Mutant(
+    _mutant(
         "rank_absent_is_low",
         "An absent block has the image of -1e4.",
-        _RANK,
         "RANK_ABSENT = tl.constexpr(0)",
         "RANK_ABSENT = tl.constexpr(0x39E3BFFF)",
-        "topk",
         ("Visible", "Count", "Best"),
         defect="D06",
     ),
-    Mutant(
+    _mutant(
         "rounds_init_forgotten",
         "Superblocks of initial blocks are ranked like the others.",
-        _RANK,
         "is_forced = (first < INIT_BLOCKS) | (last",
         "is_forced = (last",
-        "topk",
         ("Forced",),
         defect="D14",
     ),
-    Mutant(
+    _mutant(
         "rounds_init_one_more",
         "The superblock behind the initial blocks is forced, too.",
-        _RANK,
         "is_forced = (first < INIT_BLOCKS) | (last",
         "is_forced = (first <= INIT_BLOCKS) | (last",
-        "topk",
         ("Best",),
         defect="D14",
     ),
-    Mutant(
+    _mutant(
         "rounds_local_forgotten",
         "The superblock of the last local block is ranked like the others.",
-        _RANK,
         "(last >= num_visible - LOCAL_BLOCKS)",
         "(last > num_visible - LOCAL_BLOCKS)",
-        "topk",
         ("Forced",),
         defect="D13",
     ),
-    Mutant(
+    _mutant(
         "rounds_last_not_clipped",
         "A partial superblock is taken for one that reaches past the row's end.",
-        _RANK,
         "last = tl.minimum(first + LENGTH, num_visible) - 1",
         "last = first + LENGTH - 1",
-        "topk",
         ("Best",),
         defect="D06",
     ),
-    Mutant(
+    _mutant(
         "rounds_absent_forced",
         "Superblocks behind a row's last are forced, as the last one is.",
-        _RANK,
         "rank_of(best, is_forced, first < num_visible)",
         "rank_of(best, is_forced, first >= 0)",
-        "topk",
         ("Forced", "Count", "Best", "Visible"),
         defect="D06",
     ),
-    Mutant(
+    _mutant(
         "rounds_absent_one_more",
         "A superblock that starts where the row ends is present.",
-        _RANK,
         "rank_of(best, is_forced, first < num_visible)",
         "rank_of(best, is_forced, first <= num_visible)",
-        "topk",
         ("Best", "Forced", "Count"),
         defect="D06",
     ),
-    Mutant(
+    _mutant(
         "rounds_run_last_one_more",
         "A run is taken to end one block further.",
-        _RANK,
         "last = tl.minimum(first + LENGTH, num_visible) - 1",
         "last = tl.minimum(first + LENGTH, num_visible)",
-        "topk",
         ("Best",),
     ),
-    Mutant(
+    _mutant(
         "rounds_run_first_alone",
         "A run is forced by its first block alone.",
-        _RANK,
         "last = tl.minimum(first + LENGTH, num_visible) - 1",
         "last = first",
-        "topk",
         ("Forced",),
     ),
 ]

@@ -1,391 +1,326 @@
 """Mutants of the selection's rounds: runs of blocks, their ranks, and what passes from round to round."""
 
-from fuzz.canaries.kernels.mutant import Mutant
+from fuzz.canaries.kernels.mutant import mutants_of
 
-_TOPK = "ops/topk.py"
+_mutant = mutants_of("ops/topk.py", "topk")
 
 MUTANTS = [
-    Mutant(
+    _mutant(
         "rounds_one_is_enough",
         "A row of up to two widths is settled in one round.",
-        _TOPK,
         "tl.max(num_visible, axis=0) > K * PART",
         "tl.max(num_visible, axis=0) > 2 * K * PART",
-        "topk",
         ("Count", "Best", "Forced"),
         defect="D04",
     ),
-    Mutant(
+    _mutant(
         "rounds_by_the_shortest_row",
         "The shortest row of a tile decides whether one round is enough.",
-        _TOPK,
         "tl.max(num_visible, axis=0) > K * PART",
         "tl.min(num_visible, axis=0) > K * PART",
-        "topk",
         ("Best", "Forced", "Count"),
         needs=("tiles of rows",),
     ),
-    Mutant(
+    _mutant(
         "rounds_at_the_width",
         "A row of exactly one width takes two rounds.",
-        _TOPK,
         "tl.max(num_visible, axis=0) > K * PART",
         "tl.max(num_visible, axis=0) >= K * PART",
-        "topk",
         equivalent="Two rounds are exact for any row; one is only faster.",
     ),
-    Mutant(
+    _mutant(
         "rounds_host_one_more",
         "The host takes one block more than one round holds for enough.",
-        _TOPK,
         "if most_blocks <= widest:",
         "if most_blocks <= widest + 1:",
-        "topk",
         ("Best", "Forced", "Count"),
     ),
-    Mutant(
+    _mutant(
         "rounds_superblocks_rounded_down",
         "A row's last partial superblock has no lane.",
-        _TOPK,
         "triton.cdiv(most_blocks, unit), 1",
         "most_blocks // unit, 1",
-        "topk",
         ("Best", "Forced"),
     ),
-    Mutant(
+    _mutant(
         "rounds_kept_rounded_down",
         "A row's last partial superblock is not counted among those to keep.",
-        _TOPK,
         "kept = tl.minimum((num_visible + PART - 1) // PART, TOPK)",
         "kept = tl.minimum(num_visible // PART, TOPK)",
-        "prefill",
         ("Visible", "Forced", "Best", "Count"),
+        target="prefill",
         needs=("tiles of rows",),
     ),
-    Mutant(
+    _mutant(
         "rounds_keep_one_fewer",
         "One superblock fewer than there are slots is kept.",
-        _TOPK,
         "kept = tl.minimum((num_visible + PART - 1) // PART, TOPK)",
         "kept = tl.minimum((num_visible + PART - 1) // PART, TOPK - 1)",
-        "topk",
         ("Best", "Forced"),
         defect="D23",
     ),
-    Mutant(
+    _mutant(
         "rounds_keep_the_power_of_two",
         "As many superblocks are kept as the power of two above K, in a row of K slots.",
-        _TOPK,
         "kept = tl.minimum((num_visible + PART - 1) // PART, TOPK)",
         "kept = tl.minimum((num_visible + PART - 1) // PART, K)",
-        "topk",
         ("WritesOnly", "Best", "Runs", "Distinct"),
         defect="D04",
     ),
-    Mutant(
+    _mutant(
         "rounds_best_from_0",
         "Superblock maxima start from 0.",
-        _TOPK,
         'best = tl.full([ROWS, W], float("-inf"), tl.float32)',
         "best = tl.full([ROWS, W], 0.0, tl.float32)",
-        "topk",
         ("Best",),
         defect="D06",
     ),
-    Mutant(
+    _mutant(
         "rounds_best_from_a_sentinel",
         "Superblock maxima start from -1e4.",
-        _TOPK,
         'best = tl.full([ROWS, W], float("-inf"), tl.float32)',
         "best = tl.full([ROWS, W], -1.0e4, tl.float32)",
-        "topk",
         ("Best",),
         defect="D06",
     ),
-    Mutant(
+    _mutant(
         "rounds_sees_one_more",
         "The block behind a row's last counts for its run.",
-        _TOPK,
         "(first < num_read[:, None])[:, :, None]",
         "(first <= num_read[:, None])[:, :, None]",
-        "topk",
         ("Best",),
         defect="D18",
     ),
-    Mutant(
+    _mutant(
         "rounds_absent_score_0",
         "Blocks that are not visible count 0 for their superblock.",
-        _TOPK,
         'mask=is_read, other=float("-inf")',
         "mask=is_read, other=0.0",
-        "topk",
         ("Best",),
         defect="D06",
     ),
-    Mutant(
+    _mutant(
         "rounds_short_rows_read",
         "Scores of a row that selects all that it sees are read, though nobody may have stored them.",
-        _TOPK,
         "num_read = tl.where(num_visible > TOPK, num_visible, 0)",
         "num_read = num_visible",
-        "decode",
+        target="decode",
         equivalent="tl.maximum drops a NaN, any other score ranks above an absent block, and such a row selects all "
         "blocks that are not absent.",
     ),
-    Mutant(
+    _mutant(
         "rounds_unread_one_more",
         "Scores of a row that sees one block more than it selects are not read.",
-        _TOPK,
         "num_read = tl.where(num_visible > TOPK, num_visible, 0)",
         "num_read = tl.where(num_visible > TOPK + 1, num_visible, 0)",
-        "topk",
         ("Best",),
     ),
-    Mutant(
+    _mutant(
         "rounds_nan_spoils",
         "A NaN score makes its whole superblock -inf.",
-        _TOPK,
         "best = tl.maximum(best, tl.max(_read(first + i * EACH, rows, stride_b, EACH, num_read, V), axis=2))",
         "best = tl.maximum(best, tl.max(_read(first + i * EACH, rows, stride_b, EACH, num_read, V), axis=2), "
         "propagate_nan=tl.PropagateNan.ALL)",
-        "topk",
         ("Best",),
         defect="D08",
     ),
-    Mutant(
+    _mutant(
         "rounds_worst_block",
         "A run is ranked by the worst of its chunk's maxima.",
-        _TOPK,
         "tl.max(bests.reshape(ROWS, W, CHUNK), axis=2)",
         "tl.min(bests.reshape(ROWS, W, CHUNK), axis=2)",
-        "topk",
         ("Best",),
         needs=("gpu",),
     ),
-    Mutant(
+    _mutant(
         "rounds_minima",
         "A run is ranked by the worst of what is read at once.",
-        _TOPK,
         "best = tl.maximum(best, tl.max(_read(first + i * EACH, rows, stride_b, EACH, num_read, V), axis=2))",
         "best = tl.maximum(best, tl.min(_read(first + i * EACH, rows, stride_b, EACH, num_read, V), axis=2))",
-        "decode-topk",
         ("Best",),
+        target="decode-topk",
     ),
-    Mutant(
+    _mutant(
         "rounds_first_chunk_skipped",
         "The first entries of a run read side by side are not looked at.",
-        _TOPK,
         "for i in range(0, SPAN, CHUNK):",
         "for i in range(CHUNK, SPAN, CHUNK):",
-        "topk",
         ("Best",),
     ),
-    Mutant(
+    _mutant(
         "rounds_last_chunk_skipped",
         "The last entries of a run read side by side are not looked at.",
-        _TOPK,
         "for i in range(0, SPAN, CHUNK):",
         "for i in range(0, SPAN - CHUNK, CHUNK):",
-        "topk",
         ("Best",),
         defect="D22",
     ),
-    Mutant(
+    _mutant(
         "rounds_slot_one_more",
         "One slot more than were kept is read between the rounds.",
-        _TOPK,
         "mask=slot < kept[:, None], other=NO_RUN",
         "mask=slot <= kept[:, None], other=NO_RUN",
-        "topk",
         ("Visible", "Distinct", "Runs", "Order"),
         defect="D20",
     ),
-    Mutant(
+    _mutant(
         "rounds_empty_slots_are_0",
         "Slots without a superblock hold superblock 0 in the second round.",
-        _TOPK,
         "other=NO_RUN",
         "other=0",
-        "topk",
         ("Distinct", "Runs"),
         defect="D07",
     ),
-    Mutant(
+    _mutant(
         "rounds_kept_stride",
         "Superblocks are read back as if slots were contiguous.",
-        _TOPK,
         "runs = tl.load(out_rows + slot * stride_out_k",
         "runs = tl.load(out_rows + slot",
-        "topk",
         ("Best", "Runs", "Distinct"),
         defect="D29",
     ),
-    Mutant(
+    _mutant(
         "rounds_no_barrier_before_reading",
         "Superblocks are read back before all threads have written them.",
-        _TOPK,
         "tl.debug_barrier()  # the rows",
         "pass  # the rows",
-        "topk",
         ("RepeatDeterminism", "Best", "Runs"),
         needs=("gpu",),
     ),
-    Mutant(
+    _mutant(
         "rounds_no_barrier_before_writing",
         "Ids are written while superblocks are still being read back.",
-        _TOPK,
         "tl.debug_barrier()  # and are",
         "pass  # and are",
-        "topk",
         needs=("gpu",),
         equivalent="Who writes has counted first: across warps, with a barrier of its own, or in one warp that holds "
         "all candidates, from what it has read itself; the others read again before they go on.",
     ),
-    Mutant(
+    _mutant(
         "rounds_groups_rounded_down",
         "The last partial group of a row has no lane.",
-        _TOPK,
         "triton.cdiv(width, group)",
         "width // group",
-        "prefill",
         ("Best", "Forced"),
+        target="prefill",
     ),
-    Mutant(
+    _mutant(
         "rounds_units_of_a_group",
         "The parts of a kept run are taken a block apart.",
-        _TOPK,
         "tl.arange(0, PARTS)[None, None, :] * PART",
         "tl.arange(0, PARTS)[None, None, :]",
-        "prefill",
         ("Best", "Forced"),
+        target="prefill",
     ),
-    Mutant(
+    _mutant(
         "rounds_no_run_is_a_run",
         "A slot without a run holds one that may be there.",
-        _TOPK,
         "NO_RUN = tl.constexpr(1 << 20)",
         "NO_RUN = tl.constexpr(1)",
-        "topk",
         ("Distinct", "Best", "Count", "Runs"),
     ),
-    Mutant(
+    _mutant(
         "rounds_second_by_ids",
         "A run is looked up by its first block among best scores of superblocks.",
-        _TOPK,
         "rows[:, None] + (first // EACH).to(tl.int64)",
         "rows[:, None] + first.to(tl.int64)",
-        "prefill",
         ("Best", "Forced"),
+        target="prefill",
     ),
-    Mutant(
+    _mutant(
         "rounds_best_behind_the_row",
         "Several entries are read from the superblocks behind the row on.",
-        _TOPK,
         "(first < num_read[:, None])[:, :, None]",
         "(first // EACH < num_read[:, None])[:, :, None]",
-        "prefill",
         ("Best", "Runs"),
+        target="prefill",
     ),
-    Mutant(
+    _mutant(
         "rounds_span_without_blocks",
         "Runs of the first round start a block apart.",
-        _TOPK,
         "tl.arange(0, WIDTH // FIRST_PARTS)[None, :] * (FIRST_PARTS * LENGTHS[0])",
         "tl.arange(0, WIDTH // FIRST_PARTS)[None, :] * FIRST_PARTS",
-        "prefill",
         ("Best", "Forced"),
+        target="prefill",
     ),
-    Mutant(
+    _mutant(
         "rounds_unit_of_two_superblocks",
         "A run of the last but one round is two superblocks.",
-        _TOPK,
         "unit = superblock or max",
         "unit = superblock * 2 or max",
-        "prefill",
+        target="prefill",
         equivalent="A run of two superblocks is ranked by the better of their best scores; the next ranks more blocks.",
     ),
-    Mutant(
+    _mutant(
         "rounds_first_of_a_run_skipped",
         "A run is ranked without its first entry, where it has several.",
-        _TOPK,
         "for i in tl.static_range(0, SPAN, V):",
         "for i in tl.static_range(V if SPAN > V else 0, SPAN, V):",
-        "topk",
         ("Best",),
     ),
-    Mutant(
+    _mutant(
         "rounds_side_by_side_from_0",
         "Maxima of runs that a warp reads side by side start from 0.",
-        _TOPK,
         'bests = tl.full([ROWS, W * (CHUNK // V), V], float("-inf"), tl.float32)',
         "bests = tl.full([ROWS, W * (CHUNK // V), V], 0.0, tl.float32)",
-        "topk",
         ("Best",),
         defect="D06",
     ),
-    Mutant(
+    _mutant(
         "rounds_best_of_the_scores_strides",
         "Best scores of superblocks are addressed by the strides of the scores.",
-        _TOPK,
         "best_rows = best_ptr + slab_rows * stride_best_t + head * stride_best_h",
         "best_rows = best_ptr + slab_rows * stride_score_t + head * stride_score_h",
-        "prefill",
         ("Best", "Runs", "Forced"),
+        target="prefill",
         defect="D29",
     ),
-    Mutant(
+    _mutant(
         "rounds_best_never_read",
         "Best scores of superblocks are taken for those of blocks.",
-        _TOPK,
         "EACH: tl.constexpr = BLOCKS_OF_BEST if HAS_BEST else 1",
         "EACH: tl.constexpr = 1",
-        "prefill",
         ("Best", "Runs"),
+        target="prefill",
     ),
-    Mutant(
+    _mutant(
         "rounds_vectors_from_the_next",
         "Scores read at once start from the multiple behind the run's first.",
-        _TOPK,
         "(first // (EACH * VECTOR) * VECTOR)[:, :, None]",
         "(first // (EACH * VECTOR) * VECTOR + VECTOR)[:, :, None]",
-        "decode-topk",
         ("Best", "Runs"),
+        target="decode-topk",
     ),
-    Mutant(
+    _mutant(
         "rounds_one_of_a_vector",
         "Of scores read at once the first alone is looked at.",
-        _TOPK,
         "tl.arange(0, VECTOR)[None, None, :]",
         "tl.arange(0, VECTOR)[None, None, :] * 0",
-        "decode-topk",
         ("Best",),
+        target="decode-topk",
     ),
-    Mutant(
+    _mutant(
         "rounds_vectors_of_the_first_part",
         "Parts that one load reads are taken to lie as far apart as those that several read.",
-        _TOPK,
         "groups = _parts(runs, PARTS // VECTOR, VECTOR * PART)",
         "groups = _parts(runs, PARTS // VECTOR, PART)",
-        "decode-topk",
         ("Best",),
+        target="decode-topk",
     ),
-    Mutant(
+    _mutant(
         "rounds_vectors_of_any_scores",
         "Prefill's scores are taken to be read at once, too.",
-        _TOPK,
         "    score_vector: int = 1,",
         "    score_vector: int = 4,",
-        "topk",
         ("Best", "PoisonBlind", "Runs"),
     ),
-    Mutant(
+    _mutant(
         "rounds_wider_than_the_search",
         "A round may rank more candidates than the search of a lone row counts.",
-        _TOPK,
         "k * group * 2 <= MOST_CANDIDATES.value",
         "k * group * 2 <= MOST_CANDIDATES.value * 2",
-        "decode-topk",
         ("Runs",),
+        target="decode-topk",
         needs=("gpu",),
     ),
 ]

@@ -1,406 +1,328 @@
 """Mutants of the prefill scorer and of the product: masks, bounds, values."""
 
-from fuzz.canaries.kernels.mutant import Mutant
+from fuzz.canaries.kernels.mutant import mutants_of
 
-_PATH = "ops/score.py"
-_DOT = "ops/dot.py"
+_score = mutants_of("ops/score.py", "prefill-apart")
+_dot = mutants_of("ops/dot.py", "prefill-apart")
 
 MUTANTS = [
-    Mutant(
+    _score(
         "score_tail_not_masked",
         "Scores every token of a diagonal page, seen or not, live or not.",
-        _PATH,
         'tl.where(key_pos[None, :] < visible_len[:, None], token_score, float("-inf"))',
         "token_score",
-        "prefill-apart",
         ("Score", "PoisonBlind", "Best"),
         defect="D10",
     ),
-    Mutant(
+    _score(
         "score_sees_the_next",
         "A row sees the token behind its own.",
-        _PATH,
         "key_pos[None, :] < visible_len[:, None]",
         "key_pos[None, :] <= visible_len[:, None]",
-        "prefill-apart",
         ("Score", "Best", "PoisonBlind"),
         defect="D11",
     ),
-    Mutant(
+    _score(
         "score_misses_itself",
         "A row does not see its own token.",
-        _PATH,
         "visible_len = context_len + token + 1",
         "visible_len = context_len + token",
-        "prefill-apart",
         ("Score", "Best"),
         defect="D11",
     ),
-    Mutant(
+    _score(
         "score_sees_the_chunk",
         "Every row sees as much as the request's last.",
-        _PATH,
         "visible_len = context_len + token + 1",
         "visible_len = context_len + token * 0 + query_len",
-        "prefill-apart",
         ("Score", "Best"),
         defect="D11",
     ),
-    Mutant(
+    _score(
         "score_key_one_late",
         "Key positions count from one.",
-        _PATH,
         "key_pos = block * S + tl.arange(0, S)",
         "key_pos = block * S + tl.arange(0, S) + 1",
-        "prefill-apart",
         ("Score", "Best"),
         defect="D11",
     ),
-    Mutant(
+    _score(
         "score_diagonal_peeled_late",
         "The block that holds the first row's own token counts as seen whole.",
-        _PATH,
         "full_blocks = tl.maximum(context_len + first_token + 1, 0) // S",
         "full_blocks = tl.cdiv(tl.maximum(context_len + first_token + 1, 0), S)",
-        "prefill-apart",
         ("Score", "PoisonBlind", "Best"),
         defect="D10",
     ),
-    Mutant(
+    _score(
         "score_diagonal_of_the_last_row",
         "Blocks that the tile's last row sees whole count as seen whole by every row.",
-        _PATH,
         "full_blocks = tl.maximum(context_len + first_token + 1, 0) // S",
         "full_blocks = tl.maximum(context_len + last_token + 1, 0) // S",
-        "prefill-apart",
         ("Score", "Best"),
         defect="D11",
     ),
-    Mutant(
+    _score(
         "score_diagonal_peeled_early",
         "A block that just ends at the first row's token goes to the masked loop.",
-        _PATH,
         "full_blocks = tl.maximum(context_len + first_token + 1, 0) // S",
         "full_blocks = tl.maximum(context_len + first_token, 0) // S",
-        "prefill-apart",
         equivalent="The masked loop does for a block seen whole what the plain loop does: its mask is true everywhere.",
     ),
-    Mutant(
+    _score(
         "score_negative_full_blocks",
         "A negative visible length is not clipped before it is counted in whole blocks.",
-        _PATH,
         "full_blocks = tl.maximum(context_len + first_token + 1, 0) // S",
         "full_blocks = (context_len + first_token + 1) // S",
-        "prefill-apart",
         defect="D16",
         equivalent="A negative number of whole blocks is below first_block, which the next line then takes instead.",
     ),
-    Mutant(
+    _score(
         "score_negative_end",
         "A negative visible length is not clipped before it bounds the blocks.",
-        _PATH,
         "tl.cdiv(tl.maximum(context_len + last_token + 1, 0), S)",
         "tl.cdiv(context_len + last_token + 1, S)",
-        "prefill-apart",
         defect="D16",
         equivalent="A range with a negative end is as empty as one that ends at zero.",
     ),
-    Mutant(
+    _score(
         "score_last_row_one_more",
         "The tile's last row is taken one further.",
-        _PATH,
         "(first_row + ROWS - 1) // H",
         "(first_row + ROWS) // H",
-        "prefill-apart",
         equivalent="query_len - 1 still bounds it: all blocks scored are live, and what no row sees may hold anything.",
     ),
-    Mutant(
+    _score(
         "score_end_not_clipped",
         "The plan's end is taken as it is, though its lengths may be upper bounds.",
-        _PATH,
         "end_block = tl.minimum(end_block, tl.cdiv(tl.maximum(context_len + last_token + 1, 0), S))",
         "end_block = end_block",
-        "prefill-apart",
         ("Score", "Best", "Runs"),
         defect="D24",
     ),
-    Mutant(
+    _score(
         "score_rows_one_more",
         "The row behind the request's last is scored and stored too: a neighbour's.",
-        _PATH,
         "is_row = token < query_len\n"
         "    first_token = first_row // H\n"
         "    # Rows that are none take part in the products as the last token, and are never stored.\n"
         "    token = tl.minimum(token, query_len - 1)",
         "is_row = token <= query_len\n    first_token = first_row // H\n    token = tl.minimum(token, query_len)",
-        "prefill-apart",
         ("Score", "Best", "NeighbourIndependence", "Runs"),
         defect="D31",
     ),
-    Mutant(
+    _score(
         "score_full_loop_starts_late",
         "The first whole block of a range is not scored.",
-        _PATH,
         "for block in range(first_block, middle):",
         "for block in range(first_block + 1, middle):",
-        "prefill-apart",
         ("Score", "Best"),
     ),
-    Mutant(
+    _score(
         "score_full_loop_ends_early",
         "The last whole block of a range is not scored.",
-        _PATH,
         "for block in range(first_block, middle):",
         "for block in range(first_block, middle - 1):",
-        "prefill-apart",
         ("Score", "Best"),
         defect="D22",
     ),
-    Mutant(
+    _score(
         "score_masked_loop_starts_late",
         "The first diagonal block is not scored.",
-        _PATH,
         "for block in range(middle, end_block):",
         "for block in range(middle + 1, end_block):",
-        "prefill-apart",
         ("Score", "Best"),
     ),
-    Mutant(
+    _score(
         "score_masked_loop_ends_early",
         "The last diagonal block is not scored.",
-        _PATH,
         "for block in range(middle, end_block):",
         "for block in range(middle, end_block - 1):",
-        "prefill-apart",
         ("Score", "Best"),
         defect="D22",
     ),
-    Mutant(
+    _score(
         "score_middle_past_the_end",
         "Whole blocks behind a range are scored too, from page 0; another program scores them right.",
-        _PATH,
         "middle = tl.minimum(tl.maximum(first_block, full_blocks), tl.maximum(end_block, first_block))",
         "middle = tl.maximum(first_block, full_blocks)",
-        "prefill-apart",
         ("Score", "SplitInvariance", "Best", "RepeatDeterminism"),
         defect="D31",
         needs=("gpu",),
     ),
-    Mutant(
+    _score(
         "score_worst_token",
         "A whole block scores what its worst token does.",
-        _PATH,
         "best = tl.max(token_score, axis=1)",
         "best = tl.min(token_score, axis=1)",
-        "prefill-apart",
         ("Score", "Best"),
         count=2,
     ),
-    Mutant(
+    _score(
         "score_worst_token_of_diagonal",
         "A diagonal block scores what its worst token does.",
-        _PATH,
         "best = tl.max(token_score, axis=1)",
         "best = tl.min(token_score, axis=1)",
-        "prefill-apart",
         ("Score", "Best"),
         nth=1,
         count=2,
     ),
-    Mutant(
+    _score(
         "score_nan_kept",
         "A whole block of NaN scores NaN, not -inf.",
-        _PATH,
         'best = tl.where(best == best, best, float("-inf"))',
         "best = best",
-        "prefill-apart",
         defect="D07",
         count=2,
         equivalent="The selection counts NaN as -inf in every round, and tl.maximum drops it from a superblock's best.",
     ),
-    Mutant(
+    _score(
         "score_nan_kept_on_diagonal",
         "A diagonal block of NaN scores NaN, not -inf.",
-        _PATH,
         'best = tl.where(best == best, best, float("-inf"))',
         "best = best",
-        "prefill-apart",
         defect="D07",
         nth=1,
         count=2,
         equivalent="The selection counts NaN as -inf in every round, and tl.maximum drops it from a superblock's best.",
     ),
-    Mutant(
+    _score(
         "score_masked_zero",
         "Unseen tokens score 0.",
-        _PATH,
         'visible_len[:, None], token_score, float("-inf"))',
         "visible_len[:, None], token_score, 0.0)",
-        "prefill-apart",
         ("Score", "Best"),
         defect="D06",
     ),
-    Mutant(
+    _score(
         "score_masked_finite",
         "Unseen tokens score -1e4.",
-        _PATH,
         'visible_len[:, None], token_score, float("-inf"))',
         "visible_len[:, None], token_score, -1.0e4)",
-        "prefill-apart",
         ("Score", "Best"),
         defect="D06",
     ),
-    Mutant(
+    _score(
         "score_idle_rows_not_zeroed",
         "Rows that are none keep a query in the product.",
-        _PATH,
         "q = tl.where(is_row[:, None], q, 0.0)",
         "q = q",
-        "prefill-apart",
         equivalent="The rows of a product do not meet, and those that are none are never stored.",
     ),
-    Mutant(
+    _score(
         "score_idle_rows_elsewhere",
         "Rows that are none read queries behind the request's, and behind the tensor.",
-        _PATH,
         "token = tl.minimum(token, query_len - 1)",
         "token = token",
-        "prefill-apart",
         ("Score", "Runs"),
         needs=("fence",),
     ),
-    Mutant(
+    _dot(
         "dot_rounds_to_bf16",
         "Products are rounded to bf16.",
-        _DOT,
         'return tl.dot(a, b, input_precision="ieee", out_dtype=tl.float32)',
         'return tl.dot(a, b, input_precision="ieee", out_dtype=tl.float32).to(tl.bfloat16).to(tl.float32)',
-        "prefill-apart",
         ("Score", "Best"),
         defect="D05",
     ),
-    Mutant(
+    _dot(
         "dot_in_tf32",
         "fp32 operands multiply in TF32.",
-        _DOT,
         'input_precision="ieee"',
         'input_precision="tf32"',
-        "prefill-apart",
         ("Score", "Best"),
         defect="D38",
         needs=("gpu",),
     ),
-    Mutant(
+    _score(
         "score_superblock_not_reset",
         "The best of a superblock goes on from the superblock before, in the plain loop.",
-        _PATH,
         "super_best = tl.where(block % SUPERBLOCK == 0, best, tl.maximum(super_best, best))",
         "super_best = tl.maximum(super_best, best)",
-        "prefill-apart",
         ("Superblocks", "Best"),
         count=2,
     ),
-    Mutant(
+    _score(
         "score_superblock_not_reset_on_diagonal",
         "The best of a superblock goes on from the superblock before, in the masked loop.",
-        _PATH,
         "super_best = tl.where(block % SUPERBLOCK == 0, best, tl.maximum(super_best, best))",
         "super_best = tl.maximum(super_best, best)",
-        "prefill-apart",
         ("Superblocks", "Best"),
         nth=1,
         count=2,
     ),
-    Mutant(
+    _score(
         "score_superblock_reset_late",
         "The best of a superblock starts anew at its second block, in the plain loop.",
-        _PATH,
         "super_best = tl.where(block % SUPERBLOCK == 0, best, tl.maximum(super_best, best))",
         "super_best = tl.where(block % SUPERBLOCK == 1, best, tl.maximum(super_best, best))",
-        "prefill-apart",
         ("Superblocks", "Best"),
         count=2,
     ),
-    Mutant(
+    _score(
         "score_superblock_reset_late_on_diagonal",
         "The best of a superblock starts anew at its second block, in the masked loop.",
-        _PATH,
         "super_best = tl.where(block % SUPERBLOCK == 0, best, tl.maximum(super_best, best))",
         "super_best = tl.where(block % SUPERBLOCK == 1, best, tl.maximum(super_best, best))",
-        "prefill-apart",
         ("Superblocks", "Best"),
         nth=1,
         count=2,
     ),
-    Mutant(
+    _score(
         "score_superblock_last_block",
         "The best of a superblock is that of its last block, in the plain loop.",
-        _PATH,
         "super_best = tl.where(block % SUPERBLOCK == 0, best, tl.maximum(super_best, best))",
         "super_best = best",
-        "prefill-apart",
         ("Superblocks", "Best"),
         count=2,
     ),
-    Mutant(
+    _score(
         "score_superblock_last_block_on_diagonal",
         "The best of a superblock is that of its last block, in the masked loop.",
-        _PATH,
         "super_best = tl.where(block % SUPERBLOCK == 0, best, tl.maximum(super_best, best))",
         "super_best = best",
-        "prefill-apart",
         ("Superblocks", "Best"),
         nth=1,
         count=2,
     ),
-    Mutant(
+    _score(
         "score_superblock_worst",
         "The worst block of a superblock stands for it, in the plain loop.",
-        _PATH,
         "super_best = tl.where(block % SUPERBLOCK == 0, best, tl.maximum(super_best, best))",
         "super_best = tl.where(block % SUPERBLOCK == 0, best, tl.minimum(super_best, best))",
-        "prefill-apart",
         ("Superblocks", "Best"),
         count=2,
     ),
-    Mutant(
+    _score(
         "score_superblock_one_on",
         "The best of a superblock is stored one block early in the next one, in the plain loop.",
-        _PATH,
         "tl.cast(block // SUPERBLOCK, tl.int64)",
         "tl.cast((block + 1) // SUPERBLOCK, tl.int64)",
-        "prefill-apart",
         ("Superblocks", "Best"),
         count=2,
     ),
-    Mutant(
+    _score(
         "score_superblock_one_on_diagonal",
         "The best of a superblock is stored one block early in the next one, in the masked loop.",
-        _PATH,
         "tl.cast(block // SUPERBLOCK, tl.int64)",
         "tl.cast((block + 1) // SUPERBLOCK, tl.int64)",
-        "prefill-apart",
         ("Superblocks", "Best"),
         nth=1,
         count=2,
     ),
-    Mutant(
+    _score(
         "score_superblock_of_idle_rows",
         "Rows that are none store the best of a superblock for the first token, in the plain loop.",
-        _PATH,
         "mask=is_row & is_whole)",
         "mask=is_whole)",
-        "prefill-apart",
         ("Superblocks", "Best"),
         count=2,
     ),
-    Mutant(
+    _score(
         "score_superblock_not_stored",
         "The best of a superblock is not stored behind its first block, in the plain loop.",
-        _PATH,
         "mask=is_row & is_whole)",
         "mask=is_row & (block % SUPERBLOCK == 0))",
-        "prefill-apart",
         ("Superblocks", "Best"),
         count=2,
     ),

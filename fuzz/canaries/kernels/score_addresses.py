@@ -1,225 +1,186 @@
 """Mutants of the prefill scorer's addresses: strides, parts, offsets not rebased, narrowed integers."""
 
-from fuzz.canaries.kernels.mutant import Mutant
+from fuzz.canaries.kernels.mutant import mutants_of
 
-_SCORE = "ops/score.py"
+_mutant = mutants_of("ops/score.py", "prefill-apart")
 
 MUTANTS = [
-    Mutant(
+    _mutant(
         "score_page_strides_swapped",
         "Token and dimension strides of a page are swapped.",
-        _SCORE,
         "offs_d[:, None] * stride_page_d + offs_s[None, :] * stride_page_s",
         "offs_d[:, None] * stride_page_s + offs_s[None, :] * stride_page_d",
-        "prefill-apart",
         ("Score", "Best"),
         defect="D29",
     ),
-    Mutant(
+    _mutant(
         "score_page_token_stride",
         "Tokens of a page are taken as contiguous.",
-        _SCORE,
         "offs_s[None, :] * stride_page_s",
         "offs_s[None, :] * D",
-        "prefill-apart",
         ("Score", "Best", "ViewBlind"),
         defect="D29",
     ),
-    Mutant(
+    _mutant(
         "score_page_dim_stride",
         "Dimensions of a key are taken as contiguous.",
-        _SCORE,
         "offs_d[:, None] * stride_page_d",
         "offs_d[:, None]",
-        "prefill-apart",
         ("Score", "Best", "ViewBlind"),
         defect="D29",
     ),
-    Mutant(
+    _mutant(
         "score_query_strides_swapped",
         "Token and head strides of the queries are swapped.",
-        _SCORE,
         "q_ptr + rows * stride_q_t + head.to(tl.int64) * stride_q_h",
         "q_ptr + rows * stride_q_h + head.to(tl.int64) * stride_q_t",
-        "prefill-apart",
         ("Score", "Best"),
         defect="D29",
     ),
-    Mutant(
+    _mutant(
         "score_query_dim_stride",
         "Dimensions of a query are taken as contiguous.",
-        _SCORE,
         "offs_d[None, :] * stride_q_d",
         "offs_d[None, :]",
-        "prefill-apart",
         ("Score", "Best", "ViewBlind"),
         defect="D29",
     ),
-    Mutant(
+    _mutant(
         "score_query_of_head_0",
         "Every head is scored with the query of head 0.",
-        _SCORE,
         " + head.to(tl.int64) * stride_q_h",
         "",
-        "prefill-apart",
         ("Score", "Best"),
         defect="D15",
     ),
-    Mutant(
+    _mutant(
         "score_rows_not_rebased",
         "Query tokens count from the batch's first in every request.",
-        _SCORE,
         "rows = (q_start + token).to(tl.int64)",
         "rows = token.to(tl.int64)",
-        "prefill",
         ("Best",),
+        target="prefill",
         defect="D30",
     ),
-    Mutant(
+    _mutant(
         "score_parts_of_the_first_rows",
         "Every part of a tile scores its first rows.",
-        _SCORE,
         " + tl.program_id(1) * ROWS",
         "",
-        "prefill-apart",
         ("Score", "Best"),
     ),
-    Mutant(
+    _mutant(
         "score_parts_without_rows",
         "A part of a tile that lies behind the request's rows goes over the keys all the same.",
-        _SCORE,
         "end_block = tl.where(first_token < query_len, end_block, 0)",
         "end_block = end_block",
-        "prefill-apart",
         equivalent="Its rows are none: nothing of it is stored, and the blocks are the last token's.",
     ),
-    Mutant(
+    _mutant(
         "score_table_width",
         "The width of the block table is taken for its row stride.",
-        _SCORE,
         "*batch.block_table.stride(),",
         "batch.block_table.shape[1],\n        batch.block_table.stride(1),",
-        "prefill-apart",
         ("Score", "Best", "Runs"),
         defect="D25",
     ),
-    Mutant(
+    _mutant(
         "score_table_first_entry",
         "The first page of a range is looked up without the table's column stride.",
-        _SCORE,
         "first_block.to(tl.int64) * stride_table_b",
         "first_block.to(tl.int64)",
-        "prefill-apart",
         ("Score", "Best", "Runs"),
         defect="D25",
     ),
-    Mutant(
+    _mutant(
         "score_page_behind",
         "In the plain loop every block but the first reads its predecessor's page.",
-        _SCORE,
         "tl.cast(block + 1, tl.int64) * stride_table_b",
         "tl.cast(block, tl.int64) * stride_table_b",
-        "prefill-apart",
         ("Score", "Best"),
         defect="D23",
         count=2,
     ),
-    Mutant(
+    _mutant(
         "score_page_behind_on_diagonal",
         "In the masked loop every block but the first reads its predecessor's page.",
-        _SCORE,
         "tl.cast(block + 1, tl.int64) * stride_table_b",
         "tl.cast(block, tl.int64) * stride_table_b",
-        "prefill-apart",
         ("Score", "Best"),
         defect="D23",
         nth=1,
         count=2,
     ),
-    Mutant(
+    _mutant(
         "score_prefetch_past_the_end",
         "The table's entry behind a range is read, and not used.",
-        _SCORE,
         "mask=block + 1 < end_block",
         "mask=block + 1 <= end_block",
-        "prefill-apart",
         ("Score", "Runs"),
         defect="D24",
         nth=1,
         count=2,
         needs=("fence",),
     ),
-    Mutant(
+    _mutant(
         "score_prefetch_stops_early",
         "The last diagonal block of a range reads page 0.",
-        _SCORE,
         "mask=block + 1 < end_block",
         "mask=block + 2 < end_block",
-        "prefill-apart",
         ("Score", "Best"),
         nth=1,
         count=2,
     ),
-    Mutant(
+    _mutant(
         "score_lens_stride",
         "Lengths are taken as contiguous.",
-        _SCORE,
         "seq_lens_ptr + req * stride_seq_lens",
         "seq_lens_ptr + req",
-        "prefill-apart",
         ("Score", "Best", "Runs", "ViewBlind"),
         defect="D29",
     ),
-    Mutant(
+    _mutant(
         "score_cu_stride",
         "Query offsets are taken as contiguous.",
-        _SCORE,
         "cu_seqlens_q_ptr + (req + 1) * stride_cu",
         "cu_seqlens_q_ptr + req + 1",
-        "prefill-apart",
         ("Score", "Best", "Runs", "ViewBlind"),
         defect="D29",
     ),
-    Mutant(
+    _mutant(
         "score_page_offset_32",
         "A page's offset is multiplied in 32 bits.",
-        _SCORE,
         "page.to(tl.int64) * stride_page\n",
         "page.to(tl.int32) * stride_page.to(tl.int32)\n",
-        "prefill-apart",
         ("Score", "Best", "Runs"),
         defect="D26",
         needs=("gpu", "large memory"),
     ),
-    Mutant(
+    _mutant(
         "score_offset_32",
         "A whole block's score offset is multiplied in 32 bits.",
-        _SCORE,
         "tl.cast(block, tl.int64) * stride_score_b",
         "(block * stride_score_b).to(tl.int32)",
-        "prefill-apart",
         ("Best", "Runs"),
         defect="D27",
         count=2,
         needs=("gpu", "large memory"),
     ),
-    Mutant(
+    _mutant(
         "score_superblock_strides_swapped",
         "Token and head strides of the best scores are swapped.",
-        _SCORE,
         "best_ptr + rows * stride_best_t + head.to(tl.int64) * stride_best_h",
         "best_ptr + rows * stride_best_h + head.to(tl.int64) * stride_best_t",
-        "prefill",
         ("Best", "Runs"),
+        target="prefill",
     ),
-    Mutant(
+    _mutant(
         "score_superblock_block_stride",
         "Whole superblocks are stored at the stride of heads.",
-        _SCORE,
         "tl.cast(block // SUPERBLOCK, tl.int64) * stride_best_b",
         "tl.cast(block // SUPERBLOCK, tl.int64) * stride_best_h",
-        "prefill",
         ("Best", "Runs"),
+        target="prefill",
         count=2,
     ),
 ]

@@ -1,320 +1,261 @@
 """Mutants of the search for the cut and of what is chosen around it, where ties are settled."""
 
-from fuzz.canaries.kernels.mutant import Mutant
+from fuzz.canaries.kernels.mutant import mutants_of
 
-_BEST = "ops/cut.py"
+_mutant = mutants_of("ops/cut.py", "topk")
 
 MUTANTS = [
-    Mutant(
+    _mutant(
         "tie_to_the_highest_id",
         "Of equal blocks at the cut the last ones are taken, not the first.",
-        _BEST,
         "is_chosen = (rank > cut) | ((rank == cut) & (tied <= num_tied))\n"
         "    slot = (running & 0xFFFF) + tl.minimum(tied, num_tied) - 1",
         "left_out = (total >> 16) - num_tied\n"
         "    is_chosen = (rank > cut) | ((rank == cut) & (tied > left_out))\n"
         "    slot = (running & 0xFFFF) + tl.maximum(tied - left_out, 0) - 1",
-        "topk",
         ("Best",),
         defect="D03",
     ),
-    Mutant(
+    _mutant(
         "tie_one_too_few",
         "One of the equals that still fit is left out.",
-        _BEST,
         "tied <= num_tied",
         "tied < num_tied",
-        "topk",
         ("Count", "Best", "WritesAll"),
         defect="D04",
     ),
-    Mutant(
+    _mutant(
         "tie_all_taken",
         "All equals at the cut are taken, however many fit.",
-        _BEST,
         "((rank == cut) & (tied <= num_tied))",
         "(rank == cut)",
-        "topk",
         ("Best", "Distinct", "WritesOnly"),
         defect="D04",
     ),
-    Mutant(
+    _mutant(
         "tie_one_too_many",
         "One more of the equals is taken than fits.",
-        _BEST,
         "num_tied = k - (",
         "num_tied = k + 1 - (",
-        "topk",
         ("Best", "Count", "WritesOnly", "Distinct"),
         defect="D04",
     ),
-    Mutant(
+    _mutant(
         "tie_slots_overflow",
         "Slots count all equals before a block, also those left out.",
-        _BEST,
         "tl.minimum(tied, num_tied) - 1",
         "tied - 1",
-        "topk",
         ("WritesAll", "Best", "Count", "WritesOnly"),
         defect="D04",
     ),
-    Mutant(
+    _mutant(
         "slot_one_late",
         "Slots count from one.",
-        _BEST,
         "tl.minimum(tied, num_tied) - 1",
         "tl.minimum(tied, num_tied)",
-        "topk",
         ("WritesAll", "WritesOnly", "Best"),
     ),
-    Mutant(
+    _mutant(
         "above_takes_the_cut",
         "Blocks at the cut count as above it.",
-        _BEST,
         "(rank > cut).to(tl.int32)",
         "(rank >= cut).to(tl.int32)",
-        "topk",
         ("Best", "Distinct", "WritesOnly", "WritesAll"),
         defect="D03",
     ),
-    Mutant(
+    _mutant(
         "count_strictly_above",
         "The count that steers the search leaves the bound itself out.",
-        _BEST,
         "(rank >= least[:, None])",
         "(rank > least[:, None])",
-        "topk",
         ("Best", "Count", "WritesAll"),
         needs=("tiles of rows",),
     ),
-    Mutant(
+    _mutant(
         "bracket_from_the_best_group",
         "The search starts from the best group's best rank, not from the least.",
-        _BEST,
         "return tl.min(best, axis=1)",
         "return tl.max(best, axis=1)",
-        "topk",
         ("Count", "Best", "WritesAll"),
     ),
-    Mutant(
+    _mutant(
         "bracket_ignores_forced",
         "The upper end of the search is the forced image where a block is forced.",
-        _BEST,
         "high = tl.max(tl.where(rank == RANK_FORCED, 0, rank), axis=1)",
         "high = tl.max(rank, axis=1)",
-        "topk",
         equivalent="The bracket only widens, and 32 halvings close any bracket of 32 bits.",
     ),
-    Mutant(
+    _mutant(
         "search_open_when_done",
         "A row is searched on although its bracket is closed.",
-        _BEST,
         "is_open = (count != k) & (low < high) & (k > 0)",
         "is_open = (count != k) & (k > 0)",
-        "topk",
         count=2,
         equivalent="A closed bracket has step 0, so middle is low, which at least k reach: nothing moves.",
     ),
-    Mutant(
+    _mutant(
         "search_open_when_exact",
         "A row is searched on although its bound separates exactly k.",
-        _BEST,
         "is_open = (count != k) & (low < high) & (k > 0)",
         "is_open = (low < high) & (k > 0)",
-        "topk",
         nth=1,
         count=2,
         equivalent="A greater bound that k still reach separates the same k, and the search goes on to the greatest.",
     ),
-    Mutant(
+    _mutant(
         "search_stops_unless_exact",
         "A row is done as long as its bound does not separate exactly k.",
-        _BEST,
         "is_open = (count != k) & (low < high) & (k > 0)",
         "is_open = (count == k) & (low < high) & (k > 0)",
-        "topk",
         ("Best", "Count", "WritesAll", "WritesOnly"),
         count=2,
         needs=("tiles of rows",),
     ),
-    Mutant(
+    _mutant(
         "search_middle_rounded_down",
         "The middle is rounded down, so that the last step is never taken.",
-        _BEST,
         "(step >> 1) + (step & 1)",
         "(step >> 1)",
-        "topk",
         ("Best", "WritesOnly", "Distinct"),
         defect="D05",
         needs=("tiles of rows",),
     ),
-    Mutant(
+    _mutant(
         "search_half_of_the_bits",
         "The search takes 16 steps, not 32.",
-        _BEST,
         "for _ in range(32):",
         "for _ in range(16):",
-        "topk",
         ("Best", "WritesOnly", "Distinct"),
         defect="D05",
         needs=("tiles of rows",),
     ),
-    Mutant(
+    _mutant(
         "search_one_bit_short",
         "The search takes 31 steps, not 32.",
-        _BEST,
         "for _ in range(32):",
         "for _ in range(31):",
-        "topk",
         ("Best", "WritesOnly", "Distinct"),
         defect="D05",
         needs=("tiles of rows",),
     ),
-    Mutant(
+    _mutant(
         "search_low_strict",
         "The lower end rises only where more than k reach the middle.",
-        _BEST,
         "is_low = is_open & (reached >= k)",
         "is_low = is_open & (reached > k)",
-        "topk",
         ("Best", "WritesOnly", "Distinct"),
         needs=("tiles of rows",),
     ),
-    Mutant(
+    _mutant(
         "search_high_loose",
         "The upper end falls although k reach the middle.",
-        _BEST,
         "(reached < k), middle - 1, high)",
         "(reached <= k), middle - 1, high)",
-        "topk",
         equivalent="Where exactly k reach the middle, the same step makes it the lower end and closes the row.",
     ),
-    Mutant(
+    _mutant(
         "search_of_one_rounded_down",
         "The search of a lone row rounds its middle down, so that it never ends.",
-        _BEST,
         "quarter = (high - low + 3) >> 2",
         "quarter = (high - low) >> 2",
-        "topk",
         ("Runs",),
         needs=("gpu",),
     ),
-    Mutant(
+    _mutant(
         "search_of_one_strict",
         "The search of a lone row counts only what is above its middle.",
-        _BEST,
         "(rank >= first).to(tl.int32)",
         "(rank > first).to(tl.int32)",
-        "topk",
         ("Best", "Count", "Distinct", "WritesAll", "WritesOnly", "PaddedTail"),
         needs=("gpu",),
     ),
-    Mutant(
+    _mutant(
         "groups_of_neighbours",
         "A group of a whole row's candidates is some neighbours, so that one may be empty.",
-        _BEST,
         "if IS_WHOLE:",
         "if IS_WHOLE and GROUPS < 0:",
-        "topk",
         equivalent="An empty group's best is absent, and the search begins below every rank: it takes longer.",
     ),
-    Mutant(
+    _mutant(
         "search_high_slow",
         "The upper end falls to the middle, not below it.",
-        _BEST,
         "middle - 1, high)",
         "middle, high)",
-        "topk",
         equivalent="The bracket still halves; fewer than k reach its upper end, and its lower end is the answer.",
     ),
-    Mutant(
+    _mutant(
         "search_low_past_the_middle",
         "The lower end rises past the middle.",
-        _BEST,
         "tl.where(is_low, middle, low)",
         "tl.where(is_low, middle + 1, low)",
-        "topk",
         ("Count", "WritesAll", "Best"),
         needs=("tiles of rows",),
     ),
-    Mutant(
+    _mutant(
         "choose_for_empty_rows",
         "A row without candidates is not excepted.",
-        _BEST,
         "return is_chosen & (k > 0), slot",
         "return is_chosen, slot",
-        "topk",
         equivalent="k is 0 only where every rank is absent: none is above the cut, and none of the tied fits.",
     ),
-    Mutant(
+    _mutant(
         "search_of_one_narrow_count",
         "Of the three counts of a lone row, the middle one keeps seven bits.",
-        _BEST,
         "(counts >> 10) & 1023",
         "(counts >> 10) & 127",
-        "topk",
         ("Best", "Count", "Distinct", "WritesAll", "WritesOnly"),
         defect="D28",
         needs=("gpu",),
     ),
-    Mutant(
+    _mutant(
         "search_of_one_second_by_the_third",
         "The search of a lone row rises to its third rank where its second is reached.",
-        _BEST,
         "low = tl.where(from_second >= k, second, low)",
         "low = tl.where(from_second >= k, third, low)",
-        "topk",
         ("Best", "Count", "Distinct", "WritesAll", "WritesOnly"),
         needs=("gpu",),
     ),
-    Mutant(
+    _mutant(
         "search_of_one_third_of_the_second",
         "The second of three ranks is taken for the cut where enough reach the third.",
-        _BEST,
         "low = tl.where(from_third >= k, third, low)",
         "low = tl.where(from_third >= k, second, low)",
-        "decode-topk",
         ("Best", "WritesOnly", "Distinct", "Runs"),
+        target="decode-topk",
         needs=("gpu",),
     ),
-    Mutant(
+    _mutant(
         "search_of_one_ends_below_the_cut",
         "A bracket ends two below a rank that too few reach.",
-        _BEST,
         "high = tl.where(from_first < k, first - 1, high)",
         "high = tl.where(from_first < k, first - 2, high)",
-        "decode-topk",
         ("Best", "Count", "WritesAll"),
+        target="decode-topk",
         needs=("gpu",),
     ),
-    Mutant(
+    _mutant(
         "search_of_one_exact_goes_on",
         "A row whose cut separates exactly as many as are selected is searched on.",
-        _BEST,
         "return low, tl.where(count == k, low, high), count",
         "return low, high, count",
-        "decode-topk",
+        target="decode-topk",
         needs=("gpu",),
         equivalent="A greater rank that k still reach separates the same k, and the search ends at the greatest; "
         "of two rows that are searched together one that is done may open again, and is searched again.",
     ),
-    Mutant(
+    _mutant(
         "search_of_one_first_never",
         "The search of a lone row never rises to its first rank, though it falls below the second.",
-        _BEST,
         "low = tl.where(from_first >= k, first, low)",
         "low = tl.where(from_first < 0, first, low)",
-        "topk",
         ("Best", "Count", "Distinct", "WritesAll", "WritesOnly"),
         needs=("gpu",),
     ),
-    Mutant(
+    _mutant(
         "search_of_one_count_not_kept",
         "The search of a lone row remembers the count of its first rank where it rises to its third.",
-        _BEST,
         "count = tl.where(from_third >= k, from_third, count)",
         "count = tl.where(from_third >= k, from_first, count)",
-        "topk",
         needs=("gpu",),
         equivalent="The count only ends the search early, and only a count of exactly k does: from_first is at least "
         "from_third, so it is k only where that is k, too.",

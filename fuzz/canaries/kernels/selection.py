@@ -1,280 +1,230 @@
 """Mutants of the selection: rows, forced windows, what is written."""
 
-from fuzz.canaries.kernels.mutant import Mutant
+from fuzz.canaries.kernels.mutant import mutants_of
 
-_TOPK, _RANK = "ops/topk.py", "ops/rank.py"
+_topk = mutants_of("ops/topk.py", "topk")
+_rank = mutants_of("ops/rank.py", "topk")
+_checks = mutants_of("ops/checks.py", "topk")
 
 MUTANTS = [
-    Mutant(
+    _topk(
         "topk_sees_one_more",
         "A row sees one block more than it has.",
-        _TOPK,
         "rank = rank_of_runs(score, first, 1, num_visible[:, None], INIT_BLOCKS, LOCAL_BLOCKS)",
         "rank = rank_of_runs(score, first, 1, num_visible[:, None] + 1, INIT_BLOCKS, LOCAL_BLOCKS)",
-        "topk",
         ("Visible",),
         defect="D11",
     ),
-    Mutant(
+    _topk(
         "topk_blocks_rounded_down",
         "A row's last partial block is not visible.",
-        _TOPK,
         "(tl.maximum(context_len + token + 1, 0) + S - 1) // S, 0)",
         "tl.maximum(context_len + token + 1, 0) // S, 0)",
-        "topk",
         ("Count", "Forced", "Best"),
         defect="D11",
     ),
-    Mutant(
+    _topk(
         "topk_misses_itself",
         "A row does not see its own token.",
-        _TOPK,
         "tl.maximum(context_len + token + 1, 0)",
         "tl.maximum(context_len + token, 0)",
-        "topk",
         ("Count", "Forced", "Best"),
         defect="D11",
     ),
-    Mutant(
+    _topk(
         "topk_sees_the_next",
         "A row sees the token behind its own.",
-        _TOPK,
         "tl.maximum(context_len + token + 1, 0)",
         "tl.maximum(context_len + token + 2, 0)",
-        "topk",
         ("Visible",),
         defect="D11",
     ),
-    Mutant(
+    _topk(
         "topk_sees_the_chunk",
         "Every row sees, and is forced to, what the request's last row does.",
-        _TOPK,
         "tl.maximum(context_len + token + 1, 0)",
         "tl.maximum(context_len + token * 0 + query_len, 0)",
-        "topk",
         ("Visible", "Forced"),
         defect="D12",
     ),
-    Mutant(
+    _topk(
         "topk_negative_length",
         "A negative visible length is not clipped.",
-        _TOPK,
         "tl.maximum(context_len + token + 1, 0)",
         "(context_len + token + 1)",
-        "topk",
         defect="D16",
         equivalent="A count below 0 does what 0 does: nothing is visible, nothing chosen (k > 0), every slot PAD.",
     ),
-    Mutant(
+    _topk(
         "topk_rows_not_bounded",
         "Rows behind the request's last select, too.",
-        _TOPK,
         "num_visible = tl.where(is_row, (tl.maximum(context_len + token + 1, 0) + S - 1) // S, 0)",
         "num_visible = (tl.maximum(context_len + token + 1, 0) + S - 1) // S",
-        "topk",
         ("WritesOnly", "Best", "Runs"),
         defect="D31",
         needs=("tiles of rows",),
     ),
-    Mutant(
+    _topk(
         "topk_rows_one_more",
         "The row behind the request's last is selected, too.",
-        _TOPK,
         "is_row = token < query_len",
         "is_row = token <= query_len",
-        "topk",
         ("WritesOnly", "Best"),
         defect="D31",
         needs=("tiles of rows",),
     ),
-    Mutant(
+    _topk(
         "topk_pads_other_rows",
         "Rows behind the request's last are padded.",
-        _TOPK,
         "is_pad = is_row[:, None] & (slot",
         "is_pad = (slot",
-        "topk",
         ("WritesOnly", "Count"),
         defect="D31",
         needs=("tiles of rows",),
     ),
-    Mutant(
+    _topk(
         "topk_pads_behind_k",
         "PAD is written up to the power of two above K.",
-        _TOPK,
         " & (slot < TOPK)\n",
         "\n",
-        "topk",
         ("WritesOnly", "Count"),
         defect="D04",
     ),
-    Mutant(
+    _topk(
         "topk_selects_behind_k",
         "As many blocks as the power of two above K are selected.",
-        _TOPK,
         "selected = tl.minimum(num_visible, TOPK)",
         "selected = tl.minimum(num_visible, K)",
-        "topk",
         ("WritesOnly", "Best", "Distinct"),
         defect="D04",
     ),
-    Mutant(
+    _topk(
         "topk_one_too_few",
         "One block fewer than fits is selected.",
-        _TOPK,
         "selected = tl.minimum(num_visible, TOPK)",
         "selected = tl.minimum(num_visible, TOPK - 1)",
-        "topk",
         ("Count",),
     ),
-    Mutant(
+    _topk(
         "topk_first_pad_left",
         "The first slot behind the ids is not padded.",
-        _TOPK,
         "(slot >= selected[:, None])",
         "(slot > selected[:, None])",
-        "topk",
         ("WritesAll",),
         defect="D17",
     ),
-    Mutant(
+    _topk(
         "topk_pads_the_last",
         "PAD overwrites the last id.",
-        _TOPK,
         "(slot >= selected[:, None])",
         "(slot >= selected[:, None] - 1)",
-        "topk",
         ("Count",),
     ),
-    Mutant(
+    _topk(
         "topk_pads_with_0",
         "Slots behind the ids hold 0.",
-        _TOPK,
         "-1, tl.int32), mask=is_pad",
         "0, tl.int32), mask=is_pad",
-        "topk",
         ("Distinct", "PaddedTail", "Count"),
         defect="D07",
     ),
-    Mutant(
+    _topk(
         "topk_local_forgotten",
         "No local block is forced.",
-        _TOPK,
         "rank = rank_of_runs(score, first, 1, num_visible[:, None], INIT_BLOCKS, LOCAL_BLOCKS)",
         "rank = rank_of_runs(score, first, 1, num_visible[:, None], INIT_BLOCKS, 0)",
-        "topk",
         ("Forced",),
         defect="D13",
     ),
-    Mutant(
+    _topk(
         "topk_local_one_fewer",
         "One local block fewer is forced.",
-        _TOPK,
         "rank = rank_of_runs(score, first, 1, num_visible[:, None], INIT_BLOCKS, LOCAL_BLOCKS)",
         "rank = rank_of_runs(score, first, 1, num_visible[:, None], INIT_BLOCKS, LOCAL_BLOCKS - 1)",
-        "topk",
         ("Forced",),
         defect="D13",
     ),
-    Mutant(
+    _topk(
         "topk_local_one_more",
         "One local block more is forced.",
-        _TOPK,
         "rank = rank_of_runs(score, first, 1, num_visible[:, None], INIT_BLOCKS, LOCAL_BLOCKS)",
         "rank = rank_of_runs(score, first, 1, num_visible[:, None], INIT_BLOCKS, LOCAL_BLOCKS + 1)",
-        "topk",
         ("Best",),
         defect="D13",
     ),
-    Mutant(
+    _rank(
         "topk_local_of_the_last_row",
         "The local blocks of a tile's last row are forced for all of its rows.",
-        _RANK,
         "(last >= num_visible - LOCAL_BLOCKS)",
         "(last >= tl.max(num_visible) - LOCAL_BLOCKS)",
-        "topk",
         ("Forced",),
         defect="D12",
         needs=("tiles of rows",),
     ),
-    Mutant(
+    _topk(
         "topk_init_forgotten",
         "No initial block is forced.",
-        _TOPK,
         "rank = rank_of_runs(score, first, 1, num_visible[:, None], INIT_BLOCKS, LOCAL_BLOCKS)",
         "rank = rank_of_runs(score, first, 1, num_visible[:, None], 0, LOCAL_BLOCKS)",
-        "topk",
         ("Forced",),
         defect="D14",
     ),
-    Mutant(
+    _topk(
         "topk_init_one_more",
         "One initial block more is forced.",
-        _TOPK,
         "rank = rank_of_runs(score, first, 1, num_visible[:, None], INIT_BLOCKS, LOCAL_BLOCKS)",
         "rank = rank_of_runs(score, first, 1, num_visible[:, None], INIT_BLOCKS + 1, LOCAL_BLOCKS)",
-        "topk",
         ("Best",),
         defect="D14",
     ),
-    Mutant(
+    _rank(
         "topk_init_and_local",
         "Only blocks that are both initial and local are forced.",
-        _RANK,
         "(first < INIT_BLOCKS) | (last",
         "(first < INIT_BLOCKS) & (last",
-        "topk",
         ("Forced",),
         defect="D14",
     ),
-    Mutant(
+    _topk(
         "topk_ids_in_6_bits",
         "Block ids keep six bits.",
-        _TOPK,
         "tl.store(out_rows + place * stride_out_k, first, mask=is_selected)",
         "tl.store(out_rows + place * stride_out_k, first & 63, mask=is_selected)",
-        "topk",
         ("Distinct", "Order", "Best"),
         defect="D28",
     ),
-    Mutant(
+    _topk(
         "topk_descending",
         "Ids are written in descending order.",
-        _TOPK,
         "tl.store(out_rows + place * stride_out_k, first, mask=is_selected)",
         "tl.store(out_rows + (selected[:, None] - 1 - place) * stride_out_k, first, mask=is_selected)",
-        "topk",
         ("Order",),
         defect="D40",
     ),
-    Mutant(
+    _topk(
         "topk_programs_rounded_down",
         "Programs per request are rounded down.",
-        _TOPK,
         "tiles_per_req = triton.cdiv(most_rows, rows)",
         "tiles_per_req = most_rows // rows",
-        "decode-topk",
         ("WritesAll",),
+        target="decode-topk",
         defect="D22",
         needs=("tiles of rows",),
     ),
-    Mutant(
+    _topk(
         "topk_tiles_one_row_apart",
         "Programs of a request start one row apart, not one tile.",
-        _TOPK,
         "(tl.program_id(0) % tiles_per_req) * ROWS",
         "(tl.program_id(0) % tiles_per_req)",
-        "decode-topk",
         ("WritesAll",),
+        target="decode-topk",
         needs=("tiles of rows",),
     ),
-    Mutant(
+    _checks(
         "out_without_extra_rows",
         "An answer with rows behind total_q is refused.",
-        "ops/checks.py",
         "out.shape[1] >= batch.total_q",
         "out.shape[1] == batch.total_q",
-        "topk",
         ("Runs",),
         defect="D01",
     ),
