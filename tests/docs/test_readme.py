@@ -1,7 +1,6 @@
 """What the documents claim is so."""
 
 import os
-import re
 import subprocess
 import sys
 import types
@@ -11,30 +10,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.support.markdown import blocks
+
 ROOT = Path(__file__).parents[2]
 README, CONTRIBUTING = (ROOT / "README.md").read_text(), (ROOT / "CONTRIBUTING.md").read_text()
 
 
-def _blocks(text: str, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-
-
-def test_the_operator_in_the_readme_runs():
-    for block in _blocks(README, "python"):
-        exec(compile(block, "README.md", "exec"), {})
-
-
 def test_the_two_commands_of_the_readme_are_whole_lines_that_ci_can_find():
-    commands = [block.strip() for block in _blocks(README, "sh") if block.startswith("python3 -m venv")]
+    commands = [body.strip() for _, body in blocks(README, "sh") if body.startswith("python3 -m venv")]
     assert len(commands) == 2
     assert commands[0].endswith(".venv/bin/python -m fuzz gate")
     assert commands[1].endswith(".venv/bin/python -m pytest -n auto")
-
-
-def test_every_path_that_a_document_links_to_exists():
-    for text in (README, CONTRIBUTING):
-        for path in re.findall(r"\]\(([^)#:]+)\)", text):
-            assert (ROOT / path).exists(), path
 
 
 @pytest.fixture
@@ -70,7 +56,7 @@ def test_the_adapter_in_contributing_is_short_and_keeps_what_its_profile_promise
     from msa_ref import IndexerConfig
     from msa_ref.profile import CONTRACT
 
-    (source,) = _blocks(CONTRIBUTING, "python")
+    ((_, source),) = blocks(CONTRIBUTING, "python")
     assert len(source.splitlines()) < 30
     scope: dict = {}
     exec(compile(source, "CONTRIBUTING.md", "exec"), scope)

@@ -1,0 +1,31 @@
+"""The code of every document runs, prints what the document shows, and its links lead somewhere."""
+
+import re
+
+import pytest
+
+from tests.support.markdown import DOCUMENTS, ROOT, blocks, run_python
+
+PROGRAMS = [path for path in DOCUMENTS if blocks(path.read_text(), "python") and path.name != "CONTRIBUTING.md"]
+"""Documents whose code is a program. (The recipes of CONTRIBUTING have a test of their own: test_recipes.py.)"""
+
+
+def _name(path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("document", PROGRAMS, ids=_name)
+def test_the_code_of_a_document_prints_what_it_shows(document):
+    run_python(document)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
+def test_every_path_that_a_document_links_to_exists(document):
+    for link in re.findall(r"\]\(([^)#:]+)[^)]*\)", document.read_text()):
+        assert (document.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
+def test_every_file_that_a_document_names_exists(document):
+    names = re.findall(r"`((?:msa_ref|msa_fast|fuzz|tests)/[\w/.-]+)`", document.read_text())
+    assert [name for name in names if not (ROOT / name).exists()] == []
