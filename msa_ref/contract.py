@@ -16,18 +16,37 @@ from msa_ref.rows import ROW_LAWS, Selection, cut, swapped
 
 @dataclass(frozen=True)
 class Violation:
-    """One law broken in one row: ids of the head, of the token (a row of total_q) and, where it is
-    known, of the request; evidence is a sentence."""
+    """One law broken, by one row or by a whole run.
+
+    evidence: a sentence with the numbers that show it.
+    head, token, req: the row: its head, its token (a row of total_q) and its request; -1 where the law is
+        about a whole run, or the request is not known.
+    num_splits: the run's split count; 0 for the target's own choice.
+    state: how often the contents of the inputs' buffers had been replaced before the run.
+    how: how a run failed that gave no answer: "raised", "memory", "cuda error" (after which its process is
+        of no more use), "crash" or "hang"; else empty.
+    """
 
     law: str
-    head: int
-    token: int
     evidence: str
-    req: int | None = None
+    head: int = -1
+    token: int = -1
+    req: int = -1
+    num_splits: int = 0
+    state: int = 0
+    how: str = ""
+
+    @property
+    def has_ended_process(self) -> bool:
+        """Whether the run cost its process: another try, or a question about it, would cost one more."""
+        return self.how in ("cuda error", "crash", "hang")
 
     def __str__(self) -> str:
-        request = "" if self.req is None else f", request {self.req}"
-        return f"{self.law}: head {self.head}, token {self.token}{request}: {self.evidence}"
+        places = [f"head {self.head}, token {self.token}"] if self.token >= 0 else []
+        places += [f"request {self.req}"] if self.req >= 0 else []
+        places += [f"after replay step {self.state}"] if self.state else []
+        places += [f"at num_splits {self.num_splits}"] if self.num_splits else []
+        return ": ".join(part for part in (self.law, ", ".join(places), self.how, self.evidence) if part)
 
 
 def violations(selection: Selection, first_token: int = 0) -> Iterator[Violation]:
@@ -39,7 +58,7 @@ def violations(selection: Selection, first_token: int = 0) -> Iterator[Violation
     """
     for law, breaks in ROW_LAWS.items():
         for head, token in breaks(selection).nonzero().tolist():
-            yield Violation(law, head, first_token + token, evidence(selection, law, head, token))
+            yield Violation(law, evidence(selection, law, head, token), head, first_token + token)
 
 
 def evidence(selection: Selection, law: str, head: int, token: int) -> str:

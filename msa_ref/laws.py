@@ -110,7 +110,7 @@ def append_one(batch: PagedBatch, run: Run) -> Iterator[Violation]:
     for head, req in is_strange.any(-1).nonzero().tolist():
         ids = new[head, req][is_strange[head, req]].tolist()
         sentence = f"a token appended to block {int(last_block[req])} brings in {ids}"
-        yield from with_reqs(batch, [Violation("AppendOne", head, int(rows[kept[req]]), sentence)])
+        yield from with_reqs(batch, [Violation("AppendOne", sentence, head, int(rows[kept[req]]))])
 
 
 def poison_blind(batch: PagedBatch, run: Run) -> Iterator[Violation]:
@@ -163,7 +163,7 @@ def writes_all(batch: PagedBatch, run_into: RunInto) -> Iterator[Violation]:
     is_unwritten = marked == MARKER
     for head, token in is_unwritten.any(-1).nonzero().tolist():
         slots = is_unwritten[head, token].nonzero().flatten().tolist()
-        yield from with_reqs(batch, [Violation("WritesAll", head, token, f"slots {slots} are not written")])
+        yield from with_reqs(batch, [Violation("WritesAll", f"slots {slots} are not written", head, token)])
     stale = torch.where(is_unwritten.any(-1, keepdim=True), marked, stale)
     yield from _differing("WritesAll", batch, marked, stale, "over an output that held zeros")
 
@@ -186,7 +186,7 @@ def writes_only(batch: PagedBatch, run_into: RunInto) -> Iterator[Violation]:
         slot = int((buffer[head, token] != MARKER).nonzero()[0])
         at = f"out[{head - 1}, {token - 2}, {slot - 3}]"
         sentence = f"writes {int(buffer[head, token, slot])} at {at}, outside of it"
-        yield Violation("WritesOnly", head - 1, token - 2, sentence)
+        yield Violation("WritesOnly", sentence, head - 1, token - 2)
 
 
 def replay(batches: Iterable[PagedBatch], eager: Run, replayed: Run) -> Iterator[Violation]:
@@ -240,4 +240,4 @@ def _differing(
     expected = expected[:, rows]
     for head, row in (got != expected).any(-1).nonzero().tolist():
         sentence = f"{what}: {got[head, row].tolist()}, not {expected[head, row].tolist()}"
-        yield from with_reqs(batch, [Violation(law, head, int(rows[row]), sentence)])
+        yield from with_reqs(batch, [Violation(law, sentence, head, int(rows[row]))])

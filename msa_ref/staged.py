@@ -96,4 +96,4 @@ def _off_scores(bounded: Selection, own: Selection, first_token: int, is_lazy: b
         block, *others = is_off[head, token].nonzero().flatten().tolist()
         low, score, high = (float(tensor[head, token, block]) for tensor in (lower, got, upper))
         sentence = f"block {block} scores {score!r}, outside [{low!r}, {high!r}]; {1 + len(others)} such blocks"
-        yield Violation(SCORE_LAW, head, first_token + token, sentence)
+        yield Violation(SCORE_LAW, sentence, head, first_token + token)

@@ -7,36 +7,36 @@ from pathlib import Path
 from typing import Any
 
 from fuzz.cases.case import Case, from_data
-from fuzz.judge.examiner import Breach
 from fuzz.report.record import FindingRecord
 from msa_ref.config import require
+from msa_ref.contract import Violation
 
 DEFAULT_FOLDER = Path(".fuzz/findings")
 
 
-def signature(target: str, breach: Breach, case: Case, architecture: str) -> str:
+def signature(target: str, violation: Violation, case: Case, architecture: str) -> str:
     """What two broken cases share if they are the same finding, as far as anyone can tell from outside.
 
     Target, law (and how it failed to run), dtype, size class, split relation, device architecture.
     """
-    how = f":{breach.evidence.partition(':')[0]}" if breach.law == "Runs" else ""
+    how = f":{violation.how}" if violation.how else ""
     blocks = max(case.num_blocks(req) for req in range(len(case.requests)))
     size = "n<=K" if blocks <= case.config.topk_blocks else "n<=128" if blocks <= 128 else "n>128"
-    splits = breach.num_splits
+    splits = violation.num_splits
     relation = (
         "own splits" if not splits else "splits>n" if splits > blocks else "one split" if splits == 1 else "splits"
     )
-    return f"{target} | {breach.law}{how} | {case.dtype} | {size} | {relation} | {architecture}"
+    return f"{target} | {violation.law}{how} | {case.dtype} | {size} | {relation} | {architecture}"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """The case that stands for a signature, and the breach that it shows."""
+    """The case that stands for a signature, and the violation that it shows."""
 
     target: str
     law: str
     signature: str
-    breach: Breach
+    violation: Violation
     case: Case
     path: Path
     is_minimised: bool = False
@@ -52,7 +52,7 @@ class Finding:
             self.target,
             self.law,
             self.signature,
-            str(self.breach),
+            str(self.violation),
             str(self.path),
             self.command,
             cases,
@@ -73,23 +73,23 @@ class Findings:
         self._found: dict[str, Finding] = {}
         self._counts: dict[str, int] = {}
 
-    def is_new(self, target: str, breaches: tuple[Breach, ...]) -> bool:
-        """Whether any of these breaches is of a law that the target has not broken before."""
+    def is_new(self, target: str, violations: tuple[Violation, ...]) -> bool:
+        """Whether any of these violations is of a law that the target has not broken before."""
         known = {(finding.target, finding.law) for finding in self._found.values()}
-        return any((target, breach.law) not in known for breach in breaches)
+        return any((target, violation.law) not in known for violation in violations)
 
     def add(
         self,
         target: str,
         case: Case,
-        breaches: tuple[Breach, ...],
+        violations: tuple[Violation, ...],
         environment: dict[str, str],
         is_minimised: bool = False,
     ) -> None:
         """Record a broken case; one of every signature is written to the folder, a minimised one over others."""
         architecture = environment.get("architecture", "unknown")
-        for law in {breach.law: None for breach in breaches}:
-            first = next(breach for breach in breaches if breach.law == law)
+        for law in {violation.law: None for violation in violations}:
+            first = next(violation for violation in violations if violation.law == law)
             key = signature(target, first, case, architecture)
             self._counts[key] = self._counts.get(key, 0) + 1
             known = self._found.get(key)
@@ -99,16 +99,16 @@ class Findings:
                 known.path.unlink(missing_ok=True)
             self._found[key] = self._write(target, law, key, first, case, environment, is_minimised)
 
-    def settle(self, target: str, case: Case, breaches: tuple[Breach, ...], environment: dict[str, str]) -> None:
+    def settle(self, target: str, case: Case, violations: tuple[Violation, ...], environment: dict[str, str]) -> None:
         """Record a minimised case in the place of all larger ones that broke the same laws on the same target."""
-        laws = {breach.law for breach in breaches}
+        laws = {violation.law for violation in violations}
         counted = 0
         for key, finding in list(self._found.items()):
             if finding.target == target and finding.law in laws and not finding.is_minimised:
                 finding.path.unlink(missing_ok=True)
                 counted = max(counted, self._counts.pop(key))
                 del self._found[key]
-        self.add(target, case, breaches, environment, is_minimised=True)
+        self.add(target, case, violations, environment, is_minimised=True)
         for key, finding in self._found.items():
             if finding.target == target and finding.law in laws and finding.case == case:
                 self._counts[key] = max(self._counts[key], counted)
@@ -118,7 +118,7 @@ class Findings:
         target: str,
         law: str,
         key: str,
-        breach: Breach,
+        violation: Violation,
         case: Case,
         environment: dict[str, str],
         is_minimised: bool,
@@ -130,14 +130,14 @@ class Findings:
             "target": target,
             "law": law,
             "signature": key,
-            "breach": asdict(breach),
+            "violation": asdict(violation),
             "is_minimised": is_minimised,
             "environment": environment,
             "case": json.loads(text),
         }
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(data, indent=1) + "\n")
-        return Finding(target, law, key, breach, case, path, is_minimised)
+        return Finding(target, law, key, violation, case, path, is_minimised)
 
     def of(self, target: str) -> list[tuple[Finding, int]]:
         """(finding, number of cases) of one target, in the order they were found."""
@@ -158,9 +158,9 @@ def stored(folder: Path, targets: set[str]) -> list[Finding]:
     for path in sorted(folder.glob("*.json")):
         data = json.loads(path.read_text())
         if data.get("target") in targets and "signature" in data and "fixed_since" not in data:
-            breach = from_data(Breach, data["breach"], str(path))
+            violation = from_data(Violation, data["violation"], str(path))
             case = from_data(Case, data["case"], str(path))
-            found.append(Finding(data["target"], data["law"], data["signature"], breach, case, path))
+            found.append(Finding(data["target"], data["law"], data["signature"], violation, case, path))
     return found
 
 

@@ -76,13 +76,13 @@ def shrink_findings(results: Results, device: str, seconds: float, hangs_after: 
             deadline = time.perf_counter() + seconds
 
             def still_breaks(case: Case, target: str = target, law: str = law) -> bool:
-                return law in {breach.law for breach in worker.breaches(case, target, device)}
+                return law in {violation.law for violation in worker.violations(case, target, device)}
 
             case = minimise(finding.case, still_breaks, lambda deadline=deadline: time.perf_counter() > deadline)  # type: ignore[misc]
-            found = worker.breaches(case, target, device)
+            found = worker.violations(case, target, device)
             if found:
                 results.findings.settle(target, case, found, results.environment)
-                settled |= {(target, breach.law) for breach in found}
+                settled |= {(target, violation.law) for violation in found}
 
 
 @dataclass

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from fuzz.campaign.findings import Findings
 from fuzz.cases.coverage import Coverage
 from fuzz.isolation.worker import HANGS_AFTER, HarnessError, Judged, Question, Task, Worker
-from fuzz.judge.examiner import Agreed, Breach, Broke, Undefined
+from fuzz.judge.examiner import Agreed, Broke, Undefined
 from fuzz.report.record import FixedRecord, Record, TargetRecord
 from fuzz.targets.built_in import Target
 from fuzz.targets.profiles import in_words
+from msa_ref.contract import Violation
 
 CASES_IN_FLIGHT = 8
 """Cases handed to each worker ahead of time: enough to keep it busy, few enough to stop early."""
@@ -24,7 +25,7 @@ CASES_IN_FLIGHT = 8
 MAX_DIAGNOSED = 4
 """Broken cases of each target that are asked why, beside those that broke a law for the first time."""
 
-Ask = Callable[[Question], tuple[Breach, ...]]
+Ask = Callable[[Question], tuple[Violation, ...]]
 
 
 @dataclass
@@ -79,14 +80,18 @@ class Results:
                     outcome.certified += certified
                 case Undefined(reason=reason):
                     outcome.undefined[reason] += 1
-                case Broke(breaches=breaches, rows=rows, certified=certified):
+                case Broke(violations=violations, rows=rows, certified=certified):
                     outcome.broke += 1
                     outcome.rows += rows
                     outcome.certified += certified
-                    is_asked = outcome.broke <= MAX_DIAGNOSED or self.findings.is_new(name, breaches)
-                    if ask is not None and is_asked and not any(breach.is_an_end for breach in breaches):
-                        breaches += ask(Question(case, name, device, breaches[0]))
-                    self.findings.add(name, case, breaches, self.environment)
+                    is_asked = outcome.broke <= MAX_DIAGNOSED or self.findings.is_new(name, violations)
+                    if (
+                        ask is not None
+                        and is_asked
+                        and not any(violation.has_ended_process for violation in violations)
+                    ):
+                        violations += ask(Question(case, name, device, violations[0]))
+                    self.findings.add(name, case, violations, self.environment)
 
     def record(self, command: str, reproduce: str, seed: int, device: str, targets: list[Target]) -> Record:
         """All of it as data."""

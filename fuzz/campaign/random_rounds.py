@@ -27,8 +27,9 @@ from fuzz.cases.scale import Scale
 from fuzz.cases.simplify import minimise
 from fuzz.cases.specialization import Form, draw_forms
 from fuzz.isolation.worker import Question, Task, Worker
-from fuzz.judge.examiner import Breach, Broke
+from fuzz.judge.examiner import Broke
 from fuzz.values.rng import Bits
+from msa_ref.contract import Violation
 
 CASES_PER_ROUND = 100
 FORMS_PER_ROUND = 6
@@ -160,29 +161,29 @@ class Hunt:
         self._results.add(judged)
         for name, verdict, _ in judged.verdicts:
             if isinstance(verdict, Broke):
-                for breach in verdict.breaches:
-                    if (name, breach.law) not in self._known:
-                        shrinker.begin(name, breach.law, case)
+                for violation in verdict.violations:
+                    if (name, violation.law) not in self._known:
+                        shrinker.begin(name, violation.law, case)
                         return True
         return False
 
-    def breaches(self, case: Case, target: str) -> tuple[Breach, ...]:
+    def violations(self, case: Case, target: str) -> tuple[Violation, ...]:
         """The laws that a target breaks on a case, judged without counting it."""
         self._end_if_interrupted()
-        return self._worker.breaches(case, target, self._device)
+        return self._worker.violations(case, target, self._device)
 
     def _end_if_interrupted(self) -> None:
         if self._is_interrupted():
             raise KeyboardInterrupt
 
-    def settle(self, target: str, law: str, case: Case, breaches: tuple[Breach, ...]) -> None:
+    def settle(self, target: str, law: str, case: Case, violations: tuple[Violation, ...]) -> None:
         """Put a minimised case into the findings, and do not hunt what it shows again."""
-        is_ended = any(breach.is_an_end for breach in breaches)
-        if breaches and self._is_diagnosed and not is_ended:
-            breaches += self._worker.diagnose(Question(case, target, self._device, breaches[0]))
-        self._known |= {(target, law), *((target, breach.law) for breach in breaches)}
-        if breaches:
-            self._results.findings.settle(target, case, breaches, self._results.environment)
+        is_ended = any(violation.has_ended_process for violation in violations)
+        if violations and self._is_diagnosed and not is_ended:
+            violations += self._worker.diagnose(Question(case, target, self._device, violations[0]))
+        self._known |= {(target, law), *((target, violation.law) for violation in violations)}
+        if violations:
+            self._results.findings.settle(target, case, violations, self._results.environment)
 
     @property
     def shrink_seconds(self) -> float:
@@ -206,14 +207,14 @@ class _Shrinker:
         self._answers: dict[str, bool] = {}
         self._tries, self._deadline = 1, 0.0
         self._smallest: Case | None = None
-        self._breaches: tuple[Breach, ...] = ()
+        self._violations: tuple[Violation, ...] = ()
 
     def begin(self, target: str, law: str, case: Case) -> None:
         """Take up a failure."""
         self.quarry = (target, law)
         self._deadline = time.perf_counter() + self._hunt.shrink_seconds
         # Does it always show? If not, an example counts as broken when any of several runs is.
-        again = [law in {breach.law for breach in self._hunt.breaches(case, target)} for _ in range(2)]
+        again = [law in {violation.law for violation in self._hunt.violations(case, target)} for _ in range(2)]
         self._tries = 1 if all(again) else TRIES_IF_FLAKY
         self._answers[case.to_json()] = True
         self._smallest = case
@@ -233,9 +234,9 @@ class _Shrinker:
         for _ in range(self._tries):
             if self.is_over():
                 return False
-            breaches = self._hunt.breaches(case, target)
-            if any(breach.law == law for breach in breaches):
-                self._breaches = breaches
+            violations = self._hunt.violations(case, target)
+            if any(violation.law == law for violation in violations):
+                self._violations = violations
                 return True
         return False
 
@@ -252,7 +253,7 @@ class _Shrinker:
         case = minimise(self._smallest, self._still_breaks, self.is_over)
         target, law = self.quarry
         for _ in range(self._tries):
-            breaches = self._hunt.breaches(case, target)
-            if breaches:
+            violations = self._hunt.violations(case, target)
+            if violations:
                 break
-        self._hunt.settle(target, law, case, breaches or self._breaches)
+        self._hunt.settle(target, law, case, violations or self._violations)

@@ -86,9 +86,9 @@ PROCESS_CANARIES: dict[str, tuple[Target, str]] = {
         (_hangs, "hang"),
         (_runs_out_of_memory, "memory"),
         (_outgrows_the_gpu, "memory"),
-        (_illegal_address, "crash"),
-        (_illegal_address_told_at_the_next_launch, "crash"),
+        (_illegal_address, "cuda error"),
+        (_illegal_address_told_at_the_next_launch, "cuda error"),
         (_spins, "hang"),
     )
 }
-"""Name -> target and the word that the evidence must begin with. The law is `Runs`."""
+"""Name -> target, and how its run must be said to have failed. The law is `Runs`."""

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from fuzz.cases.case import Case, from_data
-from fuzz.judge.examiner import Breach
 from msa_ref.config import require
+from msa_ref.contract import Violation
 
 FOLDER = Path(__file__).parent
 
@@ -57,10 +57,10 @@ def promote(finding: Path, flag: str, origin: str, note: str, folder: Path = FOL
         ValueError: one sentence, if the file is no finding, or the corpus has such an entry.
     """
     data = json.loads(finding.read_text())
-    is_finding = isinstance(data, dict) and {"target", "law", "case", "breach"} <= set(data)
+    is_finding = isinstance(data, dict) and {"target", "law", "case", "violation"} <= set(data)
     require(is_finding, str(finding), "must hold a finding", f"the keys {', '.join(data)}")
-    breach = from_data(Breach, data["breach"], str(finding))
-    entry = Entry(flag, origin, note, data["target"], breach.law, from_data(Case, data["case"], str(finding)))
+    violation = from_data(Violation, data["violation"], str(finding))
+    entry = Entry(flag, origin, note, data["target"], violation.law, from_data(Case, data["case"], str(finding)))
     name = re.sub(r"\W+", "_", data["target"].rpartition(":")[2])
     path = folder / f"{flag}-{name}.json"
     require(not path.exists(), "corpus", "must have no entry of this name yet", path.name)

@@ -27,10 +27,11 @@ from fuzz.cases.case import Case
 from fuzz.inputs.scene import Scene
 from fuzz.isolation.fork_server import fork_server
 from fuzz.judge.between_runs import diagnose
-from fuzz.judge.examiner import Breach, Broke, Examiner, Undefined, Verdict
-from fuzz.judge.verdict import is_cuda_error
+from fuzz.judge.examiner import Examiner
+from fuzz.judge.verdict import Broke, Undefined, Verdict, is_out_of_memory, is_poisoned
 from fuzz.targets.built_in import find
 from msa_fast.interpreter import prepare
+from msa_ref.contract import Violation
 
 HANGS_AFTER = 120.0
 """Seconds that one target may take for one case: several times the slowest on the interpreter."""
@@ -57,12 +58,12 @@ class Task:
 
 @dataclass(frozen=True)
 class Question:
-    """Why did a target break a law on a case? Answered by more breaches."""
+    """Why did a target break a law on a case? Answered by more violations."""
 
     case: Case
     target: str
     device: str
-    breach: Breach
+    violation: Violation
 
 
 @dataclass(frozen=True)
@@ -116,19 +117,19 @@ class Worker:
                     verdicts.append(verdict)
         return Judged(task, tuple(verdicts))
 
-    def breaches(self, case: Case, target: str, device: str) -> tuple[Breach, ...]:
+    def violations(self, case: Case, target: str, device: str) -> tuple[Violation, ...]:
         """The laws that one target breaks on a case."""
         ((_, verdict, _),) = self.judge(Task(case, (target,), device)).verdicts
-        return verdict.breaches if isinstance(verdict, Broke) else ()
+        return verdict.violations if isinstance(verdict, Broke) else ()
 
-    def diagnose(self, question: Question) -> tuple[Breach, ...]:
+    def diagnose(self, question: Question) -> tuple[Violation, ...]:
         """The laws between runs that a target breaks on a case that it broke; none if asking ends the child."""
         try:
             pipe = self._start()
             pipe.send(question)
             # Dozens of related batches are run.
             if pipe.poll(10 * self._hangs_after):
-                answer: tuple[Breach, ...] = pipe.recv()
+                answer: tuple[Violation, ...] = pipe.recv()
                 return answer
         except (EOFError, ConnectionResetError, BrokenPipeError):
             pass
@@ -151,7 +152,7 @@ class Worker:
             seconds = self._hangs_after * (2 if number == 1 else 1)
             try:
                 if not pipe.poll(seconds):
-                    ending = f"hang: no end after {seconds:g} s"
+                    ending = Violation("Runs", f"no end after {seconds:g} s", how="hang")
                 else:
                     message = pipe.recv()
                     if isinstance(message, str):
@@ -165,12 +166,12 @@ class Worker:
                         return
                     continue
             except (EOFError, ConnectionResetError, BrokenPipeError):
-                ending = f"crash: {self._epitaph()}"
+                ending = Violation("Runs", self._epitaph(), how="crash")
             self._end()
             if name is None:
-                raise HarnessError(f"no target had run: {ending}")
+                raise HarnessError(f"no target had run: {ending.how}: {ending.evidence}")
             rows = task.case.config.num_index_heads * task.case.total_q
-            yield name, Broke((Breach("Runs", ending),), rows), time.perf_counter() - start
+            yield name, Broke((ending,), rows), time.perf_counter() - start
             return
 
     def _start(self) -> Connection:
@@ -211,11 +212,6 @@ def settle_child(folder: str) -> None:
     tempfile.tempdir = folder
 
 
-def is_out_of_memory(verdict: Verdict) -> bool:
-    """Whether a target lacked memory, of the host or of the device."""
-    return isinstance(verdict, Broke) and any(breach.evidence.startswith("memory: ") for breach in verdict.breaches)
-
-
 def _live(pipe: Connection, folder: str) -> None:
     """The child: serves tasks until the pipe closes."""
     settle_child(folder)
@@ -223,7 +219,7 @@ def _live(pipe: Connection, folder: str) -> None:
         while True:
             task: Any = pipe.recv()
             if isinstance(task, Question):
-                pipe.send(tuple(diagnose(task.case, find(task.target), task.device, task.breach)))
+                pipe.send(tuple(diagnose(task.case, find(task.target), task.device, task.violation)))
                 continue
             try:
                 examiner = Examiner(Scene(task.case, task.device))
@@ -242,8 +238,3 @@ def _live(pipe: Connection, folder: str) -> None:
             del examiner
             if task.device != "cpu" and torch.cuda.memory_reserved() > MAX_KEPT_BYTES:
                 torch.cuda.empty_cache()
-
-
-def is_poisoned(verdict: Verdict) -> bool:
-    """Whether a process that came to this verdict is of no more use."""
-    return isinstance(verdict, Broke) and any(is_cuda_error(breach.evidence) for breach in verdict.breaches)

@@ -12,7 +12,6 @@ import torch
 
 from fuzz.cases.case import Case
 from fuzz.inputs.scene import Scene
-from fuzz.judge.examiner import Breach
 from fuzz.targets.built_in import Call, Target
 from msa_ref import PagedBatch
 from msa_ref.contract import Violation, with_reqs
@@ -27,7 +26,7 @@ def view_blind(batch: PagedBatch, run: Run) -> Iterator[Violation]:
     second = run(replace(batch, **packed))
     for head, token in (first != second).any(-1).nonzero().tolist():
         text = f"with packed inputs: {second[head, token].tolist()}, not {first[head, token].tolist()}"
-        yield from with_reqs(batch, [Violation("ViewBlind", head, token, text)])
+        yield from with_reqs(batch, [Violation("ViewBlind", text, head, token)])
 
 
 _INPUTS = ("index_q", "index_k_pages", "block_table", "seq_lens", "cu_seqlens_q")
@@ -37,8 +36,8 @@ LAWS = {**BATCH_LAWS, "ViewBlind": view_blind}
 
 
 def diagnose(
-    case: Case, target: Target, device: torch.device | str, breach: Breach, laws: Collection[str] = tuple(LAWS)
-) -> list[Breach]:
+    case: Case, target: Target, device: torch.device | str, broken: Violation, laws: Collection[str] = tuple(LAWS)
+) -> list[Violation]:
     """Those of the laws between runs that a target breaks on the batch where it broke one already.
 
     Targets that are given scores are asked nothing: the laws are about queries and keys. Neither are
@@ -48,9 +47,9 @@ def diagnose(
     if not asked or target.takes_score or target.profile != CONTRACT:
         return []
     scene = Scene(case, device)
-    scene.apply(breach.state)
+    scene.apply(broken.state)
 
-    run = as_run(case, target, breach.num_splits)
+    run = as_run(case, target, broken.num_splits)
     found = []
     for law in asked:
         try:
@@ -59,9 +58,7 @@ def diagnose(
             # The oracle has reported what the target raises; a law that it keeps from its end says nothing.
             continue
         if violation is not None:
-            req = -1 if violation.req is None else violation.req
-            place = {"num_splits": breach.num_splits, "state": breach.state}
-            found.append(Breach(violation.law, violation.evidence, violation.head, violation.token, req, **place))
+            found.append(replace(violation, num_splits=broken.num_splits, state=broken.state))
     return found
 
 

@@ -17,7 +17,7 @@ from fuzz.inputs.scene import Scene
 from fuzz.inputs.views import OUT_MARKER
 from fuzz.judge.replays import play
 from fuzz.judge.shown_scores import Shown, off_superblocks
-from fuzz.judge.verdict import Agreed, Breach, Broke, Undefined, Verdict, differs, in_splits, is_cuda_error
+from fuzz.judge.verdict import Agreed, Broke, Undefined, Verdict, differs, in_splits
 from fuzz.values.designed import ROUNDED
 from msa_ref import block_scores, index_topk, select_blocks
 from msa_ref.certified import certify, is_certified
@@ -101,7 +101,7 @@ class Truth:
             score = self._score[head : head + 1, token : token + 1, : int(num_visible)].double()
         return Selection(self.config, answer[head : head + 1, token : token + 1], num_visible, score)
 
-    def hold(self, answer: torch.Tensor, profile: Profile) -> tuple[list[Breach], int]:
+    def hold(self, answer: torch.Tensor, profile: Profile) -> tuple[list[Violation], int]:
         """The row laws that an answer breaks, and how many rows have one admissible set.
 
         answer: [H, T, K], head-major whatever the profile says.
@@ -120,7 +120,7 @@ class Truth:
             found, certified = certificate.violations, certificate.num_certified
         return self._told(found), certified
 
-    def hold_shown(self, answer: torch.Tensor, shown: Shown, profile: Profile) -> list[Breach]:
+    def hold_shown(self, answer: torch.Tensor, shown: Shown, profile: Profile) -> list[Violation]:
         """What a target's own scores break, and where sums round its selection on just these scores. See `hold`."""
         promises = replace(profile, axes="head-major")
         found = stages(
@@ -135,10 +135,9 @@ class Truth:
         told = self._told(found.score) + self._told(list(bests))
         return told if self.is_exact else told + self._told(found.selection)
 
-    def _told(self, found: list[Violation]) -> list[Breach]:
+    def _told(self, found: list[Violation]) -> list[Violation]:
         reqs = self.reqs.tolist()
-        told = [Breach(one.law, one.evidence, one.head, one.token, reqs[one.token]) for one in found]
-        return told[:MAX_EXPLAINED_ROWS]
+        return [replace(violation, req=reqs[violation.token]) for violation in found[:MAX_EXPLAINED_ROWS]]
 
     def structure(self, answer: torch.Tensor) -> torch.Tensor:
         """[H, T] bool, rows that break a law that needs no scores. Judged before sets are compared."""
@@ -149,7 +148,7 @@ class Truth:
         return torch.stack(breaks).any(0)
 
 
-def judge_rows(truth: Truth, answer: torch.Tensor) -> Iterator[Breach]:
+def judge_rows(truth: Truth, answer: torch.Tensor) -> Iterator[Violation]:
     """Every row of an answer against the structure laws and then against the right answer."""
     differs = (answer != truth.expected).any(-1)
     is_wrong = differs | truth.structure(answer)
@@ -163,9 +162,9 @@ def judge_rows(truth: Truth, answer: torch.Tensor) -> Iterator[Breach]:
         more = f"; {len(wrong)} of {is_wrong.numel()} rows are wrong" if number == 0 and len(wrong) > 1 else ""
         for violation in found:
             where = _pages(truth, row, req) if violation.law == "Best" else ""
-            yield Breach(violation.law, violation.evidence + where + more, head, token, req)
+            yield replace(violation, evidence=violation.evidence + where + more, token=token, head=head, req=req)
         if not found:
-            yield Breach(
+            yield Violation(
                 "Exact", f"{row.topk_idx.flatten().tolist()} is not the reference's row{more}", head, token, req
             )
 
@@ -195,7 +194,7 @@ class Examiner:
         reason = target.limits(self.scene) or self._outside(target)
         if reason is not None:
             return Undefined(reason)
-        case, breaches, runs = self.scene.case, list[Breach](), 0
+        case, violations, runs = self.scene.case, list[Violation](), 0
         self._certified = 0
         # Without a rule for ties, or for the order, two right answers need not be the same bits.
         is_one_answer = target.profile.tie_rule == "lowest-id" and target.profile.order == "ascending"
@@ -218,21 +217,20 @@ class Examiner:
                         found += more
                         if is_one_answer and answer is not None and again is not None:
                             found += differs(self.scene, "RepeatDeterminism", "the first run", answer, again)
-                breaches += [replace(breach, num_splits=num_splits) for breach in found]
+                violations += [replace(violation, num_splits=num_splits) for violation in found]
                 if number == 0 and target.has_replay:
                     told, played = play(self, target, run, num_splits, answer, not found)
-                    breaches += told
+                    violations += told
                     runs += played
             except Exception as error:
                 # Whatever a target raises is a finding about it; nothing of the oracle's own is in reach.
-                first_line = str(error).strip().splitlines()[0] if str(error).strip() else ""
-                text = f"{_kind_of(error)}: {type(error).__name__}: {first_line}"
-                breaches.append(Breach("Runs", text, num_splits=num_splits, state=self.scene.state))
-                if is_cuda_error(str(error)):
+                failed = _failed(error)
+                violations.append(replace(failed, num_splits=num_splits, state=self.scene.state))
+                if failed.how == "cuda error":
                     break
         rows = runs * case.config.num_index_heads * case.total_q
         certified = self._certified
-        return Broke(tuple(breaches), rows, certified) if breaches else Agreed(rows, certified)
+        return Broke(tuple(violations), rows, certified) if violations else Agreed(rows, certified)
 
     def _outside(self, target: Subject) -> str | None:
         """Why the target's profile promises nothing for the case, at any state that it is run at."""
@@ -247,20 +245,20 @@ class Examiner:
 
     def run(
         self, run: Callable[[], torch.Tensor], target: Subject, num_splits: int
-    ) -> tuple[torch.Tensor | None, list[Breach]]:
+    ) -> tuple[torch.Tensor | None, list[Violation]]:
         """One run: its answer (a copy; None if it has the wrong shape) and the laws it broke."""
         scene, config = self.scene, self.scene.case.config
         out, scene.shown = scene.new_out(), None
         with GarbageWorkspaces(scene.case.pages.tail):
             answer = run()
-        breaches = []
+        violations = []
         changed = scene.changed_inputs()
         if changed:
-            breaches.append(Breach("ReadsOnly", f"changed {', '.join(changed)}"))
+            violations.append(Violation("ReadsOnly", f"changed {', '.join(changed)}"))
             scene.apply(scene.state, is_forced=True)
         outside = scene.written_outside()
         if outside:
-            breaches.append(Breach("WritesOnly", f"wrote {outside} elements outside the answer's rows"))
+            violations.append(Violation("WritesOnly", f"wrote {outside} elements outside the answer's rows"))
         shape = (config.num_index_heads, scene.case.total_q, config.topk_blocks)
         if out is not None:
             answer = out[:, : scene.case.total_q]
@@ -268,23 +266,27 @@ class Examiner:
             answer = target.profile.head_major(answer)
         if not isinstance(answer, torch.Tensor) or answer.dtype != torch.int32 or tuple(answer.shape) != shape:
             got = f"{answer.dtype} {list(answer.shape)}" if isinstance(answer, torch.Tensor) else repr(answer)
-            return None, [*breaches, Breach("Shape", f"answered {got}, not int32 {list(shape)}")]
+            return None, [*violations, Violation("Shape", f"answered {got}, not int32 {list(shape)}")]
         answer = answer.clone(memory_format=torch.contiguous_format)
         unwritten = (answer == OUT_MARKER).nonzero()
         if len(unwritten):
             head, token, slot = unwritten[0].tolist()
             req = int(scene.batch.token_reqs()[token])
             text = f"left {len(unwritten)} elements unwritten, first slot {slot}"
-            breaches.append(Breach("WritesAll", text, head, token, req))
+            violations.append(Violation("WritesAll", text, head, token, req))
         found, certified = self.truth(target.takes_score).hold(answer, target.profile)
         self._certified += certified
         if scene.shown is not None:
             found = self.truth(target.takes_score).hold_shown(answer, scene.shown, target.profile) + found
-        return answer, breaches + found
+        return answer, violations + found
 
 
-def _kind_of(error: Exception) -> str:
-    """How a run failed, as one word that evidence begins with; a worker adds `crash` and `hang`."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return "memory"
-    return "crash" if is_cuda_error(str(error)) else "raised"
+def _failed(error: Exception) -> Violation:
+    """The violation of a target that raised in place of an answer."""
+    lines = str(error).strip().splitlines()
+    # torch and Triton name a fault of the GPU each in its own way: whichever is first to ask the driver after it.
+    if "CUDA error" in str(error) or "Triton Error [CUDA]" in str(error):
+        how = "cuda error"
+    else:
+        how = "memory" if isinstance(error, MemoryError | torch.OutOfMemoryError) else "raised"
+    return Violation("Runs", f"{type(error).__name__}: {lines[0] if lines else ''}", how=how)

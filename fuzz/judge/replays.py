@@ -13,7 +13,8 @@ from typing import Protocol, TypeVar
 import torch
 
 from fuzz.inputs.scene import Scene
-from fuzz.judge.verdict import Breach, differs
+from fuzz.judge.verdict import differs
+from msa_ref.contract import Violation
 
 
 class Player(Protocol):
@@ -37,7 +38,7 @@ class Judge(Protocol[AnyPlayer]):
 
     def run(
         self, run: Callable[[], torch.Tensor], target: AnyPlayer, num_splits: int
-    ) -> tuple[torch.Tensor | None, list[Breach]]:
+    ) -> tuple[torch.Tensor | None, list[Violation]]:
         """One run: its answer, and the laws it broke."""
 
 
@@ -48,29 +49,29 @@ def play(
     num_splits: int,
     first: torch.Tensor | None,
     is_sound: bool,
-) -> tuple[list[Breach], int]:
+) -> tuple[list[Violation], int]:
     """Go through the script. Returns what broke and how many runs were judged.
 
     Args:
         run: as `target.open` gave it, run at state 0 already.
         first: its answer there. is_sound: whether that broke nothing.
     """
-    scene, breaches, runs = examiner.scene, list[Breach](), 0
+    scene, violations, runs = examiner.scene, list[Violation](), 0
     answers = [first]
     for state in range(1, len(scene.case.states)):
         told, judged = _between(examiner, target, run, num_splits, scene.case.states[state].between)
-        breaches += [replace(breach, num_splits=num_splits, state=state - 1) for breach in told]
+        violations += [replace(violation, num_splits=num_splits, state=state - 1) for violation in told]
         scene.apply(state)
         answer, found = examiner.run(run, target, num_splits)
         answers.append(answer)
         runs += 1 + judged
         if found and is_sound:
             found.insert(0, replace(found[0], law="Replay", evidence=f"broke {found[0].law} only then"))
-        breaches += [replace(breach, num_splits=num_splits, state=state) for breach in found]
+        violations += [replace(violation, num_splits=num_splits, state=state) for violation in found]
     if target.is_bound:
         told, judged = _eagerly(examiner, target, num_splits, answers)
-        breaches, runs = breaches + told, runs + judged
-    return breaches, runs
+        violations, runs = violations + told, runs + judged
+    return violations, runs
 
 
 def disturb(scene: Scene, target: Player, run: Callable[[], torch.Tensor], num_splits: int, what: str) -> None:
@@ -89,7 +90,7 @@ def disturb(scene: Scene, target: Player, run: Callable[[], torch.Tensor], num_s
 
 def _between(
     examiner: Judge[AnyPlayer], target: AnyPlayer, run: Callable[[], torch.Tensor], num_splits: int, what: str
-) -> tuple[list[Breach], int]:
+) -> tuple[list[Violation], int]:
     """As `disturb`, with a call on the same buffers judged as any other."""
     if what == "eager":
         return examiner.run(target.eager(examiner.scene, num_splits), target, num_splits)[1], 1
@@ -99,14 +100,14 @@ def _between(
 
 def _eagerly(
     examiner: Judge[AnyPlayer], target: AnyPlayer, num_splits: int, answers: list[torch.Tensor | None]
-) -> tuple[list[Breach], int]:
+) -> tuple[list[Violation], int]:
     """Every state once more, by eager runs: where those are right, a replay must have given the same bits."""
-    scene, breaches = examiner.scene, list[Breach]()
+    scene, violations = examiner.scene, list[Violation]()
     for state, replayed in enumerate(answers):
         scene.apply(state)
         answer, found = examiner.run(target.eager(scene, num_splits), target, num_splits)
         if answer is None or replayed is None or found:
             continue
         told = differs(scene, "GraphIsEager", "an eager run", answer, replayed)
-        breaches += [replace(breach, num_splits=num_splits, state=state) for breach in told]
-    return breaches, len(answers)
+        violations += [replace(violation, num_splits=num_splits, state=state) for violation in told]
+    return violations, len(answers)

@@ -51,4 +51,4 @@ def off_superblocks(shown: Shown, num_visible_blocks: torch.Tensor) -> Iterator[
             worst = int(is_off[head, token].nonzero()[0])
             told, right = float(got[head, token, worst]), float(expected[head, token, worst])
             sentence = f"superblock {worst} is said to have {told!r} at best, its visible blocks have {right!r}"
-            yield Violation(SUPERBLOCK_LAW, head, start + token, sentence)
+            yield Violation(SUPERBLOCK_LAW, sentence, head, start + token)

@@ -49,7 +49,7 @@ def _verdict(results: Results, target: Target) -> list[str]:
         lines += [f"          {reason}: {count} cases" for reason, count in outcome.undefined.items()]
     found = results.findings.of(target.name)
     for finding, count in found[:MOST_SHOWN]:
-        lines.append(f"    {finding.breach}")
+        lines.append(f"    {finding.violation}")
         lines.append(f"      in {count} cases; again: {finding.command}")
     if len(found) > MOST_SHOWN:
         lines.append(f"    and {len(found) - MOST_SHOWN} more signatures: see the record or the findings' folder")

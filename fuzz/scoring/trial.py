@@ -16,10 +16,11 @@ import torch
 from fuzz.cases.case import Case
 from fuzz.cases.simplify import minimise
 from fuzz.inputs.scene import Scene
-from fuzz.isolation.worker import is_out_of_memory, is_poisoned, settle_child
+from fuzz.isolation.worker import settle_child
 from fuzz.judge.between_runs import LAWS, diagnose
-from fuzz.judge.examiner import RUN_LAWS, Broke, Examiner, Verdict
+from fuzz.judge.examiner import RUN_LAWS, Examiner
 from fuzz.judge.shown_scores import SUPERBLOCK_LAW
+from fuzz.judge.verdict import Broke, Verdict, is_out_of_memory, is_poisoned
 from fuzz.scoring.scoreboard import Fate
 from fuzz.scoring.tier import Tier
 from fuzz.targets.built_in import Target, find
@@ -88,10 +89,10 @@ def _fates(start: Fate, tier: Tier, limits: Limits, needs: tuple[str, ...], fold
         number += 1
         if isinstance(verdict, Broke):
             broken += 1
-            laws = {breach.law: str(breach) for breach in verdict.breaches}
+            laws = {violation.law: str(violation) for violation in verdict.violations}
             is_asked = not (limits.is_first_enough or is_poisoned(verdict) or set(laws) & set(start.expected))
             if is_asked and set(start.expected) & set(LAWS):
-                laws |= {b.law: str(b) for b in diagnose(case, target, tier.device, verdict.breaches[0])}
+                laws |= {b.law: str(b) for b in diagnose(case, target, tier.device, verdict.violations[0])}
             named = [law for law in laws if law in start.expected]
             if first is None:
                 law = (named or list(laws))[0]
@@ -160,7 +161,7 @@ def _shrunk(case: Case, law: str, target: Target, device: str, seconds: float) -
 
     def still_breaks(smaller: Case) -> bool:
         verdict = Examiner(Scene(smaller, device)).examine(target)
-        return isinstance(verdict, Broke) and law in {breach.law for breach in verdict.breaches}
+        return isinstance(verdict, Broke) and law in {violation.law for violation in verdict.violations}
 
     return minimise(case, still_breaks, lambda: time.perf_counter() > deadline)
 

@@ -31,10 +31,10 @@ def test_the_gate_kills_every_canary_by_the_laws_it_names(canary: Canary, examin
     for examiner in examiners:
         verdict = examiner.examine(canary.target)
         if isinstance(verdict, Broke):
-            missing -= {breach.law for breach in verdict.breaches}
+            missing -= {violation.law for violation in verdict.violations}
             if missing:
-                found = diagnose(examiner.scene.case, canary.target, "cpu", verdict.breaches[0], missing)
-                missing -= {breach.law for breach in found}
+                found = diagnose(examiner.scene.case, canary.target, "cpu", verdict.violations[0], missing)
+                missing -= {violation.law for violation in found}
         if not missing:
             return
     pytest.fail(f"{canary.name} lived: {sorted(missing)} never broke")

@@ -52,7 +52,7 @@ def test_a_broken_kernel_fails_the_gate_and_the_printed_command_shows_it_again(
     # Of this seed the cases that break are small, and soon asked why.
     status, told = fuzz("gate", *GATE, "--cases", "12", "--seed", "7", "--target", name)
     assert status == 1
-    place = re.search(rf"^    {law}: head (\d+), token (\d+) \(request (\d+)\), .*: .*$", told, re.MULTILINE)
+    place = re.search(rf"^    {law}: head (\d+), token (\d+), request (\d+).*: .*$", told, re.MULTILINE)
     assert place, told
     command = re.search(rf"again: python -m fuzz (replay \S*-{law}-\S+ --target {name})", told)
     assert command, told

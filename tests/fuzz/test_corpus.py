@@ -32,12 +32,12 @@ def test_a_kept_case_is_small_and_right_on_the_kernels_and_wrong_on_what_it_was_
     examiner = Examiner(Scene(entry.case, device))
     for target in BUILT_IN.values():
         verdict = examiner.examine(target)
-        assert not isinstance(verdict, Broke), verdict.breaches[0]
+        assert not isinstance(verdict, Broke), verdict.violations[0]
     if device == "cuda" and entry.target.partition(":")[2] in MUTANTS:
         return  # made for the tables of the interpreter, by which a kernel goes other ways in small cases
     verdict = examiner.examine(find(entry.target))
     assert isinstance(verdict, Broke)
-    assert entry.law in {breach.law for breach in verdict.breaches}
+    assert entry.law in {violation.law for violation in verdict.violations}
 
 
 def test_a_finding_is_promoted_with_flag_origin_and_note(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

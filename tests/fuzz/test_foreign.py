@@ -89,7 +89,7 @@ def test_each_promise_is_held(stricter: dict[str, str], law: str) -> None:
     run = engine if stricter else broken_engine
     target = Target("engine", "", "foreign", run, has_splits=True, profile=replace(PROFILE, **stricter))  # type: ignore[arg-type]
     broken = [verdict for verdict in _verdicts(target) if isinstance(verdict, Broke)]
-    assert law in {breach.law for verdict in broken for breach in verdict.breaches}
+    assert law in {violation.law for verdict in broken for violation in verdict.violations}
 
 
 def test_scores_that_are_shown_do_not_hold_a_target_to_more_than_its_profile() -> None:
@@ -98,7 +98,7 @@ def test_scores_that_are_shown_do_not_hold_a_target_to_more_than_its_profile() -
     assert isinstance(Examiner(Scene(case, "cpu")).examine(target), Agreed)
     told = Examiner(Scene(case, "cpu")).examine(replace(target, profile=replace(PROFILE, order="ascending")))
     assert isinstance(told, Broke)
-    assert {breach.law for breach in told.breaches} == {"Order"}
+    assert {violation.law for violation in told.violations} == {"Order"}
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])

@@ -32,7 +32,7 @@ GRAPH_CANARIES = sorted(name for name in CANARIES if name.startswith("graph_"))
 
 def _breaks(case: Case, target: Target) -> set[str]:
     verdict = Examiner(Scene(case, "cpu")).examine(target)
-    return {breach.law for breach in verdict.breaches} if isinstance(verdict, Broke) else set()
+    return {violation.law for violation in verdict.violations} if isinstance(verdict, Broke) else set()
 
 
 @pytest.mark.parametrize("name", GRAPH_CANARIES)

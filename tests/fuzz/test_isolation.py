@@ -31,9 +31,9 @@ def test_an_end_is_put_down_to_its_target_and_the_others_are_judged(name: str, d
             judged = worker.judge(Task(FATAL, ("reference", target, "reference"), device))
             (_, before, _), (_, verdict, _), (_, after, _) = judged.verdicts
             assert isinstance(verdict, Broke)
-            (breach,) = verdict.breaches
-            assert breach.law == "Runs"
-            assert breach.evidence.startswith(PROCESS_CANARIES[name][1]), breach
+            (violation,) = verdict.violations
+            assert violation.law == "Runs"
+            assert violation.how == PROCESS_CANARIES[name][1], violation
             assert isinstance(before, Agreed)
             assert isinstance(after, Agreed)
         ((_, verdict, _),) = worker.judge(Task(HARMLESS, (target,), device)).verdicts
@@ -48,18 +48,18 @@ def _judged_around(name: str, hangs_after: float) -> tuple[str, int, float]:
         (_, before, _), (_, verdict, seconds), (_, after, _), (_, decode, _) = judged.verdicts
         assert [type(one) for one in (before, after, decode)] == [Agreed] * 3, judged
         assert isinstance(verdict, Broke)
-        (breach,) = verdict.breaches
-        assert breach.law == "Runs"
-        assert breach.is_an_end
+        (violation,) = verdict.violations
+        assert violation.law == "Runs"
+        assert violation.has_ended_process
         ((_, harmless, _),) = worker.judge(Task(HARMLESS, (target,), "cuda")).verdicts
         assert isinstance(harmless, Agreed)
-        return breach.evidence, worker.restarts, seconds
+        return str(violation), worker.restarts, seconds
 
 
 @pytest.mark.gpu
 def test_a_real_illegal_address_is_a_crash_with_the_error_s_name_and_a_fresh_child_goes_on() -> None:
     evidence, children, _ = _judged_around("illegal_address", 120)
-    assert evidence.startswith("crash: ")
+    assert evidence.startswith("Runs: cuda error: ")
     assert "CUDA error: an illegal memory access was encountered" in evidence
     assert children == 2
 
@@ -67,7 +67,7 @@ def test_a_real_illegal_address_is_a_crash_with_the_error_s_name_and_a_fresh_chi
 @pytest.mark.gpu
 def test_a_kernel_that_spins_is_a_hang_and_its_gpu_is_free_again() -> None:
     evidence, children, seconds = _judged_around("spins", 20)
-    assert evidence == "hang: no end after 20 s"
+    assert evidence == "Runs: hang: no end after 20 s"
     assert children == 2
     # The process died when it was killed, and its kernel with it: nobody waited for its own end.
     assert seconds < 20 + SECONDS_TO_DIE - 1 < SECONDS_OF_SPINNING
@@ -100,7 +100,7 @@ def test_behind_a_fenced_input_there_is_no_memory(name: str, axes: tuple[int, ..
             ((_, verdict, _),) = worker.judge(Task(case, (target,), "cpu")).verdicts
             assert isinstance(verdict, expected), (is_fenced, distance)
             if isinstance(verdict, Broke):
-                assert verdict.breaches[0].evidence == "crash: its process ended by SIGSEGV"
+                assert verdict.violations[0].evidence == "its process ended by SIGSEGV"
 
 
 def __getattr__(name: str) -> Target:

@@ -10,9 +10,10 @@ from fuzz.cases.generate import gate_cases
 from fuzz.cases.scale import LARGE, SMALL, Scale
 from fuzz.inputs.scene import Scene
 from fuzz.inputs.views import make_far_scores, same_bits
-from fuzz.judge.examiner import Agreed, Breach, Broke, Examiner, Undefined
+from fuzz.judge.examiner import Agreed, Broke, Examiner, Undefined
 from fuzz.targets.built_in import Call, Target, fill, find
 from msa_ref import IndexerConfig, index_topk
+from msa_ref.contract import Violation
 
 CASE = Case(
     IndexerConfig(2, 16, 16, 4),
@@ -29,7 +30,7 @@ def _verdict(case: Case, run: object, **options: bool) -> Agreed | Broke | Undef
 
 def _laws(verdict: Agreed | Broke | Undefined) -> set[str]:
     assert isinstance(verdict, Broke), verdict
-    return {breach.law for breach in verdict.breaches}
+    return {violation.law for violation in verdict.violations}
 
 
 @pytest.mark.parametrize(("scale", "count"), [(SMALL, 30), (LARGE, 4)], ids=["small", "large"])
@@ -209,7 +210,7 @@ def test_an_exception_is_a_finding() -> None:
 
     verdict = _verdict(CASE, fails)
     assert _laws(verdict) == {"Runs"}
-    assert "RuntimeError: out of registers" in str(verdict.breaches[0]) if isinstance(verdict, Broke) else False
+    assert "RuntimeError: out of registers" in str(verdict.violations[0]) if isinstance(verdict, Broke) else False
 
 
 def test_a_case_outside_the_limits_is_undefined() -> None:
@@ -220,13 +221,13 @@ def test_a_case_outside_the_limits_is_undefined() -> None:
     assert isinstance(Examiner(Scene(CASE, "cpu")).examine(find("decode-graph")), Undefined)
 
 
-def test_a_breach_names_law_head_token_request_step_and_splits() -> None:
-    breach = Breach("Best", "evidence", head=1, token=7, req=2, num_splits=3, state=1)
-    assert str(breach) == "Best: head 1, token 7 (request 2), after replay step 1, at num_splits 3: evidence"
+def test_a_violation_names_law_head_token_request_step_and_splits() -> None:
+    violation = Violation("Best", "evidence", head=1, token=7, req=2, num_splits=3, state=1)
+    assert str(violation) == "Best: head 1, token 7, request 2, after replay step 1, at num_splits 3: evidence"
 
 
 @pytest.mark.parametrize("name", ["prefill", "topk", "decode"])
 def test_the_kernels_agree_on_a_few_cases(name: str, device: str) -> None:
     for case in gate_cases(11, 5, SMALL):
         verdict = Examiner(Scene(case, device)).examine(find(name))
-        assert not isinstance(verdict, Broke), verdict.breaches[0]
+        assert not isinstance(verdict, Broke), verdict.violations[0]
