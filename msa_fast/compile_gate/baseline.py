@@ -1,17 +1,18 @@
-"""Results of a whole run, how they are kept in the repository, and what changed since."""
+"""Results of a run, the results recorded in the repository, and the changes between them."""
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import triton
 
-from msa_fast.compile_gate.compiled import Measured
-from msa_fast.compile_gate.configurations import Job
-from msa_fast.compile_gate.rules import Violation, violations
-from msa_fast.compile_gate.targets import TARGETS
+from msa_fast.compile_gate.architectures import ARCHITECTURES
+from msa_fast.compile_gate.compiled import Compiled
+from msa_fast.compile_gate.configurations import Configuration
+from msa_fast.compile_gate.rules import BrokenRule, broken_rules
 
-KEPT = (
+RECORDED = (
     "options",
     "matrix",
     "key_bytes",
@@ -25,74 +26,84 @@ KEPT = (
     "code_size",
     "error",
 )
-"""What of a configuration is recorded, in this order."""
+"""Fields of a result that are recorded, in this order."""
 CODE_SIZE_STEP = 0.1
-"""Relative change of the code's size that is worth a line; any change of the others is."""
+"""Relative change of the code's size that is reported; of the other fields every change is."""
 
 
 @dataclass(frozen=True)
-class Row:
-    """One configuration on one target, and the rules it breaks."""
+class Result:
+    """One configuration and what the compiler made of it."""
 
-    job: Job
-    found: Measured
+    configuration: Configuration
+    compiled: Compiled
 
     @property
-    def broken(self) -> list[Violation]:
-        """Rules that it breaks."""
-        return violations(self.found, TARGETS[self.job.target])
+    def broken(self) -> list[BrokenRule]:
+        """The rules that it breaks."""
+        return broken_rules(self.compiled, ARCHITECTURES[self.configuration.architecture])
 
-    def kept(self) -> list:
-        """Its recorded values, KEPT in order."""
-        values = vars(self.found) | {
-            "matrix": matrix_text(self.found),
-            "key_bytes": min(self.found.key_bytes, default=None),
+    def recorded(self) -> list[Any]:
+        """The values of RECORDED, in its order."""
+        values = vars(self.compiled) | {
+            "matrix": matrix_text(self.compiled),
+            "key_bytes": min(self.compiled.key_bytes, default=None),
         }
-        return [values[name] for name in KEPT]
+        return [values[name] for name in RECORDED]
 
 
-def matrix_text(found: Measured) -> str:
-    """Matrix instructions, or how products are computed without."""
-    text = " ".join(f"{name} x{count}" for name, count in sorted(found.matrix.items()))
-    return text or ("fma" if found.products else "")
+def by_architecture(results: list[Result]) -> dict[str, list[Result]]:
+    """Architecture -> its results, in their order."""
+    groups: dict[str, list[Result]] = {}
+    for result in results:
+        groups.setdefault(result.configuration.architecture, []).append(result)
+    return groups
 
 
-def record_path(folder: Path | None = None) -> Path:
-    """Where results of this Triton version are kept."""
-    return (folder or Path(__file__).parent) / f"recorded-{triton.__version__}.json"
+def matrix_text(compiled: Compiled) -> str:
+    """The matrix instructions with their counts, or "fma" for products computed without."""
+    text = " ".join(f"{name} x{count}" for name, count in sorted(compiled.matrix.items()))
+    return text or ("fma" if compiled.products else "")
 
 
-def save(rows: list[Row], path: Path) -> None:
-    """Write the recorded results, one configuration per line."""
-    targets = []
-    for target in dict.fromkeys(row.job.target for row in rows):
-        mine = [row for row in rows if row.job.target == target]
-        lines = [f"  {json.dumps(row.job.name)}: {json.dumps(row.kept())}" for row in mine]
-        targets.append(f" {json.dumps(target)}: {{\n" + ",\n".join(lines) + "\n }")
-    fields = f' "fields": {json.dumps(KEPT)}'
-    path.write_text("{\n" + ",\n".join([fields, *targets]) + "\n}\n")
+def baseline_path() -> Path:
+    """The file of results recorded with this version of Triton."""
+    return Path(__file__).parent / f"recorded-{triton.__version__}.json"
 
 
-def changes(rows: list[Row], path: Path) -> list[str]:
-    """What differs from the recorded results: one line per configuration."""
+def save(results: list[Result], path: Path) -> None:
+    """Write the recorded fields of results, one configuration per line."""
+    sections = [f' "fields": {json.dumps(RECORDED)}']
+    for architecture, mine in by_architecture(results).items():
+        lines = [f"  {json.dumps(result.configuration.name)}: {json.dumps(result.recorded())}" for result in mine]
+        sections.append(f" {json.dumps(architecture)}: {{\n" + ",\n".join(lines) + "\n }")
+    path.write_text("{\n" + ",\n".join(sections) + "\n}\n")
+
+
+def changes(results: list[Result], path: Path, is_whole: bool = True) -> list[str]:
+    """Differences from the recorded results, one line per configuration.
+
+    is_whole: the results are of all configurations, so that a recorded one without a result is gone.
+    """
     if not path.exists():
         return [f"nothing is recorded for Triton {triton.__version__}; --record does it"]
     recorded = json.loads(path.read_text())
     fields = recorded.pop("fields")
     lines = []
-    for target in dict.fromkeys(row.job.target for row in rows):
-        before = {name: dict(zip(fields, values, strict=True)) for name, values in recorded.get(target, {}).items()}
-        now = {row.job.name: dict(zip(KEPT, row.kept(), strict=True)) for row in rows if row.job.target == target}
-        lines += [f"{target} {name}: new" for name in now if name not in before]
-        lines += [f"{target} {name}: gone" for name in before if name not in now]
+    for architecture, mine in by_architecture(results).items():
+        section = recorded.get(architecture, {})
+        before = {name: dict(zip(fields, values, strict=True)) for name, values in section.items()}
+        now = {result.configuration.name: dict(zip(RECORDED, result.recorded(), strict=True)) for result in mine}
+        lines += [f"{architecture} {name}: new" for name in now if name not in before]
+        lines += [f"{architecture} {name}: gone" for name in before if is_whole and name not in now]
         for name in now:
             differing = _differing(before[name], now[name]) if name in before else ""
             if differing:
-                lines.append(f"{target} {name}: {differing}")
+                lines.append(f"{architecture} {name}: {differing}")
     return lines
 
 
-def _differing(before: dict, now: dict) -> str:
+def _differing(before: dict[str, Any], now: dict[str, Any]) -> str:
     parts = []
     for field, value in now.items():
         old = before.get(field)

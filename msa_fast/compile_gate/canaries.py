@@ -1,4 +1,4 @@
-"""Planted defects, one per rule: kernels that must fail the gate, each by the rule that it is named after."""
+"""Planted defects, one per rule: kernels that must fail the gate by the rule that they are named after."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -8,15 +8,16 @@ import torch
 import triton
 import triton.language as tl
 
-from msa_fast.compile_gate.configurations import record
-from msa_fast.compile_gate.pool import Cache, measure_all
-from msa_fast.compile_gate.rules import violations
-from msa_fast.compile_gate.targets import TARGETS
+from msa_fast.compile_gate.architectures import ARCHITECTURES
+from msa_fast.compile_gate.cache import Cache
+from msa_fast.compile_gate.configurations import run_calls
+from msa_fast.compile_gate.pool import compile_all
+from msa_fast.compile_gate.rules import broken_rules
 from msa_fast.ops.dot import dot_fp32
 
 
-@triton.jit
-def _planted_kernel(
+@triton.jit  # type: ignore[untyped-decorator]
+def _planted_kernel(  # type: ignore[no-untyped-def]
     pages_ptr, q_ptr, out_ptr, num_pages, stride_d, S: tl.constexpr, ROWS: tl.constexpr, DEFECT: tl.constexpr
 ):
     """Grid: one program. Writes the best score of ROWS queries over all pages of S keys of 64 values each."""
@@ -50,7 +51,7 @@ def _planted_kernel(
 
 @dataclass(frozen=True)
 class Canary:
-    """A call of the planted kernel. rule: what must catch it, "" for nothing at all."""
+    """A call of the planted kernel. rule: the rule that must catch it; "" plants no defect."""
 
     rule: str
     options: dict[str, int]
@@ -61,7 +62,7 @@ class Canary:
         return f"planted {self.rule or 'nothing'}"
 
     def run(self, device: torch.device) -> None:
-        """Launch it, where it is a defect."""
+        """Launch it, unless this backend cannot have the defect."""
         if self.rule == "packed" and torch.version.hip:
             return
         pages = torch.empty(1024, self.page, 64, dtype=torch.bfloat16, device=device)
@@ -69,7 +70,7 @@ class Canary:
         out = torch.empty(self.rows, self.page, dtype=torch.float32, device=device)
         launch: Any = _planted_kernel[(1,)]
         options = self.options
-        if self.rule == "spills":  # fewer registers than the running maxima and products need
+        if self.rule == "spills":  # the running maxima and products need more registers
             options = options | ({"waves_per_eu": 8} if torch.version.hip else {"maxnreg": 96})
         launch(pages, q, out, 1024, 2, S=self.page, ROWS=self.rows, DEFECT=self.rule, **options)
 
@@ -85,28 +86,30 @@ CANARIES = (
 )
 
 
-def judge(targets: Iterable[str], processes: int, cache: Cache) -> dict[tuple[str, str], list[str]]:
-    """(target, canary) -> the rules it broke."""
-    recording = record(CANARIES, [TARGETS[name] for name in targets])
-    assert not recording.problems, recording.problems
-    measured = measure_all(recording.jobs, processes, cache)
+def judge(architectures: Iterable[str], processes: int, cache: Cache) -> dict[tuple[str, str], list[str]]:
+    """(architecture, canary) -> the rules it broke."""
+    sweep = run_calls(CANARIES, [ARCHITECTURES[name] for name in architectures])
+    assert not sweep.problems, sweep.problems
+    results = compile_all(sweep.configurations, processes, cache)
     return {
-        (job.target, job.label): [str(violation) for violation in violations(found, TARGETS[job.target])]
-        + [f"not judged: {found.unjudged}"] * bool(found.unjudged)
-        for job, found in zip(recording.jobs, measured, strict=True)
+        (planted.architecture, planted.label): [
+            *map(str, broken_rules(compiled, ARCHITECTURES[planted.architecture])),
+            *[f"not judged: {compiled.unjudged}"] * bool(compiled.unjudged),
+        ]
+        for planted, compiled in zip(sweep.configurations, results, strict=True)
     }
 
 
-def run(targets: Iterable[str], processes: int, cache: Cache, say: Callable[[str], None] = print) -> int:
-    """Judge all canaries; exit status 1 if one lived, or if the sound kernel died."""
+def run(architectures: Iterable[str], processes: int, cache: Cache, say: Callable[[str], None] = print) -> int:
+    """Judge all canaries. Exit status 1: one survived, or the sound kernel failed."""
     escaped = 0
     expected = {str(canary): canary.rule for canary in CANARIES}
-    for (target, name), broken in judge(targets, processes, cache).items():
+    for (architecture, name), broken in judge(architectures, processes, cache).items():
         rule = expected[name]
-        # What no tool of this Triton can judge is said, here as in the gate, and is no escape.
+        # Spills that no tool of this Triton can judge are reported, here as in the gate, and are no escape.
         is_unjudged = rule == "spills" and any(line.startswith("not judged: ") for line in broken)
         is_right = is_unjudged or any(line.startswith(f"{rule}: ") for line in broken) if rule else not broken
         escaped += not is_right
         verdict = "without a verdict" if is_unjudged else "as it must" if is_right else "NOT AS IT MUST"
-        say(f"{target} {name}: {verdict}: {'; '.join(broken) or 'green'}")
+        say(f"{architecture} {name}: {verdict}: {'; '.join(broken) or 'green'}")
     return int(escaped > 0)

@@ -1,24 +1,24 @@
-"""What the gate knows about one compiled configuration."""
+"""The properties of one compiled configuration that the rules judge."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
 @dataclass
-class Measured:
-    """One configuration on one target, as the compiler made it. Compiled for it, run on nothing.
+class Compiled:
+    """One configuration as the compiler made it for one architecture; it was not run.
 
-    error: first line of what the compiler said; everything else means something only without one.
+    error: first line of the compiler's error; the other fields are valid only without one.
     matrix: matrix instructions in the final assembly, by name. products: matrix products in the
         source after inlining. fma_products: those that became plain multiply-adds.
-    key_dtype: of the keys the kernel streams, "" if it streams none. key_bytes: bytes per thread of
-        each of its key accesses, narrowest first.
-    packed: additions of two 16-bit numbers at once, NVIDIA's.
+    key_dtype: element type of the keys that the kernel reads, "" if it reads none. key_bytes: bytes per
+        thread of each of its key accesses, narrowest first.
+    packed: additions of two 16-bit numbers at once, on NVIDIA.
     registers: per thread. spills, loop_spills: instructions that access local memory, all of them
         and those in a loop. unjudged: why they could not be counted. stack: bytes of local memory
         per thread. shared: bytes per program.
-    tensor_columns: of tensor memory. occupancy: programs that a multiprocessor can hold at once.
-    code_size: bytes of instructions. seconds: of processor time that compiling and reading took.
+    tensor_columns: columns of tensor memory per program. occupancy: programs that fit a multiprocessor.
+    code_size: bytes of instructions. seconds: processor time of compiling and reading.
     """
 
     error: str = ""
@@ -42,5 +42,5 @@ class Measured:
     seconds: float = 0.0
 
     def as_json(self) -> dict[str, Any]:
-        """Plain data."""
+        """The fields as plain data."""
         return asdict(self)

@@ -1,17 +1,18 @@
-"""Read LLVM IR and assembly that Triton made for AMD."""
+"""Reads the LLVM IR and the assembly that Triton made for AMD."""
 
 import re
 from collections import Counter
+from typing import Any
 
-from msa_fast.compile_gate.compiled import Measured
+from msa_fast.compile_gate.compiled import Compiled
 from msa_fast.compile_gate.control_flow import Instruction, Listing
 
 VALUE = re.compile(r"%[\w.]+")
 ELEMENT_BITS = {"bfloat": 16, "half": 16, "float": 32, "double": 64, "ptr": 64}
 
 
-def read(asm: dict, key_parameter: int | None, into: Measured) -> None:
-    """Fill in what the assembly and its metadata say; key_parameter is the key pointer's place."""
+def read(asm: dict[str, Any], key_parameter: int | None, into: Compiled) -> None:
+    """Fill in what the assembly says. key_parameter: index of the kernel parameter that leads to the keys."""
     text: str = asm["amdgcn"]
     into.matrix = dict(Counter(_matrix_name(name) for name in re.findall(r"\bv_mfma_\w+", text)))
     into.registers = _metadata(text, "vgpr_count")
@@ -25,7 +26,7 @@ def read(asm: dict, key_parameter: int | None, into: Measured) -> None:
 
 
 def _matrix_name(instruction: str) -> str:
-    """`mfma` for 16-bit operands; with the operands' type behind it for others."""
+    """`mfma` for 16-bit operands; for others the type of the operands follows."""
     kind = re.findall(r"_(bf16|f16|xf32|f32|f64|i8|f8f6f4|fp8|bf8)(?=_|$)", instruction)[-1]
     return "mfma" if kind in ("bf16", "f16") else f"mfma.{kind}"
 
@@ -35,7 +36,7 @@ def _metadata(text: str, name: str) -> int:
 
 
 def parse_assembly(text: str) -> Listing:
-    """A listing from LLVM's assembly of one kernel."""
+    """The listing in LLVM's assembly of one kernel."""
     instructions: list[Instruction] = []
     labels: dict[str, int] = {}
     for line in text.splitlines():
@@ -54,15 +55,15 @@ def parse_assembly(text: str) -> Listing:
 
 
 def _is_scratch(instruction: Instruction) -> bool:
-    """Scratch is local memory. Older code reaches it as a buffer whose descriptor is in s[0:3]."""
+    """Scratch is local memory. Older code accesses it as a buffer whose descriptor is in s[0:3]."""
     return bool(re.match(r"scratch_(load|store)|buffer_(load|store)_\w+ .*\bs\[0:3\].*\bs32\b", instruction.text))
 
 
 def key_accesses(llir: str, parameter: int) -> list[int]:
     """Bytes of every global access whose address derives from a kernel parameter.
 
-    As for NVIDIA, but on LLVM IR, where a value has one name; wide accesses that are aligned stay
-    whole from there to the machine code.
+    The LLVM IR is read, where every value has one name; aligned wide accesses stay whole from there
+    to the machine code.
     """
     lines = [line.partition(", !")[0] for line in llir.splitlines()]
     head = next(line for line in lines if line.startswith("define amdgpu_kernel"))

@@ -1,14 +1,15 @@
-"""Read PTX and machine code that Triton made for NVIDIA."""
+"""Reads the PTX and the machine code that Triton made for NVIDIA."""
 
 import re
 import subprocess
 import tempfile
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import triton
 
-from msa_fast.compile_gate.compiled import Measured
+from msa_fast.compile_gate.compiled import Compiled
 from msa_fast.compile_gate.control_flow import Instruction, Listing
 
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
@@ -17,8 +18,8 @@ PACKED = re.compile(r"\badd\.[su]16x2\b")
 REGISTER = re.compile(r"%r[a-z]*\d+")
 
 
-def read(asm: dict, key_parameter: int | None, into: Measured) -> None:
-    """Fill in what PTX and the cubin say; key_parameter is the key pointer's place among the parameters."""
+def read(asm: dict[str, Any], key_parameter: int | None, into: Compiled) -> None:
+    """Fill in what PTX and the cubin say. key_parameter: index of the kernel parameter that leads to the keys."""
     ptx: str = asm["ptx"]
     into.matrix = _matrix(ptx)
     into.packed = len(PACKED.findall(ptx))
@@ -32,7 +33,7 @@ def read(asm: dict, key_parameter: int | None, into: Measured) -> None:
         into.stack = max(int(value) for value in re.findall(r"STACK:(\d+)", usage))
         into.stack += max(int(value) for value in re.findall(r"LOCAL:(\d+)", usage))
         into.code_size = _code_size(asm["cubin"])
-        if into.stack:  # no local memory, nothing that could access it: disassembling takes long
+        if into.stack:  # without local memory nothing accesses it, and disassembling is slow
             try:
                 listing = parse_sass(_tool("nvdisasm", "-c", str(cubin)))
             except subprocess.CalledProcessError as error:  # Triton 3.6's does not know sm_103
@@ -60,11 +61,11 @@ _NO_ARITHMETIC = ("ld.", "st.", "cp.", "@", "bar", "atom", "red", "wgmma", "tcge
 def key_accesses(ptx: str, parameter: int) -> list[int]:
     """Bytes of every global access whose address derives from a kernel parameter.
 
-    Follows the pointer through moves and address arithmetic until nothing new is reached. What a
-    load returns is data, not an address, and is not followed.
+    Follows the pointer through moves and address arithmetic until nothing new is reached. The result
+    of a load is data, not an address, and is not followed.
     """
     statements = [_statement(line) for line in ptx.splitlines()]
-    # A pointer's value is loaded; of a tensor descriptor the address is taken.
+    # The value of a pointer is loaded; a tensor descriptor is used by its address.
     start = re.compile(rf"\w+_param_{parameter}\b")
     derived: set[str] = set()
     moves = []
@@ -93,7 +94,7 @@ def key_accesses(ptx: str, parameter: int) -> list[int]:
 
 
 def _statement(line: str) -> tuple[str, str]:
-    """Opcode and operands of a line of PTX, its predicate and comment dropped."""
+    """Opcode and operands of a line of PTX, without its predicate and comment."""
     line = re.sub(r"//.*", "", line).strip().rstrip(";")
     line = re.sub(r"^@!?%p\d+\s+", "", line)
     op, _, operands = line.partition(" ") if " " in line.split("\t")[0] else line.partition("\t")
@@ -111,7 +112,7 @@ def _width(op: str, operands: str) -> int:
 
 
 def parse_sass(text: str) -> Listing:
-    """A listing from nvdisasm."""
+    """The listing in nvdisasm's output."""
     instructions: list[Instruction] = []
     labels: dict[str, int] = {}
     for line in text.splitlines():
@@ -138,7 +139,7 @@ def _is_local(instruction: Instruction) -> bool:
 
 
 def _code_size(elf: bytes) -> int:
-    """Bytes of a 64-bit ELF file's sections of instructions."""
+    """Size in bytes of the executable sections of a 64-bit ELF file."""
     start = int.from_bytes(elf[40:48], "little")
     size, count = (int.from_bytes(elf[at : at + 2], "little") for at in (58, 60))
     total = 0

@@ -1,9 +1,9 @@
-"""The readable side of a run."""
+"""The text of a run: a table of all results, and a summary of what is wrong."""
 
 from collections import Counter
 
-from msa_fast.compile_gate.baseline import Row, matrix_text
-from msa_fast.compile_gate.targets import TARGETS
+from msa_fast.compile_gate.architectures import ARCHITECTURES
+from msa_fast.compile_gate.baseline import Result, by_architecture, matrix_text
 
 COLUMNS = (
     f"{'':2}{'kernel | first call that compiles it':74}{'options':>11}{'matrix':>15}{'key B':>6}{'regs':>5}"
@@ -11,43 +11,51 @@ COLUMNS = (
 )
 
 
-def table(rows: list[Row]) -> str:
-    """Every configuration, target by target; an exclamation mark where a rule is broken, a
-    question mark where local memory is in use and no tool here can say whether in loops."""
+def table(results: list[Result]) -> str:
+    """Every configuration, one architecture after the other.
+
+    An exclamation mark stands where a rule is broken; a question mark where local memory is used and no tool
+    here can say whether in loops.
+    """
     lines = []
-    for name in dict.fromkeys(row.job.target for row in rows):
-        target = TARGETS[name]
-        lines += [f"compiled for {name}, not run on it (shared memory {target.max_shared} bytes)", COLUMNS]
-        lines += [_line(row) for row in rows if row.job.target == name]
-        lines.append("")
+    for name, mine in by_architecture(results).items():
+        shared = ARCHITECTURES[name].max_shared
+        lines += [f"compiled for {name}, not run on it (shared memory {shared} bytes)", COLUMNS]
+        lines += [*map(_line, mine), ""]
     return "\n".join(lines)
 
 
-def _line(row: Row) -> str:
-    found = row.found
-    mark = "! " if row.broken else "? " if found.unjudged else "  "
-    if found.error:
-        return f"{mark}{row.job.name:74}{found.options:>11}  {found.error}"
-    keys = str(min(found.key_bytes)) if found.key_bytes else ""
+def _line(result: Result) -> str:
+    compiled, name = result.compiled, result.configuration.name
+    mark = "! " if result.broken else "? " if compiled.unjudged else "  "
+    if compiled.error:
+        return f"{mark}{name:74}{compiled.options:>11}  {compiled.error}"
+    keys = str(min(compiled.key_bytes)) if compiled.key_bytes else ""
     return (
-        f"{mark}{row.job.name:74}{found.options:>11}{matrix_text(found):>15}{keys:>6}{found.registers:5}"
-        f"{found.spills:7}{found.loop_spills:6}{found.stack:6}{found.shared:8}{found.occupancy:5}"
-        f"{found.code_size:8}{found.seconds:6.1f}"
+        f"{mark}{name:74}{compiled.options:>11}{matrix_text(compiled):>15}{keys:>6}{compiled.registers:5}"
+        f"{compiled.spills:7}{compiled.loop_spills:6}{compiled.stack:6}{compiled.shared:8}{compiled.occupancy:5}"
+        f"{compiled.code_size:8}{compiled.seconds:6.1f}"
     )
 
 
-def summary(rows: list[Row], problems: list[str]) -> str:
-    """What is wrong, rule by rule, and the verdict for each target."""
-    lines = [f"{row.job.target} {row.job.name}: {violation}" for row in rows for violation in row.broken]
+def summary(results: list[Result], problems: list[str]) -> str:
+    """Every broken rule, every problem of the sweep, and a verdict for each architecture."""
+    groups = by_architecture(results)
+    lines = [
+        f"{name} {result.configuration.name}: {rule}"
+        for name, mine in groups.items()
+        for result in mine
+        for rule in result.broken
+    ]
     lines += [f"sweep: {problem}" for problem in problems]
-    unjudged = Counter((row.job.target, row.found.unjudged) for row in rows if row.found.unjudged)
-    for (target, reason), count in unjudged.items():
-        lines.append(f"{target}: {count} configurations use local memory, in loops or not is not judged: {reason}")
-    for target in dict.fromkeys(row.job.target for row in rows):
-        mine = [row for row in rows if row.job.target == target]
-        rules = Counter(violation.rule for row in mine for violation in row.broken)
+    for name, mine in groups.items():
+        for reason, count in Counter(result.compiled.unjudged for result in mine).items():
+            if reason:
+                lines.append(f"{name}: {count} configurations use local memory, not judged whether in loops: {reason}")
+    for name, mine in groups.items():
+        rules = Counter(rule.rule for result in mine for rule in result.broken)
         verdict = ", ".join(f"{rule}: {count}" for rule, count in rules.items())
-        num_unjudged = sum(bool(row.found.unjudged) for row in mine)
+        num_unjudged = sum(bool(result.compiled.unjudged) for result in mine)
         verdict = verdict or (f"green but for {num_unjudged} not judged" if num_unjudged else "green")
-        lines.append(f"{target}: {len(mine)} configurations compiled for it and run on none; {verdict}")
+        lines.append(f"{name}: {len(mine)} configurations compiled for it and run on none; {verdict}")
     return "\n".join(lines)

@@ -1,7 +1,7 @@
-"""Does the sweep reach everything? Table entries and kernels that no call of it compiles are named.
+"""Checks that the compiled configurations reach every kernel and every entry of the launch tables.
 
-An entry of a launch table is reached if changing it changes some configuration. That needs no
-knowledge of how a table is looked up, so it holds for tables that are yet to be written.
+An entry is reached if a change of its value changes a compiled configuration. This needs no knowledge of how a
+table is looked up, so it also holds for tables that do not exist yet.
 """
 
 import contextlib
@@ -11,7 +11,6 @@ import inspect
 import pkgutil
 import re
 from collections.abc import Iterable, Iterator
-from itertools import product
 from types import ModuleType
 from typing import Any
 from unittest import mock
@@ -20,47 +19,59 @@ from triton.runtime.jit import JITFunction
 
 import msa_fast
 import msa_fast.ops
-from msa_fast.compile_gate.configurations import Recording, record
+from msa_fast.compile_gate.architectures import ARCHITECTURES, Architecture
+from msa_fast.compile_gate.configurations import Configuration, run_calls
 from msa_fast.compile_gate.sweep import Call, calls
-from msa_fast.compile_gate.targets import TARGETS, Target
 from msa_fast.ops import launch_table as launch_tables
 
-Path = tuple[str, Any]
+Entry = tuple[str, Any]
 """A table's name in `msa_fast.ops.launch_table`, and an entry's key or index."""
 
 
-def forgotten(recording: Recording) -> list[str]:
-    """Entries of the launch tables and kernels that the sweep does not reach: one sentence each."""
+def uncovered(configurations: Iterable[Configuration]) -> list[str]:
+    """Entries of the launch tables and kernels that no configuration reaches: one sentence each."""
+    configurations = list(configurations)
     problems = [
-        f"{table}[{key!r}] of msa_fast.ops.launch_table is chosen by no call of the sweep for any target of the gate"
-        for table, key in unreached()
+        f"{table}[{key!r}] of msa_fast.ops.launch_table is chosen by no call of the sweep for any GPU of the gate"
+        for table, key in unreached(configurations)
     ]
-    return problems + unlaunched(recording)
+    return problems + unlaunched(configurations)
 
 
-def unlaunched(recording: Recording) -> list[str]:
-    """Kernels that the sweep does not launch: one sentence each."""
-    launched = {job.kernel for job in recording.jobs}
+def unlaunched(configurations: Iterable[Configuration]) -> list[str]:
+    """Kernels that no configuration compiles: one sentence each."""
+    launched = {configuration.kernel for configuration in configurations}
     return [f"{name} is launched by no call of the sweep" for name in kernels() if name not in launched]
 
 
-def unreached(targets: Iterable[Target] = tuple(TARGETS.values())) -> list[Path]:
-    """Entries whose change changes no configuration of any call on these targets."""
-    left = entries()
-    # Calls outside, targets inside: what few calls reach on one target, most calls reach on another.
-    for call, target in product(calls(), tuple(targets)):
-        candidates = [path for path in left if not _is_of_another(path, target)]
-        if not candidates:
-            continue
-        before = _specs(call, target)
-        felt = [path for path in candidates if _is_felt(path, call, target, before)]
-        left = [path for path in left if path not in felt]
-    return left
+def unreached(configurations: Iterable[Configuration]) -> list[Entry]:
+    """Entries of the launch tables whose change changes none of these configurations."""
+    reached = reaching(entries(), configurations)
+    return [entry for entry in entries() if entry not in reached]
 
 
-def entries() -> list[Path]:
+def reaching(wanted: Iterable[Entry], configurations: Iterable[Configuration]) -> dict[Entry, Configuration]:
+    """Entry -> a configuration that changes with it; an entry that none changes with is left out."""
+    compiled: dict[tuple[str, str], dict[str, Configuration]] = {}
+    for configuration in configurations:
+        of_call = compiled.setdefault((configuration.label, configuration.architecture), {})
+        of_call[configuration.spec] = configuration
+    left, found = list(wanted), {}
+    # Calls outside, architectures inside: an entry that few calls reach on one is reached by most calls on another.
+    for call in calls():
+        for architecture in ARCHITECTURES.values():
+            specs = compiled.get((str(call), architecture.name), {})
+            for entry in [entry for entry in left if specs and not _belongs_elsewhere(entry, architecture)]:
+                changed = specs.keys() - _specs_with_changed(entry, call, architecture)
+                if changed:
+                    found[entry] = specs[min(changed)]
+                    left.remove(entry)
+    return found
+
+
+def entries() -> list[Entry]:
     """Every entry of every table (dict, tuple or list) of `msa_fast.ops.launch_table`."""
-    found: list[Path] = []
+    found: list[Entry] = []
     for name, value in vars(launch_tables).items():
         if name.startswith("_") or not isinstance(value, dict | tuple | list):
             continue
@@ -69,25 +80,21 @@ def entries() -> list[Path]:
     return found
 
 
-def _is_of_another(path: Path, target: Target) -> bool:
+def _belongs_elsewhere(entry: Entry, architecture: Architecture) -> bool:
     """Whether an entry is of another architecture."""
-    architectures = path[1] if isinstance(path[1], tuple) else (path[1],)
-    return any(name in TARGETS and name != target.name for name in architectures)
+    key = entry[1] if isinstance(entry[1], tuple) else (entry[1],)
+    return any(part in ARCHITECTURES and part != architecture.name for part in key)
 
 
-def _is_felt(path: Path, call: Call, target: Target, before: set[str]) -> bool:
-    with _changed(path):
-        return _specs(call, target) != before
-
-
-def _specs(call: Call, target: Target) -> set[str]:
-    return {job.spec for job in record([call], [target]).jobs}
+def _specs_with_changed(entry: Entry, call: Call, architecture: Architecture) -> set[str]:
+    with _changed(entry):
+        return {configuration.spec for configuration in run_calls([call], [architecture]).configurations}
 
 
 @contextlib.contextmanager
-def _changed(path: Path) -> Iterator[None]:
-    """With every number of one entry doubled, wherever the table has been imported to."""
-    name, key = path
+def _changed(entry: Entry) -> Iterator[None]:
+    """Every number of one entry is doubled, wherever the table has been imported to."""
+    name, key = entry
     table = getattr(launch_tables, name)
     if isinstance(table, dict):
         with mock.patch.dict(table, {key: _doubled(table[key])}):
@@ -103,7 +110,7 @@ def _changed(path: Path) -> Iterator[None]:
 
 
 def _doubled(value: Any) -> Any:
-    """A value of the same shape whose numbers are others."""
+    """A value of the same shape with other numbers."""
     if isinstance(value, bool) or value is None:
         return not value
     if isinstance(value, int):
@@ -118,7 +125,7 @@ def _doubled(value: Any) -> Any:
 
 
 def kernels() -> list[str]:
-    """Kernels of this package that no other kernel calls, as module:name."""
+    """Kernels of `msa_fast` that no other kernel calls, as module:name."""
     found = {
         f"{module.__name__}:{name}": kernel
         for module in _modules()
@@ -135,7 +142,7 @@ def kernels() -> list[str]:
 
 
 def _modules() -> list[ModuleType]:
-    """Every module of the kernels' room but the gate itself and what has a command line."""
+    """Every module of `msa_fast` but the gate itself and the ones with a command line."""
     names = [info.name for info in pkgutil.walk_packages(msa_fast.__path__, "msa_fast.")]
     left = [name for name in names if "compile_gate" not in name and not name.endswith("__main__")]
     return [importlib.import_module(name) for name in left]

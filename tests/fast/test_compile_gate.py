@@ -12,15 +12,16 @@ from pathlib import Path
 import pytest
 
 from msa_fast.compile_gate import read_amd, read_nvidia
-from msa_fast.compile_gate.baseline import Row, changes, save
-from msa_fast.compile_gate.compiled import Measured
-from msa_fast.compile_gate.configurations import Job
-from msa_fast.compile_gate.pool import Cache, measure_all
-from msa_fast.compile_gate.rules import RULES, violations
-from msa_fast.compile_gate.targets import TARGETS
+from msa_fast.compile_gate.architectures import ARCHITECTURES
+from msa_fast.compile_gate.baseline import Result, changes, save
+from msa_fast.compile_gate.cache import Cache
+from msa_fast.compile_gate.compiled import Compiled
+from msa_fast.compile_gate.configurations import Configuration
+from msa_fast.compile_gate.pool import compile_all
+from msa_fast.compile_gate.rules import RULES, broken_rules
 
 ROOT = Path(__file__).parents[2]
-CANARY_TARGETS = ("sm_90", "gfx942")
+CANARY_ARCHITECTURES = ("sm_90", "gfx942")
 
 
 def compiling(*command: str) -> subprocess.CompletedProcess:
@@ -40,48 +41,54 @@ def python(program: str) -> dict:
 
 def test_a_canary_of_every_rule_dies_by_that_rule():
     # One job: a second compiler would be started for longer than it compiled.
-    done = compiling("-m", "msa_fast.compile_gate", "--canaries", "--jobs", "1", "--targets", *CANARY_TARGETS)
+    done = compiling(
+        "-m", "msa_fast.compile_gate", "--canaries", "--jobs", "1", "--architectures", *CANARY_ARCHITECTURES
+    )
     assert done.returncode == 0, done.stdout + done.stderr
-    for target in CANARY_TARGETS:
-        assert f"{target} planted nothing: as it must: green" in done.stdout
+    for architecture in CANARY_ARCHITECTURES:
+        assert f"{architecture} planted nothing: as it must: green" in done.stdout
         for rule in ("compiles", *RULES):
-            if rule == "packed" and target.startswith("gfx"):
+            if rule == "packed" and architecture.startswith("gfx"):
                 continue  # of NVIDIA's assembler alone
-            assert f"{target} planted {rule}: as it must: " in done.stdout
+            assert f"{architecture} planted {rule}: as it must: " in done.stdout
 
 
 REACH = """
 import json
-from msa_fast.compile_gate.sweep_coverage import forgotten, kernels, unlaunched, unreached
-from msa_fast.compile_gate.configurations import Recording, record
+from msa_fast.compile_gate.architectures import ARCHITECTURES
+from msa_fast.compile_gate.configurations import run_calls
+from msa_fast.compile_gate.subset import every_variant_once
 from msa_fast.compile_gate.sweep import calls
-from msa_fast.compile_gate.targets import TARGETS
+from msa_fast.compile_gate.sweep_coverage import kernels, uncovered, unlaunched, unreached
 from msa_fast.ops import launch_table
 
-def num_warps(recording):
-    jobs = [job for job in recording.jobs if job.target == "gfx950" and ":_score_kernel" in job.kernel]
-    return sorted({json.loads(job.spec)["options"]["num_warps"] for job in jobs})
+def num_warps(configurations):
+    mine = [one for one in configurations if one.architecture == "gfx950" and ":_score_kernel" in one.kernel]
+    return sorted({json.loads(one.spec)["options"]["num_warps"] for one in mine})
 
-recording = record(calls(), TARGETS.values())
-names = kernels()
-less = Recording([job for job in recording.jobs if job.kernel != names[0]], [])
-found = {"problems": recording.problems, "forgotten": forgotten(recording), "kernels": names, "less": unlaunched(less)}
-found["before"] = num_warps(recording)
+sweep = run_calls(calls(), ARCHITECTURES.values())
+whole, part, names = sweep.configurations, every_variant_once(sweep.configurations), kernels()
+less = [one for one in part if one.kernel != names[0]]
+found = {"problems": sweep.problems, "whole": uncovered(whole), "part": uncovered(part), "less": unlaunched(less)}
+found |= {"sizes": [len(whole), len(part)], "kernels": names, "before": num_warps(part)}
 launch_table.SCORE[("gfx950", 2)] = launch_table.Launch(num_warps=16, num_stages=2)
 launch_table.SCORE[("sm_89", 2)] = launch_table.Launch(num_warps=4, num_stages=2)
-found["after"] = num_warps(record(calls(), [TARGETS["gfx950"]]))
-print(json.dumps(found | {"missed": list(map(str, unreached([TARGETS["gfx950"]])))}))
+part = every_variant_once(run_calls(calls(), [ARCHITECTURES["gfx950"]]).configurations)
+print(json.dumps(found | {"after": num_warps(part), "missed": list(map(str, unreached(part)))}))
 """
 
 
-def test_the_sweep_reaches_everything_and_names_what_is_new_and_missed():
+def test_the_sweep_and_its_subset_reach_everything():
     found = python(REACH)
     assert found["problems"] == []
-    assert found["forgotten"] == []
+    assert found["whole"] == []
+    assert found["part"] == []
+    whole, part = found["sizes"]
+    assert part < whole / 2
     assert "msa_fast.ops.score:_score_kernel" in found["kernels"]
     # A kernel that nothing launches is named.
     assert f"{found['kernels'][0]} is launched by no call of the sweep" in found["less"]
-    # A new entry of the table is compiled; one that no target of the gate chooses is named.
+    # A new entry of the table is compiled; one that no architecture of the gate chooses is named.
     assert 16 not in found["before"]
     assert 16 in found["after"]
     assert str(("SCORE", ("gfx950", 2))) not in found["missed"]
@@ -96,24 +103,26 @@ def test_the_gate_refuses_to_interpret():
     assert "TRITON_INTERPRET" in done.stdout
 
 
-def test_a_compiler_that_dies_takes_one_job_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_compiler_that_dies_takes_one_configuration_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "planted_death.py").write_text(
         "import os\nos.write(2, b'LLVM ERROR: planted')\nos._exit(3)\n", encoding="utf-8"
     )
     (tmp_path / "planted_life.py").write_text("kernel = None\n", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     spec = json.dumps({"signature": {}, "options": {"num_warps": 4}})
-    jobs = [Job(f"{module}:kernel", "a call", "sm_90", spec, "") for module in ("planted_death", "planted_life")]
-    died, lived = measure_all(jobs, 1, Cache(None))
+    names = [f"{module}:kernel" for module in ("planted_death", "planted_life")]
+    configurations = [Configuration(name, "a call", "sm_90", spec, "") for name in names]
+    died, lived = compile_all(configurations, 1, Cache(None))
     assert died.error == "the compiler died: exit status 3 LLVM ERROR: planted"
     assert lived.error.startswith("AssertionError")
 
 
-SOUND = Measured(matrix={"wgmma": 8}, products=1, key_dtype="bf16", key_bytes=[16, 16], registers=64, shared=1024)
+SOUND = Compiled(matrix={"wgmma": 8}, products=1, key_dtype="bf16", key_bytes=[16, 16], registers=64, shared=1024)
 
 
-def broken(target: str, **changed: object) -> list[str]:
-    return [violation.rule for violation in violations(Measured(**{**vars(SOUND), **changed}), TARGETS[target])]
+def broken(architecture: str, **changed: object) -> list[str]:
+    compiled = Compiled(**{**vars(SOUND), **changed})  # type: ignore[arg-type]
+    return [broken.rule for broken in broken_rules(compiled, ARCHITECTURES[architecture])]
 
 
 def test_rules_are_named_one_by_one():
@@ -132,18 +141,20 @@ def test_rules_are_named_one_by_one():
 
 
 def test_changes_name_what_changed(tmp_path: Path):
-    job = Job("module:_kernel", "some call", "sm_90", "{}", "")
+    configuration = Configuration("module:_kernel", "some call", "sm_90", "{}", "")
     path = tmp_path / "recorded.json"
-    assert "nothing is recorded" in changes([Row(job, SOUND)], path)[0]
-    save([Row(job, SOUND)], path)
-    assert changes([Row(job, SOUND)], path) == []
-    other = Measured(**{**vars(SOUND), "registers": 65})
-    assert changes([Row(job, other)], path) == ["sm_90 _kernel | some call: registers 64 -> 65"]
-    renamed = Job("module:_kernel", "another call", "sm_90", "{}", "")
-    assert changes([Row(renamed, SOUND)], path) == [
+    assert "nothing is recorded" in changes([Result(configuration, SOUND)], path)[0]
+    save([Result(configuration, SOUND)], path)
+    assert changes([Result(configuration, SOUND)], path) == []
+    other = Compiled(**{**vars(SOUND), "registers": 65})
+    assert changes([Result(configuration, other)], path) == ["sm_90 _kernel | some call: registers 64 -> 65"]
+    renamed = Configuration("module:_kernel", "another call", "sm_90", "{}", "")
+    assert changes([Result(renamed, SOUND)], path) == [
         "sm_90 _kernel | another call: new",
         "sm_90 _kernel | some call: gone",
     ]
+    # A part of the sweep says nothing about what it did not compile.
+    assert changes([Result(renamed, SOUND)], path, is_whole=False) == ["sm_90 _kernel | another call: new"]
 
 
 SASS = """
@@ -233,7 +244,7 @@ def test_accesses_are_followed_from_their_pointer_in_llvm_ir(parameter: int, wid
 
 
 def test_occupancy_counts_registers_shared_memory_and_tensor_memory():
-    sm_90, sm_100, gfx942 = TARGETS["sm_90"], TARGETS["sm_100"], TARGETS["gfx942"]
+    sm_90, sm_100, gfx942 = ARCHITECTURES["sm_90"], ARCHITECTURES["sm_100"], ARCHITECTURES["gfx942"]
     assert sm_90.occupancy(num_warps=8, registers=128, shared=98816, tensor_columns=0) == 2
     assert sm_90.occupancy(num_warps=8, registers=129, shared=98816, tensor_columns=0) == 1
     assert sm_100.occupancy(num_warps=4, registers=32, shared=1024, tensor_columns=256) == 2

@@ -1,4 +1,4 @@
-"""What the gate compiles for: each target's limits and its matrix instruction.
+"""The GPU architectures that the gate compiles for: their limits and matrix instructions.
 
 The limits are the vendors' published ones: CUDA C++ programming guide, compute capabilities 9.0,
 10.0, 10.3, 12.0; AMD CDNA3 and CDNA4 instruction set guides.
@@ -10,18 +10,18 @@ from triton.backends.compiler import GPUTarget
 
 
 @dataclass(frozen=True)
-class Target:
+class Architecture:
     """One GPU architecture to compile for.
 
     matrix: the instruction that a 16-bit matrix product must become.
-    max_shared: bytes of shared memory (LDS) that one program may have.
-    total_shared, reserved_shared: bytes on a multiprocessor (compute unit), and what each program
-        costs beyond its own.
-    registers: 32-bit registers of a multiprocessor, counted in lanes of a warp: a warp that needs r
-        of them per thread takes r rounded up to register_step.
-    max_warps, max_programs: that a multiprocessor holds at once.
+    max_shared: bytes of shared memory (LDS) that one program may use.
+    total_shared, reserved_shared: bytes on a multiprocessor (compute unit), and bytes that each program
+        costs beyond what it uses.
+    registers: registers of a multiprocessor, one for all lanes of a warp counted once: a warp whose
+        threads need r takes r rounded up to register_step.
+    max_warps, max_programs: bounds on what a multiprocessor holds at once.
     tensor_columns: columns of tensor memory, 0 where there is none.
-    processors: a typical number of multiprocessors; launchers size grids by it.
+    processors: a typical number of multiprocessors, by which launchers size grids.
     """
 
     name: str
@@ -41,12 +41,12 @@ class Target:
 
     @property
     def is_nvidia(self) -> bool:
-        """Compiled to PTX and SASS; otherwise to AMD's assembly."""
+        """Whether kernels become PTX and SASS; otherwise they become AMD's assembly."""
         return self.backend == "cuda"
 
     @property
     def triton(self) -> GPUTarget:
-        """What Triton calls this target."""
+        """This architecture as Triton describes it."""
         return GPUTarget(self.backend, self.arch, self.warp_size)
 
     def occupancy(self, num_warps: int, registers: int, shared: int, tensor_columns: int) -> int:
@@ -61,7 +61,7 @@ class Target:
         return min(fits)
 
 
-def _nvidia(arch: int, matrix: str, **other: int) -> Target:
+def _nvidia(arch: int, matrix: str, **other: int) -> Architecture:
     hopper = {
         "max_shared": 227 << 10,
         "total_shared": 228 << 10,
@@ -69,7 +69,7 @@ def _nvidia(arch: int, matrix: str, **other: int) -> Target:
         "max_programs": 32,
         "tensor_columns": 0,
     }
-    return Target(
+    return Architecture(
         name=f"sm_{arch}",
         backend="cuda",
         arch=arch,
@@ -82,8 +82,8 @@ def _nvidia(arch: int, matrix: str, **other: int) -> Target:
     )
 
 
-def _cdna(arch: str, lds: int, processors: int) -> Target:
-    return Target(
+def _cdna(arch: str, lds: int, processors: int) -> Architecture:
+    return Architecture(
         name=arch,
         backend="hip",
         arch=arch,
@@ -101,9 +101,9 @@ def _cdna(arch: str, lds: int, processors: int) -> Target:
     )
 
 
-TARGETS = {
-    target.name: target
-    for target in (
+ARCHITECTURES = {
+    architecture.name: architecture
+    for architecture in (
         _nvidia(90, "wgmma", processors=132),
         _nvidia(100, "tcgen05", tensor_columns=512, processors=148),
         _nvidia(103, "tcgen05", tensor_columns=512, processors=148),
@@ -120,4 +120,4 @@ TARGETS = {
         _cdna("gfx950", lds=160 << 10, processors=256),
     )
 }
-"""Name -> target."""
+"""Name -> architecture."""
