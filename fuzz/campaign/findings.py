@@ -11,8 +11,6 @@ from fuzz.report.record import FindingRecord
 from msa_ref.config import require
 from msa_ref.contract import Violation
 
-DEFAULT_FOLDER = Path(".fuzz/findings")
-
 
 def signature(target: str, violation: Violation, case: Case, architecture: str) -> str:
     """What two broken cases share if they are the same finding, as far as anyone can tell from outside.
@@ -68,7 +66,7 @@ class Findings:
     Stored are files named <target>-<law>-<hash of the case>.json.
     """
 
-    def __init__(self, folder: Path = DEFAULT_FOLDER) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._found: dict[str, Finding] = {}
         self._counts: dict[str, int] = {}

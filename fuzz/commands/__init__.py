@@ -1,1 +1,26 @@
-"""One file a command: its options, and what it does."""
+"""The commands of `python -m fuzz`, one file each: its options, and what it does.
+
+To add a command, give it a line in `COMMANDS` and write `fuzz/commands/<name>.py` with four things:
+
+    Options                    a frozen dataclass of everything that the command needs
+    add_arguments(parser)      declares what a user may write
+    parse(parsed) -> Options   checks it; nothing beyond this function sees argparse's namespace
+    run(options) -> int        does it, and returns the exit status
+
+What several commands share is in `fuzz.commands.options`.
+"""
+
+COMMANDS = {
+    "gate": "judge targets on seeded cases, the corpus and production shapes",
+    "run": "fuzz targets at random, and shrink what breaks",
+    "nightly": "fuzz in shards, one per GPU, and fail if a planted defect lives",
+    "replay": "judge one case from a file and show its scores around the cut",
+    "report": "merge the records of shards into one report",
+    "promote": "keep a finding's case in the corpus, which every gate judges",
+    "targets": "list what can be judged",
+    "canaries": "judge the suite: how long does each planted defect live?",
+}
+"""Name -> one line for `--help`."""
+
+JUDGES = frozenset({"gate", "run", "replay", "canaries"})
+"""Commands that run kernels in this process or its children: their device is settled before they are imported."""

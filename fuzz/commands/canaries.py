@@ -2,12 +2,21 @@
 
 import argparse
 import os
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
-from fuzz.campaign.judging import at_least, default_jobs, ended_politely
+from fuzz.campaign.interrupts import ended_politely
 from fuzz.campaign.pool import Progress
 from fuzz.cases.chooser import SeededChooser
-from fuzz.commands.gate import DEFAULT_CASES
+from fuzz.commands.device import add_device, settle
+from fuzz.commands.options import (
+    DEFAULT_CASES,
+    DEFAULT_CASES_IN_WORDS,
+    DEFAULT_SEED,
+    add_switch,
+    at_least,
+    default_jobs,
+)
 from fuzz.report.run_text import stamp_lines
 from fuzz.scoring.scoreboard import SCHEMA, SCORE, Fate, Score, TierScore, markdown, text_lines
 from fuzz.scoring.tier import Tier
@@ -17,9 +26,99 @@ from msa_fast import environment
 BEGIN, END = "<!-- score -->", "<!-- end of score -->"
 """Lines of a document between which the table stands."""
 HANGS_AFTER = {"cuda": 60.0, "cpu": 90.0}
+"""Seconds that a defect has for one case, by device."""
 
 
-def show_markdown(options: argparse.Namespace) -> int:
+@dataclass(frozen=True)
+class Options:
+    """What to judge, and how. only, kinds, sample: which planted defects. json: the score file. into: a document."""
+
+    tier: Tier
+    patience: Patience
+    jobs: int
+    only: tuple[str, ...]
+    kinds: tuple[str, ...]
+    sample: int | None
+    json: Path | None
+    is_resumed: bool
+    is_markdown: bool
+    into: Path | None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add_device(parser)
+    parser.add_argument("--tier", choices=("gate", "fuzz"), default="gate", help="the gate's cases, or random ones")
+    parser.add_argument("--seconds", type=float, default=60.0, help="of random cases a defect (default %(default)g)")
+    parser.add_argument(
+        "--processes", type=int, help="worker processes; a defect gets the sum of their time (default: as `run`)"
+    )
+    parser.add_argument("--only", action="append", default=[], metavar="PATTERN", help="names; may be repeated")
+    parser.add_argument(
+        "--kind", action="append", default=[], choices=("canary", "process", "mutant"), help="may be repeated"
+    )
+    parser.add_argument("--sample", type=int, metavar="N", help="judge N defects, sampled by the seed")
+    parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="of everything drawn (default %(default)s)")
+    parser.add_argument("--cases", type=int, help=f"the gate's lattice cases ({DEFAULT_CASES_IN_WORDS})")
+    add_switch(parser, "--corpus", "kept cases too")
+    add_switch(parser, "--production", "shapes of traffic too")
+    parser.add_argument("--equivalents", action="store_true", help="also judge those proved equivalent; slow")
+    parser.add_argument("--first-kill", action="store_true", help="do not wait for a law that names the defect")
+    parser.add_argument("--give-up-after", type=float, default=0.0, help="seconds of the gate's cases a defect has")
+    parser.add_argument("--hangs-after", type=float, help="seconds a defect has for one case")
+    parser.add_argument("--shrink-seconds", type=float, default=0.0, help="to make each killing case smaller")
+    parser.add_argument("--jobs", type=int, help="defects judged at once (default one per core)")
+    parser.add_argument("--json", type=Path, help="file to keep the score in, tier by tier")
+    parser.add_argument("--resume", action="store_true", help="keep what the file has of this tier, judge the rest")
+    parser.add_argument(
+        "--markdown", action="store_true", help="only print the table of the file, or of the kept score"
+    )
+    parser.add_argument("--into", type=Path, metavar="README.md", help="also put that table into a document")
+
+
+def parse(parsed: argparse.Namespace) -> Options:
+    """The options, checked."""
+    device = settle(parsed.device)
+    num_cases = DEFAULT_CASES[device] if parsed.cases is None else parsed.cases
+    jobs = (os.cpu_count() or 1) if parsed.jobs is None else parsed.jobs
+    processes = default_jobs(device) if parsed.processes is None else parsed.processes
+    hangs_after = HANGS_AFTER[device] if parsed.hangs_after is None else parsed.hangs_after
+    for name, value, bound in (
+        ("--cases", num_cases, 0),
+        ("--jobs", jobs, 1),
+        ("--seconds", parsed.seconds, 1),
+        ("--processes", processes, 1),
+        ("--hangs-after", hangs_after, 1),
+        ("--give-up-after", parsed.give_up_after, 0),
+        ("--sample", 1 if parsed.sample is None else parsed.sample, 1),
+    ):
+        at_least(name, value, bound)
+    scale = "large" if device == "cuda" else "small"
+    tier = Tier(device, parsed.seed, scale, num_cases, parsed.corpus, parsed.production)
+    if parsed.tier == "fuzz":
+        tier = replace(tier, seconds=parsed.seconds, processes=processes)
+    return Options(
+        tier=tier,
+        patience=Patience(
+            hangs_after, parsed.give_up_after, parsed.first_kill, parsed.shrink_seconds, parsed.equivalents
+        ),
+        jobs=jobs,
+        only=tuple(parsed.only),
+        kinds=tuple(parsed.kind),
+        sample=parsed.sample,
+        json=parsed.json,
+        is_resumed=parsed.resume,
+        is_markdown=parsed.markdown,
+        into=parsed.into,
+    )
+
+
+def run(options: Options) -> int:
+    """Score the suite, or print the table of a score that is kept. Returns the exit status."""
+    return show_markdown(options) if options.is_markdown else canaries(options)
+
+
+def show_markdown(options: Options) -> int:
     """Print the table of a score file, and put it into a document where one is named."""
     table = markdown(Score.read(options.json or SCORE))
     print(table)
@@ -33,16 +132,16 @@ def show_markdown(options: argparse.Namespace) -> int:
     return 0
 
 
-def canaries(options: argparse.Namespace, device: str) -> int:
+def canaries(options: Options) -> int:
     """Judge planted defects, all or some, afresh or from where an earlier scoring ended. Returns the exit status."""
-    tier, patience, jobs = _settings(options, device)
+    tier, device = options.tier, options.tier.device
     table = _chosen(options)
     stamp = environment.stamp(device)
     score = Score.read(options.json) if options.json else Score(SCHEMA, {})
     run = {name: str(value) for name, value in asdict(tier).items()}
     known = _told_before(score, tier.name, run)
     before = {name: fate for name, fate in known.items() if fate.status in ("killed", "survived", "equivalent")}
-    rest = [one for one in table if not options.resume or one.name not in before]
+    rest = [one for one in table if not options.is_resumed or one.name not in before]
     print(f"seed {tier.seed}, {tier.name} at scale {tier.scale} against {len(table)} planted defects, on {device}")
     print("\n".join(stamp_lines(stamp)))
     print(f"{len(table) - len(rest)} were judged before, {len(rest)} are left", flush=True)
@@ -61,7 +160,7 @@ def canaries(options: argparse.Namespace, device: str) -> int:
     is_interrupted = False
     with ended_politely():
         try:
-            fates(rest, tier, patience, jobs, tell)
+            fates(rest, tier, options.patience, options.jobs, tell)
         except KeyboardInterrupt:
             is_interrupted = True
     bar.close()
@@ -72,37 +171,11 @@ def canaries(options: argparse.Namespace, device: str) -> int:
     return 1 if is_interrupted or any(fate.is_bad for fate in shown) else 0
 
 
-def _settings(options: argparse.Namespace, device: str) -> tuple[Tier, Patience, int]:
-    cases = DEFAULT_CASES[device] if options.cases is None else options.cases
-    seconds = options.seconds if options.tier == "fuzz" else 0.0
-    jobs = (os.cpu_count() or 1) if options.jobs is None else options.jobs
-    processes = default_jobs(device) if options.processes is None else options.processes
-    hangs_after = HANGS_AFTER[device] if options.hangs_after is None else options.hangs_after
-    for name, value, least in (
-        ("--cases", cases, 0),
-        ("--jobs", jobs, 1),
-        ("--seconds", options.seconds, 1),
-        ("--processes", processes, 1),
-        ("--hangs-after", hangs_after, 1),
-        ("--give-up-after", options.give_up_after, 0),
-    ):
-        at_least(name, value, least)
-    scale = "large" if device == "cuda" else "small"
-    tier = Tier(device, options.seed, scale, cases, options.corpus, options.production, seconds)
-    if seconds:
-        tier = replace(tier, processes=processes)
-    patience = Patience(
-        hangs_after, options.give_up_after, options.first_kill, options.shrink_seconds, options.equivalents
-    )
-    return tier, patience, jobs
-
-
-def _chosen(options: argparse.Namespace) -> list[Planted]:
+def _chosen(options: Options) -> list[Planted]:
     """What --only, --kind and --sample leave of the table."""
-    table = [one for one in planted(options.only) if not options.kind or one.kind in options.kind]
+    table = [one for one in planted(options.only) if not options.kinds or one.kind in options.kinds]
     if options.sample is not None:
-        at_least("--sample", options.sample, 1)
-        chooser, rest, taken = SeededChooser(options.seed, "sample"), list(table), set[str]()
+        chooser, rest, taken = SeededChooser(options.tier.seed, "sample"), list(table), set[str]()
         while rest and len(taken) < options.sample:
             taken.add(rest.pop(chooser.integer(0, len(rest) - 1)).name)
         table = [one for one in table if one.name in taken]

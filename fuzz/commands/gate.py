@@ -1,64 +1,104 @@
 """`python -m fuzz gate`: seeded cases, the corpus and production shapes, the same on every run."""
 
 import argparse
+from dataclasses import dataclass
 
 from fuzz import corpus
-from fuzz.campaign.judging import (
-    at_least,
-    choose,
-    command_line,
-    default_jobs,
-    ended_politely,
-    finish,
-    look_back,
-    new_results,
-    scale_of,
-    shrink_findings,
-)
+from fuzz.campaign.interrupts import ended_politely
 from fuzz.campaign.pool import run_tasks
+from fuzz.campaign.recheck import look_back
 from fuzz.cases import generate
 from fuzz.cases.production import production_cases
+from fuzz.commands.ending import finish, new_results, shrink_findings
+from fuzz.commands.options import (
+    DEFAULT_CASES,
+    DEFAULT_CASES_IN_WORDS,
+    DEFAULT_SEED,
+    CampaignOptions,
+    add_campaign,
+    add_switch,
+    at_least,
+    campaign_options,
+    default_jobs,
+)
 from fuzz.isolation.worker import Task
 from fuzz.report.run_text import stamp_lines
 from fuzz.targets.built_in import Target
 
-DEFAULT_CASES = {"cuda": 2_000, "cpu": 120}
+
+@dataclass(frozen=True)
+class Options:
+    """num_cases: lattice cases. has_corpus, has_production: whether these are judged, too. jobs: child processes."""
+
+    campaign: CampaignOptions
+    num_cases: int
+    has_corpus: bool
+    has_production: bool
+    jobs: int
+
+    @property
+    def reproduce(self) -> str:
+        """The command that judges the same cases again."""
+        switches = [("--no-corpus", self.has_corpus), ("--no-production", self.has_production)]
+        words = [word for word, is_on in switches if not is_on]
+        return self.campaign.command_line("gate", ("--cases", str(self.num_cases)), *words)
 
 
-def gate(options: argparse.Namespace, device: str) -> int:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="of everything drawn (default %(default)s)")
+    parser.add_argument("--cases", type=int, help=f"lattice cases ({DEFAULT_CASES_IN_WORDS})")
+    add_switch(parser, "--corpus", "kept cases too")
+    add_switch(parser, "--production", "production shapes too")
+    parser.add_argument("--jobs", type=int, help="child processes (default up to 8 on a GPU, else one per core)")
+    add_campaign(parser, shrink_seconds=0.0)
+
+
+def parse(parsed: argparse.Namespace) -> Options:
+    """The options, checked."""
+    campaign = campaign_options(parsed)
+    num_cases = DEFAULT_CASES[campaign.device] if parsed.cases is None else parsed.cases
+    jobs = default_jobs(campaign.device) if parsed.jobs is None else parsed.jobs
+    at_least("--cases", num_cases, 0)
+    at_least("--jobs", jobs, 1)
+    return Options(campaign, num_cases, parsed.corpus, parsed.production, jobs)
+
+
+def run(options: Options) -> int:
     """Judge targets on a fixed list of cases. Returns the exit status."""
-    count = DEFAULT_CASES[device] if options.cases is None else options.cases
-    jobs = default_jobs(device) if options.jobs is None else options.jobs
-    for name, value, least in (("--cases", count, 0), ("--jobs", jobs, 1), ("--hangs-after", options.hangs_after, 1)):
-        at_least(name, value, least)
-    scale, chosen = scale_of(options, device), choose(options, device)
-    results = new_results(options, chosen, scale, device)
-    print(f"seed {options.seed}, {count} cases at scale {scale.name}, on {device}")
+    campaign, device = options.campaign, options.campaign.device
+    chosen = campaign.targets()
+    results = new_results(campaign, chosen)
+    print(f"seed {campaign.seed}, {options.num_cases} cases at scale {campaign.scale.name}, on {device}")
     print("\n".join(stamp_lines(results.environment)), flush=True)
 
-    look_back(results, options.findings, device, options.hangs_after)
-    names = tuple(target.name for target in chosen)
-    # What is known to matter comes first: a gate that is cut short has judged it.
-    tasks = corpus_tasks(names, device) if options.corpus else []
-    if options.production:
-        tasks += production_tasks(chosen, device, options.seed)
-    tasks += [Task(case, names, device) for case in generate.gate_cases(options.seed, count, scale)]
+    look_back(results, campaign.findings, device, campaign.hangs_after)
+    tasks = _tasks(options, chosen)
     with ended_politely():
-        run_tasks(tasks, len(tasks), results, jobs, options.hangs_after, options.diagnose)
-    if options.shrink_seconds > 0:
-        shrink_findings(results, device, options.shrink_seconds, options.hangs_after)
-    words = ["--cases", str(count), "--scale", scale.name, "--device", device]
-    words += [f"--no-{name}" for name in ("corpus", "production") if not getattr(options, name)]
-    return finish(results, chosen, "gate", command_line("gate", options, *words), options, device)
+        run_tasks(tasks, len(tasks), results, options.jobs, campaign.hangs_after, campaign.is_diagnosed)
+    if campaign.shrink_seconds > 0:
+        shrink_findings(results, campaign)
+    return finish(results, chosen, "gate", options.reproduce, campaign)
 
 
-def corpus_tasks(names: tuple[str, ...], device: str) -> list[Task]:
-    """Every kept case on every target; far pages where there is memory for them."""
+def _tasks(options: Options, chosen: list[Target]) -> list[Task]:
+    """All tasks, those first that are known to matter: a gate that is cut short has judged them."""
+    campaign, device = options.campaign, options.campaign.device
+    names = tuple(target.name for target in chosen)
+    tasks = _corpus_tasks(names, device) if options.has_corpus else []
+    if options.has_production:
+        tasks += _production_tasks(chosen, device, campaign.seed)
+    seeded = generate.gate_cases(campaign.seed, options.num_cases, campaign.scale)
+    return tasks + [Task(case, names, device) for case in seeded]
+
+
+def _corpus_tasks(names: tuple[str, ...], device: str) -> list[Task]:
+    """Every kept case on every target; far pages only where there is memory for them."""
     kept = [entry.case for entry in corpus.entries().values()]
     return [Task(case, names, device) for case in kept if device != "cpu" or not case.pages.is_far]
 
 
-def production_tasks(chosen: list[Target], device: str, seed: int) -> list[Task]:
+def _production_tasks(chosen: list[Target], device: str, seed: int) -> list[Task]:
     """Production shapes, each on the targets of its kind and on foreign ones."""
     return [
         Task(case, tuple(target.name for target in chosen if target.kind in (kind, "foreign")), device)

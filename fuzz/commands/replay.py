@@ -1,21 +1,63 @@
-"""One case on one target, told in full."""
+"""`python -m fuzz replay`: one case on some targets, told in full."""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
+from fuzz.campaign.findings import read_case
 from fuzz.cases.case import Case
 from fuzz.cases.replay_script import script_lines
+from fuzz.commands.device import add_device, settle
+from fuzz.commands.options import add_targets, again, named
 from fuzz.inputs.scene import Scene
 from fuzz.isolation.worker import Task, Worker
 from fuzz.judge.between_runs import diagnose
 from fuzz.judge.examiner import Agreed, Broke, Examiner, Undefined
 from fuzz.judge.replays import disturb
 from fuzz.judge.score_strip import score_strip
-from fuzz.targets.built_in import Target
+from fuzz.report.run_text import stamp_lines
+from fuzz.targets.built_in import BUILT_IN, Target, find
+from msa_fast import environment
 from msa_fast.interpreter import prepare
 from msa_ref.contract import Violation
 
 MAX_STRIPS = 3
 """Broken rows that are shown in full."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """path: JSON of a case, a finding or a corpus entry."""
+
+    path: Path
+    target_names: tuple[str, ...]
+    device: str
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("case", type=Path, help="JSON of a case, a finding or a corpus entry")
+    add_device(parser)
+    add_targets(parser)
+
+
+def parse(parsed: argparse.Namespace) -> Options:
+    """The options."""
+    return Options(parsed.case, tuple(parsed.target), settle(parsed.device))
+
+
+def run(options: Options) -> int:
+    """Judge the case on each target. Returns 0 agreed, 1 broke, 3 undefined."""
+    case, found_on = read_case(options.path)
+    names = options.target_names or ([found_on] if found_on else list(BUILT_IN))
+    print(f"seed {case.seed}, {options.path} on {options.device}")
+    print("\n".join(stamp_lines(environment.stamp(options.device))))
+    print(case.to_json())
+    statuses = [replay(case, find(name), options.device) for name in names]
+    print(f"again: {again('replay', str(options.path), *named(names))}")
+    return 1 if 1 in statuses else max(statuses, default=3)
 
 
 def replay(case: Case, target: Target, device: torch.device | str) -> int:

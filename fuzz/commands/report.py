@@ -5,26 +5,54 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from fuzz.commands.options import add_switch
 from fuzz.report.html import html_page
 from fuzz.report.junit import junit_xml
 from fuzz.report.merge import merge
 from fuzz.report.record import FindingRecord, Record
 from fuzz.report.text import summary_lines
 
-MOST_STRIPS = 12
-"""Findings that are replayed for the page; each is a process of its own."""
+MAX_STRIPS = 12
+"""Findings that are replayed for the page, each in a process of its own."""
 
 STRIP_SECONDS = 120
+"""Seconds that one of these processes may take."""
 
 
-def report(options: argparse.Namespace) -> int:
+@dataclass(frozen=True)
+class Options:
+    """shards: the records to merge. json, junit, html: files to write; None for none."""
+
+    shards: tuple[Path, ...]
+    json: Path | None
+    junit: Path | None
+    html: Path | None
+    is_replayed: bool
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("shards", type=Path, nargs="+", metavar="RECORD.json", help="from `gate` or `run --json`")
+    parser.add_argument("--json", type=Path, help="file for the merged record")
+    parser.add_argument("--junit", type=Path, help="file for the verdicts as JUnit XML")
+    parser.add_argument("--html", type=Path, help="file for one page that needs nothing else")
+    add_switch(parser, "--replay", "show findings' score strips on the page")
+
+
+def parse(parsed: argparse.Namespace) -> Options:
+    """The options."""
+    return Options(tuple(parsed.shards), parsed.json, parsed.junit, parsed.html, parsed.replay)
+
+
+def run(options: Options) -> int:
     """Merge, print, write what is asked for. Returns the merged run's exit status."""
     shards = [Record.from_json(path.read_text()) for path in options.shards]
     merged = merge(shards)
     print("\n".join(summary_lines(merged)))
-    write_report(merged, shards, options.json, options.junit, options.html, options.replay)
+    write_report(merged, shards, options.json, options.junit, options.html, options.is_replayed)
     return merged.exit_status
 
 
@@ -39,7 +67,7 @@ def write_report(
     """Write the files. is_replayed: replay findings, to show their score strips on the page."""
     strips = {}
     if html is not None and is_replayed:
-        strips = {finding.path: replayed(finding) for finding in merged.findings[:MOST_STRIPS]}
+        strips = {finding.path: replayed(finding) for finding in merged.findings[:MAX_STRIPS]}
     for path, text in (
         (json, merged.to_json()),
         (junit, junit_xml(merged)),

@@ -1,32 +1,74 @@
-"""`python -m fuzz run`: random cases for so many minutes or so many cases, with shrinking."""
+"""`python -m fuzz run`: random cases for some minutes or a number of cases, with shrinking."""
 
 import argparse
-import os
+import sys
+from dataclasses import dataclass
 
-from fuzz.campaign.judging import (
-    at_least,
-    choose,
-    command_line,
-    ended_politely,
-    finish,
-    look_back,
-    new_results,
-    say,
-    scale_of,
-)
+from fuzz.campaign.interrupts import ended_politely
+from fuzz.campaign.pool import Results
 from fuzz.campaign.random_rounds import Hunt, Limits, nightly_profile
+from fuzz.campaign.recheck import look_back
+from fuzz.commands.ending import finish, new_results
+from fuzz.commands.options import CampaignOptions, add_campaign, at_least, campaign_options
 from fuzz.isolation.worker import HarnessError, Worker
 from fuzz.report.run_text import stamp_lines
 
-DEFAULT_CASES = 200
-"""Where neither --minutes nor --cases says how long."""
+DEFAULT_RANDOM_CASES = 200
+"""Cases of a run that is given neither --minutes nor --cases."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """minutes, num_cases: how long; None where the other one says it. shard: (i, n), the part of the run to do."""
+
+    campaign: CampaignOptions
+    minutes: float | None
+    num_cases: int | None
+    shard: tuple[int, int]
+
+    @property
+    def budget(self) -> str:
+        """How long, in words."""
+        return f"{self.num_cases} cases" if self.num_cases is not None else f"{self.minutes:g} minutes"
+
+    @property
+    def shard_in_words(self) -> str:
+        """The shard as a user writes it."""
+        return f"{self.shard[0]}/{self.shard[1]}"
+
+    @property
+    def reproduce(self) -> str:
+        """The command that draws the same cases again."""
+        cases, minutes = ("--cases", str(self.num_cases)), ("--minutes", f"{self.minutes or 0.0:g}")
+        length = cases if self.num_cases is not None else minutes
+        return self.campaign.command_line("run", length, "--shard", self.shard_in_words)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--seed", type=int, help="of everything drawn (default: a fresh one, which is printed)")
+    parser.add_argument("--minutes", type=float, help="how long")
+    parser.add_argument(
+        "--cases", type=int, help=f"how many cases (default {DEFAULT_RANDOM_CASES}, if --minutes is not given either)"
+    )
+    parser.add_argument("--shard", default="0/1", metavar="I/N", help="the part of the run to do (default all of it)")
+    add_campaign(parser, shrink_seconds=60.0)
+
+
+def parse(parsed: argparse.Namespace) -> Options:
+    """The options, checked."""
+    at_least("--minutes", parsed.minutes or 0, 0)
+    at_least("--cases", parsed.cases or 0, 0)
+    is_open = parsed.cases is None and parsed.minutes is None
+    num_cases = DEFAULT_RANDOM_CASES if is_open else parsed.cases
+    return Options(campaign_options(parsed), parsed.minutes, num_cases, shard_of(parsed.shard))
 
 
 def shard_of(text: str) -> tuple[int, int]:
     """(i, n) of `i/n`.
 
     Raises:
-        ValueError: one sentence, if it is no such thing.
+        ValueError: one sentence, if the text is no such pair.
     """
     number, slash, count = text.partition("/")
     if not (slash and number.isdigit() and count.isdigit() and int(number) < int(count)):
@@ -34,40 +76,34 @@ def shard_of(text: str) -> tuple[int, int]:
     return int(number), int(count)
 
 
-def run(options: argparse.Namespace, device: str) -> int:
+def run(options: Options) -> int:
     """Fuzz targets at random. Returns the exit status."""
-    for name in ("minutes", "cases"):
-        if getattr(options, name) is not None:
-            at_least(f"--{name}", getattr(options, name), 0)
-    at_least("--hangs-after", options.hangs_after, 1)
-    shard = shard_of(options.shard)
-    if options.seed is None:
-        options.seed = int.from_bytes(os.urandom(4))
-    cases = DEFAULT_CASES if options.cases is None and options.minutes is None else options.cases
-    scale, chosen = scale_of(options, device), choose(options, device)
-    results = new_results(options, chosen, scale, device)
-    budget = f"{cases} cases" if cases is not None else f"{options.minutes:g} minutes"
-    print(f"seed {options.seed}, {budget} at scale {scale.name}, shard {options.shard}, on {device}")
+    campaign, device = options.campaign, options.campaign.device
+    chosen = campaign.targets()
+    results = new_results(campaign, chosen)
+    where = f"at scale {campaign.scale.name}, shard {options.shard_in_words}, on {device}"
+    print(f"seed {campaign.seed}, {options.budget} {where}")
     print("\n".join(stamp_lines(results.environment)), flush=True)
 
-    look_back(results, options.findings, device, options.hangs_after)
+    look_back(results, campaign.findings, device, campaign.hangs_after)
     seconds = None if options.minutes is None else 60.0 * options.minutes
-    limits = Limits(seconds, cases, options.shrink_seconds)
+    limits = Limits(seconds, options.num_cases, campaign.shrink_seconds)
     names = tuple(target.name for target in chosen)
-
-    def tell(number: int) -> None:
-        rows = sum(outcome.rows for outcome in results.outcomes.values())
-        found = len(results.findings.all())
-        say(f"round {number}: {results.cases} cases, {rows} rows, {found} findings in {results.seconds:.0f} s")
-
-    with ended_politely() as ending, Worker(options.hangs_after) as worker:
-        hunt = Hunt(results, worker, names, device, limits, options.diagnose, lambda: ending.is_asked)
+    profile = nightly_profile(campaign.findings.parent / "examples")
+    with ended_politely() as ending, Worker(campaign.hangs_after) as worker:
+        hunt = Hunt(results, worker, names, device, limits, campaign.is_diagnosed, lambda: ending.is_asked)
         try:
-            hunt.rounds(options.seed, scale, shard, nightly_profile(options.findings.parent / "examples"), tell)
+            hunt.rounds(campaign.seed, campaign.scale, options.shard, profile, lambda number: _tell(number, results))
         except HarnessError as error:
             results.aborted = f"the harness failed on case number {results.cases}: {error}"
         except KeyboardInterrupt:
-            results.aborted = f"interrupted after {results.cases} cases of {budget}"
-    length = ["--cases", str(cases)] if cases is not None else ["--minutes", f"{options.minutes:g}"]
-    words = [*length, "--scale", scale.name, "--device", device, "--shard", options.shard]
-    return finish(results, chosen, "run", command_line("run", options, *words), options, device)
+            results.aborted = f"interrupted after {results.cases} cases of {options.budget}"
+    return finish(results, chosen, "run", options.reproduce, campaign, options.shard_in_words)
+
+
+def _tell(number: int, results: Results) -> None:
+    """Print how far the run is, beside the report."""
+    rows = sum(outcome.rows for outcome in results.outcomes.values())
+    found = len(results.findings.all())
+    text = f"round {number}: {results.cases} cases, {rows} rows, {found} findings in {results.seconds:.0f} s"
+    print(text, file=sys.stderr, flush=True)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from fuzz.__main__ import DEFAULT_CASES, DEFAULT_SEED
 from fuzz.canaries import CANARIES, MUTANTS
 from fuzz.canaries.naive import NaiveIndexer
 from fuzz.cases.generate import gate_cases
 from fuzz.cases.scale import SMALL
+from fuzz.commands.options import DEFAULT_CASES, DEFAULT_SEED
 from fuzz.inputs.scene import Scene
 from fuzz.judge.alone import breaks_alone
 from fuzz.targets.built_in import Target

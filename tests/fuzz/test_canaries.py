@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 from hypothesis import HealthCheck, find, settings
 
-from fuzz.__main__ import DEFAULT_CASES, DEFAULT_SEED
 from fuzz.canaries import CANARIES, Canary
 from fuzz.canaries.naive import NaiveIndexer, ShowingIndexer
 from fuzz.cases.case import Case, Views
 from fuzz.cases.generate import cases, gate_cases
 from fuzz.cases.scale import SMALL
+from fuzz.commands.options import DEFAULT_CASES, DEFAULT_SEED
 from fuzz.inputs.scene import Scene
 from fuzz.judge.between_runs import LAWS, diagnose
 from fuzz.judge.examiner import RUN_LAWS, Agreed, Broke, Examiner

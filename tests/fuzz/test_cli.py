@@ -11,6 +11,7 @@ import pytest
 
 from fuzz.__main__ import main
 from fuzz.campaign.findings import read_case, stored
+from fuzz.commands import COMMANDS
 from fuzz.report.record import Record
 from fuzz.targets.built_in import BUILT_IN, find
 from tests.support.fuzz_command import run_fuzz
@@ -104,6 +105,24 @@ def test_bad_arguments_exit_with_2_and_one_sentence(
     told = capsys.readouterr().err
     assert sentence in told
     assert len(told.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_is_written_in_words(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main([command, "--help"])
+    assert end.value.code == 0
+    told = capsys.readouterr().out
+    assert COMMANDS[command] in " ".join(told.split())
+    assert "{'" not in told, "a Python dict"
+
+
+def test_help_lists_every_command_and_the_exit_statuses(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    told = capsys.readouterr().out
+    assert all(sentence in told for sentence in COMMANDS.values())
+    assert "Exit status: 0" in told
 
 
 def test_a_target_that_no_case_judged_exits_with_3(fuzz: Fuzz) -> None:

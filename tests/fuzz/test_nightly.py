@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fuzz.__main__ import _parser, main
+from fuzz.__main__ import main, read
 from fuzz.commands import nightly
 from fuzz.isolation.gpus import visible_gpus
 from fuzz.report.record import Record
@@ -71,13 +71,13 @@ def test_every_command_of_the_workflow_exists() -> None:
     assert {shlex.split(command)[3] for command in commands} == {"gate", "nightly"}
     for command in commands:
         words = [word.replace("$MINUTES", "30") for word in shlex.split(command)[3:]]
-        _parser().parse_args(words)  # exits on a word that it does not know
+        read(words)  # exits on a word that it does not know
 
 
 def test_the_workflow_keeps_what_the_nightly_writes() -> None:
     text = WORKFLOW.read_text()
     (nightly,) = (command for command in _commands() if "fuzz nightly" in command)
-    options = _parser().parse_args([word.replace("$MINUTES", "30") for word in shlex.split(nightly)[3:]])
+    _, options = read([word.replace("$MINUTES", "30") for word in shlex.split(nightly)[3:]])
     kept = re.findall(r"^ +(\.fuzz/\w+)$", text, re.MULTILINE)
     # Hypothesis's examples lie beside the findings.
     for folder in (options.folder, options.findings, options.findings.parent / "examples"):

@@ -16,7 +16,7 @@ import torch
 
 from fuzz.__main__ import main
 from fuzz.campaign.findings import Findings, read_case
-from fuzz.campaign.judging import ended_politely
+from fuzz.campaign.interrupts import ended_politely
 from fuzz.campaign.pool import Outcome, Results, run_tasks
 from fuzz.campaign.random_rounds import Hunt, Limits, nightly_profile
 from fuzz.cases.case import Case, Request
@@ -174,7 +174,7 @@ def test_an_interrupted_run_keeps_what_it_judged(device: str) -> None:
         )
         raise KeyboardInterrupt
 
-    results = Results({"reference": Outcome()}, Coverage(SCALES["small"]), Findings(), {})
+    results = Results({"reference": Outcome()}, Coverage(SCALES["small"]), Findings(Path("unused")), {})
     run_tasks(tasks(), 20, results)
     assert results.aborted == f"interrupted after {results.cases} of 20 cases"
     assert results.outcomes["reference"].agreed == results.cases > 0

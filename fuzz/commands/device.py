@@ -1,0 +1,42 @@
+"""The device that a command judges on: a GPU, or Triton's interpreter on a CPU."""
+
+import argparse
+import os
+from collections.abc import Sequence
+
+DEVICES = ("auto", "cuda", "cpu")
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Declare --device."""
+    parser.add_argument("--device", choices=DEVICES, default="auto", help="default auto: a GPU where there is one")
+
+
+def wanted(words: Sequence[str]) -> str:
+    """The --device among a command's words, read before the command and its other options are known."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--device", default="auto")
+    device: str = parser.parse_known_args(words)[0].device
+    return device
+
+
+def settle(device: str) -> str:
+    """The device to run on. Starts the process that children are forked from.
+
+    Triton reads TRITON_INTERPRET once, when it is first imported: call this before any kernel is.
+    """
+    from fuzz.isolation.fork_server import warm_up
+
+    if device == "cpu":
+        os.environ["TRITON_INTERPRET"] = "1"
+        warm_up()  # its imports run beside this process's own
+    import torch
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device must be available; got cuda on a machine without a CUDA device")
+    if device == "cpu":
+        os.environ["TRITON_INTERPRET"] = "1"
+    warm_up()
+    return device

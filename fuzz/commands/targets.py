@@ -1,0 +1,28 @@
+"""`python -m fuzz targets`: the built-in targets, a line each."""
+
+import argparse
+from dataclasses import dataclass
+
+from fuzz.targets.built_in import BUILT_IN
+from fuzz.targets.profiles import in_words
+
+
+@dataclass(frozen=True)
+class Options:
+    """The command has no options."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare nothing."""
+
+
+def parse(parsed: argparse.Namespace) -> Options:
+    """The options."""
+    return Options()
+
+
+def run(options: Options) -> int:
+    """Print name, kind, promises and a sentence of each target. Returns 0."""
+    for target in BUILT_IN.values():
+        print(f"{target.name:<14} {target.kind:<8} {in_words(target.profile):<9} {target.sentence}")
+    return 0
