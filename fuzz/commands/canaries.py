@@ -18,20 +18,24 @@ from fuzz.commands.options import (
     default_jobs,
 )
 from fuzz.report.run_text import stamp_lines
-from fuzz.scoring.scoreboard import SCHEMA, SCORE, Fate, Score, TierScore, markdown, text_lines
+from fuzz.scoring.published import PUBLISHED, published_text, read_published
+from fuzz.scoring.score_page import score_page
+from fuzz.scoring.scoreboard import SCHEMA, Fate, Score, text_lines
 from fuzz.scoring.tier import Tier
 from fuzz.scoring.trials import Patience, Planted, fates, planted
 from msa_fast import environment
 
-BEGIN, END = "<!-- score -->", "<!-- end of score -->"
-"""Lines of a document between which the table stands."""
 HANGS_AFTER = {"cuda": 60.0, "cpu": 90.0}
 """Seconds that a defect has for one case, by device."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What to judge, and how. only, kinds, sample: which planted defects. json: the score file. into: a document."""
+    """What to judge, and how.
+
+    only, kinds, sample: which planted defects. json: the file for the whole score, with cases and evidence.
+    publish: the published score, which gets the fates. into: the file for its page.
+    """
 
     tier: Tier
     patience: Patience
@@ -40,6 +44,7 @@ class Options:
     kinds: tuple[str, ...]
     sample: int | None
     json: Path | None
+    publish: Path | None
     is_resumed: bool
     is_markdown: bool
     into: Path | None
@@ -68,12 +73,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hangs-after", type=float, help="seconds a defect has for one case")
     parser.add_argument("--shrink-seconds", type=float, default=0.0, help="to make each killing case smaller")
     parser.add_argument("--jobs", type=int, help="defects judged at once (default one per core)")
-    parser.add_argument("--json", type=Path, help="file to keep the score in, tier by tier")
-    parser.add_argument("--resume", action="store_true", help="keep what the file has of this tier, judge the rest")
+    parser.add_argument("--json", type=Path, help="file to keep the score in, with cases and evidence")
     parser.add_argument(
-        "--markdown", action="store_true", help="only print the table of the file, or of the kept score"
+        "--publish",
+        type=Path,
+        nargs="?",
+        const=PUBLISHED,
+        metavar="FILE",
+        help="also put the fates into the published score (or into FILE of its kind)",
     )
-    parser.add_argument("--into", type=Path, metavar="README.md", help="also put that table into a document")
+    parser.add_argument("--resume", action="store_true", help="keep what the files have of this tier, judge the rest")
+    parser.add_argument("--markdown", action="store_true", help="only print the page of the published score")
+    parser.add_argument("--into", type=Path, metavar="FILE.md", help="write that page into a file")
 
 
 def parse(parsed: argparse.Namespace) -> Options:
@@ -107,6 +118,7 @@ def parse(parsed: argparse.Namespace) -> Options:
         kinds=tuple(parsed.kind),
         sample=parsed.sample,
         json=parsed.json,
+        publish=parsed.publish,
         is_resumed=parsed.resume,
         is_markdown=parsed.markdown,
         into=parsed.into,
@@ -114,21 +126,17 @@ def parse(parsed: argparse.Namespace) -> Options:
 
 
 def run(options: Options) -> int:
-    """Score the suite, or print the table of a score that is kept. Returns the exit status."""
+    """Score the suite, or print the page of the published score. Returns the exit status."""
     return show_markdown(options) if options.is_markdown else canaries(options)
 
 
 def show_markdown(options: Options) -> int:
-    """Print the table of a score file, and put it into a document where one is named."""
-    table = markdown(Score.read(options.json or SCORE))
-    print(table)
+    """Print the page of the published score, or write it into a file where one is named."""
+    page = score_page(read_published(options.publish or PUBLISHED, planted()))
     if options.into:
-        text = options.into.read_text()
-        before, begin, rest = text.partition(BEGIN)
-        _, end, behind = rest.partition(END)
-        if not (begin and end):
-            raise ValueError(f"--into must name a document with the lines {BEGIN!r} and {END!r}; got {options.into}")
-        options.into.write_text(f"{before}{BEGIN}\n{table}\n{END}{behind}")
+        options.into.write_text(page)
+    else:
+        print(page, end="")
     return 0
 
 
@@ -138,8 +146,9 @@ def canaries(options: Options) -> int:
     table = _chosen(options)
     stamp = environment.stamp(device)
     score = Score.read(options.json) if options.json else Score(SCHEMA, {})
+    published = read_published(options.publish, planted()) if options.publish else Score(SCHEMA, {})
     run = {name: str(value) for name, value in asdict(tier).items()}
-    known = _told_before(score, tier.name, run)
+    known = _told_before(published, tier.name, run) | _told_before(score, tier.name, run)
     before = {name: fate for name, fate in known.items() if fate.status in ("killed", "survived", "equivalent")}
     rest = [one for one in table if not options.is_resumed or one.name not in before]
     print(f"seed {tier.seed}, {tier.name} at scale {tier.scale} against {len(table)} planted defects, on {device}")
@@ -151,11 +160,13 @@ def canaries(options: Options) -> int:
     def tell(fate: Fate) -> None:
         done[fate.name] = replace(fate, commit=stamp["commit"])
         bar.step(sum(one.is_bad for one in done.values()))
+        told = known | done  # others keep what they had
+        kept = [told[one.name] for one in planted() if one.name in told]
         if options.json:
-            told = known | done  # others keep what they had
-            kept = TierScore(run, stamp, tuple(told[one.name] for one in planted() if one.name in told))
             options.json.parent.mkdir(parents=True, exist_ok=True)
-            options.json.write_text(score.with_tier(tier.name, kept).to_json())
+            options.json.write_text(score.with_fates(tier.name, run, stamp, kept).to_json())
+        if options.publish:
+            options.publish.write_text(published_text(published.with_fates(tier.name, run, stamp, kept)))
 
     is_interrupted = False
     with ended_politely():

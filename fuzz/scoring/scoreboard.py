@@ -1,7 +1,7 @@
-"""What became of planted defects, tier by tier: one JSON file, and the table that the README shows of it.
+"""Fates of planted defects, tier by tier, as JSON and as text.
 
-The file is rewritten whenever a defect is done, so that a scoring that is cut short can be resumed,
-here or on another machine; a tier of the file leaves the others alone.
+The file is written whenever a defect is done, so that a scoring that is cut short can be resumed, here or on
+another machine. Scoring one tier leaves the others as they are.
 """
 
 import json
@@ -13,25 +13,24 @@ from pathlib import Path
 from fuzz.cases.case import from_data
 from msa_ref.config import require
 
-SCORE = Path(__file__).parents[1] / "canaries" / "score.json"
-"""The published score: what the README's table is made from."""
-
-SCHEMA = 1
+SCHEMA = 2
 STATUSES = ("survived", "unfinished", "not run", "equivalent", "killed")
-MOST_EVIDENCE = 160
+MAX_EVIDENCE_LEN = 160
+"""Characters of evidence that a file keeps of each defect."""
 
 
 @dataclass(frozen=True)
 class Fate:
-    """What became of one planted defect.
+    """The outcome of one planted defect's trial.
 
-    kind: `canary`, `process` or `mutant`. defect: its row in the list of field defects. expected: laws that name it.
+    kind: `canary`, `process` or `mutant`. defect: its row in the list of field defects.
+    expected: the laws that name it.
     status: `killed`, `survived` all cases, `unfinished` (alive when its time was up), `equivalent`
-        (proved so and not judged) or `not run` (it needs what is not there).
-    laws: that it broke, those of the case that killed it first. oracle: that told the first of them.
-    is_named: whether a law that names it killed it. cases: judged until it died. case: the killer, in words.
-    is_equivalent: whether it is said to be; then being killed is as bad as surviving otherwise.
-    commit: at which it was judged.
+        (proved so and not judged) or `not run` (it needs what this machine lacks).
+    laws: the laws it broke, those of the case that killed it first. oracle: the oracle that told the first of them.
+    cases: how many were judged until it died. case: the one that killed it, in words.
+    is_equivalent: whether it is declared equivalent; killing it is then an error.
+    commit: the commit at which it was judged.
     """
 
     name: str
@@ -40,7 +39,6 @@ class Fate:
     expected: tuple[str, ...]
     status: str
     laws: tuple[str, ...] = ()
-    is_named: bool = False
     oracle: str = ""
     cases: int = 0
     seconds: float = 0.0
@@ -53,44 +51,56 @@ class Fate:
         require(self.status in STATUSES, "status", f"must be one of {', '.join(STATUSES)}", repr(self.status))
 
     @property
+    def is_named(self) -> bool:
+        """Whether a law that names the defect killed it."""
+        return bool(set(self.laws) & set(self.expected))
+
+    @property
     def is_bad(self) -> bool:
-        """A defect that lives, or one that died although it is said to be equivalent."""
+        """Whether a defect lives, or one died although it is declared equivalent."""
         if self.is_equivalent:
             return self.status == "killed"
         return self.status in ("survived", "unfinished")
 
     @property
     def is_judged(self) -> bool:
-        """Whether it counts in a score, one way or the other."""
+        """Whether it counts in a score."""
         return not self.is_equivalent and self.status in ("killed", "survived", "unfinished")
 
 
 @dataclass(frozen=True)
 class TierScore:
-    """One tier's results. run: what it was judged with. environment: of the last machine that added to it."""
+    """The fates of one tier. run: the tier's settings. environment: the last machine that added to it.
+
+    note: what else a reader has to know about them; written by hand.
+    """
 
     run: dict[str, str]
     environment: dict[str, str]
     fates: tuple[Fate, ...] = ()
+    note: str = ""
 
 
 @dataclass(frozen=True)
 class Score:
-    """All tiers' results. tiers: by name, in the order in which they were first judged."""
+    """The scores of all tiers, by name, in the order in which they were first judged."""
 
     schema: int
     tiers: dict[str, TierScore]
 
-    def with_tier(self, name: str, tier: TierScore) -> "Score":
-        """The same with one tier exchanged."""
-        return replace(self, tiers=self.tiers | {name: tier})
+    def with_fates(self, name: str, run: dict[str, str], environment: dict[str, str], fates: Sequence[Fate]) -> "Score":
+        """The same score with one tier's fates exchanged. A note stays while the tier's settings do."""
+        old = self.tiers.get(name)
+        note = old.note if old is not None and old.run == run else ""
+        return replace(self, tiers=self.tiers | {name: TierScore(run, environment, tuple(fates), note)})
 
     def to_json(self) -> str:
-        """As JSON text, a fate a line."""
+        """JSON text with one fate a line."""
         tiers = []
         for name, tier in self.tiers.items():
-            fates = [json.dumps(asdict(replace(fate, evidence=fate.evidence[:MOST_EVIDENCE]))) for fate in tier.fates]
-            head = f'"run": {json.dumps(tier.run)},\n"environment": {json.dumps(tier.environment)}'
+            fates = [json.dumps(asdict(replace(one, evidence=one.evidence[:MAX_EVIDENCE_LEN]))) for one in tier.fates]
+            told = {"run": tier.run, "environment": tier.environment, "note": tier.note}
+            head = ",\n".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in told.items())
             listed = ",\n".join(fates)
             tiers.append(f'{json.dumps(name)}: {{\n{head},\n"fates": [\n{listed}\n]}}')
         joined = ",\n".join(tiers)
@@ -98,10 +108,10 @@ class Score:
 
     @staticmethod
     def read(path: Path) -> "Score":
-        """The score that a file holds; an empty one if there is no file.
+        """The score in a file; an empty one if there is no file.
 
         Raises:
-            ValueError: one sentence, if it holds something else.
+            ValueError: one sentence, if the file holds something else.
         """
         if not path.exists():
             return Score(SCHEMA, {})
@@ -111,14 +121,14 @@ class Score:
         return from_data(Score, data, str(path))
 
 
-KINDS = {"canary": "canaries", "process": "process canaries", "mutant": "mutants"}
+KINDS = ("canary", "process", "mutant")
 
 
 def text_lines(fates: Sequence[Fate], sentences: dict[str, str]) -> list[str]:
-    """A line or two per defect, survivors first, and the score."""
+    """Print lines: one or two a defect, survivors first, then the score of each kind."""
     rows = []
     for fate in sorted(fates, key=lambda fate: (not fate.is_bad, STATUSES.index(fate.status))):
-        status = "KILLED, but said to be equivalent" if fate.is_bad and fate.laws else fate.status
+        status = "KILLED, but declared equivalent" if fate.is_bad and fate.laws else fate.status
         rows.append(f"{status:<10} {fate.name:<36} {fate.defect:<10} {sentences.get(fate.name, '')}")
         if fate.status == "killed":
             by = ", ".join(fate.laws) + ("" if fate.is_named else f", not by {' or '.join(fate.expected)}")
@@ -149,33 +159,6 @@ def _score_words(fates: Sequence[Fate]) -> str:
 
 
 def tally(fates: Sequence[Fate]) -> tuple[int, int]:
-    """(killed, judged) of those that are no equivalents."""
+    """(killed, judged), without those declared equivalent."""
     judged = [fate for fate in fates if fate.is_judged]
     return sum(fate.status == "killed" for fate in judged), len(judged)
-
-
-def markdown(score: Score) -> str:
-    """The table of the README: a row a tier, and the survivors by name."""
-    lines = [
-        "| tier | canaries | mutants | field defects | proved equivalent | not run | device | commit |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    notes = []
-    for name, tier in score.tiers.items():
-        cells = [
-            _share([fate for fate in tier.fates if (fate.kind == "mutant") == is_mutant]) for is_mutant in (False, True)
-        ]
-        rows = {fate.defect for fate in tier.fates if fate.is_judged and fate.defect.startswith("D")}
-        shown = {fate.defect for fate in tier.fates if fate.status == "killed"} & rows
-        count = Counter(fate.status for fate in tier.fates)
-        commits = ", ".join(dict.fromkeys(fate.commit for fate in tier.fates if fate.is_judged))
-        cells += [f"{len(shown)} of {len(rows)}", str(count["equivalent"]), str(count["not run"])]
-        lines.append(f"| {' | '.join([name, *cells, tier.environment.get('device', ''), commits])} |")
-        alive = [f"`{fate.name}`" for fate in tier.fates if fate.is_bad]
-        notes.append(f"Alive after the {name}: {', '.join(alive) or 'none'}.")
-    return "\n".join([*lines, "", *notes])
-
-
-def _share(fates: Sequence[Fate]) -> str:
-    killed, judged = tally(fates)
-    return f"{killed} of {judged} ({100 * killed / judged:.1f} %)" if judged else "none"

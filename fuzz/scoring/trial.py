@@ -108,7 +108,7 @@ def _fates(start: Fate, tier: Tier, limits: Limits, needs: tuple[str, ...], fold
                     evidence=laws[law],
                 )
             if named:
-                first = replace(first, is_named=True, laws=first.laws + tuple(set(named) - set(first.laws)))
+                first = replace(first, laws=first.laws + tuple(set(named) - set(first.laws)))
             yield first
             if named or limits.is_first_enough or is_poisoned(verdict) or broken == MAX_BROKEN_CASES:
                 return

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
+from typing import Any
 
 from fuzz.canaries import CANARIES, MUTANTS, PROCESS_CANARIES
 from fuzz.canaries.process import SECONDS_OF_SPINNING
@@ -37,11 +38,10 @@ class Planted:
     needs: tuple[str, ...] = ()
     equivalent: str = ""
 
-    def fate(self, status: str, evidence: str = "") -> Fate:
-        """What became of it."""
-        return Fate(
-            self.name, self.kind, self.defect, self.laws, status, evidence=evidence, is_equivalent=bool(self.equivalent)
-        )
+    def fate(self, status: str, **more: Any) -> Fate:
+        """A fate of this defect. more: other fields of it."""
+        told = {"is_equivalent": bool(self.equivalent)} | more
+        return Fate(self.name, self.kind, self.defect, self.laws, status, **told)
 
 
 def planted(patterns: Sequence[str] = ()) -> list[Planted]:
@@ -100,9 +100,9 @@ def fates(
         if is_over.is_set():
             return None
         if lacking:
-            done = one.fate("not run", f"needs {', '.join(lacking)}")
+            done = one.fate("not run", evidence=f"needs {', '.join(lacking)}")
         elif one.equivalent and not patience.with_equivalents:
-            done = one.fate("equivalent", one.equivalent)
+            done = one.fate("equivalent", evidence=one.equivalent)
         else:
             gpu = gpus[number % len(gpus)] if gpus else ""
             done = _watch(context, one, tier, patience, folder, gpu, is_over)
@@ -161,7 +161,7 @@ def _watch(
         child.join()
         ours.close()
     if ending and fate.status != "killed":  # one that is dead already may well end its process afterwards
-        fate = replace(fate, status="killed", laws=("Runs",), is_named="Runs" in one.laws, evidence=ending)
+        fate = replace(fate, status="killed", laws=("Runs",), evidence=ending)
         fate = replace(fate, oracle="process", cases=fate.cases + 1)
     if fate.status == "survived" and one.equivalent:
         fate = replace(fate, status="equivalent", evidence=one.equivalent)

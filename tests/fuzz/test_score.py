@@ -18,7 +18,9 @@ from fuzz.cases.case import Case
 from fuzz.cases.generate import CASES_OF_A_FORM
 from fuzz.scoring import trial as planted_child
 from fuzz.scoring import trials as planted
-from fuzz.scoring.scoreboard import SCORE, Fate, Score, TierScore, markdown, text_lines
+from fuzz.scoring.published import PUBLISHED, published_names, published_text, read_published
+from fuzz.scoring.score_page import headline, score_page, score_table
+from fuzz.scoring.scoreboard import SCHEMA, Fate, Score, TierScore, text_lines
 from fuzz.scoring.tier import DRAWN_OF_A_FORM, Tier
 from fuzz.scoring.trials import Patience, Planted
 from fuzz.targets.built_in import find
@@ -220,56 +222,81 @@ def test_random_cases_are_those_of_their_seed_and_a_few_of_a_form_side_by_side()
 
 
 def _score(*fates: Fate) -> Score:
-    return Score(1, {"GPU gate": TierScore({}, {"device": "some GPU"}, fates)})
+    return Score(SCHEMA, {"GPU gate": TierScore({}, {"device": "some GPU"}, fates)})
 
 
-def test_the_table_counts_the_killed_and_names_the_living() -> None:
-    killed = Fate("a", "mutant", "D01", ("Best",), "killed", ("Best",), True, commit="c0ffee")
+KILLED = Fate("a", "mutant", "D01", ("Best",), "killed", ("Best",), commit="c0ffee")
+
+
+def test_the_table_counts_the_killed_and_the_page_names_the_living() -> None:
     score = _score(
-        killed,
-        replace(killed, name="b", status="survived", laws=()),
-        replace(killed, name="c", kind="process", defect="process"),
-        replace(killed, name="d", is_equivalent=True),
-        replace(killed, name="e", status="not run", laws=(), defect="D02"),
+        KILLED,
+        replace(KILLED, name="b", status="survived", laws=()),
+        replace(KILLED, name="c", kind="process", defect="process"),
+        replace(KILLED, name="d", is_equivalent=True),
+        replace(KILLED, name="e", status="not run", laws=(), defect="D02"),
     )
-    table = markdown(score)
-    assert "| GPU gate | 1 of 1 (100.0 %) | 1 of 2 (50.0 %) | 1 of 1 | 0 | 1 | some GPU | c0ffee |" in table
-    assert "Alive after the GPU gate: `b`, `d`." in table
+    row = "| GPU gate | 1 of 1 (100.0 %) | 1 of 2 (50.0 %) | 1 of 1 | 0 | 1 | some GPU | c0ffee |"
+    assert row in score_table(score)
+    assert headline(score) == "2 of 3 planted defects die in the GPU gate"
+    assert "Alive after the GPU gate: `b`, `d`." in score_page(score)
     lines = text_lines(score.tiers["GPU gate"].fates, {"b": "Lives."})
     assert lines[0].split() == ["survived", "b", "D01", "Lives."]
-    assert any(line.startswith("KILLED, but said to be equivalent d ") for line in lines)
+    assert any(line.startswith("KILLED, but declared equivalent d ") for line in lines)
 
 
 def test_a_score_is_the_same_after_json(tmp_path: Path) -> None:
-    score = _score(Fate("a", "mutant", "D01", ("Best",), "killed", ("Best",), True, evidence='takes "block" 3'))
+    score = _score(replace(KILLED, evidence='takes "block" 3'))
     (tmp_path / "a.json").write_text(score.to_json())
     assert Score.read(tmp_path / "a.json") == score
     (tmp_path / "a.json").write_text("[]")
-    with pytest.raises(ValueError, match="schema must be 1; got list"):
+    with pytest.raises(ValueError, match=f"schema must be {SCHEMA}; got list"):
         Score.read(tmp_path / "a.json")
 
 
-def test_the_readme_shows_the_score_that_is_kept() -> None:
-    table = markdown(Score.read(SCORE))
-    assert f"<!-- score -->\n{table}\n<!-- end of score -->" in (ROOT / "README.md").read_text()
+def test_a_published_score_keeps_fates_and_leaves_cases_out(tmp_path: Path) -> None:
+    table = [Planted("a", "mutant", "D01", "", ("Best",)), Planted("b", "mutant", "D02", "", ("Best",))]
+    note = "Judged twice."
+    score = Score(SCHEMA, {"x": TierScore({"seed": "1"}, {}, (KILLED,), note), "y": TierScore({}, {}, ())})
+    shown = replace(score.tiers["x"], fates=(replace(KILLED, case="H 1", evidence="block 3", oracle="exact", cases=7),))
+    (tmp_path / "a.json").write_text(published_text(Score(SCHEMA, score.tiers | {"x": shown})))
+    assert read_published(tmp_path / "a.json", table) == score
+    assert read_published(tmp_path / "a.json", table[1:]).tiers["x"].fates == ()
+    (tmp_path / "b.json").write_text(score.to_json())
+    with pytest.raises(ValueError, match="schema must be 'published 1'; got 2"):
+        read_published(tmp_path / "b.json", table)
 
 
-def test_the_command_puts_the_table_into_a_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    document, file = tmp_path / "a.md", tmp_path / "a.json"
-    file.write_text(_score(Fate("a", "mutant", "D01", ("Best",), "killed", ("Best",), True)).to_json())
-    document.write_text("before\n<!-- score -->\nan old one\n<!-- end of score -->\nbehind\n")
-    assert main(["canaries", "--markdown", "--json", str(file), "--into", str(document)]) == 0
-    table = capsys.readouterr().out
-    assert document.read_text() == f"before\n<!-- score -->\n{table}<!-- end of score -->\nbehind\n"
-    document.write_text("no place")
-    assert main(["canaries", "--markdown", "--json", str(file), "--into", str(document)]) == 2
-    assert "must name a document with the lines" in capsys.readouterr().err
+def test_a_defect_that_is_no_longer_equivalent_is_not_judged_yet(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(published_text(_score(replace(KILLED, status="equivalent", laws=()))))
+    one = Planted("a", "mutant", "D01", "", ("Best",))
+    assert read_published(tmp_path / "a.json", [one]).tiers["GPU gate"].fates == ()
+    (fate,) = (
+        read_published(tmp_path / "a.json", [replace(one, equivalent="No answer changes.")]).tiers["GPU gate"].fates
+    )
+    assert fate.is_equivalent
 
 
-def test_the_score_knows_only_what_is_planted() -> None:
-    known = {one.name for one in planted.planted()}
-    for tier in Score.read(SCORE).tiers.values():
-        assert {fate.name for fate in tier.fates} <= known
+def test_a_note_stays_while_the_settings_do() -> None:
+    score = Score(SCHEMA, {"x": TierScore({"seed": "1"}, {}, (), "Judged twice.")})
+    assert score.with_fates("x", {"seed": "1"}, {}, [KILLED]).tiers["x"].note == "Judged twice."
+    assert score.with_fates("x", {"seed": "2"}, {}, [KILLED]).tiers["x"].note == ""
+
+
+def test_the_published_score_is_small_and_knows_what_is_planted() -> None:
+    assert PUBLISHED.stat().st_size < 100_000
+    assert published_names(PUBLISHED) <= {one.name for one in planted.planted()}
+
+
+def test_the_score_s_page_is_up_to_date() -> None:
+    assert (ROOT / "fuzz/SCORE.md").read_text() == score_page(read_published(PUBLISHED, planted.planted()))
+
+
+def test_the_command_writes_the_page_into_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["canaries", "--markdown"]) == 0
+    page = capsys.readouterr().out
+    assert main(["canaries", "--markdown", "--into", str(tmp_path / "a.md")]) == 0
+    assert (tmp_path / "a.md").read_text() == page == score_page(read_published(PUBLISHED, planted.planted()))
 
 
 def test_every_equivalent_is_proved_and_counts_in_no_score() -> None:

@@ -1,0 +1,76 @@
+"""The published score: each planted defect's fate in every tier, a line a defect, without cases and evidence.
+
+What a defect is (its kind, its row in the list of field defects, the laws that must catch it) is read from the table
+of planted defects, so the file cannot contradict it.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fuzz.scoring.scoreboard import SCHEMA, STATUSES, Fate, Score, TierScore
+from fuzz.scoring.trials import Planted
+from msa_ref.config import require
+
+PUBLISHED = Path(__file__).parents[1] / "canaries" / "score.json"
+"""The score that `fuzz/SCORE.md` shows."""
+
+PUBLISHED_SCHEMA = "published 1"
+
+
+def published_text(score: Score) -> str:
+    """A score as the published file holds it.
+
+    A defect's line holds one list a tier, in the tiers' order: status, seconds, the commit's place in `commits`, and
+    the laws broken; or null where the tier has no fate of it.
+    """
+    heads = {
+        name: {"run": tier.run, "environment": tier.environment, "note": tier.note}
+        for name, tier in score.tiers.items()
+    }
+    commits = list(dict.fromkeys(fate.commit for tier in score.tiers.values() for fate in tier.fates))
+    cells = [
+        {fate.name: [fate.status, fate.seconds, commits.index(fate.commit), *fate.laws] for fate in tier.fates}
+        for tier in score.tiers.values()
+    ]
+    names = dict.fromkeys(name for of_tier in cells for name in of_tier)
+    lines = [f"{json.dumps(name)}: {json.dumps([of_tier.get(name) for of_tier in cells])}" for name in names]
+    head = f'"schema": {json.dumps(PUBLISHED_SCHEMA)},\n"tiers": {json.dumps(heads, indent=1)}'
+    joined = ",\n".join(lines)
+    return f'{{{head},\n"commits": {json.dumps(commits)},\n"fates": {{\n{joined}\n}}}}\n'
+
+
+def read_published(path: Path, table: Sequence[Planted]) -> Score:
+    """The published score in a file, of the defects in a table; an empty one if there is no file.
+
+    Left out: defects that the table lacks, and fates that say `equivalent` of a defect that no longer claims to be.
+
+    Raises:
+        ValueError: one sentence, if the file holds something else.
+    """
+    if not path.exists():
+        return Score(SCHEMA, {})
+    data = json.loads(path.read_text())
+    got = data.get("schema") if isinstance(data, dict) else type(data).__name__
+    require(got == PUBLISHED_SCHEMA, f"{path}: schema", f"must be {PUBLISHED_SCHEMA!r}", repr(got))
+    known = {one.name: one for one in table}
+    fates: dict[str, list[Fate]] = {name: [] for name in data["tiers"]}
+    for name, cells in data["fates"].items():
+        require(len(cells) == len(fates), f"{path}: {name}", "must have one fate a tier", len(cells))
+        for tier, cell in zip(fates, cells, strict=True):
+            if name in known and cell is not None and (cell[0] != "equivalent" or known[name].equivalent):
+                fates[tier].append(_fate(known[name], cell, data["commits"], path))
+    return Score(SCHEMA, {name: TierScore(fates=tuple(fates[name]), **head) for name, head in data["tiers"].items()})
+
+
+def published_names(path: Path) -> set[str]:
+    """The names of all defects that a published file tells of."""
+    return set(json.loads(path.read_text())["fates"])
+
+
+def _fate(one: Planted, cell: list[Any], commits: list[str], path: Path) -> Fate:
+    is_sound = len(cell) >= 3 and cell[0] in STATUSES and isinstance(cell[2], int) and cell[2] < len(commits)
+    require(is_sound, f"{path}: {one.name}", "must be lists of status, seconds, commit's place and laws", cell)
+    status, seconds, commit, *laws = cell
+    return one.fate(status, laws=tuple(laws), seconds=seconds, commit=commits[commit])
