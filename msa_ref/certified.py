@@ -23,11 +23,11 @@ from itertools import islice
 import torch
 
 from msa_ref.batch import PagedBatch
-from msa_ref.contract import Selection, Violation, selections, violations, with_reqs
+from msa_ref.contract import Violation, selections, violations, with_reqs
 from msa_ref.indexer import MAX_TOKEN_SCORES, row_chunks
 from msa_ref.precision import ScoreBound, bound_for, half_width, lattice_unit, magnitudes
 from msa_ref.profile import CONTRACT, Profile
-from msa_ref.rows import broken_rows, cut
+from msa_ref.rows import Selection, broken_rows, cut
 from msa_ref.score import dot_products, nan_to_minus_inf, operands
 from msa_ref.select import select_blocks
 

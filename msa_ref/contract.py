@@ -3,15 +3,14 @@
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import torch
 
 from msa_ref.batch import PagedBatch
-from msa_ref.config import PAD, require
+from msa_ref.config import require
 from msa_ref.indexer import MAX_TOKEN_SCORES, scored_chunks
 from msa_ref.profile import CONTRACT, Profile
-from msa_ref.rows import ROW_LAWS, Selection, cut, swapped
+from msa_ref.rows import ROW_LAWS, Selection
 
 
 @dataclass(frozen=True)
@@ -56,45 +55,9 @@ def violations(selection: Selection, first_token: int = 0) -> Iterator[Violation
         selection: the rows to judge.
         first_token: the row of total_q that the selection starts at.
     """
-    for law, breaks in ROW_LAWS.items():
-        for head, token in breaks(selection).nonzero().tolist():
-            yield Violation(law, evidence(selection, law, head, token), head, first_token + token)
-
-
-def evidence(selection: Selection, law: str, head: int, token: int) -> str:
-    """One sentence with the numbers that show how a row breaks a law."""
-    one = selection.row(head, token)
-    row, n = one.topk_idx[0, 0].tolist(), int(one.num_visible_blocks)
-    ids = [entry for entry in row if entry != PAD]
-    match law:
-        case "Visible":
-            strange = [block for block in ids if not 0 <= block < n]
-            return f"holds {strange}, but sees {f'blocks 0 .. {n - 1}' if n else 'no block'}"
-        case "Distinct":
-            return f"selects {sorted({block for block in ids if ids.count(block) > 1})} more than once"
-        case "Count":
-            return f"selects {len(ids)} blocks, {min(n, one.config.topk_blocks)} expected of {n} visible"
-        case "PaddedTail":
-            return f"has an id behind the PAD at slot {row.index(PAD)}: {row}"
-        case "Order" if one.profile.order == "score-desc":
-            slot, later = swapped(one)[0, 0].nonzero()[0].tolist()
-            spans = f"{_span(one, row[slot])} and {_span(one, row[later])}"
-            return f"block {row[slot]} at slot {slot} stands before block {row[later]}, which ranks above it: {spans}"
-        case "Order":
-            slot = next(i for i, (a, b) in enumerate(pairwise(row)) if a > b and PAD not in (a, b))
-            return f"block {row[slot]} at slot {slot} stands before block {row[slot + 1]} at slot {slot + 1}"
-        case "Forced":
-            forced = one.is_forced[0].nonzero().flatten().tolist()
-            return f"lacks forced blocks {sorted(set(forced) - set(row))} of {n} visible"
-        case "Best":
-            worst, best = (int(edge.block) for edge in cut(one))
-            return f"takes block {worst} with {_span(one, worst)} and leaves block {best} with {_span(one, best)}"
-    raise KeyError(law)
-
-
-def _span(one: Selection, block: int) -> str:
-    low, high = float(one.lowest[0, 0, block]), float(one.highest[0, 0, block])
-    return f"score {low!r}" if low == high else f"score in [{low!r}, {high!r}]"
+    for law in ROW_LAWS.values():
+        for head, token in law.breaks(selection).nonzero().tolist():
+            yield Violation(law.name, law.evidence(selection.row(head, token)), head, first_token + token)
 
 
 def judge(

@@ -10,6 +10,7 @@ one is forced. The answer is [0, 2, 4].
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -104,10 +105,21 @@ def breaks_visible(selection: Selection) -> torch.Tensor:
     return ((selection.ids == selection.score.shape[-1]) & (selection.topk_idx != PAD)).any(-1)
 
 
+def _invisible(row: Selection) -> str:
+    n = int(row.num_visible_blocks)
+    strange = [block for block in _written(row) if not 0 <= block < n and block != PAD]
+    return f"holds {strange}, but sees {f'blocks 0 .. {n - 1}' if n else 'no block'}"
+
+
 def breaks_distinct(selection: Selection) -> torch.Tensor:
     """No id is selected twice. [2, 2, 4] breaks it."""
     ids = selection.topk_idx.sort(dim=-1).values
     return ((ids[..., 1:] == ids[..., :-1]) & (ids[..., 1:] != PAD)).any(-1)
+
+
+def _repeated(row: Selection) -> str:
+    ids = [entry for entry in _written(row) if entry != PAD]
+    return f"selects {sorted({block for block in ids if ids.count(block) > 1})} more than once"
 
 
 def breaks_count(selection: Selection) -> torch.Tensor:
@@ -115,10 +127,19 @@ def breaks_count(selection: Selection) -> torch.Tensor:
     return (selection.topk_idx != PAD).sum(-1) != selection.num_visible_blocks.clamp(max=selection.config.topk_blocks)
 
 
+def _counted(row: Selection) -> str:
+    n, num_ids = int(row.num_visible_blocks), sum(entry != PAD for entry in _written(row))
+    return f"selects {num_ids} blocks, {min(n, row.config.topk_blocks)} expected of {n} visible"
+
+
 def breaks_padded_tail(selection: Selection) -> torch.Tensor:
     """No id stands behind a PAD. [0, -1, 4] breaks it."""
     is_pad = selection.topk_idx == PAD
     return (is_pad[..., :-1] & ~is_pad[..., 1:]).any(-1)
+
+
+def _padded(row: Selection) -> str:
+    return f"has an id behind the PAD at slot {_written(row).index(PAD)}: {_written(row)}"
 
 
 def breaks_order(selection: Selection) -> torch.Tensor:
@@ -140,9 +161,25 @@ def swapped(selection: Selection) -> torch.Tensor:
     return (selection.ranks_above(second, first) & is_judged[..., :, None] & is_judged[..., None, :]).triu(1)
 
 
+def _unordered(row: Selection) -> str:
+    ids = _written(row)
+    if row.profile.order == "score-desc":
+        slot, later = swapped(row)[0, 0].nonzero()[0].tolist()
+        behind = f"block {ids[later]}, which ranks above it: {_span(row, ids[slot])} and {_span(row, ids[later])}"
+    else:
+        slot = next(i for i, (a, b) in enumerate(pairwise(ids)) if a > b and PAD not in (a, b))
+        behind = f"block {ids[slot + 1]} at slot {slot + 1}"
+    return f"block {ids[slot]} at slot {slot} stands before {behind}"
+
+
 def breaks_forced(selection: Selection) -> torch.Tensor:
     """The first init_blocks and the last local_blocks visible blocks are selected. [0, 2, 3] breaks it."""
     return (selection.is_forced & ~selection.is_chosen).any(-1)
+
+
+def _unforced(row: Selection) -> str:
+    forced = row.is_forced[0].nonzero().flatten().tolist()
+    return f"lacks forced blocks {sorted(set(forced) - set(_written(row)))} of {int(row.num_visible_blocks)} visible"
 
 
 def breaks_best(selection: Selection) -> torch.Tensor:
@@ -178,18 +215,56 @@ def cut(selection: Selection) -> tuple[Edge, Edge]:
     return Edge(worst, lowest), Edge(best.masked_fill(best == none, -1), highest)
 
 
-ROW_LAWS: dict[str, Callable[[Selection], torch.Tensor]] = {
-    "Visible": breaks_visible,
-    "Distinct": breaks_distinct,
-    "Count": breaks_count,
-    "PaddedTail": breaks_padded_tail,
-    "Forced": breaks_forced,
-    "Best": breaks_best,
-    "Order": breaks_order,
+def _outranked(row: Selection) -> str:
+    worst, best = (int(edge.block) for edge in cut(row))
+    return f"takes block {worst} with {_span(row, worst)} and leaves block {best} with {_span(row, best)}"
+
+
+def _written(row: Selection) -> list[int]:
+    entries: list[int] = row.topk_idx[0, 0].tolist()
+    return entries
+
+
+def _span(row: Selection, block: int) -> str:
+    low, high = float(row.lowest[0, 0, block]), float(row.highest[0, 0, block])
+    return f"score {low!r}" if low == high else f"score in [{low!r}, {high!r}]"
+
+
+@dataclass(frozen=True)
+class Law:
+    """One law about rows.
+
+    breaks: the rows [H, T] of a selection that break it; its docstring is the law, with a row that breaks it.
+    evidence: a sentence with the numbers that show how one row breaks it.
+    needs_scores: whether it looks at scores; the other laws are about structure alone.
+    """
+
+    name: str
+    breaks: Callable[[Selection], torch.Tensor]
+    evidence: Callable[[Selection], str]
+    needs_scores: bool = False
+
+    @property
+    def sentence(self) -> str:
+        """The law."""
+        return (self.breaks.__doc__ or "").strip()
+
+
+ROW_LAWS = {
+    law.name: law
+    for law in (
+        Law("Visible", breaks_visible, _invisible),
+        Law("Distinct", breaks_distinct, _repeated),
+        Law("Count", breaks_count, _counted),
+        Law("PaddedTail", breaks_padded_tail, _padded),
+        Law("Forced", breaks_forced, _unforced),
+        Law("Best", breaks_best, _outranked, needs_scores=True),
+        Law("Order", breaks_order, _unordered),
+    )
 }
-"""Name of each row law -> which rows [H, T] break it. The docstring of each is the law."""
+"""Name -> law. All that judges rows, and all that explains them, reads this table."""
 
 
 def broken_rows(selection: Selection) -> torch.Tensor:
     """[H, T] bool, rows that break at least one law."""
-    return torch.stack([breaks(selection) for breaks in ROW_LAWS.values()]).any(0)
+    return torch.stack([law.breaks(selection) for law in ROW_LAWS.values()]).any(0)

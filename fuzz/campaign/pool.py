@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from fuzz.campaign.findings import Findings
 from fuzz.cases.coverage import Coverage
 from fuzz.isolation.worker import HANGS_AFTER, HarnessError, Judged, Question, Task, Worker
-from fuzz.judge.examiner import Agreed, Broke, Undefined
+from fuzz.judge.verdict import Agreed, Broke, Undefined
 from fuzz.report.record import FixedRecord, Record, TargetRecord
-from fuzz.targets.built_in import Target
+from fuzz.targets import Target
 from fuzz.targets.profiles import in_words
 from msa_ref.contract import Violation
 

@@ -27,7 +27,7 @@ from fuzz.cases.scale import Scale
 from fuzz.cases.simplify import minimise
 from fuzz.cases.specialization import Form, draw_forms
 from fuzz.isolation.worker import Question, Task, Worker
-from fuzz.judge.examiner import Broke
+from fuzz.judge.verdict import Broke
 from fuzz.values.rng import Bits
 from msa_ref.contract import Violation
 

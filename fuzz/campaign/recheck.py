@@ -5,7 +5,7 @@ from pathlib import Path
 from fuzz.campaign.findings import mark_fixed, stored
 from fuzz.campaign.pool import Results
 from fuzz.isolation.worker import Task, Worker
-from fuzz.judge.examiner import Agreed
+from fuzz.judge.verdict import Agreed
 from fuzz.report.record import FixedRecord
 
 MAX_RECHECKED = 50

@@ -9,7 +9,7 @@ from fuzz.canaries import graphs, lengths, memory, ranking  # noqa: F401  (impor
 from fuzz.canaries.kernels import MUTANTS, Mutant
 from fuzz.canaries.process import PROCESS_CANARIES
 from fuzz.canaries.table import CANARIES, Canary
-from fuzz.targets.built_in import Target
+from fuzz.targets import Target
 
 __all__ = ["CANARIES", "MUTANTS", "PROCESS_CANARIES", "Canary", "Mutant"]
 

@@ -13,7 +13,7 @@ import torch
 
 from fuzz.canaries.naive import NaiveIndexer, Row
 from fuzz.canaries.table import CANARIES, Canary, snake_case
-from fuzz.targets.built_in import Call, Target
+from fuzz.targets import Call, Target
 from msa_ref import PAD
 
 

@@ -5,7 +5,7 @@ import torch
 
 from fuzz.canaries.naive import Candidate, NaiveIndexer, Row
 from fuzz.canaries.table import canary
-from fuzz.targets.built_in import Call
+from fuzz.targets import Call
 from msa_ref import PAD
 
 

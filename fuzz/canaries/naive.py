@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch
 
-from fuzz.targets.built_in import Call
+from fuzz.targets import Call
 from msa_ref import PAD, IndexerConfig, PagedBatch
 
 Candidate = tuple[float, int]

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import torch
 
-from fuzz.targets.built_in import Call, Target, fill
+from fuzz.targets import Call, Target, fill
 from msa_ref import index_topk
 
 SECONDS_OF_SPINNING = 60

@@ -7,7 +7,7 @@ from typing import TypeVar
 import torch
 
 from fuzz.canaries.naive import NaiveIndexer
-from fuzz.targets.built_in import Call, Target
+from fuzz.targets import Call, Target
 
 
 @dataclass(frozen=True)

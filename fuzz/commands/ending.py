@@ -13,7 +13,7 @@ from fuzz.commands.options import CampaignOptions
 from fuzz.isolation.worker import Worker
 from fuzz.report.junit import junit_xml
 from fuzz.report.run_text import text_report
-from fuzz.targets.built_in import Target
+from fuzz.targets import Target
 from msa_fast import environment
 
 

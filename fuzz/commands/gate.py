@@ -23,7 +23,7 @@ from fuzz.commands.options import (
 )
 from fuzz.isolation.worker import Task
 from fuzz.report.run_text import stamp_lines
-from fuzz.targets.built_in import Target
+from fuzz.targets import Target
 
 
 @dataclass(frozen=True)

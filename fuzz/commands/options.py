@@ -10,7 +10,7 @@ from pathlib import Path
 from fuzz.cases.scale import SCALES, Scale
 from fuzz.commands.device import add_device, settle
 from fuzz.isolation.worker import HANGS_AFTER
-from fuzz.targets.built_in import BUILT_IN, Target, find
+from fuzz.targets import BUILT_IN, Target, find
 
 DEFAULT_SEED = 20_260
 DEFAULT_CASES = {"cuda": 2_000, "cpu": 120}

@@ -14,11 +14,13 @@ from fuzz.commands.options import add_targets, again, named
 from fuzz.inputs.scene import Scene
 from fuzz.isolation.worker import Task, Worker
 from fuzz.judge.between_runs import diagnose
-from fuzz.judge.examiner import Agreed, Broke, Examiner, Undefined
+from fuzz.judge.examiner import Examiner
 from fuzz.judge.replays import disturb
 from fuzz.judge.score_strip import score_strip
+from fuzz.judge.truth import Truth
+from fuzz.judge.verdict import Agreed, Broke, Undefined
 from fuzz.report.run_text import stamp_lines
-from fuzz.targets.built_in import BUILT_IN, Target, find
+from fuzz.targets import BUILT_IN, Target, find
 from msa_fast import environment
 from msa_fast.interpreter import prepare
 from msa_ref.contract import Violation
@@ -104,7 +106,7 @@ def _strip(scene: Scene, target: Target, violation: Violation) -> list[str]:
             out = scene.new_out()
             answer = run()
         answer = (target.profile.head_major(answer) if out is None else out)[:, : scene.case.total_q].clone()
-        truth = Examiner(scene).truth(target.takes_score)
+        truth = Truth(scene, target.takes_score)
         return [title, *score_strip(scene, truth, answer, violation.head, violation.token, violation.num_splits)]
     except Exception as error:
         # What a broken target raises must not hide the report that explains it.

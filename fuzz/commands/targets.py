@@ -3,7 +3,7 @@
 import argparse
 from dataclasses import dataclass
 
-from fuzz.targets.built_in import BUILT_IN
+from fuzz.targets import BUILT_IN
 from fuzz.targets.profiles import in_words
 
 

@@ -14,7 +14,6 @@ from fuzz.cases.case import Case, Step, ViewPlan
 from fuzz.inputs.future_keys import plant_future
 from fuzz.inputs.page_layout import INT_MAX, Layout, block_table, lay_out, live_tokens, physical_pages, poison_rows
 from fuzz.inputs.views import OUT_MARKER, View, make_far_pages, make_far_scores, make_view, same_bits
-from fuzz.judge.shown_scores import Shown
 from fuzz.values.designed import (
     DESIGNED,
     ROUNDED,
@@ -82,7 +81,6 @@ class Scene:
     batch: the inputs, views into buffers of their own that keep their addresses at every state.
     out: the view to write, [H, T + extra_rows, K] int32, or None where the target allocates.
     query_lens, seq_lens: the state's lengths on the host.
-    shown: what a target has shown of its scores in its last run; None where it showed nothing.
     """
 
     def __init__(self, case: Case, device: torch.device | str) -> None:
@@ -115,7 +113,6 @@ class Scene:
         self._out: View | None = None
         self._score: View | None = None
         self._room: View | None = None
-        self.shown: Shown | None = None
         self._values: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self.batch = PagedBatch(config, **{name: view.tensor for name, view in self._views.items()})
         self.apply(0)
@@ -193,10 +190,6 @@ class Scene:
     def _fill_room(self) -> None:
         if self._room is not None:
             self._room.tensor.fill_(GARBAGE[self.case.pages.tail])
-
-    def show(self, score: torch.Tensor, best: torch.Tensor | None = None, each: int = 0, is_lazy: bool = False) -> None:
-        """Keep what a target shows, see `fuzz.judge.shown_scores`."""
-        self.shown = Shown(score, best, each, is_lazy)
 
     def _new_score(self) -> View:
         case = self.case

@@ -29,7 +29,7 @@ from fuzz.isolation.fork_server import fork_server
 from fuzz.judge.between_runs import diagnose
 from fuzz.judge.examiner import Examiner
 from fuzz.judge.verdict import Broke, Undefined, Verdict, is_out_of_memory, is_poisoned
-from fuzz.targets.built_in import find
+from fuzz.targets import find
 from msa_fast.interpreter import prepare
 from msa_ref.contract import Violation
 

@@ -12,7 +12,7 @@ import torch
 
 from fuzz.cases.case import Case
 from fuzz.inputs.scene import Scene
-from fuzz.targets.built_in import Call, Target
+from fuzz.targets import Call, Target
 from msa_ref import PagedBatch
 from msa_ref.contract import Violation, with_reqs
 from msa_ref.laws import BATCH_LAWS, Run

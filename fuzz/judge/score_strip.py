@@ -3,7 +3,7 @@
 import torch
 
 from fuzz.inputs.scene import Scene
-from fuzz.judge.examiner import Truth
+from fuzz.judge.truth import Truth
 from msa_ref import forced_mask
 
 

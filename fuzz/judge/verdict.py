@@ -2,16 +2,7 @@
 
 from dataclasses import dataclass
 
-import torch
-
-from fuzz.inputs.scene import Scene
-from fuzz.inputs.views import same_bits
-from msa_ref.contract import Violation, with_reqs
-
-
-def in_splits(num_splits: int) -> str:
-    """A split count in words."""
-    return f"num_splits {num_splits}" if num_splits else "its own split count"
+from msa_ref.contract import Violation
 
 
 @dataclass(frozen=True)
@@ -52,13 +43,3 @@ def is_poisoned(verdict: Verdict) -> bool:
 def is_out_of_memory(verdict: Verdict) -> bool:
     """Whether the target lacked memory, of the host or of the device."""
     return isinstance(verdict, Broke) and any(violation.how == "memory" for violation in verdict.violations)
-
-
-def differs(scene: Scene, law: str, than: str, left: torch.Tensor, right: torch.Tensor) -> list[Violation]:
-    """One violation of `law`, at the first row that two answers do not share."""
-    if same_bits(left, right):
-        return []
-    rows = (left != right).any(-1).nonzero()
-    head, token = rows[0].tolist()
-    text = f"{len(rows)} rows differ from {than}: {right[head, token].tolist()}, not {left[head, token].tolist()}"
-    return list(with_reqs(scene.batch, [Violation(law, text, head, token)]))

@@ -1,7 +1,7 @@
 """The report as text."""
 
 from fuzz.campaign.pool import Results
-from fuzz.targets.built_in import Target
+from fuzz.targets import Target
 
 MOST_SHOWN = 12
 """Findings of one target that are printed in full."""

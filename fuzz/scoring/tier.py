@@ -18,7 +18,7 @@ from fuzz.cases.production import production_cases
 from fuzz.cases.replay_script import MAX_DECODE_QUERY_LEN
 from fuzz.cases.scale import SCALES
 from fuzz.cases.specialization import Form, draw_forms
-from fuzz.targets.built_in import Target
+from fuzz.targets import Target
 
 TELLING_COST = 2**16
 """Of a case that shows much and, beside a compilation, costs nothing: dozens of rows of dozens of blocks."""

@@ -18,13 +18,15 @@ from fuzz.cases.simplify import minimise
 from fuzz.inputs.scene import Scene
 from fuzz.isolation.worker import settle_child
 from fuzz.judge.between_runs import LAWS, diagnose
-from fuzz.judge.examiner import RUN_LAWS, Examiner
+from fuzz.judge.examiner import Examiner
+from fuzz.judge.run_laws import RUN_LAWS
 from fuzz.judge.shown_scores import SUPERBLOCK_LAW
 from fuzz.judge.verdict import Broke, Verdict, is_out_of_memory, is_poisoned
 from fuzz.scoring.scoreboard import Fate
 from fuzz.scoring.tier import Tier
-from fuzz.targets.built_in import Target, find
+from fuzz.targets import Target, find
 from fuzz.values.designed import ROUNDED
+from msa_ref.rows import ROW_LAWS
 from msa_ref.staged import SCORE_LAW
 
 MAX_BROKEN_CASES = 4
@@ -174,7 +176,7 @@ def oracle(law: str, case: Case, target: Target) -> str:
         return "staged"
     if law in RUN_LAWS and law != "Exact":
         return "whole run"
-    if law not in ("Best", "Exact"):
+    if law in ROW_LAWS and not ROW_LAWS[law].needs_scores:
         return "structure"
     return "staged" if target.takes_score else "certified" if case.values.family in ROUNDED else "exact"
 

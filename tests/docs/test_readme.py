@@ -51,8 +51,9 @@ def _engine(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_adapter_in_contributing_is_short_and_keeps_what_its_profile_promises():
     from fuzz.cases.case import Case, Request, Views
     from fuzz.inputs.scene import Scene
-    from fuzz.judge.examiner import Agreed, Broke, Examiner
-    from fuzz.targets.built_in import Target
+    from fuzz.judge.examiner import Examiner
+    from fuzz.judge.verdict import Agreed, Broke
+    from fuzz.targets import Target
     from msa_ref import IndexerConfig
     from msa_ref.profile import CONTRACT
 

@@ -11,8 +11,8 @@ from fuzz.cases.generate import gate_cases
 from fuzz.cases.scale import SMALL
 from fuzz.commands.options import DEFAULT_CASES, DEFAULT_SEED
 from fuzz.inputs.scene import Scene
-from fuzz.judge.alone import breaks_alone
-from fuzz.targets.built_in import Target
+from fuzz.targets import Target
+from tests.support.alone import breaks_alone
 from tests.support.field_defects import FIELD_DEFECTS, SHOWN_ELSEWHERE
 
 PAIRS = [(canary.name, law) for canary in CANARIES.values() for law in canary.laws]

@@ -13,9 +13,11 @@ from fuzz.cases.scale import SMALL
 from fuzz.commands.options import DEFAULT_CASES, DEFAULT_SEED
 from fuzz.inputs.scene import Scene
 from fuzz.judge.between_runs import LAWS, diagnose
-from fuzz.judge.examiner import RUN_LAWS, Agreed, Broke, Examiner
-from fuzz.targets.built_in import Target
-from msa_ref.contract import ROW_LAWS
+from fuzz.judge.examiner import Examiner
+from fuzz.judge.run_laws import RUN_LAWS
+from fuzz.judge.verdict import Agreed, Broke
+from fuzz.targets import Target
+from msa_ref.rows import ROW_LAWS
 
 ALL_LAWS = {*ROW_LAWS, *RUN_LAWS, *LAWS}
 

@@ -11,10 +11,10 @@ from fuzz.cases.case import Case, Request, Step, ViewPlan
 from fuzz.cases.coverage import Coverage
 from fuzz.cases.generate import CASES_OF_A_FORM, NUM_FORMS, by_form, cases, gate_cases
 from fuzz.cases.production import production_cases
+from fuzz.cases.replay_script import MAX_DECODE_QUERY_LEN
 from fuzz.cases.scale import LARGE, SCALES, SMALL, Scale
 from fuzz.cases.specialization import OWN_SHAPE
 from fuzz.commands.options import DEFAULT_CASES
-from fuzz.targets.built_in import MAX_DECODE_QUERY_LEN
 from fuzz.values.rng import Bits, hashed_integers
 from msa_ref import IndexerConfig
 

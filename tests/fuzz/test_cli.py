@@ -13,7 +13,7 @@ from fuzz.__main__ import main
 from fuzz.campaign.findings import read_case, stored
 from fuzz.commands import COMMANDS
 from fuzz.report.record import Record
-from fuzz.targets.built_in import BUILT_IN, find
+from fuzz.targets import BUILT_IN, find
 from tests.support.fuzz_command import run_fuzz
 
 GATE = ("--device", "cpu", "--no-production", "--no-corpus", "--jobs", "1", "--cases", "24")

@@ -9,8 +9,9 @@ from fuzz.__main__ import main
 from fuzz.canaries import MUTANTS
 from fuzz.corpus import FOLDER, Entry, entries, promote
 from fuzz.inputs.scene import Scene
-from fuzz.judge.examiner import Broke, Examiner
-from fuzz.targets.built_in import BUILT_IN, find
+from fuzz.judge.examiner import Examiner
+from fuzz.judge.verdict import Broke
+from fuzz.targets import BUILT_IN, find
 from tests.support.field_defects import FIELD_DEFECTS, SHOWN_ELSEWHERE
 
 ENTRIES = entries()

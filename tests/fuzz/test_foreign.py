@@ -13,8 +13,9 @@ from fuzz.cases.case import Case, PagePlan, Request, ValuePlan, Views
 from fuzz.cases.generate import gate_cases
 from fuzz.cases.scale import SMALL
 from fuzz.inputs.scene import Scene
-from fuzz.judge.examiner import Agreed, Broke, Examiner, Undefined, Verdict
-from fuzz.targets.built_in import Call, Target, find
+from fuzz.judge.examiner import Examiner
+from fuzz.judge.verdict import Agreed, Broke, Undefined, Verdict
+from fuzz.targets import Call, Target, find
 from fuzz.targets.profiles import in_words, read_profile
 from msa_ref import IndexerConfig
 from msa_ref.profile import CONTRACT, Profile

@@ -12,9 +12,10 @@ from fuzz.cases.replay_script import graph_cases, script_lines
 from fuzz.cases.simplify import minimise
 from fuzz.commands.replay import replay
 from fuzz.inputs.scene import Scene
-from fuzz.judge.examiner import Agreed, Broke, Examiner, Undefined
-from fuzz.targets.built_in import Target
-from fuzz.targets.built_in import find as find_target
+from fuzz.judge.examiner import Examiner
+from fuzz.judge.verdict import Agreed, Broke, Undefined
+from fuzz.targets import Target
+from fuzz.targets import find as find_target
 from msa_ref import IndexerConfig
 
 QUICK = settings(

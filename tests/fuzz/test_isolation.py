@@ -13,9 +13,9 @@ from fuzz.canaries import PROCESS_CANARIES
 from fuzz.canaries.process import SECONDS_OF_SPINNING
 from fuzz.cases.case import Case, PagePlan, Request, ViewPlan, Views
 from fuzz.isolation.worker import SECONDS_TO_DIE, HarnessError, Task, Worker
-from fuzz.judge.examiner import Agreed, Broke
+from fuzz.judge.verdict import Agreed, Broke
 from fuzz.report.record import Record
-from fuzz.targets.built_in import Call, Target, fill
+from fuzz.targets import Call, Target, fill
 from msa_ref import IndexerConfig, index_topk
 
 CONFIG = IndexerConfig(2, 16, 16, 4)

@@ -13,9 +13,9 @@ from fuzz.__main__ import main
 from fuzz.canaries import CANARIES, MUTANTS, Mutant
 from fuzz.canaries.kernels.mutant import package_of
 from fuzz.judge.between_runs import LAWS
-from fuzz.judge.examiner import RUN_LAWS
-from fuzz.targets.built_in import find
-from msa_ref.contract import ROW_LAWS
+from fuzz.judge.run_laws import RUN_LAWS
+from fuzz.targets import find
+from msa_ref.rows import ROW_LAWS
 
 
 @lru_cache(maxsize=2)

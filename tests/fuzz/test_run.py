@@ -24,9 +24,9 @@ from fuzz.cases.coverage import Coverage
 from fuzz.cases.scale import SCALES, Scale
 from fuzz.commands.run import shard_of
 from fuzz.isolation.worker import Judged, Task
-from fuzz.judge.examiner import Agreed
+from fuzz.judge.verdict import Agreed
 from fuzz.report.record import Record
-from fuzz.targets.built_in import Call, fill
+from fuzz.targets import Call, fill
 from msa_ref import IndexerConfig, index_topk
 
 ROOT = Path(__file__).parents[2]

@@ -10,8 +10,9 @@ from fuzz.cases.generate import gate_cases
 from fuzz.cases.scale import LARGE, SMALL, Scale
 from fuzz.inputs.scene import Scene
 from fuzz.inputs.views import make_far_scores, same_bits
-from fuzz.judge.examiner import Agreed, Broke, Examiner, Undefined
-from fuzz.targets.built_in import Call, Target, fill, find
+from fuzz.judge.examiner import Examiner
+from fuzz.judge.verdict import Agreed, Broke, Undefined
+from fuzz.targets import Call, Target, fill, find
 from msa_ref import IndexerConfig, index_topk
 from msa_ref.contract import Violation
 

@@ -23,7 +23,7 @@ from fuzz.scoring.score_page import headline, score_page, score_table
 from fuzz.scoring.scoreboard import SCHEMA, Fate, Score, TierScore, text_lines
 from fuzz.scoring.tier import DRAWN_OF_A_FORM, Tier
 from fuzz.scoring.trials import Patience, Planted
-from fuzz.targets.built_in import find
+from fuzz.targets import find
 from tests.support.fuzz_command import ROOT
 
 GATE = Tier("cpu", 20, "small", 6, has_corpus=False, has_production=False)

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from msa_ref import IndexerConfig, PagedBatch, index_topk, select_blocks
 from msa_ref.certified import block_intervals, certify, interval_chunks, is_certified
-from msa_ref.contract import ROW_LAWS, Selection, judge, violations
+from msa_ref.contract import judge, violations
 from msa_ref.indexer import scored_chunks
 from msa_ref.precision import ScoreBound, any_order_fp32, bound_for, ieee_fp32, tf32
 from msa_ref.profile import CONTRACT, Profile
+from msa_ref.rows import ROW_LAWS, Selection
 from tests.support import accumulators as sim
 from tests.support import naive
 from tests.support.ref_batches import INF, NAN, batches, int32, make_batch, row_batch
@@ -284,7 +285,7 @@ def test_the_exact_score_lies_inside_every_interval():
         assert (lower < upper).any()
 
 
-@pytest.mark.parametrize("law", [law for law in ROW_LAWS if law != "Best"])
+@pytest.mark.parametrize("law", [law.name for law in ROW_LAWS.values() if not law.needs_scores])
 def test_structure_is_judged_exactly_whatever_the_width(law):
     """A bound so wide that any set will do excuses no broken structure."""
     batch = make_batch(

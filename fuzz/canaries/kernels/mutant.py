@@ -19,7 +19,8 @@ from typing import Any
 
 import torch
 
-from fuzz.targets.built_in import BUILT_IN, Call, Target
+from fuzz.targets import BUILT_IN, Call, Target
+from fuzz.targets.built_in import on_package
 from msa_ref.config import require
 
 NEEDS = ("gpu", "graph", "large memory", "fence", "tiles of rows")
@@ -101,7 +102,7 @@ def mutants_of(path: str, target: str, *needs: str) -> Callable[..., Mutant]:
 
 
 def _run(mutant: Mutant, call: Call) -> torch.Tensor:
-    return BUILT_IN[mutant.target].run(replace(call, kernels=package_of(mutant)))
+    return on_package(mutant.target, package_of(mutant))(call)
 
 
 @cache

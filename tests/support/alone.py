@@ -7,10 +7,11 @@ cases that broke already. Here a law gets no such help: it is asked about every 
 from fuzz.inputs.poisoned_memory import GarbageWorkspaces
 from fuzz.inputs.scene import Scene
 from fuzz.judge.between_runs import LAWS, as_run
-from fuzz.judge.examiner import Broke, Examiner
-from fuzz.targets.built_in import Target
-from msa_ref.contract import ROW_LAWS, Selection
+from fuzz.judge.examiner import Examiner
+from fuzz.judge.verdict import Broke
+from fuzz.targets import Target
 from msa_ref.indexer import scored_chunks
+from msa_ref.rows import ROW_LAWS, Selection
 
 
 def breaks_alone(law: str, target: Target, scene: Scene) -> bool:
@@ -53,6 +54,6 @@ def _breaks_row_law(law: str, target: Target, scene: Scene, num_splits: int) -> 
             seen = num_visible_blocks[rows]
             most = int(seen.max()) if len(seen) else 0  # behind it scores are garbage
             selection = Selection(batch.config, answer[:, rows], seen, score[..., :most])
-            if ROW_LAWS[law](selection).any():
+            if ROW_LAWS[law].breaks(selection).any():
                 return True
     return False

@@ -1,0 +1,120 @@
+"""One run of a target on a scene, held against every law that a single run can break."""
+
+from dataclasses import replace
+
+import torch
+
+from fuzz.inputs.poisoned_memory import GarbageWorkspaces
+from fuzz.inputs.scene import Scene
+from fuzz.inputs.views import OUT_MARKER, same_bits
+from fuzz.judge.shown_scores import Shown
+from fuzz.judge.truth import Truth
+from fuzz.targets import Target
+from fuzz.targets.target import Bound
+from msa_ref.contract import Violation, with_reqs
+
+
+class RunJudge:
+    """Judges run after run on one scene; the right answers are computed once per state, after a target ran.
+
+    rows: (head, token) rows judged so far. certified: those of them with exactly one admissible set.
+    """
+
+    def __init__(self, scene: Scene, truths: dict[tuple[int, bool], Truth]) -> None:
+        """truths: the right answers by (state, whether scores are given); kept for the next target."""
+        self.scene = scene
+        self.rows = self.certified = 0
+        self._truths = truths
+        self._shown: Shown | None = None
+
+    def show(self, score: torch.Tensor, best: torch.Tensor | None = None, each: int = 0, is_lazy: bool = False) -> None:
+        """Keep the scores that a target shows in its run, see `fuzz.targets.Call.show`."""
+        self._shown = Shown(score, best, each, is_lazy)
+
+    def run(self, run: Bound, target: Target, num_splits: int) -> tuple[torch.Tensor | None, list[Violation]]:
+        """One run: its answer (a copy; None if it has the wrong shape) and the laws it broke."""
+        scene, self._shown = self.scene, None
+        out = scene.new_out()
+        with GarbageWorkspaces(scene.case.pages.tail):
+            answer = run()
+        self.rows += scene.case.config.num_index_heads * scene.case.total_q
+        found = self._off_memory()
+        if out is not None:
+            answer = out[:, : scene.case.total_q]
+        elif isinstance(answer, torch.Tensor) and answer.dim() == 3:
+            answer = target.profile.head_major(answer)
+        misshapen = self._off_shape(answer)
+        if misshapen is not None:
+            return None, self._at(num_splits, [*found, misshapen])
+        answer = answer.clone(memory_format=torch.contiguous_format)
+        found += self._off_rows(answer, target)
+        return answer, self._at(num_splits, found)
+
+    def differing(
+        self, law: str, than: str, left: torch.Tensor | None, right: torch.Tensor | None, num_splits: int
+    ) -> list[Violation]:
+        """One violation of `law`, at the first row that two answers do not share; none where there is no answer."""
+        if left is None or right is None or same_bits(left, right):
+            return []
+        rows = (left != right).any(-1).nonzero()
+        head, token = rows[0].tolist()
+        text = f"{len(rows)} rows differ from {than}: {right[head, token].tolist()}, not {left[head, token].tolist()}"
+        return self._at(num_splits, list(with_reqs(self.scene.batch, [Violation(law, text, head, token)])))
+
+    def failure(self, error: Exception, num_splits: int) -> Violation:
+        """The violation of a target that raised in place of an answer."""
+        lines = str(error).strip().splitlines()
+        # torch and Triton name a fault of the GPU each in its own way: whichever is first to ask the driver after it.
+        if "CUDA error" in str(error) or "Triton Error [CUDA]" in str(error):
+            how = "cuda error"
+        else:
+            how = "memory" if isinstance(error, MemoryError | torch.OutOfMemoryError) else "raised"
+        text = f"{type(error).__name__}: {lines[0] if lines else ''}"
+        return Violation("Runs", text, num_splits=num_splits, state=self.scene.state, how=how)
+
+    def _at(self, num_splits: int, found: list[Violation]) -> list[Violation]:
+        return [replace(violation, num_splits=num_splits, state=self.scene.state) for violation in found]
+
+    def _off_memory(self) -> list[Violation]:
+        """Inputs that a run changed, which are mended, and what it wrote outside of its output."""
+        scene, found = self.scene, list[Violation]()
+        changed = scene.changed_inputs()
+        if changed:
+            found.append(Violation("ReadsOnly", f"changed {', '.join(changed)}"))
+            scene.apply(scene.state, is_forced=True)
+        outside = scene.written_outside()
+        if outside:
+            found.append(Violation("WritesOnly", f"wrote {outside} elements outside the answer's rows"))
+        return found
+
+    def _off_shape(self, answer: object) -> Violation | None:
+        config = self.scene.case.config
+        shape = [config.num_index_heads, self.scene.case.total_q, config.topk_blocks]
+        if isinstance(answer, torch.Tensor):
+            if answer.dtype == torch.int32 and list(answer.shape) == shape:
+                return None
+            got = f"{answer.dtype} {list(answer.shape)}"
+        else:
+            got = repr(answer)
+        return Violation("Shape", f"answered {got}, not int32 {shape}")
+
+    def _off_rows(self, answer: torch.Tensor, target: Target) -> list[Violation]:
+        """Elements left unwritten, the laws that shown scores break, and those that rows break."""
+        scene, found = self.scene, list[Violation]()
+        unwritten = (answer == OUT_MARKER).nonzero()
+        if len(unwritten):
+            head, token, slot = unwritten[0].tolist()
+            text = f"left {len(unwritten)} elements unwritten, first slot {slot}"
+            found += with_reqs(scene.batch, [Violation("WritesAll", text, head, token)])
+        truth = self._truth(target.takes_score)
+        off_rows, certified = truth.hold(answer, target.profile)
+        self.certified += certified
+        if self._shown is not None:
+            found += truth.hold_shown(answer, self._shown, target.profile)
+        return found + off_rows
+
+    def _truth(self, takes_score: bool) -> Truth:
+        key = (self.scene.state, takes_score)
+        if key not in self._truths:
+            self._truths[key] = Truth(self.scene, takes_score)
+        return self._truths[key]

@@ -1,0 +1,56 @@
+"""The one argument of a target: the inputs of a run, and where its answer goes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from msa_ref import PagedBatch
+
+
+def ignore_scores(score: torch.Tensor, best: torch.Tensor | None = None, each: int = 0, is_lazy: bool = False) -> None:
+    """No-op default of `Call.show`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """Everything that a target is given for one run. It returns topk_idx, or fills `out`.
+
+    batch: the inputs. out: [H, >= T, K] int32 to write, rows past T left alone, or None; it is
+        [>= T, H, K] for a target whose profile is token-major.
+    score: [H, T, max_blocks] float32 for targets that take scores, else None.
+    decode_query_len: bound on every query length, now and after changes of the buffers.
+    num_splits: the split count to use; None leaves it to the target.
+    query_lens, seq_lens: this run's lengths, on the host. host_slack: added to seq_lens by a host that
+        knows no more than an upper bound on them.
+    room: [H, T, max_blocks] float32, any strides, for targets that are told where to put their scores;
+        None leaves it to them.
+    show: a target may call it with the scores [H, T, N] that it selects by. They are judged then, too
+        (law `Score`), and the selection on just these scores. So are (law `Superblocks`) the best scores
+        [H, T, ceil(N / each)] of superblocks of `each` blocks, where it calls show(score, best, each).
+        show(..., is_lazy=True) says that rows that see no more blocks than they select may be unscored.
+    """
+
+    batch: PagedBatch
+    out: torch.Tensor | None
+    score: torch.Tensor | None
+    decode_query_len: int
+    num_splits: int | None
+    query_lens: list[int]
+    seq_lens: list[int]
+    host_slack: int = 0
+    room: torch.Tensor | None = None
+    show: Callable[..., None] = ignore_scores
+
+    @property
+    def seq_len_bounds(self) -> list[int]:
+        """Upper bounds on the lengths of the requests, as a host may know them."""
+        return [seq_len + self.host_slack for seq_len in self.seq_lens]
+
+
+def fill(call: Call, topk_idx: torch.Tensor) -> torch.Tensor:
+    """Hand an answer over as a kernel would: into `call.out` where there is one."""
+    if call.out is None:
+        return topk_idx
+    call.out[:, : topk_idx.shape[1]] = topk_idx
+    return call.out

@@ -1,0 +1,59 @@
+"""Finds a target by its name: a built-in one, or `module:callable` with or without a profile's file."""
+
+import importlib
+import traceback
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+from fuzz.targets.built_in import BUILT_IN
+from fuzz.targets.profiles import read_profile
+from fuzz.targets.target import Target
+from msa_ref.config import require
+from msa_ref.profile import CONTRACT, Profile
+
+
+def find(name: str) -> Target:
+    """A target by name: a built-in one, or `module:callable` (a `Target`, or a function of a `Call`).
+
+    A foreign function promises the whole contract unless it has an attribute `profile`, or a
+    profile's JSON file follows its name: `module:callable@profile.json`.
+
+    Raises:
+        ValueError: one sentence, if there is none.
+    """
+    if name in BUILT_IN:
+        return BUILT_IN[name]
+    require(":" in name, "target", f"must be one of {', '.join(BUILT_IN)} or module:callable", repr(name))
+    path, _, profile_path = name.partition("@")
+    module, _, attribute = path.partition(":")
+    found = getattr(_imported(module), attribute, None)
+    rule = f"must name a target or a function in {module}"
+    require(callable(found) or isinstance(found, Target), "target", rule, repr(attribute))
+    if isinstance(found, Target):
+        profile = read_profile(Path(profile_path)) if profile_path else found.profile
+        return replace(found, name=name, profile=profile)
+    assert found is not None
+    sentence = (getattr(found, "__doc__", None) or "A foreign kernel.").strip().splitlines()[0]
+    profile = read_profile(Path(profile_path)) if profile_path else getattr(found, "profile", CONTRACT)
+    require(isinstance(profile, Profile), "profile", "must be a msa_ref.profile.Profile", type(profile).__name__)
+    return Target(name, sentence, "foreign", found, has_splits=True, profile=profile)
+
+
+def _imported(name: str) -> ModuleType:
+    """A module by name.
+
+    Raises:
+        ValueError: one sentence, if it cannot be imported: where its own code raised what.
+    """
+    try:
+        return importlib.import_module(name)
+    except (Exception, SystemExit) as error:
+        got = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        own = [at for at in traceback.extract_tb(error.__traceback__) if not _is_machinery(at.filename)]
+        place = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
+        raise ValueError(f"target must be in a module that can be imported; got {name!r}: {got}{place}") from error
+
+
+def _is_machinery(filename: str) -> bool:
+    return filename in (__file__, importlib.__file__) or filename.startswith("<frozen importlib")

@@ -1,0 +1,141 @@
+"""One thing to judge: how it runs on a scene, eagerly or captured, and which cases it takes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from fuzz.cases.case import Case
+from fuzz.inputs.scene import Scene
+from fuzz.targets.call import Call, ignore_scores
+from msa_ref.profile import CONTRACT, Profile
+
+Run = Callable[[Call], torch.Tensor]
+"""A target as a function: what it is given -> its answer."""
+
+Bound = Callable[[], torch.Tensor]
+"""A target that has its call already: the answer to what its buffers hold now."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """One thing to judge, and its limits.
+
+    kind: `decode` takes batches of few query tokens per request; `prefill`, `any` and `foreign` take
+        all. Production shapes go to targets of their own kind and to foreign ones.
+    takes_score: given a score matrix and judged on it. takes_room: told where to put scores.
+    has_splits: obeys `call.num_splits`.
+    is_graph: captured once per case as a CUDA graph, then replayed.
+    profile: the promises of the target; a case outside of it is Undefined.
+    bind: makes of one call a function that replays it: how a target without a CUDA graph is captured.
+    check: the check that the kernels themselves make before a launch, on a case: raises the ValueError that
+        they would. A case that it refuses is Undefined. None for targets that run no kernels of the suite.
+    """
+
+    name: str
+    sentence: str
+    kind: str
+    run: Run
+    takes_score: bool = False
+    takes_room: bool = False
+    has_splits: bool = False
+    is_graph: bool = False
+    profile: Profile = CONTRACT
+    bind: Callable[[Call], Bound] | None = None
+    check: Callable[[Case], None] | None = None
+
+    @property
+    def is_kernel(self) -> bool:
+        """Whether it runs the suite's kernels."""
+        return self.check is not None
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether a run keeps the call that it began with, as a CUDA graph does."""
+        return self.is_graph or self.bind is not None
+
+    @property
+    def has_replay(self) -> bool:
+        """Whether a case's replay script is run: the target outlives a change of the buffers.
+
+        Prefill does not, because every batch is planned anew; nor do scores that are given.
+        """
+        return self.kind in ("decode", "foreign") and not self.takes_score
+
+    def limits(self, scene: Scene) -> str | None:
+        """Why the target cannot run a case, in the words of the kernels' own check; None if it can."""
+        if self.is_graph and scene.device.type != "cuda":
+            return "graphs need a CUDA device"
+        if self.bind is not None and not scene.case.replay:
+            return "nothing is replayed"
+        try:
+            if self.check is not None:
+                self.check(scene.case)
+        except ValueError as refusal:
+            return str(refusal)
+        return None
+
+    def open(self, scene: Scene, num_splits: int, show: Callable[..., None] = ignore_scores) -> Bound:
+        """Prepare runs on a scene, whose contents may change between them. show: see `Call.show`."""
+        if self.bind is not None:
+            return self._bound(self.bind, scene, num_splits, show)
+        run = self.eager(scene, num_splits, show)
+        return _captured(run, scene.new_out) if self.is_graph else run
+
+    def eager(self, scene: Scene, num_splits: int, show: Callable[..., None] = ignore_scores) -> Bound:
+        """Runs that take everything anew each time."""
+
+        def run() -> torch.Tensor:
+            return self.run(self._call(scene, num_splits, show))
+
+        return run
+
+    def _bound(self, bind: Callable[[Call], Bound], scene: Scene, num_splits: int, show: Callable[..., None]) -> Bound:
+        """Runs of one call, made at the first of them and kept, whatever the host learns later."""
+        bound = list[Bound]()
+
+        def run() -> torch.Tensor:
+            if not bound:
+                bound.append(bind(self._call(scene, num_splits, show)))
+            return bound[0]()
+
+        return run
+
+    def _call(self, scene: Scene, num_splits: int, show: Callable[..., None]) -> Call:
+        out = scene.present_out
+        return Call(
+            batch=scene.batch,
+            out=None if out is None else self.profile.head_major(out),
+            score=scene.score() if self.takes_score else None,
+            decode_query_len=scene.case.decode_query_len,
+            num_splits=num_splits or None,
+            query_lens=scene.query_lens,
+            seq_lens=scene.seq_lens,
+            host_slack=scene.case.host_slack,
+            room=scene.room() if self.takes_room else None,
+            show=show,
+        )
+
+
+def _captured(run: Bound, mark_out: Callable[[], object]) -> Bound:
+    """A function that replays a CUDA graph of `run`, captured on the first call."""
+    graph, answer = torch.cuda.CUDAGraph(), list[torch.Tensor]()
+
+    def replay() -> torch.Tensor:
+        if not answer:
+            run()  # compiles and allocates, which a capture must not
+            torch.cuda.synchronize()
+            # Not `torch.cuda.graph`: it collects garbage and empties caches at every capture.
+            with torch.cuda.stream(torch.cuda.Stream()):
+                graph.capture_begin()
+                try:
+                    captured = run()
+                finally:
+                    graph.capture_end()
+            torch.cuda.synchronize()
+            answer.append(captured)
+            mark_out()  # so that only the replay can have written what is judged
+        graph.replay()
+        return answer[0]
+
+    return replay

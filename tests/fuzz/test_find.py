@@ -1,0 +1,60 @@
+"""A target that cannot be had is refused by one sentence, and the command ends with status 2."""
+
+from pathlib import Path
+
+import pytest
+
+from fuzz.__main__ import main
+from fuzz.targets import find
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path
+
+
+def test_a_missing_module_is_refused_by_its_name() -> None:
+    with pytest.raises(
+        ValueError, match=r"^target must be in a module that can be imported; got 'nosuch': Module"
+    ) as e:
+        find("nosuch:fn")
+    assert str(e.value).endswith("No module named 'nosuch'")
+
+
+def test_a_missing_attribute_is_refused_by_its_name() -> None:
+    with pytest.raises(ValueError, match=r"^target must name a target or a function in json; got 'nothing'$"):
+        find("json:nothing")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "kind", "line"),
+    [
+        ("raises_at_import", "import os\n\nraise OSError('no\\nlibrary')\n", "OSError: no library", 3),
+        ("calls_what_raises", "def fails():\n    return {}[1]\n\n\nfails()\n", "KeyError: 1", 2),
+        ("exits_at_import", "raise SystemExit('not here')\n", "SystemExit: not here", 1),
+    ],
+)
+def test_an_exception_at_import_is_told_with_file_and_line(
+    name: str, text: str, kind: str, line: int, folder: Path
+) -> None:
+    (folder / f"{name}.py").write_text(text)
+    with pytest.raises(ValueError, match="must be in a module that can be imported") as refusal:
+        find(f"{name}:fn")
+    assert str(refusal.value).endswith(f"got {name!r}: {kind} ({folder / name}.py, line {line})")
+
+
+def test_a_syntax_error_is_told_with_file_and_line(folder: Path) -> None:
+    (folder / "has_no_syntax.py").write_text("x = 1\ndef f(:\n")
+    with pytest.raises(ValueError, match=r"SyntaxError: .* \(has_no_syntax.py, line 2\)$"):
+        find("has_no_syntax:fn")
+
+
+@pytest.mark.parametrize("target", ["nosuch:fn", "json:nothing", "nosuch"])
+def test_a_command_ends_with_one_sentence_and_status_2(target: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        raise SystemExit(main(["gate", "--device", "cpu", "--target", target]))
+    assert end.value.code == 2
+    told = capsys.readouterr().err.strip().splitlines()
+    assert "target must" in told[-1]
+    assert not [line for line in told if line.startswith("Traceback")]

@@ -1,0 +1,43 @@
+"""A case that the kernels would refuse accuses nobody: it is Undefined, in the kernels' own words."""
+
+import importlib
+from dataclasses import replace
+
+import pytest
+
+from fuzz.cases.case import Case, Request
+from fuzz.inputs.scene import Scene
+from fuzz.judge.examiner import Examiner
+from fuzz.judge.verdict import Undefined
+from fuzz.targets import BUILT_IN, find
+from msa_ref import IndexerConfig
+
+ORDINARY = Case(IndexerConfig(2, 16, 16, 4), (Request(2, 40), Request(1, 9)))
+ON_KERNELS = [name for name, target in BUILT_IN.items() if target.is_kernel and not (target.is_graph or target.bind)]
+
+
+@pytest.mark.parametrize("name", ON_KERNELS)
+@pytest.mark.parametrize(
+    ("strange", "value"), [("index_head_dim", 256), ("block_size", 256), ("num_index_heads", 65), ("topk_blocks", 129)]
+)
+def test_a_config_that_kernels_refuse_is_undefined_in_their_words(name: str, strange: str, value: int) -> None:
+    config = replace(ORDINARY.config, **{strange: value})
+    with pytest.raises(ValueError, match=rf"^{strange} must .* for the kernels; got {value}$") as refusal:
+        importlib.import_module("msa_fast.ops.checks").check_config(config)
+    verdict = Examiner(Scene(replace(ORDINARY, config=config), "cpu")).examine(find(name))
+    assert verdict == Undefined(str(refusal.value))
+
+
+@pytest.mark.parametrize("name", [name for name in ON_KERNELS if BUILT_IN[name].kind == "decode"])
+def test_requests_longer_than_decode_serves_are_undefined(name: str) -> None:
+    case = replace(ORDINARY, requests=(Request(9, 40), Request(1, 9)))
+    verdict = Examiner(Scene(case, "cpu")).examine(find(name))
+    assert isinstance(verdict, Undefined)
+    assert verdict.reason.startswith("decode_query_len must be")
+    assert verdict.reason.endswith("; got 9")
+
+
+def test_the_bounds_themselves_are_within_the_limits() -> None:
+    config = replace(ORDINARY.config, index_head_dim=128, block_size=128, num_index_heads=64, topk_blocks=128)
+    scene = Scene(replace(ORDINARY, config=config, requests=(Request(8, 40), Request(1, 9))), "cpu")
+    assert [BUILT_IN[name].limits(scene) for name in ON_KERNELS] == [None] * len(ON_KERNELS)
