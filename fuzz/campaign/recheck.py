@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from fuzz.campaign.findings import mark_fixed, stored
-from fuzz.campaign.pool import Results
-from fuzz.isolation.worker import Task, Worker
+from fuzz.campaign.pool import Pool
+from fuzz.campaign.results import Results
+from fuzz.isolation.worker import Task
 from fuzz.judge.verdict import Agreed
 from fuzz.report.record import FixedRecord
 
@@ -12,17 +13,15 @@ MAX_RECHECKED = 50
 """Old findings that one run judges again: the folder may hold those of months."""
 
 
-def look_back(results: Results, folder: Path, device: str, hangs_after: float) -> None:
+def look_back(results: Results, folder: Path, device: str, pool: Pool) -> None:
     """Judge the findings of earlier runs again, and mark those that no longer fail as fixed."""
-    since = results.environment["commit"]
-    old = stored(folder, set(results.outcomes))[:MAX_RECHECKED]
-    if not old:
-        return
-    with Worker(hangs_after) as worker:
-        for finding in old:
-            if finding.case.pages.is_far and device == "cpu":
-                continue
-            ((_, verdict, _),) = worker.judge(Task(finding.case, (finding.target,), device)).verdicts
-            if isinstance(verdict, Agreed):
-                mark_fixed(finding.path, since)
-                results.fixed.append(FixedRecord(finding.target, finding.law, str(finding.path), since))
+    record = results.record
+    since = record.environment["commit"]
+    old = list(stored(folder, {target.name for target in record.targets}).items())[:MAX_RECHECKED]
+    old = [(path, finding) for path, finding in old if device != "cpu" or not finding.case.pages.is_far]
+    tasks = [Task(finding.case, (finding.target,), device) for _, finding in old]
+    for (path, finding), judged in zip(old, pool.judged_in_order(tasks), strict=True):
+        ((_, verdict, _),) = judged.verdicts
+        if isinstance(verdict, Agreed):
+            mark_fixed(path, since)
+            record.fixed += (FixedRecord(finding.target, finding.law, str(path), since),)

@@ -4,6 +4,8 @@ Hypothesis shrinks the choices that made a case; this shrinks the case itself, w
 form included, which a run holds fixed.
 """
 
+import math
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from typing import Any
@@ -14,25 +16,25 @@ PLAIN_FAMILIES = ("few_values", "integers", "plateau", "decreasing")
 """Tried in this order in the place of others."""
 
 
-def minimise(case: Case, still_breaks: Callable[[Case], bool], is_over: Callable[[], bool]) -> Case:
-    """The smallest case that greedy steps reach.
+def shrink(case: Case, shows: Callable[[Case], bool], deadline: float = math.inf) -> Case:
+    """The smallest case that greedy steps reach before a deadline.
 
     Args:
-        still_breaks: whether a smaller case still shows the same defect.
-        is_over: asked before every try; True ends the search with what it has.
+        shows: whether a smaller case still shows the same defect.
+        deadline: a time of `time.perf_counter`, looked at before every try.
     """
     seen = {case.to_json()}
     progress = True
-    while progress and not is_over():
+    while progress and time.perf_counter() <= deadline:
         progress = False
         for smaller in _smaller(case):
-            if is_over():
+            if time.perf_counter() > deadline:
                 break
             key = smaller.to_json()
             if key in seen:
                 continue
             seen.add(key)
-            if still_breaks(smaller):
+            if shows(smaller):
                 case, progress = smaller, True
                 break
     return case

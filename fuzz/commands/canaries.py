@@ -5,8 +5,9 @@ import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from tqdm import tqdm
+
 from fuzz.campaign.interrupts import ended_politely
-from fuzz.campaign.pool import Progress
 from fuzz.cases.chooser import SeededChooser
 from fuzz.commands.device import add_device, settle
 from fuzz.commands.options import (
@@ -17,7 +18,7 @@ from fuzz.commands.options import (
     at_least,
     default_jobs,
 )
-from fuzz.report.run_text import stamp_lines
+from fuzz.report.text import stamp_lines
 from fuzz.scoring.published import PUBLISHED, published_text, read_published
 from fuzz.scoring.score_page import score_page
 from fuzz.scoring.scoreboard import SCHEMA, Fate, Score, text_lines
@@ -154,12 +155,13 @@ def canaries(options: Options) -> int:
     print(f"seed {tier.seed}, {tier.name} at scale {tier.scale} against {len(table)} planted defects, on {device}")
     print("\n".join(stamp_lines(stamp)))
     print(f"{len(table) - len(rest)} were judged before, {len(rest)} are left", flush=True)
-    bar = Progress(len(rest), "defects", "to look at")
+    line = tqdm(total=len(rest), unit=" defects", leave=False, disable=None)
     done = {name: fate for name, fate in before.items() if name not in {one.name for one in rest}}
 
     def tell(fate: Fate) -> None:
         done[fate.name] = replace(fate, commit=stamp["commit"])
-        bar.step(sum(one.is_bad for one in done.values()))
+        line.set_postfix_str(f"{sum(one.is_bad for one in done.values())} to look at", refresh=False)
+        line.update()
         told = known | done  # others keep what they had
         kept = [told[one.name] for one in planted() if one.name in told]
         if options.json:
@@ -174,7 +176,7 @@ def canaries(options: Options) -> int:
             fates(rest, tier, options.patience, options.jobs, tell)
         except KeyboardInterrupt:
             is_interrupted = True
-    bar.close()
+    line.close()
     shown = [done[one.name] for one in table if one.name in done]
     print("\n".join(text_lines(shown, {one.name: one.sentence for one in table})))
     if is_interrupted:

@@ -4,12 +4,13 @@ import argparse
 from dataclasses import dataclass
 
 from fuzz import corpus
+from fuzz.campaign.fixed_list import judge_all
 from fuzz.campaign.interrupts import ended_politely
-from fuzz.campaign.pool import run_tasks
+from fuzz.campaign.pool import Pool
 from fuzz.campaign.recheck import look_back
+from fuzz.campaign.shrink import shrink_findings
 from fuzz.cases import generate
 from fuzz.cases.production import production_cases
-from fuzz.commands.ending import finish, new_results, shrink_findings
 from fuzz.commands.options import (
     DEFAULT_CASES,
     DEFAULT_CASES_IN_WORDS,
@@ -22,7 +23,7 @@ from fuzz.commands.options import (
     default_jobs,
 )
 from fuzz.isolation.worker import Task
-from fuzz.report.run_text import stamp_lines
+from fuzz.report.text import stamp_lines
 from fuzz.targets import Target
 
 
@@ -68,17 +69,19 @@ def run(options: Options) -> int:
     """Judge targets on a fixed list of cases. Returns the exit status."""
     campaign, device = options.campaign, options.campaign.device
     chosen = campaign.targets()
-    results = new_results(campaign, chosen)
+    results = campaign.new_results("gate", options.reproduce, chosen)
     print(f"seed {campaign.seed}, {options.num_cases} cases at scale {campaign.scale.name}, on {device}")
-    print("\n".join(stamp_lines(results.environment)), flush=True)
+    print("\n".join(stamp_lines(results.record.environment)), flush=True)
 
-    look_back(results, campaign.findings, device, campaign.hangs_after)
     tasks = _tasks(options, chosen)
-    with ended_politely():
-        run_tasks(tasks, len(tasks), results, options.jobs, campaign.hangs_after, campaign.is_diagnosed)
-    if campaign.shrink_seconds > 0:
-        shrink_findings(results, campaign)
-    return finish(results, chosen, "gate", options.reproduce, campaign)
+    with Pool(options.jobs, campaign.hangs_after) as pool:
+        look_back(results, campaign.findings, device, pool)
+        with ended_politely():
+            judge_all(tasks, len(tasks), results, pool, campaign.is_diagnosed)
+        if campaign.shrink_seconds > 0:
+            with pool.worker() as worker:
+                shrink_findings(results, worker, device, campaign.shrink_seconds)
+    return campaign.report(results.record)
 
 
 def _tasks(options: Options, chosen: list[Target]) -> list[Task]:

@@ -19,7 +19,7 @@ from fuzz.commands.report import write_report
 from fuzz.isolation.gpus import visible_gpus
 from fuzz.report.merge import merge
 from fuzz.report.record import Record
-from fuzz.report.text import summary_lines
+from fuzz.report.text import head_lines, text_lines
 
 CANARY_CASES = 200
 GRACE_SECONDS = 900.0
@@ -110,12 +110,12 @@ def run(options: Options) -> int:
     merged = merge(shards)
     if failed:
         aborted = "; ".join(part for part in (merged.aborted, *failed) if part)
-        merged = replace(merged, aborted=aborted, exit_status=1)
+        merged = replace(merged, aborted=aborted)
     merged = replace(merged, command="nightly", reproduce=options.reproduce)
     paths = [options.folder / f"report.{kind}" for kind in ("json", "xml", "html")]
     write_report(merged, shards, paths[0], paths[1], paths[2], options.is_replayed)
     print(told)
-    print("\n".join(summary_lines(merged)))
+    print("\n".join([*head_lines(merged), *text_lines(merged)]))
     return merged.exit_status
 
 

@@ -1,7 +1,7 @@
 """`python -m fuzz replay`: one case on some targets, told in full."""
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -19,10 +19,11 @@ from fuzz.judge.replays import disturb
 from fuzz.judge.score_strip import score_strip
 from fuzz.judge.truth import Truth
 from fuzz.judge.verdict import Agreed, Broke, Undefined
-from fuzz.report.run_text import stamp_lines
+from fuzz.report.files import write
+from fuzz.report.replayed import Replayed, ScoreStrip, replayed_lines, to_json
+from fuzz.report.text import stamp_lines
 from fuzz.targets import BUILT_IN, Target, find
 from msa_fast import environment
-from msa_fast.interpreter import prepare
 from msa_ref.contract import Violation
 
 MAX_STRIPS = 3
@@ -31,23 +32,25 @@ MAX_STRIPS = 3
 
 @dataclass(frozen=True)
 class Options:
-    """path: JSON of a case, a finding or a corpus entry."""
+    """path: JSON of a case, a finding or a corpus entry. json: file for what came of it, target by target."""
 
     path: Path
     target_names: tuple[str, ...]
     device: str
+    json: Path | None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("case", type=Path, help="JSON of a case, a finding or a corpus entry")
+    parser.add_argument("--json", type=Path, help="file for what came of it, as data")
     add_device(parser)
     add_targets(parser)
 
 
 def parse(parsed: argparse.Namespace) -> Options:
     """The options."""
-    return Options(parsed.case, tuple(parsed.target), settle(parsed.device))
+    return Options(parsed.case, tuple(parsed.target), settle(parsed.device), parsed.json)
 
 
 def run(options: Options) -> int:
@@ -57,57 +60,66 @@ def run(options: Options) -> int:
     print(f"seed {case.seed}, {options.path} on {options.device}")
     print("\n".join(stamp_lines(environment.stamp(options.device))))
     print(case.to_json())
-    statuses = [replay(case, find(name), options.device) for name in names]
+    done = []
+    for name in names:
+        done.append(replay(case, find(name), options.device))
+        print("\n".join(replayed_lines(done[-1])))
+    if options.json:
+        write(options.json, to_json(done))
     print(f"again: {again('replay', str(options.path), *named(names))}")
+    statuses = [one.exit_status for one in done]
     return 1 if 1 in statuses else max(statuses, default=3)
 
 
-def replay(case: Case, target: Target, device: torch.device | str) -> int:
-    """Judge a case on a target and print what happened. Returns 0 agreed, 1 broke, 3 undefined.
+def replay(case: Case, target: Target, device: torch.device | str) -> Replayed:
+    """Judge a case on a target and explain what broke.
 
-    First in a child process: what kills it is told here, and not done to this process.
+    It runs first in a child process: if that one crashes or hangs, nothing is run in this process.
     """
-    for line in script_lines(case):
-        print(f"  {line}")
     with Worker() as worker:
         ((_, verdict, _),) = worker.judge(Task(case, (target.name,), str(device))).verdicts
+    steps = tuple(script_lines(case))
     if isinstance(verdict, Broke) and any(violation.has_ended_process for violation in verdict.violations):
-        print("\n".join([f"BROKE     {target.name}", *(f"  {violation}" for violation in verdict.violations)]))
-        return 1
-    prepare()
+        return Replayed(target.name, "broke", steps=steps, violations=tuple(map(str, verdict.violations)))
     scene = Scene(case, device)
     verdict = Examiner(scene).examine(target)
     match verdict:
         case Undefined(reason=reason):
-            print(f"UNDEFINED {target.name}: {reason}")
-            return 3
+            return Replayed(target.name, "undefined", reason, steps)
         case Agreed(rows=rows):
-            print(f"agreed    {target.name}: {rows} rows")
-            return 0
+            return Replayed(target.name, "agreed", f"{rows} rows", steps)
         case Broke(violations=violations):
-            print(f"BROKE     {target.name}")
-            for violation in (*violations, *diagnose(case, target, device, violations[0])):
-                print(f"  {violation}")
-            broken = {(b.head, b.token, b.num_splits, b.state): b for b in reversed(violations) if b.token >= 0}
-            for violation in list(reversed(broken.values()))[:MAX_STRIPS]:
-                print("\n".join(_strip(scene, target, violation)))
-            return 1
+            told = (*violations, *diagnose(case, target, device, violations[0]))
+            broke = Replayed(target.name, "broke", steps=steps, violations=tuple(map(str, told)))
+            return _with_strips(broke, scene, target, violations)
 
 
-def _strip(scene: Scene, target: Target, violation: Violation) -> list[str]:
-    """Run up to the broken state once more, and show the broken row."""
-    title = f"\n{violation.law}, replay step {violation.state}" if violation.state else f"\n{violation.law}"
+def _with_strips(replayed: Replayed, scene: Scene, target: Target, violations: tuple[Violation, ...]) -> Replayed:
+    """Run up to each broken state once more, and add the broken rows."""
+    first: dict[tuple[int, int, int, int], Violation] = {}
+    for violation in violations:
+        if violation.token >= 0:
+            first.setdefault((violation.head, violation.token, violation.num_splits, violation.state), violation)
+    strips, unexplained = [], []
+    for violation in list(first.values())[:MAX_STRIPS]:
+        try:
+            strips.append(_strip(scene, target, violation))
+        except Exception as error:
+            # An exception of a broken target must not hide the report that explains it.
+            unexplained.append(f"no score strip for {violation.law}: {type(error).__name__}: {error}")
+    return replace(replayed, strips=tuple(strips), unexplained=tuple(unexplained))
+
+
+def _strip(scene: Scene, target: Target, violation: Violation) -> ScoreStrip:
+    """Run a target up to the broken state, and show the broken row."""
     scene.apply(0)
-    try:
-        run = target.open(scene, violation.num_splits)
-        for state, step in enumerate(scene.case.states[: violation.state + 1]):
-            disturb(scene, target, run, violation.num_splits, step.between)
-            scene.apply(state)
-            out = scene.new_out()
-            answer = run()
-        answer = (target.profile.head_major(answer) if out is None else out)[:, : scene.case.total_q].clone()
-        truth = Truth(scene, target.takes_score)
-        return [title, *score_strip(scene, truth, answer, violation.head, violation.token, violation.num_splits)]
-    except Exception as error:
-        # What a broken target raises must not hide the report that explains it.
-        return [title, f"no score strip: {type(error).__name__}: {error}"]
+    run = target.open(scene, violation.num_splits)
+    for state, step in enumerate(scene.case.states[: violation.state + 1]):
+        disturb(scene, target, run, violation.num_splits, step.between)
+        scene.apply(state)
+        out = scene.new_out()
+        answer = run()
+    answer = (target.profile.head_major(answer) if out is None else out)[:, : scene.case.total_q].clone()
+    truth = Truth(scene, target.takes_score)
+    title = f"{violation.law}, replay step {violation.state}" if violation.state else violation.law
+    return score_strip(scene, truth, answer, violation.head, violation.token, violation.num_splits, title)

@@ -4,21 +4,24 @@ import argparse
 import shlex
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fuzz.commands.options import add_switch
+from fuzz.report.files import write
 from fuzz.report.html import html_page
 from fuzz.report.junit import junit_xml
 from fuzz.report.merge import merge
 from fuzz.report.record import FindingRecord, Record
-from fuzz.report.text import summary_lines
+from fuzz.report.replayed import Replayed, from_json
+from fuzz.report.text import head_lines, text_lines
 
-MAX_STRIPS = 12
+MAX_REPLAYS = 12
 """Findings that are replayed for the page, each in a process of its own."""
 
-STRIP_SECONDS = 120
+REPLAY_SECONDS = 120
 """Seconds that one of these processes may take."""
 
 
@@ -51,7 +54,7 @@ def run(options: Options) -> int:
     """Merge, print, write what is asked for. Returns the merged run's exit status."""
     shards = [Record.from_json(path.read_text()) for path in options.shards]
     merged = merge(shards)
-    print("\n".join(summary_lines(merged)))
+    print("\n".join([*head_lines(merged), *text_lines(merged)]))
     write_report(merged, shards, options.json, options.junit, options.html, options.is_replayed)
     return merged.exit_status
 
@@ -64,31 +67,31 @@ def write_report(
     html: Path | None,
     is_replayed: bool,
 ) -> None:
-    """Write the files. is_replayed: replay findings, to show their score strips on the page."""
-    strips = {}
+    """Write the files that are named. is_replayed: replay findings, to show their score strips on the page."""
+    replays = {}
     if html is not None and is_replayed:
-        strips = {finding.path: replayed(finding) for finding in merged.findings[:MAX_STRIPS]}
+        replays = {finding.path: replayed(finding) for finding in merged.findings[:MAX_REPLAYS]}
     for path, text in (
         (json, merged.to_json()),
         (junit, junit_xml(merged)),
-        (html, html_page(merged, shards, strips)),
+        (html, html_page(merged, shards, replays)),
     ):
         if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
+            write(path, text)
 
 
-def replayed(finding: FindingRecord) -> str:
-    """What replaying a finding prints, without its preamble: in a process of its own, which may crash or hang."""
+def replayed(finding: FindingRecord) -> Replayed | str:
+    """A finding replayed in a process of its own, which may crash or hang; or a sentence that says why it was not."""
     if not Path(finding.path).exists():
-        return ""
-    command = [sys.executable, *shlex.split(finding.command)[1:]]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=STRIP_SECONDS)
-    except subprocess.TimeoutExpired:
-        return f"no end within {STRIP_SECONDS} s"
-    lines = done.stdout.splitlines()
-    # The preamble is the environment and the case's JSON, which ends with a brace in the first column.
-    ends = [number for number, line in enumerate(lines) if line == "}"]
-    shown = [line for line in lines[ends[0] + 1 if ends else 0 :] if not line.startswith("again:")]
-    return "\n".join(shown) or f"ended with status {done.returncode}"
+        return f"{finding.path} is not here"
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "replayed.json"
+        command = [sys.executable, *shlex.split(finding.command)[1:], "--json", str(file)]
+        try:
+            done = subprocess.run(command, capture_output=True, check=False, timeout=REPLAY_SECONDS)
+        except subprocess.TimeoutExpired:
+            return f"no end within {REPLAY_SECONDS} s"
+        if not file.exists():
+            return f"ended with status {done.returncode}"
+        (only,) = from_json(file.read_text())
+        return only

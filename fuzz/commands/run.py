@@ -4,14 +4,15 @@ import argparse
 import sys
 from dataclasses import dataclass
 
+from fuzz.campaign.hypothesis_profile import nightly_profile
 from fuzz.campaign.interrupts import ended_politely
-from fuzz.campaign.pool import Results
-from fuzz.campaign.random_rounds import Hunt, Limits, nightly_profile
+from fuzz.campaign.pool import Pool
+from fuzz.campaign.random_rounds import Limits, RandomRounds
 from fuzz.campaign.recheck import look_back
-from fuzz.commands.ending import finish, new_results
 from fuzz.commands.options import CampaignOptions, add_campaign, at_least, campaign_options
-from fuzz.isolation.worker import HarnessError, Worker
-from fuzz.report.run_text import stamp_lines
+from fuzz.isolation.worker import HarnessError
+from fuzz.report.record import Record
+from fuzz.report.text import stamp_lines
 
 DEFAULT_RANDOM_CASES = 200
 """Cases of a run that is given neither --minutes nor --cases."""
@@ -80,30 +81,32 @@ def run(options: Options) -> int:
     """Fuzz targets at random. Returns the exit status."""
     campaign, device = options.campaign, options.campaign.device
     chosen = campaign.targets()
-    results = new_results(campaign, chosen)
+    results = campaign.new_results("run", options.reproduce, chosen, options.shard_in_words)
+    record = results.record
     where = f"at scale {campaign.scale.name}, shard {options.shard_in_words}, on {device}"
     print(f"seed {campaign.seed}, {options.budget} {where}")
-    print("\n".join(stamp_lines(results.environment)), flush=True)
+    print("\n".join(stamp_lines(record.environment)), flush=True)
 
-    look_back(results, campaign.findings, device, campaign.hangs_after)
     seconds = None if options.minutes is None else 60.0 * options.minutes
     limits = Limits(seconds, options.num_cases, campaign.shrink_seconds)
     names = tuple(target.name for target in chosen)
     profile = nightly_profile(campaign.findings.parent / "examples")
-    with ended_politely() as ending, Worker(campaign.hangs_after) as worker:
-        hunt = Hunt(results, worker, names, device, limits, campaign.is_diagnosed, lambda: ending.is_asked)
-        try:
-            hunt.rounds(campaign.seed, campaign.scale, options.shard, profile, lambda number: _tell(number, results))
-        except HarnessError as error:
-            results.aborted = f"the harness failed on case number {results.cases}: {error}"
-        except KeyboardInterrupt:
-            results.aborted = f"interrupted after {results.cases} cases of {options.budget}"
-    return finish(results, chosen, "run", options.reproduce, campaign, options.shard_in_words)
+    with Pool(1, campaign.hangs_after) as pool:
+        look_back(results, campaign.findings, device, pool)
+        with ended_politely() as ending, pool.worker() as worker:
+            rounds = RandomRounds(
+                results, worker, names, device, limits, campaign.is_diagnosed, lambda: ending.is_asked
+            )
+            try:
+                rounds.run(campaign.seed, campaign.scale, options.shard, profile, lambda number: _tell(number, record))
+            except HarnessError as error:
+                record.aborted = f"the harness failed on case number {record.cases}: {error}"
+            except KeyboardInterrupt:
+                record.aborted = f"interrupted after {record.cases} cases of {options.budget}"
+    return campaign.report(record)
 
 
-def _tell(number: int, results: Results) -> None:
+def _tell(number: int, record: Record) -> None:
     """Print how far the run is, beside the report."""
-    rows = sum(outcome.rows for outcome in results.outcomes.values())
-    found = len(results.findings.all())
-    text = f"round {number}: {results.cases} cases, {rows} rows, {found} findings in {results.seconds:.0f} s"
-    print(text, file=sys.stderr, flush=True)
+    text = f"{record.cases} cases, {record.rows} rows, {len(record.findings)} findings in {record.seconds:.0f} s"
+    print(f"round {number}: {text}", file=sys.stderr, flush=True)

@@ -24,8 +24,6 @@ def merge(records: Sequence[Record]) -> Record:
     first = records[0]
     targets = _targets(target for record in records for target in record.targets)
     aborted = "; ".join(f"shard {record.shard}: {record.aborted}" for record in records if record.aborted)
-    is_judged = all(target.verdict != "undefined" for target in targets)
-    is_bad = bool(aborted) or any(record.exit_status == 1 for record in records)
     return replace(
         first,
         command=_joined(record.command for record in records),
@@ -44,7 +42,6 @@ def merge(records: Sequence[Record]) -> Record:
         findings=_findings(finding for record in records for finding in record.findings),
         fixed=_fixed(fixed for record in records for fixed in record.fixed),
         aborted=aborted,
-        exit_status=1 if is_bad else 0 if is_judged and targets else 3,
     )
 
 

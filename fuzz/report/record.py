@@ -1,7 +1,7 @@
-"""What one run did, as data: the one schema behind the text report, the JSON, the HTML and JUnit.
+"""The record of a run, as data: the one source of the text report, the JSON, the page and JUnit.
 
-`gate` and `run` write one record each (`--json FILE`), and reports are made from records alone, so
-that shards of one run, on several GPUs or machines, can be merged afterwards.
+`gate` and `run` fill one record each, case by case, and write it with `--json FILE`. Reports are made
+from records alone, so shards that ran on several GPUs or machines can be merged afterwards.
 """
 
 import dataclasses
@@ -11,17 +11,20 @@ from dataclasses import dataclass, field
 from fuzz.cases.case import from_data
 from msa_ref.config import require
 
-SCHEMA = 1
-"""Raised by whoever changes the meaning of a field, or takes one away."""
+SCHEMA = 2
+"""Version of the JSON. Raise it when a field changes its meaning or goes. 2: `exit_status` is a figure."""
+
+FIGURES = ("rows", "rows_per_second", "certified_share", "unreached", "exit_status")
+"""Properties that the JSON repeats for other readers."""
 
 
 @dataclass(frozen=True)
 class FindingRecord:
-    """One finding: a signature's first, or smallest, broken case.
+    """One finding: the first, or the smallest, broken case of a signature.
 
-    signature: what makes two broken cases the same finding, as text (`fuzz.campaign.findings.signature`).
+    signature: text that broken cases share if they are the same finding (`fuzz.campaign.findings.signature`).
     law: the law that broke. evidence: where and by which numbers, one sentence.
-    path: the JSON file that holds the case. command: what to paste to see it again.
+    path: the JSON file that holds the case. command: shows it again when pasted.
     cases: how many cases of the run had this signature. is_minimised: whether the case was shrunk.
     """
 
@@ -47,9 +50,9 @@ class FixedRecord:
     since: str
 
 
-@dataclass(frozen=True)
+@dataclass
 class TargetRecord:
-    """What became of one target.
+    """How one target did; the counts grow while the run goes on.
 
     profile: the promises it is held to, in words. agreed, broke: cases.
     undefined: reason -> cases. rows: (head, token) rows judged, over all runs.
@@ -71,18 +74,27 @@ class TargetRecord:
         """`broke`, `agreed`, or `undefined` where no case said anything."""
         return "broke" if self.broke else "agreed" if self.agreed else "undefined"
 
+    @property
+    def num_undefined(self) -> int:
+        """Cases that said nothing about the target."""
+        return sum(self.undefined.values())
 
-@dataclass(frozen=True)
+    @property
+    def certified_share(self) -> float:
+        """Share of its rows on which exactly one set was admissible; 1 for no rows."""
+        return self.certified_rows / self.rows if self.rows else 1.0
+
+
+@dataclass
 class Record:
-    """One run, or several merged.
+    """One run, filled while it goes on, or several merged.
 
     command: `gate` or `run`. reproduce: one command line that does the same again.
     shard: `i/n` of `run`; `0/1` for the whole.
     environment: as `msa_fast.environment.stamp` gives it.
     coverage: dimension -> bucket -> cases; a bucket that was never reached counts 0.
-    histograms: title -> class -> count, for what is counted beside dimensions (`tie classes of rows`, ...).
-    aborted: why the run ended early; empty if it did not.
-    exit_status: of the command: 0 agreed, 1 broke, 3 a target was judged by no case.
+    histograms: title -> class -> count, for what is counted beside dimensions.
+    aborted: why the run ended early, or failed although nothing broke; empty if neither.
     """
 
     command: str
@@ -101,7 +113,23 @@ class Record:
     findings: tuple[FindingRecord, ...] = ()
     fixed: tuple[FixedRecord, ...] = ()
     aborted: str = ""
-    exit_status: int = 0
+
+    def target(self, name: str) -> TargetRecord:
+        """The record of one target."""
+        (found,) = (target for target in self.targets if target.name == name)
+        return found
+
+    @property
+    def broke(self) -> int:
+        """Cases that broke a law, counted once per target."""
+        return sum(target.broke for target in self.targets)
+
+    @property
+    def exit_status(self) -> int:
+        """0 all agreed, 1 a target broke a law or the run was aborted, 3 a target was judged by no case."""
+        if self.aborted or self.broke:
+            return 1
+        return 0 if self.targets and all(target.agreed for target in self.targets) else 3
 
     @property
     def rows(self) -> int:
@@ -119,6 +147,11 @@ class Record:
         return sum(target.certified_rows for target in self.targets) / self.rows if self.rows else 1.0
 
     @property
+    def num_reached(self) -> int:
+        """Buckets of all dimensions that some case reached."""
+        return sum(count > 0 for buckets in self.coverage.values() for count in buckets.values())
+
+    @property
     def unreached(self) -> list[str]:
         """`dimension: bucket` of everything that should have been reached and was not."""
         return [
@@ -126,9 +159,8 @@ class Record:
         ]
 
     def to_json(self) -> str:
-        """The record as JSON text; the figures that follow from others stand beside them, for other readers."""
-        figures = ("rows", "rows_per_second", "certified_share", "unreached")
-        data = dataclasses.asdict(self) | {"figures": {name: getattr(self, name) for name in figures}}
+        """The record as JSON text."""
+        data = dataclasses.asdict(self) | {"figures": {name: getattr(self, name) for name in FIGURES}}
         return json.dumps(data, indent=1) + "\n"
 
     @staticmethod

@@ -1,11 +1,11 @@
-"""A record, of one run or of merged ones, as text for a terminal."""
+"""A record as text for a terminal: of a gate, of a run, of a night, or of merged shards."""
 
 from collections.abc import Iterator
 
-from fuzz.report.record import Record
+from fuzz.report.record import Record, TargetRecord
 
-MOST_SHOWN = 20
-"""Findings that are printed; the JSON and the page have all of them."""
+MAX_SHOWN = 12
+"""Findings of one target that are printed; the record and the page have all of them."""
 
 
 def headline(record: Record) -> str:
@@ -13,47 +13,70 @@ def headline(record: Record) -> str:
     if record.findings:
         laws = len({(finding.target, finding.law) for finding in record.findings})
         names = len({finding.target for finding in record.findings})
-        return f"{_many(names, 'target')} broke {_many(laws, 'law')}: {_many(len(record.findings), 'finding')}"
+        return f"{many(names, 'target')} broke {many(laws, 'law')}: {many(len(record.findings), 'finding')}"
     if record.aborted:
         return "aborted without a finding"
-    return "all agreed" if record.exit_status == 0 else "some target was judged by no case"
+    return "all agreed" if record.exit_status == 0 else "nothing to judge: some target was judged by no case"
 
 
-def _many(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
+def many(count: int, what: str) -> str:
+    """A count and its noun."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
-def summary_lines(record: Record) -> Iterator[str]:
-    """What ran, what it reached, a verdict per target, findings with commands, environment."""
-    yield f"seed {record.seed}, {record.command} at scale {record.scale} on {record.device}, shards {record.shard}"
-    for name, value in record.environment.items():
-        yield f"  {name}: {value}"
+def percent(share: float) -> str:
+    """A share, never rounded up to the whole."""
+    return f"{min(100 * share, 99.9) if share < 1 else 100:.1f} %"
+
+
+def stamp_lines(environment: dict[str, str]) -> list[str]:
+    """One line per thing that a figure depends on."""
+    return [f"  {name}: {value}" for name, value in environment.items()]
+
+
+def head_lines(record: Record) -> list[str]:
+    """The run and its environment, for a report that is read without the run's own first lines."""
+    where = f"at scale {record.scale} on {record.device}, shards {record.shard}"
+    return [f"seed {record.seed}, {record.command} {where}", *stamp_lines(record.environment)]
+
+
+def text_lines(record: Record, is_verbose: bool = False) -> Iterator[str]:
+    """Coverage, a verdict per target, its findings with the commands that show them again, the headline.
+
+    is_verbose: also print how many cases reached each bucket.
+    """
     yield (
-        f"ran {record.cases} cases, {record.rows} rows in {record.seconds:.1f} s, {record.rows_per_second:.0f} rows/s; "
-        f"{100 * record.certified_share:.1f} % of rows certified"
+        f"ran {record.cases} cases, {record.rows} rows in {record.seconds:.1f} s, {record.rows_per_second:.0f} rows/s"
     )
-    reached = sum(count > 0 for buckets in record.coverage.values() for count in buckets.values())
+    if is_verbose:
+        for title, counts in (record.coverage | record.histograms).items():
+            yield f"  {title}: " + ", ".join(f"{name} {count}" for name, count in counts.items())
     missed = record.unreached
     words = f"{len(missed)} ({'; '.join(missed)})" if missed else "none"
-    yield f"dimension buckets reached: {reached}, not reached: {words}"
-    for title, counts in record.histograms.items():
-        yield f"{title}: " + ", ".join(f"{name} {count}" for name, count in counts.items())
+    yield f"dimension buckets reached: {record.num_reached}, not reached: {words}"
+    yield f"rows with exactly one admissible set: {percent(record.certified_share)}"
     yield ""
     for target in record.targets:
-        undefined = sum(target.undefined.values())
-        word = target.verdict if target.verdict == "agreed" else target.verdict.upper()
-        yield (
-            f"{word:<9} {target.name:<14} {target.agreed} cases agreed, {target.broke} broke, {undefined} undefined; "
-            f"{target.rows} rows in {target.seconds:.1f} s"
-        )
-    for finding in record.findings[:MOST_SHOWN]:
-        yield f"  {finding.target}: {finding.evidence}"
-        yield f"    in {_many(finding.cases, 'case')}; again: {finding.command}"
-    if len(record.findings) > MOST_SHOWN:
-        yield f"  and {len(record.findings) - MOST_SHOWN} more findings"
+        yield from _target_lines(record, target)
     for fixed in record.fixed:
         yield f"fixed since {fixed.since}: {fixed.target} broke {fixed.law} in {fixed.path}"
     if record.aborted:
         yield f"aborted: {record.aborted}"
     yield headline(record)
-    yield f"again: {record.findings[0].command if record.findings else record.reproduce}"
+    yield f"again: {record.reproduce}"
+
+
+def _target_lines(record: Record, target: TargetRecord) -> Iterator[str]:
+    word = target.verdict if target.verdict == "agreed" else target.verdict.upper()
+    cases = f"{target.agreed} cases agreed, {target.broke} broke, {target.num_undefined} undefined"
+    rows = f"{target.rows} rows, {percent(target.certified_share)} certified, in {target.seconds:.1f} s"
+    yield f"{word:<9} {target.name:<14} {cases}; {rows}"
+    # Shown for every target: a reader should see how much of a verdict was left open.
+    for reason, count in target.undefined.items():
+        yield f"          undefined: {reason}: {many(count, 'case')}"
+    found = [finding for finding in record.findings if finding.target == target.name]
+    for finding in found[:MAX_SHOWN]:
+        yield f"    {finding.evidence}"
+        yield f"      in {many(finding.cases, 'case')}; again: {finding.command}"
+    if len(found) > MAX_SHOWN:
+        yield f"    and {len(found) - MAX_SHOWN} more findings: see the record or the findings' folder"

@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 
 from fuzz.cases.case import Case
-from fuzz.cases.simplify import minimise
+from fuzz.cases.simplify import shrink
 from fuzz.inputs.scene import Scene
 from fuzz.isolation.worker import settle_child
 from fuzz.judge.between_runs import LAWS, diagnose
@@ -165,7 +165,7 @@ def _shrunk(case: Case, law: str, target: Target, device: str, seconds: float) -
         verdict = Examiner(Scene(smaller, device)).examine(target)
         return isinstance(verdict, Broke) and law in {violation.law for violation in verdict.violations}
 
-    return minimise(case, still_breaks, lambda: time.perf_counter() > deadline)
+    return shrink(case, still_breaks, deadline)
 
 
 def oracle(law: str, case: Case, target: Target) -> str:

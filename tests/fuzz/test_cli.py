@@ -176,4 +176,4 @@ def test_an_old_finding_that_no_longer_fails_is_told_once_as_fixed(
     assert re.search(r"^fixed since .*: reference broke Best in ", capsys.readouterr().out, re.MULTILINE)
     assert [one.path for one in record.fixed] == [str(path)]
     assert "fixed_since" in json.loads(path.read_text())
-    assert stored(tmp_path / "f", {"reference"}) == []
+    assert stored(tmp_path / "f", {"reference"}) == {}

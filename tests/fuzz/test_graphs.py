@@ -9,11 +9,12 @@ from fuzz.canaries import CANARIES
 from fuzz.canaries.graphs import GraphIndexer, graph_target
 from fuzz.cases.case import Case, Request, Step
 from fuzz.cases.replay_script import graph_cases, script_lines
-from fuzz.cases.simplify import minimise
+from fuzz.cases.simplify import shrink
 from fuzz.commands.replay import replay
 from fuzz.inputs.scene import Scene
 from fuzz.judge.examiner import Examiner
 from fuzz.judge.verdict import Agreed, Broke, Undefined
+from fuzz.report.replayed import replayed_lines
 from fuzz.targets import Target
 from fuzz.targets import find as find_target
 from msa_ref import IndexerConfig
@@ -41,7 +42,7 @@ def test_a_captured_defect_is_found_and_shrinks_to_a_script_of_a_few_lines(name:
     target = CANARIES[name].target
     first = settings(QUICK, phases=[Phase.generate])  # as a run does it, which has little time for shrinking
     case = find(graph_cases(), lambda case: "GraphIsEager" in _breaks(case, target), settings=first)
-    case = minimise(case, lambda smaller: "GraphIsEager" in _breaks(smaller, target), lambda: False)
+    case = shrink(case, lambda smaller: "GraphIsEager" in _breaks(smaller, target))
     assert len(case.requests) == 1, script_lines(case)
     assert case.max_blocks <= 40
     assert len(script_lines(case)) <= 3, script_lines(case)
@@ -90,10 +91,11 @@ def test_what_comes_between_replays_is_one_of_a_few_words() -> None:
         Step((Request(1, 1),), between="later")
 
 
-def test_the_score_strip_shows_the_row_that_broke_after_what_came_between(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_score_strip_shows_the_row_that_broke_after_what_came_between() -> None:
     script = (Step((Request(1, 60),), between="eager"),)
     case = Case(IndexerConfig(1, 16, 16, 1, local_blocks=1), (Request(1, 20),), seed=5, replay=script)
-    assert replay(case, find_target("fuzz.canaries:graph_output_moved"), "cpu") == 1
-    shown = capsys.readouterr().out
+    replayed = replay(case, find_target("fuzz.canaries:graph_output_moved"), "cpu")
+    assert replayed.verdict == "broke"
+    shown = "\n".join(replayed_lines(replayed))
     assert "step 1    an eager call on the same buffers; grow request 0 from 20 to 60 tokens; replay" in shown
     assert "answered [1]\nexpected [3]" in shown

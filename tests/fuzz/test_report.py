@@ -1,9 +1,11 @@
 """Reports: what records merge to, and how they are told as text, JUnit XML and a page."""
 
 import re
+import tomllib
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -13,7 +15,9 @@ from fuzz.report.html import html_page
 from fuzz.report.junit import junit_xml
 from fuzz.report.merge import merge
 from fuzz.report.record import FindingRecord, FixedRecord, Record, TargetRecord
-from fuzz.report.text import summary_lines
+from fuzz.report.replayed import Replayed, ScoreStrip, StripRow, from_json, replayed_lines, to_json
+from fuzz.report.text import percent, text_lines
+from tests.support.fuzz_command import ROOT
 
 FINDING = FindingRecord(
     "decode",
@@ -40,7 +44,6 @@ SHARD = Record(
     histograms={"tie classes of cases": {"one plateau": 4}},
     targets=(TargetRecord("decode", "Decodes.", "contract", 9, 1, {"too long": 2}, 100, 90, 3.0),),
     findings=(FINDING,),
-    exit_status=1,
 )
 OTHER = replace(
     SHARD,
@@ -52,6 +55,18 @@ OTHER = replace(
     findings=(replace(FINDING, path="b.json", blocks=4, is_minimised=True),),
     fixed=(FixedRecord("topk", "Best", "c.json", "abc"),),
 )
+
+
+AGREED = TargetRecord("decode", "Decodes.", "contract", 9, 0, {"too long": 2}, 100, 90, 3.0)
+IDLE = TargetRecord("decode", "Decodes.", "contract")
+STRIP = ScoreStrip(
+    "Best",
+    "head 0, token 3",
+    (2,),
+    (1,),
+    (StripRow("block", "0", 2, 7, "-", "1.5", "-", False, 1), StripRow("cut"), StripRow("gap")),
+)
+REPLAYED = Replayed("decode", "broke", violations=("Best: takes <9>",), strips=(STRIP,))
 
 
 def test_shards_add_up_and_the_smallest_case_of_a_signature_stays() -> None:
@@ -85,26 +100,33 @@ def test_a_shard_that_comes_twice_is_refused() -> None:
 @pytest.mark.parametrize(
     ("changes", "status"),
     [
-        ({"findings": (), "exit_status": 0}, 0),
-        ({"findings": (), "exit_status": 3, "targets": (TargetRecord("decode", "Decodes.", "contract"),)}, 3),
-        ({"findings": (), "exit_status": 0, "aborted": "the harness failed"}, 1),
+        ({}, 1),
+        ({"targets": (AGREED,)}, 0),
+        ({"targets": (AGREED, replace(IDLE, name="topk"))}, 3),
+        ({"targets": ()}, 3),
+        ({"targets": (AGREED,), "aborted": "the harness failed"}, 1),
     ],
 )
-def test_the_exit_status_of_a_report_is_that_of_one_run_that_did_it_all(changes: dict, status: int) -> None:
+def test_a_merged_run_has_the_exit_status_of_a_single_one(changes: dict[str, Any], status: int) -> None:
     assert merge([replace(SHARD, **changes)]).exit_status == status
 
 
 def test_a_target_that_one_shard_never_judged_is_judged_if_another_did() -> None:
-    idle = replace(SHARD, shard="1/2", findings=(), exit_status=3, targets=(TargetRecord("decode", "Decodes.", "c"),))
-    good = replace(SHARD, findings=(), exit_status=0, targets=(replace(SHARD.targets[0], broke=0),))
+    good, idle = replace(SHARD, targets=(AGREED,)), replace(SHARD, shard="1/2", targets=(IDLE,))
     assert merge([good, idle]).exit_status == 0
 
 
-def test_the_text_names_what_was_not_reached_and_ends_with_a_command() -> None:
-    lines = list(summary_lines(merge([SHARD, OTHER])))
+def test_the_text_tells_what_stayed_open_and_how_to_repeat_it() -> None:
+    merged = merge([SHARD, OTHER])
+    lines = list(text_lines(merged))
+    assert "          undefined: too long: 4 cases" in lines, "also of a target that broke"
+    assert (
+        "BROKE     decode         18 cases agreed, 2 broke, 4 undefined; 200 rows, 90.0 % certified, in 6.0 s" in lines
+    )
+    assert f"      in 4 cases; again: {FINDING.command}" in lines
     assert "dimension buckets reached: 2, not reached: 1 (heads: 8)" in lines
     assert "fixed since abc: topk broke Best in c.json" in lines
-    assert lines[-2:] == ["1 target broke 1 law: 1 finding", f"again: {FINDING.command}"]
+    assert lines[-2:] == ["1 target broke 1 law: 1 finding", f"again: {merged.reproduce}"]
 
 
 def test_the_xml_has_the_structure_that_ci_systems_read() -> None:
@@ -145,7 +167,7 @@ class _Page(HTMLParser):
 
 def test_the_page_needs_nothing_else_and_escapes_what_it_shows() -> None:
     merged = merge([SHARD, OTHER])
-    text = html_page(merged, [SHARD, OTHER], {"b.json": "  0  <-- wrongly taken\n------ the cut"})
+    text = html_page(merged, [SHARD, OTHER], {"b.json": REPLAYED})
     page = _Page()
     page.feed(text)
     assert page.open == []
@@ -153,9 +175,35 @@ def test_the_page_needs_nothing_else_and_escapes_what_it_shows() -> None:
     assert all(link.startswith("#") and link[1:] in page.ids for link in page.links)
     assert not re.search(r"https?://|url\(|@import", text)
     assert "takes &lt;9&gt;, leaves 2" in text
-    assert '<span class="wrong">0  &lt;-- wrongly taken</span>' in text
+    assert re.search(r'<tr class="wrong">[^/]*>0</td>.*?>wrongly taken</td>', text, re.DOTALL)
+    assert text.count("the cut") == 1
+    assert "Best: takes &lt;9&gt;" in text
     assert "Never reached: heads: 8." in text
     assert FINDING.command in text
+
+
+def test_a_page_says_why_a_finding_was_not_replayed() -> None:
+    assert "Replay: no end within 120 s" in html_page(SHARD, replays={"a.json": "no end within 120 s"})
+
+
+def test_a_replay_keeps_its_strips_as_json() -> None:
+    assert from_json(to_json([REPLAYED])) == [REPLAYED]
+    assert replayed_lines(REPLAYED)[-3:] == [
+        "     0       2       7      -              1.5          -  no    yes  <-- wrongly taken",
+        "------ the cut",
+        "   ...",
+    ]
+
+
+@pytest.mark.parametrize(("share", "text"), [(1.0, "100.0 %"), (0.9999, "99.9 %"), (0.5, "50.0 %"), (0.0, "0.0 %")])
+def test_a_share_is_never_rounded_up_to_the_whole(share: float, text: str) -> None:
+    assert percent(share) == text
+
+
+def test_the_template_is_part_of_the_package() -> None:
+    patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["*"]
+    assert "*.j2" in patterns
+    assert (ROOT / "fuzz" / "report" / "report.html.j2").exists()
 
 
 def test_the_command_merges_files_into_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,17 +15,19 @@ import pytest
 import torch
 
 from fuzz.__main__ import main
-from fuzz.campaign.findings import Findings, read_case
+from fuzz.campaign.findings import read_case
+from fuzz.campaign.fixed_list import judge_all
+from fuzz.campaign.hypothesis_profile import nightly_profile
 from fuzz.campaign.interrupts import ended_politely
-from fuzz.campaign.pool import Outcome, Results, run_tasks
-from fuzz.campaign.random_rounds import Hunt, Limits, nightly_profile
+from fuzz.campaign.pool import Pool
+from fuzz.campaign.random_rounds import Limits, RandomRounds
+from fuzz.campaign.results import Results
 from fuzz.cases.case import Case, Request
-from fuzz.cases.coverage import Coverage
 from fuzz.cases.scale import SCALES, Scale
 from fuzz.commands.run import shard_of
 from fuzz.isolation.worker import Judged, Task
 from fuzz.judge.verdict import Agreed
-from fuzz.report.record import Record
+from fuzz.report.record import Record, TargetRecord
 from fuzz.targets import Call, fill
 from msa_ref import IndexerConfig, index_topk
 
@@ -43,11 +45,15 @@ class _Recorder:
         return Judged(task, tuple((name, Agreed(1), 0.0) for name in task.targets))
 
 
+def _results(scale: Scale) -> Results:
+    targets = (TargetRecord("reference", "The reference.", "contract"),)
+    return Results(Record("run", "", 0, scale.name, "cpu", {}, targets=targets), scale, Path("unused"))
+
+
 def _cases(scale: Scale, seed: int, count: int, device: str, shard: tuple[int, int] = (0, 1)) -> list[Case]:
     recorder: Any = _Recorder()
-    results = Results({"reference": Outcome()}, Coverage(scale), Findings(Path("unused")), {})
-    hunt = Hunt(results, recorder, ("reference",), device, Limits(None, count))
-    hunt.rounds(seed, scale, shard, nightly_profile(None), lambda _: None)
+    rounds = RandomRounds(_results(scale), recorder, ("reference",), device, Limits(None, count))
+    rounds.run(seed, scale, shard, nightly_profile(None), lambda _: None)
     cases: list[Case] = recorder.cases
     return cases
 
@@ -128,10 +134,10 @@ def test_a_run_that_agrees_prints_its_seed_first_and_a_reproduction_last(
 
 def test_a_run_without_time_judges_one_case() -> None:
     recorder: Any = _Recorder()
-    results = Results({"reference": Outcome()}, Coverage(SCALES["small"]), Findings(Path("unused")), {})
-    hunt = Hunt(results, recorder, ("reference",), "cpu", Limits(0.0, None))
-    hunt.rounds(3, SCALES["small"], (0, 1), nightly_profile(None), lambda _: None)
-    assert results.cases == len(recorder.cases) == 1
+    results = _results(SCALES["small"])
+    rounds = RandomRounds(results, recorder, ("reference",), "cpu", Limits(0.0, None))
+    rounds.run(3, SCALES["small"], (0, 1), nightly_profile(None), lambda _: None)
+    assert results.record.cases == len(recorder.cases) == 1
 
 
 def test_a_short_run_finds_nothing_in_the_kernels(tmp_path: Path, device: str) -> None:
@@ -174,11 +180,13 @@ def test_an_interrupted_run_keeps_what_it_judged(device: str) -> None:
         )
         raise KeyboardInterrupt
 
-    results = Results({"reference": Outcome()}, Coverage(SCALES["small"]), Findings(Path("unused")), {})
-    run_tasks(tasks(), 20, results)
-    assert results.aborted == f"interrupted after {results.cases} of 20 cases"
-    assert results.outcomes["reference"].agreed == results.cases > 0
-    assert results.exit_status == 1
+    results = _results(SCALES["small"])
+    with Pool(1, 60.0) as pool:
+        judge_all(tasks(), 20, results, pool)
+    record = results.record
+    assert record.aborted == f"interrupted after {record.cases} of 20 cases"
+    assert record.targets[0].agreed == record.cases > 0
+    assert record.exit_status == 1
 
 
 @pytest.mark.parametrize("command", ["run", "gate"])
@@ -229,12 +237,14 @@ class _LosesAnInterrupt(_Recorder):
 def test_an_interrupt_whose_exception_is_lost_ends_the_run_before_the_next_case() -> None:
     worker: Any = _LosesAnInterrupt()
     scale = SCALES["small"]
-    results = Results({"reference": Outcome()}, Coverage(scale), Findings(Path("unused")), {})
+    results = _results(scale)
     with ended_politely() as ending:
-        hunt = Hunt(results, worker, ("reference",), "cpu", Limits(None, 50), is_interrupted=lambda: ending.is_asked)
+        rounds = RandomRounds(
+            results, worker, ("reference",), "cpu", Limits(None, 50), is_interrupted=lambda: ending.is_asked
+        )
         with pytest.raises(KeyboardInterrupt):
-            hunt.rounds(3, scale, (0, 1), nightly_profile(None), lambda _: None)
-    assert len(worker.cases) == results.cases == 3
+            rounds.run(3, scale, (0, 1), nightly_profile(None), lambda _: None)
+    assert len(worker.cases) == results.record.cases == 3
 
 
 def says_that_it_runs(call: Call) -> torch.Tensor:

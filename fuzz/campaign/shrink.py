@@ -1,0 +1,26 @@
+"""Shrinks the findings of a fixed list of cases, one for each target and law that broke."""
+
+import time
+
+from fuzz.campaign.results import Results
+from fuzz.cases.case import Case
+from fuzz.cases.simplify import shrink
+from fuzz.isolation.worker import Worker
+
+
+def shrink_findings(results: Results, worker: Worker, device: str, seconds: float) -> None:
+    """Make the first finding of every target and law smaller, each within a number of seconds."""
+    settled: set[tuple[str, str]] = set()
+    for finding in results.findings.records():
+        target, law = finding.target, finding.law
+        if (target, law) in settled:
+            continue
+
+        def shows(case: Case, target: str = target, law: str = law) -> bool:
+            return law in {violation.law for violation in worker.violations(case, target, device)}
+
+        case = shrink(results.findings.case(finding), shows, time.perf_counter() + seconds)
+        violations = worker.violations(case, target, device)
+        settled |= {(target, law), *((target, violation.law) for violation in violations)}
+        if violations:
+            results.settle(target, case, violations)
