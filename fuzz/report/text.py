@@ -51,9 +51,8 @@ def text_lines(record: Record, is_verbose: bool = False) -> Iterator[str]:
     if is_verbose:
         for title, counts in (record.coverage | record.histograms).items():
             yield f"  {title}: " + ", ".join(f"{name} {count}" for name, count in counts.items())
-    missed = record.unreached
-    words = f"{len(missed)} ({'; '.join(missed)})" if missed else "none"
-    yield f"dimension buckets reached: {record.num_reached}, not reached: {words}"
+    if record.command != "smoke":
+        yield _coverage_line(record)
     yield f"rows with exactly one admissible set: {percent(record.certified_share)}"
     yield ""
     for target in record.targets:
@@ -62,8 +61,16 @@ def text_lines(record: Record, is_verbose: bool = False) -> Iterator[str]:
         yield f"fixed since {fixed.since}: {fixed.target} broke {fixed.law} in {fixed.path}"
     if record.aborted:
         yield f"aborted: {record.aborted}"
+    if record.command == "smoke":
+        yield f"smoke: {record.cases} cases; not a gate"
     yield headline(record)
     yield f"again: {record.reproduce}"
+
+
+def _coverage_line(record: Record) -> str:
+    missed = record.unreached
+    words = f"{len(missed)} ({'; '.join(missed)})" if missed else "none"
+    return f"dimension buckets reached: {record.num_reached}, not reached: {words}"
 
 
 def _target_lines(record: Record, target: TargetRecord) -> Iterator[str]:
