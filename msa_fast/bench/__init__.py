@@ -1,1 +1,1 @@
-"""Speed, as ratios to what the same GPU can do in the same run: python -m msa_fast.bench."""
+"""Times the kernels as ratios to the ceilings of the same GPU in the same run: python -m msa_fast.bench."""

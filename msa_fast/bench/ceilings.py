@@ -5,7 +5,9 @@ import torch
 from msa_fast.bench.timing import Graph
 
 MM_SIZE = 8192
+"""Rows and columns of the matrices of MM."""
 COPY_BYTES = 4 * 2**30
+"""Bytes that BW reads and writes, half each."""
 
 
 def matmul_graph(device: str = "cuda") -> Graph:
@@ -23,12 +25,13 @@ def matmul_rate(microseconds: float) -> float:
 def copy_graph(device: str = "cuda") -> Graph:
     """BW: a copy between two large buffers on the device.
 
-    Negated on the way: a plain copy would become a copy-engine node of the graph, which is slower."""
+    It negates on the way, since a plain copy would become a copy-engine node of the graph, which is slower.
+    """
     source = torch.randint(-(2**31), 2**31 - 1, (COPY_BYTES // 8,), device=device, dtype=torch.int32)
     target = torch.empty_like(source)
     return Graph([lambda: torch.neg(source, out=target)])
 
 
 def copy_rate(microseconds: float) -> float:
-    """Bytes per microsecond of one BW copy: what is read and what is written."""
+    """Bytes per microsecond of one BW, read and written."""
     return COPY_BYTES / microseconds

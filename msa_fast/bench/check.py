@@ -1,4 +1,4 @@
-"""Is what was timed right? Sampled rows, exact on a lattice and within certified intervals as timed."""
+"""Checks sampled rows of a timed batch: exact on a lattice, within certified intervals on the inputs as timed."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,11 +15,13 @@ from msa_ref.score import block_scores
 from msa_ref.select import select_blocks
 
 SAMPLES = 4
+"""Number of requests, and of places in each, that are sampled."""
 SAMPLE_TOKENS = 32
+"""Query tokens sampled at one place."""
 
 
 def on_lattice(batch: PagedBatch) -> PagedBatch:
-    """The batch with its values rounded to small integers, so that every sum is exact in fp32."""
+    """A copy of the batch with values rounded to small integers, so that every sum is exact in fp32."""
     return replace(
         batch,
         index_q=(batch.index_q * 2).round().clamp(-8, 8),
@@ -28,7 +30,7 @@ def on_lattice(batch: PagedBatch) -> PagedBatch:
 
 
 def wrong_rows(batch: PagedBatch, topk_idx: torch.Tensor) -> int:
-    """Sampled rows that differ from the reference; for a batch on a lattice."""
+    """The number of sampled rows that differ from the reference; for a batch on a lattice."""
     num_visible_blocks = batch.num_visible_blocks()
     wrong = 0
     for rows in sampled(batch):
@@ -38,14 +40,14 @@ def wrong_rows(batch: PagedBatch, topk_idx: torch.Tensor) -> int:
 
 
 def impossible_rows(batch: PagedBatch, topk_idx: torch.Tensor) -> int:
-    """Sampled rows that no correct kernel could have written, whatever the order of its sums; for any batch."""
+    """The number of sampled rows that no correct kernel writes, whatever the order of its sums; for any batch."""
     bound = bound_for(batch.index_q.dtype, batch.config.index_head_dim)
     intervals = ((rows, *block_intervals(batch, rows, bound)) for rows in sampled(batch))
     return sum(int(broken_rows(selection).sum()) for _, selection in selections(batch, topk_idx, intervals, CONTRACT))
 
 
 def sampled(batch: PagedBatch) -> Iterator[slice]:
-    """Stretches of query tokens, of requests and at places that are spread evenly, the ends among them."""
+    """Stretches of query tokens, spread evenly over requests and places, with both ends."""
     for req in _spread(batch.num_reqs):
         start, stop = batch.cu_seqlens_q[req : req + 2].tolist()
         for first in _spread(max(1, stop - start - SAMPLE_TOKENS + 1)):
@@ -53,5 +55,5 @@ def sampled(batch: PagedBatch) -> Iterator[slice]:
 
 
 def _spread(size: int) -> list[int]:
-    """Up to SAMPLES indices below size, the first and the last among them."""
+    """Up to SAMPLES indices below size, with the first and the last."""
     return sorted({round(i * (size - 1) / (SAMPLES - 1)) for i in range(SAMPLES)})

@@ -1,4 +1,4 @@
-"""Random normal inputs, with key pools that rotate so that no cache flatters."""
+"""Random normal inputs whose key pools rotate, so that no cache holds the keys of the next call."""
 
 import torch
 
@@ -7,11 +7,11 @@ from msa_ref.batch import PagedBatch
 from msa_ref.config import IndexerConfig
 
 POOL_BYTES = 512 * 2**20
-"""Keys that a rotation walks through: several times any L2 cache."""
+"""Bytes of keys that a rotation walks through: several times any L2 cache."""
 
 
 def make_batches(shape: Shape, device: str = "cuda", seed: int = 0) -> list[PagedBatch]:
-    """Enough batches of one shape that their keys together pass POOL_BYTES; at most 64.
+    """Batches of one shape, at most 64, whose keys together pass POOL_BYTES.
 
     All share one pool of pages. Each batch maps its blocks to pages of its own, in random order,
     until the pool is used up; then pages repeat in another order.

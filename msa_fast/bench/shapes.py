@@ -1,17 +1,18 @@
-"""What is timed: the production shapes and a sweep."""
+"""The shapes that are timed: those of production, and a sweep."""
 
 import json
 from dataclasses import dataclass
 from importlib.resources import files
+from typing import Any
 
 
 @dataclass(frozen=True)
 class Shape:
     """One batch to time: B requests of query_len new tokens each, seq_len tokens in all.
 
-    weight: how often production saw it, 0 for a shape of the sweep.
-    seq_lens: where the requests differ in length, one entry each; seq_len is then the longest.
-    captured_for: tokens that the block table has columns for, where they are more: a captured graph's.
+    weight: calls of this shape in production, 0 for a shape of the sweep.
+    seq_lens: the length of each request where they differ; seq_len is then the longest.
+    captured_for: tokens that the block table of a captured graph has columns for, 0 for a table as wide as seq_len.
     """
 
     num_heads: int
@@ -24,12 +25,12 @@ class Shape:
 
     @property
     def all_seq_lens(self) -> list[int]:
-        """One per request."""
+        """The length of each request."""
         return list(self.seq_lens) or [self.seq_len] * self.num_reqs
 
     @property
     def name(self) -> str:
-        """Readable and unique within a table."""
+        """A readable name, unique within a table."""
         ragged = " ragged" if self.seq_lens else ""
         captured = f" captured for {self.captured_for}" if self.captured_for else ""
         return f"H={self.num_heads} {self.num_reqs} x {self.query_len} of {self.seq_len}{ragged}{captured}"
@@ -41,12 +42,14 @@ SWEEP_PREFILL = [(8192, 8192), (8192, 32 * K + 8192), (8192, 128 * K + 8192), (8
 ]
 SWEEP_DECODE = [(1, 8 * K), (1, 32 * K), (1, 128 * K), (1, 1024 * K), (16, 128 * K), (128, 8 * K)]
 CAPTURED_FOR = 1024 * K
+"""Tokens of the longest context: the table of a captured graph has columns for them."""
 CAPTURED_DECODE = [(1, 8 * K), (1, 128 * K), (128, 8 * K)]
 
 
-def production_shapes() -> dict:
-    """The published shapes and weights, see `about` in the data."""
-    return json.loads(files("msa_fast.bench").joinpath("production_shapes.json").read_text())
+def production_shapes() -> dict[str, Any]:
+    """The published shapes and weights; `about` in the data says whose."""
+    shapes: dict[str, Any] = json.loads(files("msa_fast.bench").joinpath("production_shapes.json").read_text())
+    return shapes
 
 
 def prefill_shapes(heads: list[int]) -> list[Shape]:
@@ -58,7 +61,7 @@ def prefill_shapes(heads: list[int]) -> list[Shape]:
 
 
 def decode_shapes(heads: list[int]) -> list[Shape]:
-    """The production decode grid, then the sweep with one ragged batch and tables as wide as a captured graph's."""
+    """The production decode grid, then the sweep, a ragged batch, and tables as wide as a captured graph's."""
     grid = production_shapes()["decode"]
     shapes = [
         Shape(h, num_reqs, query_len, seq_len)

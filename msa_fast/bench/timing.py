@@ -1,4 +1,4 @@
-"""Time calls as graph replays, interleaved with whatever they are compared to."""
+"""Times calls as graph replays, interleaved with the ceilings that they are compared with."""
 
 import statistics
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from functools import cache
 import torch
 
 LEAD_BYTES = 2**30
-"""Read before every timed replay: more than caches hold, and for longer than the host takes to launch the replay."""
+"""Bytes read before every timed replay: more than caches hold, and slower than the launch of the replay."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Graph:
     """A CUDA graph of several calls, replayed and timed as one; times are per call."""
 
     def __init__(self, calls: list[Callable[[], object]]) -> None:
-        self.calls = calls  # a graph does not own the tensors that its calls read
+        self.calls = calls  # kept, since a graph does not own the tensors that its calls read
         for call in calls[:1]:
             call()  # compile and warm up outside the capture
         torch.cuda.synchronize()
@@ -36,16 +36,17 @@ class Graph:
     def time(self) -> float:
         """Microseconds per call of one replay, on the GPU alone.
 
-        Something is read first: what the work before has left in the caches to be written back is not
-        charged to this replay, nor is the wait for the host, nor does it find its inputs there.
+        A large buffer is read first. Data that the work before left in the caches is written back then, the
+        host has launched the replay by then, and the inputs are no longer in the caches.
         """
         _lead().sum()
-        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
         start.record()
         self.graph.replay()
         end.record()
         end.synchronize()
-        return start.elapsed_time(end) * 1e3 / len(self.calls)
+        milliseconds: float = start.elapsed_time(end)
+        return milliseconds * 1e3 / len(self.calls)
 
 
 @cache
@@ -54,7 +55,7 @@ def _lead() -> torch.Tensor:
 
 
 def interleave(graphs: list[Graph], rounds: int) -> list[Timing]:
-    """Replay all graphs in turn, `rounds` times after one warm-up, and summarise each."""
+    """Replay all graphs in turn, `rounds` times after one warm-up. Returns the times of each."""
     times: list[list[float]] = [[] for _ in graphs]
     for i in range(rounds + 1):
         for graph, series in zip(graphs, times, strict=True):
@@ -65,6 +66,6 @@ def interleave(graphs: list[Graph], rounds: int) -> list[Timing]:
 
 
 def summary(series: list[float]) -> Timing:
-    """Median and quartiles."""
+    """The median and the quartiles of a series."""
     low, median, high = statistics.quantiles(series, n=4) if len(series) > 1 else series * 3
     return Timing(median, low, high)

@@ -1,8 +1,17 @@
-"""The bench says what is wrong with what it timed."""
+"""The benchmark checks what it times, and its documents follow from its tables."""
 
+import csv
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
 import torch
 
+from msa_fast.bench import ceilings, inputs, measure, plots
 from msa_fast.bench.check import impossible_rows, on_lattice, sampled, wrong_rows
+from msa_fast.bench.shapes import Shape
+from msa_fast.bench.timing import Graph
 from msa_ref import IndexerConfig, index_topk
 from msa_ref.batch import PagedBatch
 
@@ -24,6 +33,66 @@ def test_a_wrong_row_is_counted_on_a_lattice_and_an_impossible_one_anywhere(devi
         topk_idx[1, 99] = -1
         topk_idx[0, 100, 0] += 1
         assert count(checked, topk_idx) == 2
+
+
+class Clock(Graph):
+    """A graph that runs its calls once and then takes 1000 (warm-up), 10, 20, 30, ... times `scale` microseconds."""
+
+    def __init__(self, calls: list[Callable[[], object]], scale: float = 1.0) -> None:
+        for call in calls:
+            call()
+        self.times = (scale * (10 * i or 1000) for i in itertools.count())
+
+    def time(self) -> float:
+        return next(self.times)
+
+
+@pytest.mark.parametrize("stage", ["prefill", "decode"])
+def test_a_timed_shape_is_checked_and_compared_with_its_floor(
+    stage: str, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measure, "Graph", Clock)
+    monkeypatch.setattr(measure, "GRAPH_MICROSECONDS", 1)
+    monkeypatch.setattr(inputs, "POOL_BYTES", 2**20)
+    shape = Shape(num_heads=2, num_reqs=1, query_len=3, seq_len=700, weight=5)
+    copy = Clock([], scale=ceilings.COPY_BYTES / 20 / 1000)  # 1,000 bytes a microsecond
+    row = measure.measure(shape, stage, mm=Clock([], scale=1e-6), copy=copy, rounds=3, device=device)
+    assert row.wrong_rows == 0
+    assert (row.low, row.total, row.high) == (10, 20, 30)
+    assert row.floor == pytest.approx(700 * 128 * 2 / 1000)
+    assert row.ratio == pytest.approx(20 / 179.2)
+    assert (row.shape, row.weight) == ("H=2 1 x 3 of 700", 5)
+
+
+def test_a_call_multiplies_every_query_with_every_token_it_sees() -> None:
+    flops, key_bytes = measure.work(Shape(4, 2, 3, 10), IndexerConfig())
+    assert flops == 2 * (4 * 128) * 2 * (8 + 9 + 10)
+    assert key_bytes == 2 * 10 * 128 * 2
+
+
+def test_the_summary_in_results_follows_from_the_tables() -> None:
+    text = (plots.RESULTS.parent / "RESULTS.md").read_text()
+    prefill, decode = (_rows(plots.RESULTS / f"{name}.csv") for name in (plots.PREFILL, plots.DECODE))
+    weighted = {}
+    for heads in "421":
+        mine = [row for row in prefill if row["heads"] == heads and row["weight"] != "0"]
+        time, floor = (sum(float(row["weight"]) * float(row[key]) for row in mine) for key in ("total_us", "floor_us"))
+        weighted[heads] = f"{time / floor:.2f}"
+    assert f"weighted, 4 heads: <= 1.35 x floor | {weighted['4']}, reached" in text
+    assert f"1 and 2 heads: <= 1.5 x floor | {weighted['1']} and {weighted['2']}, reached" in text
+    farthest = max(decode, key=lambda row: float(row["over_1.03_floor_us"]))
+    shape = f"{farthest['num_reqs']} x {farthest['query_len']} of {farthest['seq_len']}"
+    assert f"| {farthest['over_1.03_floor_us']} us, {shape} |" in text
+
+
+def test_the_plots_are_drawn_from_the_tables() -> None:
+    for name, svg in plots.plots().items():
+        assert (plots.RESULTS / name).read_text() == svg
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def _batch(device: str) -> PagedBatch:
