@@ -1,19 +1,27 @@
-"""What the documents claim is so."""
+"""README's commands, adapter and length; the adapter of CONTRIBUTING, too."""
 
 import os
 import subprocess
 import sys
-import types
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-import torch
 
-from tests.support.markdown import blocks
+from fuzz.cases.case import Case, Request, Views
+from fuzz.inputs.scene import Scene
+from fuzz.judge.examiner import Examiner
+from fuzz.judge.verdict import Agreed, Broke
+from fuzz.targets import Target
+from msa_ref import IndexerConfig
+from msa_ref.profile import CONTRACT
+from tests.support.markdown import ROOT, blocks
 
-ROOT = Path(__file__).parents[2]
-README, CONTRIBUTING = (ROOT / "README.md").read_text(), (ROOT / "CONTRIBUTING.md").read_text()
+README = (ROOT / "README.md").read_text()
+MAX_LINES = 130
+
+
+def test_the_readme_is_short():
+    assert len(README.splitlines()) <= MAX_LINES
 
 
 def test_the_two_commands_of_the_readme_are_whole_lines_that_ci_can_find():
@@ -21,46 +29,19 @@ def test_the_two_commands_of_the_readme_are_whole_lines_that_ci_can_find():
     assert len(commands) == 2
     assert commands[0].endswith(".venv/bin/python -m fuzz gate")
     assert commands[1].endswith(".venv/bin/python -m pytest -n auto")
+    ci = (ROOT / ".ci" / "run").read_text()
+    for heading in ("The gate", "The tests"):
+        assert f"readme '{heading}'" in ci
+        assert f"\n{heading}" in README
 
 
-@pytest.fixture
-def _engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A foreign engine: token-major ids, best score first, made from the reference's scores."""
-    from msa_ref import IndexerConfig, PagedBatch, forced_mask, index_topk
-    from msa_ref.indexer import scored_chunks
-
-    def my_index_topk(index_q, index_k_pages, block_table, seq_lens, cu_seqlens_q, topk):
-        heads, dim, size = *index_q.shape[1:], index_k_pages.shape[1]
-        config = IndexerConfig(heads, dim, size, topk, local_blocks=min(1, topk))
-        batch = PagedBatch(config, index_q, index_k_pages, block_table, seq_lens, cu_seqlens_q)
-        topk_idx = index_topk(batch)
-        for rows, score in scored_chunks(batch):
-            chosen = topk_idx[:, rows].long()
-            forced = forced_mask(batch.num_visible_blocks()[rows], score.shape[-1], config)
-            rank = score.masked_fill(forced, torch.inf).gather(-1, chosen.clamp(min=0))
-            order = rank.masked_fill(chosen < 0, -torch.inf).argsort(dim=-1, descending=True, stable=True)
-            topk_idx[:, rows] = topk_idx[:, rows].gather(-1, order)
-        return topk_idx.transpose(0, 1).contiguous()
-
-    module = types.ModuleType("my_engine")
-    module.my_index_topk = my_index_topk  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "my_engine", module)
-
-
-@pytest.mark.usefixtures("_engine")
-def test_the_adapter_in_contributing_is_short_and_keeps_what_its_profile_promises():
-    from fuzz.cases.case import Case, Request, Views
-    from fuzz.inputs.scene import Scene
-    from fuzz.judge.examiner import Examiner
-    from fuzz.judge.verdict import Agreed, Broke
-    from fuzz.targets import Target
-    from msa_ref import IndexerConfig
-    from msa_ref.profile import CONTRACT
-
-    ((_, source),) = blocks(CONTRIBUTING, "python")
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
+def test_a_documents_adapter_is_short_and_keeps_what_its_profile_promises(document):
+    text = (ROOT / document).read_text()
+    (source,) = (body for _, body in blocks(text, "python") if "def adapter" in body)
     assert len(source.splitlines()) < 30
     scope: dict = {}
-    exec(compile(source, "CONTRIBUTING.md", "exec"), scope)
+    exec(compile(source, document, "exec"), scope)
     adapter = scope["adapter"]
     case = Case(IndexerConfig(3, 16, 16, topk_blocks=4), (Request(2, 200), Request(3, 20)), dtype="float32")
     for views in (Views(is_out_given=False), Views(extra_rows=2)):

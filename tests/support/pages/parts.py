@@ -1,6 +1,21 @@
-"""The list of generated parts. A new one is a line here and its two lines in the document."""
+"""The list of generated parts. A new one is a line here and its line in the document."""
 
 from tests.support.pages import Part
+from tests.support.pages.api import api_page
+from tests.support.pages.commands import command_table
+from tests.support.pages.laws import batch_laws, promises, row_laws, run_laws
+from tests.support.pages.matrix import support_matrix
 from tests.support.pages.picture import row_picture
+from tests.support.pages.worth import judge_headline
 
-PARTS = (Part("README.md", "picture", row_picture),)
+PARTS = (
+    Part("README.md", "picture", row_picture),
+    Part("README.md", "matrix", support_matrix),
+    Part("README.md", "promises", promises),
+    Part("README.md", "commands", command_table),
+    Part("README.md", "judge", judge_headline),
+    Part("msa_ref/CONTRACT.md", "row laws", row_laws),
+    Part("msa_ref/CONTRACT.md", "run laws", run_laws),
+    Part("msa_ref/CONTRACT.md", "batch laws", batch_laws),
+    Part("msa_fast/README.md", "api", api_page),
+)

@@ -1,0 +1,33 @@
+"""The table of commands: what each does, by its own --help, whether it needs a GPU, and how long it takes."""
+
+from fuzz.commands import COMMANDS
+
+FUZZ = {
+    "gate": ("no", "3 min; `--smoke`: 20 s"),
+    "run": ("no", "as told"),
+    "nightly": ("no", "as told"),
+    "canaries": ("some", "hours; `--sample N`: minutes"),
+}
+"""Command of `python -m fuzz` -> whether it needs a GPU, and its time on 2 cores."""
+QUICK = ("replay", "report", "promote", "targets")
+"""Commands that take seconds and need no GPU; they share a row."""
+OTHERS = (
+    ("pytest -n auto", "the tests", "no", "6 min"),
+    (
+        "python -m msa_fast.compile_gate",
+        "compile all kernels for GPUs that are not there, and check them",
+        "no",
+        "4 min",
+    ),
+    ("python -m msa_fast.bench", "time the kernels against what the GPU can do", "yes", "30 min"),
+)
+
+
+def command_table() -> str:
+    """A row a command; fails if a command has none."""
+    lines = ["| command | does | GPU | on 2 cores |", "|---|---|---|---|"]
+    slow = {name: words for name, words in COMMANDS.items() if name not in QUICK}
+    lines += [f"| `python -m fuzz {name}` | {words} | {' | '.join(FUZZ[name])} |" for name, words in slow.items()]
+    lines.append(f"| the same with {', '.join(QUICK)} | {'; '.join(COMMANDS[name] for name in QUICK)} | no | seconds |")
+    lines += [f"| `{name}` | {words} | {gpu} | {time} |" for name, words, gpu, time in OTHERS]
+    return "\n".join(lines)
