@@ -20,7 +20,8 @@ import torch
 from msa_fast.attention_metadata import BatchSplit, CommonAttentionMetadata, split_decodes_and_prefills
 from msa_fast.ops.checks import LEAST_TILE, MOST_TILE, check_config
 from msa_fast.ops.decode_topk import MAX_DECODE_QUERY_LEN
-from msa_ref.config import SUPPORTED_DTYPES, IndexerConfig, require
+from msa_ref.config import IndexerConfig, require
+from msa_ref.formats import SUPPORTED_DTYPES
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,6 @@
 """The specification of the MSA block indexer: obvious before fast, torch only, CPU or GPU.
 
-In reading order: `config` and `batch` (what goes in), `score`, `select` and `indexer` (what comes
+In reading order: `config`, `formats` and `batch` (what goes in), `score`, `select` and `indexer` (what comes
 out), `rows` and `contract` (what makes an answer right), `laws` and `transform` (how answers to
 related batches are related), `precision`, `certified` and `staged` (judging sums that round),
 `profile` (targets that promise less). `walkthrough/README.md` teaches all of it on one page, and

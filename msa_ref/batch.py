@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
-from msa_ref.config import SUPPORTED_DTYPES, IndexerConfig, require
+from msa_ref.config import IndexerConfig, require
+from msa_ref.formats import format_of
 
 EVERY_ROW = slice(None)
 """The rows of total_q that a question about query tokens is about, unless it names some."""
@@ -14,7 +15,7 @@ EVERY_ROW = slice(None)
 class PagedBatch:
     """The inputs of one call. T = total_q, H, D, S, B = num_reqs.
 
-    index_q: [T, H, D] bf16, fp16 or fp32, any strides.
+    index_q: [T, H, D] in a format of `msa_ref.formats`, any strides.
     index_k_pages: [num_pages, S, D], the dtype of `index_q`, any strides. A page holds one block.
     block_table: [B, max_blocks] int32, any strides. Page of each logical block; entries behind a
         request's live blocks may hold anything.
@@ -47,7 +48,7 @@ class PagedBatch:
             dtype = getattr(self, name).dtype
             require(dtype == torch.int32, name, "must be int32", dtype)
         q, pages = self.index_q.dtype, self.index_k_pages.dtype
-        require(q in SUPPORTED_DTYPES, "index_q", "must be bf16, fp16 or fp32", q)
+        format_of(q, "index_q")
         require(pages == q, "index_k_pages", f"must have index_q's dtype, {q}", pages)
 
         known = {"num_reqs": self.num_reqs, "num_reqs + 1": self.num_reqs + 1, **vars(config)}

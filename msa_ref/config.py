@@ -8,10 +8,6 @@ import torch
 PAD = -1
 """Fills `topk_idx` behind the last selected block id of a row."""
 
-SUPPORTED_DTYPES = (torch.bfloat16, torch.float16, torch.float32)
-"""What `index_q` and `index_k_pages` may be made of; fp32 is for study."""
-
-
 Count = TypeVar("Count", int, torch.Tensor)
 
 

@@ -36,6 +36,7 @@ from dataclasses import dataclass
 import torch
 
 from msa_ref.config import require
+from msa_ref.formats import format_of
 
 U32 = 2.0**-24
 """Unit roundoff of fp32, round to nearest."""
@@ -150,15 +151,12 @@ def tf32(index_head_dim: int) -> ScoreBound:
 def bound_for(dtype: torch.dtype, index_head_dim: int) -> ScoreBound:
     """The bound that holds for every way in which a kernel should score this dtype.
 
-    bf16, fp16: the loosest of an fp32 sum in any order and the wgmma and tcgen05 of Hopper and
-    Blackwell; name `mma_sync` or `mfma` where these score. fp32: IEEE products and sums; TF32 is no
-    way to score fp32 and must be told apart.
+    The loosest of those that the format's row names. bf16, fp16: an fp32 sum in any order and the
+    wgmma and tcgen05 of Hopper and Blackwell; name `mma_sync` or `mfma` where these score. fp32: IEEE
+    products and sums; TF32 is no way to score fp32 and must be told apart.
     """
-    if dtype == torch.float32:
-        return ieee_fp32(index_head_dim)
-    require(dtype in (torch.bfloat16, torch.float16), "dtype", "must be bf16, fp16 or fp32", dtype)
-    units = (any_order_fp32(index_head_dim), wgmma(index_head_dim), tcgen05(index_head_dim))
-    return max(units, key=lambda bound: bound.relative)
+    bounds: list[ScoreBound] = [globals()[name](index_head_dim) for name in format_of(dtype).bounds]
+    return max(bounds, key=lambda bound: bound.relative)
 
 
 def _tensor_core(unit: str, index_head_dim: int, *, L: int, F: int, m: int) -> ScoreBound:
@@ -194,8 +192,8 @@ def magnitudes(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     infinities count as zero: their scores need no bound.
     """
     magnitude = values.double().abs().nan_to_num_(nan=0.0, posinf=0.0)
-    least = torch.finfo(dtype).smallest_normal
-    return magnitude.masked_fill_((magnitude > 0) & (magnitude < least), least)
+    min_normal = format_of(dtype).min_normal
+    return magnitude.masked_fill_((magnitude > 0) & (magnitude < min_normal), min_normal)
 
 
 def lattice_unit(values: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,8 @@ from typing import Literal, get_args, get_origin
 import torch
 
 from msa_ref.batch import PagedBatch
-from msa_ref.config import SUPPORTED_DTYPES, require
+from msa_ref.config import require
+from msa_ref.formats import SUPPORTED_DTYPES
 
 
 @dataclass(frozen=True)

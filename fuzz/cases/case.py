@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 
 from fuzz.values.designed import FAMILIES, LATTICE, ROUNDED
 from msa_ref.config import IndexerConfig, require
+from msa_ref.formats import ELEMENTS
 
-DTYPES = ("bfloat16", "float16", "float32")
+DTYPES = tuple(ELEMENTS)
 PAGE_ORDERS = ("permuted", "identity", "reversed")
 BEHIND = ("int_max", "minus_one", "random", "huge")
 TAILS = ("nan", "inf", "bait")

@@ -1,5 +1,6 @@
 """The one generator of cases, written against a chooser: a form first (see `specialization`), then all that varies."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,6 +13,7 @@ from fuzz.cases.replay_script import draw_script
 from fuzz.cases.scale import SMALL, Scale
 from fuzz.cases.specialization import Form, draw_form, draw_forms, draw_views
 from fuzz.values.designed import DESIGNED, FAMILIES, LATTICE, ROUNDED
+from msa_ref.formats import ELEMENTS
 
 FEW_SPLITS = (1, 2, 3, 4, 5, 7, 8, 16)
 MANY_SPLITS = (31, 64, 255, 256)
@@ -149,8 +151,11 @@ def _values(chooser: Chooser, scale: Scale, family: str, dtype: str) -> ValuePla
 def _log2_scale(chooser: Chooser, family: str, dtype: str) -> int:
     if family in (*DESIGNED, *ROUNDED) or chooser.boolean(70):
         return 0
-    # fp16 holds neither large nor small powers of two beside `wide` integers.
-    return chooser.integer(-8, 4) if dtype == "float16" else chooser.integer(-40, 40)
+    # A narrow format holds neither large nor small powers of two beside `wide` integers.
+    row = ELEMENTS[dtype]
+    high = min(40, int(math.log2(row.max_power)) - row.precision)  # the widest integer still fits
+    low = max(-40, -2 * high, int(math.log2(row.subnormal_step)))
+    return chooser.integer(low, high)
 
 
 def _pages(chooser: Chooser, scale: Scale) -> PagePlan:

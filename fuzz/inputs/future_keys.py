@@ -35,7 +35,7 @@ def plant_future(
     if values.family in DESIGNED:
         if len(token):
             is_of_token = (queries[token] != 0).any(axis=1)
-            flat[behind] = np.where(is_of_token, _above(flat.max(axis=0), shape.dtype), flat[behind])
+            flat[behind] = np.where(is_of_token, _above(flat.max(axis=0), shape.format.max_power), flat[behind])
         return
     high = ROUNDED_HIGH if values.family in ROUNDED else lattice(values.family, shape).k_high
     head = bits.integers(0, num_heads - 1, token.shape)
@@ -43,9 +43,8 @@ def plant_future(
     flat[behind] = (0 if values.is_negative else high) * np.sign(queries[token, head])
 
 
-def _above(best: np.ndarray, dtype: str) -> np.ndarray:
-    """Twice the best, or half of it where it is negative; the best itself where the dtype has nothing above it."""
-    most = 2.0**15 if dtype == "float16" else 2.0**127
-    has_double = best <= most / 2
+def _above(best: np.ndarray, max_power: float) -> np.ndarray:
+    """Twice the best, or half of it where it is negative; the best itself where its double would pass max_power."""
+    has_double = best <= max_power / 2
     above = np.where(best > 0, np.where(has_double, 2.0, 1.0) * best, np.where(best < 0, best / 2, 1.0))
     return np.asarray(above, dtype=np.float32)

@@ -7,6 +7,7 @@ import torch
 
 from fuzz.cases.case import Case, Step
 from fuzz.values.rng import Bits
+from msa_ref.formats import ELEMENTS
 
 INT_MAX = 2**31 - 1
 
@@ -54,19 +55,25 @@ def lay_out(case: Case, state: int) -> Layout:
     return Layout(num_pages, [order[ids] for ids in logical], source, logical)
 
 
-def poison_rows(kind: str, count: int, block_size: int, head_dim: int) -> np.ndarray:
+BAIT = 60_000.0
+"""Magnitude of a finite poison, where the format reaches as far."""
+
+
+def poison_rows(case: Case, count: int) -> np.ndarray:
     """[count, S, D] float32 of what nobody may read."""
-    if kind != "bait":
-        return np.full((count, block_size, head_dim), np.nan if kind == "nan" else np.inf, dtype=np.float32)
+    block_size, head_dim, row = case.config.block_size, case.config.index_head_dim, ELEMENTS[case.dtype]
+    if case.pages.tail != "bait":
+        poison = np.nan if case.pages.tail == "nan" else row.top
+        return np.full((count, block_size, head_dim), poison, dtype=np.float32)
     # Whatever the sign of a row's query, one of these tokens beats every honest score.
     sign = 1.0 - 2.0 * (np.arange(block_size * head_dim).reshape(block_size, head_dim) // head_dim % 2)
-    return np.broadcast_to(np.float32(60_000.0) * sign, (count, block_size, head_dim)).astype(np.float32)
+    return np.broadcast_to(np.float32(min(BAIT, row.max)) * sign, (count, block_size, head_dim)).astype(np.float32)
 
 
 def physical_pages(case: Case, step: Step, layout: Layout, logical_pages: torch.Tensor) -> torch.Tensor:
     """CPU [num_pages, S, D]: logical pages where the layout puts them, poison elsewhere."""
     config = case.config
-    poison = torch.from_numpy(poison_rows(case.pages.tail, 1, config.block_size, config.index_head_dim)[0])
+    poison = torch.from_numpy(poison_rows(case, 1)[0])
     pages = poison.to(logical_pages.dtype).expand(layout.num_pages, -1, -1).clone()
     is_used = torch.from_numpy(layout.source >= 0)
     pages[is_used] = logical_pages[torch.from_numpy(layout.source[layout.source >= 0])]

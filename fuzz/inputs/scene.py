@@ -28,6 +28,7 @@ from fuzz.values.designed import (
 from fuzz.values.rng import Bits, hashed_integers
 from msa_ref import PagedBatch
 from msa_ref.config import require
+from msa_ref.formats import ELEMENTS
 
 
 def shape_of(case: Case, num_blocks: int) -> Shape:
@@ -57,11 +58,11 @@ def queries_and_keys(case: Case, step: Step, layout: Layout) -> tuple[torch.Tens
         if family not in ROUNDED:
             require_exact(torch.from_numpy(query), torch.from_numpy(keys), family)
         if family == "nonfinite":
-            plant_nonfinite(bits, keys, query, config.topk_blocks)
+            plant_nonfinite(bits, keys, query, shape)
         queries.append(query)
         is_own = layout.logical[req] >= (case.pages.shared_blocks if req else 0)
         pages[layout.logical[req][is_own]] = keys[is_own]
-    dtype = getattr(torch, case.dtype)
+    dtype = ELEMENTS[case.dtype].dtype
     scale = 1.0 if family in DESIGNED else 2.0**case.values.log2_scale
     q, k = torch.from_numpy(np.concatenate(queries)), torch.from_numpy(pages) * scale
     rounded = q.to(dtype), k.to(dtype)
@@ -92,7 +93,7 @@ class Scene:
         self.case, self.device, self.state = case, torch.device(device), -1
         require(not case.pages.is_far or self.device.type != "cpu", "device", "must have memory for far pages", "a CPU")
         config, views = case.config, case.views
-        dtype = getattr(torch, case.dtype)
+        dtype = ELEMENTS[case.dtype].dtype
         layout = lay_out(case, 0)
         num_reqs, nan = len(case.requests), float("nan")
         page_shape = (layout.num_pages, config.block_size, config.index_head_dim)
@@ -148,7 +149,7 @@ class Scene:
         """The `hashed` family: made on the device, a few thousand pages at a time."""
         config, seed = self.case.config, step.values_seed or self.case.seed
         ranges = lattice("hashed", shape_of(self.case, 1))
-        batch, scale = self.batch, 2.0**self.case.values.log2_scale
+        batch, dtype, scale = self.batch, self.batch.index_k_pages.dtype, 2.0**self.case.values.log2_scale
         least, most = (0, 0) if self.case.values.is_negative else (-ranges.q_high, ranges.k_high)
         q = hashed_integers(0, batch.index_q.numel(), seed + 1, least, ranges.q_high, self.device)
         batch.index_q.copy_(q.view(batch.index_q.shape))
@@ -159,11 +160,11 @@ class Scene:
         for first in range(0, batch.num_pages - num_spare, chunk):
             count = min(chunk, batch.num_pages - num_spare - first)
             keys = hashed_integers(first * page_size, count * page_size, seed, -ranges.k_high, most, self.device)
-            keys = keys.view(count, config.block_size, config.index_head_dim).to(batch.index_k_pages.dtype) * scale
+            keys = (keys.view(count, config.block_size, config.index_head_dim).float() * scale).to(dtype)
             batch.index_k_pages[order[num_spare + first : num_spare + first + count]] = keys
         live = torch.from_numpy(live_tokens(self.case, step, self.layout)).to(self.device)
-        poison = torch.from_numpy(poison_rows(self.case.pages.tail, 1, config.block_size, config.index_head_dim)[0])
-        poison = poison.to(self.device, batch.index_k_pages.dtype)
+        poison = torch.from_numpy(poison_rows(self.case, 1)[0])
+        poison = poison.to(self.device, dtype)
         batch.index_k_pages[live == 0] = poison
         for page in ((live > 0) & (live < config.block_size)).nonzero().flatten().tolist():
             batch.index_k_pages[page, int(live[page]) :] = poison[int(live[page]) :]

@@ -14,12 +14,10 @@ import torch
 
 from fuzz.values.rng import Bits
 from msa_ref.config import require
+from msa_ref.formats import ELEMENTS, ElementFormat
 
 EXACT_LIMIT = 2**24
 """fp32 holds every integer up to here, so every partial sum below it is exact."""
-
-MANTISSA_BITS = {"bfloat16": 8, "float16": 11, "float32": 24}
-"""Significant bits, the hidden one included."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +30,11 @@ class Shape:
     topk_blocks: int
     dtype: str
 
+    @property
+    def format(self) -> ElementFormat:
+        """The row of the dtype in the table of formats."""
+        return ELEMENTS[self.dtype]
+
 
 Profile = Callable[[Bits, int, Shape], np.ndarray]
 """(bits, rows, shape) -> [rows, n] float32, each value representable in the shape's dtype."""
@@ -43,23 +46,24 @@ Profile = Callable[[Bits, int, Shape], np.ndarray]
 def ladder(first: int, count: np.ndarray, dtype: str) -> np.ndarray:
     """float32, the representable numbers that stand `count` steps of one ulp above number `first`.
 
-    Bit patterns of positive floats ascend with their values, so a pattern plus one is the next.
+    Bit patterns of positive floats ascend with their values, so a pattern plus one is the next. A ladder
+    that would leave a narrow format stays on its greatest number.
     """
-    pattern = first + count
-    if dtype == "float32":
-        return pattern.astype(np.uint32).view(np.float32)
-    if dtype == "bfloat16":
-        return (pattern.astype(np.uint32) << 16).view(np.float32)
-    return pattern.astype(np.uint16).view(np.float16).astype(np.float32)
+    row = ELEMENTS[dtype]
+    pattern = np.minimum(first + count, pattern_of(row.max, dtype))
+    numbers = torch.from_numpy(pattern).to(_PATTERN_DTYPES[row.num_bytes]).view(row.dtype)
+    climbed: np.ndarray = numbers.float().numpy()
+    return climbed
 
 
 def pattern_of(value: float, dtype: str) -> int:
     """The bit pattern of a positive number that the dtype holds."""
-    if dtype == "float32":
-        return int(np.float32(value).view(np.uint32))
-    if dtype == "bfloat16":
-        return int(np.float32(value).view(np.uint32)) >> 16
-    return int(np.float16(value).view(np.uint16))
+    row = ELEMENTS[dtype]
+    return int(torch.tensor(value, dtype=row.dtype).view(_PATTERN_DTYPES[row.num_bytes]))
+
+
+_PATTERN_DTYPES = {1: torch.int8, 2: torch.int16, 4: torch.int32}
+"""The integers that hold the bit pattern of a positive float, by its bytes."""
 
 
 def plateau(bits: Bits, rows: int, shape: Shape) -> np.ndarray:
@@ -111,19 +115,20 @@ def clusters(bits: Bits, rows: int, shape: Shape) -> np.ndarray:
     centre = pattern_of(2.0, shape.dtype) + 64 * bits.integers(0, 1, size)
     values = ladder(0, centre + bits.integers(0, 3, size), shape.dtype)
     if shape.num_blocks:
-        values[np.arange(rows), bits.integers(0, shape.num_blocks - 1, (rows,))] = 2.0**15
+        values[np.arange(rows), bits.integers(0, shape.num_blocks - 1, (rows,))] = min(2.0**15, shape.format.max_power)
     return values
 
 
 def zeros(bits: Bits, rows: int, shape: Shape) -> np.ndarray:
     """Zeros of both signs, and a few small numbers around them."""
-    options = np.array([-0.0, 0.0, -0.0, 0.0, 2.0**-10, -(2.0**-10)], dtype=np.float32)
+    small = max(2.0**-10, shape.format.subnormal_step)
+    options = np.array([-0.0, 0.0, -0.0, 0.0, small, -small], dtype=np.float32)
     return options[bits.integers(0, len(options) - 1, (rows, shape.num_blocks))]
 
 
 def extremes(bits: Bits, rows: int, shape: Shape) -> np.ndarray:
     """Scores at both ends of the dtype's range; every other row is hugely negative throughout."""
-    most = float(torch.finfo(getattr(torch, shape.dtype)).max)
+    most = shape.format.max
     options = np.array([most, most / 2, 1.0, 0.0, -1.0, -most / 2, -most], dtype=np.float32)
     first = np.where(np.arange(rows) % 2, len(options) - 2, 0)[:, None]
     return options[first + bits.integers(0, 2**16, (rows, shape.num_blocks)) % (len(options) - first)]
@@ -147,7 +152,7 @@ def spread(bits: Bits, rows: int, shape: Shape) -> np.ndarray:
     # The best of every group, and where groups are few, others.
     key = member + (is_best.astype(np.int64) << 31)
     is_winner = key >= np.sort(key, axis=1)[:, max(0, n - k)][:, None] if n else is_best
-    most = float(torch.finfo(getattr(torch, shape.dtype)).max)
+    most = shape.format.max
     is_huge = (np.arange(rows) % 2 == 1)[:, None]
     winner, loser = np.where(is_huge, -most / 2, 1.0), np.where(is_huge, -most, -1.0)
     return np.where(is_winner, winner, loser).astype(np.float32)
@@ -185,9 +190,10 @@ def lattice(family: str, shape: Shape) -> Lattice:
         case "few_values":
             return Lattice("Only -1, 0 and 1: ties everywhere.", 0, 1, 1)
         case "wide":
-            # bf16 and fp16 hold integers up to 2**mantissa; for fp32 the key takes the whole width.
-            both = min(int(widest**0.5), 2 ** MANTISSA_BITS[shape.dtype])
-            if shape.dtype == "float32":
+            # Every integer up to `held` is representable; in fp32 one key takes the whole width.
+            held = 2**shape.format.precision
+            both = min(int(widest**0.5), held)
+            if widest <= held:
                 return Lattice("Integers so wide that only a full fp32 product keeps them.", 1, 1, widest)
             return Lattice("Integers so wide that sums come close to 2**24.", 1, both, both)
         case "nonfinite":
@@ -258,27 +264,28 @@ def normal(bits: Bits, size: tuple[int, ...], dtype: str) -> np.ndarray:
     """
     total = bits.integers(0, 2**12 - 1, (12, *size)).sum(axis=0) - 6 * (2**12 - 1)
     exact = torch.from_numpy(total.astype(np.float32) / np.float32(2**12))
-    rounded: np.ndarray = exact.to(getattr(torch, dtype)).float().numpy()
+    rounded: np.ndarray = exact.to(ELEMENTS[dtype].dtype).float().numpy()
     return rounded
 
 
-def plant_nonfinite(bits: Bits, keys: np.ndarray, queries: np.ndarray, topk_blocks: int) -> None:
-    """Plant NaN and infinities in one request's keys and queries, in place.
+def plant_nonfinite(bits: Bits, keys: np.ndarray, queries: np.ndarray, shape: Shape) -> None:
+    """Plant NaN and infinities (where the format has them) in one request's keys and queries, in place.
 
     Whole blocks of NaN (one, K - 1, K, K + 1 or all), NaN tokens, single infinite coordinates, and
     now and then a query row. inf * q and inf - inf come out the same in every order of summation.
     """
     num_blocks, block_size, head_dim = keys.shape
+    topk_blocks, top = shape.topk_blocks, shape.format.top
     if num_blocks:
         count = (0, 1, topk_blocks - 1, topk_blocks, topk_blocks + 1, num_blocks)[bits.integer(0, 5)]
         keys[bits.permutation(num_blocks)[:count]] = np.nan
-        for value in (np.nan, np.inf, -np.inf):
+        for value in (np.nan, top, -top):
             count = bits.integer(0, 3)
             where = tuple(bits.integers(0, size - 1, (count,)) for size in (num_blocks, block_size, head_dim))
             keys[where] = value
     if queries.size and bits.integer(0, 3) == 0:
         token, head = bits.integer(0, queries.shape[0] - 1), bits.integer(0, queries.shape[1] - 1)
-        queries[token, head, bits.integer(0, head_dim - 1)] = (np.nan, np.inf, -np.inf)[bits.integer(0, 2)]
+        queries[token, head, bits.integer(0, head_dim - 1)] = (np.nan, top, -top)[bits.integer(0, 2)]
 
 
 def mix_scores(family: str, bits: Bits, rows: int, shape: Shape) -> np.ndarray:

@@ -5,7 +5,10 @@ import torch
 from msa_fast.bench.shapes import Shape
 from msa_ref.batch import PagedBatch
 from msa_ref.config import IndexerConfig
+from msa_ref.formats import ELEMENTS
 
+FORMAT = ELEMENTS["bfloat16"]
+"""The format of all that is timed."""
 POOL_BYTES = 512 * 2**20
 """Bytes of keys that a rotation walks through: several times any L2 cache."""
 
@@ -20,12 +23,12 @@ def make_batches(shape: Shape, device: str = "cuda", seed: int = 0) -> list[Page
     generator = torch.Generator(device).manual_seed(seed)
     seq_lens = shape.all_seq_lens
     blocks = [config.num_blocks(seq_len) for seq_len in seq_lens]
-    page_bytes = config.block_size * config.index_head_dim * 2
+    page_bytes = config.block_size * config.index_head_dim * FORMAT.num_bytes
     num_batches = min(64, max(1, -(-POOL_BYTES // max(1, sum(blocks) * page_bytes))))
     num_pages = max(sum(blocks), POOL_BYTES // page_bytes)
 
     page_shape = (num_pages, config.block_size, config.index_head_dim)
-    pages = torch.randn(page_shape, generator=generator, device=device, dtype=torch.bfloat16)
+    pages = torch.randn(page_shape, generator=generator, device=device, dtype=FORMAT.dtype)
     total_q = shape.query_len * len(seq_lens)
     cu_seqlens_q = torch.arange(len(seq_lens) + 1, dtype=torch.int32, device=device) * shape.query_len
     batches = []
@@ -39,7 +42,7 @@ def make_batches(shape: Shape, device: str = "cuda", seed: int = 0) -> list[Page
             table[req, :num_blocks] = own[start : start + num_blocks]
             start += num_blocks
         q_shape = (total_q, config.num_index_heads, config.index_head_dim)
-        q = torch.randn(q_shape, generator=generator, device=device, dtype=torch.bfloat16)
+        q = torch.randn(q_shape, generator=generator, device=device, dtype=FORMAT.dtype)
         lens = torch.tensor(seq_lens, dtype=torch.int32, device=device)
         batches.append(PagedBatch(config, q, pages, table, lens, cu_seqlens_q))
     return batches

@@ -13,11 +13,12 @@ from msa_fast import PrefillPlan, minimax_m3_index_decode, minimax_m3_index_pref
 from msa_fast.ops.checks import new_score
 from msa_ref.batch import PagedBatch
 from msa_ref.config import IndexerConfig
+from msa_ref.formats import ELEMENTS
 
 HEADS = (4, 2, 1)
 """Index heads per rank of MiniMax-M3 under tensor parallelism."""
 OTHER_HEADS = (3, 6, 8)
-DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+DTYPES = {row.short_name: row.dtype for row in ELEMENTS.values()}
 BLOCKS = tuple(2**i for i in range(14))
 """Blocks of a request up to a context of a million tokens: launch choices change at powers of two."""
 NUM_REQS = tuple(2**i for i in range(9))

@@ -39,7 +39,7 @@ def test_sums_do_not_depend_on_their_order(family: str, dtype: str, head_dim: in
     keys, queries = make_keys(family, bits, shape), make_queries(family, bits, TOKENS, HEADS, shape)
     require_exact(torch.from_numpy(queries), torch.from_numpy(keys), family)
     if family == "nonfinite":
-        plant_nonfinite(bits, keys, queries, 4)
+        plant_nonfinite(bits, keys, queries, shape)
     for exact in (keys, queries):
         there_and_back = torch.from_numpy(exact).to(getattr(torch, dtype)).float().numpy()
         np.testing.assert_array_equal(there_and_back, exact)
