@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fuzz.cases.case import Case, from_data
+from fuzz.cases.case import Case
+from fuzz.cases.codec import from_data
 from fuzz.report.record import FindingRecord
 from msa_ref.config import require
 from msa_ref.contract import Violation

@@ -1,12 +1,9 @@
 """A case is data: one batch, how it lies in memory, and what is done to it. JSON both ways."""
 
-import dataclasses
 import json
-import types
-import typing
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
+from fuzz.cases.codec import from_data, to_data
 from fuzz.values.designed import FAMILIES, LATTICE, ROUNDED
 from msa_ref.config import IndexerConfig, require
 from msa_ref.formats import ELEMENTS
@@ -204,7 +201,7 @@ class Case:
 
     def to_json(self) -> str:
         """The case as JSON text."""
-        return json.dumps(dataclasses.asdict(self), indent=1)
+        return json.dumps(to_data(self), indent=1)
 
     @staticmethod
     def from_json(text: str) -> "Case":
@@ -214,39 +211,3 @@ class Case:
             ValueError: one sentence, if a key is missing, unknown, or its value out of bounds.
         """
         return from_data(Case, json.loads(text), "case")
-
-
-Data = TypeVar("Data")
-
-
-def from_data(kind: type[Data], data: Any, where: str) -> Data:
-    """Read plain JSON data as a value of `kind`: a dataclass, tuple[X, ...], dict[str, X], int, float, bool or str.
-
-    Raises:
-        ValueError: one sentence naming the place, the rule and what was got.
-    """
-    origin: Any = typing.get_origin(kind)
-    if dataclasses.is_dataclass(kind):
-        require(isinstance(data, dict), where, "must be an object", type(data).__name__)
-        hints = typing.get_type_hints(kind)
-        fields = {field.name: field for field in dataclasses.fields(kind)}
-        for key in data:
-            require(key in fields, where, f"must have no other keys than {', '.join(fields)}", repr(key))
-        for name, field in fields.items():
-            is_needed = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-            require(name in data or not is_needed, where, f"must have the key {name!r}", f"only {', '.join(data)}")
-        read = {key: from_data(hints[key], value, f"{where}.{key}") for key, value in data.items()}
-        return typing.cast(Data, kind(**read))
-    if origin is tuple:
-        require(isinstance(data, list), where, "must be a list", type(data).__name__)
-        item = typing.get_args(kind)[0]
-        return typing.cast(Data, tuple(from_data(item, value, f"{where}[{i}]") for i, value in enumerate(data)))
-    if origin is dict:
-        require(isinstance(data, dict), where, "must be an object", type(data).__name__)
-        item = typing.get_args(kind)[1]
-        return typing.cast(Data, {key: from_data(item, value, f"{where}.{key}") for key, value in data.items()})
-    if kind is float and type(data) is int:
-        data = float(data)
-    assert not isinstance(origin, types.UnionType)
-    require(type(data) is kind, where, f"must be of type {kind.__name__}", repr(data))
-    return typing.cast(Data, data)

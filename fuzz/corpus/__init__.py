@@ -10,7 +10,8 @@ import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from fuzz.cases.case import Case, from_data
+from fuzz.cases.case import Case
+from fuzz.cases.codec import from_data
 from msa_ref.config import require
 from msa_ref.contract import Violation
 

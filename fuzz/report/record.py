@@ -8,7 +8,7 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 
-from fuzz.cases.case import from_data
+from fuzz.cases.codec import from_data
 from msa_ref.config import require
 
 SCHEMA = 2

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from fuzz.cases.case import from_data
+from fuzz.cases.codec import from_data
 from msa_ref.config import require
 
 SCHEMA = 2
