@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterator
 
 from fuzz.cases.case import BEHIND, DTYPES, PAGE_ORDERS, TAILS, Case, ViewPlan
-from fuzz.cases.dispatch import paths
 from fuzz.cases.scale import WIDE_TABLE, Scale
 from fuzz.cases.specialization import HEADS, OWN_SHAPE
 from fuzz.values.designed import FAMILIES
@@ -199,12 +198,10 @@ class Coverage:
         self.scale = scale.name
         self.universe = universe(scale)
         self.counts: Counter[tuple[str, str]] = Counter()
-        self.paths: Counter[str] = Counter()
 
     def add(self, case: Case) -> None:
         """Count one case, once per bucket."""
         self.counts.update(set(buckets(case)))
-        self.paths.update(paths(case))
 
     def unreached(self) -> list[str]:
         """`dimension: bucket` of everything that should have been reached and was not."""

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from fuzz.cases.case import BEHIND, PAGE_ORDERS, TAILS, Case, PagePlan, Request, Step, ValuePlan, ViewPlan, Views
 from fuzz.cases.chooser import Chooser, HypothesisChooser, SeededChooser
 from fuzz.cases.replay_script import draw_script
-from fuzz.cases.scale import SMALL, Scale
-from fuzz.cases.specialization import Form, draw_form, draw_forms, draw_views
+from fuzz.cases.scale import Scale
+from fuzz.cases.specialization import Form, draw_forms, draw_views
 from fuzz.values.designed import DESIGNED, FAMILIES, LATTICE, ROUNDED
 from msa_ref.formats import ELEMENTS
 
@@ -215,13 +215,6 @@ def by_form(cases: Sequence[Case]) -> list[list[Case]]:
         draw, place = divmod(number, NUM_FORMS)
         forms.setdefault((draw // CASES_OF_A_FORM, place), []).append(case)
     return list(forms.values())
-
-
-@st.composite
-def cases(draw: Any, scale: Scale = SMALL) -> Case:
-    """The same generator as a Hypothesis strategy, so that failures shrink."""
-    chooser = HypothesisChooser(draw)
-    return draw_case(chooser, scale, draw_form(chooser, scale))
 
 
 @st.composite

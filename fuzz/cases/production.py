@@ -1,17 +1,14 @@
 """Cases with the shapes of real traffic: whole on a GPU, scaled down elsewhere.
 
-The shapes are data: `production_shapes.json`. Values are `hashed` small integers, made on the device,
+The shapes are those that `msa_fast.bench` times. Values are `hashed` small integers, made on the device,
 so that these cases too are judged exactly.
 """
 
-import json
 from collections.abc import Iterator
-from pathlib import Path
 
 from fuzz.cases.case import Case, PagePlan, Request, ValuePlan, ViewPlan, Views
 from msa_ref import IndexerConfig
 
-SHAPES = Path(__file__).with_name("production_shapes.json")
 POOL_PAGES = 2**15
 """Pages that the decode grid's requests share: 1 GiB of bf16 keys, more than any cache holds."""
 LONGEST = 2**20
@@ -21,13 +18,16 @@ SHRINK = 128
 
 
 def production_cases(is_whole: bool, seed: int) -> Iterator[tuple[Case, str]]:
-    """(case, kind), kind `prefill` or `decode`: every shape of the data file.
+    """(case, kind), kind `prefill` or `decode`: every production shape.
 
     Args:
         is_whole: real sizes with MiniMax-M3's config; otherwise scaled down to the interpreter.
         seed: of the values and of the page order.
     """
-    shapes = json.loads(SHAPES.read_text())
+    # Imported late: triton reads TRITON_INTERPRET once, when kernels are first imported.
+    from msa_fast.bench.shapes import production_shapes
+
+    shapes = production_shapes()
     shrink = 1 if is_whole else SHRINK
     config = IndexerConfig() if is_whole else IndexerConfig(4, 16, 16, 16, 0, 1)
     values = ValuePlan("hashed")

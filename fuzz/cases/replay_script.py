@@ -6,15 +6,11 @@ tokens, grow, shrink, finish and start, pages move, values change, and other cal
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
-from hypothesis import strategies as st
+from fuzz.cases.case import BETWEEN, Case, Request, Step
+from fuzz.cases.chooser import Chooser
+from fuzz.cases.scale import MAX_DECODE_QUERY_LEN
 
-from fuzz.cases.case import BETWEEN, Case, PagePlan, Request, Step, ValuePlan, Views
-from fuzz.cases.chooser import Chooser, HypothesisChooser
-from msa_ref import IndexerConfig
-
-MAX_DECODE_QUERY_LEN = 8
 CHANGES = ("stay", "append", "finish", "other")
 
 
@@ -59,29 +55,6 @@ def _passed_on(chooser: Chooser, query_lens: list[int]) -> list[int]:
     if giver != taker and lens[giver] > 0 and lens[taker] < MAX_DECODE_QUERY_LEN:
         lens[giver], lens[taker] = lens[giver] - 1, lens[taker] + 1
     return lens
-
-
-@st.composite
-def graph_cases(draw: Any, most_steps: int = 6) -> Case:
-    """Small decode cases with long scripts: the stateful part of the contract alone. The simplest
-    is one token of one request, replayed unchanged."""
-    chooser = HypothesisChooser(draw)
-    config = IndexerConfig(chooser.choice((1, 2, 3)), 16, 16, chooser.choice((2, 1, 3, 4)))
-
-    def new_request(_: int, query_len: int) -> Request:
-        return Request(query_len, chooser.integer(0, 10 * config.block_size))
-
-    requests = tuple(new_request(0, chooser.choice((1, 2, 3))) for _ in range(chooser.integer(1, 3)))
-    return Case(
-        config,
-        requests,
-        seed=chooser.integer(1, 1000),
-        values=ValuePlan(chooser.choice(("integers", "few_values", "decreasing", "ulp_ladder"))),
-        pages=PagePlan(chooser.choice(("identity", "permuted")), spare_pages=chooser.integer(0, 2)),
-        views=Views(is_out_given=chooser.boolean(80)),
-        num_splits=(chooser.choice((0, 1, 2, 3)),),
-        replay=draw_script(chooser, requests, new_request, most_steps),
-    )
 
 
 BETWEEN_WORDS = {

@@ -3,6 +3,10 @@
 from dataclasses import dataclass
 
 TOPK = (16, 1, 2, 3, 4, 5, 7, 8, 12, 13, 17, 24, 32)
+DECODE_QUERY_LENS = (1, 2, 3, 4, 1, 5, 7, 8)
+"""Query tokens of decode requests: one, and up to seven drafts."""
+MAX_DECODE_QUERY_LEN = max(DECODE_QUERY_LENS)
+"""Query tokens of the longest decode request; a test holds it to the limit of the kernels."""
 
 
 @dataclass(frozen=True)

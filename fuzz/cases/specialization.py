@@ -11,12 +11,10 @@ from typing import Any
 
 from fuzz.cases.case import DTYPES, ViewPlan, Views
 from fuzz.cases.chooser import Chooser, Option
-from fuzz.cases.replay_script import MAX_DECODE_QUERY_LEN
-from fuzz.cases.scale import Scale
+from fuzz.cases.scale import DECODE_QUERY_LENS, Scale
 from msa_ref import IndexerConfig
 
 HEADS = (1, 2, 3, 4, 5, 6, 8, 12)
-DECODE_QUERY_LENS = (1, 2, 3, 4, 1, 5, 7, MAX_DECODE_QUERY_LEN)
 OWN_SHAPE = (IndexerConfig().index_head_dim, IndexerConfig().block_size)
 """MiniMax-M3's head dim and block size."""
 

@@ -15,8 +15,7 @@ from fuzz.cases.case import Case
 from fuzz.cases.chooser import SeededChooser
 from fuzz.cases.generate import ALL_FAMILIES, NUM_FORMS, by_form, draw_case, gate_cases
 from fuzz.cases.production import production_cases
-from fuzz.cases.replay_script import MAX_DECODE_QUERY_LEN
-from fuzz.cases.scale import SCALES
+from fuzz.cases.scale import MAX_DECODE_QUERY_LEN, SCALES
 from fuzz.cases.specialization import Form, draw_forms
 from fuzz.targets import Target
 

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, find, settings
 from fuzz.canaries import CANARIES, Canary
 from fuzz.canaries.naive import NaiveIndexer, ShowingIndexer
 from fuzz.cases.case import Case, Views
-from fuzz.cases.generate import cases, gate_cases
+from fuzz.cases.generate import gate_cases
 from fuzz.cases.scale import SMALL
 from fuzz.commands.options import DEFAULT_CASES, DEFAULT_SEED
 from fuzz.inputs.scene import Scene
@@ -18,6 +18,7 @@ from fuzz.judge.run_laws import RUN_LAWS
 from fuzz.judge.verdict import Agreed, Broke
 from fuzz.targets import Target
 from msa_ref.rows import ROW_LAWS
+from tests.support.case_strategies import cases
 
 ALL_LAWS = {*ROW_LAWS, *RUN_LAWS, *LAWS}
 

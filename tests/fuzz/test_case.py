@@ -9,14 +9,15 @@ from hypothesis import HealthCheck, given, settings
 
 from fuzz.cases.case import Case, Request, Step, ViewPlan
 from fuzz.cases.coverage import Coverage
-from fuzz.cases.generate import CASES_OF_A_FORM, NUM_FORMS, by_form, cases, gate_cases
+from fuzz.cases.generate import CASES_OF_A_FORM, NUM_FORMS, by_form, gate_cases
 from fuzz.cases.production import production_cases
-from fuzz.cases.replay_script import MAX_DECODE_QUERY_LEN
-from fuzz.cases.scale import LARGE, SCALES, SMALL, Scale
+from fuzz.cases.scale import LARGE, MAX_DECODE_QUERY_LEN, SCALES, SMALL, Scale
 from fuzz.cases.specialization import OWN_SHAPE
 from fuzz.commands.options import DEFAULT_CASES
 from fuzz.values.rng import Bits, hashed_integers
+from msa_fast.ops.decode_topk import MAX_DECODE_QUERY_LEN as KERNELS_LIMIT
 from msa_ref import IndexerConfig
+from tests.support.case_strategies import cases
 
 PER_CASE: dict[str, Any] = {"extra_rows": 0, "is_out_given": True, "is_fenced": False}
 """What every case draws of its views, whatever its form."""
@@ -88,6 +89,10 @@ def test_a_default_gate_run_reaches_every_dimension(scale: Scale, count: int) ->
     for case in gate_cases(20_260, count, scale):
         coverage.add(case)
     assert coverage.unreached() == []
+
+
+def test_drawn_decode_lengths_reach_the_kernels_limit() -> None:
+    assert MAX_DECODE_QUERY_LEN == KERNELS_LIMIT
 
 
 @settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))

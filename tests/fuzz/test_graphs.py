@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, Phase, find, given, settings
 from fuzz.canaries import CANARIES
 from fuzz.canaries.graphs import GraphIndexer, graph_target
 from fuzz.cases.case import Case, Request, Step
-from fuzz.cases.replay_script import graph_cases, script_lines
+from fuzz.cases.replay_script import script_lines
 from fuzz.cases.simplify import shrink
 from fuzz.commands.replay import replay
 from fuzz.inputs.scene import Scene
@@ -18,6 +18,7 @@ from fuzz.report.replayed import replayed_lines
 from fuzz.targets import Target
 from fuzz.targets import find as find_target
 from msa_ref import IndexerConfig
+from tests.support.case_strategies import graph_cases
 
 QUICK = settings(
     max_examples=150, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
