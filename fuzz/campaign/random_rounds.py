@@ -24,7 +24,7 @@ from fuzz.cases.scale import Scale
 from fuzz.cases.specialization import Form, draw_forms
 from fuzz.isolation.worker import Question, Task, Worker
 from fuzz.judge.verdict import Broke
-from fuzz.values.rng import Bits
+from fuzz.values.rng import Stream
 from msa_ref.contract import Violation
 
 FORMS_PER_ROUND = 6
@@ -88,7 +88,7 @@ class RandomRounds:
         try:
             while not self.is_over():
                 forms = draw_forms(SeededChooser(run_seed, f"run {scale.name} {number}"), scale, FORMS_PER_ROUND)
-                round_seed = Bits(run_seed, f"round {number}").integer(0, 2**62)
+                round_seed = Stream(run_seed, f"round {number}").integer(0, 2**62)
                 self._round(sorted(forms, key=plainness), scale, round_seed, profile)
                 self._count_seconds()
                 tell(number)

@@ -4,7 +4,8 @@ import json
 from dataclasses import dataclass
 
 from fuzz.cases.codec import from_data, to_data
-from fuzz.values.designed import FAMILIES, LATTICE, ROUNDED
+from fuzz.values.families import FAMILIES
+from fuzz.values.family import Family, Lattice
 from msa_ref.config import IndexerConfig, require
 from msa_ref.formats import ELEMENTS
 
@@ -29,7 +30,7 @@ class Request:
 
 @dataclass(frozen=True)
 class ValuePlan:
-    """Which numbers the tensors hold: a family of `fuzz.values.designed`, times a power of two.
+    """Which numbers the tensors hold: a family of `fuzz.values.families`, times a power of two.
 
     is_negative: of a lattice family, so that no score is above 0.
     is_future_best: the key behind each query token is its best one, see `fuzz.inputs.future_keys`; not of `hashed`.
@@ -41,12 +42,16 @@ class ValuePlan:
     is_future_best: bool = False
 
     def __post_init__(self) -> None:
-        known = (*FAMILIES, *ROUNDED)
-        require(self.family in known, "family", f"must be one of {', '.join(known)}", repr(self.family))
-        is_lattice = self.family in LATTICE
-        require(is_lattice or not self.is_negative, "is_negative", "must be of a lattice family", repr(self.family))
-        is_made_whole = self.family != "hashed"
-        require(is_made_whole or not self.is_future_best, "is_future_best", "must not be of hashed values", "hashed")
+        require(self.family in FAMILIES, "family", f"must be one of {', '.join(FAMILIES)}", repr(self.family))
+        is_allowed = isinstance(self.made_by, Lattice) or not self.is_negative
+        require(is_allowed, "is_negative", "must be of a lattice family", repr(self.family))
+        is_allowed = not (self.made_by.is_on_device and self.is_future_best)
+        require(is_allowed, "is_future_best", f"must not be of {self.family} values", self.is_future_best)
+
+    @property
+    def made_by(self) -> Family:
+        """The family itself."""
+        return FAMILIES[self.family]
 
 
 @dataclass(frozen=True)

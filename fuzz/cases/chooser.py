@@ -5,7 +5,7 @@ from typing import Any, Protocol, TypeVar
 
 from hypothesis import strategies as st
 
-from fuzz.values.rng import Bits
+from fuzz.values.rng import Stream
 
 Option = TypeVar("Option")
 
@@ -27,10 +27,10 @@ class SeededChooser:
     """The same seed makes the same choices on every machine, with every library version."""
 
     def __init__(self, seed: int, name: str) -> None:
-        self._bits = Bits(seed, name)
+        self._stream = Stream(seed, name)
 
     def integer(self, low: int, high: int) -> int:
-        return self._bits.integer(low, high)
+        return self._stream.integer(low, high)
 
     def choice(self, options: Sequence[Option]) -> Option:
         return options[self.integer(0, len(options) - 1)]

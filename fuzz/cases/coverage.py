@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from fuzz.cases.case import BEHIND, DTYPES, PAGE_ORDERS, TAILS, Case, ViewPlan
 from fuzz.cases.scale import WIDE_TABLE, Scale
 from fuzz.cases.specialization import HEADS, OWN_SHAPE
-from fuzz.values.designed import FAMILIES
+from fuzz.values.families import EXACT_FAMILIES, FAMILIES
 
 
 def universe(scale: Scale) -> dict[str, tuple[str, ...]]:
@@ -21,7 +21,7 @@ def universe(scale: Scale) -> dict[str, tuple[str, ...]]:
         "dtype": DTYPES,
         "topk": ("1", "power of two", "odd one out", "above 16", *(["above 32"] if max(scale.topk) > 32 else [])),
         "forced": ("none", "local", "init", "both", "every slot"),
-        "values": tuple(family for family in FAMILIES if family != "hashed" or scale.long_percent),
+        "values": tuple(name for name in EXACT_FAMILIES if scale.long_percent or not FAMILIES[name].is_on_device),
         "scaled values": ("yes", "no"),
         **({"scores above 0": ("yes", "no")} if scale.negative_percent else {}),
         "best key": ("behind each query", "anywhere"),
@@ -57,20 +57,6 @@ def universe(scale: Scale) -> dict[str, tuple[str, ...]]:
         ),
         "between replays": ("nothing", "eager", "elsewhere", "unread"),
     }
-
-
-TIE_CLASSES = {
-    "plateau": "one plateau",
-    "tie_at_cut": "tie at the cut",
-    "few_values": "ties everywhere",
-    "zeros": "zeros of both signs",
-    "ulp_ladder": "all different, an ulp apart",
-    "increasing": "all different, an ulp apart",
-    "decreasing": "all different, an ulp apart",
-    "clusters": "clusters of equals",
-    "normal": "near-ties of rounded sums",
-}
-OTHER_TIES = "ties now and then"
 
 
 def _texts(values: tuple[int, ...]) -> tuple[str, ...]:
@@ -222,10 +208,9 @@ class Coverage:
 
     def tie_classes(self) -> dict[str, int]:
         """How many cases had values with ties of which kind, by the promise of their family."""
-        classes = {name: 0 for name in TIE_CLASSES.values()} | {OTHER_TIES: 0}
-        for (dimension, bucket), count in self.counts.items():
-            if dimension == "values":
-                classes[TIE_CLASSES.get(bucket, OTHER_TIES)] += count
+        classes = {family.ties: 0 for family in FAMILIES.values()}
+        for name, family in FAMILIES.items():
+            classes[family.ties] += self.counts["values", name]
         return classes
 
     def lines(self) -> list[str]:

@@ -12,7 +12,8 @@ from fuzz.cases.chooser import Chooser, HypothesisChooser, SeededChooser
 from fuzz.cases.replay_script import draw_script
 from fuzz.cases.scale import Scale
 from fuzz.cases.specialization import Form, draw_forms, draw_views
-from fuzz.values.designed import DESIGNED, FAMILIES, LATTICE, ROUNDED
+from fuzz.values.families import EXACT_FAMILIES, FAMILIES
+from fuzz.values.family import Lattice
 from msa_ref.formats import ELEMENTS
 
 FEW_SPLITS = (1, 2, 3, 4, 5, 7, 8, 16)
@@ -21,10 +22,10 @@ MOST_DRAWN = 8
 """Requests of a batch that are drawn one by one; in a larger batch, all but the first of them recur."""
 MOST_TABLE_CELLS = 2**27
 """Scores, one for each row and column of a block table: 0.5 GiB where a target or a judge keeps all of them."""
-GATE_FAMILIES = tuple(name for name in FAMILIES if name != "hashed")
+GATE_FAMILIES = tuple(name for name in EXACT_FAMILIES if not FAMILIES[name].is_on_device)
 """What the gate draws from: families whose sums are exact. `hashed` is for long rows alone."""
 
-ALL_FAMILIES = (*GATE_FAMILIES, *ROUNDED)
+ALL_FAMILIES = tuple(name for name in FAMILIES if not FAMILIES[name].is_on_device)
 
 
 def draw_case(chooser: Chooser, scale: Scale, form: Form, families: Sequence[str] = GATE_FAMILIES) -> Case:
@@ -53,7 +54,7 @@ def draw_case(chooser: Chooser, scale: Scale, form: Form, families: Sequence[str
     requests = _requests(chooser, scale, form, kind)
     script = _script(chooser, scale, form, requests) if has_replay else ()
     case = replace(case, requests=tuple(requests), replay=script)
-    if family != "hashed" and chooser.boolean(30):
+    if not FAMILIES[family].is_on_device and chooser.boolean(30):
         case = replace(case, values=replace(case.values, is_future_best=True))
     num_rows = form.config.num_index_heads * case.total_q
     if kind == "decode" and 0 < form.table_blocks <= MOST_TABLE_CELLS // max(1, num_rows) and not pages.is_far:
@@ -144,12 +145,14 @@ def _blocks(chooser: Chooser, scale: Scale, topk_blocks: int, most: int) -> int:
 
 def _values(chooser: Chooser, scale: Scale, family: str, dtype: str) -> ValuePlan:
     log2_scale = _log2_scale(chooser, family, dtype)
-    is_negative = scale.negative_percent > 0 and family in LATTICE and chooser.boolean(scale.negative_percent)
+    is_negative = (
+        scale.negative_percent > 0 and isinstance(FAMILIES[family], Lattice) and chooser.boolean(scale.negative_percent)
+    )
     return ValuePlan(family, log2_scale, is_negative)
 
 
 def _log2_scale(chooser: Chooser, family: str, dtype: str) -> int:
-    if family in (*DESIGNED, *ROUNDED) or chooser.boolean(70):
+    if not isinstance(FAMILIES[family], Lattice) or chooser.boolean(70):
         return 0
     # A narrow format holds neither large nor small powers of two beside `wide` integers.
     row = ELEMENTS[dtype]

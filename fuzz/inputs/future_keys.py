@@ -8,15 +8,12 @@ forced.
 import numpy as np
 
 from fuzz.cases.case import ValuePlan
-from fuzz.values.designed import DESIGNED, ROUNDED, Shape, lattice
-from fuzz.values.rng import Bits
-
-ROUNDED_HIGH = 4.0
-"""Of families whose sums round, the magnitude of each coordinate: far out in their distribution."""
+from fuzz.values.family import Designed, Shape
+from fuzz.values.rng import Stream
 
 
 def plant_future(
-    bits: Bits, keys: np.ndarray, queries: np.ndarray, seq_len: int, values: ValuePlan, shape: Shape
+    stream: Stream, keys: np.ndarray, queries: np.ndarray, seq_len: int, values: ValuePlan, shape: Shape
 ) -> None:
     """Make the key behind every query token of one request the best for one of its heads, in place.
 
@@ -32,13 +29,13 @@ def plant_future(
     behind = seq_len - query_len + 1 + token
     token, behind = token[behind > 0], behind[behind > 0]
     flat = keys.reshape(-1, shape.index_head_dim)
-    if values.family in DESIGNED:
+    if isinstance(values.made_by, Designed):
         if len(token):
             is_of_token = (queries[token] != 0).any(axis=1)
             flat[behind] = np.where(is_of_token, _above(flat.max(axis=0), shape.format.max_power), flat[behind])
         return
-    high = ROUNDED_HIGH if values.family in ROUNDED else lattice(values.family, shape).k_high
-    head = bits.integers(0, num_heads - 1, token.shape)
+    high = values.made_by.max_coordinate(shape)
+    head = stream.integers(0, num_heads - 1, token.shape)
     # Where no key may be above 0, the best is 0.
     flat[behind] = (0 if values.is_negative else high) * np.sign(queries[token, head])
 

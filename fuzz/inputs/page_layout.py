@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from fuzz.cases.case import Case, Step
-from fuzz.values.rng import Bits
+from fuzz.values.rng import Stream
 from msa_ref.formats import ELEMENTS
 
 INT_MAX = 2**31 - 1
@@ -33,7 +33,7 @@ def lay_out(case: Case, state: int) -> Layout:
     reqs = range(len(case.requests))
     if case.pages.pool_pages:
         pool = case.pages.pool_pages
-        starts = Bits(case.seed, "pool").integers(0, pool - 1, (len(reqs),))
+        starts = Stream(case.seed, "pool").integers(0, pool - 1, (len(reqs),))
         logical = [(starts[req] + np.arange(case.num_blocks(req))) % pool for req in reqs]
         num_logical = pool
     else:
@@ -47,7 +47,7 @@ def lay_out(case: Case, state: int) -> Layout:
     num_pages = max(1, num_logical + case.pages.spare_pages)
     remaps = sum(step.is_remapped for step in case.states[: state + 1])
     if remaps or case.pages.order == "permuted":
-        order = Bits(case.seed, f"pages {remaps}").permutation(num_pages)
+        order = Stream(case.seed, f"pages {remaps}").permutation(num_pages)
     else:
         order = np.arange(num_pages)[:: -1 if case.pages.order == "reversed" else 1]
     source = np.full(num_pages, -1)
@@ -104,7 +104,7 @@ def block_table(case: Case, step: Step, state: int, layout: Layout) -> torch.Ten
         case "huge":
             table = np.full(size, layout.num_pages + 2**20)
         case _:
-            table = Bits(case.seed, f"behind {state}").integers(-(2**31), INT_MAX, size)
+            table = Stream(case.seed, f"behind {state}").integers(-(2**31), INT_MAX, size)
     for req, request in enumerate(step.requests):
         num_blocks = case.config.num_blocks(request.seq_len)
         table[req, :num_blocks] = layout.page[req][:num_blocks]

@@ -14,25 +14,16 @@ from fuzz.cases.case import Case, Step, ViewPlan
 from fuzz.inputs.future_keys import plant_future
 from fuzz.inputs.page_layout import INT_MAX, Layout, block_table, lay_out, live_tokens, physical_pages, poison_rows
 from fuzz.inputs.views import OUT_MARKER, View, make_far_pages, make_far_scores, make_view, same_bits
-from fuzz.values.designed import (
-    DESIGNED,
-    ROUNDED,
-    Shape,
-    lattice,
-    make_keys,
-    make_queries,
-    mix_scores,
-    plant_nonfinite,
-    require_exact,
-)
-from fuzz.values.rng import Bits, hashed_integers
+from fuzz.values.families import mix_scores, plant_nonfinite, require_exact
+from fuzz.values.family import Designed, Lattice, Shape
+from fuzz.values.rng import Stream, hashed_integers
 from msa_ref import PagedBatch
 from msa_ref.config import require
 from msa_ref.formats import ELEMENTS
 
 
 def shape_of(case: Case, num_blocks: int) -> Shape:
-    """What the value families may know about a case."""
+    """The facts of a case that a family of values may use."""
     config = case.config
     return Shape(num_blocks, config.block_size, config.index_head_dim, config.topk_blocks, case.dtype)
 
@@ -43,32 +34,32 @@ def queries_and_keys(case: Case, step: Step, layout: Layout) -> tuple[torch.Tens
     Raises:
         ValueError: if the values would not be exact.
     """
-    config, family = case.config, case.values.family
+    config, family = case.config, case.values.made_by
     seed = step.values_seed or case.seed
     queries: list[np.ndarray] = []
     num_logical = int(layout.source.max(initial=-1)) + 1
     pages = np.zeros((num_logical, config.block_size, config.index_head_dim), dtype=np.float32)
     for req, request in enumerate(step.requests):
         shape = shape_of(case, len(layout.logical[req]))
-        bits = Bits(seed, f"request {req}")
-        keys = make_keys(family, bits, shape, case.values.is_negative)
-        query = make_queries(family, bits, request.query_len, config.num_index_heads, shape, case.values.is_negative)
+        stream, is_negative = Stream(seed, f"request {req}"), case.values.is_negative
+        keys = family.keys(stream, shape, is_negative)
+        query = family.queries(stream, request.query_len, config.num_index_heads, shape, is_negative)
         if case.values.is_future_best:
-            plant_future(bits, keys, query, request.seq_len, case.values, shape)
-        if family not in ROUNDED:
-            require_exact(torch.from_numpy(query), torch.from_numpy(keys), family)
-        if family == "nonfinite":
-            plant_nonfinite(bits, keys, query, shape)
+            plant_future(stream, keys, query, request.seq_len, case.values, shape)
+        if family.sums_are_exact:
+            require_exact(torch.from_numpy(query), torch.from_numpy(keys), family.name)
+        if family.has_nonfinite:
+            plant_nonfinite(stream, keys, query, shape)
         queries.append(query)
         is_own = layout.logical[req] >= (case.pages.shared_blocks if req else 0)
         pages[layout.logical[req][is_own]] = keys[is_own]
     dtype = ELEMENTS[case.dtype].dtype
-    scale = 1.0 if family in DESIGNED else 2.0**case.values.log2_scale
+    scale = 1.0 if isinstance(family, Designed) else 2.0**case.values.log2_scale
     q, k = torch.from_numpy(np.concatenate(queries)), torch.from_numpy(pages) * scale
     rounded = q.to(dtype), k.to(dtype)
     for name, exact, there in (("queries", q, rounded[0]), ("keys", k, rounded[1])):
         is_kept = (there.float() == exact) | exact.isnan()
-        require(bool(is_kept.all()), name, f"must be representable in {case.dtype}", f"family {family!r}")
+        require(bool(is_kept.all()), name, f"must be representable in {case.dtype}", f"family {family.name!r}")
     return rounded
 
 
@@ -129,7 +120,7 @@ class Scene:
         self.state, self.layout = state, lay_out(case, state)
         self.query_lens: list[int] = [request.query_len for request in step.requests]
         self.seq_lens: list[int] = [request.seq_len for request in step.requests]
-        if case.values.family == "hashed":
+        if case.values.made_by.is_on_device:
             self._fill_hashed(step)
         else:
             if state not in self._values:
@@ -148,7 +139,9 @@ class Scene:
     def _fill_hashed(self, step: Step) -> None:
         """The `hashed` family: made on the device, a few thousand pages at a time."""
         config, seed = self.case.config, step.values_seed or self.case.seed
-        ranges = lattice("hashed", shape_of(self.case, 1))
+        family = self.case.values.made_by
+        assert isinstance(family, Lattice)
+        ranges = family.ranges(shape_of(self.case, 1))
         batch, dtype, scale = self.batch, self.batch.index_k_pages.dtype, 2.0**self.case.values.log2_scale
         least, most = (0, 0) if self.case.values.is_negative else (-ranges.q_high, ranges.k_high)
         q = hashed_integers(0, batch.index_q.numel(), seed + 1, least, ranges.q_high, self.device)
@@ -210,8 +203,8 @@ class Scene:
             num_blocks = case.config.num_blocks(request.seq_len)
             if request.query_len and num_blocks:
                 shape = replace(shape_of(case, num_blocks), dtype="float32")
-                bits = Bits(step.values_seed or case.seed, f"score {req}")
-                rows = mix_scores(case.values.family, bits, num_heads * request.query_len, shape)
+                stream = Stream(step.values_seed or case.seed, f"score {req}")
+                rows = mix_scores(case.values.family, stream, num_heads * request.query_len, shape)
                 score[:, token : token + request.query_len, :num_blocks] = rows.reshape(num_heads, -1, num_blocks)
             token += request.query_len
         visible = self.host_visible_blocks()

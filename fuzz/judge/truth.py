@@ -13,7 +13,6 @@ import torch
 
 from fuzz.inputs.scene import Scene
 from fuzz.judge.shown_scores import Shown, off_superblocks
-from fuzz.values.designed import ROUNDED
 from msa_ref import block_scores, index_topk, select_blocks
 from msa_ref.certified import certify, is_certified
 from msa_ref.contract import Violation, violations
@@ -32,7 +31,7 @@ class Truth:
         """takes_score: the scores are the scene's own, given to the target, not those of queries and keys."""
         self._batch, self._score = scene.batch, scene.score() if takes_score else None
         self.config = scene.case.config
-        self.is_exact = takes_score or scene.case.values.family not in ROUNDED
+        self.is_exact = takes_score or scene.case.values.made_by.sums_are_exact
         self.num_visible_blocks = self._batch.num_visible_blocks()
         self._max_visible_blocks = int(self.num_visible_blocks.max()) if len(self.num_visible_blocks) else 0
         self.reqs = self._batch.token_reqs()

@@ -25,7 +25,6 @@ from fuzz.judge.verdict import Broke, Verdict, is_out_of_memory, is_poisoned
 from fuzz.scoring.scoreboard import Fate
 from fuzz.scoring.tier import Tier
 from fuzz.targets import Target, find
-from fuzz.values.designed import ROUNDED
 from msa_ref.rows import ROW_LAWS
 from msa_ref.staged import SCORE_LAW
 
@@ -178,7 +177,7 @@ def oracle(law: str, case: Case, target: Target) -> str:
         return "whole run"
     if law in ROW_LAWS and not ROW_LAWS[law].needs_scores:
         return "structure"
-    return "staged" if target.takes_score else "certified" if case.values.family in ROUNDED else "exact"
+    return "staged" if target.takes_score else "exact" if case.values.made_by.sums_are_exact else "certified"
 
 
 def in_words(case: Case) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 
-class Bits:
+class Stream:
     """One named stream of raw Philox words: the same (seed, name) always gives the same numbers."""
 
     def __init__(self, seed: int, name: str) -> None:

@@ -14,7 +14,7 @@ from fuzz.cases.production import production_cases
 from fuzz.cases.scale import LARGE, MAX_DECODE_QUERY_LEN, SCALES, SMALL, Scale
 from fuzz.cases.specialization import OWN_SHAPE
 from fuzz.commands.options import DEFAULT_CASES
-from fuzz.values.rng import Bits, hashed_integers
+from fuzz.values.rng import Stream, hashed_integers
 from msa_fast.ops.decode_topk import MAX_DECODE_QUERY_LEN as KERNELS_LIMIT
 from msa_ref import IndexerConfig
 from tests.support.case_strategies import cases
@@ -37,8 +37,8 @@ def test_the_same_seed_gives_the_same_cases_whatever_the_count() -> None:
 
 
 def test_drawn_numbers_are_the_same_on_every_machine() -> None:
-    assert Bits(1, "name").integers(-8, 8, (6,)).tolist() == [8, 7, 4, -5, 1, -4]
-    assert Bits(1, "name").integer(0, 10**12) == 958_910_439_204
+    assert Stream(1, "name").integers(-8, 8, (6,)).tolist() == [8, 7, 4, -5, 1, -4]
+    assert Stream(1, "name").integer(0, 10**12) == 958_910_439_204
     assert hashed_integers(5, 6, 1, -8, 8, "cpu").tolist() == [4, -4, -2, 7, 3, -7]
 
 

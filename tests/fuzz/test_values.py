@@ -1,23 +1,19 @@
 """Every family sums exactly in fp32, in any order, in the dtype it was made for."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from fuzz import values
 from fuzz.cases.case import DTYPES
-from fuzz.values.designed import (
-    DESIGNED,
-    FAMILIES,
-    Shape,
-    make_keys,
-    make_queries,
-    make_scores,
-    plant_nonfinite,
-    require_exact,
-    sentence,
-)
-from fuzz.values.rng import Bits
+from fuzz.values.designed import spread, ulp_ladder
+from fuzz.values.families import EXACT_FAMILIES, FAMILIES, page, plant_nonfinite, require_exact
+from fuzz.values.family import Designed, Shape
+from fuzz.values.rng import Stream
 
+DESIGNED = [family for family in FAMILIES.values() if isinstance(family, Designed)]
 NUM_BLOCKS, BLOCK_SIZE, HEADS, TOKENS = 9, 16, 3, 4
 
 
@@ -32,14 +28,14 @@ def _sums(products: np.ndarray, order: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("head_dim", [16, 128])
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EXACT_FAMILIES)
 def test_sums_do_not_depend_on_their_order(family: str, dtype: str, head_dim: int) -> None:
     shape = Shape(NUM_BLOCKS, BLOCK_SIZE, head_dim, 4, dtype)
-    bits = Bits(3, family)
-    keys, queries = make_keys(family, bits, shape), make_queries(family, bits, TOKENS, HEADS, shape)
+    stream, made_by = Stream(3, family), FAMILIES[family]
+    keys, queries = made_by.keys(stream, shape), made_by.queries(stream, TOKENS, HEADS, shape)
     require_exact(torch.from_numpy(queries), torch.from_numpy(keys), family)
-    if family == "nonfinite":
-        plant_nonfinite(bits, keys, queries, shape)
+    if made_by.has_nonfinite:
+        plant_nonfinite(stream, keys, queries, shape)
     for exact in (keys, queries):
         there_and_back = torch.from_numpy(exact).to(getattr(torch, dtype)).float().numpy()
         np.testing.assert_array_equal(there_and_back, exact)
@@ -49,27 +45,27 @@ def test_sums_do_not_depend_on_their_order(family: str, dtype: str, head_dim: in
             queries.reshape(-1, 1, head_dim).astype(np.float64) * keys.reshape(1, -1, head_dim).astype(np.float64)
         ).sum(-1)
     for seed in range(3):
-        sums = _sums(products, Bits(seed, "order").permutation(head_dim))
+        sums = _sums(products, Stream(seed, "order").permutation(head_dim))
         np.testing.assert_array_equal(sums.astype(np.float64), exact_sums)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("family", DESIGNED)
-def test_a_designed_row_scores_what_was_designed(family: str, dtype: str) -> None:
+@pytest.mark.parametrize("family", DESIGNED, ids=lambda family: family.name)
+def test_a_designed_row_scores_what_was_designed(family: Designed, dtype: str) -> None:
     shape = Shape(NUM_BLOCKS, BLOCK_SIZE, 16, 4, dtype)
-    keys = make_keys(family, Bits(5, family), shape)
-    profile = DESIGNED[family](Bits(5, family), 16, shape)
-    queries = make_queries(family, Bits(6, family), TOKENS, HEADS, shape).reshape(-1, 16)
+    keys = family.keys(Stream(5, family.name), shape)
+    rows = family.rows(Stream(5, family.name), 16, shape)
+    queries = family.queries(Stream(6, family.name), TOKENS, HEADS, shape).reshape(-1, 16)
     scores = (queries.astype(np.float64) @ keys.reshape(-1, 16).T.astype(np.float64)).reshape(
         -1, NUM_BLOCKS, BLOCK_SIZE
     )
-    np.testing.assert_array_equal(scores.max(-1), profile[queries.argmax(-1)])
+    np.testing.assert_array_equal(scores.max(-1), rows[queries.argmax(-1)])
 
 
 @pytest.mark.parametrize("num_blocks", [0, 1, 4, 17, 63, 64, 100])
 @pytest.mark.parametrize("topk_blocks", [1, 13, 32])
 def test_winners_that_stand_apart_are_as_many_as_there_are_slots(num_blocks: int, topk_blocks: int) -> None:
-    score = DESIGNED["spread"](Bits(1, "spread"), 12, Shape(num_blocks, 16, 16, topk_blocks, "float32"))
+    score = spread.rows(Stream(1, "spread"), 12, Shape(num_blocks, 16, 16, topk_blocks, "float32"))
     winner = torch.finfo(torch.float32).max / -2
     is_winner = score >= np.where(np.arange(12) % 2, winner, 1.0)[:, None]
     assert (is_winner.sum(axis=1) == min(num_blocks, topk_blocks)).all()
@@ -77,7 +73,7 @@ def test_winners_that_stand_apart_are_as_many_as_there_are_slots(num_blocks: int
 
 def test_a_ladder_climbs_by_one_ulp() -> None:
     for dtype in DTYPES:
-        steps = np.sort(np.abs(DESIGNED["ulp_ladder"](Bits(1, "x"), 1, Shape(50, 16, 16, 4, dtype))[0]))
+        steps = np.sort(np.abs(ulp_ladder.rows(Stream(1, "x"), 1, Shape(50, 16, 16, 4, dtype))[0]))
         here = torch.from_numpy(steps).to(getattr(torch, dtype))
         up = torch.nextafter(here[:-1], torch.full_like(here[:-1], torch.inf))
         assert torch.equal(up, here[1:])
@@ -93,10 +89,15 @@ def test_inexact_values_are_refused() -> None:
 
 def test_score_matrices_hold_zeros_of_both_signs() -> None:
     for family in ("zeros", "few_values"):
-        score = make_scores(family, Bits(1, "x"), 8, Shape(40, 16, 16, 4, "float32"))
+        score = FAMILIES[family].scores(Stream(1, "x"), 8, Shape(40, 16, 16, 4, "float32"))
         assert len(set(np.signbit(score[score == 0]))) == 2
 
 
 def test_every_family_says_what_it_is_for() -> None:
-    for family in FAMILIES:
-        assert sentence(family).endswith(".")
+    for family in FAMILIES.values():
+        assert family.sentence.endswith(".")
+
+
+def test_the_page_of_families_is_the_printed_one() -> None:
+    kept = Path(values.__file__).with_name("FAMILIES.md").read_text()
+    assert kept == page(), "run python -m fuzz.values > fuzz/values/FAMILIES.md"

@@ -34,7 +34,7 @@ from fuzz.cases.case import TAILS, Case, PagePlan, Request, ValuePlan
 from fuzz.cases.generate import gate_cases
 from fuzz.cases.scale import SMALL
 from fuzz.inputs.scene import Scene
-from fuzz.values.designed import FAMILIES
+from fuzz.values.families import FAMILIES
 from msa_fast.compile_gate.sweep import DTYPES
 from msa_ref import IndexerConfig, index_topk
 from msa_ref.certified import certify
@@ -50,7 +50,7 @@ assert all(-9 <= case.values.log2_scale <= 4 for case in drawn)
 assert all(Scene(case, "cpu").batch.index_q.dtype == e4m3 for case in drawn)
 for family in FAMILIES:
     for tail in TAILS:
-        values = ValuePlan(family, is_future_best=family != "hashed")
+        values = ValuePlan(family, is_future_best=not FAMILIES[family].is_on_device)
         pages = PagePlan(tail=tail, spare_pages=1)
         requests = (Request(3, 150), Request(2, 40))
         case = Case(IndexerConfig(2, 16, 16, 3), requests, 1, "float8_e4m3fn", values, pages)

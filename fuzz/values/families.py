@@ -1,0 +1,89 @@
+"""All families of values, what is added to their numbers, and the proof that their sums are exact."""
+
+import numpy as np
+import torch
+
+from fuzz.values import designed, lattices
+from fuzz.values.family import Family, Shape
+from fuzz.values.lattices import EXACT_LIMIT
+from fuzz.values.rng import Stream
+from msa_ref.config import require
+
+FAMILIES = {
+    value.name: value for room in (designed, lattices) for value in vars(room).values() if isinstance(value, Family)
+}
+"""Every family, by name, in the order of the source: part of what a seed means, which draws a place in it."""
+EXACT_FAMILIES = tuple(name for name, family in FAMILIES.items() if family.sums_are_exact)
+"""Names of the families that are judged bit for bit."""
+
+
+def plant_nonfinite(stream: Stream, keys: np.ndarray, queries: np.ndarray, shape: Shape) -> None:
+    """Plant NaN and infinities (where the format has them) in one request's keys and queries, in place.
+
+    Whole blocks of NaN (one, K - 1, K, K + 1 or all), NaN tokens, single infinite coordinates, and
+    now and then a query row. inf * q and inf - inf come out the same in every order of summation.
+    """
+    num_blocks, block_size, head_dim = keys.shape
+    topk_blocks, top = shape.topk_blocks, shape.format.top
+    if num_blocks:
+        count = (0, 1, topk_blocks - 1, topk_blocks, topk_blocks + 1, num_blocks)[stream.integer(0, 5)]
+        keys[stream.permutation(num_blocks)[:count]] = np.nan
+        for value in (np.nan, top, -top):
+            count = stream.integer(0, 3)
+            where = tuple(stream.integers(0, size - 1, (count,)) for size in (num_blocks, block_size, head_dim))
+            keys[where] = value
+    if queries.size and stream.integer(0, 3) == 0:
+        token, head = stream.integer(0, queries.shape[0] - 1), stream.integer(0, queries.shape[1] - 1)
+        queries[token, head, stream.integer(0, head_dim - 1)] = (np.nan, top, -top)[stream.integer(0, 2)]
+
+
+def mix_scores(family: str, stream: Stream, rows: int, shape: Shape) -> np.ndarray:
+    """[rows, n] float32: about half of the rows of one family, a quarter of `spread`, each other row of any.
+
+    Rows are selected from independently, so one case shows a kernel what many would. A winner that stands
+    alone is lost by a selection that drops the run of blocks around it, whatever else it does right.
+    """
+    count = len(EXACT_FAMILIES)
+    kinds = stream.integers(0, 4 * count - 1, (rows,)).tolist()
+    drawn = [EXACT_FAMILIES[k] if k < count else "spread" if k < 2 * count else family for k in kinds]
+    names = np.array(drawn, dtype=str)
+    score = np.empty((rows, shape.num_blocks), dtype=np.float32)
+    for name, one in FAMILIES.items():
+        is_of_it = names == name
+        score[is_of_it] = one.scores(stream, int(is_of_it.sum()), shape)
+    return score
+
+
+def require_exact(queries: torch.Tensor, keys: torch.Tensor, family: str) -> None:
+    """Prove for some finite tensors that fp32 sums in any order are exact.
+
+    Args:
+        queries: [..., D]; keys: [..., D]; a lattice family's without its power of two.
+
+    Raises:
+        ValueError: if no construction of this room proves it.
+    """
+    queries = queries.flatten(0, -2)
+    if bool(((queries == 0) | (queries == 1)).all() and ((queries != 0).sum(-1) <= 1).all()):
+        return
+    max_key = float(keys.abs().max()) if keys.numel() else 0.0
+    max_query = float(queries.abs().sum(-1, dtype=torch.float64).max()) if queries.numel() else 0.0
+    is_whole = torch.equal(queries, queries.round()) and torch.equal(keys, keys.round())
+    is_small = max_query * max_key < EXACT_LIMIT
+    require(is_whole and is_small, "values", "must sum exactly in fp32 in any order", f"family {family!r}")
+
+
+def page() -> str:
+    """FAMILIES.md: every family, as `python -m fuzz.values` prints it."""
+    lines = [
+        "# Families of values",
+        "",
+        "Kinds of queries, keys and scores that cases hold. Printed by `python -m fuzz.values`.",
+        "",
+        "| family | sums | ties | what it is for |",
+        "|---|---|---|---|",
+    ]
+    for family in FAMILIES.values():
+        sums = "exact" if family.sums_are_exact else "round"
+        lines.append(f"| `{family.name}` | {sums} | {family.ties} | {family.sentence} |")
+    return "\n".join(lines) + "\n"

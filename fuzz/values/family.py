@@ -1,0 +1,223 @@
+"""A family of values: one kind of queries, keys and scores, and how they are drawn.
+
+A family is one function under a decorator, `designed`, `lattice` or `rounded`, in `fuzz.values.designed` or
+`fuzz.values.lattices`; `fuzz.values.families` collects them.
+"""
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from fuzz.values.rng import Stream
+from msa_ref.formats import ELEMENTS, ElementFormat
+
+SOME_TIES = "ties now and then"
+"""The tie class of families that promise nothing special."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The facts that a family may use: blocks n, tokens per block S, head dim D, slots K, dtype by name."""
+
+    num_blocks: int
+    block_size: int
+    index_head_dim: int
+    topk_blocks: int
+    dtype: str
+
+    @property
+    def format(self) -> ElementFormat:
+        """The row of the dtype in the table of formats."""
+        return ELEMENTS[self.dtype]
+
+    @property
+    def keys_size(self) -> tuple[int, int, int]:
+        """[n, S, D]."""
+        return self.num_blocks, self.block_size, self.index_head_dim
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family(ABC):
+    """One kind of values.
+
+    ties: the class of ties that its rows have, as coverage shows it.
+    sentence: what the family is for.
+    sums_are_exact: whether fp32 sums of its products are exact in any order; else rows are judged on intervals.
+    is_on_device: whether its tensors are made where they live, by hashing: for the largest shapes.
+    has_nonfinite: whether NaN and infinities are planted in its tensors.
+    """
+
+    name: str
+    ties: str
+    sentence: str
+    sums_are_exact: bool = True
+    is_on_device: bool = False
+    has_nonfinite: bool = False
+
+    @abstractmethod
+    def max_coordinate(self, shape: Shape) -> float:
+        """The greatest coordinate that a key may have."""
+
+    @abstractmethod
+    def keys(self, stream: Stream, shape: Shape, is_negative: bool = False) -> np.ndarray:
+        """[n, S, D] float32: the key tokens of one request's blocks, without poison. is_negative: see `queries`."""
+
+    @abstractmethod
+    def queries(
+        self, stream: Stream, query_len: int, num_heads: int, shape: Shape, is_negative: bool = False
+    ) -> np.ndarray:
+        """[query_len, H, D] float32: the query tokens of one request.
+
+        is_negative: no query of a lattice family is below 0 and no key above, so that no score is: a kernel that
+        counts something absent as 0 then selects it.
+        """
+
+    @abstractmethod
+    def scores(self, stream: Stream, rows: int, shape: Shape) -> np.ndarray:
+        """[rows, n] float32: a score matrix itself, for targets that are given scores."""
+
+
+ScoreRows = Callable[[Stream, int, Shape], np.ndarray]
+"""(stream, rows, shape) -> [rows, n] float32, each value representable in the shape's dtype."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Designed(Family):
+    """A family of score rows, realised in keys and queries without rounding.
+
+    Every row gets one coordinate of its own, with q one-hot there, and block b a key with the wanted value v on
+    that coordinate: the row's score of block b is then v, whatever v is.
+    """
+
+    rows: ScoreRows
+
+    def max_coordinate(self, shape: Shape) -> float:
+        return shape.format.max
+
+    def keys(self, stream: Stream, shape: Shape, is_negative: bool = False) -> np.ndarray:
+        num_blocks, block_size, head_dim = shape.keys_size
+        if num_blocks == 0:
+            return np.zeros(shape.keys_size, dtype=np.float32)
+        score = self.rows(stream, head_dim, shape)  # [D, n]
+        keys = np.empty(shape.keys_size, dtype=np.float32)
+        keys[:] = score.min(axis=1)
+        token = stream.integers(0, block_size - 1, (num_blocks, head_dim))
+        keys[np.arange(num_blocks)[:, None], token, np.arange(head_dim)] = score.T
+        return keys
+
+    def queries(
+        self, stream: Stream, query_len: int, num_heads: int, shape: Shape, is_negative: bool = False
+    ) -> np.ndarray:
+        head_dim = shape.index_head_dim
+        queries = np.zeros((query_len * num_heads, head_dim), dtype=np.float32)
+        row = np.arange(query_len * num_heads)
+        queries[row, (row + stream.integer(0, head_dim - 1)) % head_dim] = 1.0
+        return queries.reshape(query_len, num_heads, head_dim)
+
+    def scores(self, stream: Stream, rows: int, shape: Shape) -> np.ndarray:
+        return np.array(self.rows(stream, rows, shape))
+
+
+@dataclass(frozen=True)
+class Range:
+    """Integers in q of magnitude q_low .. q_high with either sign, in k of -k_high .. k_high."""
+
+    q_low: int
+    q_high: int
+    k_high: int
+
+
+Ranges = Callable[[Shape], Range]
+"""The ranges of a shape, as wide as the family's promise allows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lattice(Family):
+    """A family of integers with sum |q * k| < 2**24."""
+
+    ranges: Ranges
+
+    def max_coordinate(self, shape: Shape) -> float:
+        return self.ranges(shape).k_high
+
+    def keys(self, stream: Stream, shape: Shape, is_negative: bool = False) -> np.ndarray:
+        high = self.ranges(shape).k_high
+        return stream.integers(-high, 0 if is_negative else high, shape.keys_size).astype(np.float32)
+
+    def queries(
+        self, stream: Stream, query_len: int, num_heads: int, shape: Shape, is_negative: bool = False
+    ) -> np.ndarray:
+        size, ranges = (query_len, num_heads, shape.index_head_dim), self.ranges(shape)
+        sign = 1 if is_negative else 1 - 2 * stream.integers(0, 1, size)
+        return np.asarray(sign * stream.integers(ranges.q_low, ranges.q_high, size), dtype=np.float32)
+
+    def scores(self, stream: Stream, rows: int, shape: Shape) -> np.ndarray:
+        high = self.ranges(shape).k_high
+        score = stream.integers(-high, high, (rows, shape.num_blocks)).astype(np.float32)
+        score[(score == 0) & (stream.integers(0, 1, score.shape) == 0)] = -0.0
+        if self.has_nonfinite:
+            kind = stream.integers(0, 9, score.shape)
+            for number, value in enumerate((np.inf, -np.inf, np.nan)):
+                score[kind == number] = value
+        return score
+
+
+Numbers = Callable[[Stream, tuple[int, ...], str], np.ndarray]
+"""(stream, size, dtype) -> float32 of that size, each value representable in the dtype."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rounded(Family):
+    """A family of independent numbers whose sums round. max_drawn: a magnitude far out in their distribution."""
+
+    numbers: Numbers
+    max_drawn: float
+    sums_are_exact: bool = False
+
+    def max_coordinate(self, shape: Shape) -> float:
+        return self.max_drawn
+
+    def keys(self, stream: Stream, shape: Shape, is_negative: bool = False) -> np.ndarray:
+        return self.numbers(stream, shape.keys_size, shape.dtype)
+
+    def queries(
+        self, stream: Stream, query_len: int, num_heads: int, shape: Shape, is_negative: bool = False
+    ) -> np.ndarray:
+        return self.numbers(stream, (query_len, num_heads, shape.index_head_dim), shape.dtype)
+
+    def scores(self, stream: Stream, rows: int, shape: Shape) -> np.ndarray:
+        return self.numbers(stream, (rows, shape.num_blocks), "float32")
+
+
+def designed(*, ties: str = SOME_TIES) -> Callable[[ScoreRows], Designed]:
+    """Makes a designed family of the function that draws its rows: its name, and its docstring's first sentences."""
+    return lambda rows: Designed(name=rows.__name__, ties=ties, sentence=_sentence(rows), rows=rows)
+
+
+def lattice(
+    *, ties: str = SOME_TIES, is_on_device: bool = False, has_nonfinite: bool = False
+) -> Callable[[Ranges], Lattice]:
+    """Makes a lattice family of the function that says its ranges."""
+    return lambda ranges: Lattice(
+        name=ranges.__name__,
+        ties=ties,
+        sentence=_sentence(ranges),
+        ranges=ranges,
+        is_on_device=is_on_device,
+        has_nonfinite=has_nonfinite,
+    )
+
+
+def rounded(*, ties: str = SOME_TIES, max_drawn: float) -> Callable[[Numbers], Rounded]:
+    """Makes a family whose sums round of the function that draws its numbers."""
+    return lambda numbers: Rounded(
+        name=numbers.__name__, ties=ties, sentence=_sentence(numbers), numbers=numbers, max_drawn=max_drawn
+    )
+
+
+def _sentence(function: Callable[..., object]) -> str:
+    """The first paragraph of a docstring, on one line."""
+    return " ".join(inspect.cleandoc(function.__doc__ or "").split("\n\n")[0].split())
