@@ -27,6 +27,10 @@ class Request:
         require(self.query_len >= 0, "query_len", "must be >= 0", self.query_len)
         require(self.seq_len >= 0, "seq_len", "must be >= 0", self.seq_len)
 
+    def is_appended_to(self, old: "Request") -> bool:
+        """Whether this is `old` one step later: with its query tokens, or one token, behind it."""
+        return self.seq_len - old.seq_len == max(1, self.query_len)
+
 
 @dataclass(frozen=True)
 class ValuePlan:

@@ -86,7 +86,7 @@ def _words(before: Step, step: Step) -> Iterator[str]:
             yield f"finish request {req}"
         elif old.seq_len == 0:
             yield f"start request {req} with {new.seq_len} tokens"
-        elif new.seq_len - old.seq_len == max(1, new.query_len):
+        elif new.is_appended_to(old):
             yield f"append {new.seq_len - old.seq_len} to request {req}"
         else:
             word = "grow" if new.seq_len > old.seq_len else "shrink"

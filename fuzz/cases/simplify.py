@@ -1,19 +1,21 @@
-"""Making a broken case smaller, piece by piece: whatever can go, goes, as long as the case still breaks.
+"""Makes a broken case smaller, piece by piece: every piece that can go, goes, as long as the case still breaks.
 
-Hypothesis shrinks the choices that made a case; this shrinks the case itself, whoever made it, its
-form included, which a run holds fixed.
+Hypothesis shrinks the choices that made a case; this shrinks the case itself, its specialization included, which
+a run holds fixed. A field with a default needs no line here: its default is tried.
 """
 
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import fields, replace
+from dataclasses import MISSING, Field, fields, is_dataclass, replace
 from typing import Any
 
-from fuzz.cases.case import Case, PagePlan, Request, Step, ValuePlan, ViewPlan, Views
+from fuzz.cases.case import Case, Request, Step, ValuePlan
 
 PLAIN_FAMILIES = ("few_values", "integers", "plateau", "decreasing")
-"""Tried in this order in the place of others."""
+"""Families that are tried in the place of others, in this order."""
+SIMPLER_THAN_DEFAULT = {"seed": 1, "order": "identity", "family": PLAIN_FAMILIES[0]}
+"""Values of fields that are simpler than their defaults."""
 
 
 def shrink(case: Case, shows: Callable[[Case], bool], deadline: float = math.inf) -> Case:
@@ -42,7 +44,7 @@ def shrink(case: Case, shows: Callable[[Case], bool], deadline: float = math.inf
 
 def _smaller(case: Case) -> Iterator[Case]:
     """Cases that are simpler in one respect, the largest steps first."""
-    for make in (_requests, _replay, _lengths, _memory, _config, _rest):
+    for make in (_requests, _replay, _lengths, _defaults, _config, _num_splits, _families):
         for changes in make(case):
             try:
                 yield replace(case, **changes)
@@ -74,12 +76,7 @@ def _replay(case: Case) -> Changes:
     for number, step in enumerate(case.replay):
         yield {"replay": case.replay[:number] + case.replay[number + 1 :]}
         unchanged = replace(step, requests=case.states[number].requests)
-        for plainer in (
-            replace(step, is_remapped=False),
-            replace(step, values_seed=0),
-            replace(step, between=""),
-            unchanged,
-        ):
+        for plainer in (*_plainer(step), unchanged):
             yield {"replay": (*case.replay[:number], plainer, *case.replay[number + 1 :])}
 
 
@@ -108,21 +105,37 @@ def _with_request(case: Case, state: int, req: int, request: Request) -> dict[st
     return {"replay": (*case.replay[: state - 1], step, *case.replay[state:])}
 
 
-def _memory(case: Case) -> Changes:
-    yield {"views": Views()}
-    for field in fields(Views):
-        if isinstance(getattr(case.views, field.name), ViewPlan):
-            plain: dict[str, Any] = {field.name: ViewPlan()}
-            yield {"views": replace(case.views, **plain)}
-    yield {"views": replace(case.views, extra_rows=0)}
-    yield {"views": replace(case.views, is_fenced=False)}
-    yield {"pages": PagePlan(order="identity")}
-    for field in fields(PagePlan):
-        yield {"pages": replace(case.pages, **{field.name: getattr(PagePlan(order="identity"), field.name)})}
+def _defaults(case: Case) -> Changes:
+    """One field at its default, or one field of a plan that is a field."""
+    for plainer in _plainer(case):
+        yield {field.name: getattr(plainer, field.name) for field in fields(case)}
+
+
+def _plainer(plan: Any) -> Iterator[Any]:
+    """The plan with one field at its simplest, whole plans before their own fields."""
+    for field in fields(plan):
+        value, simplest = getattr(plan, field.name), _simplest(field)
+        if simplest is MISSING or value == simplest:
+            continue
+        tries = [simplest, *(_plainer(value) if is_dataclass(value) else ())]
+        for plainer in tries:
+            try:
+                yield replace(plan, **{field.name: plainer})
+            except ValueError:
+                # The rest of the plan does not allow this change; the next one may do.
+                continue
+
+
+def _simplest(field: Field[Any]) -> Any:
+    """The simplest value of a field; MISSING where it has none."""
+    if is_dataclass(field.default):
+        plan: Any = field.default
+        return replace(plan, **{inner.name: _simplest(inner) for inner in fields(plan)})
+    return SIMPLER_THAN_DEFAULT.get(field.name, field.default)
 
 
 def _config(case: Case) -> Changes:
-    """A smaller form: fewer heads and slots, small blocks of the same number, short vectors."""
+    """A smaller config: fewer heads and slots, small blocks of the same number, short vectors."""
     config = case.config
     for name, sizes in (("num_index_heads", (1, 2)), ("index_head_dim", (16, 32))):
         for size in sizes:
@@ -156,22 +169,17 @@ def _in_blocks(request: Request, old: int, new: int) -> Request:
     return Request(min(request.query_len, max(1, seq_len)) if request.query_len else 0, seq_len)
 
 
-def _rest(case: Case) -> Changes:
+def _num_splits(case: Case) -> Changes:
     if len(case.num_splits) > 1:
         for num_splits in case.num_splits:
             yield {"num_splits": (num_splits,)}
     for num_splits in (0, 1, 2):
         if len(case.num_splits) == 1 and case.num_splits[0] > num_splits:
             yield {"num_splits": (num_splits,)}
-    yield {"repeats": 0}
-    yield {"host_slack": 0}
-    yield {"dtype": "bfloat16"}
-    yield {"seed": 1}
-    yield {"note": ""}
+
+
+def _families(case: Case) -> Changes:
     values = case.values
-    yield {"values": ValuePlan(values.family)}
-    yield {"values": replace(values, is_negative=False)}
-    yield {"values": replace(values, is_future_best=False)}
     families: tuple[str, ...] = PLAIN_FAMILIES
     if values.family in families:
         families = families[: families.index(values.family)]

@@ -2,6 +2,7 @@
 
 from fuzz.cases.case import Case, Request, Step
 from fuzz.cases.coverage import Coverage
+from fuzz.cases.dimensions import DIMENSIONS, Dimension
 from fuzz.cases.scale import SMALL
 from msa_ref import IndexerConfig
 
@@ -15,3 +16,19 @@ def test_what_comes_between_replays_is_counted() -> None:
     replay = coverage.table()["between replays"]
     assert replay == {"nothing": 1, "eager": 1, "elsewhere": 0, "unread": 0}
     assert coverage.counts["replay", "appends"] == 1
+
+
+def test_a_new_dimension_is_one_row() -> None:
+    repeats = Dimension("repeats", lambda scale: ("0", "1"), lambda case: [str(case.repeats)])
+    coverage = Coverage(SMALL, (*DIMENSIONS, repeats))
+    coverage.add(Case(CONFIG, (Request(1, 40),)))
+    assert coverage.table()["repeats"] == {"0": 1, "1": 0}
+    assert "repeats: 1" in coverage.unreached()
+    assert "repeats: 0 1, 1 0" in coverage.lines()
+
+
+def test_a_bucket_outside_of_the_universe_is_counted_too() -> None:
+    coverage = Coverage(SMALL)
+    coverage.add(Case(CONFIG, (Request(1, 40),)))
+    assert "other" not in coverage.universe["lengths"]
+    assert coverage.table()["lengths"]["other"] == 1

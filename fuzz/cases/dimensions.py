@@ -1,0 +1,253 @@
+"""The dimensions of cases: one row each, with the buckets that a run should reach and those that a case reaches."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from fuzz.cases.case import BEHIND, BETWEEN, DTYPES, PAGE_ORDERS, TAILS, Case, Request, ViewPlan
+from fuzz.cases.scale import WIDE_TABLE, Scale
+from fuzz.cases.specialization import HEADS, OWN_SHAPE
+from fuzz.values.families import EXACT_FAMILIES, FAMILIES
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One way in which cases differ.
+
+    buckets: scale -> every bucket that a run at this scale should reach; none where the scale does not vary it.
+    of: case -> the buckets that it reaches, each at least once. Those that are not in `buckets` are counted, too.
+    """
+
+    name: str
+    buckets: Callable[[Scale], Iterable[str]]
+    of: Callable[[Case], Iterable[str]]
+
+
+Test = Callable[[Case], object]
+
+
+def _flags(
+    name: str, tests: Mapping[str, Test], only_where: Mapping[str, Callable[[Scale], object]] | None = None
+) -> Dimension:
+    """Buckets that a case reaches where their test holds. only_where: the scales that should reach a bucket."""
+    wanted = only_where or {}
+    return Dimension(
+        name,
+        lambda scale: [bucket for bucket in tests if bucket not in wanted or wanted[bucket](scale)],
+        lambda case: [bucket for bucket, holds in tests.items() if holds(case)],
+    )
+
+
+def _ranges(name: str, limits: Mapping[str, int], others: str, values: Callable[[Case], Iterable[int]]) -> Dimension:
+    """Buckets of numbers: the first whose limit is no less, else `others`."""
+    return Dimension(
+        name,
+        lambda scale: [*limits, others],
+        lambda case: [
+            next((bucket for bucket, limit in limits.items() if value <= limit), others) for value in values(case)
+        ],
+    )
+
+
+def _requests(case: Case) -> Iterator[Request]:
+    """Every request in every state."""
+    for state in case.states:
+        yield from state.requests
+
+
+def _max_blocks(case: Case) -> int:
+    """Blocks of the longest request."""
+    return max(case.num_blocks(req) for req in range(len(case.requests)))
+
+
+def _own_shape(case: Case) -> Iterator[str]:
+    if (case.config.index_head_dim, case.config.block_size) == OWN_SHAPE:
+        yield "keys as they lie" if case.views.index_k_pages == ViewPlan() else "keys in a view"
+
+
+def _topk(case: Case) -> str:
+    k = case.config.topk_blocks
+    if k > 16:
+        return "above 32" if k > 32 else "above 16"
+    return "1" if k == 1 else "power of two" if k & (k - 1) == 0 else "odd one out"
+
+
+def _blocks(case: Case) -> Iterator[str]:
+    k = case.config.topk_blocks
+    for request in _requests(case):
+        n = case.config.num_blocks(request.seq_len)
+        yield from (str(n), {k - 1: "K-1", k: "K", k + 1: "K+1"}.get(n, str(n)))
+
+
+def _lengths(case: Case) -> Iterator[str]:
+    size = case.config.block_size
+    names = {0: "full last block", 1: "one token in it", size - 1: "all but one"}
+    for request in _requests(case):
+        if request.seq_len == 0:
+            yield "padding row"
+        elif request.seq_len < request.query_len:
+            yield "shorter than its query"
+        else:
+            yield names.get(request.seq_len % size, "other")
+
+
+def _context(case: Case) -> Iterator[str]:
+    size = case.config.block_size
+    for request in _requests(case):
+        if request.seq_len and request.seq_len >= request.query_len:
+            rest = (request.seq_len - request.query_len) % size
+            yield {0: "0", 1: "1", size - 1: "S-1"}.get(rest, "other")
+
+
+def _views(case: Case) -> list[ViewPlan]:
+    views = case.views
+    return [views.index_q, views.index_k_pages, views.block_table, views.seq_lens, views.cu_seqlens_q]
+
+
+def _splits(case: Case) -> Iterator[str]:
+    most = _max_blocks(case)
+    for num in case.num_splits:
+        yield "own" if num == 0 else "1" if num == 1 else "2..8" if num <= 8 else "9 and more"
+        if num > most:
+            yield "more than blocks"
+
+
+def _changes(case: Case) -> list[tuple[Request, Request]]:
+    """Every request before and after every replay step."""
+    return [
+        pair
+        for before, after in zip(case.states, case.states[1:], strict=False)
+        for pair in zip(before.requests, after.requests, strict=True)
+    ]
+
+
+def _replay_test(test: Callable[[Request, Request], object]) -> Test:
+    return lambda case: any(test(old, new) for old, new in _changes(case))
+
+
+DIMENSIONS = (
+    Dimension("heads", lambda scale: map(str, HEADS), lambda case: [str(case.config.num_index_heads)]),
+    Dimension("head_dim", lambda scale: map(str, scale.head_dims), lambda case: [str(case.config.index_head_dim)]),
+    Dimension("block_size", lambda scale: map(str, scale.block_sizes), lambda case: [str(case.config.block_size)]),
+    Dimension(
+        "own shape", lambda scale: ("keys as they lie", "keys in a view") if scale.own_percent else (), _own_shape
+    ),
+    Dimension("dtype", lambda scale: DTYPES, lambda case: [case.dtype]),
+    Dimension(
+        "topk",
+        lambda scale: ("1", "power of two", "odd one out", "above 16", *["above 32"][: max(scale.topk) > 32]),
+        lambda case: [_topk(case)],
+    ),
+    _flags(
+        "forced",
+        {
+            "none": lambda case: case.config.forced_blocks == 0,
+            "local": lambda case: case.config.local_blocks and not case.config.init_blocks,
+            "init": lambda case: case.config.init_blocks and not case.config.local_blocks,
+            "both": lambda case: case.config.init_blocks and case.config.local_blocks,
+            "every slot": lambda case: case.config.forced_blocks == case.config.topk_blocks,
+        },
+    ),
+    Dimension(
+        "values",
+        lambda scale: [name for name in EXACT_FAMILIES if scale.long_percent or not FAMILIES[name].is_on_device],
+        lambda case: [case.values.family],
+    ),
+    _flags(
+        "scaled values",
+        {"yes": lambda case: case.values.log2_scale, "no": lambda case: not case.values.log2_scale},
+    ),
+    _flags(
+        "scores above 0",
+        {"yes": lambda case: not case.values.is_negative, "no": lambda case: case.values.is_negative},
+        {"yes": lambda scale: scale.negative_percent, "no": lambda scale: scale.negative_percent},
+    ),
+    _flags(
+        "best key",
+        {
+            "behind each query": lambda case: case.values.is_future_best,
+            "anywhere": lambda case: not case.values.is_future_best,
+        },
+    ),
+    Dimension(
+        "blocks",
+        lambda scale: ["0", "1", "2", "K-1", "K", "K+1", *map(str, sorted(scale.edges)), *map(str, scale.many_blocks)],
+        _blocks,
+    ),
+    _ranges(
+        "query_len",
+        {"0": 0, "1": 1, "2..8": 8, "9..32": 32},
+        "33 and more",
+        lambda case: [request.query_len for request in _requests(case)],
+    ),
+    Dimension(
+        "lengths",
+        lambda scale: ("padding row", "shorter than its query", "full last block", "one token in it", "all but one"),
+        _lengths,
+    ),
+    Dimension("context % S", lambda scale: ("0", "1", "S-1", "other"), _context),
+    _flags(
+        "requests",
+        {
+            "1": lambda case: len(case.requests) == 1,
+            "2": lambda case: len(case.requests) == 2,
+            "3 and more": lambda case: len(case.requests) > 2,
+            "without a query": lambda case: case.total_q == 0,
+        },
+    ),
+    Dimension("page order", lambda scale: PAGE_ORDERS, lambda case: [case.pages.order]),
+    Dimension("behind the table", lambda scale: BEHIND, lambda case: [case.pages.behind]),
+    Dimension("poison", lambda scale: TAILS, lambda case: [case.pages.tail]),
+    _flags(
+        "pages",
+        {
+            "spare": lambda case: case.pages.spare_pages,
+            "shared": lambda case: case.pages.shared_blocks,
+            "wide table": lambda case: case.pages.extra_blocks,
+            "very wide table": lambda case: case.max_blocks >= WIDE_TABLE,
+            "far": lambda case: case.pages.is_far,
+        },
+        {"very wide table": lambda scale: WIDE_TABLE in scale.table_blocks, "far": lambda scale: scale.has_far_pages},
+    ),
+    _flags(
+        "views",
+        {
+            "plain": lambda case: not all(plan.offset for plan in _views(case)),
+            "offset": lambda case: any(plan.offset for plan in _views(case)),
+            "padded": lambda case: any(any(plan.pads) for plan in _views(case)),
+            "stepped": lambda case: any(plan.step > 1 for plan in _views(case)),
+            "transposed": lambda case: any(plan.axes for plan in _views(case)),
+            "fenced": lambda case: case.views.is_fenced,
+        },
+    ),
+    _flags(
+        "out",
+        {
+            "plain": lambda case: case.views.is_out_given and case.views.out == ViewPlan(),
+            "view": lambda case: case.views.is_out_given and case.views.out != ViewPlan(),
+            "extra rows": lambda case: case.views.is_out_given and case.views.extra_rows,
+            "allocated by the target": lambda case: not case.views.is_out_given,
+        },
+    ),
+    _flags("host bounds", {"exact": lambda case: not case.host_slack, "loose": lambda case: case.host_slack}),
+    Dimension("splits", lambda scale: ("own", "1", "2..8", "9 and more", "more than blocks"), _splits),
+    _flags(
+        "replay",
+        {
+            "none": lambda case: not case.replay,
+            "grows": _replay_test(lambda old, new: new.seq_len > old.seq_len),
+            "shrinks": _replay_test(lambda old, new: 0 < new.seq_len < old.seq_len),
+            "remapped": lambda case: any(step.is_remapped for step in case.replay),
+            "new values": lambda case: any(step.values_seed for step in case.replay),
+            "query lengths": _replay_test(lambda old, new: new.query_len != old.query_len),
+            "becomes padding": _replay_test(lambda old, new: old.seq_len and not new.seq_len),
+            "appends": _replay_test(lambda old, new: old.seq_len and new.is_appended_to(old)),
+            "starts": _replay_test(lambda old, new: new.seq_len and not old.seq_len),
+        },
+    ),
+    Dimension(
+        "between replays",
+        lambda scale: ("nothing", *filter(None, BETWEEN)),
+        lambda case: [step.between or "nothing" for step in case.replay],
+    ),
+)
+"""Every dimension. A row here is all that coverage, reports and the test of a default run need."""
