@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fuzz.cases.case import Case, PagePlan, Request, Step, ValuePlan, ViewPlan, Views
-from fuzz.cases.simplify import SIMPLER_THAN_DEFAULT, minimise
+from fuzz.cases.simplify import SIMPLER_THAN_DEFAULT, shrink
 from msa_ref import IndexerConfig
 
 VIEW = ViewPlan((1, 0, 2), (1, 2, 3), 2, 3)
@@ -52,7 +52,7 @@ def _at(plan: Any, path: tuple[str, ...]) -> Any:
 
 
 def test_a_case_that_always_breaks_becomes_the_plainest() -> None:
-    case = minimise(FULL, lambda smaller: True, lambda: False)
+    case = shrink(FULL, lambda smaller: True)
     plain = ValuePlan(str(SIMPLER_THAN_DEFAULT["family"]))
     assert case == Case(
         IndexerConfig(1, 16, 16, 1, 0, 0), (Request(0, 0),), 1, values=plain, pages=PagePlan(order="identity")
@@ -68,14 +68,14 @@ def test_every_field_gives_way_alone(path: tuple[str, ...]) -> None:
         is_other_kept = all(_at(smaller, other) == _at(FULL, other) for other in kept if other[0] != "replay")
         return is_other_kept and smaller.requests == FULL.requests
 
-    assert _at(minimise(FULL, still_breaks, lambda: False), path) != _at(FULL, path)
+    assert _at(shrink(FULL, still_breaks), path) != _at(FULL, path)
 
 
 def test_a_new_field_gives_way_without_a_line() -> None:
     case = NewerCase(FULL.config, FULL.requests, colour="red")
-    assert minimise(case, lambda smaller: True, lambda: False).colour == "none"  # type: ignore[attr-defined]
+    assert shrink(case, lambda smaller: True).colour == "none"  # type: ignore[attr-defined]
 
 
 def test_what_must_stay_stays() -> None:
-    case = minimise(replace(FULL, replay=()), lambda smaller: smaller.pages.tail == "bait", lambda: False)
+    case = shrink(replace(FULL, replay=()), lambda smaller: smaller.pages.tail == "bait")
     assert case.pages == PagePlan(order="identity", tail="bait")
