@@ -19,9 +19,9 @@ from fuzz.campaign.results import Results
 from fuzz.campaign.round_shrinker import RoundShrinker
 from fuzz.cases.case import Case, Views
 from fuzz.cases.chooser import SeededChooser
-from fuzz.cases.generate import cases_of_forms
+from fuzz.cases.generate import cases_of
 from fuzz.cases.scale import Scale
-from fuzz.cases.specialization import Form, draw_forms
+from fuzz.cases.specialization import Specialization, draw_specializations
 from fuzz.isolation.worker import Question, Task, Worker
 from fuzz.judge.verdict import Broke
 from fuzz.values.rng import Stream
@@ -87,7 +87,8 @@ class RandomRounds:
         number, step = shard
         try:
             while not self.is_over():
-                forms = draw_forms(SeededChooser(run_seed, f"run {scale.name} {number}"), scale, FORMS_PER_ROUND)
+                chooser = SeededChooser(run_seed, f"run {scale.name} {number}")
+                forms = draw_specializations(chooser, scale, FORMS_PER_ROUND)
                 round_seed = Stream(run_seed, f"round {number}").integer(0, 2**62)
                 self._round(sorted(forms, key=plainness), scale, round_seed, profile)
                 self._count_seconds()
@@ -99,13 +100,13 @@ class RandomRounds:
     def _count_seconds(self) -> None:
         self._results.record.seconds = round(time.perf_counter() - self._start, 3)
 
-    def _round(self, forms: list[Form], scale: Scale, round_seed: int, profile: settings) -> None:
+    def _round(self, forms: list[Specialization], scale: Scale, round_seed: int, profile: settings) -> None:
         """Draw examples until the round is full, or until one breaks in a new way and is shrunk."""
         shrinker, seen = RoundShrinker(self._violations, self._limits.shrink_seconds), set[str]()
 
         @seed(round_seed)
         @profile
-        @given(cases_of_forms(scale, forms))
+        @given(cases_of(scale, forms))
         def examples(case: Case) -> None:
             is_over = shrinker.is_over() if shrinker.has_begun else self.is_over()
             if is_over:
@@ -158,8 +159,8 @@ class RandomRounds:
             self._results.settle(target, case, violations)
 
 
-def plainness(form: Form) -> tuple[int, ...]:
+def plainness(form: Specialization) -> tuple[int, ...]:
     """Sort key that puts plain forms first, so that failures shrink to them."""
     config, is_viewed = form.config, form.views not in (None, Views())
     sizes = (config.num_index_heads, config.topk_blocks, config.block_size, config.index_head_dim)
-    return (form.most_reqs, is_viewed, form.table_blocks, *sizes)
+    return (form.max_reqs, is_viewed, form.table_blocks, *sizes)

@@ -129,7 +129,7 @@ DIMENSIONS = (
     Dimension("head_dim", lambda scale: map(str, scale.head_dims), lambda case: [str(case.config.index_head_dim)]),
     Dimension("block_size", lambda scale: map(str, scale.block_sizes), lambda case: [str(case.config.block_size)]),
     Dimension(
-        "own shape", lambda scale: ("keys as they lie", "keys in a view") if scale.own_percent else (), _own_shape
+        "own shape", lambda scale: ("keys as they lie", "keys in a view") if scale.percent.own else (), _own_shape
     ),
     Dimension("dtype", lambda scale: DTYPES, lambda case: [case.dtype]),
     Dimension(
@@ -149,7 +149,7 @@ DIMENSIONS = (
     ),
     Dimension(
         "values",
-        lambda scale: [name for name in EXACT_FAMILIES if scale.long_percent or not FAMILIES[name].is_on_device],
+        lambda scale: [name for name in EXACT_FAMILIES if scale.percent.long or not FAMILIES[name].is_on_device],
         lambda case: [case.values.family],
     ),
     _flags(
@@ -159,7 +159,7 @@ DIMENSIONS = (
     _flags(
         "scores above 0",
         {"yes": lambda case: not case.values.is_negative, "no": lambda case: case.values.is_negative},
-        {"yes": lambda scale: scale.negative_percent, "no": lambda scale: scale.negative_percent},
+        {"yes": lambda scale: scale.percent.negative, "no": lambda scale: scale.percent.negative},
     ),
     _flags(
         "best key",

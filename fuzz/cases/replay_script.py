@@ -15,14 +15,14 @@ CHANGES = ("stay", "append", "finish", "other")
 
 
 def draw_script(
-    chooser: Chooser, requests: tuple[Request, ...], new_request: Callable[[int, int], Request], most_steps: int
+    chooser: Chooser, requests: tuple[Request, ...], new_request: Callable[[int, int], Request], max_steps: int
 ) -> tuple[Step, ...]:
-    """1 .. `most_steps` steps from a first state on.
+    """1 .. `max_steps` steps from a first state on.
 
     new_request: (request, query_len) -> a request of any length, for those that grow, shrink or start.
     """
     steps = []
-    for _ in range(chooser.integer(1, most_steps)):
+    for _ in range(chooser.integer(1, max_steps)):
         between = chooser.choice(BETWEEN) if chooser.boolean(40) else ""
         lens = [request.query_len for request in requests]
         if chooser.boolean(25):

@@ -10,57 +10,81 @@ MAX_DECODE_QUERY_LEN = max(DECODE_QUERY_LENS)
 
 
 @dataclass(frozen=True)
+class Shares:
+    """Percent of what is drawn that is special in one way. 0 also leaves out the draw, where the scale is small.
+
+    Of specializations:
+    own: MiniMax-M3's own head dim and block size, the only ones that some kernels serve.
+    plain: all tensors contiguous, as engines hand them over; the others are views.
+    corner: the most slots and the widest table at once, where limits meet.
+
+    Of cases:
+    negative: no score above 0; of cases of lattice families.
+    long: rows as long as the scale allows, of values made on the device.
+
+    Of single draws:
+    many: a number of blocks from `many_blocks`, or a large split count.
+    across: a prefill query with whole blocks between its tokens.
+    """
+
+    many: int
+    own: int = 0
+    plain: int = 0
+    corner: int = 0
+    negative: int = 0
+    long: int = 0
+    across: int = 0
+
+
+@dataclass(frozen=True)
 class Scale:
     """Part of what a seed means: the same seed at the same scale is the same list of cases anywhere.
 
-    head_dims, block_sizes: what forms take; a size that stands here more often is taken more often.
-    most_reqs: powers of two, one of which a form takes.
+    Options of a specialization; one that is repeated is drawn more often:
+    head_dims, block_sizes, topk: of the config.
+    max_reqs: powers of two, the most requests of a decode batch.
+    table_blocks: the least columns of a decode batch's table; 0 for no more than its rows need.
+    is_compiled: whether kernels are compiled for how tensors lie; cases of a specialization then share their views.
+
+    Options of a case:
     edges: numbers of blocks at which a kernel may take another way, and their neighbours.
-    many_blocks: larger ones, of which a case is dear. many_percent: how often they, or many splits, are drawn.
-    prefill_lens: the longest query of a prefill request. across_percent: how many of them have whole blocks between
-        their tokens.
-    topk: values of topk_blocks. negative_percent: how many cases of lattice families have no score above 0.
-    own_percent: how many forms have MiniMax-M3's own head dim, block size: kernels made for it serve nothing else.
-    corner_percent: how many forms have the most slots and the widest table at once, where limits meet.
-    long_percent: how many cases have rows as long as may be, of values made on the device, within long_key_elements.
-    is_compiled: whether kernels are compiled for what they are given: cases of a form then share it.
-    table_blocks: columns that a form's decode batches have at least; 0: no more than their rows need.
-    plain_percent: how many cases, or forms, have all tensors as engines hand them over, contiguous; the others views.
-    max_key_elements, max_cells: bounds on a case's keys (B * n * S * D) and a request's scores (query * H * n).
+    many_blocks: larger ones, which make a case expensive.
+    percent: how often something special is drawn.
+    has_far_pages: whether pages may lie so far apart that offsets pass 2**31.
+
+    Bounds:
+    max_prefill_len: query tokens of a prefill request.
+    max_key_elements, max_long_key_elements: B * n * S * D of a case, and of one with rows as long as may be.
+    max_cells: scores of a request, query_len * H * n.
+    max_split_counts: split counts that one case runs at, beside the target's own choice.
     """
 
     name: str
     head_dims: tuple[int, ...]
     block_sizes: tuple[int, ...]
-    most_reqs: tuple[int, ...]
+    max_reqs: tuple[int, ...]
     edges: tuple[int, ...]
     many_blocks: tuple[int, ...]
-    many_percent: int
-    prefill_lens: int
+    percent: Shares
+    max_prefill_len: int
     max_key_elements: int
     max_cells: int
     max_split_counts: int
     has_far_pages: bool
     topk: tuple[int, ...] = TOPK
-    across_percent: int = 0
-    negative_percent: int = 0
-    own_percent: int = 0
-    plain_percent: int = 0
-    is_compiled: bool = False
     table_blocks: tuple[int, ...] = (0,)
-    corner_percent: int = 0
-    long_percent: int = 0
-    long_key_elements: int = 0
+    is_compiled: bool = False
+    max_long_key_elements: int = 0
 
 
-def around(first: int, last: int, most: int) -> tuple[int, ...]:
-    """Powers of two from `first` to `last` and their neighbours, up to `most`; behind a power first of all.
+def around(first: int, last: int, limit: int) -> tuple[int, ...]:
+    """Powers of two from `first` to `last` and their neighbours, up to `limit`; one more than a power first.
 
     Kernels rank powers of two of candidates at once, so that is where one round, one program or one
     split is no longer enough.
     """
     powers = [first << doublings for doublings in range((last // first).bit_length())]
-    return tuple(power + step for power in powers for step in (1, 0, -1) if power + step <= most)
+    return tuple(power + step for power in powers for step in (1, 0, -1) if power + step <= limit)
 
 
 SIZES = (16, 32, 64, 128)
@@ -71,41 +95,34 @@ WIDE_TABLE = 16_400
 SMALL = Scale(
     "small",
     head_dims=(16, *SIZES),
-    block_sizes=(16, 16, *SIZES),  # rows of many blocks, few tokens
-    most_reqs=(1, 2, 4),
+    block_sizes=(16, 16, *SIZES),  # small blocks: rows of many blocks with few tokens
+    max_reqs=(1, 2, 4),
     edges=around(8, 64, 65),
-    many_blocks=(129, 66, 67, 127, 128, 129),  # one behind a power of two stands here more often
-    many_percent=25,
-    prefill_lens=82,
+    many_blocks=(129, 66, 67, 127, 128, 129),  # 2**n + 1 is repeated to draw it more often
+    percent=Shares(many=25, across=30),
+    max_prefill_len=82,
     max_key_elements=2**19,
     max_cells=2**13,
     max_split_counts=1,
     has_far_pages=False,
-    across_percent=30,
 )
 LARGE = Scale(
     "large",
     head_dims=SIZES,
     block_sizes=SIZES,
-    most_reqs=(1, 2, 4, 8, 2, 256),  # 256 for so many rows that kernels share them out in another way
+    max_reqs=(1, 2, 4, 8, 2, 256),  # with 256, kernels share out the rows in another way
     edges=around(8, 128, 129),
-    # Decode on Hopper takes another round behind 256 and 2,048 blocks: those and the next stand here more often.
+    # Decode on Hopper takes one more round above 256 and above 2,048 blocks: both edges are repeated.
     many_blocks=(*around(256, 8192, 8192), 257, 256, 2049, 2048),
-    many_percent=20,
-    prefill_lens=300,
+    percent=Shares(many=20, own=50, plain=40, corner=4, negative=40, long=8, across=20),
+    max_prefill_len=300,
     max_key_elements=2**24,
     max_cells=2**20,
     max_split_counts=3,
     has_far_pages=True,
-    across_percent=20,
     topk=(*TOPK, 33, 64, 128),  # more than a warp has threads, and all that the kernels take
-    negative_percent=40,
-    own_percent=50,
-    plain_percent=40,
-    is_compiled=True,
     table_blocks=(0, 128, 0, 512, 0, 2048, 8192, WIDE_TABLE),
-    corner_percent=4,
-    long_percent=8,
-    long_key_elements=2**28,  # MiniMax-M3's 8,192 blocks, and as many keys of other requests
+    is_compiled=True,
+    max_long_key_elements=2**28,  # MiniMax-M3's 8,192 blocks, and as many keys of other requests
 )
 SCALES = {scale.name: scale for scale in (SMALL, LARGE)}

@@ -1,13 +1,13 @@
-"""Forms: what a kernel is compiled for, drawn before the cases that share it.
+"""Specializations: what a kernel is compiled for, drawn before the cases that share it.
 
-A run uses a few dozen forms and spreads its cases over them, because every form costs a compilation.
-At a scale of compiled kernels a form says besides how tensors lie and how wide the block table is,
-since Triton compiles for both; elsewhere every case draws its own.
+A run uses a few dozen of them and spreads its cases over these, because each costs a compilation. At a scale of
+compiled kernels a specialization also says how tensors lie and how wide the block table is, since Triton
+compiles for both; elsewhere every case draws its own.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from fuzz.cases.case import DTYPES, ViewPlan, Views
 from fuzz.cases.chooser import Chooser, Option
@@ -15,112 +15,103 @@ from fuzz.cases.scale import DECODE_QUERY_LENS, Scale
 from msa_ref import IndexerConfig
 
 HEADS = (1, 2, 3, 4, 5, 6, 8, 12)
+FORCED = ("own", "none", "init", "both", "every slot")
+"""Kinds of forced blocks; `own` is MiniMax-M3's one local block."""
 OWN_SHAPE = (IndexerConfig().index_head_dim, IndexerConfig().block_size)
 """MiniMax-M3's head dim and block size."""
 
 
 @dataclass(frozen=True)
-class Form:
-    """What a kernel is compiled for.
+class Specialization:
+    """One thing that kernels are compiled for.
 
-    most_reqs: a power of two; decode batches of the form have more than half as many requests.
-    decode_query_len: of the form's decode requests.
-    table_blocks: columns that decode's block tables have at least, as engines make them for their longest context.
-    views: how tensors lie in every case of the form; None: each case draws that itself.
+    max_reqs: a power of two; decode batches have more than half as many requests.
+    decode_query_len: query tokens of decode requests.
+    table_blocks: the least columns of decode's block tables, which engines make for their longest context.
+    views: how tensors lie in every case; None: each case draws that itself.
     """
 
     config: IndexerConfig
     dtype: str
-    most_reqs: int
+    max_reqs: int
     decode_query_len: int
     table_blocks: int
     views: Views | None
 
 
-def draw_form(chooser: Chooser, scale: Scale) -> Form:
-    """One form, all numbers drawn freely."""
-    is_own = scale.own_percent > 0 and chooser.boolean(scale.own_percent)
-    return _form(
-        chooser,
-        scale,
-        chooser.choice(HEADS),
-        OWN_SHAPE[0] if is_own else chooser.choice(scale.head_dims),
-        OWN_SHAPE[1] if is_own else chooser.choice(scale.block_sizes),
-        chooser.choice(scale.topk),
-        chooser.choice(DTYPES),
-        chooser.integer(0, 4),
-        chooser.choice(scale.most_reqs),
-        chooser.choice(DECODE_QUERY_LENS),
-        chooser.choice(scale.table_blocks),
-    )
+class _Row(NamedTuple):
+    """The options of one specialization, in the order in which they are drawn."""
+
+    heads: int
+    head_dim: int
+    block_size: int
+    topk_blocks: int
+    dtype: str
+    forced: str
+    max_reqs: int
+    decode_query_len: int
+    table_blocks: int
 
 
-def draw_forms(chooser: Chooser, scale: Scale, count: int) -> list[Form]:
-    """`count` forms that share the values of each number evenly between them; own_percent of them of the own shape."""
-    columns: list[list[Any]] = []
-    for options in (
+def draw_specializations(chooser: Chooser, scale: Scale, count: int) -> list[Specialization]:
+    """`count` specializations, over which the options of each column are spread evenly."""
+    options: tuple[Sequence[Any], ...] = (
         HEADS,
         scale.head_dims,
         scale.block_sizes,
         scale.topk,
         DTYPES,
-        range(5),
-        scale.most_reqs,
+        FORCED,
+        scale.max_reqs,
         DECODE_QUERY_LENS,
         scale.table_blocks,
-    ):
-        column: list[Any] = []
-        while len(column) < count:
-            column += _shuffled(chooser, options)
-        columns.append(column[:count])
+    )
+    rows = [_Row(*row) for row in zip(*(_spread(chooser, column, count) for column in options), strict=True)]
+    own = scale.percent.own
     for i in range(count):
-        if (i + 1) * scale.own_percent // 100 > i * scale.own_percent // 100:
-            columns[1][i], columns[2][i] = OWN_SHAPE
-    return [_form(chooser, scale, *row) for row in zip(*columns, strict=True)]
+        if (i + 1) * own // 100 > i * own // 100:
+            rows[i] = rows[i]._replace(head_dim=OWN_SHAPE[0], block_size=OWN_SHAPE[1])
+    return [_specialization(chooser, scale, row) for row in rows]
 
 
-def _shuffled(chooser: Chooser, options: Sequence[Option]) -> list[Option]:
-    rest, shuffled = list(options), []
-    while rest:
-        shuffled.append(rest.pop(chooser.integer(0, len(rest) - 1)))
-    return shuffled
+def _spread(chooser: Chooser, options: Sequence[Option], count: int) -> list[Option]:
+    """`count` of the options: shuffled, and shuffled again where they are used up."""
+    spread: list[Option] = []
+    while len(spread) < count:
+        rest = list(options)
+        while rest:
+            spread.append(rest.pop(chooser.integer(0, len(rest) - 1)))
+    return spread[:count]
 
 
-def _form(
-    chooser: Chooser,
-    scale: Scale,
-    heads: int,
-    head_dim: int,
-    block_size: int,
-    topk_blocks: int,
-    dtype: str,
-    forced: int,
-    most_reqs: int,
-    decode_query_len: int,
-    table_blocks: int,
-) -> Form:
-    """forced: 0 MiniMax's local block, 1 none, 2 init only, 3 both, 4 both, filling every slot."""
-    if scale.corner_percent and chooser.boolean(scale.corner_percent):
-        topk_blocks, table_blocks = max(scale.topk), max(scale.table_blocks)
-    init, local = 0, 1
-    if forced == 1:
-        local = 0
-    elif forced == 2:
-        init, local = chooser.integer(1, topk_blocks), 0
-    elif forced == 3:
-        init = chooser.integer(0, min(3, topk_blocks - 1))
-        local = chooser.integer(1, min(4, topk_blocks - init))
-    elif forced == 4:
-        init = chooser.integer(0, topk_blocks)
-        local = topk_blocks - init
-    config = IndexerConfig(heads, head_dim, block_size, topk_blocks, init, local)
+def _specialization(chooser: Chooser, scale: Scale, row: _Row) -> Specialization:
+    if scale.percent.corner and chooser.boolean(scale.percent.corner):
+        row = row._replace(topk_blocks=max(scale.topk), table_blocks=max(scale.table_blocks))
+    init, local = _forced_blocks(chooser, row.forced, row.topk_blocks)
+    config = IndexerConfig(row.heads, row.head_dim, row.block_size, row.topk_blocks, init, local)
     views = draw_views(chooser, scale) if scale.is_compiled else None
-    return Form(config, dtype, most_reqs, decode_query_len, table_blocks, views)
+    return Specialization(config, row.dtype, row.max_reqs, row.decode_query_len, row.table_blocks, views)
+
+
+def _forced_blocks(chooser: Chooser, kind: str, topk_blocks: int) -> tuple[int, int]:
+    """(init_blocks, local_blocks) of a kind."""
+    match kind:
+        case "own":
+            return 0, 1
+        case "none":
+            return 0, 0
+        case "init":
+            return chooser.integer(1, topk_blocks), 0
+        case "both":
+            init = chooser.integer(0, min(3, topk_blocks - 1))
+            return init, chooser.integer(1, min(4, topk_blocks - init))
+    init = chooser.integer(0, topk_blocks)
+    return init, topk_blocks - init
 
 
 def draw_views(chooser: Chooser, scale: Scale) -> Views:
     """How every tensor lies."""
-    is_plain = scale.plain_percent > 0 and chooser.boolean(scale.plain_percent)
+    is_plain = scale.percent.plain > 0 and chooser.boolean(scale.percent.plain)
 
     def view(rank: int, *orders: tuple[int, ...]) -> ViewPlan:
         """A plain view, or one with its own axis order, padding, step and offset."""

@@ -13,10 +13,10 @@ from itertools import chain, count
 from fuzz import corpus
 from fuzz.cases.case import Case
 from fuzz.cases.chooser import SeededChooser
-from fuzz.cases.generate import ALL_FAMILIES, NUM_FORMS, by_form, draw_case, gate_cases
+from fuzz.cases.generate import ALL_FAMILIES, NUM_SPECIALIZATIONS, by_specialization, draw_case, gate_cases
 from fuzz.cases.production import production_cases
 from fuzz.cases.scale import MAX_DECODE_QUERY_LEN, SCALES
-from fuzz.cases.specialization import Form, draw_forms
+from fuzz.cases.specialization import Specialization, draw_specializations
 from fuzz.targets import Target
 
 TELLING_COST = 2**16
@@ -73,8 +73,8 @@ class Tier:
         ]
         is_compiled = target.is_kernel and self.device == "cuda"
         if is_compiled:
-            forms = [_tell_first(form) for form in by_form(gate)]
-            first, rest = forms[:NUM_FORMS], forms[NUM_FORMS:]
+            forms = [_tell_first(form) for form in by_specialization(gate)]
+            first, rest = forms[:NUM_SPECIALIZATIONS], forms[NUM_SPECIALIZATIONS:]
             cases = [*chain(*first), *sorted(kept, key=cost), *chain(*rest), *production]
         else:
             cases = [*sorted(kept, key=cost), *sorted(gate, key=cost), *production]
@@ -86,12 +86,12 @@ class Tier:
     def _drawn(self, target: Target) -> Iterator[Case]:
         """Random cases without end, as `run` draws them."""
         scale = SCALES[self.scale]
-        forms: list[Form] = []
+        forms: list[Specialization] = []
         for number in count():
             round_number, i = divmod(number, FORMS_OF_A_ROUND * DRAWN_OF_A_FORM)
             if i == 0:
                 chooser = SeededChooser(self.seed, f"fuzz forms {scale.name} {round_number}")
-                forms = draw_forms(chooser, scale, FORMS_OF_A_ROUND)
+                forms = draw_specializations(chooser, scale, FORMS_OF_A_ROUND)
             chooser = SeededChooser(self.seed, f"fuzz case {scale.name} {number}")
             case = draw_case(chooser, scale, forms[i // DRAWN_OF_A_FORM], ALL_FAMILIES)
             if _says_something(case, target, self.device):

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 
 from fuzz.cases.case import Case, Request, Step, ViewPlan
 from fuzz.cases.coverage import Coverage
-from fuzz.cases.generate import CASES_OF_A_FORM, NUM_FORMS, by_form, gate_cases
+from fuzz.cases.generate import CASES_EACH, NUM_SPECIALIZATIONS, by_specialization, gate_cases
 from fuzz.cases.production import production_cases
 from fuzz.cases.scale import LARGE, MAX_DECODE_QUERY_LEN, SCALES, SMALL, Scale
 from fuzz.cases.specialization import OWN_SHAPE
@@ -20,7 +20,7 @@ from msa_ref import IndexerConfig
 from tests.support.case_strategies import cases
 
 PER_CASE: dict[str, Any] = {"extra_rows": 0, "is_out_given": True, "is_fenced": False}
-"""What every case draws of its views, whatever its form."""
+"""Fields of views that every case draws for itself."""
 CASE = Case(IndexerConfig(2, 16, 16, 4), (Request(2, 40), Request(1, 9)))
 
 
@@ -115,8 +115,8 @@ def test_production_shapes_come_whole_and_scaled() -> None:
 
 
 @pytest.mark.parametrize("seed", range(1, 6))
-def test_every_gate_has_a_longest_row_one_block_longer_than_a_round_ranks(seed: int) -> None:
-    """One more than 64: what the host takes for enough decides, so its bound must be that number, too."""
+def test_every_gate_has_a_longest_row_of_65_blocks(seed: int) -> None:
+    """One more than a round ranks. The launcher goes by the host's bound, so the bound must be 65, too."""
     longest = []
     for case in gate_cases(seed, DEFAULT_CASES["cpu"], SMALL):
         lens = [request.seq_len for request in case.requests if request.query_len]
@@ -128,24 +128,23 @@ def test_every_gate_has_a_longest_row_one_block_longer_than_a_round_ranks(seed: 
     assert 64 in longest
 
 
-def test_a_gpus_cases_of_one_form_share_what_kernels_are_compiled_for() -> None:
-    drawn = {
-        scale.name: by_form(list(gate_cases(3, 2 * NUM_FORMS * CASES_OF_A_FORM, scale))) for scale in (SMALL, LARGE)
-    }
+def test_a_gpus_cases_of_one_specialization_share_views() -> None:
+    count = 2 * NUM_SPECIALIZATIONS * CASES_EACH
+    drawn = {scale.name: by_specialization(list(gate_cases(3, count, scale))) for scale in (SMALL, LARGE)}
 
-    def kinds(form: list[Case]) -> int:
-        """Of those whose pages lie near."""
-        near = [case for case in form if not case.pages.is_far]
+    def kinds(cases_of_one: list[Case]) -> int:
+        """How many things kernels are compiled for, by cases whose pages lie near."""
+        near = [case for case in cases_of_one if not case.pages.is_far]
         return len({(case.config, case.dtype, replace(case.views, **PER_CASE)) for case in near})
 
-    for forms in drawn.values():
-        assert [len(form) for form in forms] == [CASES_OF_A_FORM] * (2 * NUM_FORMS)
-    assert all(kinds(form) == 1 for form in drawn["large"])
-    assert all(kinds(form) > 1 for form in drawn["small"])  # where nothing is compiled, views differ
+    for groups in drawn.values():
+        assert [len(group) for group in groups] == [CASES_EACH] * (2 * NUM_SPECIALIZATIONS)
+    assert all(kinds(group) == 1 for group in drawn["large"])
+    assert all(kinds(group) > 1 for group in drawn["small"])  # where nothing is compiled, views differ
 
 
-def test_a_sixth_of_a_gpu_gates_cases_are_the_models_own_shape_as_engines_hand_it_over() -> None:
-    """In 16 bits, keys as they lie: kernels made for that shape serve nothing else."""
+def test_a_sixth_of_a_gpus_cases_have_the_models_own_shape() -> None:
+    """In 16 bits, with contiguous keys: kernels made for that shape serve nothing else."""
     drawn = list(gate_cases(20260, 400, LARGE))
     own = [
         case

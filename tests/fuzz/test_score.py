@@ -15,7 +15,7 @@ import pytest
 from fuzz.__main__ import main
 from fuzz.canaries import MUTANTS
 from fuzz.cases.case import Case
-from fuzz.cases.generate import CASES_OF_A_FORM
+from fuzz.cases.generate import CASES_EACH
 from fuzz.scoring import trial as planted_child
 from fuzz.scoring import trials as planted
 from fuzz.scoring.published import PUBLISHED, published_names, published_text, read_published
@@ -204,7 +204,7 @@ def test_the_order_of_a_gate_leaves_its_cases_what_they_are(name: str) -> None:
         ordered = list(tier.cases_for(target))
         assert len(set(map(Case.to_json, ordered))) == len(ordered)
         assert sorted(map(Case.to_json, ordered)) == sorted(map(Case.to_json, tier.cases_for(target, ("gpu",))))
-    first = [case.config for case in islice(Tier("cuda", 3, "small", 240).cases_for(find("prefill")), CASES_OF_A_FORM)]
+    first = [case.config for case in islice(Tier("cuda", 3, "small", 240).cases_for(find("prefill")), CASES_EACH)]
     assert len(set(first)) == 1  # compiled once
 
 

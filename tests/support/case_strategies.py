@@ -9,7 +9,7 @@ from fuzz.cases.chooser import HypothesisChooser
 from fuzz.cases.generate import draw_case
 from fuzz.cases.replay_script import draw_script
 from fuzz.cases.scale import SMALL, Scale
-from fuzz.cases.specialization import draw_form
+from fuzz.cases.specialization import draw_specializations
 from msa_ref import IndexerConfig
 
 
@@ -17,7 +17,8 @@ from msa_ref import IndexerConfig
 def cases(draw: Any, scale: Scale = SMALL) -> Case:
     """A case of any specialization."""
     chooser = HypothesisChooser(draw)
-    return draw_case(chooser, scale, draw_form(chooser, scale))
+    (specialization,) = draw_specializations(chooser, scale, 1)
+    return draw_case(chooser, scale, specialization)
 
 
 @st.composite

@@ -1,0 +1,68 @@
+"""Draws the plans of a case: which values its tensors hold, and how they lie in memory."""
+
+import math
+from dataclasses import replace
+
+from fuzz.cases.case import BEHIND, PAGE_ORDERS, TAILS, PagePlan, ValuePlan, ViewPlan, Views
+from fuzz.cases.chooser import Chooser
+from fuzz.cases.scale import Scale
+from fuzz.cases.specialization import Specialization, draw_views
+from fuzz.values.families import FAMILIES
+from fuzz.values.family import Lattice
+from msa_ref.formats import ELEMENTS
+
+FEW_SPLITS = (1, 2, 3, 4, 5, 7, 8, 16)
+MANY_SPLITS = (31, 64, 255, 256)
+MAX_LOG2_SCALE = 40
+"""The greatest power of two, and its inverse the least, that keys are multiplied by."""
+
+
+def draw_values(chooser: Chooser, scale: Scale, family: str, dtype: str) -> ValuePlan:
+    """The values of a family; those of a lattice may be scaled, or have no score above 0."""
+    if not isinstance(FAMILIES[family], Lattice):
+        return ValuePlan(family)
+    log2_scale = 0 if chooser.boolean(70) else _log2_scale(chooser, dtype)
+    is_negative = scale.percent.negative > 0 and chooser.boolean(scale.percent.negative)
+    return ValuePlan(family, log2_scale, is_negative)
+
+
+def _log2_scale(chooser: Chooser, dtype: str) -> int:
+    """A power of two; a narrow format holds neither large nor small ones beside the integers of `wide`."""
+    row = ELEMENTS[dtype]
+    high = min(MAX_LOG2_SCALE, int(math.log2(row.max_power)) - row.precision)
+    low = max(-MAX_LOG2_SCALE, -2 * high, int(math.log2(row.subnormal_step)))
+    return chooser.integer(low, high)
+
+
+def draw_pages(chooser: Chooser, scale: Scale) -> PagePlan:
+    """How blocks lie in pages."""
+    is_far = scale.has_far_pages and chooser.boolean(2)
+    return PagePlan(
+        order=chooser.choice(PAGE_ORDERS),
+        spare_pages=chooser.integer(4 if is_far else 0, 6),
+        extra_blocks=chooser.choice((0, 1) if is_far else (0, 1, 3, 16, 130)),
+        behind=chooser.choice(BEHIND),
+        shared_blocks=chooser.choice((0, 0, 1, 3)),
+        tail=chooser.choice(TAILS),
+        is_far=is_far,
+    )
+
+
+def draw_case_views(chooser: Chooser, scale: Scale, specialization: Specialization, is_far: bool) -> Views:
+    """How the tensors of a case lie: as its specialization says, if it says so, and what is the case's own."""
+    views = specialization.views if specialization.views is not None else draw_views(chooser, scale)
+    return replace(
+        views,
+        index_k_pages=ViewPlan() if is_far else views.index_k_pages,
+        extra_rows=chooser.choice((0, 0, 1, 5)),
+        is_out_given=chooser.boolean(80),
+    )
+
+
+def draw_split_counts(chooser: Chooser, scale: Scale) -> tuple[int, ...]:
+    """The target's own choice, one of ours, or both; several of ours where runs are cheap."""
+    counts = tuple(
+        chooser.choice(MANY_SPLITS if chooser.boolean(scale.percent.many) else FEW_SPLITS)
+        for _ in range(scale.max_split_counts)
+    )
+    return chooser.choice(((0,), counts, (0, *counts)))
