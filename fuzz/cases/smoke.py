@@ -36,7 +36,7 @@ def smoke_cases(seed: int) -> list[Case]:
         ),
         Case(
             note="finite poison that would win, shared and spare pages, a table wider than needed; sums that round",
-            config=IndexerConfig(2, 32, 16, 4, 0, 1),
+            config=IndexerConfig(2, 32, 16, 4, 0, 0),
             requests=(Request(1, 100), Request(1, 70)),
             seed=seed,
             values=ValuePlan("normal"),
@@ -62,7 +62,8 @@ def smoke_cases(seed: int) -> list[Case]:
             values=ValuePlan("plateau"),
             views=Views(
                 index_q=ViewPlan(pads=(0, 1, 0), offset=16),
-                index_k_pages=ViewPlan(pads=(1, 0, 0)),
+                index_k_pages=ViewPlan(pads=(0, 1, 0)),
+                block_table=ViewPlan(pads=(0, 3)),
                 out=ViewPlan(axes=(1, 0, 2)),
                 extra_rows=2,
             ),

@@ -5,14 +5,13 @@ planted defect is hunted with the same command, and if it lives, the night has f
 """
 
 import argparse
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from fuzz.campaign.shard import Shard
 from fuzz.commands.device import add_device
 from fuzz.commands.options import FINDINGS, add_switch, add_targets, again, at_least, fresh_seed, named
 from fuzz.commands.report import write_report
@@ -24,9 +23,6 @@ from fuzz.report.text import head_lines, text_lines
 CANARY_CASES = 200
 GRACE_SECONDS = 900.0
 """Seconds that a shard may take beyond its minutes, for old findings, shrinking and a last slow case."""
-
-REPORT_SECONDS = 60.0
-"""Seconds that a shard has to write its record after it was told to end."""
 
 
 @dataclass(frozen=True)
@@ -105,49 +101,22 @@ def run(options: Options) -> int:
     if not shards:
         print("\n".join(["no shard left a record", *lost]))
         return 1
-    told = _verdict_on_canary(canary, options.canary)
-    failed = [*lost, *([] if _has_died(canary) else [told])]
-    merged = merge(shards)
-    if failed:
-        aborted = "; ".join(part for part in (merged.aborted, *failed) if part)
-        merged = replace(merged, aborted=aborted)
-    merged = replace(merged, command="nightly", reproduce=options.reproduce)
-    paths = [options.folder / f"report.{kind}" for kind in ("json", "xml", "html")]
-    write_report(merged, shards, paths[0], paths[1], paths[2], options.is_replayed)
-    print(told)
+    has_died = canary is not None and bool(canary.findings)
+    verdict = _verdict_on_canary(canary, options.canary)
+    merged = replace(merge(shards), command="nightly", reproduce=options.reproduce)
+    merged.aborted = "; ".join(part for part in (merged.aborted, *lost, "" if has_died else verdict) if part)
+    json, junit, html = (options.folder / f"report.{kind}" for kind in ("json", "xml", "html"))
+    write_report(merged, shards, json, junit, html, options.is_replayed)
+    print(verdict)
     print("\n".join([*head_lines(merged), *text_lines(merged)]))
     return merged.exit_status
 
 
-def _run(options: Options, *words: str) -> list[str]:
-    """The command line of one `fuzz run`."""
-    return [sys.executable, "-m", "fuzz", "run", "--seed", str(options.seed), "--device", options.device, *words]
-
-
-def _start(command: Sequence[str], gpus: Sequence[str], number: int, log: Path) -> subprocess.Popen[bytes]:
-    environment = dict(os.environ)
-    if gpus:
-        environment["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
-    with log.open("wb") as file:
-        return subprocess.Popen(command, env=environment, stdout=file, stderr=subprocess.STDOUT)
-
-
-def _read(path: Path) -> Record | None:
-    return Record.from_json(path.read_text()) if path.exists() else None
-
-
 def _canary(options: Options) -> Record | None:
     """Hunt the planted defect, in folders of its own."""
-    path, folder = options.folder / "canary.json", options.folder / "canary-findings"
-    path.unlink(missing_ok=True)
     words = ["--cases", str(CANARY_CASES), "--target", options.canary, "--shrink-seconds", "2", "--no-diagnose"]
-    command = _run(options, *words, "--findings", str(folder), "--json", str(path))
-    _end(_start(command, options.gpus, 0, options.folder / "canary.log"), time.monotonic() + GRACE_SECONDS)
-    return _read(path)
-
-
-def _has_died(canary: Record | None) -> bool:
-    return canary is not None and bool(canary.findings)
+    shard = _start(options, 0, options.folder / "canary.json", options.folder / "canary-findings", words)
+    return shard.end(time.monotonic() + GRACE_SECONDS)
 
 
 def _verdict_on_canary(canary: Record | None, name: str) -> str:
@@ -160,35 +129,24 @@ def _verdict_on_canary(canary: Record | None, name: str) -> str:
 
 
 def _shards(options: Options) -> tuple[list[Record], list[str]]:
-    """All shards side by side. Returns their records, and a sentence about each that left none."""
-    count = options.num_shards
-    paths = [options.folder / f"shard-{number}.json" for number in range(count)]
-    for path in options.folder.glob("shard-*.json"):
+    """Run all shards side by side. Returns their records, and a sentence about each that left none."""
+    for path in options.folder.glob("shard-*.json"):  # those of an earlier night
         path.unlink()
-    running = []
-    for number, path in enumerate(paths):
-        words = ["--minutes", f"{options.minutes:g}", "--shard", f"{number}/{count}", "--json", str(path)]
-        command = _run(options, *words, *named(options.target_names), "--findings", str(options.findings))
-        running.append(_start(command, options.gpus, number, path.with_suffix(".log")))
-        print(f"shard {number}/{count}: {path.with_suffix('.log')}", file=sys.stderr, flush=True)
+    names = [f"{number}/{options.num_shards}" for number in range(options.num_shards)]
+    shards = []
+    for number, name in enumerate(names):
+        words = ["--minutes", f"{options.minutes:g}", "--shard", name, *named(options.target_names)]
+        shards.append(_start(options, number, options.folder / f"shard-{number}.json", options.findings, words))
+        print(f"shard {name}: {shards[-1].log}", file=sys.stderr, flush=True)
     deadline = time.monotonic() + 60.0 * options.minutes + GRACE_SECONDS
-    for process in running:
-        _end(process, deadline)
-    records = [_read(path) for path in paths]
-    lost = [
-        f"shard {number}/{count} ended with status {process.returncode} and left no record: see shard-{number}.log"
-        for number, (process, record) in enumerate(zip(running, records, strict=True))
-        if record is None
-    ]
+    records = [shard.end(deadline) for shard in shards]
+    ended = list(zip(names, shards, records, strict=True))
+    lost = [f"shard {name} {shard.loss}" for name, shard, record in ended if record is None]
     return [record for record in records if record is not None], lost
 
 
-def _end(process: subprocess.Popen[bytes], deadline: float) -> None:
-    """Wait for a process, until a deadline at most; then it may still report what it judged."""
-    for seconds, ends in ((max(0.0, deadline - time.monotonic()), process.terminate), (REPORT_SECONDS, process.kill)):
-        try:
-            process.wait(seconds)
-            return
-        except subprocess.TimeoutExpired:
-            ends()
-    process.wait()
+def _start(options: Options, number: int, path: Path, findings: Path, words: Sequence[str]) -> Shard:
+    """Start one run, on the GPU of its number where there are any."""
+    gpu = options.gpus[number % len(options.gpus)] if options.gpus else ""
+    shared = ["--seed", str(options.seed), "--device", options.device, "--findings", str(findings)]
+    return Shard([*shared, *words], gpu, path)

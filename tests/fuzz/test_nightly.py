@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from fuzz.__main__ import main, read
+from fuzz.campaign import shard
 from fuzz.commands import nightly
 from fuzz.isolation.gpus import visible_gpus
 from fuzz.report.record import Record
@@ -29,7 +30,7 @@ def short_night(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...
     return lambda *more: main(["nightly", *words, *more])
 
 
-def test_a_night_that_finds_nothing_leaves_one_report_of_all_shards(
+def test_a_night_without_findings_leaves_one_report(
     short_night: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert short_night() == 0
@@ -55,7 +56,7 @@ def test_a_night_whose_canary_lives_has_failed(
     assert Record.from_json((tmp_path / ".fuzz" / "nightly" / "report.json").read_text()).aborted
 
 
-def test_shards_are_dealt_the_gpus_that_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shards_share_the_visible_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
     assert visible_gpus() == ["2", "3"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
@@ -86,7 +87,7 @@ def test_the_workflow_keeps_what_the_nightly_writes() -> None:
 
 
 @pytest.mark.parametrize("is_deaf", [False, True])
-def test_a_shard_whose_time_is_up_may_report_and_is_killed_if_it_does_not(
+def test_a_late_shard_may_report_before_it_is_killed(
     is_deaf: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ends = "" if is_deaf else "Path('told').touch(); sys.exit(1)"
@@ -100,10 +101,10 @@ Path("ready").touch()
 while True:
     time.sleep(0.1)
 """
-    monkeypatch.setattr(nightly, "REPORT_SECONDS", 3.0)
+    monkeypatch.setattr(shard, "REPORT_SECONDS", 3.0)
     process = subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path)
     while not (tmp_path / "ready").exists():
         time.sleep(0.05)
-    nightly._end(process, time.monotonic())
+    shard.end(process, time.monotonic())
     assert process.returncode == (-signal.SIGKILL if is_deaf else 1)
     assert (tmp_path / "told").exists() != is_deaf

@@ -1,0 +1,40 @@
+"""The pool: one set of workers per command, and tasks in order."""
+
+from pathlib import Path
+
+import pytest
+
+from fuzz.__main__ import main
+from fuzz.campaign import pool
+from fuzz.campaign.pool import Pool
+from fuzz.cases.case import Case, Request
+from fuzz.isolation.worker import Task, Worker
+from msa_ref import IndexerConfig
+
+
+def test_a_gate_opens_its_workers_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Worker] = []
+
+    def open_worker(*arguments: object) -> Worker:
+        opened.append(Worker(*arguments))  # type: ignore[arg-type]
+        return opened[-1]
+
+    monkeypatch.setattr(pool, "Worker", open_worker)
+    options = ["--device", "cpu", "--jobs", "1", "--cases", "8", "--no-corpus", "--no-production"]
+    options += ["--findings", str(tmp_path), "--target", "fuzz.canaries:highest_id_wins_ties"]
+    assert main(["gate", *options, "--no-diagnose"]) == 1
+    opened.clear()
+    # Now there are findings to look back at, a broken target to ask, and a case to shrink.
+    assert main(["gate", *options, "--shrink-seconds", "1"]) == 1
+    assert len(opened) <= 2, "one for the tasks, one for questions meanwhile"
+
+
+def test_tasks_come_back_in_order_and_workers_are_shared() -> None:
+    config = IndexerConfig(1, 16, 16, 2)
+    tasks = [Task(Case(config, (Request(1, 20 + n),)), ("reference",), "cpu") for n in range(12)]
+    with Pool(2, 60.0) as shared:
+        assert [judged.task for judged in shared.judged_in_order(tasks)] == tasks
+        with shared.worker() as worker:
+            assert worker.violations(tasks[0].case, "reference", "cpu") == ()
+        assert worker in shared.workers
+        assert len(shared.workers) <= 3
