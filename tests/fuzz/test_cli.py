@@ -46,7 +46,7 @@ def test_a_gate_that_agrees_exits_with_0_and_leaves_nothing(tmp_path: Path) -> N
     ("target", "law"),
     [("highest_id_wins_ties", "Best"), ("tail_not_masked", "PoisonBlind"), ("last_split_forgotten", "Count")],
 )
-def test_a_broken_kernel_fails_the_gate_and_the_printed_command_shows_it_again(
+def test_a_broken_kernel_fails_and_the_printed_command_shows_it(
     fuzz: Fuzz, tmp_path: Path, target: str, law: str
 ) -> None:
     name = f"fuzz.canaries:{target}"
@@ -70,7 +70,7 @@ def test_a_broken_kernel_fails_the_gate_and_the_printed_command_shows_it_again(
     assert "answered [" in told
 
 
-def test_a_finding_replays_on_other_targets_and_as_a_bare_case(fuzz: Fuzz, tmp_path: Path) -> None:
+def test_a_finding_replays_elsewhere_and_as_a_bare_case(fuzz: Fuzz, tmp_path: Path) -> None:
     options = (*GATE, "--cases", "6", "--no-diagnose")
     assert fuzz("gate", *options, "--target", "fuzz.canaries:always_the_most_recent")[0] == 1
     path = next((tmp_path / ".fuzz" / "findings").iterdir())
@@ -151,9 +151,7 @@ def _gate_here(tmp_path: Path, target: str) -> tuple[int, Record]:
     return status, Record.from_json((tmp_path / "a.json").read_text())
 
 
-def test_the_record_and_the_junit_file_say_what_the_text_says(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_record_and_junit_say_what_the_text_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, record = _gate_here(tmp_path, "fuzz.canaries:highest_id_wins_ties")
     assert (status, record.command, record.cases, record.exit_status) == (1, "gate", 24, 1)
     assert record.certified_share == 1.0
@@ -166,9 +164,7 @@ def test_the_record_and_the_junit_file_say_what_the_text_says(
     assert len(suite.findall("testcase/failure")) == len(record.findings)
 
 
-def test_an_old_finding_that_no_longer_fails_is_told_once_as_fixed(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_old_finding_that_passes_is_told_as_fixed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert _gate_here(tmp_path, "fuzz.canaries:highest_id_wins_ties")[0] == 1
     path = sorted((tmp_path / "f").iterdir())[0]
     path.write_text(json.dumps(json.loads(path.read_text()) | {"target": "reference"}))

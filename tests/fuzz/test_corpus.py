@@ -19,15 +19,13 @@ MOST_BLOCKS = 40
 
 
 @pytest.mark.parametrize("row", FIELD_DEFECTS)
-def test_every_field_defect_that_a_case_can_show_has_its_case(row: str) -> None:
+def test_a_field_defect_that_a_case_shows_has_one(row: str) -> None:
     is_kept = any(entry.flag == row for entry in ENTRIES.values())
     assert is_kept != (row in SHOWN_ELSEWHERE)
 
 
 @pytest.mark.parametrize("entry", ENTRIES.values(), ids=ENTRIES)
-def test_a_kept_case_is_small_and_right_on_the_kernels_and_wrong_on_what_it_was_kept_for(
-    entry: Entry, device: str
-) -> None:
+def test_a_kept_case_is_small_and_still_shows_its_defect(entry: Entry, device: str) -> None:
     assert len(entry.case.requests) <= 2
     assert max(entry.case.num_blocks(req) for req in range(len(entry.case.requests))) <= MOST_BLOCKS
     examiner = Examiner(Scene(entry.case, device))
@@ -66,9 +64,7 @@ def test_a_finding_is_promoted_with_flag_origin_and_note(tmp_path: Path, capsys:
         ({"x": 1}, "no other"),
     ],
 )
-def test_an_entry_that_does_not_say_what_it_is_for_is_refused(
-    change: dict[str, object], sentence: str, tmp_path: Path
-) -> None:
+def test_an_entry_without_a_purpose_is_refused(change: dict[str, object], sentence: str, tmp_path: Path) -> None:
     data = json.loads(sorted(FOLDER.glob("*.json"))[0].read_text()) | change
     (tmp_path / "a.json").write_text(json.dumps(data))
     with pytest.raises(ValueError, match=sentence):

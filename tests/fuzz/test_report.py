@@ -69,7 +69,7 @@ STRIP = ScoreStrip(
 REPLAYED = Replayed("decode", "broke", violations=("Best: takes <9>",), strips=(STRIP,))
 
 
-def test_shards_add_up_and_the_smallest_case_of_a_signature_stays() -> None:
+def test_shards_add_up_and_keep_the_smallest_case() -> None:
     merged = merge([SHARD, OTHER])
     assert merged.cases == 20
     assert merged.seconds == 5.0  # side by side
@@ -87,7 +87,7 @@ def test_runs_of_different_seeds_ran_one_after_the_other() -> None:
     assert merge([SHARD, replace(SHARD, seed=8)]).seconds == 8.0
 
 
-def test_a_merged_record_is_a_record_and_merging_one_changes_nothing() -> None:
+def test_merging_one_record_changes_nothing() -> None:
     assert Record.from_json(merge([SHARD, OTHER]).to_json()) == merge([SHARD, OTHER])
     assert merge([SHARD]) == SHARD
 
@@ -107,16 +107,16 @@ def test_a_shard_that_comes_twice_is_refused() -> None:
         ({"targets": (AGREED,), "aborted": "the harness failed"}, 1),
     ],
 )
-def test_a_merged_run_has_the_exit_status_of_a_single_one(changes: dict[str, Any], status: int) -> None:
+def test_a_merged_record_has_the_exit_status_of_one_run(changes: dict[str, Any], status: int) -> None:
     assert merge([replace(SHARD, **changes)]).exit_status == status
 
 
-def test_a_target_that_one_shard_never_judged_is_judged_if_another_did() -> None:
+def test_a_target_judged_by_one_shard_is_judged() -> None:
     good, idle = replace(SHARD, targets=(AGREED,)), replace(SHARD, shard="1/2", targets=(IDLE,))
     assert merge([good, idle]).exit_status == 0
 
 
-def test_the_text_tells_what_stayed_open_and_how_to_repeat_it() -> None:
+def test_the_text_tells_what_stayed_open() -> None:
     merged = merge([SHARD, OTHER])
     lines = list(text_lines(merged))
     assert "          undefined: too long: 4 cases" in lines, "also of a target that broke"

@@ -1,0 +1,117 @@
+"""Interrupts: a command that is told to end reports what it judged."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fuzz.campaign.fixed_list import judge_all
+from fuzz.campaign.hypothesis_profile import nightly_profile
+from fuzz.campaign.interrupts import ended_politely
+from fuzz.campaign.pool import Pool
+from fuzz.campaign.random_rounds import Limits, RandomRounds
+from fuzz.cases.case import Case, Request
+from fuzz.cases.scale import SCALES
+from fuzz.isolation.worker import Judged, Task
+from fuzz.report.record import Record
+from fuzz.targets import Call, fill
+from msa_ref import IndexerConfig, index_topk
+from tests.support.fuzz_command import ROOT
+from tests.support.rounds import Recorder, new_results
+
+
+def test_an_interrupted_run_keeps_what_it_judged(device: str) -> None:
+    def tasks() -> Iterator[Task]:
+        yield from (
+            Task(Case(IndexerConfig(2, 16, 16, 4), (Request(1, 20),)), ("reference",), device) for _ in range(9)
+        )
+        raise KeyboardInterrupt
+
+    results = new_results(SCALES["small"])
+    with Pool(1, 60.0) as pool:
+        judge_all(tasks(), 20, results, pool)
+    record = results.record
+    assert record.aborted == f"interrupted after {record.cases} of 20 cases"
+    assert record.targets[0].agreed == record.cases > 0
+    assert record.exit_status == 1
+
+
+@pytest.mark.parametrize("command", ["run", "gate"])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=lambda how: how.name)
+def test_a_command_told_to_end_reports_what_it_judged(command: str, how: signal.Signals, tmp_path: Path) -> None:
+    budget = ["--minutes", "5"] if command == "run" else ["--cases", "4000", "--no-corpus", "--no-production"]
+    words = [
+        command,
+        *budget,
+        "--seed",
+        "4",
+        "--target",
+        "tests.fuzz.test_interrupts:says_that_it_runs",
+        "--json",
+        "a.json",
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fuzz", *words, "--device", "cpu"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": f"{ROOT}:{Path(__file__).parent}", "SAYS_THAT_IT_RUNS": str(tmp_path / "runs")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # What runs in the background of a shell inherits that it ignores SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    for _ in range(600):
+        if len(list(tmp_path.glob("runs*"))) > 40:
+            break
+        time.sleep(0.1)
+    # From the keyboard the signal goes to all processes of the command.
+    os.killpg(process.pid, how) if how == signal.SIGINT else process.send_signal(how)
+    out, errors = process.communicate(timeout=60)
+    assert process.returncode == 1, errors
+    record = Record.from_json((tmp_path / "a.json").read_text())
+    assert record.cases > 0
+    assert record.seconds > 0
+    assert record.findings == ()
+    assert record.aborted.startswith(f"interrupted after {record.cases} ")
+    assert f"aborted: {record.aborted}" in out
+    assert out.splitlines()[-1].startswith(f"again: python -m fuzz {command} --seed 4 ")
+
+
+class _LosesAnInterrupt(Recorder):
+    """Is asked to terminate in its third case, in a place where an exception is dropped."""
+
+    def judge(self, task: Task) -> Judged:
+        if len(self.cases) == 2:
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGTERM)
+        return super().judge(task)
+
+
+def test_an_interrupt_whose_exception_is_lost_still_ends_the_run() -> None:
+    worker: Any = _LosesAnInterrupt()
+    scale = SCALES["small"]
+    results = new_results(scale)
+    with ended_politely() as ending:
+        rounds = RandomRounds(
+            results, worker, ("reference",), "cpu", Limits(None, 50), is_interrupted=lambda: ending.is_asked
+        )
+        with pytest.raises(KeyboardInterrupt):
+            rounds.run(3, scale, (0, 1), nightly_profile(None), lambda _: None)
+    assert len(worker.cases) == results.record.cases == 3
+
+
+def says_that_it_runs(call: Call) -> torch.Tensor:
+    """The reference, which leaves a file for every run."""
+    handle, _ = tempfile.mkstemp(prefix="runs", dir=Path(os.environ["SAYS_THAT_IT_RUNS"]).parent)
+    os.close(handle)
+    return fill(call, index_topk(call.batch))

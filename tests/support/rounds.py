@@ -1,0 +1,27 @@
+"""Random rounds without workers: every case agrees, and is kept."""
+
+from pathlib import Path
+
+from fuzz.campaign.results import Results
+from fuzz.cases.case import Case
+from fuzz.cases.scale import Scale
+from fuzz.isolation.worker import Judged, Task
+from fuzz.judge.verdict import Agreed
+from fuzz.report.record import Record, TargetRecord
+
+
+class Recorder:
+    """A worker that agrees with everything and keeps the cases."""
+
+    def __init__(self) -> None:
+        self.cases: list[Case] = []
+
+    def judge(self, task: Task) -> Judged:
+        self.cases.append(task.case)
+        return Judged(task, tuple((name, Agreed(1), 0.0) for name in task.targets))
+
+
+def new_results(scale: Scale) -> Results:
+    """Nothing judged yet, of the target `reference`."""
+    targets = (TargetRecord("reference", "The reference.", "contract"),)
+    return Results(Record("run", "", 0, scale.name, "cpu", {}, targets=targets), scale, Path("unused"))
