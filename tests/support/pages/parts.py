@@ -6,10 +6,13 @@ from tests.support.pages.commands import command_table
 from tests.support.pages.laws import batch_laws, promises, row_laws, run_laws
 from tests.support.pages.matrix import support_matrix
 from tests.support.pages.picture import row_picture
+from tests.support.pages.samples import explained_failure, gate_output
 from tests.support.pages.worth import judge_headline
 
 PARTS = (
     Part("README.md", "picture", row_picture),
+    Part("README.md", "gate", gate_output),
+    Part("README.md", "failure", explained_failure),
     Part("README.md", "matrix", support_matrix),
     Part("README.md", "promises", promises),
     Part("README.md", "commands", command_table),

@@ -1,0 +1,142 @@
+"""Each recipe of CONTRIBUTING, made to a copy of the packages: one registration, and the suite uses it."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.markdown import ROOT, blocks
+
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
+PLACE = re.compile(r"# ([\w/]+\.py), (above|in|at the end)(?: (\w+))?$")
+"""The first line of a recipe's block: its file, and where in it the block stands."""
+
+START = """
+import torch
+from fuzz.cases.case import Case, Request, ValuePlan
+from fuzz.cases.coverage import Coverage
+from fuzz.cases.generate import gate_cases
+from fuzz.cases.scale import SMALL
+from fuzz.inputs.scene import Scene
+from fuzz.judge.examiner import Examiner
+from fuzz.judge.verdict import Agreed, Broke
+from fuzz.targets import find
+from msa_ref import IndexerConfig, index_topk
+
+def verdict(case, name):
+    return Examiner(Scene(case, "cpu")).examine(find(name))
+
+config, requests = IndexerConfig(2, 16, 16, 4), (Request(3, 150), Request(2, 40))
+"""
+
+RECIPES = {
+    "A row law": (
+        ["msa_ref/rows.py"],
+        """
+from msa_ref.contract import judge
+from tests.support.pages.laws import row_laws
+from tests.support.ref_batches import row_batch
+
+batch = row_batch(IndexerConfig(1, 1, 1, topk_blocks=3), [[1.0]], [[5.0], [1.0], [7.0], [5.0], [0.0]])
+told = [str(violation) for violation in judge(batch, torch.tensor([[[0, 2, 3]]], dtype=torch.int32))]
+assert "Newest: head 0, token 0, request 0: lacks block 4, the newest" in told, told
+assert list(judge(batch, index_topk(batch))) == []
+broke = verdict(Case(config, requests), "fuzz.canaries:local_forgotten")
+assert "Newest" in {violation.law for violation in broke.violations}
+assert "| `Newest` |" in row_laws()
+""",
+    ),
+    "A canary": (
+        ["fuzz/canaries/ranking.py"],
+        """
+from fuzz.canaries import CANARIES
+
+assert CANARIES["even_ids_first"].sentence == "Breaks ties towards even block ids."
+broke = verdict(Case(config, requests, values=ValuePlan("few_values")), "fuzz.canaries:even_ids_first")
+assert isinstance(broke, Broke) and "Best" in {violation.law for violation in broke.violations}
+""",
+    ),
+    "A family of values": (
+        ["fuzz/values/designed.py"],
+        """
+assert isinstance(verdict(Case(config, requests, values=ValuePlan("pairs")), "topk"), Agreed)
+assert "pairs" in {case.values.family for case in gate_cases(1, 150, SMALL)}
+assert "values: pairs" in Coverage(SMALL).unreached()
+assert "pairs of equals" in Coverage(SMALL).tie_classes()
+""",
+    ),
+    "A dimension of cases": (
+        ["fuzz/cases/dimensions.py"],
+        """
+coverage = Coverage(SMALL)
+coverage.add(Case(config, requests))
+assert coverage.table()["parity of requests"] == {"even": 1, "odd": 0}
+assert "parity of requests: odd" in coverage.unreached()
+""",
+    ),
+    "An element format": (
+        ["msa_ref/formats.py"],
+        """
+from msa_ref.certified import certify
+from msa_ref.profile import CONTRACT
+
+assert torch.float8_e4m3fn in CONTRACT.dtypes
+batch = Scene(Case(config, requests, dtype="float8_e4m3fn"), "cpu").batch
+assert batch.index_q.dtype == torch.float8_e4m3fn
+assert not certify(batch, index_topk(batch)).violations
+""",
+    ),
+}
+"""Heading of a recipe -> the files that its blocks stand in, and a program that sees the change used."""
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Path:
+    """A copy of the packages, to make a change in."""
+    for room in ("msa_ref", "msa_fast", "fuzz", "tests/support"):
+        shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+def _changes(heading: str) -> list[tuple[str, str, str, str]]:
+    """(file, how, anchor, code) of a recipe's blocks."""
+    section = CONTRIBUTING.split(f"### {heading}\n")[1].split("\n## ")[0].split("\n### ")[0]
+    found = []
+    for _, body in blocks(section, "python"):
+        first, _, code = body.partition("\n")
+        place = PLACE.match(first)
+        assert place, first
+        file, how, anchor = place.groups()
+        found.append((file, how, anchor or "", code))
+    return found
+
+
+def _put(file: Path, how: str, anchor: str, code: str) -> None:
+    """Write a recipe's block to its place."""
+    lines = file.read_text().splitlines(keepends=True)
+    if how == "at the end":
+        place = len(lines)
+    else:
+        place = next(number for number, line in enumerate(lines) if re.match(rf"{anchor}\b", line))
+    if how == "in":  # a row, before what closes its table: `)`, or `    )` and `}` where rows are named by themselves
+        place = next(number for number in range(place + 1, len(lines)) if lines[number][0] in ")]}")
+        place -= lines[place - 1] == "    )\n"
+        code = f"{code.rstrip()},\n"
+    file.write_text("".join([*lines[:place], "\n", code, "\n", *lines[place:]]))
+
+
+@pytest.mark.parametrize("heading", RECIPES)
+def test_a_recipe_is_one_registration_that_the_suite_uses(heading, house):
+    files, program = RECIPES[heading]
+    changes = _changes(heading)
+    assert sorted({file for file, *_ in changes}) == files
+    for file, how, anchor, code in changes:
+        _put(house / file, how, anchor, code)
+    environment = os.environ | {"PYTHONPATH": str(house), "TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""}
+    run = [sys.executable, "-c", START + program]
+    done = subprocess.run(run, cwd=house, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
