@@ -1,5 +1,6 @@
 """The list of generated parts. A new one is a line here and its line in the document."""
 
+from fuzz.values.families import page as families_page
 from tests.support.pages import Part
 from tests.support.pages.api import api_page
 from tests.support.pages.commands import command_table
@@ -7,7 +8,7 @@ from tests.support.pages.laws import batch_laws, promises, row_laws, run_laws
 from tests.support.pages.matrix import support_matrix
 from tests.support.pages.picture import row_picture
 from tests.support.pages.samples import explained_failure, gate_output
-from tests.support.pages.worth import judge_headline
+from tests.support.pages.worth import judge_headline, score_document
 
 PARTS = (
     Part("README.md", "picture", row_picture),
@@ -21,4 +22,6 @@ PARTS = (
     Part("msa_ref/CONTRACT.md", "run laws", run_laws),
     Part("msa_ref/CONTRACT.md", "batch laws", batch_laws),
     Part("msa_fast/README.md", "api", api_page),
+    Part("fuzz/SCORE.md", "", score_document),
+    Part("fuzz/values/FAMILIES.md", "", lambda: families_page().removesuffix("\n")),
 )
