@@ -1,44 +1,76 @@
-"""Triton's interpreter, mended, and without what it does for nothing: kernels take less than half the time on it.
+"""Patches for Triton's interpreter: right numbers where it has wrong ones, and half the run time.
 
-Triton 3.6's makes NaN the maximum of NaN and a number, where a GPU, as `tl.maximum` is documented,
-takes the number: a NaN score would win. And two habits, in Triton 3.6 to 3.9: every sum, difference
-and product of 32-bit integers is made again in 64 bits, for an assertion that it then leaves out,
-since its option `debug` is off; every call of a device function replaces the whole of
-`triton.language`, though the launch that the call belongs to has done so. No value that a kernel
-computes passes through either.
+Numbers. Triton 3.6 makes NaN the maximum of NaN and a number, where a GPU takes the number (as
+`tl.maximum` is documented). Triton 3.6 to 3.9 widen bf16 subnormals to other numbers, the NaN codes
+0x7f and 0xff of e4m3 to 480, and the infinities and NaN of e5m2 to finite numbers.
+
+Time. Triton 3.6 to 3.9 repeat every sum, difference and product of 32-bit integers in 64 bits for an
+assertion that is off by default, and every call of a device function replaces the whole of
+`triton.language`, though its launch has done so. No value that a kernel computes depends on either.
 """
 
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
+import torch
 
 
-def prepare() -> None:
-    """Mend the interpreter of this process, if kernels are interpreted. Once is enough; again changes nothing.
+def mend() -> None:
+    """Mend the interpreter of this process. A second call changes nothing.
 
-    An interpreter that does not look like those is left as it is.
+    `msa_fast.ops.dot` calls it where it finds that kernels are interpreted, so importing the kernels is
+    enough. A Triton whose interpreter is built in another way is left as it is.
     """
-    # Imported late: triton reads TRITON_INTERPRET once, when kernels are first imported.
-    import triton
-
-    if not triton.knobs.runtime.interpret:
-        return
     from triton.runtime import interpreter
 
-    if not all(hasattr(interpreter, name) for name in ("interpreter_builder", "_patch_lang", "_LangPatchScope")):
+    names = ("interpreter_builder", "_patch_lang", "_LangPatchScope", "_convert_float")
+    if not all(hasattr(interpreter, name) for name in names):
         return
     builder = interpreter.interpreter_builder
     builder.create_maxnumf = lambda left, right: builder.binary_op(left, right, np.fmax)
     builder.create_minnumf = lambda left, right: builder.binary_op(left, right, np.fmin)
+    if not hasattr(interpreter._convert_float, "original"):
+        interpreter._convert_float = _exact_where_wider(interpreter)
     if not builder.options.debug:
         builder.options = replace(builder.options, sanitize_overflow=False)
     if not hasattr(interpreter._patch_lang, "original"):
         interpreter._patch_lang = _once(interpreter)
 
 
+def _exact_where_wider(interpreter: Any) -> Any:
+    """`_convert_float`, whose conversions of bf16, e4m3 and e5m2 to wider types now keep every number."""
+    original, tl = interpreter._convert_float, interpreter.tl
+    formats = {tl.float8e4nv: torch.float8_e4m3fn, tl.float8e5: torch.float8_e5m2}
+
+    def convert_float(data: np.ndarray, source: Any, target: Any, rounding_mode: Any) -> np.ndarray:
+        if target not in (tl.float32, tl.float16, tl.bfloat16):
+            return original(data, source, target, rounding_mode)
+        if source in formats:
+            values = _values_of(formats[source])[data]
+        elif source == tl.bfloat16 and target == tl.float32:
+            return data.astype(np.uint32) << 16
+        else:
+            return original(data, source, target, rounding_mode)
+        # Every number of 8 bits is one of fp16 and bf16, too. The interpreter keeps bf16 as 16-bit integers.
+        if target == tl.bfloat16:
+            return (values.view(np.uint32) >> 16).astype(np.uint16)
+        return values if target == tl.float32 else values.astype(np.float16)
+
+    convert_float.original = original  # type: ignore[attr-defined]
+    return convert_float
+
+
+@cache
+def _values_of(dtype: torch.dtype) -> np.ndarray:
+    """fp32 [256]: the number of each code of an 8-bit format."""
+    codes: np.ndarray = torch.arange(256, dtype=torch.uint8).view(dtype).float().numpy()
+    return codes
+
+
 def _once(interpreter: Any) -> Any:
-    """Its `_patch_lang`, which now does nothing where all that a function sees of the language is replaced already."""
+    """`_patch_lang`, which now does nothing where everything that a function sees of the language is replaced."""
     original, core = interpreter._patch_lang, interpreter.tl.core
 
     def patch_lang(fn: Any) -> Any:

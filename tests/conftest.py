@@ -30,12 +30,9 @@ elif not _num_gpus():
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests marked `gpu` skip by themselves where there is none. The interpreter is mended before the first test."""
+    """Tests marked `gpu` skip by themselves where there is none."""
     import torch
 
-    from msa_fast.interpreter import prepare
-
-    prepare()
     if torch.cuda.is_available():
         return
     for item in items:

@@ -30,7 +30,6 @@ from fuzz.judge.between_runs import diagnose
 from fuzz.judge.examiner import Examiner
 from fuzz.judge.verdict import Broke, Undefined, Verdict, is_out_of_memory, is_poisoned
 from fuzz.targets import find
-from msa_fast.interpreter import prepare
 from msa_ref.contract import Violation
 
 HANGS_AFTER = 120.0
@@ -206,7 +205,6 @@ class Worker:
 def settle_child(folder: str) -> None:
     """What a process that judges for another does first. folder: where its temporary files go, and go with."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # from the keyboard it goes to all; the parent decides
-    prepare()
     warnings.simplefilter("ignore")  # numpy's, about NaN and infinities, which are meant
     torch.set_num_threads(1)
     tempfile.tempdir = folder

@@ -3,8 +3,13 @@
 import triton
 import triton.language as tl
 
+from msa_fast.interpreter import mend
+
 IS_INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
 """Whether kernels run on Triton's interpreter; fixed when this module is imported."""
+
+if IS_INTERPRETED:
+    mend()
 
 
 @triton.jit

@@ -1,30 +1,79 @@
-"""What the interpreter is spared changes no answer, and is spared."""
+"""Triton's interpreter is right and quick as soon as the kernels are imported."""
 
 import inspect
 
 import pytest
 import torch
+import triton
+import triton.language as tl
 
-from msa_fast import minimax_m3_index_decode_with_score
-from msa_fast.interpreter import prepare
+from msa_fast import minimax_m3_index_decode, minimax_m3_index_decode_with_score
+from msa_fast.interpreter import mend
 from msa_ref import IndexerConfig, index_topk
-from tests.support.kernel_batches import make_batch
+from tests.support.kernel_batches import make_batch, prefill
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="kernels are not interpreted where there is a GPU")
-BATCH = IndexerConfig(num_index_heads=2, index_head_dim=16, block_size=16, topk_blocks=4), [2, 0, 1], [150, 40, 33]
+CONFIG = IndexerConfig(num_index_heads=2, index_head_dim=16, block_size=16, topk_blocks=4)
+QUERY_LENS, SEQ_LENS = [2, 0, 1], [150, 40, 33]
+
+
+@triton.jit
+def _widen_kernel(in_ptr, out_ptr, N: tl.constexpr):
+    offs = tl.arange(0, N)
+    tl.store(out_ptr + offs, tl.load(in_ptr + offs).to(out_ptr.dtype.element_ty))
+
+
+@triton.jit
+def _maximum_kernel(left_ptr, right_ptr, out_ptr, N: tl.constexpr):
+    offs = tl.arange(0, N)
+    tl.store(out_ptr + offs, tl.maximum(tl.load(left_ptr + offs), tl.load(right_ptr + offs)))
+
+
+@pytest.mark.parametrize("wide", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("narrow", [torch.float8_e4m3fn, torch.float8_e5m2], ids=str)
+def test_every_code_of_an_8_bit_float_is_widened_exactly(narrow: torch.dtype, wide: torch.dtype) -> None:
+    values = torch.arange(256, dtype=torch.int32).to(torch.uint8).view(narrow)
+    widened = torch.empty(256, dtype=wide)
+    _widen_kernel[(1,)](values, widened, 256)
+    torch.testing.assert_close(widened, values.to(wide), rtol=0, atol=0, equal_nan=True)
+
+
+def test_every_bf16_number_is_widened_exactly() -> None:
+    values = torch.arange(1 << 16, dtype=torch.int32).to(torch.int16).view(torch.bfloat16)
+    widened = torch.empty(1 << 16)
+    _widen_kernel[(1,)](values, widened, 1 << 16)
+    torch.testing.assert_close(widened, values.float(), rtol=0, atol=0, equal_nan=True)
+
+
+def test_the_maximum_of_nan_and_a_number_is_the_number() -> None:
+    left, right = torch.tensor([float("nan"), 1.0, 2.0, float("nan")]), torch.tensor([1.0, float("nan"), 3.0, -1.0])
+    greater = torch.empty(4)
+    _maximum_kernel[(1,)](left, right, greater, 4)
+    assert greater.tolist() == [1.0, 1.0, 3.0, -1.0]
+
+
+@pytest.mark.parametrize("is_decode", [True, False], ids=["decode", "prefill"])
+def test_blocks_are_ranked_right_by_subnormal_scores(is_decode: bool) -> None:
+    query_lens, seq_lens = [1], [16 * 40]
+    batch = make_batch(CONFIG, query_lens, seq_lens, torch.bfloat16, "cpu")
+    batch.index_q.zero_()[..., 0] = 1
+    codes = torch.arange(1, 1 + len(batch.index_k_pages))  # below 128, so the exponent is 0: subnormal numbers
+    batch.index_k_pages.copy_(codes.to(torch.int16).view(torch.bfloat16)[:, None, None])
+    selected = minimax_m3_index_decode(batch, 1) if is_decode else prefill(batch, query_lens, seq_lens)
+    assert torch.equal(selected, index_topk(batch))
 
 
 def looks_at_the_language(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """Whatever the interpreter looks through for functions to replace, from now on."""
+    """The objects that the interpreter searches for functions to replace, from now on."""
     looks: list[object] = []
     real = inspect.getmembers
     monkeypatch.setattr(inspect, "getmembers", lambda of: looks.append(of) or real(of))
     return looks
 
 
-def test_an_interpreter_that_is_spared_gives_the_bits_of_one_that_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_saved_work_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     interpreter = pytest.importorskip("triton.runtime.interpreter")
-    batch = make_batch(*BATCH, torch.bfloat16, "cpu")
+    batch = make_batch(CONFIG, QUERY_LENS, SEQ_LENS, torch.bfloat16, "cpu")
     looks = looks_at_the_language(monkeypatch)
     topk_idx, score = minimax_m3_index_decode_with_score(batch, 2)
     spared = len(looks)
@@ -39,9 +88,9 @@ def test_an_interpreter_that_is_spared_gives_the_bits_of_one_that_is_not(monkeyp
     assert 0 < 4 * spared < len(looks)
 
 
-def test_to_spare_it_again_changes_nothing() -> None:
+def test_mending_twice_changes_nothing() -> None:
     interpreter = pytest.importorskip("triton.runtime.interpreter")
-    before = interpreter._patch_lang, interpreter.interpreter_builder.options
-    assert not before[1].sanitize_overflow
-    prepare()
-    assert (interpreter._patch_lang, interpreter.interpreter_builder.options) == before
+    before = interpreter._patch_lang, interpreter._convert_float, interpreter.interpreter_builder.options
+    assert not before[2].sanitize_overflow
+    mend()
+    assert (interpreter._patch_lang, interpreter._convert_float, interpreter.interpreter_builder.options) == before
