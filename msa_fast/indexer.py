@@ -18,8 +18,7 @@ from typing import ClassVar
 import torch
 
 from msa_fast.attention_metadata import BatchSplit, CommonAttentionMetadata, split_decodes_and_prefills
-from msa_fast.ops.checks import LEAST_TILE, MOST_TILE, check_config
-from msa_fast.ops.decode_topk import MAX_DECODE_QUERY_LEN
+from msa_fast.ops.checks import MAX_DECODE_QUERY_LEN, MAX_TILE, MIN_TILE, check_config
 from msa_ref.config import IndexerConfig, require
 from msa_ref.formats import SUPPORTED_DTYPES
 
@@ -276,7 +275,7 @@ class MiniMaxM3IndexerBackend:
     @staticmethod
     def get_supported_head_sizes() -> list[int]:
         """Index head dims that the kernels tile; MiniMax-M3 has 128."""
-        return [size for size in range(LEAST_TILE, MOST_TILE + 1) if size & (size - 1) == 0]
+        return [size for size in range(MIN_TILE, MAX_TILE + 1) if size & (size - 1) == 0]
 
     @staticmethod
     def get_supported_kernel_block_sizes() -> list[int]:

@@ -10,7 +10,6 @@ from fuzz.cases.case import Case
 from fuzz.targets.call import Call, fill
 from fuzz.targets.target import Bound, Run, Target
 from msa_ref import index_topk
-from msa_ref.config import require
 
 SLAB_BYTES = 1024
 """Bytes of room for prefill's scores, for each split: at least one query tile's, in a small case those of a few."""
@@ -100,9 +99,9 @@ def check_decode(case: Case) -> None:
     Raises:
         ValueError: the kernels' own sentence.
     """
-    importlib.import_module("msa_fast.ops.checks").check_config(case.config)
-    bound = importlib.import_module("msa_fast.ops.decode_topk").MAX_DECODE_QUERY_LEN
-    require(case.decode_query_len <= bound, "decode_query_len", f"must be <= {bound}", case.decode_query_len)
+    checks = importlib.import_module("msa_fast.ops.checks")
+    checks.check_config(case.config)
+    checks.check_decode(case.decode_query_len, len(case.requests), case.total_q, case.max_blocks)
 
 
 _ON_KERNELS: dict[str, Callable[[Call, str], torch.Tensor]] = {

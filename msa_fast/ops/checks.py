@@ -10,7 +10,25 @@ from msa_fast.ops.dot import IS_INTERPRETED
 from msa_ref.batch import PagedBatch
 from msa_ref.config import IndexerConfig, require
 
-LEAST_TILE, MOST_TILE = 16, 128
+MIN_TILE, MAX_TILE = 16, 128
+"""Bounds on D and S. Matrix units multiply 16 elements at a time; of larger pages sm_120's shared memory, 99 KiB, does
+not hold the two that the scorers keep beside the queries."""
+MAX_HEADS = 64
+"""Index heads of a config: 16 times MiniMax-M3's. Nothing in the kernels depends on it."""
+MAX_TOPK = 128
+"""Selected blocks of a row. A round of the selection ranks up to 8 candidates for each of them, a superblock's blocks,
+and counts no more than 1,024 (`cut.MAX_CANDIDATES`)."""
+MAX_DECODE_QUERY_LEN = 8
+"""Query tokens of a decode request: one and up to seven drafts."""
+MAX_ROW_BLOCKS = 1 << 20
+"""Blocks of a row: the selection marks an empty slot by the id behind them (`topk.NO_RUN`)."""
+MAX_PRODUCT_ROWS = {2: 64, 4: 32}
+"""Query rows (token, head) of one decode product, by element size: the heads beyond are scored by further launches.
+Twice as many do not fit sm_120's shared memory, and spill elsewhere."""
+MAX_SCORED_REQS = 1024
+"""Requests that one launch of a decode scorer shares out: the requests beyond are scored by further launches. Every
+thread holds lengths of all of them, so more would spill and compile for minutes; and with MAX_ROW_BLOCKS each, their
+blocks would not count in 31 bits."""
 ALIGNMENT = 16
 """Of strides: what Triton compiles for."""
 SCORE_VECTOR = 4
@@ -19,17 +37,41 @@ a multiple of them."""
 
 
 def check_config(config: IndexerConfig) -> None:
-    """Refuse what the kernels cannot tile.
+    """Refuse a config that the kernels do not serve. All others are served in every dtype on every architecture.
 
     Raises:
         ValueError: one sentence naming the parameter, the rule and what was got.
     """
     for name in ("index_head_dim", "block_size"):
         value = getattr(config, name)
-        is_tile = LEAST_TILE <= value <= MOST_TILE and value & (value - 1) == 0
-        require(is_tile, name, f"must be a power of two from {LEAST_TILE} to {MOST_TILE} for the kernels", value)
-    require(config.num_index_heads <= 64, "num_index_heads", "must be <= 64 for the kernels", config.num_index_heads)
-    require(config.topk_blocks <= 128, "topk_blocks", "must be <= 128 for the kernels", config.topk_blocks)
+        fits = MIN_TILE <= value <= MAX_TILE and value & (value - 1) == 0
+        require(fits, name, f"must be a power of two from {MIN_TILE} to {MAX_TILE} for the kernels", value)
+    for name, bound in (("num_index_heads", MAX_HEADS), ("topk_blocks", MAX_TOPK)):
+        value = getattr(config, name)
+        require(value <= bound, name, f"must be <= {bound} for the kernels", value)
+
+
+def check_row_blocks(num_blocks: int, name: str) -> None:
+    """Refuse rows that may see more blocks than the selection can tell apart. name: the argument that says how many.
+
+    Raises:
+        ValueError: one sentence naming the argument, the rule and what was got.
+    """
+    require(num_blocks <= MAX_ROW_BLOCKS, name, f"must hold <= {MAX_ROW_BLOCKS} blocks of a request", num_blocks)
+
+
+def check_decode(decode_query_len: int, num_reqs: int, total_q: int, max_blocks: int) -> None:
+    """Refuse shapes that decode does not serve: of a batch, and the bound on its query lengths.
+
+    Raises:
+        ValueError: one sentence naming the argument, the rule and what was got.
+    """
+    name = "decode_query_len"
+    fits = isinstance(decode_query_len, int) and 1 <= decode_query_len <= MAX_DECODE_QUERY_LEN
+    require(fits, name, f"must be an int from 1 to {MAX_DECODE_QUERY_LEN}", repr(decode_query_len))
+    rule = f"must be >= total_q / num_reqs = {total_q} / {num_reqs}"
+    require(total_q <= num_reqs * decode_query_len, name, rule, decode_query_len)
+    check_row_blocks(max_blocks, "block_table")
 
 
 def check_batch(batch: PagedBatch) -> None:

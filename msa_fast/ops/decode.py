@@ -5,6 +5,9 @@ share them evenly: what is there is split, not what might be, so a graph capture
 serves short ones with the whole GPU, and one long request among short ones too.
 """
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 import torch
 import triton
 import triton.language as tl
@@ -12,19 +15,29 @@ from triton.language.extra.cuda import gdc_launch_dependents
 from triton.tools.tensor_descriptor import TensorDescriptor
 
 from msa_fast.ops.checks import (
+    MAX_PRODUCT_ROWS,
+    MAX_SCORED_REQS,
     SCORE_VECTOR,
     check_batch,
+    check_decode,
     is_tensor_copied,
     new_decode_score,
     next_power_of_2,
     num_processors,
     own_out,
 )
-from msa_fast.ops.decode_topk import check_decode_query_len, launch_decode_topk
+from msa_fast.ops.decode_topk import launch_decode_topk
 from msa_fast.ops.dot import dot_fp32
 from msa_fast.ops.hopper import decode as hopper_decode
 from msa_fast.ops.hopper import topk as hopper_topk
-from msa_fast.ops.launch_table import DECODE, EARLY, TENSOR_COPY, architecture_of, choose, number
+from msa_fast.ops.launch_table import (
+    DECODE,
+    EARLY,
+    TENSOR_COPY,
+    architecture_of,
+    choose,
+    number,
+)
 from msa_ref.batch import PagedBatch
 from msa_ref.config import require
 
@@ -212,28 +225,67 @@ def _decode(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """`minimax_m3_index_decode`, and its scores in memory of `new_decode_score`."""
     check_batch(batch)
-    check_decode_query_len(decode_query_len, batch)
-    config = batch.config
-    is_sm90 = hopper_decode.is_served(batch, decode_query_len)
-    if num_splits is None:
-        per_processor = hopper_decode.programs_of_a_processor(config, decode_query_len) if is_sm90 else PROGRAMS
-        num_programs = default_num_programs(batch, per_processor)
-    else:
-        is_count = isinstance(num_splits, int) and 1 <= num_splits <= MAX_SPLITS
-        require(is_count, "num_splits", f"must be an int from 1 to {MAX_SPLITS}", repr(num_splits))
-        num_programs = batch.num_reqs * num_splits
+    check_decode(decode_query_len, batch.num_reqs, batch.total_q, batch.max_blocks)
+    is_count = num_splits is None or (isinstance(num_splits, int) and 1 <= num_splits <= MAX_SPLITS)
+    require(is_count, "num_splits", f"must be an int from 1 to {MAX_SPLITS}", repr(num_splits))
     out = own_out(out, batch)
+    heads = _heads_each(batch, decode_query_len)
+    is_sm90 = hopper_decode.is_served(_heads_of(batch, slice(heads)), decode_query_len)
     # The scorer for everyone stores the scores of a row side by side.
     score = new_decode_score(batch, is_sm90 and hopper_topk.is_interleaved(batch))
     if batch.total_q == 0:
         return out[:, :0], score
 
     is_early = bool(number(EARLY, architecture_of(batch.device)))
-    num_reqs = next_power_of_2(batch.num_reqs)
     launch_score = hopper_decode.launch_score if is_sm90 else _launch_score
-    launch_score(batch, score, num_programs, num_reqs, decode_query_len, is_early)
-    launch_decode_topk(score, batch, out, decode_query_len * config.num_index_heads, is_early)
+    for part, part_score in _parts(batch, score, heads):
+        if num_splits is None:
+            per_processor = (
+                hopper_decode.programs_of_a_processor(part.config, decode_query_len) if is_sm90 else PROGRAMS
+            )
+            num_programs = default_num_programs(part, per_processor)
+        else:
+            num_programs = part.num_reqs * num_splits
+        num_reqs = next_power_of_2(part.num_reqs)
+        launch_score(part, part_score, num_programs, num_reqs, decode_query_len, is_early)
+    launch_decode_topk(score, batch, out, decode_query_len * batch.config.num_index_heads, is_early)
     return out[:, : batch.total_q], score
+
+
+def _heads_each(batch: PagedBatch, decode_query_len: int) -> int:
+    """Heads whose rows (token, head) one product takes: all of the batch's, if it can."""
+    heads = batch.config.num_index_heads
+    max_rows = MAX_PRODUCT_ROWS[batch.index_q.element_size()]
+    return heads if heads * decode_query_len <= max_rows else max_rows // next_power_of_2(decode_query_len)
+
+
+def _heads_of(batch: PagedBatch, heads: slice) -> PagedBatch:
+    """The batch with some of its heads."""
+    index_q = batch.index_q[:, heads]
+    if index_q.shape[1] == batch.config.num_index_heads:
+        return batch
+    return replace(batch, config=replace(batch.config, num_index_heads=index_q.shape[1]), index_q=index_q)
+
+
+def _parts(batch: PagedBatch, score: torch.Tensor, heads_each: int) -> Iterator[tuple[PagedBatch, torch.Tensor]]:
+    """The parts of a batch, of its requests and its heads, that one launch scores each; and where their scores go."""
+    for head in range(0, batch.config.num_index_heads, heads_each):
+        heads = slice(head, head + heads_each)
+        part = _heads_of(batch, heads)
+        if batch.num_reqs <= MAX_SCORED_REQS:
+            yield part, score[heads]
+            continue
+        for req in range(0, batch.num_reqs, MAX_SCORED_REQS):
+            end = min(req + MAX_SCORED_REQS, batch.num_reqs)
+            yield (
+                replace(
+                    part,
+                    block_table=batch.block_table[req:end],
+                    seq_lens=batch.seq_lens[req:end],
+                    cu_seqlens_q=batch.cu_seqlens_q[req : end + 1],
+                ),
+                score[heads],
+            )
 
 
 def _launch_score(

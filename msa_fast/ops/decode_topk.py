@@ -2,31 +2,12 @@
 
 import torch
 
-from msa_fast.ops.checks import SCORE_VECTOR, check_batch, new_decode_score, own_out
+from msa_fast.ops.checks import SCORE_VECTOR, check_batch, check_decode, new_decode_score, own_out
 from msa_fast.ops.hopper import topk as hopper_topk
 from msa_fast.ops.launch_table import TOPK_ROWS, architecture_of, number
 from msa_fast.ops.score import check_score
 from msa_fast.ops.topk import launch_topk
 from msa_ref.batch import PagedBatch
-from msa_ref.config import require
-
-MAX_DECODE_QUERY_LEN = 8
-
-
-def check_decode_query_len(decode_query_len: int, batch: PagedBatch) -> None:
-    """Refuse a bound on query lengths that decode does not serve, or that the batch does not keep.
-
-    Raises:
-        ValueError: one sentence naming the argument, the rule and what was got.
-    """
-    is_len = isinstance(decode_query_len, int) and 1 <= decode_query_len <= MAX_DECODE_QUERY_LEN
-    require(is_len, "decode_query_len", f"must be an int from 1 to {MAX_DECODE_QUERY_LEN}", repr(decode_query_len))
-    require(
-        batch.total_q <= batch.num_reqs * decode_query_len,
-        "decode_query_len",
-        f"must be >= total_q / num_reqs = {batch.total_q} / {batch.num_reqs}",
-        decode_query_len,
-    )
 
 
 def minimax_m3_index_decode_topk(
@@ -49,7 +30,7 @@ def minimax_m3_index_decode_topk(
         ValueError: one sentence naming the argument, the rule and what was got.
     """
     check_batch(batch)
-    check_decode_query_len(decode_query_len, batch)
+    check_decode(decode_query_len, batch.num_reqs, batch.total_q, batch.max_blocks)
     check_score(score, batch)
     out = own_out(out, batch)
     if batch.total_q:

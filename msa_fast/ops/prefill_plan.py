@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from msa_fast.ops.checks import ALIGNMENT, aligned, check_config, num_processors
+from msa_fast.ops.checks import ALIGNMENT, aligned, check_config, check_row_blocks, num_processors
 from msa_fast.ops.launch_table import (
     BLOCKS_OF_PROLOGUE,
     MOST_BLOCKS,
@@ -108,6 +108,7 @@ class PrefillPlan:
         rows_each = number(TOPK_ROWS, architecture)
         tiles = _tiles(config, query_lens, seq_lens)
         most_blocks = max((tile.num_blocks for tile in tiles), default=0)
+        check_row_blocks(most_blocks, "seq_lens")
         scores_of_row = most_blocks + aligned(-(-most_blocks // superblock))
         most_tokens = workspace_bytes // max(1, 4 * config.num_index_heads * scores_of_row)
         score_tiles: list[tuple[int, ...]] = []

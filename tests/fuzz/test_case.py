@@ -15,7 +15,7 @@ from fuzz.cases.scale import LARGE, MAX_DECODE_QUERY_LEN, SCALES, SMALL, Scale
 from fuzz.cases.specialization import OWN_SHAPE
 from fuzz.commands.options import DEFAULT_CASES
 from fuzz.values.rng import Stream, hashed_integers
-from msa_fast.ops.decode_topk import MAX_DECODE_QUERY_LEN as KERNELS_LIMIT
+from msa_fast.ops.checks import MAX_DECODE_QUERY_LEN as KERNELS_LIMIT
 from msa_ref import IndexerConfig
 from tests.support.case_strategies import cases
 

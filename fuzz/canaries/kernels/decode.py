@@ -230,8 +230,8 @@ MUTANTS = [
     _decode(
         "decode_half_the_requests",
         "Requests are held in half as many lanes as there may be.",
-        "num_reqs = next_power_of_2(batch.num_reqs)",
-        "num_reqs = max(1, next_power_of_2(batch.num_reqs) // 2)",
+        "num_reqs = next_power_of_2(part.num_reqs)",
+        "num_reqs = max(1, next_power_of_2(part.num_reqs) // 2)",
         ("Best", "WritesAll"),
     ),
     _decode(
@@ -254,7 +254,7 @@ MUTANTS = [
     _decode(
         "decode_fewer_programs",
         "The grid is as large as for one request.",
-        "num_programs = batch.num_reqs * num_splits",
+        "num_programs = part.num_reqs * num_splits",
         "num_programs = num_splits",
         equivalent="Whatever the grid, its programs share all blocks.",
     ),
