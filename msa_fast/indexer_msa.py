@@ -64,7 +64,7 @@ from msa_fast.indexer import (
     MiniMaxM3IndexerMetadataBuilder,
     MiniMaxM3IndexerPrefillMetadata,
 )
-from msa_fast.ops.checks import new_score
+from msa_fast.ops.buffers import new_score
 from msa_fast.ops.decode import minimax_m3_index_decode
 from msa_fast.ops.prefill import minimax_m3_index_prefill
 from msa_fast.ops.prefill_plan import PrefillPlan

@@ -94,7 +94,7 @@ def work(shape: Shape, config: IndexerConfig) -> tuple[int, int]:
 def _runs(shape: Shape, stage: str, config: IndexerConfig, device: str) -> tuple[Run, Run | None]:
     """The indexer of a stage, and in prefill its scoring alone."""
     from msa_fast import PrefillPlan, minimax_m3_index_decode, minimax_m3_index_prefill, minimax_m3_index_score
-    from msa_fast.ops.checks import new_score
+    from msa_fast.ops.buffers import new_score
 
     if stage == "decode":
         return lambda batch: minimax_m3_index_decode(batch, shape.query_len), None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from msa_fast import PrefillPlan, minimax_m3_index_decode, minimax_m3_index_prefill, minimax_m3_index_topk
-from msa_fast.ops.checks import new_score
+from msa_fast.ops.buffers import new_score
 from msa_ref.batch import PagedBatch
 from msa_ref.config import IndexerConfig
 from msa_ref.formats import ELEMENTS

@@ -7,6 +7,7 @@ choice is in the results of `python -m msa_fast.bench`.
 from dataclasses import dataclass
 
 import torch
+import triton
 
 from msa_fast.ops.dot import IS_INTERPRETED
 
@@ -98,7 +99,7 @@ DECODE = {
 }
 
 
-def choose(table: dict[tuple[str, int], Launch], architecture: str, element_size: int) -> Launch:
+def launch_for(table: dict[tuple[str, int], Launch], architecture: str, element_size: int) -> Launch:
     """The entry of an architecture, or the one for any, at an element size in bytes."""
     return table.get((architecture, element_size)) or table[(ANY, element_size)]
 
@@ -111,3 +112,15 @@ def architecture_of(device: torch.device) -> str:
     if torch.version.hip:
         return properties.gcnArchName.split(":")[0]
     return f"sm_{properties.major}{properties.minor}"
+
+
+def num_processors(device: torch.device) -> int:
+    """Multiprocessors of a GPU: what a grid should fill. The interpreter counts as a few."""
+    if device.type != "cuda":
+        return 4
+    return torch.cuda.get_device_properties(device).multi_processor_count
+
+
+def next_power_of_2(value: int) -> int:
+    """The least power of two >= value, for an arange."""
+    return triton.next_power_of_2(value)

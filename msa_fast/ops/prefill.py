@@ -2,9 +2,10 @@
 
 import torch
 
-from msa_fast.ops.checks import check_batch, new_score, own_out
-from msa_fast.ops.prefill_plan import PrefillPlan
-from msa_fast.ops.score import check_plan, launch_score
+from msa_fast.ops.buffers import new_score, own_out
+from msa_fast.ops.checks import check_batch
+from msa_fast.ops.prefill_plan import PrefillPlan, check_plan
+from msa_fast.ops.score import launch_slab_score
 from msa_fast.ops.topk import launch_slab_topk
 from msa_ref.batch import PagedBatch
 
@@ -33,6 +34,6 @@ def minimax_m3_index_prefill(batch: PagedBatch, plan: PrefillPlan, out: torch.Te
     score = new_score(batch, is_block_major=True, num_tokens=num_tokens, num_blocks=plan.most_blocks)
     superblock_score = new_score(batch, plan.superblock, num_tokens=num_tokens, num_blocks=plan.most_blocks)
     for slab in plan.slabs:
-        launch_score(batch, plan, slab, score, superblock_score)
+        launch_slab_score(batch, plan, slab, score, superblock_score)
         launch_slab_topk(batch, plan, slab, score, superblock_score, out)
     return out[:, : batch.total_q]

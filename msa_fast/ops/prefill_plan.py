@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from msa_fast.ops.checks import ALIGNMENT, aligned, check_config, check_row_blocks, num_processors
+from msa_fast.ops.buffers import ALIGNMENT, aligned
+from msa_fast.ops.checks import check_config, check_row_blocks
 from msa_fast.ops.launch_table import (
     BLOCKS_OF_PROLOGUE,
     MOST_BLOCKS,
@@ -21,8 +22,10 @@ from msa_fast.ops.launch_table import (
     TOPK_ROWS,
     WORKSPACE_BYTES,
     architecture_of,
+    num_processors,
     number,
 )
+from msa_ref.batch import PagedBatch
 from msa_ref.config import IndexerConfig, require
 
 
@@ -220,3 +223,17 @@ def _step(lengths: list[int], superblock: int, processors: int) -> int:
 
 def _to_device(rows: Sequence[tuple[int, ...]], width: int, device: torch.device) -> torch.Tensor:
     return torch.tensor(rows, dtype=torch.int32).reshape(-1, width).to(device, non_blocking=True)
+
+
+def check_plan(plan: PrefillPlan, batch: PagedBatch) -> None:
+    """Refuse a plan that was built for something else.
+
+    Raises:
+        ValueError: one sentence naming the argument, the rule and what was got.
+    """
+    require(isinstance(plan, PrefillPlan), "plan", "must be a PrefillPlan", type(plan).__name__)
+    require(plan.config == batch.config, "plan", f"must be built for the batch's {batch.config}", plan.config)
+    built, own = (plan.num_reqs, plan.total_q), (batch.num_reqs, batch.total_q)
+    require(built == own, "plan", f"must be built for num_reqs, total_q = {own}", built)
+    device = plan.score_tiles.device
+    require(device == batch.device, "plan", f"must be on index_q's device, {batch.device}", device)

@@ -13,20 +13,22 @@ import triton
 import triton.language as tl
 from triton.language.extra.cuda import gdc_wait
 
-from msa_fast.ops.checks import check_batch, next_power_of_2, own_out
+from msa_fast.ops.buffers import SCORE_VECTOR, own_out
+from msa_fast.ops.checks import check_batch, check_score
 from msa_fast.ops.cut import MOST_CANDIDATES, choose
 from msa_fast.ops.launch_table import (
     MOST_RUNS,
     MOST_RUNS_OF_BEST,
     OWN_LOADS,
+    TOPK_ROWS,
     VECTOR_WIDTH,
     architecture_of,
+    next_power_of_2,
     number,
     topk_warps,
 )
-from msa_fast.ops.prefill_plan import PrefillPlan, Slab
+from msa_fast.ops.prefill_plan import PrefillPlan, Slab, check_plan
 from msa_fast.ops.rank import rank_of_runs
-from msa_fast.ops.score import check_plan, check_score
 from msa_ref.batch import PagedBatch
 
 NO_RUN = tl.constexpr(1 << 20)
@@ -358,6 +360,35 @@ def launch_topk(
         IS_EARLY=is_early,
         num_warps=num_warps,
         **({"launch_pdl": True} if is_early else {}),
+    )
+
+
+def serves_decode(batch: PagedBatch) -> bool:
+    """Whether this selection takes the scores of a decode batch: it takes all."""
+    return True
+
+
+def is_interleaved(batch: PagedBatch) -> bool:
+    """Whether this selection reads a batch's scores faster where they lie interleaved: it never does."""
+    return False
+
+
+def launch_decode_topk(
+    score: torch.Tensor, batch: PagedBatch, out: torch.Tensor, rows_per_req: int, is_early: bool
+) -> None:
+    """Launch on checked arguments, with scores [H, T, V, SCORE_VECTOR] of `new_decode_score`.
+
+    is_early: the scorer may still run.
+    """
+    launch_topk(
+        score.flatten(2),
+        batch,
+        out,
+        number(TOPK_ROWS, architecture_of(batch.device)),
+        batch.max_blocks,
+        most_rows=rows_per_req,
+        score_vector=SCORE_VECTOR,
+        is_early=is_early,
     )
 
 

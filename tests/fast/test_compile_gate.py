@@ -85,7 +85,7 @@ def test_the_sweep_and_its_subset_reach_everything():
     assert found["part"] == []
     whole, part = found["sizes"]
     assert part < whole / 2
-    assert "msa_fast.ops.score:_score_kernel" in found["kernels"]
+    assert "msa_fast.ops.prefill_score:_score_kernel" in found["kernels"]
     # A kernel that nothing launches is named.
     assert f"{found['kernels'][0]} is launched by no call of the sweep" in found["less"]
     # A new entry of the table is compiled; one that no architecture of the gate chooses is named.

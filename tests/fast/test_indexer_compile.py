@@ -17,7 +17,7 @@ from triton.runtime.jit import JITFunction, create_function_from_signature
 
 from msa_fast.attention_metadata import CommonAttentionMetadata
 from msa_fast.indexer_msa import MiniMaxM3IndexerMSAImpl, MiniMaxM3IndexerMSAMetadataBuilder
-from msa_fast.ops import decode, score, topk
+from msa_fast.ops import decode_score, prefill_score, topk
 from msa_fast.ops.hopper import decode as hopper_decode
 from msa_fast.ops.hopper import score as hopper_score
 from msa_fast.ops.hopper import topk as hopper_topk
@@ -25,8 +25,8 @@ from msa_ref import IndexerConfig
 from tests.support.fast_engine import Engine
 
 KERNELS = {
-    "prefill score": score._score_kernel,
-    "decode score": decode._decode_score_kernel,
+    "prefill score": prefill_score._score_kernel,
+    "decode score": decode_score._decode_score_kernel,
     "top-k": topk._topk_kernel,
 }
 GPU_KERNELS = KERNELS | {

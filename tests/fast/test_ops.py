@@ -16,7 +16,8 @@ from msa_fast import (
     minimax_m3_index_topk,
 )
 from msa_fast.ops import launch_table
-from msa_fast.ops.checks import is_tensor_copied, new_score
+from msa_fast.ops.buffers import new_score
+from msa_fast.ops.checks import is_tensor_copied
 from msa_fast.ops.cut import MOST_CANDIDATES
 from msa_fast.ops.hopper import decode as hopper_decode
 from msa_fast.ops.hopper import topk as hopper_topk

@@ -5,7 +5,7 @@ import torch
 
 from msa_fast import PrefillPlan, minimax_m3_index_prefill
 from msa_fast.bench.shapes import production_shapes
-from msa_fast.ops import checks, prefill
+from msa_fast.ops import buffers, prefill
 from msa_fast.ops.launch_table import SCORE_ROWS, WORKSPACE_BYTES
 from msa_ref import IndexerConfig, index_topk
 from tests.support.kernel_batches import make_batch
@@ -18,7 +18,7 @@ def allocated(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     sizes = []
 
     def new_score(*args, **kwargs) -> torch.Tensor:
-        score = checks.new_score(*args, **kwargs)
+        score = buffers.new_score(*args, **kwargs)
         sizes.append(score.untyped_storage().nbytes())
         return score
 
@@ -28,8 +28,8 @@ def allocated(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def of_one_tile(config: IndexerConfig, plan: PrefillPlan) -> int:
     """Bytes of the scores of one query tile, which no bound can forbid: 16 tokens at least."""
-    tokens = checks.aligned((SCORE_ROWS - 1) // config.num_index_heads + 2)
-    return 4 * config.num_index_heads * tokens * (plan.most_blocks + checks.aligned(plan.most_blocks))
+    tokens = buffers.aligned((SCORE_ROWS - 1) // config.num_index_heads + 2)
+    return 4 * config.num_index_heads * tokens * (plan.most_blocks + buffers.aligned(plan.most_blocks))
 
 
 @pytest.mark.parametrize("heads", [1, 3, 4])
@@ -75,6 +75,6 @@ def test_production_prefills_are_one_slab_and_the_largest_chunk_stays_within_the
         assert len(PrefillPlan.build(config, [shape["query_len"]], [shape["seq_len"]], "cpu").slabs) == 1
     plan = PrefillPlan.build(config, [16384], [8192 * 128], "cpu")
     tokens = max(slab.num_tokens for slab in plan.slabs)
-    scores_of_row = plan.most_blocks + checks.aligned(-(-plan.most_blocks // plan.superblock))
-    assert 4 * heads * checks.aligned(tokens) * scores_of_row <= WORKSPACE_BYTES
+    scores_of_row = plan.most_blocks + buffers.aligned(-(-plan.most_blocks // plan.superblock))
+    assert 4 * heads * buffers.aligned(tokens) * scores_of_row <= WORKSPACE_BYTES
     assert 4 * heads * (tokens + SCORE_ROWS) * scores_of_row >= 0.95 * WORKSPACE_BYTES

@@ -2,8 +2,9 @@
 
 from fuzz.canaries.kernels.mutant import mutants_of
 
-_decode = mutants_of("ops/decode.py", "decode")
-_decode_topk = mutants_of("ops/decode_topk.py", "decode-topk")
+_decode = mutants_of("ops/decode_score.py", "decode")
+_launch = mutants_of("ops/decode.py", "decode")
+_decode_topk = mutants_of("ops/topk.py", "decode-topk")
 
 MUTANTS = [
     _decode(
@@ -227,7 +228,7 @@ MUTANTS = [
         defect="D07",
         needs=("gpu",),
     ),
-    _decode(
+    _launch(
         "decode_half_the_requests",
         "Requests are held in half as many lanes as there may be.",
         "num_reqs = next_power_of_2(part.num_reqs)",
@@ -251,18 +252,18 @@ MUTANTS = [
         defect="D15",
         needs=("gpu",),
     ),
-    _decode(
+    _launch(
         "decode_fewer_programs",
         "The grid is as large as for one request.",
         "num_programs = part.num_reqs * num_splits",
         "num_programs = num_splits",
         equivalent="Whatever the grid, its programs share all blocks.",
     ),
-    _decode(
+    _launch(
         "decode_score_layout",
         "Scores are stored interleaved for a scorer that does not know.",
-        "is_sm90 and hopper_topk.is_interleaved(batch)",
-        "not is_sm90 or hopper_topk.is_interleaved(batch)",
+        "scorer.TAKES_INTERLEAVED and selection.is_interleaved(batch)",
+        "not scorer.TAKES_INTERLEAVED or selection.is_interleaved(batch)",
         ("Score", "Best", "Runs"),
     ),
     _decode_topk(

@@ -2,7 +2,7 @@
 
 from fuzz.canaries.kernels.mutant import mutants_of
 
-_decode = mutants_of("ops/decode.py", "decode")
+_decode = mutants_of("ops/decode_score.py", "decode")
 _topk = mutants_of("ops/topk.py", "topk")
 
 MUTANTS = [

@@ -4,7 +4,7 @@ from fuzz.canaries.kernels.mutant import mutants_of
 
 _prefill_plan = mutants_of("ops/prefill_plan.py", "prefill")
 _prefill = mutants_of("ops/prefill.py", "prefill")
-_score = mutants_of("ops/score.py", "prefill")
+_score = mutants_of("ops/prefill_score.py", "prefill")
 _topk = mutants_of("ops/topk.py", "prefill")
 
 MUTANTS = [

@@ -2,7 +2,7 @@
 
 from fuzz.canaries.kernels.mutant import mutants_of
 
-_score = mutants_of("ops/score.py", "prefill-apart")
+_score = mutants_of("ops/prefill_score.py", "prefill-apart")
 _dot = mutants_of("ops/dot.py", "prefill-apart")
 
 MUTANTS = [

@@ -2,7 +2,7 @@
 
 from fuzz.canaries.kernels.mutant import mutants_of
 
-_mutant = mutants_of("ops/score.py", "prefill-apart")
+_mutant = mutants_of("ops/prefill_score.py", "prefill-apart")
 
 MUTANTS = [
     _mutant(

@@ -21,11 +21,15 @@ from triton.experimental.gluon.language.nvidia.hopper import (
 )
 from triton.language.extra.cuda import gdc_launch_dependents
 
-from msa_fast.ops.checks import SCORE_VECTOR, is_tensor_copied, next_power_of_2
+from msa_fast.ops.buffers import SCORE_VECTOR
+from msa_fast.ops.checks import is_tensor_copied
 from msa_fast.ops.hopper.tma import barrier, fetch, is_read_by_sm90, load_tile, pages_of, queries_of
+from msa_fast.ops.launch_table import next_power_of_2
 from msa_ref.batch import PagedBatch
 from msa_ref.config import IndexerConfig
 
+TAKES_INTERLEAVED = True
+"""Whether scores may lie interleaved (`new_decode_score`)."""
 WARPS = 4
 MOST_ROWS = 64
 """Query rows (token, head) that are multiplied with a page: more would spill."""
@@ -298,7 +302,7 @@ def num_rows_of(config: IndexerConfig, decode_query_len: int) -> int:
     return max(16, next_power_of_2(decode_query_len) * next_power_of_2(config.num_index_heads))
 
 
-def programs_of_a_processor(config: IndexerConfig, decode_query_len: int) -> int:
+def programs_per_processor(config: IndexerConfig, decode_query_len: int) -> int:
     """How many programs are there at once on a multiprocessor."""
     return PROGRAMS[num_rows_of(config, decode_query_len)]
 

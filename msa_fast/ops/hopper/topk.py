@@ -14,9 +14,9 @@ from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
 from triton.language.extra.cuda import gdc_wait
 
-from msa_fast.ops.checks import SCORE_VECTOR, next_power_of_2
+from msa_fast.ops.buffers import SCORE_VECTOR
 from msa_fast.ops.hopper.warp_votes import any_row, by_place, find_cut, from_lane, num_before
-from msa_fast.ops.launch_table import architecture_of
+from msa_fast.ops.launch_table import architecture_of, next_power_of_2
 from msa_fast.ops.rank import RANK_ABSENT, rank_of_runs
 from msa_ref.batch import PagedBatch
 
@@ -259,7 +259,7 @@ def _topk_sm90_kernel(
         _put(first, place, is_best, out_rows, stride_out_k)
 
 
-def is_served(batch: PagedBatch) -> bool:
+def serves_decode(batch: PagedBatch) -> bool:
     """Whether this selection takes the scores of a decode batch: by architecture and shapes alone."""
     is_short = batch.max_blocks <= FIRST_ROUNDS[-1][0] and batch.config.topk_blocks <= MOST_TOPK
     return is_short and architecture_of(batch.device) == "sm_90"
@@ -267,10 +267,12 @@ def is_served(batch: PagedBatch) -> bool:
 
 def is_interleaved(batch: PagedBatch) -> bool:
     """Whether this selection takes a batch, and best from scores that lie interleaved (`new_decode_score`)."""
-    return is_served(batch) and batch.total_q * batch.config.num_index_heads >= SOME_ROWS
+    return serves_decode(batch) and batch.total_q * batch.config.num_index_heads >= SOME_ROWS
 
 
-def launch_topk(score: torch.Tensor, batch: PagedBatch, out: torch.Tensor, rows_per_req: int, is_early: bool) -> None:
+def launch_decode_topk(
+    score: torch.Tensor, batch: PagedBatch, out: torch.Tensor, rows_per_req: int, is_early: bool
+) -> None:
     """Launch on checked arguments that are served: scores [H, T, V, SCORE_VECTOR] as a decode scorer leaves them."""
     config = batch.config
     most_blocks, widths, lengths = zip(*first_rounds(batch.max_blocks), strict=True)
