@@ -1,12 +1,15 @@
 """The laws between runs: how the answers of one target to related batches are related.
 
 They need no oracle and no lattice: the contract promises the same bits for every page placement,
-batch composition, split count, tuning choice, repeat and replay, whatever the inputs are. Each law
-takes the target as a callable and yields a violation for every row that breaks it. A target
-whose profile promises no tie rule or no order promises less than these laws ask.
+batch composition, layout of the inputs and repeat, whatever the inputs are. Each law takes the target
+as a callable and yields a violation for every row that breaks it. A target whose profile promises no
+tie rule or no order promises less than these laws ask.
+
+Laws about what one run writes, about split counts and about replays are asked by a harness that owns
+the buffers: `fuzz.judge.run_laws` lists them.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 import torch
@@ -20,16 +23,8 @@ from msa_ref.transform import poison, query_window, relabel_pages, take_requests
 Run = Callable[[PagedBatch], torch.Tensor]
 """A target: a batch -> topk_idx [H, T, K] int32. It may return the same buffer every time."""
 
-RunInto = Callable[[PagedBatch, torch.Tensor], object]
-"""A target that writes: a batch and out [H, T, K] int32 of any strides. What it returns is ignored."""
-
 Related = tuple[str, PagedBatch, torch.Tensor | None]
 """A batch made from another: how, the batch, and which rows of the other's total_q its own are; None: the same."""
-
-MARKER = -7_777_777
-"""What an output holds before the run: neither an id nor PAD."""
-
-INT32_MAX = 2**31 - 1
 
 
 def page_relabel(batch: PagedBatch, run: Run, seed: int = 0) -> Iterator[Violation]:
@@ -118,11 +113,18 @@ def poison_blind(batch: PagedBatch, run: Run) -> Iterator[Violation]:
 
     A target that follows a poisoned entry may take its process down: run it in one of its own.
     """
-    related = []
-    for value, entry in ((torch.nan, -1), (torch.inf, INT32_MAX), (-torch.inf, INT32_MAX)):
+    related, largest = [], torch.iinfo(torch.int32).max
+    for value, entry in ((torch.nan, -1), (torch.inf, largest), (-torch.inf, largest)):
         what = f"with {value} in dead key slots and {entry} in dead block-table entries"
         related.append((what, poison(batch, value, entry), None))
     return _alike("PoisonBlind", poison(batch, 0.0, 0), run, related)
+
+
+def view_blind(batch: PagedBatch, run: Run) -> Iterator[Violation]:
+    """Strides and offsets of the inputs do not matter: packed copies have the same answer."""
+    names = ("index_q", "index_k_pages", "block_table", "seq_lens", "cu_seqlens_q")
+    packed = {name: getattr(batch, name).clone(memory_format=torch.contiguous_format) for name in names}
+    return _alike("ViewBlind", batch, run, [("with packed inputs", replace(batch, **packed), None)])
 
 
 def repeat_determinism(batch: PagedBatch, run: Run, times: int = 3) -> Iterator[Violation]:
@@ -141,75 +143,14 @@ BATCH_LAWS: dict[str, Callable[[PagedBatch, Run], Iterator[Violation]]] = {
     "AppendOne": append_one,
     "PoisonBlind": poison_blind,
     "RepeatDeterminism": repeat_determinism,
+    "ViewBlind": view_blind,
 }
 """Name of each law that asks for one batch and one target. The docstring of each is the law."""
-
-
-def split_invariance(batch: PagedBatch, runs: Mapping[int, Run]) -> Iterator[Violation]:
-    """Every split count has the same answer. runs: number of splits -> the target with that many."""
-    return _all_alike("SplitInvariance", batch, {f"{n} splits": run for n, run in runs.items()})
-
-
-def tuning_invariance(batch: PagedBatch, runs: Mapping[str, Run]) -> Iterator[Violation]:
-    """Every tuning choice has the same answer. runs: name of a choice -> the target with it."""
-    return _all_alike("TuningInvariance", batch, {f"tuning {name}": run for name, run in runs.items()})
-
-
-def writes_all(batch: PagedBatch, run_into: RunInto) -> Iterator[Violation]:
-    """Every element of `out` is written, and what it held before does not matter."""
-    marked, stale = _output(batch, MARKER), _output(batch, 0)
-    run_into(batch, marked)
-    run_into(batch, stale)
-    is_unwritten = marked == MARKER
-    for head, token in is_unwritten.any(-1).nonzero().tolist():
-        slots = is_unwritten[head, token].nonzero().flatten().tolist()
-        yield from with_reqs(batch, [Violation("WritesAll", f"slots {slots} are not written", head, token)])
-    stale = torch.where(is_unwritten.any(-1, keepdim=True), marked, stale)
-    yield from _differing("WritesAll", batch, marked, stale, "over an output that held zeros")
-
-
-def writes_only(batch: PagedBatch, run_into: RunInto) -> Iterator[Violation]:
-    """Nothing outside `out` is written, and where `out` lies does not matter.
-
-    `out` is a view into a larger buffer, with spare heads, rows and slots on every side. Head and
-    token of a violation count from the view, so they may be negative or past its end.
-    """
-    packed = _output(batch, MARKER)
-    buffer = torch.nn.functional.pad(packed, (3, 4, 2, 3, 1, 1), value=MARKER)
-    inside = buffer[1:-1, 2:-3, 3:-4]
-    run_into(batch, inside)
-    run_into(batch, packed)
-    yield from _differing("WritesOnly", batch, packed, inside.clone(), "in a view of a larger buffer")
-
-    inside.fill_(MARKER)
-    for head, token in (buffer != MARKER).any(-1).nonzero().tolist():
-        slot = int((buffer[head, token] != MARKER).nonzero()[0])
-        at = f"out[{head - 1}, {token - 2}, {slot - 3}]"
-        sentence = f"writes {int(buffer[head, token, slot])} at {at}, outside of it"
-        yield Violation("WritesOnly", sentence, head - 1, token - 2)
-
-
-def replay(batches: Iterable[PagedBatch], eager: Run, replayed: Run) -> Iterator[Violation]:
-    """Replaying a captured run on new inputs has the answer of an eager run on them, whatever came before.
-
-    Args:
-        batches: what is replayed, in order: growing, shrinking, on other pages.
-        eager: the target run afresh on a batch.
-        replayed: the captured target with the batch copied into its static inputs; keeps its state.
-    """
-    for step, batch in enumerate(batches):
-        yield from _differing("Replay", batch, _of(eager, batch), _of(replayed, batch), f"at replay {step}")
 
 
 def _of(run: Run, batch: PagedBatch) -> torch.Tensor:
     """The answer, safe from the next run into the same buffer."""
     return run(batch).clone()
-
-
-def _output(batch: PagedBatch, fill: int) -> torch.Tensor:
-    """An output [H, T, K] to write into."""
-    shape = (batch.config.num_index_heads, batch.total_q, batch.config.topk_blocks)
-    return torch.full(shape, fill, dtype=torch.int32, device=batch.device)
 
 
 def _last_tokens(batch: PagedBatch) -> tuple[PagedBatch, torch.Tensor]:
@@ -222,14 +163,6 @@ def _alike(law: str, batch: PagedBatch, run: Run, related: Iterable[Related]) ->
     expected = _of(run, batch)
     for what, other, rows in related:
         yield from _differing(law, batch, expected, _of(run, other), what, rows)
-
-
-def _all_alike(law: str, batch: PagedBatch, runs: Mapping[str, Run]) -> Iterator[Violation]:
-    """Targets have the answer of the first of them."""
-    (first, run), *others = runs.items()
-    expected = _of(run, batch)
-    for choice, run in others:
-        yield from _differing(law, batch, expected, _of(run, batch), f"with {choice}, against {first}")
 
 
 def _differing(

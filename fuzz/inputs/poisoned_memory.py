@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from fuzz.inputs.views import OUT_MARKER
+from fuzz.inputs.output import OUT_MARKER
 
 ALLOCATORS: tuple[Callable[..., torch.Tensor], ...] = (
     torch.empty,

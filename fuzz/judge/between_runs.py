@@ -2,10 +2,10 @@
 
 The exact oracle says *that* a row is wrong. An answer that changes with the poison comes from
 reading what no one may read, one that changes with the company of a request from a leak between
-requests: `msa_ref.laws` asks all that of any callable, and the question of views is added here.
+requests: `msa_ref.laws` asks all that of any callable.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import replace
 
 import torch
@@ -14,36 +14,20 @@ from fuzz.cases.case import Case
 from fuzz.inputs.scene import Scene
 from fuzz.targets import Call, Target
 from msa_ref import PagedBatch
-from msa_ref.contract import Violation, with_reqs
+from msa_ref.contract import Violation
 from msa_ref.laws import BATCH_LAWS, Run
 from msa_ref.profile import CONTRACT
 
 
-def view_blind(batch: PagedBatch, run: Run) -> Iterator[Violation]:
-    """Strides and offsets of the inputs do not matter."""
-    first = run(batch).clone()
-    packed = {name: getattr(batch, name).clone(memory_format=torch.contiguous_format) for name in _INPUTS}
-    second = run(replace(batch, **packed))
-    for head, token in (first != second).any(-1).nonzero().tolist():
-        text = f"with packed inputs: {second[head, token].tolist()}, not {first[head, token].tolist()}"
-        yield from with_reqs(batch, [Violation("ViewBlind", text, head, token)])
-
-
-_INPUTS = ("index_q", "index_k_pages", "block_table", "seq_lens", "cu_seqlens_q")
-
-LAWS = {**BATCH_LAWS, "ViewBlind": view_blind}
-"""Name -> law, each about one target on batches related to one batch."""
-
-
 def diagnose(
-    case: Case, target: Target, device: torch.device | str, broken: Violation, laws: Collection[str] = tuple(LAWS)
+    case: Case, target: Target, device: torch.device | str, broken: Violation, laws: Collection[str] = tuple(BATCH_LAWS)
 ) -> list[Violation]:
     """Those of the laws between runs that a target breaks on the batch where it broke one already.
 
     Targets that are given scores are asked nothing: the laws are about queries and keys. Neither are
     targets that promise less than the contract: the laws compare answers bit by bit.
     """
-    asked = [law for name, law in LAWS.items() if name in laws]
+    asked = [law for name, law in BATCH_LAWS.items() if name in laws]
     if not asked or target.takes_score or target.profile != CONTRACT:
         return []
     scene = Scene(case, device)

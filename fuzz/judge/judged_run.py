@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import torch
 
+from fuzz.inputs.bit_equality import same_bits
+from fuzz.inputs.output import is_marked
 from fuzz.inputs.poisoned_memory import GarbageWorkspaces
 from fuzz.inputs.scene import Scene
-from fuzz.inputs.views import OUT_MARKER, same_bits
 from fuzz.judge.shown_scores import Shown
 from fuzz.judge.truth import Truth
 from fuzz.targets import Target
@@ -23,7 +24,7 @@ class RunJudge:
     def __init__(self, scene: Scene, truths: dict[tuple[int, bool], Truth]) -> None:
         """truths: the right answers by (state, whether scores are given); kept for the next target."""
         self.scene = scene
-        self.rows = self.certified = 0
+        self.rows = self.certified = self._num_runs = 0
         self._truths = truths
         self._shown: Shown | None = None
 
@@ -34,7 +35,8 @@ class RunJudge:
     def run(self, run: Bound, target: Target, num_splits: int) -> tuple[torch.Tensor | None, list[Violation]]:
         """One run: its answer (a copy; None if it has the wrong shape) and the laws it broke."""
         scene, self._shown = self.scene, None
-        out = scene.new_out()
+        out = scene.new_out(is_high=self._num_runs % 2 == 1)
+        self._num_runs += 1
         with GarbageWorkspaces(scene.case.pages.tail):
             answer = run()
         self.rows += scene.case.config.num_index_heads * scene.case.total_q
@@ -101,7 +103,7 @@ class RunJudge:
     def _off_rows(self, answer: torch.Tensor, target: Target) -> list[Violation]:
         """Elements left unwritten, the laws that shown scores break, and those that rows break."""
         scene, found = self.scene, list[Violation]()
-        unwritten = (answer == OUT_MARKER).nonzero()
+        unwritten = is_marked(answer).nonzero()
         if len(unwritten):
             head, token, slot = unwritten[0].tolist()
             text = f"left {len(unwritten)} elements unwritten, first slot {slot}"

@@ -17,7 +17,7 @@ from fuzz.cases.case import Case
 from fuzz.cases.simplify import shrink
 from fuzz.inputs.scene import Scene
 from fuzz.isolation.worker import settle_child
-from fuzz.judge.between_runs import LAWS, diagnose
+from fuzz.judge.between_runs import diagnose
 from fuzz.judge.examiner import Examiner
 from fuzz.judge.run_laws import RUN_LAWS
 from fuzz.judge.shown_scores import SUPERBLOCK_LAW
@@ -25,6 +25,7 @@ from fuzz.judge.verdict import Broke, Verdict, is_out_of_memory, is_poisoned
 from fuzz.scoring.scoreboard import Fate
 from fuzz.scoring.tier import Tier
 from fuzz.targets import Target, find
+from msa_ref.laws import BATCH_LAWS
 from msa_ref.rows import ROW_LAWS
 from msa_ref.staged import SCORE_LAW
 
@@ -92,7 +93,7 @@ def _fates(start: Fate, tier: Tier, limits: Limits, needs: tuple[str, ...], fold
             broken += 1
             laws = {violation.law: str(violation) for violation in verdict.violations}
             is_asked = not (limits.is_first_enough or is_poisoned(verdict) or set(laws) & set(start.expected))
-            if is_asked and set(start.expected) & set(LAWS):
+            if is_asked and set(start.expected) & set(BATCH_LAWS):
                 laws |= {b.law: str(b) for b in diagnose(case, target, tier.device, verdict.violations[0])}
             named = [law for law in laws if law in start.expected]
             if first is None:
@@ -169,7 +170,7 @@ def _shrunk(case: Case, law: str, target: Target, device: str, seconds: float) -
 
 def oracle(law: str, case: Case, target: Target) -> str:
     """Which oracle tells that a law is broken."""
-    if law in LAWS:
+    if law in BATCH_LAWS:
         return "between runs"
     if law in (SCORE_LAW, SUPERBLOCK_LAW):
         return "staged"

@@ -12,15 +12,16 @@ from fuzz.cases.generate import gate_cases
 from fuzz.cases.scale import SMALL
 from fuzz.commands.options import DEFAULT_CASES, DEFAULT_SEED
 from fuzz.inputs.scene import Scene
-from fuzz.judge.between_runs import LAWS, diagnose
+from fuzz.judge.between_runs import diagnose
 from fuzz.judge.examiner import Examiner
 from fuzz.judge.run_laws import RUN_LAWS
 from fuzz.judge.verdict import Agreed, Broke
 from fuzz.targets import Target
+from msa_ref.laws import BATCH_LAWS
 from msa_ref.rows import ROW_LAWS
 from tests.support.case_strategies import cases
 
-ALL_LAWS = {*ROW_LAWS, *RUN_LAWS, *LAWS}
+ALL_LAWS = {*ROW_LAWS, *RUN_LAWS, *BATCH_LAWS}
 
 
 @pytest.fixture(scope="module")

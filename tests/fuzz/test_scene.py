@@ -1,5 +1,6 @@
 """A scene is its case: the same bits every time, poison where no one may look, guards that notice."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -8,8 +9,9 @@ import torch
 from fuzz.cases.case import Case, PagePlan, Request, Step, ValuePlan, ViewPlan, Views
 from fuzz.cases.generate import gate_cases
 from fuzz.cases.scale import LARGE, SMALL, Scale
+from fuzz.inputs.bit_equality import same_bits
+from fuzz.inputs.far_buffers import make_far_scores
 from fuzz.inputs.scene import Scene
-from fuzz.inputs.views import make_far_scores, same_bits
 from fuzz.judge.examiner import Examiner
 from fuzz.judge.verdict import Agreed, Broke, Undefined
 from fuzz.targets import Call, Target, fill, find
@@ -196,6 +198,18 @@ def test_what_a_target_allocates_and_does_not_write_holds_garbage(tail: str) -> 
     for made in seen[:2]:
         assert {"nan": made.isnan(), "inf": made.isposinf(), "bait": made > 1e4}[tail].all()
     assert (seen[2].sum(), seen[3].sum()) == (0, 3)
+
+
+@pytest.mark.parametrize("combine", [torch.maximum, torch.minimum])
+def test_an_answer_combined_with_what_was_there_breaks_writes_all(
+    combine: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+) -> None:
+    def combines(call: Call) -> torch.Tensor:
+        assert call.out is not None
+        topk_idx = index_topk(call.batch)
+        return fill(call, combine(topk_idx, call.out[:, : topk_idx.shape[1]]))
+
+    assert "WritesAll" in _laws(_verdict(replace(CASE, repeats=1), combines))
 
 
 def test_an_answer_of_another_shape_or_dtype_breaks_shape() -> None:

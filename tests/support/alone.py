@@ -6,11 +6,12 @@ cases that broke already. Here a law gets no such help: it is asked about every 
 
 from fuzz.inputs.poisoned_memory import GarbageWorkspaces
 from fuzz.inputs.scene import Scene
-from fuzz.judge.between_runs import LAWS, as_run
+from fuzz.judge.between_runs import as_run
 from fuzz.judge.examiner import Examiner
 from fuzz.judge.verdict import Broke
 from fuzz.targets import Target
 from msa_ref.indexer import scored_chunks
+from msa_ref.laws import BATCH_LAWS
 from msa_ref.rows import ROW_LAWS, Selection
 
 
@@ -21,15 +22,15 @@ def breaks_alone(law: str, target: Target, scene: Scene) -> bool:
     """
     if target.limits(scene) is not None:
         return False
-    if law not in ROW_LAWS and law not in LAWS:
+    if law not in ROW_LAWS and law not in BATCH_LAWS:
         # Laws about whole runs are told apart where they are judged.
         verdict = Examiner(scene).examine(target)
         return isinstance(verdict, Broke) and any(violation.law == law for violation in verdict.violations)
     for num_splits in scene.case.num_splits if target.has_splits else (0,):
         scene.apply(0)
         try:
-            if law in LAWS:
-                is_broken = any(True for _ in LAWS[law](scene.batch, as_run(scene.case, target, num_splits)))
+            if law in BATCH_LAWS:
+                is_broken = any(True for _ in BATCH_LAWS[law](scene.batch, as_run(scene.case, target, num_splits)))
             else:
                 is_broken = _breaks_row_law(law, target, scene, num_splits)
         except Exception:

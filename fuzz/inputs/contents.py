@@ -1,0 +1,115 @@
+"""The values that a case's buffers hold at one state, bit for bit the same on any machine.
+
+Everything small is built on the CPU from raw Philox words and then copied; only the `hashed` family is
+made where it lives, by integer arithmetic.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from fuzz.cases.case import Case, Step
+from fuzz.inputs.future_keys import plant_future
+from fuzz.inputs.page_layout import Layout, live_tokens, poison_rows
+from fuzz.values.families import mix_scores, plant_nonfinite, require_exact
+from fuzz.values.family import Designed, Lattice, Shape
+from fuzz.values.rng import Stream, hashed_integers
+from msa_ref import PagedBatch
+from msa_ref.config import require
+from msa_ref.formats import ELEMENTS
+
+GARBAGE = {"nan": np.nan, "inf": np.inf, "bait": 1e30}
+"""Scores of blocks that a row does not see, by the poison of a case's page tails."""
+
+
+def shape_of(case: Case, num_blocks: int) -> Shape:
+    """The facts of a case that a family of values may use."""
+    config = case.config
+    return Shape(num_blocks, config.block_size, config.index_head_dim, config.topk_blocks, case.dtype)
+
+
+def queries_and_keys(case: Case, step: Step, layout: Layout) -> tuple[torch.Tensor, torch.Tensor]:
+    """CPU [T, H, D] and logical pages [num_logical, S, D] of one state, in the case's dtype.
+
+    Raises:
+        ValueError: if the values would not be exact.
+    """
+    config, family = case.config, case.values.made_by
+    seed = step.values_seed or case.seed
+    queries: list[np.ndarray] = []
+    num_logical = int(layout.source.max(initial=-1)) + 1
+    pages = np.zeros((num_logical, config.block_size, config.index_head_dim), dtype=np.float32)
+    for req, request in enumerate(step.requests):
+        shape = shape_of(case, len(layout.logical[req]))
+        stream, is_negative = Stream(seed, f"request {req}"), case.values.is_negative
+        keys = family.keys(stream, shape, is_negative)
+        query = family.queries(stream, request.query_len, config.num_index_heads, shape, is_negative)
+        if case.values.is_future_best:
+            plant_future(stream, keys, query, request.seq_len, case.values, shape)
+        if family.sums_are_exact:
+            require_exact(torch.from_numpy(query), torch.from_numpy(keys), family.name)
+        if family.has_nonfinite:
+            plant_nonfinite(stream, keys, query, shape)
+        queries.append(query)
+        is_own = layout.logical[req] >= (case.pages.shared_blocks if req else 0)
+        pages[layout.logical[req][is_own]] = keys[is_own]
+    dtype = ELEMENTS[case.dtype].dtype
+    scale = 1.0 if isinstance(family, Designed) else 2.0**case.values.log2_scale
+    q, k = torch.from_numpy(np.concatenate(queries)), torch.from_numpy(pages) * scale
+    rounded = q.to(dtype), k.to(dtype)
+    for name, exact, there in (("queries", q, rounded[0]), ("keys", k, rounded[1])):
+        is_kept = (there.float() == exact) | exact.isnan()
+        require(bool(is_kept.all()), name, f"must be representable in {case.dtype}", f"family {family.name!r}")
+    return rounded
+
+
+def fill_hashed(case: Case, step: Step, layout: Layout, batch: PagedBatch) -> None:
+    """Write queries and pages of the `hashed` family into a batch's buffers, a few thousand pages at a time."""
+    config, seed, device = case.config, step.values_seed or case.seed, batch.device
+    family, dtype, scale = case.values.made_by, batch.index_k_pages.dtype, 2.0**case.values.log2_scale
+    assert isinstance(family, Lattice)
+    ranges = family.ranges(shape_of(case, 1))
+    q_low, k_high = (0, 0) if case.values.is_negative else (-ranges.q_high, ranges.k_high)
+    q = hashed_integers(0, batch.index_q.numel(), seed + 1, q_low, ranges.q_high, device)
+    batch.index_q.copy_(q.view(batch.index_q.shape))
+    page_size = config.block_size * config.index_head_dim
+    order = torch.from_numpy(np.argsort(layout.source, kind="stable")).to(device)
+    num_spare = int((layout.source < 0).sum())
+    chunk = max(1, 2**25 // page_size)
+    for first in range(0, batch.num_pages - num_spare, chunk):
+        count = min(chunk, batch.num_pages - num_spare - first)
+        keys = hashed_integers(first * page_size, count * page_size, seed, -ranges.k_high, k_high, device)
+        keys = (keys.view(count, config.block_size, config.index_head_dim).float() * scale).to(dtype)
+        batch.index_k_pages[order[num_spare + first : num_spare + first + count]] = keys
+    live = torch.from_numpy(live_tokens(case, step, layout)).to(device)
+    poison = torch.from_numpy(poison_rows(case, 1)[0]).to(device, dtype)
+    batch.index_k_pages[live == 0] = poison
+    for page in ((live > 0) & (live < config.block_size)).nonzero().flatten().tolist():
+        batch.index_k_pages[page, int(live[page]) :] = poison[int(live[page]) :]
+
+
+def designed_scores(case: Case, step: Step) -> torch.Tensor:
+    """CPU [H, T, max_blocks] float32 made to order, garbage where a row sees no block."""
+    num_heads, garbage = case.config.num_index_heads, GARBAGE[case.pages.tail]
+    score = np.full((num_heads, case.total_q, case.max_blocks), garbage, dtype=np.float32)
+    token = 0
+    for req, request in enumerate(step.requests):
+        num_blocks = case.config.num_blocks(request.seq_len)
+        if request.query_len and num_blocks:
+            shape = replace(shape_of(case, num_blocks), dtype="float32")
+            stream = Stream(step.values_seed or case.seed, f"score {req}")
+            rows = mix_scores(case.values.family, stream, num_heads * request.query_len, shape)
+            score[:, token : token + request.query_len, :num_blocks] = rows.reshape(num_heads, -1, num_blocks)
+        token += request.query_len
+    score[:, np.arange(case.max_blocks) >= visible_blocks(case, step)[:, None]] = garbage
+    return torch.from_numpy(score)
+
+
+def visible_blocks(case: Case, step: Step) -> np.ndarray:
+    """[T] int64, blocks that each query token sees."""
+    rows = [
+        np.maximum(0, request.seq_len - request.query_len + 1 + np.arange(request.query_len))
+        for request in step.requests
+    ]
+    return -(-np.concatenate(rows) // case.config.block_size)
