@@ -8,7 +8,7 @@ from msa_ref.config import IndexerConfig, require
 from msa_ref.formats import format_of
 
 EVERY_ROW = slice(None)
-"""The rows of total_q that a question about query tokens is about, unless it names some."""
+"""All rows of total_q: the default of methods that can be asked about some of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +87,7 @@ class PagedBatch:
         return self.cu_seqlens_q.long().diff()
 
     def _tokens(self, rows: slice = EVERY_ROW) -> torch.Tensor:
-        """[T] int32, the row of total_q of each query token. Here and below: of those in `rows` alone."""
+        """[T] int32, the row of total_q of each query token. Here and below `rows` limits the answer to some."""
         return torch.arange(*rows.indices(self.total_q), dtype=torch.int32, device=self.device)
 
     def token_reqs(self, rows: slice = EVERY_ROW) -> torch.Tensor:
@@ -108,15 +108,15 @@ class PagedBatch:
         """[T] int64, blocks that hold the visible tokens of each query token."""
         return self.config.num_blocks(self.visible_lens())
 
-    def most_visible_blocks(self) -> int:
-        """Blocks that the query token which sees most of them sees; 0 for no token. Synchronizes."""
+    def max_visible_blocks(self) -> int:
+        """The greatest number of blocks that any query token sees; 0 for no token. Synchronizes."""
         return max(self.num_visible_blocks().tolist(), default=0)
 
     def live_slots(self) -> torch.Tensor:
         """[num_pages, S] bool, the key slots that hold a token of some request. Synchronizes.
 
-        All that a kernel may let matter: the other slots, and block-table entries behind the blocks
-        of a request, may hold anything.
+        Only these may matter to a kernel: the other slots, and block-table entries behind the blocks of a
+        request, may hold anything.
         """
         is_live = torch.zeros(self.num_pages, self.config.block_size, dtype=torch.bool, device=self.device)
         for req, seq_len in enumerate(self.seq_lens.tolist()):

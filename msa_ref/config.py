@@ -23,12 +23,12 @@ def require(is_true: bool, name: str, rule: str, got: object) -> None:
 
 @dataclass(frozen=True)
 class IndexerConfig:
-    """What every call of one indexer has in common. The defaults are MiniMax-M3's.
+    """The parameters that every call of one indexer shares. The defaults are MiniMax-M3's.
 
     num_index_heads: H, index query heads on this rank (one per GQA group). All share one key head.
     index_head_dim: D, the length of an index query or key.
     block_size: S, tokens per block, which is also tokens per page.
-    topk_blocks: K, the most blocks a row selects.
+    topk_blocks: K, slots of a row: it selects as many blocks, or all that it sees if these are fewer.
     init_blocks: how many of the first visible blocks are always selected.
     local_blocks: how many of the last visible blocks are always selected.
 
@@ -45,15 +45,15 @@ class IndexerConfig:
 
     def __post_init__(self) -> None:
         for name in (field.name for field in fields(self)):
-            value, least = getattr(self, name), 0 if name in ("init_blocks", "local_blocks") else 1
+            value, low = getattr(self, name), 0 if name in ("init_blocks", "local_blocks") else 1
             is_int = isinstance(value, int) and not isinstance(value, bool)
-            require(is_int and value >= least, name, f"must be an int >= {least}", repr(value))
+            require(is_int and value >= low, name, f"must be an int >= {low}", repr(value))
         rule = f"must be >= init_blocks + local_blocks = {self.forced_blocks}"
         require(self.forced_blocks <= self.topk_blocks, "topk_blocks", rule, self.topk_blocks)
 
     @property
     def forced_blocks(self) -> int:
-        """The most blocks that a row selects without looking at their scores."""
+        """Upper bound on the blocks that a row selects without looking at their scores."""
         return self.init_blocks + self.local_blocks
 
     def num_blocks(self, num_tokens: Count) -> Count:

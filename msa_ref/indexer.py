@@ -12,29 +12,29 @@ from msa_ref.score import block_scores
 from msa_ref.select import select_blocks
 
 MAX_TOKEN_SCORES = 2**27
-"""Token scores held at once, 1 GiB of float64: bounds the memory of long requests."""
+"""Token scores held at once: 1 GiB of float64. It bounds the memory of long requests."""
 
 CACHED_NUMBERS = 2**18
-"""Float64 numbers that requests share a computation for on a CPU: past its caches one by one is faster."""
+"""Float64 numbers in one computation that several requests share on a CPU: past its caches, one by one is faster."""
 
 
 def row_chunks(batch: PagedBatch, max_token_scores: int) -> Iterator[slice]:
     """Cut a batch into stretches of query tokens, few enough to score at once. Synchronizes.
 
-    Neighbouring small requests share a stretch, padded to the most query tokens and the most keys
-    among them: one by one, many of them would be slow.
+    Neighbouring small requests share a stretch, padded to the longest of them: one by one, many of them
+    would be slow.
 
     Yields:
         rows of total_q, in order: of one request, max_token_scores token scores or one row, or of
         several, which with their padding have at most as many token scores, and numbers in keys.
     """
     config, start, stretch = batch.config, 0, (0, 0, 0)
-    most_shared = min(max_token_scores, CACHED_NUMBERS) if batch.device.type == "cpu" else max_token_scores
+    max_shared = min(max_token_scores, CACHED_NUMBERS) if batch.device.type == "cpu" else max_token_scores
     for first, last, keys in _pieces(batch, max_token_scores):
-        num_reqs, most_numbers, most_keys = stretch
+        num_reqs, max_numbers, max_keys = stretch
         numbers = max(config.num_index_heads * (last - first), config.index_head_dim)  # for each key
-        stretch = num_reqs + 1, max(most_numbers, numbers), max(most_keys, keys)
-        if num_reqs and prod(stretch) > most_shared:
+        stretch = num_reqs + 1, max(max_numbers, numbers), max(max_keys, keys)
+        if num_reqs and prod(stretch) > max_shared:
             yield slice(start, first)
             start, stretch = first, (1, numbers, keys)
     if batch.total_q:
@@ -54,8 +54,8 @@ def scored_chunks(batch: PagedBatch, max_token_scores: int = MAX_TOKEN_SCORES) -
     """Walk a batch in stretches of query tokens (see `row_chunks`). Synchronizes.
 
     Yields:
-        (rows, score): which rows of total_q, and their scores [H, rows, n] float64, n the most
-        blocks that one of them sees.
+        (rows, score): which rows of total_q, and their scores [H, rows, n] float64, where n is the greatest
+        number of blocks that one of them sees.
     """
     for rows in row_chunks(batch, max_token_scores):
         yield rows, block_scores(batch, rows)

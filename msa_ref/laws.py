@@ -72,8 +72,8 @@ def decode_is_last_prefill_row(batch: PagedBatch, run: Run) -> Iterator[Violatio
 def power_of_two_scale(batch: PagedBatch, run: Run, exponent: int = 1) -> Iterator[Violation]:
     """Queries times 2^exponent have the same answer: every product and partial sum just scales.
 
-    Passed over are rows where the scale itself may round: where scaled queries or any sum might
-    leave the normal numbers of their dtype.
+    Rows are left out where the scale itself may round: where scaled queries or any sum might leave the
+    normal numbers of their dtype.
     """
     scale = 2.0**exponent
     scaled = batch.index_q * scale
@@ -81,9 +81,9 @@ def power_of_two_scale(batch: PagedBatch, run: Run, exponent: int = 1) -> Iterat
     live_keys = batch.index_k_pages[batch.live_slots()]
     queries, keys = (values.double().nan_to_num(0.0, 0.0, 0.0) for values in (batch.index_q, live_keys))
     keys = torch.nn.functional.pad(keys, (0, 0, 0, 1))  # a key of zeros, for a batch without any
-    least = lattice_unit(queries) * lattice_unit(keys).amin() * min(1.0, scale)
-    most = queries.abs().sum(-1) * keys.abs().amax() * max(1.0, scale)
-    is_safe = is_same.all(-1) & (least >= 2.0**-126) & (most < 2.0**127)
+    low = lattice_unit(queries) * lattice_unit(keys).amin() * min(1.0, scale)
+    high = queries.abs().sum(-1) * keys.abs().amax() * max(1.0, scale)
+    is_safe = is_same.all(-1) & (low >= 2.0**-126) & (high < 2.0**127)
     whole, got = _of(run, batch), _of(run, replace(batch, index_q=scaled))
     got = got.where(is_safe.T[..., None], whole)
     yield from _differing("PowerOfTwoScale", batch, whole, got, f"with queries times {scale:g}")
@@ -109,7 +109,7 @@ def append_one(batch: PagedBatch, run: Run) -> Iterator[Violation]:
 
 
 def poison_blind(batch: PagedBatch, run: Run) -> Iterator[Violation]:
-    """What no token occupies does not matter: page tails, spare pages, block-table entries behind the live ones.
+    """Memory that no token occupies does not matter: page tails, spare pages, block-table entries behind the live ones.
 
     A target that follows a poisoned entry may take its process down: run it in one of its own.
     """

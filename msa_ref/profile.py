@@ -1,4 +1,4 @@
-"""What a target promises. The suite's kernels promise the whole contract; a foreign kernel may promise less.
+"""The promises of a target. The suite's kernels promise the whole contract; a foreign kernel may promise less.
 
 Which blocks, which of equals and in what order are three questions. A profile answers the last
 two and says which inputs the target answers at all: judged outside of them it would be accused
@@ -69,7 +69,7 @@ class Profile:
         for name, size, limit in (
             ("num_index_heads", config.num_index_heads, self.max_num_index_heads),
             ("topk_blocks", config.topk_blocks, self.max_topk_blocks),
-            ("visible blocks", batch.most_visible_blocks(), self.max_visible_blocks),
+            ("visible blocks", batch.max_visible_blocks(), self.max_visible_blocks),
         ):
             yield limit is not None and size > limit, f"{self.name} takes at most {limit} {name}, not {size}"
         sees_nothing = self.padding_rows == "undefined" and bool((batch.visible_lens() == 0).any())

@@ -29,7 +29,7 @@ class Edge(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """What the row laws judge: some rows of an answer beside what the rows could choose from.
+    """Some rows of an answer beside the blocks that they could choose from: what the row laws judge.
 
     topk_idx: [H, T, K] int32, as a kernel wrote it; any values at all.
     num_visible_blocks: [T] int64.
@@ -39,7 +39,7 @@ class Selection:
         end and this is its upper end. None means that the scores are exact.
     profile: the promises that the answer is held to.
 
-    What is derived has one column more, N, that stands for no block: a row never sees it.
+    Derived tensors have one column more, N, that stands for no block: a row never sees it.
     """
 
     config: IndexerConfig
@@ -51,12 +51,12 @@ class Selection:
 
     @property
     def lowest(self) -> torch.Tensor:
-        """[H, T, N + 1], the least that each block may score."""
+        """[H, T, N + 1], the lower bound on each block's score."""
         return torch.nn.functional.pad(self.score.nan_to_num(-torch.inf, torch.inf, -torch.inf), (0, 1))
 
     @property
     def highest(self) -> torch.Tensor:
-        """[H, T, N + 1], the most that each block may score."""
+        """[H, T, N + 1], the upper bound on each block's score."""
         return self.lowest if self.upper is None else replace(self, score=self.upper).lowest
 
     @property
@@ -82,7 +82,7 @@ class Selection:
 
     @property
     def is_chosen(self) -> torch.Tensor:
-        """[H, T, N + 1] bool, what each row names, however often."""
+        """[H, T, N + 1] bool, blocks that each row names, however often."""
         shape = (*self.topk_idx.shape[:-1], len(self.block))
         return torch.zeros(shape, dtype=torch.bool, device=self.score.device).scatter_(-1, self.ids, True)
 
@@ -262,7 +262,7 @@ ROW_LAWS = {
         Law("Order", breaks_order, _unordered),
     )
 }
-"""Name -> law. All that judges rows, and all that explains them, reads this table."""
+"""Name -> law. Whatever judges or explains rows reads this table."""
 
 
 def broken_rows(selection: Selection) -> torch.Tensor:

@@ -9,14 +9,14 @@ from msa_ref.batch import PagedBatch
 
 @dataclass(frozen=True, eq=False)
 class Operands:
-    """What the scores of some query tokens are made of, request by request.
+    """The queries and keys behind the scores of some query tokens, request by request.
 
-    R requests own the tokens, each at most Q of them, and these see at most n blocks. Behind what a
-    request has of tokens and blocks stands padding, which nothing sees.
+    R requests own the tokens, each at most Q of them, and these see at most n blocks. A request with
+    fewer tokens or blocks is padded, and nothing sees the padding.
 
     queries: [R, Q, H, D] float64.
     keys: [R, n, S, D] float64, gathered through the block table; the unseen tail of a last page included.
-    is_token: [R, Q] bool, which query tokens are none of the padding.
+    is_token: [R, Q] bool, which query tokens are no padding.
     is_seen: [R, Q, n, S] bool, which keys each query token sees.
     """
 
@@ -40,7 +40,7 @@ def operands(batch: PagedBatch, rows: slice) -> Operands:
     Only the pages of blocks that these tokens see are read, and page 0 for padding. Synchronizes.
     """
     config = batch.config
-    reqs, num_tokens = batch.token_reqs(rows).unique_consecutive(return_counts=True)
+    reqs, num_tokens = torch.unique_consecutive(batch.token_reqs(rows), return_counts=True)
     is_token = torch.arange(max(num_tokens.tolist(), default=0), device=batch.device) < num_tokens[:, None]
 
     def by_request(values: torch.Tensor) -> torch.Tensor:
@@ -76,8 +76,8 @@ def block_scores(batch: PagedBatch, rows: slice) -> torch.Tensor:
         rows: which rows of total_q, of however many requests.
 
     Returns:
-        [H, rows, n] float64, n the most blocks that one of the rows sees; -inf for those that a row
-        does not see. Products of bf16, fp16 or fp32 values are exact in float64, so only the sum
+        [H, rows, n] float64, where n is the greatest number of blocks that one of the rows sees; -inf for
+        those that a row does not see. Products of bf16, fp16 or fp32 values are exact in float64, so only the sum
         over D rounds.
     """
     parts = operands(batch, rows)

@@ -1,4 +1,4 @@
-"""Exact top-k under the total order, forced blocks past it."""
+"""Exact top-k under one total order; forced blocks bypass it."""
 
 import torch
 
@@ -24,7 +24,7 @@ def select_blocks(score: torch.Tensor, num_visible_blocks: torch.Tensor, config:
     """Select the best min(K, n) visible blocks of every row.
 
     The total order: forced blocks first, then score descending, then block id ascending. Forced
-    blocks pass by the ranking: no score is so high or so low that it could change their place.
+    blocks bypass the ranking: no score is high or low enough to change their place.
     -0.0 equals +0.0, NaN counts as -inf, infinities are ordinary values.
 
     Args:

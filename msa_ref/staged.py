@@ -28,7 +28,7 @@ SCORE_LAW = "Score"
 
 @dataclass(frozen=True)
 class Stages:
-    """What each stage found. score: law `Score` only; selection: row laws on the target's own scores.
+    """The findings of each stage. score: law `Score` only; selection: row laws on the target's own scores.
 
     Each holds at most `max_violations`: a row beyond them is not blamed.
     """
@@ -74,8 +74,8 @@ def stages(
     is_shaped = score.ndim == 3 and tuple(score.shape[:2]) == shape
     require(is_shaped, "score", f"must be [H, T, N] with H, T = {', '.join(map(str, shape))}", list(score.shape))
     require(score.is_floating_point(), "score", "must be floating point", score.dtype)
-    most = batch.most_visible_blocks()
-    require(score.shape[-1] >= most, "score", f"must cover the {most} visible blocks", f"N = {score.shape[-1]}")
+    n = batch.max_visible_blocks()
+    require(score.shape[-1] >= n, "score", f"must cover the {n} visible blocks", f"N = {score.shape[-1]}")
 
     off: list[Violation] = []
     wrong: list[Violation] = []

@@ -1,4 +1,4 @@
-"""Batches made from a batch, whose right answers follow from its own: what the batch laws compare.
+"""Batches made from a batch, whose right answers follow from its own: the batch laws compare them.
 
 Each returns a new batch and leaves the old one alone. All of them look at values and synchronize.
 """
@@ -23,7 +23,7 @@ def take_requests(batch: PagedBatch, reqs: Sequence[int]) -> tuple[PagedBatch, t
 
 
 def query_window(batch: PagedBatch, first: torch.Tensor, last: torch.Tensor) -> tuple[PagedBatch, torch.Tensor]:
-    """Only query tokens first .. last - 1 of each request, at a time when the later ones had not come.
+    """Only query tokens first .. last - 1 of each request, as if the later ones had not been written yet.
 
     Args:
         first, last: [B] int64, counted within each request, 0 <= first <= last <= query_len.

@@ -1,7 +1,7 @@
-"""Memory that ends where it is said to end: who reads on is stopped, whether he uses what he read or not.
+"""Tensors followed by a guard page: any read past the end crashes, even if its value is ignored.
 
-A read whose value changes nothing shows in no answer; where memory ends at a page that nobody may
-touch, it ends the process, and that is a finding. On a GPU this needs a tool of its own.
+A read whose value changes nothing shows in no answer; a crash of the process is a finding. On a GPU
+this needs a tool of its own.
 """
 
 import ctypes
@@ -11,7 +11,7 @@ import os
 import torch
 
 FENCE = 2**22
-"""Bytes that nobody may touch behind a tensor: strides may carry a reader far."""
+"""Bytes of forbidden memory behind a tensor: many, because strides may carry a reader far."""
 
 
 def fenced(length: int, fill: float, dtype: torch.dtype) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Where every block lies, and the poison around what is alive."""
+"""Maps logical blocks to pages and poisons everything else."""
 
 from dataclasses import dataclass
 
@@ -10,13 +10,14 @@ from fuzz.values.rng import Stream
 from msa_ref.formats import ELEMENTS
 
 INT_MAX = 2**31 - 1
+"""The greatest int32: no page, no length."""
 
 
 @dataclass(eq=False)
 class Layout:
-    """Which page every block of every request lies in, at one state of a case.
+    """The page of every block of every request, at one state of a case.
 
-    page: [B, most blocks] int64, the page of each block a request ever has.
+    page: [B] arrays, the page of each block that a request ever has.
     source: for each page (in order of page id), the logical page it holds; -1 for a spare one.
     logical: [B] arrays, the logical page ids of each request's blocks. Logical pages are numbered
         shared prefix first, then request by request, wherever they lie.
@@ -60,7 +61,7 @@ BAIT = 60_000.0
 
 
 def poison_rows(case: Case, count: int) -> np.ndarray:
-    """[count, S, D] float32 of what nobody may read."""
+    """[count, S, D] float32 of poison, which nobody may read."""
     block_size, head_dim, row = case.config.block_size, case.config.index_head_dim, ELEMENTS[case.dtype]
     if case.pages.tail != "bait":
         poison = np.nan if case.pages.tail == "nan" else row.top

@@ -1,4 +1,4 @@
-"""Memory that a target allocates without writing it holds garbage, not whatever the allocator left there."""
+"""Fills memory from `torch.empty` with garbage while a target runs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -19,11 +19,11 @@ ALLOCATORS: tuple[Callable[..., torch.Tensor], ...] = (
 
 
 class GarbageWorkspaces(TorchFunctionMode):
-    """While this is entered, what torch allocates uninitialised is filled with the poison of a case's page tails.
+    """While entered, fills whatever torch allocates uninitialised with the poison of a case's page tails.
 
-    Fresh memory is often zero, or holds the right numbers of an earlier run: then reading what nobody
-    has written goes unseen. Integers are the marker of outputs, so that an answer allocated by the
-    target shows its unwritten elements, too.
+    Fresh memory is often zero, or holds the right numbers of an earlier run, and would hide a read of
+    memory that nobody has written. Integers get the marker of outputs, so that an answer that the target
+    allocates shows its unwritten elements, too.
     """
 
     def __init__(self, tail: str) -> None:

@@ -1,4 +1,4 @@
-"""Tensors as views into larger buffers, and what a guard needs to know about them."""
+"""Tensors as views into larger buffers, laid out as a case plans."""
 
 from dataclasses import dataclass
 

@@ -1,8 +1,8 @@
-"""Why a wrong answer is wrong: the laws between runs, asked of a case that broke.
+"""Diagnosis of a case that broke, by the laws between runs.
 
-The exact oracle says *that* a row is wrong. An answer that changes with the poison comes from
-reading what no one may read, one that changes with the company of a request from a leak between
-requests: `msa_ref.laws` asks all that of any callable.
+The exact oracle says *that* a row is wrong. An answer that changes with the poison has read memory that
+it must not read; one that changes with the company of a request leaks between requests. `msa_ref.laws`
+asks this of any callable.
 """
 
 from collections.abc import Collection
@@ -22,7 +22,7 @@ from msa_ref.profile import CONTRACT
 def diagnose(
     case: Case, target: Target, device: torch.device | str, broken: Violation, laws: Collection[str] = tuple(BATCH_LAWS)
 ) -> list[Violation]:
-    """Those of the laws between runs that a target breaks on the batch where it broke one already.
+    """The laws between runs that a target breaks on a batch where it broke a law already: `broken`.
 
     Targets that are given scores are asked nothing: the laws are about queries and keys. Neither are
     targets that promise less than the contract: the laws compare answers bit by bit.
@@ -39,7 +39,7 @@ def diagnose(
         try:
             violation = next(iter(law(scene.batch, run)), None)
         except Exception:
-            # The oracle has reported what the target raises; a law that it keeps from its end says nothing.
+            # The examiner has reported what the target raises; a law that cannot finish says nothing.
             continue
         if violation is not None:
             found.append(replace(violation, num_splits=broken.num_splits, state=broken.state))
@@ -47,7 +47,7 @@ def diagnose(
 
 
 def as_run(case: Case, target: Target, num_splits: int) -> Run:
-    """A target as the laws between runs call it: any batch -> its answer, by a fresh call each time."""
+    """A target as a function of a batch, as the laws between runs call it: a fresh call each time."""
 
     def run(batch: PagedBatch) -> torch.Tensor:
         query_lens = batch.query_lens().tolist()

@@ -1,4 +1,4 @@
-"""What a target shows of its own scores, and whether its two kinds of them agree."""
+"""Scores that a target exposes, and whether its superblock maxima match its block scores."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,14 +8,17 @@ import torch
 from msa_ref.contract import Violation
 
 SUPERBLOCK_LAW = "Superblocks"
+"""Name of the law about superblock maxima, see `fuzz.judge.run_laws`."""
+
 SCORES_AT_ONCE = 2**26
-"""Scores compared at once: bounds the memory of the largest cases."""
+"""Scores compared at once; bounds the memory of the largest cases."""
 
 
 @dataclass(frozen=True)
 class Shown:
-    """score: [H, T, N], the block scores that a target selects by.
+    """The scores that a target exposed in one run.
 
+    score: [H, T, N], the block scores that it selects by.
     best: [H, T, ceil(N / each)], the best score in each superblock of `each` blocks, or None.
     is_lazy: whether rows that see no more blocks than they select may have any scores, or none.
     """
@@ -32,17 +35,17 @@ def off_superblocks(shown: Shown, num_visible_blocks: torch.Tensor) -> Iterator[
     num_visible_blocks: [T]. NaN counts as -inf; superblocks without a visible block are ignored.
     """
     heads, tokens = shown.score.shape[:2]
-    most = int(num_visible_blocks.max()) if len(num_visible_blocks) else 0
-    if shown.best is None or most == 0:
+    max_visible = int(num_visible_blocks.max()) if len(num_visible_blocks) else 0
+    if shown.best is None or max_visible == 0:
         return
-    count = -(-most // shown.each)
+    count = -(-max_visible // shown.each)
     block = torch.arange(count * shown.each, device=shown.score.device)
     step = max(1, SCORES_AT_ONCE // (heads * len(block)))
     for start in range(0, tokens, step):
         rows = slice(start, start + step)
         n = num_visible_blocks[rows, None]
         score = torch.full((heads, len(n), len(block)), -torch.inf, dtype=shown.score.dtype, device=block.device)
-        score[..., :most] = shown.score[:, rows, :most]
+        score[..., :max_visible] = shown.score[:, rows, :max_visible]
         score = torch.where(block < n, score, -torch.inf).nan_to_num(-torch.inf, torch.inf, -torch.inf)
         expected = score.view(heads, len(n), count, shown.each).amax(-1)
         got = shown.best[:, rows, :count].nan_to_num(-torch.inf, torch.inf, -torch.inf)

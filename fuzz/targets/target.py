@@ -126,7 +126,8 @@ def _captured(run: Bound, mark_out: Callable[[], object]) -> Bound:
             run()  # compiles and allocates, which a capture must not
             torch.cuda.synchronize()
             # Not `torch.cuda.graph`: it collects garbage and empties caches at every capture.
-            with torch.cuda.stream(torch.cuda.Stream()):
+            stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            with torch.cuda.stream(stream):
                 graph.capture_begin()
                 try:
                     captured = run()

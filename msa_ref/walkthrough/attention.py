@@ -5,6 +5,8 @@ time. The indexer has one head for each GQA group: the G query heads of group h 
 value head h and row h of `topk_idx`.
 """
 
+from collections.abc import Callable
+
 import torch
 
 from msa_ref.config import PAD
@@ -64,7 +66,13 @@ def block_sparse_attention(
     return _attention(query, key, value, scale, selected_tokens)
 
 
-def _attention(query, key, value, scale, tokens_for) -> torch.Tensor:
+def _attention(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    scale: float,
+    tokens_for: Callable[[int, int], torch.Tensor],
+) -> torch.Tensor:
     """Attention over the tokens that tokens_for(head, token) lists, as far as the query sees them."""
     context_len = len(key) - len(query)
     output = query.new_zeros(*query.shape[:-1], value.shape[-1])

@@ -1,4 +1,4 @@
-"""One law with all others switched off: would it have caught this target by itself?
+"""Checks whether a single law, on its own, rejects a target.
 
 The oracle finds a wrong row by its bits, explains a few, and asks the laws between runs only about
 cases that broke already. Here a law gets no such help: it is asked about every row and every case.
@@ -53,8 +53,8 @@ def _breaks_row_law(law: str, target: Target, scene: Scene, num_splits: int) -> 
         num_visible_blocks = batch.num_visible_blocks()
         for rows, score in scored:
             seen = num_visible_blocks[rows]
-            most = int(seen.max()) if len(seen) else 0  # behind it scores are garbage
-            selection = Selection(batch.config, answer[:, rows], seen, score[..., :most])
+            end = int(seen.max()) if len(seen) else 0  # behind it scores are garbage
+            selection = Selection(batch.config, answer[:, rows], seen, score[..., :end])
             if ROW_LAWS[law].breaks(selection).any():
                 return True
     return False
