@@ -17,7 +17,7 @@ PLANS += [ValuePlan(f.name, is_negative=True, is_future_best=True) for f in MADE
 
 @pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan.family + "-negative" * plan.is_negative)
 @pytest.mark.parametrize("seq_len", [70, 64, 5, 2])
-def test_no_key_that_a_token_sees_is_better_than_the_one_behind_it(plan: ValuePlan, seq_len: int) -> None:
+def test_the_key_behind_a_token_is_its_best(plan: ValuePlan, seq_len: int) -> None:
     query_len, heads, stream = 6, 3, Stream(5, plan.family)
     is_designed = isinstance(plan.made_by, Designed)
     shape = Shape(num_blocks=5, block_size=16, index_head_dim=32, topk_blocks=3, dtype="bfloat16")
@@ -43,6 +43,6 @@ def test_no_key_that_a_token_sees_is_better_than_the_one_behind_it(plan: ValuePl
             assert (score[token, :, behind] > best).all()
 
 
-def test_hashed_values_are_made_on_the_device_and_have_no_best_key() -> None:
+def test_hashed_values_have_no_best_key() -> None:
     with pytest.raises(ValueError, match="is_future_best must not be of hashed values"):
         ValuePlan("hashed", is_future_best=True)

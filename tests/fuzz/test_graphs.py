@@ -39,7 +39,7 @@ def _breaks(case: Case, target: Target) -> set[str]:
 
 
 @pytest.mark.parametrize("name", GRAPH_CANARIES)
-def test_a_captured_defect_is_found_and_shrinks_to_a_script_of_a_few_lines(name: str) -> None:
+def test_a_captured_defect_shrinks_to_a_short_script(name: str) -> None:
     target = CANARIES[name].target
     first = settings(QUICK, phases=[Phase.generate])  # as a run does it, which has little time for shrinking
     case = find(graph_cases(), lambda case: "GraphIsEager" in _breaks(case, target), settings=first)
@@ -51,7 +51,7 @@ def test_a_captured_defect_is_found_and_shrinks_to_a_script_of_a_few_lines(name:
     assert _breaks(Case.from_json(case.to_json()), target) == _breaks(case, target)
 
 
-def test_hypothesis_alone_shrinks_a_captured_defect_to_a_capture_and_one_replay() -> None:
+def test_hypothesis_alone_shrinks_a_captured_defect_to_one_replay() -> None:
     target = CANARIES["graph_counter"].target
     case = find(graph_cases(), lambda case: "GraphIsEager" in _breaks(case, target), settings=QUICK)
     assert len(case.requests) == len(case.replay) == 1, script_lines(case)
@@ -92,7 +92,7 @@ def test_what_comes_between_replays_is_one_of_a_few_words() -> None:
         Step((Request(1, 1),), between="later")
 
 
-def test_the_score_strip_shows_the_row_that_broke_after_what_came_between() -> None:
+def test_the_score_strip_shows_the_row_that_broke_in_a_replay() -> None:
     script = (Step((Request(1, 60),), between="eager"),)
     case = Case(IndexerConfig(1, 16, 16, 1, local_blocks=1), (Request(1, 20),), seed=5, replay=script)
     replayed = replay(case, find_target("fuzz.canaries:graph_output_moved"), "cpu")

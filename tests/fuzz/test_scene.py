@@ -114,7 +114,7 @@ def test_far_pages_pass_two_to_the_31_elements_and_change_nothing() -> None:
 
 
 @pytest.mark.gpu
-def test_scores_of_far_cases_pass_two_to_the_31_elements_and_change_nothing() -> None:
+def test_far_scores_pass_2_to_the_31_and_change_nothing() -> None:
     case = replace(CASE, pages=PagePlan(is_far=True, spare_pages=4))
     far, near = Scene(case, "cuda"), Scene(CASE, "cpu")
     most = max(case.num_blocks(req) for req in range(len(case.requests)))
@@ -123,7 +123,7 @@ def test_scores_of_far_cases_pass_two_to_the_31_elements_and_change_nothing() ->
     assert isinstance(Examiner(far).examine(find("topk")), Agreed)
 
 
-def test_scores_that_the_harness_cannot_make_are_no_finding_about_a_target(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scores_that_cannot_be_made_accuse_no_target(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(scene: Scene) -> torch.Tensor:
         raise IndexError(scene.case.seed)
 

@@ -68,7 +68,7 @@ INTERVAL = st.tuples(END, END).map(lambda ends: (min(ends), max(ends)))
     forced=st.sampled_from([(0, 0), (0, 1), (1, 0)]),
     profile=st.sampled_from([CONTRACT, ANY_TIE]),
 )
-def test_a_set_is_accepted_iff_some_scores_inside_the_intervals_make_it_the_answer(
+def test_a_set_is_accepted_iff_some_scores_make_it_the_answer(
     intervals, topk_blocks, forced, profile
 ):
     """Soundness and tightness by brute force, and a row is certified iff one set is left."""
@@ -98,7 +98,7 @@ def test_the_worked_example_of_the_docstring():
 
 @settings(max_examples=200, deadline=None)
 @given(batch=batches())
-def test_on_the_lattice_every_row_is_certified_and_the_verdict_is_the_exact_one(batch):
+def test_on_the_lattice_verdicts_are_exact_and_all_rows_certified(batch):
     """Ties, signed zeros, NaN and infinities included: every interval has zero width."""
     topk_idx = index_topk(batch)
     certificate = certify(batch, topk_idx)
@@ -262,7 +262,7 @@ def test_the_unseen_tail_of_a_page_does_not_widen_an_interval():
         assert torch.equal(left, right)
 
 
-def test_a_kernel_that_is_all_wrong_is_counted_in_full_and_described_in_part():
+def test_violations_are_counted_in_full_and_described_in_part():
     batch = random_batch(64, torch.bfloat16)
     certificate = certify(batch, torch.zeros(4, 8, 16, dtype=torch.int32), max_violations=5)
     assert len(certificate.violations) == 5

@@ -131,7 +131,7 @@ def modelled_scores(batch: PagedBatch, unit) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("name", ["wgmma bf16", "tcgen05 fp16", "mma.sync Ampere", "TF32 Hopper"])
-def test_a_kernel_on_a_modelled_unit_is_never_accused_on_near_ties(name):
+def test_a_modelled_unit_is_never_accused_on_near_ties(name):
     """Keys are one key with its numbers in other orders, the query all ones: scores differ by rounding alone."""
     make_bound, dtype, model, arch, shape_and_type = UNITS[name]
     config = IndexerConfig(num_index_heads=2, index_head_dim=D, block_size=2, topk_blocks=6)

@@ -112,7 +112,7 @@ def steep_key(make_bound, L: int) -> list[Fraction]:
 
 
 @pytest.mark.parametrize("unit", TENSOR_CORES)
-def test_a_tensor_core_bound_is_no_more_than_2_times_what_a_steep_sum_loses(unit):
+def test_a_tensor_core_bound_is_within_2_times_a_real_loss(unit):
     """One large product in the first instruction, and everything behind it falls off the end."""
     make_bound, _, parameters = TENSOR_CORES[unit]
     key = steep_key(make_bound, parameters["L"])
@@ -123,14 +123,14 @@ def test_a_tensor_core_bound_is_no_more_than_2_times_what_a_steep_sum_loses(unit
 
 
 @pytest.mark.parametrize("make_bound", [precision.any_order_fp32, precision.ieee_fp32])
-def test_an_fp32_bound_is_no_more_than_2_times_what_a_steep_sum_loses(make_bound):
+def test_an_fp32_bound_is_within_2_times_a_real_loss(make_bound):
     """1 + 127 numbers a little below half of its last bit, added one at a time: all of them are lost."""
     terms = [Fraction(1)] + [Fraction(2) ** -24 * (1 - Fraction(1, 256))] * 127
     share = (sum(terms) - sim.left_to_right_sum(terms)) / (Fraction(make_bound(128).relative) * sum(terms))
     assert Fraction(1, 2) < share <= 1
 
 
-def test_the_tf32_bound_is_no_more_than_2_times_what_a_cut_loses():
+def test_the_tf32_bound_is_within_2_times_a_real_loss():
     operand = Fraction(1) + Fraction(2) ** -10 - Fraction(2) ** -23
     query = [operand] * 128
     cut = [sim.tf32(operand)] * 128
@@ -178,7 +178,7 @@ def test_overflow_leaves_nothing_promised():
     assert widths.isinf().tolist() == [False, False, True, True]
 
 
-def test_half_width_is_finite_just_below_overflow_and_no_partial_sum_reaches_it():
+def test_half_width_is_finite_just_below_overflow():
     """The largest finite M: its partial sums, each off by the bound at most, stay below the largest fp32."""
     bound = precision.any_order_fp32(128)
     magnitude = F32_MAX / (1 + 2 * bound.relative)

@@ -71,7 +71,7 @@ def test_live_slots_are_the_slots_that_hold_a_token():
     assert batch.live_slots().tolist() == [[True] * 4, [True, True, False, False]]
 
 
-def test_a_page_shared_by_two_requests_is_live_as_far_as_either_sees():
+def test_a_shared_page_is_live_as_far_as_either_request_sees():
     batch = row_batch(SMALL, [[1.0, 0.0], [0.0, 1.0]], [[1.0, 1.0]] * 6)
     shared = replace(
         batch,

@@ -122,7 +122,7 @@ def test_a_profile_without_a_tie_rule_may_take_either_of_equals():
     assert [violation.law for violation in judge(batch, answer([1, 2, 4]), profile=any_tie)] == ["Best"]
 
 
-def test_a_profile_without_an_order_may_write_a_set_as_it_likes():
+def test_a_profile_without_an_order_takes_any_order():
     batch = row_batch(CONFIG, [[1.0]], KEYS)
     assert list(judge(batch, answer([4, 0, 2]), profile=Profile(name="any-order", order="any"))) == []
 

@@ -49,7 +49,7 @@ def test_a_wrong_selection_is_blamed_on_the_selection():
     assert found.blame(0, 0) == "selection"
 
 
-def test_a_lazy_target_may_leave_just_those_rows_unscored_that_select_all_they_see():
+def test_a_lazy_target_may_leave_rows_without_a_choice_unscored():
     """With two slots a row of two blocks selects both, whatever they score; a row of five does not."""
     batch = row_batch(CONFIG, [[1.0]], KEYS[:2])
     topk_idx, unscored = torch.tensor([[[0, 1]]], dtype=torch.int32), torch.full((1, 1, 2), NAN)
@@ -62,7 +62,7 @@ def test_two_wrongs_are_blamed_on_both():
     assert judged([1, 4], [5.0, 1.0, 7.0, 5.0, 9.0]).blame(0, 0) == "both"
 
 
-def test_a_tie_of_own_scores_is_no_excuse_under_a_promised_tie_rule():
+def test_a_promised_tie_rule_holds_on_own_scores():
     assert judged([2, 3], RIGHT, profile=Profile(name="any-tie", tie_rule="any")).blame(0, 0) == "neither"
 
 

@@ -122,7 +122,7 @@ def test_a_block_is_logical_and_a_page_is_physical():
     assert index_topk(batch)[0, 0].tolist() == [0, 2]
 
 
-def test_append_one_may_bring_in_the_block_of_the_new_token_alone():
+def test_append_one_brings_in_only_the_new_token_s_block():
     # blocks of one: scores 5, 3 select [0, 1]; a token of score 4 takes the slot of block 1; of score 2, none
     assert one_row([5, 3], block_size=1) == [0, 1]
     assert one_row([5, 3, 4], block_size=1) == [0, 2]
