@@ -68,9 +68,7 @@ INTERVAL = st.tuples(END, END).map(lambda ends: (min(ends), max(ends)))
     forced=st.sampled_from([(0, 0), (0, 1), (1, 0)]),
     profile=st.sampled_from([CONTRACT, ANY_TIE]),
 )
-def test_a_set_is_accepted_iff_some_scores_make_it_the_answer(
-    intervals, topk_blocks, forced, profile
-):
+def test_a_set_is_accepted_iff_some_scores_make_it_the_answer(intervals, topk_blocks, forced, profile):
     """Soundness and tightness by brute force, and a row is certified iff one set is left."""
     config = IndexerConfig(topk_blocks=topk_blocks, init_blocks=forced[0], local_blocks=forced[1])
     expected = admissible_sets(config, intervals, profile)

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fuzz.judge.between_runs import LAWS
 from fuzz.judge.run_laws import RUN_LAWS
+from msa_ref.laws import BATCH_LAWS
 from msa_ref.rows import ROW_LAWS
 from tests.support.pages.api import first_paragraph
 from tests.support.pages.matrix import limits
@@ -22,7 +22,7 @@ def run_laws() -> str:
 
 def batch_laws() -> str:
     """A table of the laws between runs."""
-    return _table(LAWS)
+    return _table(BATCH_LAWS)
 
 
 def promises() -> str:
@@ -31,7 +31,7 @@ def promises() -> str:
         (
             limits(),
             f"Every row keeps {_names(ROW_LAWS)}. Every run keeps {_names(RUN_LAWS)}.",
-            f"Between runs: {_names(LAWS)}. A bad argument is refused before launch, in one sentence.",
+            f"Between runs: {_names(BATCH_LAWS)}. A bad argument is refused before launch, in one sentence.",
         )
     )
 
