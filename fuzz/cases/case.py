@@ -18,7 +18,7 @@ BETWEEN = ("", "eager", "elsewhere", "unread")
 
 @dataclass(frozen=True)
 class Request:
-    """One request: its query tokens of this step, and all its tokens with them. 0 tokens: padding."""
+    """One request: query_len tokens of this step, seq_len tokens with them. seq_len 0 is a padding row."""
 
     query_len: int
     seq_len: int
@@ -28,7 +28,7 @@ class Request:
         require(self.seq_len >= 0, "seq_len", "must be >= 0", self.seq_len)
 
     def is_appended_to(self, old: "Request") -> bool:
-        """Whether this is `old` one step later: with its query tokens, or one token, behind it."""
+        """Whether this is `old` one step later: longer by its query tokens, at least by one token."""
         return self.seq_len - old.seq_len == max(1, self.query_len)
 
 
@@ -36,8 +36,9 @@ class Request:
 class ValuePlan:
     """Which numbers the tensors hold: a family of `fuzz.values.families`, times a power of two.
 
-    is_negative: of a lattice family, so that no score is above 0.
-    is_future_best: the key behind each query token is its best one, see `fuzz.inputs.future_keys`; not of `hashed`.
+    is_negative: no score is above 0; for lattice families alone.
+    is_future_best: the key just after each query token is its best match, see `fuzz.inputs.future_keys`; not for
+        families made on the device.
     """
 
     family: str = "integers"
@@ -62,16 +63,15 @@ class ValuePlan:
 class PagePlan:
     """How logical blocks lie in physical pages.
 
-    order: of the pages: `permuted` (by the case's seed), `identity` or `reversed`.
+    order: the order of the pages: `permuted` (by the case's seed), `identity` or `reversed`.
     spare_pages: pages that no block maps to; they hold poison.
     extra_blocks: columns of the block table behind the longest request.
-    behind: what the block-table entries behind a request's live blocks hold.
-    shared_blocks: how many leading blocks all requests have in common, on the same pages.
-    tail: the poison in spare pages and behind a page's last live token: NaN and inf are read by
-        nobody who masks; `bait` is finite and would win every ranking.
-    pool_pages: 0, or the size of a pool that all requests map into, whatever they overlap: keeps
-        the memory of production shapes small.
-    is_far: pages, and the scores of blocks, lie so far apart that element offsets pass 2**31.
+    behind: the contents of block-table entries behind a request's live blocks.
+    shared_blocks: leading blocks that all requests share, on the same pages.
+    tail: the poison in spare pages and behind a page's last live token: NaN or infinities, which no masked sum
+        shows, or `bait`, which is finite and would win every ranking.
+    pool_pages: pages of a pool that all requests map into, so that production shapes need little memory; 0 for none.
+    is_far: whether pages, and the scores of blocks, lie so far apart that element offsets pass 2**31.
     """
 
     order: str = "permuted"
@@ -107,12 +107,12 @@ class ViewPlan:
 
 @dataclass(frozen=True)
 class Views:
-    """The view of every tensor, and what is special about `out`.
+    """The view of every tensor, and how `out` is given.
 
-    score: only for targets that are given scores.
+    score: for targets that are given scores.
     extra_rows: rows of `out` behind total_q.
     is_out_given: False lets the target allocate its output.
-    is_fenced: every input ends where the memory that may be read ends (on a CPU).
+    is_fenced: whether every input is followed by memory that cannot be read (on a CPU).
     """
 
     index_q: ViewPlan = ViewPlan()
@@ -129,13 +129,13 @@ class Views:
 
 @dataclass(frozen=True)
 class Step:
-    """What has changed, in the same buffers, before one more run (a graph replay, where there is one).
+    """One more run (a graph replay, where there is a graph) after a change in the same buffers.
 
     requests: as many as before, with the same sum of query lengths.
-    is_remapped: the blocks lie in other pages.
-    values_seed: other queries and keys; 0 keeps those of the case.
-    between: what comes before the change: nothing, an `eager` call on the same buffers, one
-        `elsewhere` on allocations of its own, or an `unread` replay, whose step was given up.
+    is_remapped: whether the blocks lie in other pages.
+    values_seed: the seed of new queries and keys; 0 keeps those of the case.
+    between: a call before the change: none, an `eager` one on the same buffers, one `elsewhere` on allocations of
+        its own, or an `unread` replay, whose step was given up.
     """
 
     requests: tuple[Request, ...]
@@ -155,7 +155,7 @@ class Case:
     num_splits: the split counts to run at; 0 leaves the choice to the target.
     repeats: how often the first run is repeated, to compare bits.
     host_slack: tokens by which the host's bounds exceed the lengths on the device.
-    note: what the case is there for.
+    note: the purpose of the case.
 
     Raises:
         ValueError: one sentence naming the field, the rule and what was got.
@@ -200,7 +200,7 @@ class Case:
         return max([1, *(request.query_len for state in self.states for request in state.requests)])
 
     def num_blocks(self, req: int) -> int:
-        """Most blocks that a request has at any step."""
+        """Blocks of a request at the step where it has most."""
         return max(self.config.num_blocks(state.requests[req].seq_len) for state in self.states)
 
     @property

@@ -1,4 +1,4 @@
-"""What a generator may ask for, and the two that answer: raw bits from a seed, and Hypothesis."""
+"""The choices that a generator makes, driven either by a seed or by Hypothesis."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
@@ -11,7 +11,7 @@ Option = TypeVar("Option")
 
 
 class Chooser(Protocol):
-    """Makes the choices of a generator, which is written once against this."""
+    """The interface that the generator is written against, once for both drivers."""
 
     def integer(self, low: int, high: int) -> int:
         """An integer within low .. high, both included."""
@@ -20,11 +20,11 @@ class Chooser(Protocol):
         """One of the options; put the simplest first."""
 
     def boolean(self, percent: int = 50) -> bool:
-        """True in about so many cases of a hundred."""
+        """True in about `percent` of 100 draws."""
 
 
 class SeededChooser:
-    """The same seed makes the same choices on every machine, with every library version."""
+    """Choices that follow from a seed, the same on every machine, with every library version."""
 
     def __init__(self, seed: int, name: str) -> None:
         self._stream = Stream(seed, name)
@@ -40,7 +40,7 @@ class SeededChooser:
 
 
 class HypothesisChooser:
-    """Hypothesis makes the choices, so that a failing case shrinks towards the first options."""
+    """Choices that Hypothesis makes, so that a failing case shrinks towards the first options."""
 
     def __init__(self, draw: Callable[[st.SearchStrategy[Any]], Any]) -> None:
         self._draw = draw

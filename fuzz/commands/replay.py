@@ -8,7 +8,7 @@ import torch
 
 from fuzz.campaign.findings import read_case
 from fuzz.cases.case import Case
-from fuzz.cases.replay_script import script_lines
+from fuzz.cases.replay_words import script_lines
 from fuzz.commands.device import add_device, settle
 from fuzz.commands.options import add_targets, again, named
 from fuzz.inputs.scene import Scene

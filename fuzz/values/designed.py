@@ -1,4 +1,4 @@
-"""The designed families: score rows that no random numbers would show, and where a selection may go wrong."""
+"""The designed families: score rows made to order for the ways in which a selection goes wrong."""
 
 import numpy as np
 import torch
@@ -6,6 +6,9 @@ import torch
 from fuzz.values.family import Shape, designed
 from fuzz.values.rng import Stream
 from msa_ref.formats import ELEMENTS
+
+_PATTERN_DTYPES = {1: torch.int8, 2: torch.int16, 4: torch.int32}
+"""The integers that hold the bit pattern of a positive float, by its bytes."""
 
 
 def ladder(first: int, count: np.ndarray, dtype: str) -> np.ndarray:
@@ -25,10 +28,6 @@ def pattern_of(value: float, dtype: str) -> int:
     """The bit pattern of a positive number that the dtype holds."""
     row = ELEMENTS[dtype]
     return int(torch.tensor(value, dtype=row.dtype).view(_PATTERN_DTYPES[row.num_bytes]))
-
-
-_PATTERN_DTYPES = {1: torch.int8, 2: torch.int16, 4: torch.int32}
-"""The integers that hold the bit pattern of a positive float, by its bytes."""
 
 
 @designed(ties="one plateau")
@@ -53,7 +52,7 @@ def tie_at_cut(stream: Stream, rows: int, shape: Shape) -> np.ndarray:
 def ulp_ladder(stream: Stream, rows: int, shape: Shape) -> np.ndarray:
     """All different, neighbours one ulp apart, in any order, of either sign."""
     values = ladder(pattern_of(1.5, shape.dtype), _places(stream, rows, shape), shape.dtype)
-    return values * (1 - 2 * stream.integers(0, 1, (rows, 1))).astype(np.float32)
+    return np.asarray(values * (1 - 2 * stream.integers(0, 1, (rows, 1))).astype(np.float32))
 
 
 @designed(ties="all different, an ulp apart")
@@ -87,9 +86,8 @@ def clusters(stream: Stream, rows: int, shape: Shape) -> np.ndarray:
     centre = pattern_of(2.0, shape.dtype) + 64 * stream.integers(0, 1, size)
     values = ladder(0, centre + stream.integers(0, 3, size), shape.dtype)
     if shape.num_blocks:
-        values[np.arange(rows), stream.integers(0, shape.num_blocks - 1, (rows,))] = min(
-            2.0**15, shape.format.max_power
-        )
+        outlier = stream.integers(0, shape.num_blocks - 1, (rows,))
+        values[np.arange(rows), outlier] = min(2.0**15, shape.format.max_power)
     return values
 
 
@@ -98,7 +96,7 @@ def zeros(stream: Stream, rows: int, shape: Shape) -> np.ndarray:
     """Zeros of both signs, and a few small numbers around them."""
     small = max(2.0**-10, shape.format.subnormal_step)
     options = np.array([-0.0, 0.0, -0.0, 0.0, small, -small], dtype=np.float32)
-    return options[stream.integers(0, len(options) - 1, (rows, shape.num_blocks))]
+    return np.asarray(options[stream.integers(0, len(options) - 1, (rows, shape.num_blocks))])
 
 
 @designed()
@@ -107,7 +105,7 @@ def extremes(stream: Stream, rows: int, shape: Shape) -> np.ndarray:
     high = shape.format.max
     options = np.array([high, high / 2, 1.0, 0.0, -1.0, -high / 2, -high], dtype=np.float32)
     first = np.where(np.arange(rows) % 2, len(options) - 2, 0)[:, None]
-    return options[first + stream.integers(0, 2**16, (rows, shape.num_blocks)) % (len(options) - first)]
+    return np.asarray(options[first + stream.integers(0, 2**16, (rows, shape.num_blocks)) % (len(options) - first)])
 
 
 @designed()
@@ -138,7 +136,7 @@ def _best_of_groups(stream: Stream, group: np.ndarray, k: int) -> np.ndarray:
     member = stream.integers(0, 2**31 - 1, (rows, n))
     best = np.zeros((rows, max(n, k)), dtype=np.int64)
     np.maximum.at(best, (np.arange(rows)[:, None], group), member)
-    is_best = member == np.take_along_axis(best, group, axis=1)
+    is_best = np.asarray(member == np.take_along_axis(best, group, axis=1))
     if n == 0:
         return is_best
     key = member + (is_best.astype(np.int64) << 31)  # the best of all groups rank before the others

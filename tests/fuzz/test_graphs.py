@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, Phase, find, given, settings
 from fuzz.canaries import CANARIES
 from fuzz.canaries.graphs import GraphIndexer, graph_target
 from fuzz.cases.case import Case, Request, Step
-from fuzz.cases.replay_script import script_lines
+from fuzz.cases.replay_words import script_lines
 from fuzz.cases.simplify import shrink
 from fuzz.commands.replay import replay
 from fuzz.inputs.scene import Scene

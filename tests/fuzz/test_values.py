@@ -12,6 +12,7 @@ from fuzz.values.designed import spread, ulp_ladder
 from fuzz.values.families import EXACT_FAMILIES, FAMILIES, page, plant_nonfinite, require_exact
 from fuzz.values.family import Designed, Shape
 from fuzz.values.rng import Stream
+from tests.support.edited_house import run_edited
 
 DESIGNED = [family for family in FAMILIES.values() if isinstance(family, Designed)]
 NUM_BLOCKS, BLOCK_SIZE, HEADS, TOKENS = 9, 16, 3, 4
@@ -64,7 +65,7 @@ def test_a_designed_row_scores_what_was_designed(family: Designed, dtype: str) -
 
 @pytest.mark.parametrize("num_blocks", [0, 1, 4, 17, 63, 64, 100])
 @pytest.mark.parametrize("topk_blocks", [1, 13, 32])
-def test_winners_that_stand_apart_are_as_many_as_there_are_slots(num_blocks: int, topk_blocks: int) -> None:
+def test_spread_has_as_many_winners_as_slots(num_blocks: int, topk_blocks: int) -> None:
     score = spread.rows(Stream(1, "spread"), 12, Shape(num_blocks, 16, 16, topk_blocks, "float32"))
     winner = torch.finfo(torch.float32).max / -2
     is_winner = score >= np.where(np.arange(12) % 2, winner, 1.0)[:, None]
@@ -96,6 +97,30 @@ def test_score_matrices_hold_zeros_of_both_signs() -> None:
 def test_every_family_says_what_it_is_for() -> None:
     for family in FAMILIES.values():
         assert family.sentence.endswith(".")
+
+
+def test_a_new_family_is_one_function(tmp_path: Path) -> None:
+    wave = """
+@designed(ties="every other block equal")
+def wave(stream: Stream, rows: int, shape: Shape) -> np.ndarray:
+    \"\"\"High and low blocks take turns.\"\"\"
+    return np.broadcast_to(np.arange(shape.num_blocks, dtype=np.float32) % 2, (rows, shape.num_blocks))
+"""
+    program = """
+from fuzz.cases.coverage import Coverage
+from fuzz.cases.generate import gate_cases
+from fuzz.cases.scale import SMALL
+from fuzz.inputs.scene import Scene
+from fuzz.values.families import page
+coverage = Coverage(SMALL)
+for case in gate_cases(1, 200, SMALL):
+    coverage.add(case)
+    if case.values.family == "wave":
+        Scene(case, "cpu").score()
+assert coverage.counts["values", "wave"] > 0 and coverage.tie_classes()["every other block equal"] > 0
+assert "`wave` | exact | every other block equal | High and low blocks take turns." in page()
+"""
+    run_edited(tmp_path, "fuzz/values/designed.py", lambda text: text + wave, program)
 
 
 def test_the_page_of_families_is_the_printed_one() -> None:

@@ -1,17 +1,13 @@
 """The table of element formats agrees with torch, and a format outside of the kernels is one row more."""
 
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from msa_ref.formats import ELEMENTS, ElementFormat, format_of
+from tests.support.edited_house import run_edited
 
-ROOT = Path(__file__).parents[2]
 E4M3 = """
         ElementFormat(
             name="float8_e4m3fn",
@@ -78,13 +74,8 @@ def test_an_unknown_format_is_refused() -> None:
 
 
 def test_a_new_format_is_one_row(tmp_path: Path) -> None:
-    for room in ("msa_ref", "msa_fast", "fuzz"):
-        shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
-    table = tmp_path / "msa_ref" / "formats.py"
-    rows, end, rest = table.read_text().partition("    )\n}\n")
-    table.write_text(rows + E4M3.lstrip("\n") + end + rest)
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "TRITON_INTERPRET": "1"}
-    command = [sys.executable, "-c", PROGRAM]
-    child = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert child.returncode == 0, child.stderr
-    assert child.stdout.startswith("judged")
+    def with_e4m3(table: str) -> str:
+        rows, end, rest = table.partition("    )\n}\n")
+        return rows + E4M3.lstrip("\n") + end + rest
+
+    assert run_edited(tmp_path, "msa_ref/formats.py", with_e4m3, PROGRAM).startswith("judged")
