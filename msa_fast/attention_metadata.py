@@ -43,7 +43,7 @@ class CommonAttentionMetadata:
     slot_mapping: torch.Tensor
 
     def __post_init__(self) -> None:
-        for name, least in (
+        for name, min_len in (
             ("query_start_loc", self.num_reqs + 1),
             ("query_start_loc_cpu", self.num_reqs + 1),
             ("seq_lens", self.num_reqs),
@@ -52,13 +52,13 @@ class CommonAttentionMetadata:
             ("slot_mapping", self.num_actual_tokens),
         ):
             length = len(getattr(self, name))
-            require(length >= least, name, f"must have >= {least} entries for num_reqs = {self.num_reqs}", length)
+            require(length >= min_len, name, f"must have >= {min_len} entries for num_reqs = {self.num_reqs}", length)
         for name in ("query_start_loc_cpu", "seq_lens_cpu"):
             device = getattr(self, name).device
             require(device.type == "cpu", name, "must be on the host", device)
         longest = max(self.seq_lens_cpu[: self.num_reqs].tolist(), default=0)
-        is_bound = self.max_seq_len >= longest
-        require(is_bound, "max_seq_len", f"must be >= the {longest} tokens in seq_lens_cpu", self.max_seq_len)
+        fits = self.max_seq_len >= longest
+        require(fits, "max_seq_len", f"must be >= the {longest} tokens in seq_lens_cpu", self.max_seq_len)
         counted = int(self.query_start_loc_cpu[self.num_reqs])
         require(
             counted <= self.num_actual_tokens,

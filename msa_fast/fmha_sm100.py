@@ -95,9 +95,9 @@ def _planned(batch: PagedBatch, plan: PrefillPlan) -> _Planned:
         from fmha_sm100 import fmha_sm100_plan
 
         query_lens, seq_lens = batch.query_lens().int().cpu(), batch.seq_lens.cpu()
-        is_fit = bool(((query_lens >= 1) & (seq_lens >= query_lens)).all())
+        fits = bool(((query_lens >= 1) & (seq_lens >= query_lens)).all())
         got = f"query_lens {query_lens.tolist()}, seq_lens {seq_lens.tolist()}"
-        require(is_fit, "batch", "must have 1 <= query_len <= seq_len in every request for fmha_sm100", got)
+        require(fits, "batch", "must have 1 <= query_len <= seq_len in every request for fmha_sm100", got)
         vendor_plan = fmha_sm100_plan(
             query_lens,
             seq_lens,

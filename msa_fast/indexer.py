@@ -108,9 +108,9 @@ class MiniMaxM3IndexerMetadataBuilder(ABC):
         micro_batch: int = 0,
     ) -> None:
         check_config(config)
-        most_drafts = MAX_DECODE_QUERY_LEN - 1
-        is_drafts = 0 <= num_speculative_tokens <= most_drafts
-        require(is_drafts, "num_speculative_tokens", f"must be from 0 to {most_drafts}", num_speculative_tokens)
+        max_drafts = MAX_DECODE_QUERY_LEN - 1
+        in_range = 0 <= num_speculative_tokens <= max_drafts
+        require(in_range, "num_speculative_tokens", f"must be from 0 to {max_drafts}", num_speculative_tokens)
         for name, value in (("max_num_reqs", max_num_reqs), ("max_model_len", max_model_len)):
             require(value >= 1, name, "must be >= 1", value)
         require(micro_batch >= 0, "micro_batch", "must be >= 0", micro_batch)
@@ -221,9 +221,9 @@ class MiniMaxM3IndexerImpl(ABC):
         name, buffer = "topk_indices_buffer", topk_indices_buffer
         require(buffer.dtype == torch.int32, name, "must be int32", buffer.dtype)
         heads, k = config.num_index_heads, config.topk_blocks
-        is_fit = buffer.ndim in (3, 4) and buffer.shape[-3] == heads and buffer.shape[-1] == k
+        fits = buffer.ndim in (3, 4) and buffer.shape[-3] == heads and buffer.shape[-1] == k
         shapes = f"[{heads}, max_tokens, {k}] or [num_micro_batches, {heads}, max_tokens, {k}]"
-        require(is_fit, name, f"must be {shapes}", f"shape {list(buffer.shape)}")
+        require(fits, name, f"must be {shapes}", f"shape {list(buffer.shape)}")
         reach = 0
         for stride, size in sorted(zip(buffer.stride(), buffer.shape, strict=True)):
             require(size <= 1 or stride > reach, name, "must not overlap itself", f"strides {list(buffer.stride())}")

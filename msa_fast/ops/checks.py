@@ -104,8 +104,8 @@ def check_out(out: torch.Tensor, batch: PagedBatch) -> None:
     require(isinstance(out, torch.Tensor), "out", "must be a tensor", type(out).__name__)
     require(out.dtype == torch.int32, "out", "must be int32", out.dtype)
     require(out.device == batch.device, "out", f"must be on index_q's device, {batch.device}", out.device)
-    is_fit = out.ndim == 3 and out.shape[0] == heads and out.shape[1] >= batch.total_q and out.shape[2] == k
-    require(is_fit, "out", f"must be [{heads}, >= {batch.total_q}, {k}]", f"shape {list(out.shape)}")
+    has_shape = out.ndim == 3 and out.shape[0] == heads and out.shape[1] >= batch.total_q and out.shape[2] == k
+    require(has_shape, "out", f"must be [{heads}, >= {batch.total_q}, {k}]", f"shape {list(out.shape)}")
     reach = 0
     if out.numel() == 0:
         return
@@ -119,9 +119,9 @@ def is_tensor_copied(rows: torch.Tensor) -> bool:
 
     Two-byte elements, rows of 128 bytes or more, contiguous; all strides and the start in steps of 16 bytes.
     """
-    is_row = rows.element_size() == 2 and rows.shape[2] >= 64 and rows.stride(2) == 1
-    is_step = rows.data_ptr() % 16 == 0 and rows.stride(0) % 8 == 0 and rows.stride(1) % 8 == 0
-    return is_row and is_step and rows.stride(1) > 0 and rows.stride(0) > 0
+    has_rows = rows.element_size() == 2 and rows.shape[2] >= 64 and rows.stride(2) == 1
+    has_steps = rows.data_ptr() % 16 == 0 and rows.stride(0) % 8 == 0 and rows.stride(1) % 8 == 0
+    return has_rows and has_steps and rows.stride(1) > 0 and rows.stride(0) > 0
 
 
 def check_score(score: torch.Tensor, batch: PagedBatch, superblock: int = 0) -> None:

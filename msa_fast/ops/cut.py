@@ -2,7 +2,7 @@
 
 The set is {rank > cut} and the first few of {rank == cut}. The cut is found by counting: at most 16
 quarterings (32 halvings where rows are searched together), in practice three, because it starts
-from a bracket that the data give (among K groups of candidates, the least of the groups' best ranks
+from a bracket that the data give (among K groups of candidates, the minimum of the groups' best ranks
 has K ranks at or above it) and ends as soon as a rank separates exactly k. Candidates lie in id
 order, so a running count settles ties and gives every chosen one its place in an ascending list.
 """
@@ -12,14 +12,14 @@ import triton.language as tl
 
 from msa_fast.ops.rank import RANK_FORCED
 
-MOST_CANDIDATES = tl.constexpr(1024)
+MAX_CANDIDATES = tl.constexpr(1024)
 """Of a row that is searched alone."""
 
 
 @triton.jit
-def _count_from(rank, least):
-    """int32 [ROWS]: candidates of each row whose rank is at least `least` [ROWS]."""
-    return tl.sum((rank >= least[:, None]).to(tl.int32), axis=1)
+def _count_from(rank, threshold):
+    """int32 [ROWS]: candidates of each row whose rank reaches `threshold` [ROWS]."""
+    return tl.sum((rank >= threshold[:, None]).to(tl.int32), axis=1)
 
 
 @triton.jit
@@ -61,7 +61,7 @@ def narrowed(low, high, count, counts, first, second, third, k):
 
 
 @triton.jit
-def _least_of_groups(rank, GROUPS: tl.constexpr, IS_WHOLE: tl.constexpr):
+def _min_of_groups(rank, GROUPS: tl.constexpr, IS_WHOLE: tl.constexpr):
     """uint32 [ROWS]: the least of the groups' best ranks, which GROUPS candidates reach. rank [ROWS, W].
 
     IS_WHOLE: candidates are those of whole rows, of which the last may be absent: a group is every
@@ -81,10 +81,10 @@ def _least_of_groups(rank, GROUPS: tl.constexpr, IS_WHOLE: tl.constexpr):
 def find_cut_of_one(rank, low, k):
     """`find_cut` of one row, rank [W]: with scalars, so that a count is a count and no layout is converted.
 
-    low: of `_least_of_groups`. Three ranks are tried at once, their counts (below 1024, since one candidate
+    low: of `_min_of_groups`. Three ranks are tried at once, their counts (below 1024, since one candidate
     lies below them) packed into one sum: what a turn costs is mostly the wait for it.
     """
-    tl.static_assert(rank.shape[0] <= MOST_CANDIDATES)
+    tl.static_assert(rank.shape[0] <= MAX_CANDIDATES)
     high = tl.max(tl.where(rank == RANK_FORCED, 0, rank), axis=0)
     count = tl.sum((rank >= low).to(tl.int32), axis=0)
     high = tl.where(count == k, low, high)
@@ -101,11 +101,11 @@ def find_cut(rank, k, GROUPS: tl.constexpr, IS_WHOLE: tl.constexpr):
 
     rank uint32 [ROWS, W], RANK_ABSENT where there is no candidate; k int32 [ROWS], at most the
     candidates of the row; GROUPS a power of two >= every k, W a multiple of it. IS_WHOLE: see
-    `_least_of_groups`. uint32 [ROWS].
+    `_min_of_groups`. uint32 [ROWS].
     """
     ROWS: tl.constexpr = rank.shape[0]
     W: tl.constexpr = rank.shape[1]
-    low = _least_of_groups(rank, GROUPS, IS_WHOLE)
+    low = _min_of_groups(rank, GROUPS, IS_WHOLE)
     if ROWS == 1:
         cut = find_cut_of_one(rank.reshape(W), tl.sum(low, axis=0), tl.sum(k, axis=0))
         return tl.broadcast_to(cut, [1])

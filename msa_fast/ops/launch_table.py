@@ -42,16 +42,16 @@ WORKSPACE_BYTES = 512 << 20
 """What the scores of a prefill may take at once: those of 3,640 tokens of 4 heads at 8,192 blocks."""
 BLOCKS_OF_PROLOGUE = 3
 """What a score program costs before its first block, in blocks."""
-MOST_BLOCKS = 128
+MAX_PROGRAM_BLOCKS = 128
 """Key blocks of one score program: so many that the prologue is no longer felt."""
 TOPK_ROWS = {"interpreter": 64, ANY: 1}
 """Rows of one selection program. One, for a warp: its counts are scalars, nobody waits for another
 row, and many such programs hide each other's loads. The interpreter runs programs one by one and
 wants few."""
-MOST_RUNS = {"interpreter": 32, ANY: 256}
+MAX_RUNS = {"interpreter": 32, ANY: 256}
 """Candidates of the first round of a selection, while a later one has no more: a round more costs more
 than twice the candidates. Few on the interpreter, so that short rows take several."""
-MOST_RUNS_OF_BEST = {"interpreter": 8, ANY: 128}
+MAX_RUNS_OF_BEST = {"interpreter": 8, ANY: 128}
 """The same where the scorer left the best scores of superblocks: prefill, where many rows share a
 multiprocessor, so that the work counts and not the wait."""
 OWN_LOADS = {"interpreter": 2, ANY: 16}

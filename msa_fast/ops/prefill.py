@@ -31,8 +31,8 @@ def minimax_m3_index_prefill(batch: PagedBatch, plan: PrefillPlan, out: torch.Te
     out = own_out(out, batch)
     num_tokens = max((slab.num_tokens for slab in plan.slabs), default=0)
     # Written once for every block and read for few: as they are written. The best ones the other way round.
-    score = new_score(batch, is_block_major=True, num_tokens=num_tokens, num_blocks=plan.most_blocks)
-    superblock_score = new_score(batch, plan.superblock, num_tokens=num_tokens, num_blocks=plan.most_blocks)
+    score = new_score(batch, is_block_major=True, num_tokens=num_tokens, num_blocks=plan.max_row_blocks)
+    superblock_score = new_score(batch, plan.superblock, num_tokens=num_tokens, num_blocks=plan.max_row_blocks)
     for slab in plan.slabs:
         launch_slab_score(batch, plan, slab, score, superblock_score)
         launch_slab_topk(batch, plan, slab, score, superblock_score, out)

@@ -16,7 +16,7 @@ from msa_fast.ops.buffers import ALIGNMENT, aligned
 from msa_fast.ops.checks import check_config, check_row_blocks
 from msa_fast.ops.launch_table import (
     BLOCKS_OF_PROLOGUE,
-    MOST_BLOCKS,
+    MAX_PROGRAM_BLOCKS,
     SCORE_ROWS,
     SUPERBLOCK,
     TOPK_ROWS,
@@ -54,7 +54,7 @@ class PrefillPlan:
         begin and end within a token, and then shares that token with its neighbour, but no row.
     score_rows, topk_rows: rows per tile, powers of two.
     superblock: blocks of a superblock; every score tile starts with one.
-    most_blocks: no row sees more blocks.
+    max_row_blocks: visible blocks of the longest row.
     total_q, num_reqs: what the plan was built for.
     """
 
@@ -65,7 +65,7 @@ class PrefillPlan:
     score_rows: int
     topk_rows: int
     superblock: int
-    most_blocks: int
+    max_row_blocks: int
     total_q: int
     num_reqs: int
 
@@ -102,22 +102,22 @@ class PrefillPlan:
         for name, lens in (("query_lens", query_lens), ("seq_lens", seq_lens)):
             require(all(length >= 0 for length in lens), name, "must be >= 0", min(lens, default=0))
         require(num_splits is None or num_splits >= 1, "num_splits", "must be >= 1", num_splits)
-        is_size = isinstance(workspace_bytes, int) and workspace_bytes >= 1
-        require(is_size, "workspace_bytes", "must be an int >= 1", repr(workspace_bytes))
+        fits = isinstance(workspace_bytes, int) and workspace_bytes >= 1
+        require(fits, "workspace_bytes", "must be an int >= 1", repr(workspace_bytes))
 
         device = torch.device(device)
         architecture, processors = architecture_of(device), num_processors(device)
         superblock = number(SUPERBLOCK, architecture)
         rows_each = number(TOPK_ROWS, architecture)
         tiles = _tiles(config, query_lens, seq_lens)
-        most_blocks = max((tile.num_blocks for tile in tiles), default=0)
-        check_row_blocks(most_blocks, "seq_lens")
-        scores_of_row = most_blocks + aligned(-(-most_blocks // superblock))
-        most_tokens = workspace_bytes // max(1, 4 * config.num_index_heads * scores_of_row)
+        max_row_blocks = max((tile.num_blocks for tile in tiles), default=0)
+        check_row_blocks(max_row_blocks, "seq_lens")
+        scores_of_row = max_row_blocks + aligned(-(-max_row_blocks // superblock))
+        max_tokens = workspace_bytes // max(1, 4 * config.num_index_heads * scores_of_row)
         score_tiles: list[tuple[int, ...]] = []
         topk_tiles: list[tuple[int, ...]] = []
         slabs = []
-        for run in _runs(tiles, most_tokens // ALIGNMENT * ALIGNMENT):
+        for run in _runs(tiles, max_tokens // ALIGNMENT * ALIGNMENT):
             first_score, first_topk = len(score_tiles), len(topk_tiles)
             score_tiles += _split(run, num_splits, superblock, processors)
             topk_tiles += [(tile.req, row) for tile in run for row in range(tile.row, tile.end_row, rows_each)]
@@ -137,7 +137,7 @@ class PrefillPlan:
             score_rows=SCORE_ROWS,
             topk_rows=rows_each,
             superblock=superblock,
-            most_blocks=most_blocks,
+            max_row_blocks=max_row_blocks,
             total_q=sum(query_lens),
             num_reqs=len(query_lens),
         )
@@ -176,11 +176,11 @@ def _tiles(config: IndexerConfig, query_lens: list[int], seq_lens: list[int]) ->
     return tiles
 
 
-def _runs(tiles: list[_Tile], most_tokens: int) -> list[list[_Tile]]:
-    """Cut the tiles into runs of at most most_tokens tokens, or of one tile."""
+def _runs(tiles: list[_Tile], max_tokens: int) -> list[list[_Tile]]:
+    """Cut the tiles into runs of at most max_tokens tokens, or of one tile."""
     runs: list[list[_Tile]] = []
     for tile in tiles:
-        if not runs or tile.last_token - runs[-1][0].first_token >= most_tokens:
+        if not runs or tile.last_token - runs[-1][0].first_token >= max_tokens:
             runs.append([])
         runs[-1].append(tile)
     return runs
@@ -217,7 +217,7 @@ def _step(lengths: list[int], superblock: int, processors: int) -> int:
         share = (blocks.sum() + BLOCKS_OF_PROLOGUE * programs) / processors + step / 2
         return max(share, min(step, blocks.max()) + BLOCKS_OF_PROLOGUE)
 
-    steps = range(superblock, max(MOST_BLOCKS, superblock) + 1, superblock)
+    steps = range(superblock, max(MAX_PROGRAM_BLOCKS, superblock) + 1, superblock)
     return min(steps, key=time) if lengths else superblock
 
 

@@ -15,10 +15,10 @@ from triton.language.extra.cuda import gdc_wait
 
 from msa_fast.ops.buffers import SCORE_VECTOR, own_out
 from msa_fast.ops.checks import check_batch, check_score
-from msa_fast.ops.cut import MOST_CANDIDATES, choose
+from msa_fast.ops.cut import MAX_CANDIDATES, choose
 from msa_fast.ops.launch_table import (
-    MOST_RUNS,
-    MOST_RUNS_OF_BEST,
+    MAX_RUNS,
+    MAX_RUNS_OF_BEST,
     OWN_LOADS,
     TOPK_ROWS,
     VECTOR_WIDTH,
@@ -285,7 +285,7 @@ def launch_slab_topk(
         batch,
         out,
         plan.topk_rows,
-        plan.most_blocks,
+        plan.max_row_blocks,
         tiles=plan.topk_tiles[slab.topk_tiles],
         slab_token=slab.first_token,
         superblock_score=superblock_score,
@@ -298,11 +298,11 @@ def launch_topk(
     batch: PagedBatch,
     out: torch.Tensor,
     rows: int,
-    most_blocks: int,
+    max_row_blocks: int,
     *,
     tiles: torch.Tensor | None = None,
     slab_token: int = 0,
-    most_rows: int = 0,
+    max_rows_per_req: int = 0,
     superblock_score: torch.Tensor | None = None,
     superblock: int = 0,
     score_vector: int = 1,
@@ -310,14 +310,14 @@ def launch_topk(
 ) -> None:
     """Launch the selection kernel on checked arguments.
 
-    rows: rows per program. most_blocks: no row sees more. tiles: the rows of each program, or None
-    for a grid from shapes alone, in which every request has up to most_rows rows. slab_token: whose
+    rows: rows per program. max_row_blocks: no row sees more. tiles: the rows of each program, or None
+    for a grid from shapes alone, in which every request has up to max_rows_per_req rows. slab_token: whose
     scores come first. score_vector: scores of a row that one load may read; rows start at multiples of
     it, and are -inf from their last visible block up to one. is_early: the kernel before it in the
     stream lets it start before the scores are complete, and it waits for them on the GPU.
     """
     config = batch.config
-    tiles_per_req = triton.cdiv(most_rows, rows)
+    tiles_per_req = triton.cdiv(max_rows_per_req, rows)
     num_programs = batch.num_reqs * tiles_per_req if tiles is None else len(tiles)
     if num_programs == 0:
         return
@@ -325,9 +325,9 @@ def launch_topk(
     k = next_power_of_2(config.topk_blocks)
     best = score if superblock_score is None else superblock_score
     each = superblock if superblock_score is not None else 0
-    most_runs = number(MOST_RUNS_OF_BEST if each else MOST_RUNS, architecture)
-    lengths, width = rounds(k, most_blocks, each, most_runs)
-    num_warps = topk_warps(most_blocks // max(1, each))
+    max_runs = number(MAX_RUNS_OF_BEST if each else MAX_RUNS, architecture)
+    lengths, width = rounds(k, max_row_blocks, each, max_runs)
+    num_warps = topk_warps(max_row_blocks // max(1, each))
     _topk_kernel[(num_programs,)](
         score,
         best,
@@ -386,26 +386,26 @@ def launch_decode_topk(
         out,
         number(TOPK_ROWS, architecture_of(batch.device)),
         batch.max_blocks,
-        most_rows=rows_per_req,
+        max_rows_per_req=rows_per_req,
         score_vector=SCORE_VECTOR,
         is_early=is_early,
     )
 
 
-def rounds(k: int, most_blocks: int, superblock: int, most_runs: int) -> tuple[tuple[int, ...], int]:
+def rounds(k: int, max_row_blocks: int, superblock: int, max_runs: int) -> tuple[tuple[int, ...], int]:
     """Blocks of a run, round by round, down to 1; and how many runs the first round ranks.
 
-    k: a power of two. superblock: blocks of a run whose best scores there are; 0: none are. most_runs:
+    k: a power of two. superblock: blocks of a run whose best scores there are; 0: none are. max_runs:
     ranked by the first round, unless a later one ranks more. All answers are powers of two.
     """
-    unit = superblock or max(2, most_runs // 2 // k)
-    widest = k * unit if superblock else max(k, most_runs)
-    if most_blocks <= widest:
-        return (1,), min(widest, max(k, LEAST_WIDTH, next_power_of_2(most_blocks)))
-    lengths, width, group = [unit, 1], triton.cdiv(most_blocks, unit), 1
-    while width > max(most_runs, k * group):  # one more round in front, by groups of what the first one ranks
+    unit = superblock or max(2, max_runs // 2 // k)
+    widest = k * unit if superblock else max(k, max_runs)
+    if max_row_blocks <= widest:
+        return (1,), min(widest, max(k, LEAST_WIDTH, next_power_of_2(max_row_blocks)))
+    lengths, width, group = [unit, 1], triton.cdiv(max_row_blocks, unit), 1
+    while width > max(max_runs, k * group):  # one more round in front, by groups of what the first one ranks
         group = 2
-        while width > group * max(most_runs, k * group) and k * group * 2 <= MOST_CANDIDATES.value:
+        while width > group * max(max_runs, k * group) and k * group * 2 <= MAX_CANDIDATES.value:
             group *= 2
         lengths, width = [lengths[0] * group, *lengths], triton.cdiv(width, group)
     return tuple(lengths), max(k, next_power_of_2(width))

@@ -18,7 +18,7 @@ from msa_fast import (
 from msa_fast.ops import launch_table
 from msa_fast.ops.buffers import new_score
 from msa_fast.ops.checks import is_tensor_copied
-from msa_fast.ops.cut import MOST_CANDIDATES
+from msa_fast.ops.cut import MAX_CANDIDATES
 from msa_fast.ops.hopper import decode as hopper_decode
 from msa_fast.ops.hopper import topk as hopper_topk
 from msa_fast.ops.topk import rounds
@@ -199,22 +199,22 @@ def test_pages_are_tensor_copies_only_where_a_descriptor_can_say_where_they_lie(
 def test_no_round_of_a_selection_ranks_more_than_a_search_takes_and_the_first_has_every_block(
     architecture: str, k: int
 ) -> None:
-    for has_best, most_runs in ((False, launch_table.MOST_RUNS), (True, launch_table.MOST_RUNS_OF_BEST)):
+    for has_best, max_runs in ((False, launch_table.MAX_RUNS), (True, launch_table.MAX_RUNS_OF_BEST)):
         superblock = launch_table.SUPERBLOCK[architecture] if has_best else 0
-        for most_blocks in (1, 127, 1024, 1025, 8192, 16_384, 16_385, 65_537, 10**6):
-            lengths, width = rounds(k, most_blocks, superblock, most_runs[architecture])
+        for max_row_blocks in (1, 127, 1024, 1025, 8192, 16_384, 16_385, 65_537, 10**6):
+            lengths, width = rounds(k, max_row_blocks, superblock, max_runs[architecture])
             later = [k * longer // shorter for longer, shorter in pairwise(lengths)]
-            assert max([width, *later]) <= MOST_CANDIDATES.value
-            assert width * lengths[0] >= most_blocks
+            assert max([width, *later]) <= MAX_CANDIDATES.value
+            assert width * lengths[0] >= max_row_blocks
             assert lengths[-1] == 1
 
 
-@pytest.mark.parametrize("most_blocks", [1, 32, 33, 65, 129, 255, 256, 257, 512, 513, 2047, 2048, 2049, 8192, 16384])
+@pytest.mark.parametrize("max_row_blocks", [1, 32, 33, 65, 129, 255, 256, 257, 512, 513, 2047, 2048, 2049, 8192, 16384])
 def test_the_first_round_of_decode_on_hopper_has_every_block_and_leaves_runs_that_the_next_expects(
-    most_blocks: int,
+    max_row_blocks: int,
 ) -> None:
-    table, run = hopper_topk.first_rounds(most_blocks), hopper_topk.RUN.value
-    for num_blocks in range(1, most_blocks + 1):
+    table, run = hopper_topk.first_rounds(max_row_blocks), hopper_topk.RUN.value
+    for num_blocks in range(1, max_row_blocks + 1):
         _, width, length = next(row for row in table if num_blocks <= row[0])
         assert width * length >= num_blocks
         rounds = (num_blocks > hopper_topk.ONE_ROUND.value) + (num_blocks > hopper_topk.TWO_ROUNDS.value)

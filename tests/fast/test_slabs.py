@@ -29,7 +29,7 @@ def allocated(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def of_one_tile(config: IndexerConfig, plan: PrefillPlan) -> int:
     """Bytes of the scores of one query tile, which no bound can forbid: 16 tokens at least."""
     tokens = buffers.aligned((SCORE_ROWS - 1) // config.num_index_heads + 2)
-    return 4 * config.num_index_heads * tokens * (plan.most_blocks + buffers.aligned(plan.most_blocks))
+    return 4 * config.num_index_heads * tokens * (plan.max_row_blocks + buffers.aligned(plan.max_row_blocks))
 
 
 @pytest.mark.parametrize("heads", [1, 3, 4])
@@ -75,6 +75,6 @@ def test_production_prefills_are_one_slab_and_the_largest_chunk_stays_within_the
         assert len(PrefillPlan.build(config, [shape["query_len"]], [shape["seq_len"]], "cpu").slabs) == 1
     plan = PrefillPlan.build(config, [16384], [8192 * 128], "cpu")
     tokens = max(slab.num_tokens for slab in plan.slabs)
-    scores_of_row = plan.most_blocks + buffers.aligned(-(-plan.most_blocks // plan.superblock))
+    scores_of_row = plan.max_row_blocks + buffers.aligned(-(-plan.max_row_blocks // plan.superblock))
     assert 4 * heads * buffers.aligned(tokens) * scores_of_row <= WORKSPACE_BYTES
     assert 4 * heads * (tokens + SCORE_ROWS) * scores_of_row >= 0.95 * WORKSPACE_BYTES

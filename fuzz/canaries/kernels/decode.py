@@ -246,8 +246,8 @@ MUTANTS = [
     _decode_topk(
         "decode_selects_without_heads",
         "Rows to select are counted without heads.",
-        "most_rows=rows_per_req",
-        "most_rows=rows_per_req // batch.config.num_index_heads",
+        "max_rows_per_req=rows_per_req",
+        "max_rows_per_req=rows_per_req // batch.config.num_index_heads",
         ("WritesAll",),
         defect="D15",
         needs=("gpu",),

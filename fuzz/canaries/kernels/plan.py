@@ -50,8 +50,8 @@ MUTANTS = [
     _prefill_plan(
         "plan_most_blocks_of_the_least",
         "The most blocks of any row are those of the shortest tile.",
-        "most_blocks = max((tile.num_blocks",
-        "most_blocks = min((tile.num_blocks",
+        "max_row_blocks = max((tile.num_blocks",
+        "max_row_blocks = min((tile.num_blocks",
         ("Best", "Forced", "Count"),
         target="topk",
     ),
@@ -118,8 +118,8 @@ MUTANTS = [
     _prefill_plan(
         "plan_slab_of_one_token_more",
         "A slab has a token more than fits.",
-        "first_token >= most_tokens",
-        "first_token > most_tokens",
+        "first_token >= max_tokens",
+        "first_token > max_tokens",
         equivalent="Room is made for the largest slab there is; that it keeps to the bound is a test's to see.",
     ),
     _prefill(

@@ -31,15 +31,15 @@ MUTANTS = [
     _mutant(
         "rounds_host_one_more",
         "The host takes one block more than one round holds for enough.",
-        "if most_blocks <= widest:",
-        "if most_blocks <= widest + 1:",
+        "if max_row_blocks <= widest:",
+        "if max_row_blocks <= widest + 1:",
         ("Best", "Forced", "Count"),
     ),
     _mutant(
         "rounds_superblocks_rounded_down",
         "A row's last partial superblock has no lane.",
-        "triton.cdiv(most_blocks, unit), 1",
-        "most_blocks // unit, 1",
+        "triton.cdiv(max_row_blocks, unit), 1",
+        "max_row_blocks // unit, 1",
         ("Best", "Forced"),
     ),
     _mutant(
@@ -317,8 +317,8 @@ MUTANTS = [
     _mutant(
         "rounds_wider_than_the_search",
         "A round may rank more candidates than the search of a lone row counts.",
-        "k * group * 2 <= MOST_CANDIDATES.value",
-        "k * group * 2 <= MOST_CANDIDATES.value * 2",
+        "k * group * 2 <= MAX_CANDIDATES.value",
+        "k * group * 2 <= MAX_CANDIDATES.value * 2",
         ("Runs",),
         target="decode-topk",
         needs=("gpu",),

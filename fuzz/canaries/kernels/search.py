@@ -66,7 +66,7 @@ MUTANTS = [
     _mutant(
         "count_strictly_above",
         "The count that steers the search leaves the bound itself out.",
-        "(rank >= least[:, None])",
+        "(rank >= threshold[:, None])",
         "(rank > least[:, None])",
         ("Best", "Count", "WritesAll"),
         needs=("tiles of rows",),

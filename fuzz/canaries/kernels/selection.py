@@ -204,8 +204,8 @@ MUTANTS = [
     _topk(
         "topk_programs_rounded_down",
         "Programs per request are rounded down.",
-        "tiles_per_req = triton.cdiv(most_rows, rows)",
-        "tiles_per_req = most_rows // rows",
+        "tiles_per_req = triton.cdiv(max_rows_per_req, rows)",
+        "tiles_per_req = max_rows_per_req // rows",
         ("WritesAll",),
         target="decode-topk",
         defect="D22",

@@ -29,16 +29,16 @@ MUTANTS = [
     _mutant(
         "topk_sm90_half_the_width",
         "The second half of the first round's candidates has no thread.",
-        "max(32, min(width, next_power_of_2(-(-most_blocks // length))))",
-        "max(32, min(width, next_power_of_2(-(-most_blocks // length))) // 2)",
+        "max(32, min(width, next_power_of_2(-(-max_row_blocks // length))))",
+        "max(32, min(width, next_power_of_2(-(-max_row_blocks // length))) // 2)",
         ("Best", "Forced", "Count"),
         defect="D04",
     ),
     _mutant(
         "topk_sm90_longest_row_of_a_first_round",
         "A row of just as many blocks as a first round is for takes none.",
-        "(num_ranked <= MOST_BLOCKS[i])",
-        "(num_ranked < MOST_BLOCKS[i])",
+        "(num_ranked <= MAX_BLOCKS[i])",
+        "(num_ranked < MAX_BLOCKS[i])",
         ("WritesAll", "Best", "Runs"),
     ),
     _mutant(

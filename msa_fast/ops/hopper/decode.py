@@ -31,11 +31,11 @@ from msa_ref.config import IndexerConfig
 TAKES_INTERLEAVED = True
 """Whether scores may lie interleaved (`new_decode_score`)."""
 WARPS = 4
-MOST_ROWS = 64
+MAX_ROWS = 64
 """Query rows (token, head) that are multiplied with a page: more would spill."""
 PROGRAMS = {16: 4, 32: 4, 64: 3}
 """Programs of a multiprocessor, by query rows: more have more pages on their way, and read the queries more often."""
-MOST_PRODUCT = 2**29
+MAX_PRODUCT = 2**29
 """Of programs and requests, so that twice as much is still a number that `_divided` takes."""
 
 
@@ -309,8 +309,8 @@ def programs_per_processor(config: IndexerConfig, decode_query_len: int) -> int:
 
 def is_served(batch: PagedBatch, decode_query_len: int) -> bool:
     """Whether this scorer takes a call: by architecture, shapes, dtypes and strides alone."""
-    is_tile = num_rows_of(batch.config, decode_query_len) <= MOST_ROWS
-    return is_tile and is_read_by_sm90(batch) and is_tensor_copied(batch.index_q)
+    has_room = num_rows_of(batch.config, decode_query_len) <= MAX_ROWS
+    return has_room and is_read_by_sm90(batch) and is_tensor_copied(batch.index_q)
 
 
 def launch_score(
@@ -318,11 +318,11 @@ def launch_score(
 ) -> None:
     """Launch on checked arguments that are served. num_reqs: as REQS of the scorer for everyone.
 
-    More programs than the table has entries, or than fit MOST_PRODUCT, are not launched.
+    More programs than the table has entries, or than fit MAX_PRODUCT, are not launched.
     """
     config = batch.config
     num_rows, tile_heads = num_rows_of(config, decode_query_len), next_power_of_2(config.num_index_heads)
-    num_programs = min(num_programs, batch.num_reqs * batch.max_blocks, MOST_PRODUCT // batch.num_reqs)
+    num_programs = min(num_programs, batch.num_reqs * batch.max_blocks, MAX_PRODUCT // batch.num_reqs)
     if num_programs == 0:
         return
     _decode_score_sm90_kernel[(num_programs,)](

@@ -20,10 +20,10 @@ from msa_fast.ops.launch_table import architecture_of, next_power_of_2
 from msa_fast.ops.rank import RANK_ABSENT, rank_of_runs
 from msa_ref.batch import PagedBatch
 
-MOST_TOPK = 32
+MAX_WARP_TOPK = 32
 RUN = gl.constexpr(8)
 """Blocks of a run, and runs of a long one."""
-ONE_ROUND = gl.constexpr(MOST_TOPK * RUN.value)
+ONE_ROUND = gl.constexpr(MAX_WARP_TOPK * RUN.value)
 """Blocks of a row that is settled in one round. One of more has more runs than are selected."""
 TWO_ROUNDS = gl.constexpr(ONE_ROUND.value * RUN.value)
 MANY_ROWS = 2048
@@ -31,7 +31,7 @@ MANY_ROWS = 2048
 registers, else not all programs are there while the scorer still runs, and those that come late crowd together."""
 ROWS_OF_MANY = 2
 REGISTERS_OF_MANY = 32
-MOST_BLOCKS_OF_MANY = 128
+MAX_BLOCKS_OF_MANY = 128
 """Blocks of a table up to which the registers of two rows are that few."""
 SOME_ROWS = 128
 """Of so many rows the scores are stored interleaved: less to write counts for more than a few steps more to read."""
@@ -201,7 +201,7 @@ def _topk_sm90_kernel(
     LOCAL_BLOCKS: gl.constexpr,
     ROWS: gl.constexpr,
     K: gl.constexpr,
-    MOST_BLOCKS: gl.constexpr,
+    MAX_BLOCKS: gl.constexpr,
     WIDTHS: gl.constexpr,
     LENGTHS: gl.constexpr,
     VECTOR: gl.constexpr,
@@ -210,7 +210,7 @@ def _topk_sm90_kernel(
     """Grid: requests x programs of one warp, each with ROWS rows (token, head). Writes as `_topk_kernel`.
 
     Scores of a row lie side by side in vectors of VECTOR, the last of which is -inf behind its last visible
-    block; of rows that see no more than TOPK blocks none is read. Strides of scores count vectors. MOST_BLOCKS, WIDTHS,
+    block; of rows that see no more than TOPK blocks none is read. Strides of scores count vectors. MAX_BLOCKS, WIDTHS,
     LENGTHS: the first rounds that rows of this table may take, columns of FIRST_ROUNDS.
     """
     by_rows: gl.constexpr = gl.BlockedLayout([ROWS, 1], [1, 32], [1, 1], [1, 0])
@@ -238,7 +238,7 @@ def _topk_sm90_kernel(
         gdc_wait()
     runs = gl.full([ROWS, 32], 0, gl.int32, by_rows)  # the first blocks of those chosen so far
     for i in gl.static_range(len(LENGTHS)):
-        is_mine = (num_ranked > (MOST_BLOCKS[i - 1] if i > 0 else 0)) & (num_ranked <= MOST_BLOCKS[i])
+        is_mine = (num_ranked > (MAX_BLOCKS[i - 1] if i > 0 else 0)) & (num_ranked <= MAX_BLOCKS[i])
         if any_row(is_mine):
             num_mine = gl.where(is_mine, num_ranked, 0)
             best, first = _best_of_runs(score_rows, stride_v, num_mine, WIDTHS[i], LENGTHS[i], VECTOR)
@@ -261,7 +261,7 @@ def _topk_sm90_kernel(
 
 def serves_decode(batch: PagedBatch) -> bool:
     """Whether this selection takes the scores of a decode batch: by architecture and shapes alone."""
-    is_short = batch.max_blocks <= FIRST_ROUNDS[-1][0] and batch.config.topk_blocks <= MOST_TOPK
+    is_short = batch.max_blocks <= FIRST_ROUNDS[-1][0] and batch.config.topk_blocks <= MAX_WARP_TOPK
     return is_short and architecture_of(batch.device) == "sm_90"
 
 
@@ -275,7 +275,7 @@ def launch_decode_topk(
 ) -> None:
     """Launch on checked arguments that are served: scores [H, T, V, SCORE_VECTOR] as a decode scorer leaves them."""
     config = batch.config
-    most_blocks, widths, lengths = zip(*first_rounds(batch.max_blocks), strict=True)
+    max_blocks, widths, lengths = zip(*first_rounds(batch.max_blocks), strict=True)
     rows = rows_of_a_program(batch.num_reqs * rows_per_req, batch.max_blocks)
     _topk_sm90_kernel[(batch.num_reqs, -(-rows_per_req // rows))](
         score,
@@ -293,7 +293,7 @@ def launch_decode_topk(
         LOCAL_BLOCKS=config.local_blocks,
         ROWS=rows,
         K=max(16, next_power_of_2(config.topk_blocks)),
-        MOST_BLOCKS=most_blocks,
+        MAX_BLOCKS=max_blocks,
         WIDTHS=widths,
         LENGTHS=lengths,
         VECTOR=SCORE_VECTOR,
@@ -304,9 +304,9 @@ def launch_decode_topk(
     )
 
 
-def rows_of_a_program(num_rows: int, most_blocks: int) -> int:
-    """How many rows one program is best given, of so many in a batch whose table has columns for most_blocks."""
-    return ROWS_OF_MANY if num_rows >= MANY_ROWS and most_blocks <= MOST_BLOCKS_OF_MANY else 1
+def rows_of_a_program(num_rows: int, max_row_blocks: int) -> int:
+    """How many rows one program is best given, of so many in a batch whose table has columns for max_row_blocks."""
+    return ROWS_OF_MANY if num_rows >= MANY_ROWS and max_row_blocks <= MAX_BLOCKS_OF_MANY else 1
 
 
 def registers_of_a_program(num_rows: int, rows: int) -> dict[str, int]:
@@ -316,7 +316,8 @@ def registers_of_a_program(num_rows: int, rows: int) -> dict[str, int]:
     return {"maxnreg": REGISTERS_OF_FEW} if num_rows < SOME_ROWS else {}
 
 
-def first_rounds(most_blocks: int) -> list[tuple[int, int, int]]:
-    """Those of FIRST_ROUNDS that rows of up to most_blocks may take, the last one no wider than they need."""
-    *shorter, (most, width, length) = FIRST_ROUNDS[: 1 + sum(most < most_blocks for most, _, _ in FIRST_ROUNDS)]
-    return [*shorter, (most, max(32, min(width, next_power_of_2(-(-most_blocks // length)))), length)]
+def first_rounds(max_row_blocks: int) -> list[tuple[int, int, int]]:
+    """Those of FIRST_ROUNDS that rows of up to max_row_blocks may take, the last one no wider than they need."""
+    num_rounds = 1 + sum(bound < max_row_blocks for bound, _, _ in FIRST_ROUNDS)
+    *shorter, (max_blocks, width, length) = FIRST_ROUNDS[:num_rounds]
+    return [*shorter, (max_blocks, max(32, min(width, next_power_of_2(-(-max_row_blocks // length)))), length)]
