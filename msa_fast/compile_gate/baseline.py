@@ -71,6 +71,18 @@ def baseline_path() -> Path:
     return Path(__file__).parent / f"recorded-{triton.__version__}.json"
 
 
+def fragile() -> set[tuple[str, str]]:
+    """(architecture, name) of every configuration that any recorded version of Triton failed or gave local memory."""
+    found = set()
+    for path in Path(__file__).parent.glob("recorded-*.json"):
+        recorded = json.loads(path.read_text())
+        fields = recorded.pop("fields")
+        spills, error = fields.index("spills"), fields.index("error")
+        for architecture, section in recorded.items():
+            found |= {(architecture, name) for name, values in section.items() if values[spills] or values[error]}
+    return found
+
+
 def save(results: list[Result], path: Path) -> None:
     """Write the recorded fields of results, one configuration per line."""
     sections = [f' "fields": {json.dumps(RECORDED)}']

@@ -1,12 +1,14 @@
 """The small part of the sweep that judges every change: each variant of each kernel at least once.
 
 A variant is one value of a constant, of an argument's type or alignment, or of a launch option. Every entry of the
-launch tables is reached, too. The whole sweep also compiles the combinations of variants.
+launch tables is reached, too, and what was recorded with local memory is always compiled. The whole sweep also
+compiles the other combinations of variants.
 """
 
 import json
 from collections.abc import Hashable, Iterator
 
+from msa_fast.compile_gate.baseline import fragile
 from msa_fast.compile_gate.configurations import Configuration
 from msa_fast.compile_gate.sweep_coverage import reaching, unreached
 
@@ -16,10 +18,11 @@ the two; each kernel's element types and launch options for both."""
 
 
 def every_variant_once(configurations: list[Configuration]) -> list[Configuration]:
-    """A greedy cover of all variants and table entries by configurations, in their order."""
+    """The fragile configurations and a greedy cover of all variants and table entries, in the sweep's order."""
     variants = [set(_variants(configuration)) for configuration in configurations]
-    left: set[Hashable] = set().union(*variants)
-    chosen: set[int] = set()
+    known = fragile()
+    chosen = {i for i, one in enumerate(configurations) if (one.architecture, one.name) in known}
+    left: set[Hashable] = set().union(*variants).difference(*(variants[i] for i in chosen))
     while left:
         best = max(range(len(variants)), key=lambda i: len(variants[i] & left))
         chosen.add(best)
