@@ -17,8 +17,8 @@ class Architecture:
     max_shared: bytes of shared memory (LDS) that one program may use.
     total_shared, reserved_shared: bytes on a multiprocessor (compute unit), and bytes that each program
         costs beyond what it uses.
-    registers: registers of a multiprocessor, one for all lanes of a warp counted once: a warp whose
-        threads need r takes r rounded up to register_step.
+    registers: 32-bit registers that a multiprocessor has for each lane of a warp; a warp whose threads
+        need r of them takes r rounded up to register_step.
     max_warps, max_programs: bounds on what a multiprocessor holds at once.
     tensor_columns: columns of tensor memory, 0 where there is none.
     processors: a typical number of multiprocessors, by which launchers size grids.

@@ -27,7 +27,7 @@ nothing cached for one is used for another."""
 
 @dataclass(frozen=True)
 class Configuration:
-    """What Triton compiles at once: a kernel with its constants, specialised for an architecture.
+    """One unit of compilation: a kernel with its constants, specialised for an architecture.
 
     kernel: module:name. label: the first call that reaches it. spec: Triton's own description, as
     JSON: signature, constants, attributes, options. source: hash of the kernel and all it calls.

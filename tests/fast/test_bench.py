@@ -18,13 +18,13 @@ from msa_ref.batch import PagedBatch
 CONFIG = IndexerConfig(num_index_heads=2, index_head_dim=16, block_size=16, topk_blocks=3)
 
 
-def test_rows_are_sampled_from_both_ends_of_first_and_last_requests(device: str) -> None:
+def test_rows_are_sampled_from_both_ends_of_outer_requests(device: str) -> None:
     batch = _batch(device)
     rows = {token for part in sampled(batch) for token in range(part.start, part.stop)}
     assert {0, 99, 100, batch.total_q - 1} <= rows
 
 
-def test_a_wrong_row_is_counted_on_a_lattice_and_an_impossible_one_anywhere(device: str) -> None:
+def test_wrong_and_impossible_rows_are_counted(device: str) -> None:
     batch = _batch(device)
     lattice = on_lattice(batch)
     for checked, count in ((lattice, wrong_rows), (lattice, impossible_rows), (batch, impossible_rows)):

@@ -129,6 +129,16 @@ def broken(architecture: str, **changed: object) -> list[str]:
     return [broken.rule for broken in broken_rules(compiled, ARCHITECTURES[architecture])]
 
 
+def test_results_are_kept_and_failures_compiled_again(tmp_path: Path):
+    cache = Cache(tmp_path)
+    kept, changed, failed = (Configuration("module:_kernel", "a call", "sm_90", "{}", source) for source in "abc")
+    cache.put(kept, SOUND)
+    cache.put(failed, Compiled(error="no"))
+    assert cache.get(kept) == SOUND
+    assert cache.get(changed) is None
+    assert cache.get(failed) is None
+
+
 def test_rules_are_named_one_by_one():
     assert broken("sm_90") == []
     assert broken("sm_90", error="no") == ["compiles"]
@@ -180,7 +190,7 @@ SASS = """
 """
 
 
-def test_machine_code_in_a_loop_is_told_from_code_that_only_branches_back():
+def test_code_in_a_loop_is_told_from_code_branching_back():
     listing = read_nvidia.parse_sass(SASS)
     assert len(listing.instructions) == 10
     inside = [instruction.text for instruction in listing.in_loops()]
