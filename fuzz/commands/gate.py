@@ -26,6 +26,7 @@ from fuzz.commands.options import (
     campaign_options,
     default_jobs,
 )
+from fuzz.commands.reporting import new_results, report
 from fuzz.isolation.worker import Task
 from fuzz.report.text import stamp_lines
 from fuzz.targets import Target
@@ -83,12 +84,12 @@ def run(options: Options) -> int:
     """Judge targets on a fixed list of cases. Returns the exit status."""
     campaign, device = options.campaign, options.campaign.device
     chosen = campaign.targets()
-    results = campaign.new_results("smoke" if options.is_smoke else "gate", options.reproduce, chosen)
-    tasks = _smoke_tasks(options, chosen) if options.is_smoke else _tasks(options, chosen)
-    size = f"smoke: {len(tasks)} cases" if options.is_smoke else f"{options.num_cases} cases"
+    results = new_results("smoke" if options.is_smoke else "gate", options.reproduce, campaign, chosen)
+    size = f"smoke: {len(smoke_cases(campaign.seed))} cases" if options.is_smoke else f"{options.num_cases} cases"
     print(f"seed {campaign.seed}, {size} at scale {campaign.scale.name}, on {device}")
     print("\n".join(stamp_lines(results.record.environment)), flush=True)
 
+    tasks = _smoke_tasks(options, chosen) if options.is_smoke else _tasks(options, chosen)
     with Pool(options.jobs, campaign.hangs_after) as pool:
         if not options.is_smoke:
             look_back(results, campaign.findings, device, pool)
@@ -97,7 +98,7 @@ def run(options: Options) -> int:
         if campaign.shrink_seconds > 0:
             with pool.worker() as worker:
                 shrink_findings(results, worker, device, campaign.shrink_seconds)
-    return campaign.report(results.record)
+    return report(results.record, campaign)
 
 
 def _smoke_tasks(options: Options, chosen: list[Target]) -> list[Task]:

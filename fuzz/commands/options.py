@@ -7,17 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fuzz.campaign.results import Results
 from fuzz.cases.scale import SCALES, Scale
 from fuzz.commands.device import add_device, settle
 from fuzz.isolation.worker import HANGS_AFTER
-from fuzz.report.files import write
-from fuzz.report.junit import junit_xml
-from fuzz.report.record import Record, TargetRecord
-from fuzz.report.text import text_lines
 from fuzz.targets import BUILT_IN, Target, find
-from fuzz.targets.profiles import in_words
-from msa_fast import environment
 
 DEFAULT_SEED = 20_260
 DEFAULT_CASES = {"cuda": 2_000, "cpu": 120}
@@ -52,29 +45,6 @@ class CampaignOptions:
         if self.target_names:
             return [find(name) for name in self.target_names]
         return [target for target in BUILT_IN.values() if self.device != "cpu" or not target.is_graph]
-
-    def new_results(self, command: str, reproduce: str, targets: Sequence[Target], shard: str = "0/1") -> Results:
-        """Nothing judged yet."""
-        record = Record(
-            command=command,
-            reproduce=reproduce,
-            seed=self.seed,
-            scale=self.scale.name,
-            device=self.device,
-            environment=environment.stamp(self.device),
-            shard=shard,
-            targets=tuple(TargetRecord(target.name, target.sentence, in_words(target.profile)) for target in targets),
-        )
-        return Results(record, self.scale, self.findings)
-
-    def report(self, record: Record) -> int:
-        """Print the report, write the files that are asked for. Returns the exit status."""
-        print("\n".join(text_lines(record, self.is_verbose)))
-        if self.json:
-            write(self.json, record.to_json())
-        if self.junit:
-            write(self.junit, junit_xml(record))
-        return record.exit_status
 
     def command_line(self, command: str, length: Sequence[str], *more: str) -> str:
         """The command that does the same again. length: the words that say how long it runs."""

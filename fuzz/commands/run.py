@@ -10,6 +10,7 @@ from fuzz.campaign.pool import Pool
 from fuzz.campaign.random_rounds import Limits, RandomRounds
 from fuzz.campaign.recheck import look_back
 from fuzz.commands.options import CampaignOptions, add_campaign, at_least, campaign_options
+from fuzz.commands.reporting import new_results, report
 from fuzz.isolation.worker import HarnessError
 from fuzz.report.record import Record
 from fuzz.report.text import stamp_lines
@@ -81,7 +82,7 @@ def run(options: Options) -> int:
     """Fuzz targets at random. Returns the exit status."""
     campaign, device = options.campaign, options.campaign.device
     chosen = campaign.targets()
-    results = campaign.new_results("run", options.reproduce, chosen, options.shard_in_words)
+    results = new_results("run", options.reproduce, campaign, chosen, options.shard_in_words)
     record = results.record
     where = f"at scale {campaign.scale.name}, shard {options.shard_in_words}, on {device}"
     print(f"seed {campaign.seed}, {options.budget} {where}")
@@ -103,7 +104,7 @@ def run(options: Options) -> int:
                 record.aborted = f"the harness failed on case number {record.cases}: {error}"
             except KeyboardInterrupt:
                 record.aborted = f"interrupted after {record.cases} cases of {options.budget}"
-    return campaign.report(record)
+    return report(record, campaign)
 
 
 def _tell(number: int, record: Record) -> None:
