@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from fuzz.cases.case import Case
-from fuzz.cases.codec import from_data
+from fuzz.cases.codec import from_data, to_data
 from fuzz.report.record import FindingRecord
 from msa_ref.config import require
 from msa_ref.contract import Violation
@@ -106,7 +106,7 @@ class Findings:
         name = "".join(letter if letter.isalnum() else "_" for letter in finding.target)
         path = self._folder / f"{name}-{finding.law}-{hashlib.sha256(text.encode()).hexdigest()[:8]}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(asdict(finding), indent=1) + "\n")
+        path.write_text(json.dumps(to_data(finding), indent=1) + "\n")
         self._cases[finding.signature] = case
         self._records[finding.signature] = FindingRecord(
             target=finding.target,

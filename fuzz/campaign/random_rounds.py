@@ -27,8 +27,8 @@ from fuzz.judge.verdict import Broke
 from fuzz.values.rng import Stream
 from msa_ref.contract import Violation
 
-FORMS_PER_ROUND = 6
-"""Specialisations that a round draws cases of: few, because on a GPU each is compiled."""
+SPECIALIZATIONS_PER_ROUND = 6
+"""Specializations that a round draws cases of: few, because a GPU's kernels are compiled for each."""
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,9 @@ class RandomRounds:
         try:
             while not self.is_over():
                 chooser = SeededChooser(run_seed, f"run {scale.name} {number}")
-                forms = draw_specializations(chooser, scale, FORMS_PER_ROUND)
+                drawn = draw_specializations(chooser, scale, SPECIALIZATIONS_PER_ROUND)
                 round_seed = Stream(run_seed, f"round {number}").integer(0, 2**62)
-                self._round(sorted(forms, key=plainness), scale, round_seed, profile)
+                self._round(sorted(drawn, key=plainness), scale, round_seed, profile)
                 self._count_seconds()
                 tell(number)
                 number += step
@@ -100,13 +100,13 @@ class RandomRounds:
     def _count_seconds(self) -> None:
         self._results.record.seconds = round(time.perf_counter() - self._start, 3)
 
-    def _round(self, forms: list[Specialization], scale: Scale, round_seed: int, profile: settings) -> None:
+    def _round(self, specializations: list[Specialization], scale: Scale, round_seed: int, profile: settings) -> None:
         """Draw examples until the round is full, or until one breaks in a new way and is shrunk."""
         shrinker, seen = RoundShrinker(self._violations, self._limits.shrink_seconds), set[str]()
 
         @seed(round_seed)
         @profile
-        @given(cases_of(scale, forms))
+        @given(cases_of(scale, specializations))
         def examples(case: Case) -> None:
             is_over = shrinker.is_over() if shrinker.has_begun else self.is_over()
             if is_over:
@@ -159,8 +159,8 @@ class RandomRounds:
             self._results.settle(target, case, violations)
 
 
-def plainness(form: Specialization) -> tuple[int, ...]:
-    """Sort key that puts plain forms first, so that failures shrink to them."""
-    config, is_viewed = form.config, form.views not in (None, Views())
+def plainness(one: Specialization) -> tuple[int, ...]:
+    """Sort key that puts plain specializations first, so that failures shrink to them."""
+    config, is_viewed = one.config, one.views not in (None, Views())
     sizes = (config.num_index_heads, config.topk_blocks, config.block_size, config.index_head_dim)
-    return (form.max_reqs, is_viewed, form.table_blocks, *sizes)
+    return (one.max_reqs, is_viewed, one.table_blocks, *sizes)

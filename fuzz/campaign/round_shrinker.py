@@ -66,7 +66,7 @@ class RoundShrinker:
     def finish(self) -> tuple[Case, tuple[Violation, ...]]:
         """Simplify the case that Hypothesis left. Returns it, and the laws that it breaks."""
         assert self._smallest is not None
-        # Half as long again: a smaller form is worth more than one more example.
+        # Half as long again: a plainer specialization is worth more than one more example.
         self._deadline = max(self._deadline, time.perf_counter() + self._seconds / 2)
         case = shrink(self._smallest, self._shows_now, self._deadline)
         for _ in range(self._tries):

@@ -7,13 +7,12 @@ broke on it; `case`.
 
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from fuzz.cases.case import Case
-from fuzz.cases.codec import from_data
+from fuzz.cases.codec import from_data, to_data
 from msa_ref.config import require
-from msa_ref.contract import Violation
 
 FOLDER = Path(__file__).parent
 
@@ -60,10 +59,10 @@ def promote(finding: Path, flag: str, origin: str, note: str, folder: Path = FOL
     data = json.loads(finding.read_text())
     is_finding = isinstance(data, dict) and {"target", "law", "case", "violation"} <= set(data)
     require(is_finding, str(finding), "must hold a finding", f"the keys {', '.join(data)}")
-    violation = from_data(Violation, data["violation"], str(finding))
-    entry = Entry(flag, origin, note, data["target"], violation.law, from_data(Case, data["case"], str(finding)))
-    name = re.sub(r"\W+", "_", data["target"].rpartition(":")[2])
+    told = {"flag": flag, "origin": origin, "note": note}
+    entry = from_data(Entry, told | {key: data[key] for key in ("target", "law", "case")}, str(finding))
+    name = re.sub(r"\W+", "_", entry.target.rpartition(":")[2])
     path = folder / f"{flag}-{name}.json"
     require(not path.exists(), "corpus", "must have no entry of this name yet", path.name)
-    path.write_text(json.dumps(asdict(entry), indent=1) + "\n")
+    path.write_text(json.dumps(to_data(entry), indent=1) + "\n")
     return path

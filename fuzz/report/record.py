@@ -4,11 +4,10 @@
 from records alone, so shards that ran on several GPUs or machines can be merged afterwards.
 """
 
-import dataclasses
 import json
 from dataclasses import dataclass, field
 
-from fuzz.cases.codec import from_data
+from fuzz.cases.codec import from_data, to_data
 from msa_ref.config import require
 
 SCHEMA = 2
@@ -160,7 +159,7 @@ class Record:
 
     def to_json(self) -> str:
         """The record as JSON text."""
-        data = dataclasses.asdict(self) | {"figures": {name: getattr(self, name) for name in FIGURES}}
+        data = to_data(self) | {"figures": {name: getattr(self, name) for name in FIGURES}}
         return json.dumps(data, indent=1) + "\n"
 
     @staticmethod

@@ -3,11 +3,10 @@
 `python -m fuzz replay` prints it, and writes it with `--json` for the page of a report.
 """
 
-import dataclasses
 import json
 from dataclasses import dataclass
 
-from fuzz.cases.case import from_data
+from fuzz.cases.codec import from_data, to_data
 
 VERDICTS = {"agreed": 0, "broke": 1, "undefined": 3}
 """Verdict of a replay -> exit status."""
@@ -78,7 +77,7 @@ class Replayed:
 
 def to_json(replayed: list[Replayed]) -> str:
     """The targets of one case as JSON text."""
-    return json.dumps([dataclasses.asdict(one) for one in replayed], indent=1) + "\n"
+    return json.dumps(to_data(replayed), indent=1) + "\n"
 
 
 def from_json(text: str) -> list[Replayed]:
@@ -87,7 +86,7 @@ def from_json(text: str) -> list[Replayed]:
     Raises:
         ValueError: one sentence, if it holds anything else.
     """
-    return [from_data(Replayed, data, "replayed") for data in json.loads(text)]
+    return from_data(list[Replayed], json.loads(text), "replayed")
 
 
 def replayed_lines(replayed: Replayed) -> list[str]:
