@@ -11,7 +11,7 @@ import torch
 
 from fuzz.cases.case import Case, Step
 from fuzz.inputs.future_keys import plant_future
-from fuzz.inputs.page_layout import Layout, live_tokens, poison_rows
+from fuzz.inputs.page_layout import Layout, live_tokens, poison_page
 from fuzz.values.families import mix_scores, plant_nonfinite, require_exact
 from fuzz.values.family import Designed, Lattice, Shape
 from fuzz.values.rng import Stream, hashed_integers
@@ -83,7 +83,7 @@ def fill_hashed(case: Case, step: Step, layout: Layout, batch: PagedBatch) -> No
         keys = (keys.view(count, config.block_size, config.index_head_dim).float() * scale).to(dtype)
         batch.index_k_pages[order[num_spare + first : num_spare + first + count]] = keys
     live = torch.from_numpy(live_tokens(case, step, layout)).to(device)
-    poison = torch.from_numpy(poison_rows(case, 1)[0]).to(device, dtype)
+    poison = poison_page(case).to(device, dtype)
     batch.index_k_pages[live == 0] = poison
     for page in ((live > 0) & (live < config.block_size)).nonzero().flatten().tolist():
         batch.index_k_pages[page, int(live[page]) :] = poison[int(live[page]) :]

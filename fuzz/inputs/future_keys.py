@@ -1,8 +1,7 @@
-"""The future as the best answer: what looks further than causality allows sees a block win that must not.
+"""Makes the key just after each query its best match, so any kernel that looks ahead selects a wrong block.
 
-Of random keys, one token more changes a row's answer seldom. Here the key right behind every query
-token is the best one there is for that token, so that seeing it always shows where its block is not
-forced.
+With random keys, a token too many seldom changes a row's answer. With these it always does, unless the
+token's block is forced.
 """
 
 import numpy as np
@@ -17,8 +16,8 @@ def plant_future(
 ) -> None:
     """Make the key behind every query token of one request the best for one of its heads, in place.
 
-    Scores stay exact: of a lattice family the key is one of the lattice, of a designed one it is planted
-    on the coordinates of the token's rows.
+    Scores stay exact: a lattice family's key lies on its lattice, a designed family's is planted on the
+    coordinates of the token's rows.
 
     Args:
         keys: [n, S, D] float32. queries: [query_len, H, D] float32, the request's last tokens.
@@ -36,7 +35,7 @@ def plant_future(
         return
     high = values.made_by.max_coordinate(shape)
     head = stream.integers(0, num_heads - 1, token.shape)
-    # Where no key may be above 0, the best is 0.
+    # The best key of a plan without positive scores is 0.
     flat[behind] = (0 if values.is_negative else high) * np.sign(queries[token, head])
 
 

@@ -60,21 +60,20 @@ BAIT = 60_000.0
 """Magnitude of a finite poison, where the format reaches as far."""
 
 
-def poison_rows(case: Case, count: int) -> np.ndarray:
-    """[count, S, D] float32 of poison, which nobody may read."""
+def poison_page(case: Case) -> torch.Tensor:
+    """CPU [S, D] float32 of poison, which nobody may read."""
     block_size, head_dim, row = case.config.block_size, case.config.index_head_dim, ELEMENTS[case.dtype]
     if case.pages.tail != "bait":
-        poison = np.nan if case.pages.tail == "nan" else row.top
-        return np.full((count, block_size, head_dim), poison, dtype=np.float32)
-    # Whatever the sign of a row's query, one of these tokens beats every honest score.
-    sign = 1.0 - 2.0 * (np.arange(block_size * head_dim).reshape(block_size, head_dim) // head_dim % 2)
-    return np.broadcast_to(np.float32(min(BAIT, row.max)) * sign, (count, block_size, head_dim)).astype(np.float32)
+        return torch.full((block_size, head_dim), torch.nan if case.pages.tail == "nan" else row.top)
+    # Whatever the sign of a row's query, one of two neighbouring tokens beats every honest score.
+    sign = 1.0 - 2.0 * (torch.arange(block_size) % 2)
+    return (min(BAIT, row.max) * sign)[:, None].expand(block_size, head_dim).clone()
 
 
 def physical_pages(case: Case, step: Step, layout: Layout, logical_pages: torch.Tensor) -> torch.Tensor:
     """CPU [num_pages, S, D]: logical pages where the layout puts them, poison elsewhere."""
     config = case.config
-    poison = torch.from_numpy(poison_rows(case, 1)[0])
+    poison = poison_page(case)
     pages = poison.to(logical_pages.dtype).expand(layout.num_pages, -1, -1).clone()
     is_used = torch.from_numpy(layout.source >= 0)
     pages[is_used] = logical_pages[torch.from_numpy(layout.source[layout.source >= 0])]
