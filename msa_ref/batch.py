@@ -79,7 +79,7 @@ class PagedBatch:
 
     @property
     def device(self) -> torch.device:
-        """Where every tensor of the batch lives."""
+        """The device of every tensor of the batch."""
         return self.index_q.device
 
     def query_lens(self) -> torch.Tensor:

@@ -95,7 +95,7 @@ def certify(
     Args:
         batch: a valid batch.
         topk_idx: [H, T, K] int32, the answer, or [T, H, K] if the profile says so.
-        bound: what the kernel's arithmetic may lose; by default what any unit for this dtype may.
+        bound: on the error of the kernel's arithmetic; by default the worst of all units for this dtype.
         max_token_scores: how many token scores to hold at once; bounds memory.
         profile: the promises it is held to; `Profile.undefined` says whether it makes any for this batch.
         max_violations: how many to put into words; a kernel that is all wrong breaks a law in every row.

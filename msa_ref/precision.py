@@ -1,4 +1,4 @@
-"""How far a kernel's score may sit from the exact one, for each unit that may have computed it.
+"""Bounds on the error of a kernel's score, for each unit that may have computed it.
 
 Every bound has one form. For a query q and a key k of D numbers each, with M = sum |q_d k_d|,
 
@@ -214,7 +214,7 @@ def lattice_unit(values: torch.Tensor) -> torch.Tensor:
 
 
 def half_width(magnitude: torch.Tensor, unit: torch.Tensor, index_head_dim: int, bound: ScoreBound) -> torch.Tensor:
-    """How far a kernel's score may sit from the float64 score of the reference.
+    """Bound on the distance of a kernel's score from the float64 score of the reference.
 
     Args:
         magnitude: [...] float64, M of each dot product, in `magnitudes`.

@@ -56,7 +56,7 @@ class Profile:
         return topk_idx.transpose(0, 1) if self.axes == "token-major" else topk_idx
 
     def undefined(self, batch: PagedBatch) -> str | None:
-        """Why the profile promises nothing for a batch, or None if it does. Looks at values; synchronizes."""
+        """The reason why a batch is outside the profile; None if it is inside. Looks at values; synchronizes."""
         return next((reason for is_outside, reason in self._limits(batch) if is_outside), None)
 
     def _limits(self, batch: PagedBatch) -> Iterator[tuple[bool, str]]:

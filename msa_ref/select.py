@@ -6,7 +6,7 @@ from msa_ref.config import PAD, IndexerConfig
 
 
 def forced_mask(num_visible_blocks: torch.Tensor, num_blocks: int, config: IndexerConfig) -> torch.Tensor:
-    """Which blocks are selected whatever they score: the first and the last visible ones.
+    """The blocks that are selected whatever they score: the first and the last visible ones.
 
     Args:
         num_visible_blocks: [T] int64.

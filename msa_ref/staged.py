@@ -37,7 +37,7 @@ class Stages:
     selection: list[Violation]
 
     def blame(self, head: int, token: int) -> Literal["scores", "selection", "both", "neither"]:
-        """Which stage a row fails; "neither" makes the row admissible, whatever set it holds."""
+        """The stage that a row fails; "neither" makes the row admissible, whatever set it holds."""
         is_off = (head, token) in {(violation.head, violation.token) for violation in self.score}
         is_wrong = (head, token) in {(violation.head, violation.token) for violation in self.selection}
         if is_off:
@@ -62,7 +62,7 @@ def stages(
         topk_idx: [H, T, K] int32, the answer, or [T, H, K] if the profile says so.
         score: [H, T, N] floating point, the block scores that the target selected by; any strides.
             Blocks that a row does not see are ignored, NaN counts as -inf.
-        bound: what the target's arithmetic may lose; by default what any unit for this dtype may.
+        bound: on the error of the target's arithmetic; by default the worst of all units for this dtype.
         profile: the promises it is held to.
         max_violations: how many of each stage to put into words.
         is_lazy: whether rows that see no more blocks than they select may have any scores, or none.

@@ -1,4 +1,4 @@
-"""The buffer that answers are written into, and the marker that shows what a run left or touched."""
+"""The buffer for answers, and the marker that shows which elements a run left or touched."""
 
 import torch
 

@@ -64,7 +64,7 @@ class Examiner:
         return answer
 
     def _outside(self, target: Target) -> str | None:
-        """Why the target's profile promises nothing for the case, at any state that it is run at."""
+        """The reason why the profile promises nothing for the case, at any state that it is run at; None if it does."""
         if target.profile == CONTRACT:
             return None
         for state in range(len(self.scene.case.states) if target.has_replay else 1):

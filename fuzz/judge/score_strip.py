@@ -14,7 +14,7 @@ MAX_AROUND_CUT = 6
 
 
 def ulps_between(left: float, right: float) -> str:
-    """How many fp32 numbers apart two scores are; a word where that means nothing."""
+    """The distance of two scores in fp32 numbers; a word where there is none."""
     if left == right:
         return "tie"
     pair = torch.tensor([left, right], dtype=torch.float32)

@@ -52,6 +52,6 @@ def off_superblocks(shown: Shown, num_visible_blocks: torch.Tensor) -> Iterator[
         is_off = (got != expected) & (block[:: shown.each] < n)
         for head, token in is_off.any(-1).nonzero().tolist():
             worst = int(is_off[head, token].nonzero()[0])
-            told, right = float(got[head, token, worst]), float(expected[head, token, worst])
-            sentence = f"superblock {worst} is said to have {told!r} at best, its visible blocks have {right!r}"
+            given, right = float(got[head, token, worst]), float(expected[head, token, worst])
+            sentence = f"superblock {worst} is said to have {given!r} at best, its visible blocks have {right!r}"
             yield Violation(SUPERBLOCK_LAW, sentence, head, start + token)

@@ -1,4 +1,4 @@
-"""What can be judged, and how it is called."""
+"""The targets: things that can be judged, each a function of a `Call`."""
 
 from fuzz.targets.built_in import BUILT_IN
 from fuzz.targets.call import Call, fill

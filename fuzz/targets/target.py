@@ -11,10 +11,10 @@ from fuzz.targets.call import Call, ignore_scores
 from msa_ref.profile import CONTRACT, Profile
 
 Run = Callable[[Call], torch.Tensor]
-"""A target as a function: what it is given -> its answer."""
+"""A target as a function: a call -> its answer."""
 
 Bound = Callable[[], torch.Tensor]
-"""A target that has its call already: the answer to what its buffers hold now."""
+"""A target bound to its call: it answers for the present contents of the buffers."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Target:
         return self.kind in ("decode", "foreign") and not self.takes_score
 
     def limits(self, scene: Scene) -> str | None:
-        """Why the target cannot run a case, in the words of the kernels' own check; None if it can."""
+        """The reason why the target cannot run a case, in the words of the kernels' own check; None if it can."""
         if self.is_graph and scene.device.type != "cuda":
             return "graphs need a CUDA device"
         if self.bind is not None and not scene.case.replay:
