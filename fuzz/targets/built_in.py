@@ -90,7 +90,21 @@ def check_prefill(case: Case) -> None:
     Raises:
         ValueError: the kernels' own sentence.
     """
-    importlib.import_module("msa_fast.ops.checks").check_config(case.config)
+    checks, steps = importlib.import_module("msa_fast.ops.checks"), case.states
+    checks.check_config(case.config)
+    longest = max(request.seq_len for step in steps for request in step.requests) + case.host_slack
+    checks.check_row_blocks(case.config.num_blocks(longest), "seq_lens")
+
+
+def check_decode_topk(case: Case) -> None:
+    """Refuse what the launcher of decode's selection would refuse.
+
+    Raises:
+        ValueError: the kernels' own sentence.
+    """
+    checks = importlib.import_module("msa_fast.ops.checks")
+    checks.check_config(case.config)
+    checks.check_decode(case.decode_query_len, len(case.requests), case.total_q, case.max_blocks)
 
 
 def check_decode(case: Case) -> None:
@@ -99,9 +113,10 @@ def check_decode(case: Case) -> None:
     Raises:
         ValueError: the kernels' own sentence.
     """
+    check_decode_topk(case)
     checks = importlib.import_module("msa_fast.ops.checks")
-    checks.check_config(case.config)
-    checks.check_decode(case.decode_query_len, len(case.requests), case.total_q, case.max_blocks)
+    for num_splits in case.num_splits:
+        checks.check_num_splits(num_splits or None)
 
 
 _ON_KERNELS: dict[str, Callable[[Call, str], torch.Tensor]] = {
@@ -156,7 +171,7 @@ BUILT_IN = {
             "decode",
             _decode_topk,
             takes_score=True,
-            check=check_decode,
+            check=check_decode_topk,
         ),
         Target(
             "decode",

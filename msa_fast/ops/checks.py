@@ -20,6 +20,8 @@ MAX_TOPK = 128
 and counts no more than 1,024 (`cut.MAX_CANDIDATES`)."""
 MAX_DECODE_QUERY_LEN = 8
 """Query tokens of a decode request: one and up to seven drafts."""
+MAX_SPLITS = 256
+"""Splits of one request's blocks in decode."""
 MAX_ROW_BLOCKS = 1 << 20
 """Blocks of a row: the selection marks an empty slot by the id behind them (`topk.NO_RUN`)."""
 MAX_PRODUCT_ROWS = {2: 64, 4: 32}
@@ -67,6 +69,16 @@ def check_decode(decode_query_len: int, num_reqs: int, total_q: int, max_blocks:
     rule = f"must be >= total_q / num_reqs = {total_q} / {num_reqs}"
     require(total_q <= num_reqs * decode_query_len, name, rule, decode_query_len)
     check_row_blocks(max_blocks, "block_table")
+
+
+def check_num_splits(num_splits: int | None) -> None:
+    """Refuse a split count that decode does not serve; None leaves it to the launcher.
+
+    Raises:
+        ValueError: one sentence naming the argument, the rule and what was got.
+    """
+    fits = num_splits is None or (isinstance(num_splits, int) and 1 <= num_splits <= MAX_SPLITS)
+    require(fits, "num_splits", f"must be an int from 1 to {MAX_SPLITS}", repr(num_splits))
 
 
 def check_batch(batch: PagedBatch) -> None:

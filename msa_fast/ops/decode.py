@@ -7,7 +7,7 @@ import torch
 
 from msa_fast.ops import decode_score
 from msa_fast.ops.buffers import new_decode_score, own_out
-from msa_fast.ops.checks import MAX_PRODUCT_ROWS, MAX_SCORED_REQS, check_batch, check_decode
+from msa_fast.ops.checks import MAX_PRODUCT_ROWS, MAX_SCORED_REQS, check_batch, check_decode, check_num_splits
 from msa_fast.ops.decode_topk import decode_selection
 from msa_fast.ops.dispatch import DecodeScorer
 from msa_fast.ops.hopper import decode as hopper_decode
@@ -19,12 +19,9 @@ from msa_fast.ops.launch_table import (
     number,
 )
 from msa_ref.batch import PagedBatch
-from msa_ref.config import require
 
 DECODE_SCORERS: tuple[DecodeScorer, ...] = (hopper_decode, decode_score)
 """Asked in order; the first that serves a call scores it."""
-
-MAX_SPLITS = 256
 
 
 def minimax_m3_index_decode(
@@ -73,8 +70,7 @@ def _decode(
     """`minimax_m3_index_decode`, and its scores in memory of `new_decode_score`."""
     check_batch(batch)
     check_decode(decode_query_len, batch.num_reqs, batch.total_q, batch.max_blocks)
-    fits = num_splits is None or (isinstance(num_splits, int) and 1 <= num_splits <= MAX_SPLITS)
-    require(fits, "num_splits", f"must be an int from 1 to {MAX_SPLITS}", repr(num_splits))
+    check_num_splits(num_splits)
     out = own_out(out, batch)
     heads_each = _heads_each(batch, decode_query_len)
     first_heads = _with_heads(batch, slice(heads_each))

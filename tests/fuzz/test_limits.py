@@ -41,3 +41,17 @@ def test_the_bounds_themselves_are_within_the_limits() -> None:
     config = replace(ORDINARY.config, index_head_dim=128, block_size=128, num_index_heads=64, topk_blocks=128)
     scene = Scene(replace(ORDINARY, config=config, requests=(Request(8, 40), Request(1, 9))), "cpu")
     assert [BUILT_IN[name].limits(scene) for name in ON_KERNELS] == [None] * len(ON_KERNELS)
+
+
+def test_more_splits_than_decode_serves_are_undefined() -> None:
+    verdict = Examiner(Scene(replace(ORDINARY, num_splits=(0, 257)), "cpu")).examine(find("decode"))
+    assert verdict == Undefined("num_splits must be an int from 1 to 256; got 257")
+
+
+@pytest.mark.parametrize("name", ON_KERNELS)
+def test_rows_of_more_blocks_than_kernels_tell_apart_are_refused(name: str) -> None:
+    check = BUILT_IN[name].check
+    assert check is not None
+    check(replace(ORDINARY, requests=(Request(1, 2**24),)))
+    with pytest.raises(ValueError, match=r" must hold <= 1048576 blocks of a request; got 1048577$"):
+        check(replace(ORDINARY, requests=(Request(1, 2**24 + 1),)))
