@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from fuzz.canaries.naive import NaiveIndexer, Row
-from fuzz.canaries.table import CANARIES, Canary, snake_case
+from fuzz.canaries.table import enter, words_of
 from fuzz.targets import Call, Target
 from msa_ref import PAD
 
@@ -27,15 +27,14 @@ class GraphIndexer(NaiveIndexer):
         self.owned = owned
 
 
-def graph_canary(defect: str, *laws: str) -> Callable[[type[GraphIndexer]], type[GraphIndexer]]:
+def graph_canary(field_defect: str, *laws: str) -> Callable[[type[GraphIndexer]], type[GraphIndexer]]:
     """Enter a broken captured indexer into the table; its docstring is the sentence."""
 
-    def enter(indexer: type[GraphIndexer]) -> type[GraphIndexer]:
-        name, sentence = snake_case(indexer.__name__), (indexer.__doc__ or "").strip()
-        CANARIES[name] = Canary(name, defect, sentence, laws, graph_target(indexer, name, sentence))
+    def enter_class(indexer: type[GraphIndexer]) -> type[GraphIndexer]:
+        enter(field_defect, laws, graph_target(indexer, *words_of(indexer)))
         return indexer
 
-    return enter
+    return enter_class
 
 
 def graph_target(indexer: type[GraphIndexer], name: str, sentence: str) -> Target:
@@ -58,8 +57,9 @@ class GraphScoreTail(GraphIndexer):
     def num_blocks(self, row: Row) -> int:
         n = super().num_blocks(row)
         key = (row.head, row.token)
-        most = self.owned[key] = max(n, self.owned.get(key, 0))
-        return most
+        longest: int = max(n, self.owned.get(key, 0))
+        self.owned[key] = longest
+        return longest
 
     def block_score(self, row: Row, block: int) -> float:
         key = (row.head, row.token, block)
@@ -83,8 +83,8 @@ class GraphMaxLen(GraphIndexer):
     """Never looks beyond the longest request of the capture: a host value frozen into the graph."""
 
     def visible_len(self, row: Row) -> int:
-        most = self.owned.setdefault("max_seq_len", max(self.call.seq_lens))
-        return min(super().visible_len(row), most)
+        max_seq_len: int = self.owned.setdefault("max_seq_len", max(self.call.seq_lens))
+        return min(super().visible_len(row), max_seq_len)
 
 
 @graph_canary("D20", "GraphIsEager")
@@ -115,7 +115,7 @@ class GraphOutputMoved(GraphIndexer):
         return GraphOutputMoved.newest
 
 
-@graph_canary("D33", "Replay", "GraphIsEager")
+@graph_canary("D19", "Replay", "GraphIsEager")
 class GraphOldTable(GraphIndexer):
     """Looks pages up in the block table of the capture, after blocks have moved."""
 

@@ -56,8 +56,8 @@ class LocalOfLastToken(NaiveIndexer):
     """Forces the local blocks of the request's last token on all of its tokens."""
 
     def forced(self, row: Row, n: int) -> set[int]:
-        most = -(-row.seq_len // self.config.block_size)
-        first, last = range(min(self.config.init_blocks, n)), range(max(0, most - self.config.local_blocks), n)
+        num_blocks = -(-row.seq_len // self.config.block_size)
+        first, last = range(min(self.config.init_blocks, n)), range(max(0, num_blocks - self.config.local_blocks), n)
         return {*first, *last}
 
 

@@ -169,7 +169,7 @@ class CounterNotReset(NaiveIndexer):
         return super().answer()
 
 
-@canary("D33", "ReadsOnly")
+@canary("systematic", "ReadsOnly")
 class WritesKeys(NaiveIndexer):
     """Cleans the key cache in place."""
 
@@ -196,7 +196,7 @@ class LengthsFrozen(NaiveIndexer):
     """Never sees more tokens than the first call did, as host values frozen in a captured graph."""
 
     def visible_len(self, row: Row) -> int:
-        first = self.memory.setdefault("seq_lens", self.call.seq_lens)
+        first: list[int] = self.memory.setdefault("seq_lens", self.call.seq_lens)
         return min(super().visible_len(row), first[row.req])
 
 
@@ -206,7 +206,8 @@ class StaleScoreTail(NaiveIndexer):
 
     def num_blocks(self, row: Row) -> int:
         key = (row.head, row.token)
-        n = self.memory[key] = max(super().num_blocks(row), self.memory.get(key, 0))
+        n: int = max(super().num_blocks(row), self.memory.get(key, 0))
+        self.memory[key] = n
         return n
 
     def keys(self, row: Row, block: int) -> np.ndarray:

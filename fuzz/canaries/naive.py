@@ -172,7 +172,9 @@ class ShowingIndexer(NaiveIndexer):
         self.shown = np.full(shape, np.nan)
         topk_idx = super().answer()
         score = torch.from_numpy(self.shown).to(self.batch.device)
-        self.call.show(score, torch.stack([self.best(part) for part in score.split(BLOCKS_EACH, -1)], -1), BLOCKS_EACH)
+        starts = range(0, score.shape[-1], BLOCKS_EACH)
+        best = torch.stack([self.best(score[..., start : start + BLOCKS_EACH]) for start in starts], -1)
+        self.call.show(score, best, BLOCKS_EACH)
         return topk_idx
 
     def select(self, row: Row) -> list[int]:

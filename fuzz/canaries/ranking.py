@@ -118,7 +118,8 @@ class ElevenBitProducts(NaiveIndexer):
 
     def keys(self, row: Row, block: int) -> np.ndarray:
         mantissa, exponent = np.frexp(super().keys(row, block))
-        return np.ldexp(np.round(mantissa * 2**11) / 2**11, exponent)
+        rounded: np.ndarray = np.ldexp(np.round(mantissa * 2**11) / 2**11, exponent)
+        return rounded
 
 
 @canary("D22", "SplitInvariance", "Best", "Count")
@@ -171,3 +172,37 @@ class EmptySplitWins(NaiveIndexer):
     def best_of_split(self, row: Row, candidates: list[Candidate], slots: int) -> list[Candidate]:
         best = super().best_of_split(row, candidates, slots)
         return best if best or not slots else [(np.inf, 0)]
+
+
+@canary("D41", "Distinct")
+class PassesOfTwoWidths(NaiveIndexer):
+    """Takes what is better than the cut, then all in the cut's coarser bin, some of which it has taken before."""
+
+    def merge(self, row: Row, parts: list[list[Candidate]], slots: int) -> list[int]:
+        together = sorted((candidate for part in parts for candidate in part), key=self.order)
+        if len(together) <= slots:
+            return [block for _, block in together]
+        cut = together[slots - 1][0] if slots else np.inf
+        in_bin = [block for score, block in together if score <= cut or score // 4 == cut // 4]
+        return [*[block for score, block in together if score > cut], *in_bin][:slots]
+
+
+@canary("D47", "SplitInvariance", "Best")
+class LocalOfEachSplit(NaiveIndexer):
+    """Forces the last block of every split, as though each part of a context had a local block of its own."""
+
+    def best_of_split(self, row: Row, candidates: list[Candidate], slots: int) -> list[Candidate]:
+        forced = [(np.inf, block) for _, block in candidates[-1:]]
+        return super().best_of_split(row, candidates[:-1] + forced, slots)
+
+
+@canary("D54", "Best")
+class ThirteenBitSums(NaiveIndexer):
+    """Keeps 13 bits of every product, counted from the largest of its sum, as Hopper's fp8 matrix unit does."""
+
+    def token_scores(self, row: Row, keys: np.ndarray) -> np.ndarray:
+        products = keys * self.query(row)
+        _, exponent = np.frexp(np.abs(products).max(axis=1, keepdims=True, initial=0.0))
+        last_bit = np.ldexp(1.0, exponent - 13)
+        scores: np.ndarray = np.fmax((np.trunc(products / last_bit) * last_bit).sum(axis=1), -np.inf)
+        return scores

@@ -1,27 +1,16 @@
-"""The table of planted defects, and how one enters it."""
+"""The table of canaries, and the decorator that enters one."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
 
+from fuzz.canaries.defect import Defect
 from fuzz.canaries.naive import NaiveIndexer
 from fuzz.targets import Call, Target
 
-
-@dataclass(frozen=True)
-class Canary:
-    """One planted defect. defect: its row in the list of field defects; laws: those that must catch it."""
-
-    name: str
-    defect: str
-    sentence: str
-    laws: tuple[str, ...]
-    target: Target
-
-
-CANARIES: dict[str, Canary] = {}
+CANARIES: dict[str, Defect] = {}
+"""Name -> canary."""
 
 
 def snake_case(name: str) -> str:
@@ -29,24 +18,32 @@ def snake_case(name: str) -> str:
     return "".join("_" + letter.lower() if letter.isupper() else letter for letter in name)[1:]
 
 
+def words_of(indexer: type[NaiveIndexer]) -> tuple[str, str]:
+    """A canary's name and sentence: its class's name and docstring."""
+    return snake_case(indexer.__name__), (indexer.__doc__ or "").strip()
+
+
+def enter(field_defect: str, laws: tuple[str, ...], target: Target) -> None:
+    """Put a canary into the table, under its target's name."""
+    CANARIES[target.name] = Defect(target.name, "canary", field_defect, target.sentence, laws, target)
+
+
 Indexer = TypeVar("Indexer", bound=type[NaiveIndexer])
 
 
-def canary(defect: str, *laws: str, takes_score: bool = False) -> Callable[[Indexer], Indexer]:
+def canary(field_defect: str, *laws: str, takes_score: bool = False) -> Callable[[Indexer], Indexer]:
     """Enter a broken indexer into the table; its docstring is the sentence.
 
-    takes_score: it is given scores, for what no product of queries and keys can show.
+    takes_score: whether it is given scores, for a defect that no product of queries and keys can show.
     """
 
-    def enter(indexer: Indexer) -> Indexer:
-        name = snake_case(indexer.__name__)
-        sentence = (indexer.__doc__ or "").strip()
+    def enter_class(indexer: Indexer) -> Indexer:
+        name, sentence = words_of(indexer)
 
         def run(call: Call) -> torch.Tensor:
             return indexer(call).answer()
 
-        target = Target(name, sentence, "foreign", run, takes_score=takes_score, has_splits=True)
-        CANARIES[name] = Canary(name, defect, sentence, laws, target)
+        enter(field_defect, laws, Target(name, sentence, "foreign", run, takes_score=takes_score, has_splits=True))
         return indexer
 
-    return enter
+    return enter_class

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from typing import Any
 
-from fuzz.canaries import CANARIES, MUTANTS, PROCESS_CANARIES
+from fuzz.canaries import DEFECTS
 from fuzz.canaries.process import SECONDS_OF_SPINNING
 from fuzz.isolation.fork_server import fork_server
 from fuzz.isolation.gpus import visible_gpus
@@ -50,12 +50,10 @@ def planted(patterns: Sequence[str] = ()) -> list[Planted]:
     Raises:
         ValueError: one sentence, if a pattern matches none.
     """
-    table = [Planted(c.name, "canary", c.defect, c.sentence, c.laws) for c in CANARIES.values()]
-    table += [
-        Planted(name, "process", "process", target.sentence, ("Runs",))
-        for name, (target, _) in PROCESS_CANARIES.items()
+    table = [
+        Planted(one.name, one.kind, one.field_defect, one.sentence, one.laws, one.needs, one.equivalent)
+        for one in DEFECTS.values()
     ]
-    table += [Planted(m.id, "mutant", m.defect, m.sentence, m.laws, m.needs, m.equivalent) for m in MUTANTS.values()]
     for pattern in patterns:
         if not any(fnmatch(one.name, pattern) for one in table):
             raise ValueError(f"--only must match a planted defect; got {pattern}")

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 from hypothesis import HealthCheck, find, settings
 
-from fuzz.canaries import CANARIES, Canary
+from fuzz import corpus
+from fuzz.canaries import CANARIES, DEFECTS, MUTANTS, PROCESS_CANARIES, Defect
 from fuzz.canaries.naive import NaiveIndexer, ShowingIndexer
 from fuzz.cases.case import Case, Views
 from fuzz.cases.generate import gate_cases
@@ -26,11 +27,13 @@ ALL_LAWS = {*ROW_LAWS, *RUN_LAWS, *BATCH_LAWS}
 
 @pytest.fixture(scope="module")
 def examiners() -> list[Examiner]:
-    return [Examiner(Scene(case, "cpu")) for case in gate_cases(DEFAULT_SEED, DEFAULT_CASES["cpu"], SMALL)]
+    """Of the gate's cases: those drawn, then those kept."""
+    kept = [entry.case for entry in corpus.entries().values()]
+    return [Examiner(Scene(case, "cpu")) for case in [*gate_cases(DEFAULT_SEED, DEFAULT_CASES["cpu"], SMALL), *kept]]
 
 
-@pytest.mark.parametrize("canary", CANARIES.values(), ids=lambda canary: f"{canary.defect}-{canary.name}")
-def test_the_gate_kills_every_canary_by_the_laws_it_names(canary: Canary, examiners: list[Examiner]) -> None:
+@pytest.mark.parametrize("canary", CANARIES.values(), ids=lambda canary: f"{canary.field_defect}-{canary.name}")
+def test_the_gate_kills_every_canary_by_the_laws_it_names(canary: Defect, examiners: list[Examiner]) -> None:
     missing = set(canary.laws)
     for examiner in examiners:
         verdict = examiner.examine(canary.target)
@@ -57,6 +60,10 @@ def test_every_canary_names_laws_that_exist() -> None:
     for canary in CANARIES.values():
         assert canary.laws
         assert set(canary.laws) <= ALL_LAWS, canary.name
+
+
+def test_no_two_defects_have_one_name() -> None:
+    assert len(DEFECTS) == len(CANARIES) + len(PROCESS_CANARIES) + len(MUTANTS)
 
 
 LAWS_WITHOUT_CANARY = {

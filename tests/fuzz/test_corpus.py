@@ -12,21 +12,14 @@ from fuzz.inputs.scene import Scene
 from fuzz.judge.examiner import Examiner
 from fuzz.judge.verdict import Broke
 from fuzz.targets import BUILT_IN, find
-from tests.support.field_defects import FIELD_DEFECTS, SHOWN_ELSEWHERE
 
 ENTRIES = entries()
 MOST_BLOCKS = 40
 
 
-@pytest.mark.parametrize("row", FIELD_DEFECTS)
-def test_a_field_defect_that_a_case_shows_has_one(row: str) -> None:
-    is_kept = any(entry.flag == row for entry in ENTRIES.values())
-    assert is_kept != (row in SHOWN_ELSEWHERE)
-
-
 @pytest.mark.parametrize("entry", ENTRIES.values(), ids=ENTRIES)
 def test_a_kept_case_is_small_and_still_shows_its_defect(entry: Entry, device: str) -> None:
-    assert len(entry.case.requests) <= 2
+    assert len(entry.case.requests) <= 3
     assert max(entry.case.num_blocks(req) for req in range(len(entry.case.requests))) <= MOST_BLOCKS
     examiner = Examiner(Scene(entry.case, device))
     for target in BUILT_IN.values():

@@ -25,7 +25,7 @@ FATAL, HARMLESS = Case(CONFIG, (Request(2, 70), Request(1, 9))), Case(CONFIG, (R
 @pytest.mark.parametrize("name", PROCESS_CANARIES)
 def test_an_end_is_put_down_to_its_target_and_the_others_are_judged(name: str, device: str) -> None:
     target = f"fuzz.canaries:{name}"
-    hangs_after = 60 if PROCESS_CANARIES[name][1] != "hang" else 4 if device == "cpu" else 20
+    hangs_after = 60 if PROCESS_CANARIES[name].how != "hang" else 4 if device == "cpu" else 20
     with Worker(hangs_after) as worker:
         for _ in range(2):
             judged = worker.judge(Task(FATAL, ("reference", target, "reference"), device))
@@ -33,7 +33,7 @@ def test_an_end_is_put_down_to_its_target_and_the_others_are_judged(name: str, d
             assert isinstance(verdict, Broke)
             (violation,) = verdict.violations
             assert violation.law == "Runs"
-            assert violation.how == PROCESS_CANARIES[name][1], violation
+            assert violation.how == PROCESS_CANARIES[name].how, violation
             assert isinstance(before, Agreed)
             assert isinstance(after, Agreed)
         ((_, verdict, _),) = worker.judge(Task(HARMLESS, (target,), device)).verdicts

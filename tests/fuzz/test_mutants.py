@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from fuzz.__main__ import main
-from fuzz.canaries import CANARIES, MUTANTS, Mutant
-from fuzz.canaries.kernels.mutant import package_of
+from fuzz.canaries import MUTANTS, Mutant
+from fuzz.canaries.kernels.mutant import mutants_of, package_of
 from fuzz.judge.run_laws import RUN_LAWS
 from fuzz.targets import find
 from msa_ref.laws import BATCH_LAWS
@@ -24,26 +24,25 @@ def meaning(source: str) -> str:
     return ast.dump(ast.parse(source))
 
 
-@pytest.mark.parametrize("mutant", MUTANTS.values(), ids=lambda mutant: mutant.id)
+@pytest.mark.parametrize("mutant", MUTANTS.values(), ids=lambda mutant: mutant.name)
 def test_every_fragment_is_where_its_mutant_says_and_leaves_a_module(mutant: Mutant) -> None:
-    assert meaning(mutant.source()) != meaning(mutant.original())
+    assert meaning(mutant.source()) != meaning(mutant.fragment.original())
     assert set(mutant.laws) <= {*ROW_LAWS, *RUN_LAWS, *BATCH_LAWS}
-    assert mutant.id not in CANARIES
-    assert find(f"fuzz.canaries:{mutant.id}").sentence == mutant.sentence
+    assert find(f"fuzz.canaries:{mutant.name}").sentence == mutant.sentence
 
 
 def test_a_fragment_that_is_gone_is_refused_by_a_sentence() -> None:
-    gone = Mutant("gone", "Breaks nothing.", "ops/prefill_plan.py", "no such fragment", "", "topk", ("Best",))
-    with pytest.raises(ValueError, match=r"gone.old must occur 1 x in ops/prefill_plan.py; got 0"):
+    gone = mutants_of("ops/prefill_plan.py", "topk")("gone", "Breaks nothing.", "no such text", "", ("Best",))
+    with pytest.raises(ValueError, match=r"fragment 'no such text' must occur 1 x in ops/prefill_plan.py; got 0"):
         gone.source()
 
 
 def test_a_mutant_has_its_own_kernels_and_leaves_the_real_ones_alone() -> None:
     mutant = MUTANTS["tie_to_the_highest_id"]
-    mutated = importlib.import_module(f"{package_of(mutant)}.ops.cut")
+    mutated = importlib.import_module(f"{package_of(mutant.name, mutant.fragment)}.ops.cut")
     original = importlib.import_module("msa_fast.ops.cut")
-    assert mutant.new in inspect.getsource(mutated.settle.fn)
-    assert mutant.old in inspect.getsource(original.settle.fn)
+    assert mutant.fragment.new in inspect.getsource(mutated.settle.fn)
+    assert mutant.fragment.old in inspect.getsource(original.settle.fn)
     assert inspect.getsource(mutated.find_cut.fn) == inspect.getsource(original.find_cut.fn)
     assert mutated.find_cut is not original.find_cut
 

@@ -161,7 +161,7 @@ MUTANTS = [
         "visible_len = context_len + 1 + token",
         "visible_len = context_len + token",
         ("Score", "Best"),
-        defect="D11",
+        defect="D48",
     ),
     _decode(
         "decode_drafts_see_all",

@@ -40,6 +40,7 @@ MUTANTS = [
         "phase = phase ^ 1",
         "phase = phase ^ 0",
         ("Score", "Best", "Runs", "RepeatDeterminism"),
+        defect="D46",
     ),
     _mutant(
         "decode_sm90_half_not_waited_for",
@@ -47,6 +48,7 @@ MUTANTS = [
         "mbarrier.wait(ready.index(slot), phase)",
         "mbarrier.wait(ready.index(0), phase)",
         ("Score", "Best", "Runs", "RepeatDeterminism"),
+        defect="D46",
     ),
     _mutant(
         "decode_sm90_first_half_twice",

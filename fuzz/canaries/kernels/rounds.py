@@ -186,6 +186,7 @@ MUTANTS = [
         "pass  # the rows",
         ("RepeatDeterminism", "Best", "Runs"),
         needs=("gpu",),
+        defect="D46",
     ),
     _mutant(
         "rounds_no_barrier_before_writing",

@@ -18,6 +18,7 @@ MUTANTS = [
         "phase = phase ^ 1\n            block += STAGES",
         "block += STAGES",
         ("Score", "Best", "Runs", "RepeatDeterminism"),
+        defect="D46",
     ),
     _mutant(
         "sm90_rows_of_the_second_half",

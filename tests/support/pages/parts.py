@@ -1,5 +1,6 @@
 """The list of generated parts. A new one is a line here and its line in the document."""
 
+from fuzz.canaries.field_defects_page import page as field_defects
 from fuzz.values.families import page as families_page
 from tests.support.pages import Part
 from tests.support.pages.api import api_page
@@ -11,6 +12,7 @@ from tests.support.pages.samples import explained_failure, gate_output
 from tests.support.pages.worth import judge_headline, score_document
 
 PARTS = (
+    Part("fuzz/FIELD-DEFECTS.md", "", field_defects),
     Part("README.md", "picture", row_picture),
     Part("README.md", "gate", gate_output),
     Part("README.md", "failure", explained_failure),

@@ -1,0 +1,54 @@
+"""The page of field defects: each row of the table, what plants it here, and which kept cases show it."""
+
+from fuzz import corpus
+from fuzz.canaries import DEFECTS
+from fuzz.canaries.field_defects import FIELD_DEFECTS, FieldDefect
+
+MAX_MUTANTS = 3
+"""Mutants of a row that are named; the others are counted."""
+
+_HEAD = """# Defects this operator and its kin have had in the field
+
+Each row is a class of defect that shipped somewhere, in our own words. Several public reports stand behind most rows;
+one is named where it helps. The rows are the least that must be planted here, as a canary or a mutant
+(`fuzz.canaries:NAME`), and kept as a case (`fuzz/corpus`). `msa_ref/CONTRACT.md` explains the laws. Made from
+`fuzz/canaries/field_defects.py` by `python -m tests.support.pages --write`.
+"""
+
+
+def tally() -> str:
+    """One sentence: how many rows are planted, shown by a test, and not planted yet."""
+    rows = FIELD_DEFECTS.values()
+    planted, shown = sum(row.is_planted for row in rows), sum(bool(row.shown_by) for row in rows)
+    missing = ", ".join(row.id for row in rows if row.not_planted)
+    return (
+        f"{planted} of {len(rows)} field defects are planted, {shown} are shown by a test of their own, "
+        f"{len(rows) - planted - shown} are not planted yet ({missing})."
+    )
+
+
+def page() -> str:
+    """The whole page."""
+    lines = [_HEAD, tally(), "", "| id | cause | trigger | caught by | planted as | kept cases |", "|" + "---|" * 6]
+    for row in FIELD_DEFECTS.values():
+        caught_by = f"{row.caught_by} ({row.report})" if row.report else row.caught_by
+        cells = (row.id, row.cause, row.trigger, caught_by, _planted_as(row), _kept_cases(row))
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _planted_as(row: FieldDefect) -> str:
+    if row.not_planted:
+        return f"not planted yet: {row.not_planted}"
+    if row.shown_by:
+        return row.shown_by
+    of_row = [one for one in DEFECTS.values() if one.field_defect == row.id]
+    canaries = [f"`{one.name}`" for one in of_row if one.kind == "canary"]
+    mutants = [f"`{one.name}`" for one in of_row if one.kind == "mutant"]
+    more = len(mutants) - MAX_MUTANTS
+    return ", ".join([*canaries, *mutants[:MAX_MUTANTS], *([f"{more} more mutants"] if more > 0 else [])])
+
+
+def _kept_cases(row: FieldDefect) -> str:
+    names = [f"`{name}`" for name, entry in corpus.entries().items() if entry.flag == row.id]
+    return ", ".join(names) or row.no_case or "none"
