@@ -36,7 +36,7 @@ class Pool:
 
     @contextmanager
     def worker(self) -> Iterator[Worker]:
-        """A worker that nobody else uses meanwhile: an idle one, or one more."""
+        """Lend a worker that nobody else uses meanwhile: an idle one, or a new one."""
         try:
             worker = self._idle.pop()
         except IndexError:

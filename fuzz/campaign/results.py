@@ -16,7 +16,7 @@ MAX_DIAGNOSED = 4
 """Broken cases of each target that are asked why, beside those that broke a law for the first time."""
 
 Ask = Callable[[Question], tuple[Violation, ...]]
-"""Answers why a target broke a law, by the laws between runs that it breaks, too."""
+"""Function that explains a broken law: it returns the laws between runs that the target breaks, too."""
 
 
 class Results:

@@ -108,7 +108,7 @@ def _smoke_tasks(options: Options, chosen: list[Target]) -> list[Task]:
 
 
 def _tasks(options: Options, chosen: list[Target]) -> list[Task]:
-    """All tasks, those first that are known to matter: a gate that is cut short has judged them."""
+    """All tasks, the kept cases first: a gate that is cut short has judged what broke something before."""
     campaign, device = options.campaign, options.campaign.device
     names = tuple(target.name for target in chosen)
     tasks = _corpus_tasks(names, device) if options.has_corpus else []

@@ -1,7 +1,7 @@
 """`python -m fuzz nightly`: a long run in shards, one per GPU, and a canary that has to fail.
 
-A night that finds nothing is worth something only if it could have found something: first of all a
-planted defect is hunted with the same command, and if it lives, the night has failed.
+A night that finds nothing is worth something only if it could have found something. So the same
+command first hunts a planted defect, and the night has failed if that one lives.
 """
 
 import argparse
@@ -21,13 +21,18 @@ from fuzz.report.record import Record
 from fuzz.report.text import head_lines, text_lines
 
 CANARY_CASES = 200
+"""Random cases within which the planted defect has to break."""
 GRACE_SECONDS = 900.0
 """Seconds that a shard may take beyond its minutes, for old findings, shrinking and a last slow case."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """gpus: as CUDA_VISIBLE_DEVICES names them. folder: for records, logs and the report. canary: must break."""
+    """How to run a night.
+
+    gpus: their names in CUDA_VISIBLE_DEVICES. folder: for records, logs and the report.
+    canary: the target that must break. is_replayed: show findings' score strips on the page.
+    """
 
     target_names: tuple[str, ...]
     device: str
