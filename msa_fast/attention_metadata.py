@@ -1,4 +1,4 @@
-"""One step of an engine, and where its decodes end.
+"""One step of an engine, as its scheduler describes it, and the split into decodes and prefills.
 
 The field names are those of vLLM's `CommonAttentionMetadata`, so that an engine's own object can
 stand in for ours; no engine is imported.
@@ -100,7 +100,7 @@ class CommonAttentionMetadata:
 
 @dataclass(frozen=True)
 class BatchSplit:
-    """Where decode ends and prefill begins. `num_decodes + num_prefills` requests are live, the rest padding."""
+    """The place where decode ends and prefill begins. Requests behind `num_decodes + num_prefills` are padding."""
 
     decode_query_len: int
     num_decodes: int
@@ -112,8 +112,8 @@ class BatchSplit:
 def split_decodes_and_prefills(query_lens: Sequence[int], decode_threshold: int) -> BatchSplit:
     """Split a decode-first batch: the leading requests as long as the first one are its decodes.
 
-    A first request longer than `decode_threshold` means that there are none. Whatever follows the
-    decodes is prefill, however short, so a batch in another order is served all the same, only slower.
+    There are none if the first request is longer than `decode_threshold`. All requests behind the decodes
+    are prefill, however short, so a batch in another order is served too, only slower.
     """
     num_live = len(query_lens)
     while num_live and query_lens[num_live - 1] == 0:

@@ -1,4 +1,4 @@
-"""Where a run happened: what every quoted number, report and finding must carry."""
+"""The stamp that every quoted number, report and finding carries: where the run happened."""
 
 import platform
 import shutil
@@ -17,7 +17,7 @@ def environment() -> dict[str, str]:
 
 
 def stamp(device: str) -> dict[str, str]:
-    """GPU, driver, torch, triton, python and commit, each a short text by name; `none` where there is none."""
+    """GPU, driver, torch, triton, python and commit by name, each a short text; `none` for what is missing."""
     is_cuda = device.startswith("cuda")
     git = ("git", "-C", str(Path(__file__).parent))
     commit = _say(*git, "rev-parse", "--short=12", "HEAD")

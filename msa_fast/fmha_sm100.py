@@ -10,11 +10,10 @@ published with the package (README, and the docstrings of `fmha_sm100_plan`, `fm
   keys do, and `kv_indices` is one flat int32 list of every request's pages, one after another;
 - scores come back as [heads, max_k_tiles, total_q] fp32, a tile a page, max_k_tiles rounded up.
 
-Not published, and for whoever has the hardware to find out: what a NaN or an infinite score becomes,
-what happens to requests without a query or a visible token (refused here), which strides are taken
-(anything but contiguous is refused here), and whether `sm_scale` is all that multiplies a score (a
-positive factor changes no ranking but may round two scores into a tie). Gate it before use:
-`python -m fuzz gate` takes any callable.
+Not published: what NaN and infinite scores become; what happens to requests without a query or a
+visible token (refused here); which strides are taken (only contiguous tensors are, here); and whether
+`sm_scale` is the only factor on a score (a positive factor keeps the ranking, but may round two scores
+into a tie). Gate it before use: `python -m fuzz gate` takes any callable.
 """
 
 from typing import Any
@@ -27,7 +26,7 @@ from msa_ref.batch import PagedBatch
 from msa_ref.config import IndexerConfig, require
 
 PAGE_SIZE = HEAD_DIM = 128
-"""The only sizes that the published examples and docstrings speak of."""
+"""Page size and head dim of all published examples and docstrings."""
 
 
 def fmha_sm100_score(batch: PagedBatch, plan: PrefillPlan, out: torch.Tensor) -> torch.Tensor:
@@ -39,7 +38,7 @@ def fmha_sm100_score(batch: PagedBatch, plan: PrefillPlan, out: torch.Tensor) ->
     Args:
         batch: bf16, contiguous queries and pages, every request with a query and seq_len >= query_len.
         plan: the step's plan; names the step, its tiles are not used.
-        out: not used: the package says how large its scores are.
+        out: not used: the package allocates its scores.
 
     Returns:
         [H, T, max_blocks] fp32, a view of what the package returned; right at visible blocks.
@@ -73,7 +72,7 @@ def fmha_sm100_score(batch: PagedBatch, plan: PrefillPlan, out: torch.Tensor) ->
 
 
 def check_fmha_sm100(config: IndexerConfig) -> None:
-    """Refuse sizes that the package's documents do not speak of.
+    """Refuse sizes that the package's documents do not mention.
 
     Raises:
         ValueError: one sentence naming the parameter, the rule and what was got.
@@ -83,14 +82,14 @@ def check_fmha_sm100(config: IndexerConfig) -> None:
 
 
 _Planned = tuple[Any, torch.Tensor, torch.Tensor]
-"""The package's plan, and where in the block table the flat list of pages comes from: requests, blocks."""
+"""The package's plan, and the requests and blocks that its flat list of pages is gathered from."""
 
 _PLANS: WeakKeyDictionary[PrefillPlan, _Planned] = WeakKeyDictionary()
-"""One for each step that is still alive, whatever layer asks."""
+"""Plans of the steps that are still alive, shared by all layers."""
 
 
 def _planned(batch: PagedBatch, plan: PrefillPlan) -> _Planned:
-    """What all layers of a step share."""
+    """The package's plan of a step, made for the first layer that asks."""
     if plan not in _PLANS:
         from fmha_sm100 import fmha_sm100_plan
 

@@ -18,7 +18,7 @@ from typing import ClassVar
 import torch
 
 from msa_fast.attention_metadata import BatchSplit, CommonAttentionMetadata, split_decodes_and_prefills
-from msa_fast.ops.checks import MAX_DECODE_QUERY_LEN, MAX_TILE, MIN_TILE, check_config
+from msa_fast.ops.checks import MAX_DECODE_QUERY_LEN, MAX_TILE, MIN_TILE, check_config, require_no_overlap
 from msa_ref.config import IndexerConfig, require
 from msa_ref.formats import SUPPORTED_DTYPES
 
@@ -95,7 +95,7 @@ class MiniMaxM3IndexerMetadataBuilder(ABC):
     """
 
     cudagraph_support: ClassVar[str] = "UNIFORM_BATCH"
-    """What a full graph may hold, in vLLM's words: decodes of one query length."""
+    """vLLM's word for what a full graph may hold: decodes of one query length."""
 
     def __init__(
         self,
@@ -224,10 +224,7 @@ class MiniMaxM3IndexerImpl(ABC):
         fits = buffer.ndim in (3, 4) and buffer.shape[-3] == heads and buffer.shape[-1] == k
         shapes = f"[{heads}, max_tokens, {k}] or [num_micro_batches, {heads}, max_tokens, {k}]"
         require(fits, name, f"must be {shapes}", f"shape {list(buffer.shape)}")
-        reach = 0
-        for stride, size in sorted(zip(buffer.stride(), buffer.shape, strict=True)):
-            require(size <= 1 or stride > reach, name, "must not overlap itself", f"strides {list(buffer.stride())}")
-            reach += (size - 1) * stride
+        require_no_overlap(buffer, name)
         self.config = config
         self.topk_indices_buffer = buffer if buffer.ndim == 4 else buffer[None]
 
@@ -253,7 +250,7 @@ class MiniMaxM3IndexerImpl(ABC):
 
 
 class MiniMaxM3IndexerBackend:
-    """What the indexer's side cache supports: keys alone, one key head, a page per block."""
+    """The properties of the indexer's side cache: keys alone, one key head, a page per block."""
 
     supported_dtypes: ClassVar[tuple[torch.dtype, ...]] = SUPPORTED_DTYPES
 

@@ -1,4 +1,4 @@
-"""Who computes prefill scores: a choice that is made by name, stays visible, and is never made twice.
+"""Selects the prefill scorer by name; never falls back silently.
 
 `triton` runs everywhere and is the default. `fmha_sm100` is the vendor's score-only pass, where its
 package is importable and the device is SM100; it is NOT RUN ON HARDWARE: see
@@ -18,15 +18,15 @@ from msa_ref.config import IndexerConfig, require
 
 PrefillScorer = Callable[[PagedBatch, PrefillPlan, torch.Tensor], torch.Tensor]
 """(batch, plan, out) -> score [H, T, max_blocks] fp32, any strides, right at visible blocks: `out`
-filled, or a tensor of the scorer's own. Scores are of the whole batch: the bound on the workspace is of
-`minimax_m3_index_prefill`, which `triton` means."""
+filled, or a tensor of the scorer's own. It scores the whole batch at once: only `minimax_m3_index_prefill`,
+which serves the choice `triton`, bounds its workspace."""
 
 PREFILL_SCORERS: dict[str, PrefillScorer] = {"triton": minimax_m3_index_score, "fmha_sm100": fmha_sm100_score}
-"""The choices that have a name."""
+"""Scorers by name."""
 
 
 def choose_scorer(choice: str | PrefillScorer, device: torch.device, config: IndexerConfig) -> PrefillScorer:
-    """The scorer of a choice on a device. What is not there is refused, never replaced. Imports nothing.
+    """The scorer for a choice on a device. A missing one is refused, never replaced. Imports nothing.
 
     Raises:
         ValueError: one sentence naming the choice, the rule and what was got.

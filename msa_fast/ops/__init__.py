@@ -1,1 +1,1 @@
-"""Triton kernels and their launchers."""
+"""Triton kernels and their launchers; `hopper` holds those for Hopper alone, in Gluon."""

@@ -33,12 +33,12 @@ def new_score(
     num_tokens: int | None = None,
     num_blocks: int | None = None,
 ) -> torch.Tensor:
-    """Room for the block scores of a batch: a [H, num_tokens, ceil(num_blocks / blocks_each)] fp32 view.
+    """Memory for the block scores of a batch: a [H, num_tokens, ceil(num_blocks / blocks_each)] fp32 view.
 
-    is_block_major: the scores that many rows have for one block lie side by side, as a prefill
-    program stores them; else the scores of one row do, where the warp that selects from them reads
-    them whole. Rows are padded so that every batch has strides of one alignment, and a kernel is
-    compiled for it once. num_tokens, num_blocks: by default all that the batch has.
+    is_block_major: the scores of many rows for one block lie side by side, as a prefill program stores
+    them; else the scores of one row do, as the selection reads them. Rows are padded so that the strides
+    of every batch have one alignment, and a kernel is compiled once. num_tokens, num_blocks: by default
+    those of the batch.
     """
     num_tokens = batch.total_q if num_tokens is None else num_tokens
     num_blocks = batch.max_blocks if num_blocks is None else num_blocks
@@ -51,11 +51,11 @@ def new_score(
 
 
 def new_decode_score(batch: PagedBatch, is_interleaved: bool) -> torch.Tensor:
-    """Room for decode's block scores: a [H, T, ceil(max_blocks / SCORE_VECTOR), SCORE_VECTOR] fp32 view.
+    """Memory for decode's block scores: a [H, T, ceil(max_blocks / SCORE_VECTOR), SCORE_VECTOR] fp32 view.
 
-    is_interleaved: the vectors that all rows have for the same blocks lie side by side, so that what a
-    program stores for one block falls into few lines of the cache; else those of one row do, which
-    the warp that selects from it reads in fewer steps. Padded as `new_score`.
+    is_interleaved: the vectors of all rows for the same blocks lie side by side, so that a program stores
+    one block's scores to few cache lines; else the vectors of one row do, which the selection reads in
+    fewer steps. Padded as `new_score`.
     """
     config, num_tokens, num_vectors = batch.config, batch.total_q, aligned(batch.max_blocks) // SCORE_VECTOR
     heads, device = config.num_index_heads, batch.device
@@ -67,5 +67,5 @@ def new_decode_score(batch: PagedBatch, is_interleaved: bool) -> torch.Tensor:
 
 
 def aligned(size: int) -> int:
-    """Up to a multiple of ALIGNMENT."""
+    """The size rounded up to a multiple of ALIGNMENT."""
     return -(-size // ALIGNMENT) * ALIGNMENT

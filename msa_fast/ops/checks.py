@@ -1,4 +1,7 @@
-"""What every launcher checks before it launches: no silent fallback, no look at the device."""
+"""The checks and limits of every launcher, made before a launch without looking at a value on the device.
+
+A call outside the limits is refused here, in one sentence, and nothing is compiled for it.
+"""
 
 from types import ModuleType
 
@@ -95,7 +98,7 @@ def check_batch(batch: PagedBatch) -> None:
         "must live on the CPU under TRITON_INTERPRET=1 and on a GPU otherwise",
         batch.device,
     )
-    # That interpreter turns arrays of one element into loop bounds, which numpy gave up in 2.4.
+    # Triton 3.6 turns arrays of one element into loop bounds, which numpy 2.4 no longer allows.
     is_served = not IS_INTERPRETED or _release(triton) >= (3, 7) or _release(numpy) < (2, 4)
     require(is_served, "numpy", "must be < 2.4 for the interpreter of triton 3.6", numpy.__version__)
 
@@ -118,16 +121,25 @@ def check_out(out: torch.Tensor, batch: PagedBatch) -> None:
     require(out.device == batch.device, "out", f"must be on index_q's device, {batch.device}", out.device)
     has_shape = out.ndim == 3 and out.shape[0] == heads and out.shape[1] >= batch.total_q and out.shape[2] == k
     require(has_shape, "out", f"must be [{heads}, >= {batch.total_q}, {k}]", f"shape {list(out.shape)}")
+    require_no_overlap(out, "out")
+
+
+def require_no_overlap(tensor: torch.Tensor, name: str) -> None:
+    """Refuse a tensor two of whose elements may share memory. name: the argument.
+
+    Raises:
+        ValueError: one sentence naming the argument, the rule and what was got.
+    """
     reach = 0
-    if out.numel() == 0:
+    if tensor.numel() == 0:
         return
-    for stride, size in sorted(zip(out.stride(), out.shape, strict=True)):
-        require(size <= 1 or stride > reach, "out", "must not overlap itself", f"strides {list(out.stride())}")
+    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        require(size <= 1 or stride > reach, name, "must not overlap itself", f"strides {list(tensor.stride())}")
         reach += (size - 1) * stride
 
 
 def is_tensor_copied(rows: torch.Tensor) -> bool:
-    """Whether a tensor descriptor can say where rows [N, M, D] lie: keys of pages, or queries of tokens.
+    """Whether a tensor descriptor can describe rows [N, M, D]: keys of pages, or queries of tokens.
 
     Two-byte elements, rows of 128 bytes or more, contiguous; all strides and the start in steps of 16 bytes.
     """
@@ -139,7 +151,7 @@ def is_tensor_copied(rows: torch.Tensor) -> bool:
 def check_score(score: torch.Tensor, batch: PagedBatch, superblock: int = 0) -> None:
     """Refuse scores of another shape, dtype or device than the batch's.
 
-    superblock: 0 for the scores of blocks, else the blocks of a superblock whose best scores these are.
+    superblock: 0 for scores of blocks; else these are best scores of superblocks, of so many blocks each.
 
     Raises:
         ValueError: one sentence naming the argument, the rule and what was got.

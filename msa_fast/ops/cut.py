@@ -13,7 +13,7 @@ import triton.language as tl
 from msa_fast.ops.rank import RANK_FORCED
 
 MAX_CANDIDATES = tl.constexpr(1024)
-"""Of a row that is searched alone."""
+"""Candidates of a row that is searched alone: counts of them have ten bits."""
 
 
 @triton.jit

@@ -33,7 +33,7 @@ def _pick_two(is_here, a, b):
 
 @triton.jit
 def _pick_four(is_here, a, b, c, d):
-    """As `_pick_two`, of four."""
+    """The same of four."""
     four = tl.join(tl.join(a, b), tl.join(c, d))
     ab, cd = tl.split(tl.sum(tl.where(is_here[:, None, None], four, 0), axis=0))
     a, b = tl.split(ab)
@@ -99,8 +99,8 @@ def _decode_score_kernel(
     q_starts = tl.load(cu_seqlens_q_ptr + reqs * stride_cu, mask=is_req, other=0)
     q_ends = tl.load(cu_seqlens_q_ptr + (reqs + 1) * stride_cu, mask=is_req, other=0)
     seq_lens = tl.load(seq_lens_ptr + reqs * stride_seq_lens, mask=is_req, other=0)
-    # A request's last token sees seq_len tokens. Without queries, or with no more blocks than are
-    # selected, nobody asks for a score.
+    # A request's last token sees seq_len tokens. Requests without queries, and those that select all their
+    # blocks, need no scores.
     num_blocks = (tl.maximum(seq_lens, 0) + S - 1) // S
     num_blocks = tl.where((q_ends > q_starts) & (num_blocks > TOPK), num_blocks, 0)
     ends = tl.cumsum(num_blocks, axis=0)
@@ -114,8 +114,8 @@ def _decode_score_kernel(
     offs_s = tl.arange(0, S)
     offs_d = tl.arange(0, D)
     while position < end:
-        # One request holds the position (none without blocks does). What is known of it is picked
-        # from registers: loading it anew would put one more trip to memory before the first key.
+        # One request holds the position (one without blocks holds none). Its lengths are picked from
+        # registers: another load would delay the first key by a trip to memory.
         is_here = (ends > position) & (ends - num_blocks <= position)
         req, stop = _pick_two(is_here, reqs, ends)
         q_start, q_end, seq_len, start = _pick_four(is_here, q_starts, q_ends, seq_lens, ends - num_blocks)
@@ -127,7 +127,7 @@ def _decode_score_kernel(
         token = row // H
         head = (row % H).to(tl.int64)
         is_row = token < query_len
-        # In this order: `token + 1` would be a packed addition, which ptxas may get wrong (compile gate: "packed").
+        # In this order: `token + 1` becomes a packed addition, which ptxas may get wrong (compile gate: "packed").
         visible_len = context_len + 1 + token
         rows = (q_start + token).to(tl.int64)
         q_rows = q_ptr + rows * stride_q_t + head * stride_q_h
@@ -174,7 +174,7 @@ def launch_score(
     """Launch on checked arguments. num_reqs: REQS of the kernel."""
     config = batch.config
     architecture = architecture_of(batch.device)
-    # A page is then one copy that one thread starts, and most of the address arithmetic is gone.
+    # With a descriptor one thread starts the copy of a page, and most address arithmetic is gone.
     is_copied = number(TENSOR_COPY, architecture) and is_tensor_copied(batch.index_k_pages)
     page = [1, config.block_size, config.index_head_dim]
     keys = TensorDescriptor.from_tensor(batch.index_k_pages, page) if is_copied else None

@@ -1,7 +1,7 @@
-"""Launch choices, as plain tables by architecture and element size. No run-time tuning.
+"""Launch choices in plain tables, by architecture and element size. No run-time tuning.
 
-Nothing here can change a bit of an answer on exact inputs; it changes speed. A figure behind a
-choice is in the results of `python -m msa_fast.bench`.
+They change speed, never a bit of an answer on exact inputs. The figures behind them are results of
+`python -m msa_fast.bench`.
 """
 
 from dataclasses import dataclass
@@ -33,35 +33,34 @@ ANY = "any"
 SCORE_ROWS = 128
 """Query rows (token, head) of one score tile."""
 PROGRAM_ROWS = {4: 16}
-"""Rows of a score tile that one program takes, by element size, where it does not take them all. Few
-in fp32, whose products are multiply-adds with all operands in registers."""
+"""Rows of a score tile that one program takes, by element size, where it takes only a part. Few in fp32,
+whose products are multiply-adds with all operands in registers."""
 SUPERBLOCK = {"interpreter": 2, ANY: 8}
 """Blocks whose best score the prefill scorer keeps beside their scores. Eight: up to 1,024 blocks a
 row has no more superblocks than a round ranks at once. Two on the interpreter, where cases are short."""
 WORKSPACE_BYTES = 512 << 20
-"""What the scores of a prefill may take at once: those of 3,640 tokens of 4 heads at 8,192 blocks."""
+"""Bytes of scores that a prefill allocates at most: enough for 3,640 tokens of 4 heads at 8,192 blocks."""
 BLOCKS_OF_PROLOGUE = 3
-"""What a score program costs before its first block, in blocks."""
+"""Cost of a score program before its first block, in blocks."""
 MAX_PROGRAM_BLOCKS = 128
-"""Key blocks of one score program: so many that the prologue is no longer felt."""
+"""Key blocks of one score program: beyond this many, its prologue no longer counts."""
 TOPK_ROWS = {"interpreter": 64, ANY: 1}
-"""Rows of one selection program. One, for a warp: its counts are scalars, nobody waits for another
-row, and many such programs hide each other's loads. The interpreter runs programs one by one and
-wants few."""
+"""Rows of one selection program. One on GPUs: its counts are scalars, it waits for no other row, and many
+such programs hide each other's loads. The interpreter runs programs one by one, so few are faster."""
 MAX_RUNS = {"interpreter": 32, ANY: 256}
-"""Candidates of the first round of a selection, while a later one has no more: a round more costs more
-than twice the candidates. Few on the interpreter, so that short rows take several."""
+"""Candidates of the first round of a selection, unless a later round has more: one more round costs more
+than twice the candidates. Few on the interpreter, so that short rows take several rounds."""
 MAX_RUNS_OF_BEST = {"interpreter": 8, ANY: 128}
-"""The same where the scorer left the best scores of superblocks: prefill, where many rows share a
-multiprocessor, so that the work counts and not the wait."""
+"""Candidates of the first round where the scorer left the best scores of superblocks: in prefill, where
+many rows share a multiprocessor, so work counts more than latency."""
 OWN_LOADS = {"interpreter": 2, ANY: 16}
-"""Scores of a run up to which one thread reads them all, and each warp many lines at once; of longer
-ones, the threads of a warp read a line side by side. Two on the interpreter, so that it does both."""
+"""Scores of the longest run that one thread reads alone, while its warp reads many cache lines at once;
+the threads of a warp read longer runs side by side. Two on the interpreter, so that it does both."""
 VECTOR_WIDTH = {"interpreter": 16, ANY: 128}
-"""Candidates of a first round from which a thread holds several side by side, as one load reads them: then it
-has no fewer to hold. Few on the interpreter, so that it does both."""
+"""Candidates of the smallest first round in which a thread holds several side by side, as one load reads them.
+Few on the interpreter, so that it does both."""
 ONE_WARP_SCORES = 2048
-"""Scores of a row that one warp reads in time; beyond, four do."""
+"""Scores of the longest row that one warp reads; four warps read longer ones."""
 
 
 def number(table: dict[str, int], architecture: str) -> int:
@@ -77,7 +76,7 @@ def topk_warps(num_scores: int) -> int:
 EARLY: dict[str, int] = {"sm_90": True, "sm_100": True, "sm_103": True, "sm_120": True, ANY: False}
 """Whether a kernel can be launched while the one before it runs, and wait for it on the GPU."""
 TENSOR_COPY: dict[str, int] = {"sm_90": True, "sm_100": True, "sm_103": True, ANY: False}
-"""Whether decode copies a page of keys by tensor descriptor. (sm_120 has no room for its three pages.)"""
+"""Whether decode copies a page of keys by tensor descriptor. Not on sm_120: three pages do not fit there."""
 
 SCORE = {
     # Two programs share a multiprocessor, one in its products while the other takes its maxima;
@@ -115,12 +114,12 @@ def architecture_of(device: torch.device) -> str:
 
 
 def num_processors(device: torch.device) -> int:
-    """Multiprocessors of a GPU: what a grid should fill. The interpreter counts as a few."""
+    """Multiprocessors of a GPU; four for the interpreter."""
     if device.type != "cuda":
         return 4
     return torch.cuda.get_device_properties(device).multi_processor_count
 
 
 def next_power_of_2(value: int) -> int:
-    """The least power of two >= value, for an arange."""
+    """The smallest power of two >= value: the length of an arange."""
     return triton.next_power_of_2(value)

@@ -1,4 +1,4 @@
-"""Prefill: block scores, then the selection, with nothing of either left behind."""
+"""Prefill: block scores, then the selection, in a workspace of bounded size."""
 
 import torch
 
@@ -30,7 +30,7 @@ def minimax_m3_index_prefill(batch: PagedBatch, plan: PrefillPlan, out: torch.Te
     check_plan(plan, batch)
     out = own_out(out, batch)
     num_tokens = max((slab.num_tokens for slab in plan.slabs), default=0)
-    # Written once for every block and read for few: as they are written. The best ones the other way round.
+    # Block scores are all written and few are read, so they lie as they are written; best scores lie as they are read.
     score = new_score(batch, is_block_major=True, num_tokens=num_tokens, num_blocks=plan.max_row_blocks)
     superblock_score = new_score(batch, plan.superblock, num_tokens=num_tokens, num_blocks=plan.max_row_blocks)
     for slab in plan.slabs:

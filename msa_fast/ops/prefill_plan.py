@@ -1,8 +1,8 @@
-"""The host's plan for one prefill batch: which program scores and selects what.
+"""The host's plan for one prefill batch: the tiles of its score programs and of its selection programs.
 
 Prefill runs eagerly, and its lengths are known on the host, so the tiles are listed once per batch
-and shared by all layers. Lengths on the device stay the authority: a kernel clips every tile to
-them, so the plan decides who does the work and never what is right.
+and shared by all layers. Kernels clip every tile to the lengths on the device, so the plan decides
+which program does the work, and never what the answer is.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ from msa_ref.config import IndexerConfig, require
 class Slab:
     """Query tokens of a batch whose scores are in memory together: num_tokens from first_token on.
 
-    score_tiles, topk_tiles: which of the plan's tiles are its own.
+    score_tiles, topk_tiles: the slab's own among the plan's tiles.
     """
 
     first_token: int
@@ -50,8 +50,8 @@ class PrefillPlan:
 
     score_tiles: [num_score_tiles, 4] int32: request, first row, first block, end block.
     topk_tiles: [num_topk_tiles, 2] int32: request, first row.
-    slabs: what is scored and then selected from, one after another, in the room of one; a slab may
-        begin and end within a token, and then shares that token with its neighbour, but no row.
+    slabs: parts of the batch, scored and selected from one after another in the same memory. A slab may
+        begin and end within a token: it shares that token with its neighbour, but no row.
     score_rows, topk_rows: rows per tile, powers of two.
     superblock: blocks of a superblock; every score tile starts with one.
     max_row_blocks: visible blocks of the longest row.
@@ -144,14 +144,14 @@ class PrefillPlan:
 
     @property
     def whole(self) -> Slab:
-        """All tokens and tiles in one, for scores of the whole batch."""
+        """One slab of all tokens and tiles, for scores of the whole batch."""
         return Slab(0, self.total_q, slice(None), slice(None))
 
 
 class _Tile(NamedTuple):
-    """Up to SCORE_ROWS rows of a request, from row to before end_row, and how many blocks the last sees.
+    """Up to SCORE_ROWS rows of a request, row .. end_row - 1, and the blocks that the last of them sees.
 
-    first_token, last_token: theirs, counted in the batch.
+    first_token, last_token: of these rows, counted in the batch.
     """
 
     req: int
@@ -191,9 +191,9 @@ def _split(
 ) -> list[tuple[int, int, int, int]]:
     """Cut the key blocks of every tile into ranges: (request, first row, first block, end block).
 
-    Ranges of full length come first, those of one request that read the same pages side by side, so
-    that the programs that run together find them in the L2 cache; the shorter rest follows, longest
-    first, and fills the gaps.
+    Ranges of full length come first. Those of one request that read the same pages are neighbours, so that
+    programs that run together find the pages in the L2 cache. Shorter ranges follow, longest first, and
+    fill the gaps.
     """
     best_step = _step([tile.num_blocks for tile in tiles], superblock, processors) if num_splits is None else 0
     ranges = []
@@ -205,10 +205,10 @@ def _split(
 
 
 def _step(lengths: list[int], superblock: int, processors: int) -> int:
-    """Blocks of one program: what should end first, by a model of the grid.
+    """Blocks of one program: the number whose grid ends first, by a model of its time.
 
-    A processor does its share of all blocks and of all prologues; at the end some wait for the others,
-    half a program on average, and at least as long as one program takes.
+    A processor does its share of all blocks and of all prologues. At the end it waits for the others, half
+    a program on average; and no grid ends before its longest program.
     """
     blocks = np.array(lengths)
 
@@ -226,7 +226,7 @@ def _to_device(rows: Sequence[tuple[int, ...]], width: int, device: torch.device
 
 
 def check_plan(plan: PrefillPlan, batch: PagedBatch) -> None:
-    """Refuse a plan that was built for something else.
+    """Refuse a plan that was built for another batch.
 
     Raises:
         ValueError: one sentence naming the argument, the rule and what was got.

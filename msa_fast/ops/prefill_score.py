@@ -79,7 +79,7 @@ def _score_kernel(
     head = row % H
     is_row = token < query_len
     first_token = first_row // H
-    # Rows that are none take part in the products as the last token, and are never stored.
+    # Padding rows reuse the last token, and are never stored.
     token = tl.minimum(token, query_len - 1)
     visible_len = context_len + token + 1
     last_token = tl.minimum((first_row + ROWS - 1) // H, query_len - 1)
@@ -92,8 +92,8 @@ def _score_kernel(
     rows = (q_start + token).to(tl.int64)
     q_rows = q_ptr + rows * stride_q_t + head.to(tl.int64) * stride_q_h
     q = tl.load(q_rows[:, None] + offs_d[None, :] * stride_q_d)
-    # Not masked in the load: what comes from a select stays in registers as the left operand, which
-    # leaves the shared memory's bandwidth to the keys.
+    # Masked after the load: the result of a select stays in registers as the left operand, which leaves
+    # the bandwidth of shared memory to the keys.
     q = tl.where(is_row[:, None], q, 0.0)
     rows -= slab_token
     score_rows = score_ptr + rows * stride_score_t + head.to(tl.int64) * stride_score_h
@@ -101,8 +101,9 @@ def _score_kernel(
     super_best = tl.full([ROWS], float("-inf"), tl.float32)
     table_row = block_table_ptr + req.to(tl.int64) * stride_table_r
 
-    # The page of the next block is fetched a block ahead, as a plain scalar: a load that another
-    # load waits for would take its own place, and its own barriers, in the software pipeline.
+    # The next page id is loaded a block ahead, as a plain scalar: a load that another load waits for would
+    # get a stage and barriers of its own in the software pipeline.
+    # The two loops repeat their body: apart, each has mutants of its own.
     page = tl.load(table_row + first_block.to(tl.int64) * stride_table_b, mask=first_block < end_block, other=0)
     for block in range(first_block, middle):
         token_score = _token_scores(q, pages_ptr, page, stride_page, stride_page_s, stride_page_d, S, D)

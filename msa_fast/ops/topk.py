@@ -32,10 +32,10 @@ from msa_fast.ops.rank import rank_of_runs
 from msa_ref.batch import PagedBatch
 
 NO_RUN = tl.constexpr(1 << 20)
-"""First block of a run that is not there: above every block, and runs of it within 32 bits."""
+"""First block of an empty slot's run: above every block, and its parts stay within 32 bits."""
 
-LEAST_WIDTH = 64
-"""Candidates of a program that needs one round, at least: fewer are no faster, and a variant more."""
+MIN_WIDTH = 64
+"""Candidates of a program of one round, at least: narrower is no faster and compiles one more variant."""
 LOADS_PER_THREAD = 32
 """Scores that a thread of the first round has in flight."""
 
@@ -53,7 +53,7 @@ def _read(first, rows, stride_b, EACH: tl.constexpr, num_read, VECTOR: tl.conste
 
     An entry is the best score of EACH blocks, `first` the first block of a multiple of VECTOR entries.
     """
-    # Said as a multiple, for the compiler to see that VECTOR of them are one load.
+    # Written as a multiple, so that the compiler sees one load of VECTOR entries.
     entries = (first // (EACH * VECTOR) * VECTOR)[:, :, None] + tl.arange(0, VECTOR)[None, None, :]
     is_read = tl.broadcast_to((first < num_read[:, None])[:, :, None], entries.shape)
     at = rows[:, None, None] + entries.to(tl.int64) * stride_b
@@ -310,7 +310,7 @@ def launch_topk(
 ) -> None:
     """Launch the selection kernel on checked arguments.
 
-    rows: rows per program. max_row_blocks: no row sees more. tiles: the rows of each program, or None
+    rows: rows per program. max_row_blocks: visible blocks of the longest row. tiles: the rows of each program, or None
     for a grid from shapes alone, in which every request has up to max_rows_per_req rows. slab_token: whose
     scores come first. score_vector: scores of a row that one load may read; rows start at multiples of
     it, and are -inf from their last visible block up to one. is_early: the kernel before it in the
@@ -401,7 +401,7 @@ def rounds(k: int, max_row_blocks: int, superblock: int, max_runs: int) -> tuple
     unit = superblock or max(2, max_runs // 2 // k)
     widest = k * unit if superblock else max(k, max_runs)
     if max_row_blocks <= widest:
-        return (1,), min(widest, max(k, LEAST_WIDTH, next_power_of_2(max_row_blocks)))
+        return (1,), min(widest, max(k, MIN_WIDTH, next_power_of_2(max_row_blocks)))
     lengths, width, group = [unit, 1], triton.cdiv(max_row_blocks, unit), 1
     while width > max(max_runs, k * group):  # one more round in front, by groups of what the first one ranks
         group = 2

@@ -105,7 +105,7 @@ MUTANTS = [
         "The row behind the request's last is scored and stored too: a neighbour's.",
         "is_row = token < query_len\n"
         "    first_token = first_row // H\n"
-        "    # Rows that are none take part in the products as the last token, and are never stored.\n"
+        "    # Padding rows reuse the last token, and are never stored.\n"
         "    token = tl.minimum(token, query_len - 1)",
         "is_row = token <= query_len\n    first_token = first_row // H\n    token = tl.minimum(token, query_len)",
         ("Score", "Best", "NeighbourIndependence", "Runs"),

@@ -1,13 +1,12 @@
-"""Decode scores on Hopper: the scorer of `msa_fast.ops.decode`, with little before its first page and nothing between.
+"""Decode scores on Hopper: as `msa_fast.ops.decode_score`, with a short prologue and no idle gap between pages.
 
-Written in Gluon, where a copy and the moment that waits for it are said apart, and which thread
-holds what. A program has one page in shared memory, and several programs share a multiprocessor:
-while one takes maxima, the pages of the others arrive. A page comes in two halves: while the second
-arrives, the first is multiplied. A program's first block is dealt by its number alone, so that its
-page is looked up while the lengths are still on their way; half of the next page is asked for as
-soon as the product with that of this one is done, and with it, where that page is another request's,
-the queries of that. It serves MiniMax-M3's own shape; all else goes to the scorer for everyone, and
-the two agree bit for bit wherever sums are exact.
+Gluon states a copy and the wait for it separately, and which thread holds what. A program has one
+page in shared memory, and several programs share a multiprocessor: while one takes maxima, the pages
+of the others arrive. A page comes in two halves: while the second arrives, the first is multiplied. A
+program's first block is dealt by its number alone, so its page is looked up while the lengths are still
+on their way. Each half of the next page is requested as soon as the product with the same half of this
+page is done; if the next page belongs to another request, the queries of that request come with it.
+Serves MiniMax-M3's own shape; agrees bit for bit with the scorer for everyone wherever sums are exact.
 """
 
 import torch
@@ -32,25 +31,25 @@ TAKES_INTERLEAVED = True
 """Whether scores may lie interleaved (`new_decode_score`)."""
 WARPS = 4
 MAX_ROWS = 64
-"""Query rows (token, head) that are multiplied with a page: more would spill."""
+"""Query rows (token, head) of one product: more would spill."""
 PROGRAMS = {16: 4, 32: 4, 64: 3}
-"""Programs of a multiprocessor, by query rows: more have more pages on their way, and read the queries more often."""
+"""Programs of a multiprocessor, by query rows. More keep more pages on their way, but read queries more often."""
 MAX_PRODUCT = 2**29
-"""Of programs and requests, so that twice as much is still a number that `_divided` takes."""
+"""Bound on programs x requests, so that `_divided` cannot overflow."""
 
 
 @gluon.jit
 def _divided(number, by, reciprocal):
-    """number // by, of numbers below 2**30. reciprocal: that of `by`, for an estimate that is at most one too small."""
+    """number // by, for numbers below 2**30. reciprocal: `reciprocal_of(by)`; its estimate is at most one too small."""
     quotient = gl.umulhi(number * 2, reciprocal)
     return quotient + ((quotient + 1) * by <= number).to(gl.int32)
 
 
 @gluon.jit
 def _num_scored(q_start, q_end, seq_len, S: gl.constexpr, TOPK: gl.constexpr):
-    """Blocks of a request that are scored: all that its last token sees, which sees seq_len tokens.
+    """Number of a request's blocks that are scored: all that its last token sees, which sees seq_len tokens.
 
-    None without queries, or with no more blocks than are selected: nobody asks for their scores.
+    0 without queries, and for requests that select all their blocks: they need no scores.
     """
     num_blocks = (gl.maximum(seq_len, 0) + S - 1) // S
     return gl.where((q_end > q_start) & (num_blocks > TOPK), num_blocks, 0)
@@ -58,7 +57,7 @@ def _num_scored(q_start, q_end, seq_len, S: gl.constexpr, TOPK: gl.constexpr):
 
 @gluon.jit
 def _own_share(program, is_dealt, num_blocks, reqs, num_reqs, reciprocal_of_programs, reciprocal_of_reqs):
-    """What is left when one block has been dealt to a program, shared out: (from, to, ends [REQS], bases [REQS]).
+    """Each program's share of the blocks left after every program got one: (from, to, ends [REQS], bases [REQS]).
 
     Blocks that are left lie in a row, request after request: a program has those at the positions from..to - 1,
     those of a request end at ends, and its block 0 would be at bases. Dealt or left, no program has more than one
@@ -82,8 +81,8 @@ def _own_share(program, is_dealt, num_blocks, reqs, num_reqs, reciprocal_of_prog
 
 @gluon.jit
 def _request_at(position, ends, bases, flat: gl.constexpr):
-    """Of the request that holds a position: its number, and its entries of bases and ends, both in shared memory."""
-    # A lane's are read when they are asked for: in registers they would leave the selection too few to start beside.
+    """(number, base, end) of the request that holds a position; bases and ends lie in shared memory."""
+    # Read where they are needed: kept in registers, they would leave too few for the selection to start beside.
     of_reqs = ends.load(flat)
     req = gl.sum((of_reqs <= position).to(gl.int32), axis=0)
     is_here = gl.arange(0, ends.shape[0], layout=flat) == req
@@ -293,7 +292,7 @@ def _decode_score_sm90_kernel(
 
 
 def reciprocal_of(number: int) -> int:
-    """What `_divided` takes for a divisor: 2**31 times its reciprocal, and a little less."""
+    """The divisor's reciprocal for `_divided`: 2**31 times it, rounded down."""
     return (2**31 - 1) // number
 
 
@@ -303,7 +302,7 @@ def num_rows_of(config: IndexerConfig, decode_query_len: int) -> int:
 
 
 def programs_per_processor(config: IndexerConfig, decode_query_len: int) -> int:
-    """How many programs are there at once on a multiprocessor."""
+    """Programs that a multiprocessor has at once."""
     return PROGRAMS[num_rows_of(config, decode_query_len)]
 
 

@@ -1,9 +1,8 @@
-"""Prefill scores on Hopper: the scorer of `msa_fast.ops.score`, with its products kept in flight.
+"""Prefill scores on Hopper: as `msa_fast.ops.prefill_score`, with products kept in flight.
 
-Written in Gluon, where an asynchronous matrix product and the moment that waits for it are said
-apart. Each program holds two halves of its query rows and multiplies one with a page while it takes
-the maxima of the other. It serves MiniMax-M3's own shape; all else goes to the scorer for everyone,
-and the two agree bit for bit wherever sums are exact.
+Gluon states an asynchronous matrix product and the wait for it separately. Each program holds two
+halves of its query rows and multiplies one with a page while it takes the maxima of the other. Serves
+MiniMax-M3's own shape; agrees bit for bit with the scorer for everyone wherever sums are exact.
 """
 
 import torch
@@ -24,10 +23,10 @@ WARPS = 4
 """One warpgroup. Two programs share a multiprocessor and fill each other's gaps; programs of two
 warpgroups and twice the rows were slower, since a barrier holds both to one pace."""
 STAGES = 3
-"""Pages in shared memory: two programs' worth is what a multiprocessor has room for."""
+"""Pages of a program in shared memory: a multiprocessor has room for those of two programs."""
 IS_B_SHARED = not hasattr(gl, "thread_barrier")
 """Whether the second half of the query rows is multiplied from shared memory. Registers are faster
-(0.93 of a matrix product, not 0.89, with Triton 3.6); but the assembler of later releases copies left
+(0.93 of a matrix product, against 0.89, with Triton 3.6), but the assembler of later releases copies left
 operands once more, and the loop would spill."""
 
 
@@ -112,7 +111,7 @@ def _score_sm90_kernel(
 
     Rows (token, head) of the scores lie a stride apart. Blocks that every row sees whole go STAGES
     at a time through the loop in flight, with one page's slot refilled as soon as both halves are
-    done with it; the diagonal and what is left over go one by one. A block's slot is its number
+    done with it; the diagonal and the remaining blocks go one by one. A block's slot is its number
     modulo STAGES: of slots known at compile time the assembler keeps every address in registers.
     """
     HALF: gl.constexpr = ROWS // 2
@@ -255,7 +254,7 @@ def launch_score(
     score: torch.Tensor,
     superblock_score: torch.Tensor | None,
 ) -> None:
-    """Launch on checked arguments that are served: tiles of the plan, of a slab that slab_token is the first of."""
+    """Launch on checked arguments that are served: tiles of the plan, of the slab whose first token is slab_token."""
     config = batch.config
     best = score if superblock_score is None else superblock_score
     _score_sm90_kernel[(len(tiles),)](

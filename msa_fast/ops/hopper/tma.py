@@ -1,4 +1,4 @@
-"""What the kernels for Hopper share: pages and queries copied to shared memory by tensor descriptor, and barriers."""
+"""Copies of pages and queries to shared memory by tensor descriptor, and barriers, for the kernels for Hopper."""
 
 import torch
 from triton.experimental import gluon
@@ -10,14 +10,14 @@ from msa_fast.ops.checks import is_tensor_copied
 from msa_fast.ops.launch_table import architecture_of
 from msa_ref.batch import PagedBatch
 
-# One thing each, under the names of Triton 3.6 and of later releases.
+# Triton 3.6 and later releases have other names for these two.
 barrier = gl.thread_barrier if hasattr(gl, "thread_barrier") else gl.barrier
 load_tile = tma.async_load if hasattr(tma, "async_load") else tma.async_copy_global_to_shared
 
 
 @gluon.jit
 def fetch(keys, page, key, slot, ready, pages, is_there, S: gl.constexpr, D: gl.constexpr):
-    """Start the copy of S keys of a page, from `key` on, to a slot of shared memory, whose barrier then turns."""
+    """Start the copy of S keys of a page, from `key` on, to a slot of shared memory; then its barrier turns."""
     mbarrier.expect(ready.index(slot), S * D * 2, pred=is_there)
     load_tile(keys, [page, key, 0], ready.index(slot), pages.index(slot), pred=is_there)
 
@@ -31,17 +31,17 @@ def is_read_by_sm90(batch: PagedBatch) -> bool:
 
 
 def pages_of(batch: PagedBatch, parts: int = 1) -> TensorDescriptor:
-    """The tensor descriptor that `fetch` copies pages by, each in so many parts."""
+    """The tensor descriptor by which `fetch` copies pages, each in `parts` parts."""
     config = batch.config
     return _tiles(batch.index_k_pages, [1, config.block_size // parts, config.index_head_dim])
 
 
 def queries_of(batch: PagedBatch, tokens: int, heads: int) -> TensorDescriptor:
-    """The tensor descriptor that queries of so many tokens are copied by, of so many heads: 0 where there are fewer."""
+    """The tensor descriptor for `tokens` x `heads` query tiles; missing heads read as 0."""
     return _tiles(batch.index_q, [tokens, heads, batch.config.index_head_dim])
 
 
 def _tiles(rows: torch.Tensor, shape: list[int]) -> TensorDescriptor:
-    """A tensor descriptor of tiles of that shape, laid out in shared memory as the matrix unit reads them."""
+    """A tensor descriptor of tiles of a shape, laid out in shared memory as the matrix unit reads them."""
     layout = gl.NVMMASharedLayout(swizzle_byte_width=128, element_bitwidth=16, rank=3)
     return TensorDescriptor.from_tensor(rows, shape, layout)

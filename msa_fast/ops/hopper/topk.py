@@ -1,12 +1,12 @@
-"""Selection for decode on Hopper: that of `msa_fast.ops.topk` by single warps, with every layout said.
+"""Selection for decode on Hopper: as `msa_fast.ops.topk`, by single warps, with explicit layouts.
 
-The rounds are the same, from long runs to single blocks, and how many there are is settled row by
-row: the table of a captured batch is as wide as the longest context, and most rows are short. One
-warp takes few hundred steps, and each waits for the one before, so that steps are what is saved:
-every thread finds the best of its runs without asking another, a warp's threads vote on where the
-cut is and who is chosen (`votes_sm90`), and a thread counts the votes before its own. Candidates
-are [ROWS, 32, EACH]: a lane has EACH of every row, and all reductions end in one instruction of
-the warp. ROWS is one, but where a batch has very many.
+The rounds are the same, from long runs to single blocks, but each row takes as many as it needs: the
+table of a captured batch is as wide as the longest context, and most rows are short. A warp takes a
+few hundred steps, each of which waits for the one before, so time is saved by saving steps: every
+thread finds the best of its runs alone, the threads of a warp vote on the cut and on the chosen runs
+(`warp_votes`), and each thread counts the votes before its own. Candidates are [ROWS, 32, EACH]: a
+lane has EACH of every row, and all reductions end in one instruction of the warp. ROWS is one, except
+for very many rows.
 """
 
 import torch
@@ -24,19 +24,20 @@ MAX_WARP_TOPK = 32
 RUN = gl.constexpr(8)
 """Blocks of a run, and runs of a long one."""
 ONE_ROUND = gl.constexpr(MAX_WARP_TOPK * RUN.value)
-"""Blocks of a row that is settled in one round. One of more has more runs than are selected."""
+"""Blocks of the longest row that takes one round. A longer row has more runs than are selected."""
 TWO_ROUNDS = gl.constexpr(ONE_ROUND.value * RUN.value)
 MANY_ROWS = 2048
-"""So many rows are not launched in no time: a program has two of them then, whose steps wait side by side. But few
-registers, else not all programs are there while the scorer still runs, and those that come late crowd together."""
+"""From this many rows on, a program has two, whose steps wait side by side: launch cost dominates. Registers are
+capped, so that all programs start beside the scorer."""
 ROWS_OF_MANY = 2
 REGISTERS_OF_MANY = 32
 MAX_BLOCKS_OF_MANY = 128
-"""Blocks of a table up to which the registers of two rows are that few."""
+"""Blocks of the widest table for which two rows fit the cap."""
 SOME_ROWS = 128
-"""Of so many rows the scores are stored interleaved: less to write counts for more than a few steps more to read."""
+"""From this many rows on, scores are interleaved: fewer lines written outweighs the extra read steps."""
 REGISTERS_OF_FEW = 160
-"""At most, for fewer rows than some: the assembler would take 64, so that loads of a long row wait for each other."""
+"""Register cap for fewer rows than SOME_ROWS: the assembler would take 64, and loads of a long row would wait for
+each other."""
 FIRST_ROUNDS = (
     (32, 32, 1),
     (64, 64, 1),
@@ -48,8 +49,8 @@ FIRST_ROUNDS = (
     (8192, 128, RUN.value**2),
     (16384, 256, RUN.value**2),
 )
-"""The first round of rows of up to so many blocks: how many candidates it ranks, and their blocks. A candidate more
-in every thread costs in every turn of the search."""
+"""First rounds: (blocks of the longest row, candidates, blocks of a candidate). Every further candidate of a thread
+costs in every turn of the search."""
 
 
 @gluon.jit
@@ -72,8 +73,8 @@ def _places(EACH: gl.constexpr, AT_ONCE: gl.constexpr, wide: gl.constexpr):
 
 @gluon.jit
 def _scores_at(rows, blocks, stride_v, VECTOR: gl.constexpr):
-    """Where the scores of a row's blocks are. blocks: VECTOR of them side by side begin with a multiple of it."""
-    # Said as a distance from where they are where vectors lie side by side: it is nothing there, stride_v is VECTOR.
+    """Addresses of the scores of a row's blocks. blocks: groups of VECTOR side by side begin at a multiple of it."""
+    # Written as an offset from the contiguous layout, so it folds to zero when stride_v == VECTOR.
     return rows + blocks + (blocks // VECTOR).to(gl.int64) * (stride_v - VECTOR)
 
 
@@ -128,7 +129,7 @@ def _best_of_parts(
     runs, slots = gl.broadcast(gl.convert_layout(runs, of_lanes)[:, :, None, None], slot)
     run = gl.where((slot < TOPK) & (visible > 0), from_lane(runs, slots), visible)
     start = run + step % STEPS * AT_ONCE
-    # Said as a multiple, for the compiler to see that VECTOR of them are one load.
+    # Written as a multiple, so that the compiler sees one load of VECTOR entries.
     blocks = start // VECTOR * VECTOR + within
     at = _scores_at(_beside(score_rows, wide), blocks, stride_v, VECTOR)
     score = gl.load(at, mask=blocks // VECTOR * VECTOR < visible, other=float("-inf"))
@@ -152,7 +153,7 @@ def _choose(
     ROWS: gl.constexpr = best.shape[0]
     flat: gl.constexpr = gl.BlockedLayout([ROWS, 1, best.shape[2]], [1, 32, 1], [1, 1, 1], [2, 1, 0])
     of_rows: gl.constexpr = gl.SliceLayout(1, gl.SliceLayout(2, flat))
-    best = gl.convert_layout(best, flat)  # they lie there already; what follows asks for the name
+    best = gl.convert_layout(best, flat)  # moves nothing: only the name of the layout changes
     first = gl.convert_layout(first, flat)
     num_visible = gl.convert_layout(num_visible, of_rows)[:, None, None]
     rank = rank_of_runs(best, first, LENGTH, num_visible, INIT_BLOCKS, LOCAL_BLOCKS)
@@ -234,7 +235,7 @@ def _topk_sm90_kernel(
         block = gl.where(slot < num_visible[:, None], slot, -1)
         gl.store(out_rows[:, None] + slot * stride_out_k, block, mask=is_short[:, None] & (slot < TOPK))
     num_ranked = gl.where(is_row & ~is_short, num_visible, 0)
-    if IS_EARLY:  # the scorer may still run; from here on its scores are there, and nobody ends before it
+    if IS_EARLY:  # the scorer may still run; from here on its scores are there, and no program ends before it
         gdc_wait()
     runs = gl.full([ROWS, 32], 0, gl.int32, by_rows)  # the first blocks of those chosen so far
     for i in gl.static_range(len(LENGTHS)):
@@ -305,19 +306,19 @@ def launch_decode_topk(
 
 
 def rows_of_a_program(num_rows: int, max_row_blocks: int) -> int:
-    """How many rows one program is best given, of so many in a batch whose table has columns for max_row_blocks."""
+    """Rows per program for a batch of num_rows rows."""
     return ROWS_OF_MANY if num_rows >= MANY_ROWS and max_row_blocks <= MAX_BLOCKS_OF_MANY else 1
 
 
 def registers_of_a_program(num_rows: int, rows: int) -> dict[str, int]:
-    """Triton's options for the registers of a program that has so many of a batch's rows."""
+    """Triton's options that cap the registers of a program of `rows` rows."""
     if rows > 1:
         return {"maxnreg": REGISTERS_OF_MANY}
     return {"maxnreg": REGISTERS_OF_FEW} if num_rows < SOME_ROWS else {}
 
 
 def first_rounds(max_row_blocks: int) -> list[tuple[int, int, int]]:
-    """Those of FIRST_ROUNDS that rows of up to max_row_blocks may take, the last one no wider than they need."""
+    """The FIRST_ROUNDS that rows of up to max_row_blocks may take, the last no wider than they need."""
     num_rounds = 1 + sum(bound < max_row_blocks for bound, _, _ in FIRST_ROUNDS)
     *shorter, (max_blocks, width, length) = FIRST_ROUNDS[:num_rounds]
     return [*shorter, (max_blocks, max(32, min(width, next_power_of_2(-(-max_row_blocks // length)))), length)]

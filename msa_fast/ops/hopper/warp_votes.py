@@ -1,6 +1,6 @@
-"""What the threads of a warp tell each other in decode's selection on Hopper: where the cut is, and what is chosen.
+"""Votes among the threads of a warp: they find the cut and the chosen runs in decode's selection on Hopper.
 
-A warp's vote takes a few cycles, and then every thread knows of every other. Candidates are
+A vote takes a few cycles and tells every thread about all others. Candidates are
 [ROWS, 32, EACH]: a lane has EACH of every row, and a column is what the lanes have in the same place.
 """
 
@@ -22,7 +22,7 @@ def any_row(is_it):
 
 @gluon.jit
 def _votes(is_it):
-    """int32 [ROWS, 32, EACH], twice: for how many lanes before it is_it holds in the same column, and for how many."""
+    """int32 [ROWS, 32, EACH], twice: (count in lower lanes, count in all lanes) of `is_it`, per column."""
     return gl.inline_asm_elementwise(
         """{
             .reg .pred is_it;
@@ -45,7 +45,7 @@ def _votes(is_it):
 
 @gluon.jit
 def num_before(is_it, LENGTH: gl.constexpr):
-    """int32 [ROWS, 32, EACH]: how many candidates before, in the order of ids, is_it holds for. [.., .., 1]: in all."""
+    """(int32 [ROWS, 32, EACH], int32 [.., .., 1]): count of `is_it` among candidates of lower ids, and among all."""
     lanes_before, lanes = _votes(is_it)
     if LENGTH == 1:  # a lane's candidates lie side by side
         own = is_it.to(gl.int32)
@@ -87,7 +87,7 @@ def _registers_of_exchange(each):
 def by_place(value, place, is_it):
     """int32 [1, 32]: lane j has the value at place j. value, place int32 [1, 32, EACH], of those that is_it holds for.
 
-    Through shared memory of its own: by way of the output it would take a trip to L2. Lanes of no place have any.
+    Uses shared memory of its own: a trip through the output would go to L2. Lanes without a place have any value.
     """
     gl.static_assert(value.shape[0] == 1)
     EACH: gl.constexpr = value.shape[2]
@@ -104,7 +104,7 @@ def by_place(value, place, is_it):
 
 @gluon.jit
 def from_lane(value, lane):
-    """What a lane, int32, has for value, int32 of the same shape, in the same place."""
+    """The `value` of another lane in the same place; lane and value int32 of one shape."""
     return gl.inline_asm_elementwise(
         "shfl.sync.idx.b32 $0, $1, $2, 0x1f, 0xffffffff;",
         "=r,r,r",
@@ -125,8 +125,8 @@ _NUM_REACHING = gl.constexpr(
         min.u32 digit, digit, {2**DIGIT - 1};
         mov.b32 reaching, 0xffffffff;
     """
-    # Of two digits that one is greater that has the highest bit which the other lacks. So, bit by bit: those that have
-    # it, and (0) or (1) those that reach the lane's digit as far as it goes: two of votes, reaching and the 0s.
+    # The larger of two digits has the highest differing bit set. So, bit by bit: lanes with the bit set join those that
+    # reach the lane's own digit (its bit is 0), or only those of both stay (1): a majority of votes, reaching, own 0s.
     + "".join(
         f"""
         and.b32 votes, digit, {1 << bit};
@@ -171,7 +171,7 @@ def _num_reaching(rank, low, shift):
 
 @gluon.jit
 def _digit_begins(span):
-    """The bit from which on a number up to span, uint32, is one digit."""
+    """The lowest bit of the top digit of a number up to span, uint32."""
     return gl.inline_asm_elementwise(
         "{ clz.b32 $0, $1; sub.s32 $0, 27, $0; max.s32 $0, $0, 0; }",
         "=r,r",
@@ -186,7 +186,7 @@ def _digit_begins(span):
 def find_cut(rank, k, GROUPS: gl.constexpr, IS_WHOLE: gl.constexpr):
     """`find_cut_of_one` of every row of rank [ROWS, 32, EACH], and whether exactly k candidates reach the cut.
 
-    The rank that is sought is settled digit by digit: each lane tries a value of the next one, 32 at once.
+    The search settles one digit a turn: each of the 32 lanes tries another value of it.
     IS_WHOLE: candidates are those of whole rows, of which the last may be absent; else parts of runs.
     """
     of_rows: gl.constexpr = gl.SliceLayout(1, gl.SliceLayout(2, rank.type.layout))
@@ -197,7 +197,7 @@ def find_cut(rank, k, GROUPS: gl.constexpr, IS_WHOLE: gl.constexpr):
     elif GROUPS < 32:  # neighbours: a group is the parts of one run
         pairs = best.reshape([rank.shape[0], 16, 2])
         best = gl.maximum(pairs, gl.max(pairs, axis=2)[:, :, None]).reshape([rank.shape[0], 32])
-    low = gl.convert_layout(gl.min(best, axis=1), of_rows)  # there already; what follows asks for the name
+    low = gl.convert_layout(gl.min(best, axis=1), of_rows)  # moves nothing: only the name of the layout changes
     high = gl.max(gl.max(gl.where(rank == RANK_FORCED, 0, rank), axis=2), axis=1)
     span = gl.where(high > low, high - low, 0)  # the cut is at low at least, and so far above it at most
     is_exact = span != span  # not known yet
@@ -205,7 +205,7 @@ def find_cut(rank, k, GROUPS: gl.constexpr, IS_WHOLE: gl.constexpr):
     while any_row((span > 0) & ~is_exact):
         shift = _digit_begins(span)
         counts = gl.sum(_num_reaching(rank, low, shift), axis=2)
-        # Of the lanes whose cut k candidates reach the last, and whether they are exactly k, by one maximum.
+        # One maximum finds the last lane whose cut k candidates reach, and whether they are exactly k.
         found = gl.max(gl.where(counts >= k, 2 * lane + (counts == k).to(gl.int32), 0), axis=1)
         step = (found >> 1).to(gl.uint32) << shift
         low += step
