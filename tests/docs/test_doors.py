@@ -1,4 +1,4 @@
-"""Which room may import which: the contracts over the import graph, in pyproject.toml, hold and can break."""
+"""The contracts over the import graph, in pyproject.toml, are kept, and a module that is moved up breaks one."""
 
 import ast
 import shutil

@@ -1,8 +1,10 @@
 """README's commands, adapter and length; the adapter of CONTRIBUTING, too."""
 
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from dataclasses import replace
 
 import pytest
@@ -33,6 +35,22 @@ def test_the_two_commands_of_the_readme_are_whole_lines_that_ci_can_find():
     for heading in ("The gate", "The tests"):
         assert f"readme '{heading}'" in ci
         assert f"\n{heading}" in README
+
+
+def test_the_requirements_of_the_readme_are_those_of_the_package():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert f"Python {project['requires-python'].replace('>=', '>= ')}" in README
+    for name in ("torch", "triton"):
+        (bound,) = (wanted for wanted in project["dependencies"] if wanted.startswith(name))
+        assert bound.replace(">=", " >= ") in README
+
+
+def test_every_figure_of_speed_in_the_readme_is_in_the_results():
+    (paragraph,) = (text for text in README.split("\n\n") if text.startswith("GPU time"))
+    results = (ROOT / "msa_fast" / "bench" / "RESULTS.md").read_text()
+    figures = re.findall(r"\b(\d+(?:\.\d+)?) (?:us|ms)|\((\d+(?:\.\d+)?)\)", paragraph)
+    assert len(figures) > 8
+    assert [one or other for one, other in figures if not re.search(rf"\b{one or other}\b", results)] == []
 
 
 @pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])

@@ -12,7 +12,7 @@ import pytest
 from tests.support.markdown import ROOT, blocks
 
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
-PLACE = re.compile(r"# ([\w/]+\.py), (above|in|at the end)(?: (\w+))?$")
+PLACE = re.compile(r"# ([\w/]+\.py), (above|in place of|in|at the end|a new file)(?: (\w+))?$")
 """The first line of a recipe's block: its file, and where in it the block stands."""
 
 START = """
@@ -90,6 +90,20 @@ assert batch.index_q.dtype == torch.float8_e4m3fn
 assert not certify(batch, index_topk(batch)).violations
 """,
     ),
+    "A kernel for one architecture": (
+        ["msa_fast/ops/blackwell/decode.py", "msa_fast/ops/decode.py"],
+        """
+from msa_fast import minimax_m3_index_decode
+from msa_fast.ops.blackwell import decode as blackwell
+
+launch, launched = blackwell.launch_score, []
+blackwell.launch_score = lambda *arguments: (launched.append(arguments), launch(*arguments))
+batch = Scene(Case(config, requests), "cpu").batch
+assert torch.equal(minimax_m3_index_decode(batch, 3), index_topk(batch))
+assert launched
+assert isinstance(verdict(Case(config, requests), "decode"), Agreed)
+""",
+    ),
 }
 """Heading of a recipe -> the files that its blocks stand in, and a program that sees the change used."""
 
@@ -117,6 +131,10 @@ def _changes(heading: str) -> list[tuple[str, str, str, str]]:
 
 def _put(file: Path, how: str, anchor: str, code: str) -> None:
     """Write a recipe's block to its place."""
+    if how == "a new file":
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(code)
+        return
     lines = file.read_text().splitlines(keepends=True)
     if how == "at the end":
         place = len(lines)
@@ -126,6 +144,8 @@ def _put(file: Path, how: str, anchor: str, code: str) -> None:
         place = next(number for number in range(place + 1, len(lines)) if lines[number][0] in ")]}")
         place -= lines[place - 1] == "    )\n"
         code = f"{code.rstrip()},\n"
+    if how == "in place of":
+        del lines[place]
     file.write_text("".join([*lines[:place], "\n", code, "\n", *lines[place:]]))
 
 
