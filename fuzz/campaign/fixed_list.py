@@ -7,7 +7,8 @@ from tqdm import tqdm
 
 from fuzz.campaign.pool import Pool
 from fuzz.campaign.results import Results
-from fuzz.isolation.worker import HarnessError, Question, Task
+from fuzz.isolation.messages import Question, Task
+from fuzz.isolation.worker import HarnessError
 from msa_ref.contract import Violation
 
 

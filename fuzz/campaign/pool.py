@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
-from fuzz.isolation.worker import Judged, Task, Worker
+from fuzz.isolation.messages import Judged, Task
+from fuzz.isolation.worker import Worker
 
 CASES_IN_FLIGHT = 8
 """Cases handed to each worker ahead of time: enough to keep it busy, few enough to stop early."""

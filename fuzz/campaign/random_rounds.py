@@ -22,7 +22,8 @@ from fuzz.cases.chooser import SeededChooser
 from fuzz.cases.generate import cases_of
 from fuzz.cases.scale import Scale
 from fuzz.cases.specialization import Specialization, draw_specializations
-from fuzz.isolation.worker import Question, Task, Worker
+from fuzz.isolation.messages import Question, Task
+from fuzz.isolation.worker import Worker
 from fuzz.judge.verdict import Broke
 from fuzz.values.rng import Stream
 from msa_ref.contract import Violation

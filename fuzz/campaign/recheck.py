@@ -5,7 +5,7 @@ from pathlib import Path
 from fuzz.campaign.findings import mark_fixed, stored
 from fuzz.campaign.pool import Pool
 from fuzz.campaign.results import Results
-from fuzz.isolation.worker import Task
+from fuzz.isolation.messages import Task
 from fuzz.judge.verdict import Agreed
 from fuzz.report.record import FixedRecord
 

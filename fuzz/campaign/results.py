@@ -7,7 +7,7 @@ from fuzz.campaign.findings import Findings
 from fuzz.cases.case import Case
 from fuzz.cases.coverage import Coverage
 from fuzz.cases.scale import Scale
-from fuzz.isolation.worker import Judged, Question
+from fuzz.isolation.messages import Judged, Question
 from fuzz.judge.verdict import Agreed, Broke, Undefined
 from fuzz.report.record import Record
 from msa_ref.contract import Violation

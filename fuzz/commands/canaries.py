@@ -1,4 +1,4 @@
-"""`python -m fuzz canaries`: judge the suite by what is planted in it, and keep the score."""
+"""`python -m fuzz canaries`: judge the suite by the defects planted in it, and keep the score."""
 
 import argparse
 import os
@@ -8,6 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from fuzz.campaign.interrupts import ended_politely
+from fuzz.canaries import Defect
 from fuzz.cases.chooser import SeededChooser
 from fuzz.commands.device import add_device, settle
 from fuzz.commands.options import (
@@ -23,7 +24,8 @@ from fuzz.scoring.published import PUBLISHED, published_text, read_published
 from fuzz.scoring.score_page import score_page
 from fuzz.scoring.scoreboard import SCHEMA, Fate, Score, text_lines
 from fuzz.scoring.tier import Tier
-from fuzz.scoring.trials import Patience, Planted, fates, planted
+from fuzz.scoring.trial import Patience
+from fuzz.scoring.trials import fates, planted
 from msa_fast import environment
 
 HANGS_AFTER = {"cuda": 60.0, "cpu": 90.0}
@@ -40,6 +42,7 @@ class Options:
 
     tier: Tier
     patience: Patience
+    with_equivalents: bool
     jobs: int
     only: tuple[str, ...]
     kinds: tuple[str, ...]
@@ -111,9 +114,8 @@ def parse(parsed: argparse.Namespace) -> Options:
         tier = replace(tier, seconds=parsed.seconds, processes=processes)
     return Options(
         tier=tier,
-        patience=Patience(
-            hangs_after, parsed.give_up_after, parsed.first_kill, parsed.shrink_seconds, parsed.equivalents
-        ),
+        patience=Patience(hangs_after, parsed.give_up_after, parsed.first_kill, parsed.shrink_seconds),
+        with_equivalents=parsed.equivalents,
         jobs=jobs,
         only=tuple(parsed.only),
         kinds=tuple(parsed.kind),
@@ -146,10 +148,11 @@ def canaries(options: Options) -> int:
     tier, device = options.tier, options.tier.device
     table = _chosen(options)
     stamp = environment.stamp(device)
+    run = {name: str(value) for name, value in asdict(tier).items()}
     score = Score.read(options.json) if options.json else Score(SCHEMA, {})
     published = read_published(options.publish, planted()) if options.publish else Score(SCHEMA, {})
-    run = {name: str(value) for name, value in asdict(tier).items()}
-    known = _told_before(published, tier.name, run) | _told_before(score, tier.name, run)
+    _require_whole(published, tier.name, run, is_whole=len(table) == len(planted()))
+    known = _known(published, tier.name, run) | _known(score, tier.name, run)
     before = {name: fate for name, fate in known.items() if fate.status in ("killed", "survived", "equivalent")}
     rest = [one for one in table if not options.is_resumed or one.name not in before]
     print(f"seed {tier.seed}, {tier.name} at scale {tier.scale} against {len(table)} planted defects, on {device}")
@@ -162,8 +165,8 @@ def canaries(options: Options) -> int:
         done[fate.name] = replace(fate, commit=stamp["commit"])
         line.set_postfix_str(f"{sum(one.is_bad for one in done.values())} to look at", refresh=False)
         line.update()
-        told = known | done  # others keep what they had
-        kept = [told[one.name] for one in planted() if one.name in told]
+        latest = known | done  # defects that are not judged now keep their fates
+        kept = [latest[one.name] for one in planted() if one.name in latest]
         if options.json:
             options.json.parent.mkdir(parents=True, exist_ok=True)
             options.json.write_text(score.with_fates(tier.name, run, stamp, kept).to_json())
@@ -173,7 +176,7 @@ def canaries(options: Options) -> int:
     is_interrupted = False
     with ended_politely():
         try:
-            fates(rest, tier, options.patience, options.jobs, tell)
+            fates(rest, tier, options.patience, options.jobs, tell, options.with_equivalents)
         except KeyboardInterrupt:
             is_interrupted = True
     line.close()
@@ -184,8 +187,8 @@ def canaries(options: Options) -> int:
     return 1 if is_interrupted or any(fate.is_bad for fate in shown) else 0
 
 
-def _chosen(options: Options) -> list[Planted]:
-    """What --only, --kind and --sample leave of the table."""
+def _chosen(options: Options) -> list[Defect]:
+    """The planted defects that --only, --kind and --sample leave."""
     table = [one for one in planted(options.only) if not options.kinds or one.kind in options.kinds]
     if options.sample is not None:
         chooser, rest, taken = SeededChooser(options.tier.seed, "sample"), list(table), set[str]()
@@ -195,8 +198,20 @@ def _chosen(options: Options) -> list[Planted]:
     return table
 
 
-def _told_before(score: Score, tier: str, run: dict[str, str]) -> dict[str, Fate]:
-    """What an earlier scoring of the same tier with the same cases has told, of defects that are still planted."""
+def _require_whole(published: Score, tier: str, run: dict[str, str], is_whole: bool) -> None:
+    """Refuse to publish some defects with other settings than the tier's: the others' fates would be lost.
+
+    Raises:
+        ValueError: one sentence.
+    """
+    old = published.tiers[tier].run if tier in published.tiers else run
+    other = ", ".join(f"{key} {run.get(key)} instead of {old.get(key)}" for key in run if run[key] != old.get(key))
+    if other and not is_whole:
+        raise ValueError(f"--publish must be with the {tier}'s published settings, or of all defects; got {other}")
+
+
+def _known(score: Score, tier: str, run: dict[str, str]) -> dict[str, Fate]:
+    """The fates in a score of the same tier with the same cases, of defects that are still planted."""
     if tier not in score.tiers or score.tiers[tier].run != run:
         return {}
     now = {one.name: bool(one.equivalent) for one in planted()}

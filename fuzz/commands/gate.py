@@ -27,7 +27,7 @@ from fuzz.commands.options import (
     default_jobs,
 )
 from fuzz.commands.reporting import new_results, report
-from fuzz.isolation.worker import Task
+from fuzz.isolation.messages import Task
 from fuzz.report.text import stamp_lines
 from fuzz.targets import Target
 

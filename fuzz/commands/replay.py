@@ -12,7 +12,8 @@ from fuzz.cases.replay_words import script_lines
 from fuzz.commands.device import add_device, settle
 from fuzz.commands.options import add_targets, again, named
 from fuzz.inputs.scene import Scene
-from fuzz.isolation.worker import Task, Worker
+from fuzz.isolation.messages import Task
+from fuzz.isolation.worker import Worker
 from fuzz.judge.between_runs import diagnose
 from fuzz.judge.examiner import Examiner
 from fuzz.judge.replays import disturb

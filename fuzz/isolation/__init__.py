@@ -1,1 +1,1 @@
-"""What crashes, hangs or outgrows a process is a finding."""
+"""Child processes that judge: a crash, a hang or a lack of memory is a finding."""

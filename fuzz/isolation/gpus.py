@@ -1,4 +1,4 @@
-"""Which GPUs there are, for one that hands them out to other processes."""
+"""Lists visible GPUs without creating a CUDA context."""
 
 import os
 import shutil
@@ -6,7 +6,7 @@ import subprocess
 
 
 def visible_gpus() -> list[str]:
-    """What CUDA_VISIBLE_DEVICES calls each GPU that this process may use; asked without a CUDA context."""
+    """The names that CUDA_VISIBLE_DEVICES has for the GPUs that this process may use."""
     allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
     if allowed is not None:
         return [name for name in allowed.split(",") if name]

@@ -1,85 +1,82 @@
-"""Judging in a child process under a watchdog: what kills, hangs or outgrows a process is a finding.
+"""Judges in a child process under a watchdog: a crash, a hang or a lack of memory is a verdict like any other.
 
-A child serves many cases and is replaced only when it died, was killed, or says that it is of no
-more use (a CUDA error poisons a process for good). The child reports target by target, so that an
-end is put down to the target that caused it, and the case's other targets go on in the next child.
-
-Children come from a fork server that has imported everything and touched no GPU: a fresh one costs
-a fraction of a second.
+A child serves many cases. It is replaced when it died, was killed, or is of no more use (a CUDA error poisons a
+process for good). It answers target by target, so that an end is put down to the target that caused it, and the
+case's other targets go on in the next child. Children come from a fork server that has imported everything and
+touched no GPU: a fresh one costs a fraction of a second.
 """
 
-import contextlib
 import signal
 import tempfile
+import threading
 import time
-import traceback
-import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from typing import Any
-
-import torch
 
 from fuzz.cases.case import Case
-from fuzz.inputs.scene import Scene
+from fuzz.isolation.child import live
 from fuzz.isolation.fork_server import fork_server
-from fuzz.judge.between_runs import diagnose
-from fuzz.judge.examiner import Examiner
-from fuzz.judge.verdict import Broke, Undefined, Verdict, is_out_of_memory, is_poisoned
-from fuzz.targets import find
+from fuzz.isolation.messages import DOES_NOT_FIT, FromChild, Judged, Question, Reasons, SceneFailed, Task
+from fuzz.judge.verdict import Agreed, Broke, Undefined, Verdict, is_out_of_memory, is_poisoned
 from msa_ref.contract import Violation
 
 HANGS_AFTER = 120.0
 """Seconds that one target may take for one case: several times the slowest on the interpreter."""
 
 SECONDS_TO_DIE = 20.0
-"""What a killed child is given: the driver waits for a kernel that runs."""
+"""Seconds that a killed child has to exit; the driver may wait for a running kernel."""
 
-MAX_KEPT_BYTES = 4 * 2**30
-"""GPU memory that a child may keep cached between cases; the others want some too."""
+SECONDS_BETWEEN_LOOKS = 0.5
+"""Seconds after which a worker that waits for its child looks whether it was told to stop."""
 
 
 class HarnessError(ValueError):
     """The harness itself failed on a case: no verdict about any target."""
 
 
-@dataclass(frozen=True)
-class Task:
-    """One case and the names of the targets to judge on it."""
+class ChildEnded(HarnessError):
+    """The child ended before any target of a case had run. violation: how it ended."""
 
-    case: Case
-    targets: tuple[str, ...]
-    device: str
-
-
-@dataclass(frozen=True)
-class Question:
-    """Why did a target break a law on a case? Answered by more violations."""
-
-    case: Case
-    target: str
-    device: str
-    violation: Violation
+    def __init__(self, violation: Violation) -> None:
+        super().__init__(f"no target had run: {violation.how}: {violation.evidence}")
+        self.violation = violation
 
 
-@dataclass(frozen=True)
-class Judged:
-    """What came of a task: (target, verdict, seconds) each."""
-
-    task: Task
-    verdicts: tuple[tuple[str, Verdict, float], ...]
+class Stopped(Exception):
+    """The worker was told to stop while it waited for its child."""
 
 
 class Worker:
-    """A child process that judges, replaced as often as need be. Use it as a context manager."""
+    """A child process that judges, replaced as often as need be. Use it as a context manager, in one thread at a time.
 
-    def __init__(self, hangs_after: float = HANGS_AFTER, far_turn: AbstractContextManager | None = None) -> None:
-        """far_turn: held by whoever judges far pages, which take much of a GPU that others share."""
-        self.restarts = 0
+    restarts: how many children it has started. idle_ends: how children ended that had no task.
+    """
+
+    def __init__(
+        self,
+        hangs_after: float = HANGS_AFTER,
+        far_turn: AbstractContextManager[object] | None = None,
+        gpu: str = "",
+        reference_seconds: float | None = None,
+        stop: threading.Event | None = None,
+    ) -> None:
+        """Nothing is started before it is needed.
+
+        Args:
+            hangs_after: seconds that one target may take for one case.
+            far_turn: held while far pages are judged, which take much of a GPU that others share.
+            gpu: the only GPU that the child uses, by its name in CUDA_VISIBLE_DEVICES; empty for any.
+            reference_seconds: for a case's right answers, which its first target waits for; as `hangs_after` if None.
+            stop: once set by another thread, whoever waits for this worker gets `Stopped`.
+        """
+        self.restarts, self.idle_ends = 0, list[Violation]()
+        self.gpu = gpu
         self._hangs_after, self._far_turn = hangs_after, far_turn or nullcontext()
+        self._reference_seconds = hangs_after if reference_seconds is None else reference_seconds
+        self._stop = stop or threading.Event()
         self._child: BaseProcess | None = None
         self._pipe: Connection | None = None
         self._folder = tempfile.TemporaryDirectory(prefix="fuzz-worker-", ignore_cleanup_errors=True)
@@ -98,22 +95,23 @@ class Worker:
     def judge(self, task: Task) -> Judged:
         """Judge one case on its targets, each exactly once.
 
+        Memory that others hold is not a target's fault: what lacks memory is tried once more in a fresh child.
+
         Raises:
             HarnessError: if the harness failed on the case before any target ran.
+            Stopped: if the worker is told to stop meanwhile.
         """
-        with self._far_turn if task.case.pages.is_far else nullcontext():
-            verdicts: list[tuple[str, Verdict, float]] = []
-            suspects: set[str] = set()
+        verdicts, tried = list[tuple[str, Verdict, float]](), set[str]()
+        with self._turn(task.case):
             while len(verdicts) < len(task.targets):
-                rest = task.targets[len(verdicts) :]
-                for verdict in self._serve(Task(task.case, rest, task.device)):
-                    name = verdict[0]
-                    if is_out_of_memory(verdict[1]) and name not in suspects and task.device != "cpu":
-                        # Memory that others hold is not the target's fault: once more in a fresh child.
-                        suspects.add(name)
+                rest = replace(task, targets=task.targets[len(verdicts) :])
+                for name, verdict, seconds in self._verdicts(rest):
+                    does_not_fit = verdict == DOES_NOT_FIT
+                    if name not in tried and (does_not_fit or is_out_of_memory(verdict)):
+                        tried |= set(rest.targets) if does_not_fit else {name}
                         self._end()
                         break
-                    verdicts.append(verdict)
+                    verdicts.append((name, verdict, seconds))
         return Judged(task, tuple(verdicts))
 
     def violations(self, case: Case, target: str, device: str) -> tuple[Violation, ...]:
@@ -123,75 +121,95 @@ class Worker:
 
     def diagnose(self, question: Question) -> tuple[Violation, ...]:
         """The laws between runs that a target breaks on a case that it broke; none if asking ends the child."""
-        try:
-            pipe = self._start()
-            pipe.send(question)
-            # Dozens of related batches are run.
-            if pipe.poll(10 * self._hangs_after):
-                answer: tuple[Violation, ...] = pipe.recv()
-                return answer
-        except (EOFError, ConnectionResetError, BrokenPipeError):
-            pass
-        self._end()
-        return ()
+        with self._turn(question.case):
+            self._send(question)
+            answer = self._receive(10 * self._hangs_after)  # dozens of related batches are run
+        return answer.violations if isinstance(answer, Reasons) else ()
 
-    def _serve(self, task: Task) -> Iterator[tuple[str, Verdict, float]]:
-        """Verdicts until the task is done or the child has ended; an end is the last one's verdict."""
-        pipe = self._start()
-        try:
-            pipe.send(task)
-        except (BrokenPipeError, ConnectionResetError):
-            # Something ended the child between two tasks: no target of this one did.
-            self._end()
-            pipe = self._start()
-            pipe.send(task)
-        for number, name in enumerate((None, *task.targets)):
-            start = time.perf_counter()
-            # The first target of a case pays for what all of them share.
-            seconds = self._hangs_after * (2 if number == 1 else 1)
-            try:
-                if not pipe.poll(seconds):
-                    ending = Violation("Runs", f"no end after {seconds:g} s", how="hang")
-                else:
-                    message = pipe.recv()
-                    if isinstance(message, str):
-                        self._end()
-                        raise HarnessError(message)
-                    verdict, is_of_no_use = message
-                    if name is not None:
-                        yield name, verdict, time.perf_counter() - start
-                    if is_of_no_use:
-                        self._end()
-                        return
-                    continue
-            except (EOFError, ConnectionResetError, BrokenPipeError):
-                ending = Violation("Runs", self._epitaph(), how="crash")
-            self._end()
-            if name is None:
-                raise HarnessError(f"no target had run: {ending.how}: {ending.evidence}")
-            rows = task.case.config.num_index_heads * task.case.total_q
-            yield name, Broke((ending,), rows), time.perf_counter() - start
+    def _turn(self, case: Case) -> AbstractContextManager[object]:
+        return self._far_turn if case.pages.is_far else nullcontext()
+
+    def _verdicts(self, task: Task) -> Iterator[tuple[str, Verdict, float]]:
+        """Verdicts until all targets are judged or the child is gone; an end is the last one's verdict."""
+        self._send(task)
+        made = self._receive(self._hangs_after)
+        if isinstance(made, Violation):
+            raise ChildEnded(made)
+        if isinstance(made, SceneFailed):
+            if not made.is_out_of_memory:
+                raise HarnessError(made.reason)
+            yield from ((name, DOES_NOT_FIT, 0.0) for name in task.targets)
             return
+        seconds = self._hangs_after + self._reference_seconds
+        for name in task.targets:
+            start = time.perf_counter()
+            verdict = self._receive(seconds)
+            if isinstance(verdict, Violation):
+                verdict = Broke((verdict,), rows=task.case.config.num_index_heads * task.case.total_q)
+            assert isinstance(verdict, Agreed | Broke | Undefined)
+            if is_poisoned(verdict):
+                self._end()
+            yield name, verdict, time.perf_counter() - start
+            if self._child is None:
+                return
+            seconds = self._hangs_after
+
+    def _send(self, message: Task | Question) -> None:
+        """Hand the child a message; a fresh child, if the last one has ended since its last task."""
+        if self._stop.is_set():
+            raise Stopped
+        if self._child is not None and not self._child.is_alive():
+            self._forget_idle()
+        try:
+            self._start().send(message)
+        except (BrokenPipeError, ConnectionResetError):
+            self._forget_idle()
+            self._start().send(message)
+
+    def _receive(self, seconds: float) -> FromChild | Violation:
+        """The child's next message, or how it ended instead."""
+        assert self._pipe is not None
+        try:
+            if self._has_message(seconds):
+                message: FromChild = self._pipe.recv()
+                return message
+            ending = Violation("Runs", f"no end after {seconds:g} s", how="hang")
+        except (EOFError, ConnectionResetError, BrokenPipeError):
+            ending = self._crash()
+        self._end()
+        return ending
+
+    def _has_message(self, seconds: float) -> bool:
+        assert self._pipe is not None
+        deadline = time.perf_counter() + seconds
+        while not self._pipe.poll(max(0.0, min(SECONDS_BETWEEN_LOOKS, deadline - time.perf_counter()))):
+            if self._stop.is_set():
+                raise Stopped
+            if time.perf_counter() >= deadline:
+                return False
+        return True
 
     def _start(self) -> Connection:
-        if self._child is not None and self._child.is_alive() and self._pipe is not None:
-            return self._pipe
-        self._end()
-        context = fork_server()
-        self._pipe, theirs = context.Pipe()
-        self._child = context.Process(target=_live, args=(theirs, self._folder.name), daemon=True)
-        self._child.start()
-        theirs.close()
-        self.restarts += 1
+        if self._pipe is None:
+            context = fork_server()
+            self._pipe, theirs = context.Pipe()
+            self._child = context.Process(target=live, args=(theirs, self._folder.name, self.gpu), daemon=True)
+            self._child.start()
+            theirs.close()
+            self.restarts += 1
         return self._pipe
 
-    def _epitaph(self) -> str:
+    def _forget_idle(self) -> None:
+        """Put away a child that ended between two tasks: no target of the next one did it."""
+        self.idle_ends.append(self._crash())
+        self._end()
+
+    def _crash(self) -> Violation:
         assert self._child is not None
         self._child.join(SECONDS_TO_DIE)
         code = self._child.exitcode
-        if code is not None and code < 0:
-            return f"its process ended by {signal.Signals(-code).name}"
-        return f"its process ended with status {code}"
+        way = f"with status {code}" if code is None or code >= 0 else f"by {signal.Signals(-code).name}"
+        return Violation("Runs", f"its process ended {way}", how="crash")
 
     def _end(self) -> None:
         if self._child is not None:
@@ -200,39 +218,3 @@ class Worker:
         if self._pipe is not None:
             self._pipe.close()
         self._child = self._pipe = None
-
-
-def settle_child(folder: str) -> None:
-    """What a process that judges for another does first. folder: where its temporary files go, and go with."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # from the keyboard it goes to all; the parent decides
-    warnings.simplefilter("ignore")  # numpy's, about NaN and infinities, which are meant
-    torch.set_num_threads(1)
-    tempfile.tempdir = folder
-
-
-def _live(pipe: Connection, folder: str) -> None:
-    """The child: serves tasks until the pipe closes."""
-    settle_child(folder)
-    with contextlib.suppress(EOFError, BrokenPipeError):
-        while True:
-            task: Any = pipe.recv()
-            if isinstance(task, Question):
-                pipe.send(tuple(diagnose(task.case, find(task.target), task.device, task.violation)))
-                continue
-            try:
-                examiner = Examiner(Scene(task.case, task.device))
-            except torch.OutOfMemoryError:
-                # Not a pass and nobody's fault: the case is too large for what is free here.
-                for _ in (None, *task.targets):
-                    pipe.send((Undefined("the case does not fit the memory that is free"), False))
-                continue
-            except Exception:
-                pipe.send(traceback.format_exc(limit=-1).strip().splitlines()[-1])
-                continue
-            pipe.send((None, False))
-            for name in task.targets:
-                verdict = examiner.examine(find(name))
-                pipe.send((verdict, is_poisoned(verdict)))
-            del examiner
-            if task.device != "cpu" and torch.cuda.memory_reserved() > MAX_KEPT_BYTES:
-                torch.cuda.empty_cache()

@@ -5,12 +5,12 @@ of planted defects, so the file cannot contradict it.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from fuzz.canaries import Defect
 from fuzz.scoring.scoreboard import SCHEMA, STATUSES, Fate, Score, TierScore
-from fuzz.scoring.trials import Planted
 from msa_ref.config import require
 
 PUBLISHED = Path(__file__).parents[1] / "canaries" / "score.json"
@@ -41,10 +41,10 @@ def published_text(score: Score) -> str:
     return f'{{{head},\n"commits": {json.dumps(commits)},\n"fates": {{\n{joined}\n}}}}\n'
 
 
-def read_published(path: Path, table: Sequence[Planted]) -> Score:
-    """The published score in a file, of the defects in a table; an empty one if there is no file.
+def read_published(path: Path, defects: Iterable[Defect]) -> Score:
+    """The published score in a file, of the given defects; an empty one if there is no file.
 
-    Left out: defects that the table lacks, and fates that say `equivalent` of a defect that no longer claims to be.
+    Left out: defects that are not given, and fates that say `equivalent` of a defect that no longer claims to be.
 
     Raises:
         ValueError: one sentence, if the file holds something else.
@@ -54,7 +54,7 @@ def read_published(path: Path, table: Sequence[Planted]) -> Score:
     data = json.loads(path.read_text())
     got = data.get("schema") if isinstance(data, dict) else type(data).__name__
     require(got == PUBLISHED_SCHEMA, f"{path}: schema", f"must be {PUBLISHED_SCHEMA!r}", repr(got))
-    known = {one.name: one for one in table}
+    known = {one.name: one for one in defects}
     fates: dict[str, list[Fate]] = {name: [] for name in data["tiers"]}
     for name, cells in data["fates"].items():
         require(len(cells) == len(fates), f"{path}: {name}", "must have one fate a tier", len(cells))
@@ -69,8 +69,8 @@ def published_names(path: Path) -> set[str]:
     return set(json.loads(path.read_text())["fates"])
 
 
-def _fate(one: Planted, cell: list[Any], commits: list[str], path: Path) -> Fate:
+def _fate(defect: Defect, cell: list[Any], commits: list[str], path: Path) -> Fate:
     is_sound = len(cell) >= 3 and cell[0] in STATUSES and isinstance(cell[2], int) and cell[2] < len(commits)
-    require(is_sound, f"{path}: {one.name}", "must be lists of status, seconds, commit's place and laws", cell)
+    require(is_sound, f"{path}: {defect.name}", "must be lists of status, seconds, commit's place and laws", cell)
     status, seconds, commit, *laws = cell
-    return one.fate(status, laws=tuple(laws), seconds=seconds, commit=commits[commit])
+    return Fate.of(defect, status, laws=tuple(laws), seconds=seconds, commit=commits[commit])

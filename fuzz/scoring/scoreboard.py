@@ -9,7 +9,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from fuzz.canaries import Defect
 from fuzz.cases.codec import from_data
 from msa_ref.config import require
 
@@ -49,6 +51,12 @@ class Fate:
 
     def __post_init__(self) -> None:
         require(self.status in STATUSES, "status", f"must be one of {', '.join(STATUSES)}", repr(self.status))
+
+    @staticmethod
+    def of(defect: Defect, status: str, **more: Any) -> "Fate":
+        """The fate of a planted defect. more: other fields of it."""
+        told = {"is_equivalent": bool(defect.equivalent)} | more
+        return Fate(defect.name, defect.kind, defect.field_defect, defect.laws, status, **told)
 
     @property
     def is_named(self) -> bool:

@@ -1,175 +1,138 @@
-"""The process that one planted defect is judged in: case after case, until one kills it."""
+"""The trial of one planted defect: case after case in a process of its own, until one kills it."""
 
-import fcntl
-import os
 import time
-import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import replace
-from multiprocessing.connection import Connection
-from pathlib import Path
-from typing import Protocol
+from dataclasses import dataclass, replace
 
-import torch
-
+from fuzz.canaries import Defect
 from fuzz.cases.case import Case
 from fuzz.cases.simplify import shrink
-from fuzz.inputs.scene import Scene
-from fuzz.isolation.worker import settle_child
-from fuzz.judge.between_runs import diagnose
-from fuzz.judge.examiner import Examiner
+from fuzz.isolation.messages import DOES_NOT_FIT, Question, Task
+from fuzz.isolation.worker import ChildEnded, HarnessError, Worker
 from fuzz.judge.run_laws import RUN_LAWS
 from fuzz.judge.shown_scores import SUPERBLOCK_LAW
-from fuzz.judge.verdict import Broke, Verdict, is_out_of_memory, is_poisoned
+from fuzz.judge.verdict import Broke, Verdict
 from fuzz.scoring.scoreboard import Fate
 from fuzz.scoring.tier import Tier
-from fuzz.targets import Target, find
+from fuzz.targets import Target
 from msa_ref.laws import BATCH_LAWS
 from msa_ref.rows import ROW_LAWS
 from msa_ref.staged import SCORE_LAW
 
 MAX_BROKEN_CASES = 4
-"""Broken cases after which a defect has died by other laws than the ones named."""
+"""Broken cases after which a defect has died by other laws than those that name it."""
 
 
-MOST_WAITED = 20.0
-"""Seconds for others to be done with far pages; then the case is left out."""
-MAX_KEPT_BYTES = 2**31
-"""GPU memory that a child may keep cached between cases: a dozen others want some, too."""
+@dataclass(frozen=True)
+class Patience:
+    """Limits of one trial.
 
-
-class Limits(Protocol):
-    """What the child needs to know of `fuzz.scoring.trials.Patience`."""
-
-    @property
-    def gives_up_after(self) -> float: ...
-    @property
-    def is_first_enough(self) -> bool: ...
-    @property
-    def shrink_seconds(self) -> float: ...
-
-
-def live(
-    start: Fate, tier: Tier, limits: Limits, needs: tuple[str, ...], folder: str, gpu: str, pipe: Connection
-) -> None:
-    """Judge case after case, report after each one, and end with None. gpu: the one to use, where there are any.
-
-    What fails outside of the target says nothing about the defect: it is left unfinished.
+    hangs_after: seconds for one case. gives_up_after: seconds for all of a gate's cases; 0 for no limit.
+    is_first_enough: whether a dead defect is done, whatever the law; else a law that names it is awaited.
+    shrink_seconds: to make the case that killed it smaller.
     """
-    settle_child(folder)
-    if gpu:
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-    try:
-        for fate in _fates(start, tier, limits, needs, folder):
-            pipe.send(fate)
-            start = fate
-    except Exception:
-        told = traceback.format_exc(limit=-1).strip().splitlines()[-1]
-        if start.status != "killed":
-            pipe.send(replace(start, status="unfinished", evidence=f"the harness failed: {told}"))
-    pipe.send(None)
+
+    hangs_after: float = 90.0
+    gives_up_after: float = 0.0
+    is_first_enough: bool = False
+    shrink_seconds: float = 0.0
 
 
-def _fates(start: Fate, tier: Tier, limits: Limits, needs: tuple[str, ...], folder: str) -> Iterator[Fate]:
-    """What is known after each case; the last one is what became of it."""
-    target = find(f"fuzz.canaries:{start.name}")
-    began, number, broken = time.perf_counter(), 0, 0
-    budget = tier.budget or limits.gives_up_after
-    first: Fate | None = None
-    for case in tier.cases_for(target, needs):
-        if budget and time.perf_counter() - began > budget:
-            if first is None:
-                # Random cases have no end: to outlive their time is to survive. The gate's have one.
-                yield replace(start, status="survived" if tier.seconds else "unfinished", cases=number, case="")
-            return
-        if first is None:
-            yield replace(start, cases=number, case=in_words(case))  # should this one end the process
-        verdict = _judge(case, target, tier.device, folder)
-        if verdict is None:
-            continue
-        number += 1
-        if isinstance(verdict, Broke):
-            broken += 1
-            laws = {violation.law: str(violation) for violation in verdict.violations}
-            is_asked = not (limits.is_first_enough or is_poisoned(verdict) or set(laws) & set(start.expected))
-            if is_asked and set(start.expected) & set(BATCH_LAWS):
-                laws |= {b.law: str(b) for b in diagnose(case, target, tier.device, verdict.violations[0])}
-            named = [law for law in laws if law in start.expected]
-            if first is None:
-                law = (named or list(laws))[0]
-                if limits.shrink_seconds and not is_poisoned(verdict):
-                    case = _shrunk(case, law, target, tier.device, limits.shrink_seconds)
-                first = replace(
-                    start,
-                    status="killed",
-                    laws=tuple(laws),
-                    cases=number,
-                    oracle=oracle(law, case, target),
-                    case=in_words(case),
-                    evidence=laws[law],
-                )
-            if named:
-                first = replace(first, laws=first.laws + tuple(set(named) - set(first.laws)))
-            yield first
-            if named or limits.is_first_enough or is_poisoned(verdict) or broken == MAX_BROKEN_CASES:
-                return
-        elif first is None:
-            yield replace(start, cases=number, case="")
+def try_defect(defect: Defect, tier: Tier, patience: Patience, worker: Worker) -> Fate:
+    """The fate of one defect, judged by a worker that no other defect uses: a broken kernel may write anywhere."""
+    start = time.perf_counter()
+    fate = _Trial(defect, tier, patience, worker).outcome(start)
+    if fate.status == "survived" and defect.equivalent:
+        fate = replace(fate, status="equivalent", evidence=defect.equivalent)
+    return replace(fate, seconds=round(time.perf_counter() - start, 1))
 
 
-def _judge(case: Case, target: Target, device: str, folder: str) -> Verdict | None:
-    """A verdict, or None where the case does not fit the memory that others leave."""
-    if device == "cpu":
-        return Examiner(Scene(case, device)).examine(target)
-    with _far_turn(folder) if case.pages.is_far else nullcontext(True) as is_free:
-        for is_last in (False, True) if is_free else ():
-            verdict: Verdict | None = None
-            with suppress(torch.OutOfMemoryError):
-                verdict = Examiner(Scene(case, device)).examine(target)
-            if verdict is not None and (is_last or not is_out_of_memory(verdict)):
-                if not is_poisoned(verdict) and torch.cuda.memory_reserved() > MAX_KEPT_BYTES:
-                    torch.cuda.empty_cache()
-                return verdict
-            torch.cuda.empty_cache()
-            time.sleep(1.0)  # memory that others hold is not the target's fault: once more, a little later
-    return None
+class _Trial:
+    """One defect against a tier's cases."""
 
+    def __init__(self, defect: Defect, tier: Tier, patience: Patience, worker: Worker) -> None:
+        self._defect, self._tier, self._patience, self._worker = defect, tier, patience, worker
+        self._name, self._named = f"fuzz.canaries:{defect.name}", set(defect.laws)
 
-@contextmanager
-def _far_turn(folder: str) -> Iterator[bool]:
-    """Whether it is this process's turn to judge far pages on its GPU.
+    def outcome(self, start: float) -> Fate:
+        """The fate of the defect, whose time began at `start`.
 
-    A lock on a file goes with a process that is killed. Nobody waits so long that it would look like a hang.
-    """
-    deadline = time.perf_counter() + MOST_WAITED
-    with (Path(folder) / f"far-turn-{os.environ.get('CUDA_VISIBLE_DEVICES', '')}").open("w") as file:
-        while True:
+        A failure outside of the target says nothing about a defect: it is left unfinished, unless it is dead already.
+        """
+        budget = self._tier.budget or self._patience.gives_up_after
+        fate, num_broken = Fate.of(self._defect, "survived"), 0
+        for case in self._tier.cases_for(self._defect.target, self._defect.needs):
+            is_alive = fate.status == "survived"
+            if budget and time.perf_counter() - start > budget:
+                # Random cases have no end: to outlive their time is to survive. The gate's cases have one.
+                return replace(fate, status="unfinished") if is_alive and not self._tier.seconds else fate
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.perf_counter() > deadline:
-                    yield False
-                    return
-                time.sleep(0.1)
-            else:
-                yield True
-                return
+                verdict = self._verdict(case)
+            except HarnessError as error:
+                evidence = f"the harness failed: {error}"
+                return replace(fate, status="unfinished", evidence=evidence) if is_alive else fate
+            if verdict == DOES_NOT_FIT:
+                continue
+            fate = replace(fate, cases=fate.cases + is_alive)
+            if isinstance(verdict, Broke):
+                num_broken += 1
+                fate = self._broken(fate, case, verdict)
+                is_enough = self._patience.is_first_enough or num_broken == MAX_BROKEN_CASES
+                if fate.is_named or is_enough or _has_ended(verdict):
+                    return fate
+        return fate
+
+    def _verdict(self, case: Case) -> Verdict:
+        """The verdict on one case. Any end of the process is the defect's doing, be it between two cases."""
+        try:
+            ((_, verdict, _),) = self._worker.judge(Task(case, (self._name,), self._tier.device)).verdicts
+        except ChildEnded as end:
+            return Broke((end.violation,), rows=0)
+        return Broke(tuple(self._worker.idle_ends), rows=0) if self._worker.idle_ends else verdict
+
+    def _broken(self, fate: Fate, case: Case, verdict: Broke) -> Fate:
+        """A fate after a case that the defect broke."""
+        laws = {one.law: str(one) for one in verdict.violations}
+        is_asked = not (self._patience.is_first_enough or _has_ended(verdict) or self._named & laws.keys())
+        if is_asked and self._named & BATCH_LAWS.keys():
+            question = Question(case, self._name, self._tier.device, verdict.violations[0])
+            laws |= {one.law: str(one) for one in self._worker.diagnose(question)}
+        named = [law for law in laws if law in self._named]
+        is_by_process = any(one.how in ("crash", "hang") for one in verdict.violations)
+        if fate.status == "killed":
+            # One that is dead may well end its process afterwards: that names nothing.
+            return fate if is_by_process else replace(fate, laws=tuple(dict.fromkeys([*fate.laws, *named])))
+        law = (named or list(laws))[0]
+        if self._patience.shrink_seconds and not _has_ended(verdict):
+            case = self._shrunk(case, law)
+        return replace(
+            fate,
+            status="killed",
+            laws=tuple(laws),
+            oracle="process" if is_by_process else oracle(law, case, self._defect.target),
+            case=in_words(case),
+            evidence=laws[law],
+        )
+
+    def _shrunk(self, case: Case, law: str) -> Case:
+        """A smaller case that breaks the same law, as far as the time for it goes."""
+        deadline = time.perf_counter() + self._patience.shrink_seconds
+
+        def still_breaks(smaller: Case) -> bool:
+            try:
+                found = self._worker.violations(smaller, self._name, self._tier.device)
+            except HarnessError:
+                return False
+            return law in {one.law for one in found}
+
+        return shrink(case, still_breaks, deadline)
 
 
-def _shrunk(case: Case, law: str, target: Target, device: str, seconds: float) -> Case:
-    """A smaller case that breaks the same law, as far as so many seconds go."""
-    deadline = time.perf_counter() + seconds
-
-    def still_breaks(smaller: Case) -> bool:
-        verdict = Examiner(Scene(smaller, device)).examine(target)
-        return isinstance(verdict, Broke) and law in {violation.law for violation in verdict.violations}
-
-    return shrink(case, still_breaks, deadline)
+def _has_ended(verdict: Broke) -> bool:
+    return any(one.has_ended_process for one in verdict.violations)
 
 
 def oracle(law: str, case: Case, target: Target) -> str:
-    """Which oracle tells that a law is broken."""
+    """The oracle that tells that a law is broken."""
     if law in BATCH_LAWS:
         return "between runs"
     if law in (SCORE_LAW, SUPERBLOCK_LAW):

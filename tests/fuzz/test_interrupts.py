@@ -21,7 +21,7 @@ from fuzz.campaign.pool import Pool
 from fuzz.campaign.random_rounds import Limits, RandomRounds
 from fuzz.cases.case import Case, Request
 from fuzz.cases.scale import SCALES
-from fuzz.isolation.worker import Judged, Task
+from fuzz.isolation.messages import Judged, Task
 from fuzz.report.record import Record
 from fuzz.targets import Call, fill
 from msa_ref import IndexerConfig, index_topk

@@ -2,6 +2,11 @@
 
 import ctypes
 import importlib
+import os
+import signal
+import tempfile
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +17,8 @@ from fuzz.__main__ import main
 from fuzz.canaries import PROCESS_CANARIES
 from fuzz.canaries.process import SECONDS_OF_SPINNING
 from fuzz.cases.case import Case, PagePlan, Request, ViewPlan, Views
-from fuzz.isolation.worker import SECONDS_TO_DIE, HarnessError, Task, Worker
+from fuzz.isolation.messages import Task
+from fuzz.isolation.worker import SECONDS_TO_DIE, HarnessError, Stopped, Worker
 from fuzz.judge.verdict import Agreed, Broke
 from fuzz.report.record import Record
 from fuzz.targets import Call, Target, fill
@@ -82,6 +88,42 @@ def test_the_kernel_that_spins_ends_by_itself() -> None:
     assert int(passed) >= 50_000_000
 
 
+def test_a_child_that_ends_between_two_tasks_is_replaced_and_remembered() -> None:
+    with Worker() as worker:
+        worker.judge(Task(HARMLESS, ("tests.fuzz.test_isolation:ends_later",), "cpu"))
+        time.sleep(1.5)
+        ((_, verdict, _),) = worker.judge(Task(HARMLESS, ("reference",), "cpu")).verdicts
+        assert isinstance(verdict, Agreed)
+        (end,) = worker.idle_ends
+        assert (end.how, end.evidence) == ("crash", "its process ended by SIGTERM")
+
+
+def test_a_worker_that_is_told_to_stop_waits_no_longer() -> None:
+    stop = threading.Event()
+    with Worker(60, stop=stop) as worker:
+        worker.judge(Task(HARMLESS, ("reference",), "cpu"))
+        timer = threading.Timer(1, stop.set)
+        timer.start()
+        start = time.perf_counter()
+        with pytest.raises(Stopped):
+            worker.judge(Task(FATAL, ("fuzz.canaries:hangs",), "cpu"))
+        assert time.perf_counter() - start < 20
+        with pytest.raises(Stopped):
+            worker.judge(Task(HARMLESS, ("reference",), "cpu"))
+
+
+def test_a_target_that_lacks_memory_once_is_tried_again_in_a_fresh_child() -> None:
+    target = "tests.fuzz.test_isolation:lacks_memory_in_the_first_child"
+    with Worker() as worker:
+        verdicts = worker.judge(Task(HARMLESS, ("reference", target, "reference"), "cpu")).verdicts
+        assert [(name, type(verdict)) for name, verdict, _ in verdicts] == [
+            ("reference", Agreed),
+            (target, Agreed),
+            ("reference", Agreed),
+        ]
+        assert worker.restarts == 2
+
+
 def test_a_child_serves_many_cases(device: str) -> None:
     with Worker() as worker:
         for _ in range(5):
@@ -101,6 +143,22 @@ def test_behind_a_fenced_input_there_is_no_memory(name: str, axes: tuple[int, ..
             assert isinstance(verdict, expected), (is_fenced, distance)
             if isinstance(verdict, Broke):
                 assert verdict.violations[0].evidence == "its process ended by SIGSEGV"
+
+
+def ends_later(call: Call) -> torch.Tensor:
+    """Right, but its process ends a second later."""
+    threading.Timer(0.7, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    return fill(call, index_topk(call.batch))
+
+
+def lacks_memory_in_the_first_child(call: Call) -> torch.Tensor:
+    """Right in every child of a worker but the first."""
+    mark = Path(tempfile.gettempdir()) / "first child"  # a worker's children share a folder
+    if not mark.exists():
+        mark.write_text(str(os.getpid()))
+    if mark.read_text() == str(os.getpid()):
+        raise MemoryError("others hold it")
+    return fill(call, index_topk(call.batch))
 
 
 def __getattr__(name: str) -> Target:

@@ -8,7 +8,8 @@ from fuzz.__main__ import main
 from fuzz.campaign import pool
 from fuzz.campaign.pool import Pool
 from fuzz.cases.case import Case, Request
-from fuzz.isolation.worker import Task, Worker
+from fuzz.isolation.messages import Task
+from fuzz.isolation.worker import Worker
 from msa_ref import IndexerConfig
 
 

@@ -4,7 +4,6 @@ import os
 import re
 import signal
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -13,17 +12,21 @@ from typing import Any
 import pytest
 
 from fuzz.__main__ import main
-from fuzz.canaries import MUTANTS
+from fuzz.canaries import DEFECTS, Defect
 from fuzz.cases.case import Case
 from fuzz.cases.generate import CASES_EACH
-from fuzz.scoring import trial as planted_child
-from fuzz.scoring import trials as planted
+from fuzz.isolation.messages import DOES_NOT_FIT, Judged, Task
+from fuzz.isolation.worker import ChildEnded, HarnessError, Worker
+from fuzz.judge.verdict import Agreed, Broke, Verdict
+from fuzz.scoring import trials
 from fuzz.scoring.published import PUBLISHED, published_names, published_text, read_published
 from fuzz.scoring.score_page import headline, score_page, score_table
 from fuzz.scoring.scoreboard import SCHEMA, Fate, Score, TierScore, text_lines
-from fuzz.scoring.tier import DRAWN_OF_A_FORM, Tier
-from fuzz.scoring.trials import Patience, Planted
+from fuzz.scoring.tier import DRAWN_EACH, Tier
+from fuzz.scoring.trial import Patience, try_defect
+from fuzz.scoring.trials import planted
 from fuzz.targets import find
+from msa_ref.contract import Violation
 from tests.support.fuzz_command import ROOT
 
 GATE = Tier("cpu", 20, "small", 6, has_corpus=False, has_production=False)
@@ -72,11 +75,11 @@ def test_a_scoring_is_resumed_and_judges_only_what_is_left(
     assert _canaries("highest_id_wins_ties", "decode_bound_from_lengths", more=kept) == 0
     watched = []
 
-    def watch(_context: object, one: Planted, *_: object) -> Fate:
-        watched.append(one.name)
-        return one.fate("survived")
+    def survives(defect: Defect, *_: object) -> Fate:
+        watched.append(defect.name)
+        return Fate.of(defect, "survived")
 
-    monkeypatch.setattr(planted, "_watch", watch)
+    monkeypatch.setattr(trials, "try_defect", survives)
     assert _canaries("highest_id_wins_ties", "local_forgotten", more=(*kept, "--resume")) == 1
     assert watched == ["local_forgotten"]
     assert "1 were judged before, 1 are left" in capsys.readouterr().out
@@ -95,104 +98,110 @@ def test_a_scoring_is_resumed_and_judges_only_what_is_left(
 
 
 def test_an_interrupted_scoring_keeps_what_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = planted._watch
-
-    def watch(context: Any, one: Planted, *rest: Any) -> Fate:
-        if one.name == "one_head_for_all":
+    def interrupted(defect: Defect, *rest: Any) -> Fate:
+        if defect.name == "one_head_for_all":
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(1)
-        return real(context, one, *rest)
+        return try_defect(defect, *rest)
 
-    monkeypatch.setattr(planted, "_watch", watch)
+    monkeypatch.setattr(trials, "try_defect", interrupted)
     more = ("--json", str(tmp_path / "a.json"), "--jobs", "1")
     assert _canaries("highest_id_wins_ties", "local_forgotten", "one_head_for_all", more=more) == 1
     (tier,) = Score.read(tmp_path / "a.json").tiers.values()
     assert [fate.name for fate in tier.fates] == ["local_forgotten"]
 
 
-def _exits(*_: object) -> None:
-    os._exit(7)
-
-
-def _hangs(*_: object) -> None:
-    time.sleep(600)
-
-
-@pytest.mark.parametrize(
-    ("live", "way"), [(_exits, "crash: its process ended with status 7"), (_hangs, "hang: no end after 3 s")]
-)
-def test_a_defect_that_ends_or_holds_its_process_is_killed_by_the_watchdog(
-    live: Callable[..., None], way: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    one = Planted("any", "mutant", "systematic", "", ("Runs",))
-    monkeypatch.setattr(planted, "live", live)
-    (fate,) = planted.fates([one], GATE, Patience(hangs_after=3), 1, lambda _: None)
-    assert (fate.status, fate.laws, fate.is_named, fate.evidence) == ("killed", ("Runs",), True, way)
-
-
-def _tells_its_gpu(fate: Fate, *rest: object) -> None:
-    *_, gpu, pipe = rest
-    pipe.send(replace(fate, evidence=gpu))
-    pipe.send(None)
-
-
-def test_defects_are_dealt_the_gpus_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    table = [Planted(name, "mutant", "systematic", "", ("Runs",)) for name in "abc"]
-    monkeypatch.setattr(planted, "live", _tells_its_gpu)
-    monkeypatch.setattr(planted, "visible_gpus", lambda: ["2", "3"])
-    on_gpus = planted.fates(table, replace(GATE, device="cuda"), Patience(), 3, lambda _: None)
-    assert [fate.evidence for fate in on_gpus] == ["2", "3", "2"]
-
-
-class _Pipe:
-    def __init__(self) -> None:
-        self.sent: list[Fate | None] = []
-
-    def send(self, fate: Fate | None) -> None:
-        self.sent.append(fate)
-
-
-def _lived(name: str, tier: Tier, tmp_path: Path, patience: Patience | None = None) -> Fate:
-    pipe: Any = _Pipe()
-    (one,) = planted.planted([name])
-    before = signal.getsignal(signal.SIGINT)
-    planted_child.live(one.fate("survived"), tier, patience or Patience(), one.needs, str(tmp_path), "", pipe)
-    signal.signal(signal.SIGINT, before)
-    assert pipe.sent.pop() is None
-    fate: Fate = pipe.sent[-1]
+def _fate_of(name: str, tier: Tier = GATE, patience: Patience | None = None) -> Fate:
+    (fate,) = trials.fates(planted([name]), tier, patience or Patience(), 1, lambda _: None)
     return fate
 
 
-def test_what_fails_outside_of_the_target_is_no_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(*_: object) -> None:
-        raise ValueError("no scene")
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [
+        ("exits", "crash: its process ended with status 7"),
+        ("segfaults", "crash: its process ended by SIGSEGV"),
+        ("hangs", "hang: no end after 3 s"),
+    ],
+)
+def test_a_defect_that_ends_or_holds_its_process_is_killed_by_the_watchdog(name: str, way: str) -> None:
+    fate = _fate_of(name, replace(GATE, cases=24), Patience(hangs_after=3))
+    assert (fate.status, fate.laws, fate.is_named, fate.oracle) == ("killed", ("Runs",), True, "process")
+    assert fate.evidence == f"Runs: {way}"
+    assert fate.case.startswith("H ")
 
-    monkeypatch.setattr(planted_child, "Scene", fails)
-    fate = _lived("local_forgotten", GATE, tmp_path)
-    assert (fate.status, fate.evidence) == ("unfinished", "the harness failed: ValueError: no scene")
+
+class _Worker(Worker):
+    """A worker whose child judges as it is told: verdicts, errors, or how it ended between two cases."""
+
+    def __init__(self, *told: Verdict | Exception, idle_end: Violation | None = None) -> None:
+        super().__init__()
+        self._told, self._idle_end = iter(told), idle_end
+
+    def judge(self, task: Task) -> Judged:
+        told = next(self._told, Agreed(1))
+        if isinstance(told, Exception):
+            raise told
+        self.idle_ends += [self._idle_end] if self._idle_end else []
+        return Judged(task, ((task.targets[0], told, 0.0),))
+
+
+CRASH = Violation("Runs", "its process ended by SIGSEGV", how="crash")
+
+
+def _tried(*told: Verdict | Exception, idle_end: Violation | None = None) -> Fate:
+    with _Worker(*told, idle_end=idle_end) as worker:
+        return try_defect(DEFECTS["local_forgotten"], GATE, Patience(), worker)
+
+
+def test_a_failure_outside_of_the_target_kills_nothing() -> None:
+    fate = _tried(Agreed(1), HarnessError("ValueError: no scene"))
+    assert (fate.status, fate.cases, fate.evidence) == ("unfinished", 1, "the harness failed: ValueError: no scene")
     assert fate.is_bad
+    best = Broke((Violation("Best", "takes block 3"),), 1)
+    assert _tried(best, HarnessError("ValueError: no scene")).status == "killed"
 
 
-def test_a_defect_whose_time_is_up_is_unfinished_in_the_gate_and_survives_fuzzing(tmp_path: Path) -> None:
-    gate = _lived("local_forgotten", replace(GATE, cases=0, has_corpus=True), tmp_path, Patience(gives_up_after=1e-9))
-    assert gate.status == "unfinished"
-    assert _lived("local_forgotten", replace(GATE, seconds=1e-9), tmp_path).status == "survived"
-    fate = _lived("local_forgotten", replace(GATE, seconds=30), tmp_path)
+def test_a_process_that_ends_between_two_cases_was_ended_by_the_defect() -> None:
+    for fate in (_tried(ChildEnded(CRASH)), _tried(idle_end=CRASH)):
+        assert (fate.status, fate.laws, fate.oracle, fate.is_named) == ("killed", ("Runs",), "process", False)
+
+
+def test_a_dead_defect_that_ends_its_process_stays_dead_as_it_was() -> None:
+    fate = _tried(Agreed(1), Broke((Violation("Best", "takes block 3"),), 1), Broke((CRASH,), 1))
+    assert (fate.laws, fate.oracle, fate.cases) == (("Best",), "exact", 2)
+
+
+def test_a_law_that_names_the_defect_is_awaited_for_a_while() -> None:
+    best, forced = (Broke((Violation(law, "takes block 3"),), 1) for law in ("Best", "Forced"))
+    assert _tried(best, Agreed(1), forced, best).laws == ("Best", "Forced")
+    assert _tried(best, best, best, best, forced).laws == ("Best",)
+
+
+def test_a_case_that_does_not_fit_counts_for_nothing() -> None:
+    assert _tried(DOES_NOT_FIT, Agreed(1), DOES_NOT_FIT).cases == _tried().cases - 2
+
+
+def test_defects_are_dealt_the_gpus_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    def tells_its_gpu(defect: Defect, _tier: Tier, _patience: Patience, worker: Worker) -> Fate:
+        return Fate.of(defect, "killed", evidence=worker.gpu)
+
+    monkeypatch.setattr(trials, "try_defect", tells_its_gpu)
+    monkeypatch.setattr(trials, "visible_gpus", lambda: ["2", "3"])
+    on_gpus = trials.fates(list(DEFECTS.values())[:3], replace(GATE, device="cuda"), Patience(), 3, lambda _: None)
+    assert [fate.evidence for fate in on_gpus] == ["2", "3", "2"]
+
+
+def test_a_defect_whose_time_is_up_is_unfinished_in_the_gate_and_survives_fuzzing() -> None:
+    kept = replace(GATE, cases=0, has_corpus=True)
+    assert _fate_of("local_forgotten", kept, Patience(gives_up_after=1e-9)).status == "unfinished"
+    assert _fate_of("local_forgotten", replace(GATE, seconds=1e-9)).status == "survived"
+    fate = _fate_of("local_forgotten", replace(GATE, seconds=30))
     assert (fate.status, fate.laws, fate.oracle) == ("killed", ("Forced",), "structure")
 
 
-def test_one_process_at_a_time_has_its_turn_and_nobody_waits_for_long(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(planted_child, "MOST_WAITED", 0.3)
-    with planted_child._far_turn(str(tmp_path)) as is_first, planted_child._far_turn(str(tmp_path)) as is_second:
-        assert (is_first, is_second) == (True, False)
-    with planted_child._far_turn(str(tmp_path)) as is_third:
-        assert is_third
-
-
-def test_the_killing_case_is_shrunk_where_there_is_time_for_it(tmp_path: Path) -> None:
-    fate = _lived("local_forgotten", GATE, tmp_path, Patience(shrink_seconds=20))
+def test_the_killing_case_is_shrunk_where_there_is_time_for_it() -> None:
+    fate = _fate_of("local_forgotten", patience=Patience(shrink_seconds=20))
     assert fate.case.startswith("H 1, D 16, S 16, K 1, init 0, local 1; tokens 1 of ")
 
 
@@ -218,13 +227,14 @@ def test_what_a_defect_needs_comes_first() -> None:
 def test_random_cases_are_those_of_their_seed_and_a_few_of_a_form_side_by_side() -> None:
     drawn = [list(islice(Tier("cpu", seed, "small", seconds=1).cases_for(find("prefill")), 40)) for seed in (3, 3, 4)]
     assert drawn[0] == drawn[1] != drawn[2]
-    assert len({case.config for case in drawn[0][:DRAWN_OF_A_FORM]}) == 1
+    assert len({case.config for case in drawn[0][:DRAWN_EACH]}) == 1
 
 
 def _score(*fates: Fate) -> Score:
     return Score(SCHEMA, {"GPU gate": TierScore({}, {"device": "some GPU"}, fates)})
 
 
+DEFECT = Defect("a", "mutant", "D01", "Is wrong.", ("Best",), find("prefill"))
 KILLED = Fate("a", "mutant", "D01", ("Best",), "killed", ("Best",), commit="c0ffee")
 
 
@@ -255,7 +265,7 @@ def test_a_score_is_the_same_after_json(tmp_path: Path) -> None:
 
 
 def test_a_published_score_keeps_fates_and_leaves_cases_out(tmp_path: Path) -> None:
-    table = [Planted("a", "mutant", "D01", "", ("Best",)), Planted("b", "mutant", "D02", "", ("Best",))]
+    table = [DEFECT, replace(DEFECT, name="b")]
     note = "Judged twice."
     score = Score(SCHEMA, {"x": TierScore({"seed": "1"}, {}, (KILLED,), note), "y": TierScore({}, {}, ())})
     shown = replace(score.tiers["x"], fates=(replace(KILLED, case="H 1", evidence="block 3", oracle="exact", cases=7),))
@@ -269,11 +279,9 @@ def test_a_published_score_keeps_fates_and_leaves_cases_out(tmp_path: Path) -> N
 
 def test_a_defect_that_is_no_longer_equivalent_is_not_judged_yet(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(published_text(_score(replace(KILLED, status="equivalent", laws=()))))
-    one = Planted("a", "mutant", "D01", "", ("Best",))
-    assert read_published(tmp_path / "a.json", [one]).tiers["GPU gate"].fates == ()
-    (fate,) = (
-        read_published(tmp_path / "a.json", [replace(one, equivalent="No answer changes.")]).tiers["GPU gate"].fates
-    )
+    assert read_published(tmp_path / "a.json", [DEFECT]).tiers["GPU gate"].fates == ()
+    proved = replace(DEFECT, laws=(), equivalent="No answer changes.")
+    (fate,) = read_published(tmp_path / "a.json", [proved]).tiers["GPU gate"].fates
     assert fate.is_equivalent
 
 
@@ -285,21 +293,32 @@ def test_a_note_stays_while_the_settings_do() -> None:
 
 def test_the_published_score_is_small_and_knows_what_is_planted() -> None:
     assert PUBLISHED.stat().st_size < 100_000
-    assert published_names(PUBLISHED) <= {one.name for one in planted.planted()}
+    assert published_names(PUBLISHED) <= {one.name for one in planted()}
 
 
 def test_the_score_s_page_is_up_to_date() -> None:
-    assert (ROOT / "fuzz/SCORE.md").read_text() == score_page(read_published(PUBLISHED, planted.planted()))
+    assert (ROOT / "fuzz/SCORE.md").read_text() == score_page(read_published(PUBLISHED, planted()))
 
 
 def test_the_command_writes_the_page_into_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["canaries", "--markdown"]) == 0
     page = capsys.readouterr().out
     assert main(["canaries", "--markdown", "--into", str(tmp_path / "a.md")]) == 0
-    assert (tmp_path / "a.md").read_text() == page == score_page(read_published(PUBLISHED, planted.planted()))
+    assert (tmp_path / "a.md").read_text() == page == score_page(read_published(PUBLISHED, planted()))
+
+
+def test_some_defects_are_published_with_the_tier_s_settings_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "a.json"
+    assert _canaries("local_forgotten", more=("--publish", str(file))) == 0
+    before = file.read_text()
+    assert _canaries("local_forgotten", more=("--publish", str(file), "--cases", "5")) == 2
+    assert "--publish must be with the CPU gate's published settings, or of all defects" in capsys.readouterr().err
+    assert file.read_text() == before
 
 
 def test_every_equivalent_is_proved_and_counts_in_no_score() -> None:
-    for one in planted.planted():
-        assert one.fate("equivalent").is_judged is False
-        assert bool(one.equivalent) == (one.name in MUTANTS and bool(MUTANTS[one.name].equivalent))
+    for one in planted():
+        assert not one.equivalent or one.kind == "mutant"
+        assert not Fate.of(one, "killed").is_judged or not one.equivalent

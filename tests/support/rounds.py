@@ -5,7 +5,7 @@ from pathlib import Path
 from fuzz.campaign.results import Results
 from fuzz.cases.case import Case
 from fuzz.cases.scale import Scale
-from fuzz.isolation.worker import Judged, Task
+from fuzz.isolation.messages import Judged, Task
 from fuzz.judge.verdict import Agreed
 from fuzz.report.record import Record, TargetRecord
 

@@ -1,0 +1,58 @@
+"""The child process of a worker: makes cases' tensors, runs targets on them and judges the answers."""
+
+import os
+import signal
+import tempfile
+import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import suppress
+from multiprocessing.connection import Connection
+
+import torch
+
+from fuzz.inputs.scene import Scene
+from fuzz.isolation.messages import FromChild, Question, Reasons, SceneFailed, SceneMade, Task
+from fuzz.judge.between_runs import diagnose
+from fuzz.judge.examiner import Examiner
+from fuzz.targets import find
+
+MAX_KEPT_BYTES = 2**31
+"""GPU memory that a child may keep cached between cases; a dozen others want some, too."""
+
+
+def live(pipe: Connection, folder: str, gpu: str) -> None:
+    """Serve tasks and questions until the pipe closes.
+
+    folder: for temporary files; the worker removes it. gpu: the only one to use, by its name in CUDA_VISIBLE_DEVICES;
+        empty for any.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the keyboard sends it to every process; the parent decides
+    if gpu:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+    warnings.simplefilter("ignore")  # numpy warns of NaN and infinities, which are meant
+    torch.set_num_threads(1)
+    tempfile.tempdir = folder
+    with suppress(EOFError, BrokenPipeError):
+        while True:
+            for answer in _answers(pipe.recv()):
+                pipe.send(answer)
+
+
+def _answers(message: Task | Question) -> Iterator[FromChild]:
+    if isinstance(message, Question):
+        found = diagnose(message.case, find(message.target), message.device, message.violation)
+        yield Reasons(tuple(found))
+        return
+    try:
+        examiner = Examiner(Scene(message.case, message.device))
+    except Exception as error:
+        reason = traceback.format_exc(limit=-1).strip().splitlines()[-1]
+        yield SceneFailed(reason, isinstance(error, torch.OutOfMemoryError))
+        return
+    yield SceneMade()
+    for name in message.targets:
+        yield examiner.examine(find(name))
+    del examiner
+    if message.device != "cpu" and torch.cuda.memory_reserved() > MAX_KEPT_BYTES:
+        torch.cuda.empty_cache()

@@ -1,0 +1,61 @@
+"""Messages between a worker and its child, and what comes of a task."""
+
+from dataclasses import dataclass
+
+from fuzz.cases.case import Case
+from fuzz.judge.verdict import Undefined, Verdict
+from msa_ref.contract import Violation
+
+
+@dataclass(frozen=True)
+class Task:
+    """One case and the names of the targets to judge on it. The child answers by a scene's message, then verdicts."""
+
+    case: Case
+    targets: tuple[str, ...]
+    device: str
+
+
+@dataclass(frozen=True)
+class Question:
+    """Why did a target break a law on a case? The child answers by `Reasons`."""
+
+    case: Case
+    target: str
+    device: str
+    violation: Violation
+
+
+@dataclass(frozen=True)
+class SceneMade:
+    """The case's tensors are made: the child goes on to the first target."""
+
+
+@dataclass(frozen=True)
+class SceneFailed:
+    """The case's tensors could not be made: no verdict follows."""
+
+    reason: str
+    is_out_of_memory: bool = False
+
+
+@dataclass(frozen=True)
+class Reasons:
+    """Further laws that a target breaks, asked of one that broke a law."""
+
+    violations: tuple[Violation, ...]
+
+
+FromChild = SceneMade | SceneFailed | Verdict | Reasons
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The outcome of a task: (target, verdict, seconds) each."""
+
+    task: Task
+    verdicts: tuple[tuple[str, Verdict, float], ...]
+
+
+DOES_NOT_FIT = Undefined("the case does not fit the memory that is free")
+"""The verdict on every target of a case that is too large for the free memory: no pass, and nobody's fault."""
