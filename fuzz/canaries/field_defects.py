@@ -350,7 +350,7 @@ _ROWS = (
         "13 to 64 heads, 33 to 128 slots, heads x tokens past shared memory",
         "Runs: a refusal or the right answer, never a compile error",
         "aiter#3257",
-        not_planted="the kernels refuse, or answer in parts; a test of that is not named here yet",
+        shown_by="tests/fast/test_launch_limits.py sees 64 heads of 8 tokens answered right, and too long rows refused",
     ),
     FieldDefect(
         "D53",

@@ -1,7 +1,7 @@
-"""Canaries that are right when called eagerly and wrong when captured: what a graph keeps and must not.
+"""Canaries that are right when called eagerly and wrong when captured: their graph keeps what it must not.
 
-Each is bound once to a case's buffers, as a capture does it, and reads them anew at every replay.
-`owned` is the memory that its graph owns; an eager call gets a fresh one.
+Each is bound once to a case's buffers, as in a capture, and reads them anew at every replay. `owned` is
+the memory of its graph; an eager call gets fresh memory.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ class GraphIndexer(NaiveIndexer):
     """Right as it stands. A canary overrides one method."""
 
     def __init__(self, call: Call, owned: dict[Any, Any]) -> None:
-        # A graph knows no lengths of the host: it reads the device's.
+        # A graph does not know the host's lengths; it reads the device's.
         batch = call.batch
         super().__init__(replace(call, query_lens=batch.query_lens().tolist(), seq_lens=batch.seq_lens.tolist()))
         self.owned = owned
@@ -38,7 +38,7 @@ def graph_canary(field_defect: str, *laws: str) -> Callable[[type[GraphIndexer]]
 
 
 def graph_target(indexer: type[GraphIndexer], name: str, sentence: str) -> Target:
-    """A target that is captured by keeping its call and its memory."""
+    """A target whose capture keeps its call and its memory."""
 
     def run(call: Call) -> torch.Tensor:
         return indexer(call, {}).answer()
@@ -101,7 +101,7 @@ class GraphCounter(GraphIndexer):
 
 @graph_canary("D21", "Replay", "GraphIsEager")
 class GraphOutputMoved(GraphIndexer):
-    """Its caller reads the newest output buffer, which an eager call in between has replaced."""
+    """Moves the output buffer in an eager call, so that a replay's caller reads the newest one, not the graph's."""
 
     newest: ClassVar[torch.Tensor]
 
@@ -121,7 +121,7 @@ class GraphOldTable(GraphIndexer):
 
     def page(self, row: Row, block: int) -> int:
         table = self.owned.setdefault("table", self.table.copy())
-        # Behind what was live at the capture there is garbage: a wild page is some page or other.
+        # Entries that were not live at the capture are garbage: the modulus makes some page of them.
         return int(table[row.req, block]) % self.batch.num_pages
 
 

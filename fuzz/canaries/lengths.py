@@ -9,7 +9,7 @@ from fuzz.canaries.table import canary
 
 @canary("D10", "Best", "PoisonBlind")
 class TailNotMasked(NaiveIndexer):
-    """Reads the whole last page, the tail behind the last visible token included."""
+    """Reads the whole last page, including the tail after the last visible token."""
 
     def keys(self, row: Row, block: int) -> np.ndarray:
         tokens: np.ndarray = self.pages[self.page(row, block)]
@@ -35,7 +35,7 @@ class SeesTheNext(NaiveIndexer):
 
 @canary("D11", "Score")
 class ShowsTheFuture(ShowingIndexer):
-    """Selects by the right scores and shows others, in which a row's last block has tokens behind the row's own."""
+    """Selects by the right scores and shows others, in which a row's last block counts tokens after the row's own."""
 
     def shown_score(self, row: Row, block: int) -> float:
         last = min(self.config.block_size, row.seq_len - block * self.config.block_size)
@@ -45,7 +45,7 @@ class ShowsTheFuture(ShowingIndexer):
 
 @canary("D32", "Superblocks")
 class BestOfWhatIsAbsent(ShowingIndexer):
-    """Counts 0 for the unseen blocks of a row's last superblock, where it says what its best score is."""
+    """Counts unseen blocks as 0 in the best score that it shows of a row's last superblock."""
 
     def best(self, score: torch.Tensor) -> torch.Tensor:
         return super().best(score.nan_to_num(0.0, torch.inf, -torch.inf))
@@ -71,7 +71,7 @@ class LocalForgotten(NaiveIndexer):
 
 @canary("D14", "Distinct")
 class OverlapTwice(NaiveIndexer):
-    """Selects a block twice that is both among the first and among the last."""
+    """Selects a block twice that is both initial and local."""
 
     def finish(self, row: Row, chosen: list[int]) -> list[int]:
         n, config = self.num_blocks(row), self.config
@@ -90,7 +90,7 @@ class OneHeadForAll(NaiveIndexer):
 
 @canary("D16", "Visible", "Count")
 class NegativeLength(NaiveIndexer):
-    """Takes the negative length of a row that sees nothing for a huge one."""
+    """Takes the negative length of a row that sees nothing as a huge one."""
 
     def visible_len(self, row: Row) -> int:
         length = row.seq_len - row.query_len + row.token_in_req + 1

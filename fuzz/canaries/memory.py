@@ -1,4 +1,4 @@
-"""Canaries that read, write or remember what they must not."""
+"""Canaries that read, write or remember something they must not."""
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ class TokenMajorOut(NaiveIndexer):
 
 @canary("D17", "WritesOnly")
 class RowsBehind(NaiveIndexer):
-    """Pads the rows of `out` behind total_q, which belong to someone else."""
+    """Pads the rows of `out` after total_q, which belong to someone else."""
 
     def write_out(self, out: torch.Tensor, topk_idx: torch.Tensor) -> None:
         super().write_out(out, topk_idx)
@@ -42,7 +42,7 @@ class NoPaddingRows(NaiveIndexer):
 
 @canary("D04", "PaddedTail")
 class PadsInFront(NaiveIndexer):
-    """Writes the ids of a short row behind its PADs, where a staging buffer left them."""
+    """Writes the ids of a short row after its PADs, where a staging buffer left them."""
 
     def finish(self, row: Row, chosen: list[int]) -> list[int]:
         return [*[PAD] * (self.config.topk_blocks - len(chosen)), *super().finish(row, chosen)]
@@ -69,19 +69,19 @@ class ReadsBehindTheTable(NaiveIndexer):
 
 @canary("D25", "Best", "ViewBlind")
 class TableStrideAsWidth(NaiveIndexer):
-    """Takes the block table for contiguous: its width for its row stride."""
+    """Takes the block table as contiguous: its width as its row stride."""
 
     def page(self, row: Row, block: int) -> int:
         table = self.batch.block_table
         start = table.storage_offset() + row.req * table.shape[1] + block
         flat = table.as_strided((1,), (1,), start)
-        # A wild page is some memory or other, and here some other page.
+        # The modulus stands for a wild read: it ends in some other page.
         return int(flat) % self.batch.num_pages
 
 
 @canary("D26", "Best", "PageRelabel")
 class PageInFourBits(NaiveIndexer):
-    """Wraps the page id, as a narrow product of page and stride does: four bits, so that few pages show it."""
+    """Keeps four bits of a page id, as a narrow product of page and stride does (few, so that few pages show it)."""
 
     def page(self, row: Row, block: int) -> int:
         return super().page(row, block) % 16
@@ -89,7 +89,7 @@ class PageInFourBits(NaiveIndexer):
 
 @canary("D27", "Best", takes_score=True)
 class ScoreOffsetInSevenBits(NaiveIndexer):
-    """Wraps the offset of a score, as 32 bits do at 2**31 of them: seven bits, so that few scores show it."""
+    """Keeps seven bits of a score's offset, as an overflow of 32 bits does (few, so that few scores show it)."""
 
     def block_score(self, row: Row, block: int) -> float:
         assert self.score is not None
@@ -112,7 +112,7 @@ class KeysAsIfContiguous(NaiveIndexer):
 
 @canary("D30", "Count", "RequestPermutation")
 class OffsetsNotRebased(NaiveIndexer):
-    """Starts every request but the first one row early, as offsets that were not rebased do."""
+    """Starts every request but the first one row early, like offsets that were not rebased."""
 
     def starts(self) -> list[int]:
         first, *rest = super().starts()
@@ -130,7 +130,7 @@ class DependsOnNeighbours(NaiveIndexer):
 
 @canary("D34", "DecodeIsLastPrefillRow", "ChunkedPrefill", "Best")
 class PrefillPathIsCoarse(NaiveIndexer):
-    """Ranks several query tokens of a request on another path than one alone, by rounded scores."""
+    """Ranks a request of several query tokens on a path of its own, by rounded scores."""
 
     def best_of_split(self, row: Row, candidates: list[Candidate], slots: int) -> list[Candidate]:
         if row.query_len > 1:
@@ -140,7 +140,7 @@ class PrefillPathIsCoarse(NaiveIndexer):
 
 @canary("D34", "AppendOne", "Best")
 class OddLengthsAreReversed(NaiveIndexer):
-    """Ranks the wrong way round where the visible length is odd, as a badly tuned path might."""
+    """Ranks in reverse where the visible length is odd, like a badly tuned path."""
 
     def best_of_split(self, row: Row, candidates: list[Candidate], slots: int) -> list[Candidate]:
         sign = -1 if self.visible_len(row) % 2 else 1
@@ -157,7 +157,7 @@ class AlwaysTheMostRecent(NaiveIndexer):
 
 @canary("D20", "RepeatDeterminism", "Replay")
 class CounterNotReset(NaiveIndexer):
-    """Every second call ranks the wrong way round: a counter of the first was not reset."""
+    """Ranks in reverse in every second call: the first did not reset its counter."""
 
     calls = 0
 
@@ -181,7 +181,7 @@ class WritesKeys(NaiveIndexer):
 
 @canary("D31", "Best")
 class TileCrossesRequests(NaiveIndexer):
-    """A tile that ends one row late stores its last row over the next request's first."""
+    """Ends a tile one row late, so that its last row is stored over the next request's first."""
 
     def answer(self) -> torch.Tensor:
         answer = super().answer()
@@ -193,7 +193,7 @@ class TileCrossesRequests(NaiveIndexer):
 
 @canary("D19", "Replay")
 class LengthsFrozen(NaiveIndexer):
-    """Never sees more tokens than the first call did, as host values frozen in a captured graph."""
+    """Never sees more tokens than the first call did, like host values frozen in a captured graph."""
 
     def visible_len(self, row: Row) -> int:
         first: list[int] = self.memory.setdefault("seq_lens", self.call.seq_lens)
@@ -202,7 +202,7 @@ class LengthsFrozen(NaiveIndexer):
 
 @canary("D18", "Replay", "Visible")
 class StaleScoreTail(NaiveIndexer):
-    """Ranks the blocks of an earlier, longer row too, whose scores a buffer still holds."""
+    """Also ranks the blocks of an earlier, longer row, whose scores a buffer still holds."""
 
     def num_blocks(self, row: Row) -> int:
         key = (row.head, row.token)
@@ -218,7 +218,7 @@ class StaleScoreTail(NaiveIndexer):
 
 @canary("D20", "Best")
 class WorkspaceNotCleared(NaiveIndexer):
-    """Adds its scores to a workspace that it takes for zero, as fresh memory mostly is."""
+    """Adds its scores to a workspace that it takes to be zero, as fresh memory often is."""
 
     def block_score(self, row: Row, block: int) -> float:
         return super().block_score(row, block) + float(torch.empty(1))

@@ -33,11 +33,11 @@ class Row:
 
 
 MEMORY: WeakKeyDictionary[PagedBatch, dict[Any, Any]] = WeakKeyDictionary()
-"""What a canary that forgets to forget keeps from call to call on the same buffers."""
+"""Memory that a canary wrongly keeps from call to call on the same buffers."""
 
 
 class NaiveIndexer:
-    """Right as it stands. A canary overrides one method. memory: for those that keep what they must not."""
+    """Right as it stands; a canary overrides one method. memory: kept from call to call by those that must not."""
 
     def __init__(self, call: Call) -> None:
         self.call, self.batch = call, call.batch
@@ -117,7 +117,7 @@ class NaiveIndexer:
         return (-score, block)
 
     def best_of_split(self, row: Row, candidates: list[Candidate], slots: int) -> list[Candidate]:
-        """What a split hands to the merge."""
+        """Candidates that a split hands to the merge."""
         return sorted(candidates, key=self.order)[:slots]
 
     def merge(self, row: Row, parts: list[list[Candidate]], slots: int) -> list[int]:
@@ -143,7 +143,7 @@ class NaiveIndexer:
         return sorted(chosen)
 
     def write(self, rows: dict[tuple[int, int], list[int]]) -> torch.Tensor:
-        """Put the rows into `out`, or into a tensor of our own."""
+        """Put the rows into `out`, or into a new tensor."""
         shape = (self.config.num_index_heads, self.batch.total_q, self.config.topk_blocks)
         topk_idx = torch.full(shape, PAD, dtype=torch.int32)
         for (head, token), ids in rows.items():
@@ -165,7 +165,7 @@ BLOCKS_EACH = 3
 
 
 class ShowingIndexer(NaiveIndexer):
-    """Right as it stands, too, and shows the score of every block that a row sees, and the best of superblocks."""
+    """Right as it stands as well; it also shows the score of each visible block and the best of each superblock."""
 
     def answer(self) -> torch.Tensor:
         shape = (self.config.num_index_heads, self.batch.total_q, self.table.shape[1])
@@ -183,10 +183,10 @@ class ShowingIndexer(NaiveIndexer):
         return super().select(row)
 
     def best(self, score: torch.Tensor) -> torch.Tensor:
-        """[H, T], what it says the best score of a superblock is. score: of its blocks, NaN where it is not seen."""
+        """[H, T], the best score of a superblock, as shown. score: of its blocks, NaN where a row does not see one."""
         best: torch.Tensor = score.nan_to_num(-torch.inf, torch.inf, -torch.inf).amax(-1)
         return best
 
     def shown_score(self, row: Row, block: int) -> float:
-        """What it says a block scored."""
+        """The score of a block, as shown."""
         return self.block_score(row, block)

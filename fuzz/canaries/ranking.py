@@ -19,7 +19,7 @@ class HighestIdWinsTies(NaiveIndexer):
 
 @canary("D03", "SplitInvariance", "Best")
 class TiesBySplit(NaiveIndexer):
-    """Breaks ties by the order in which splits arrive: the last first."""
+    """Breaks ties by the order in which splits arrive, the last one first."""
 
     def merge(self, row: Row, parts: list[list[Candidate]], slots: int) -> list[int]:
         together = [candidate for part in reversed(parts) for candidate in part]
@@ -28,7 +28,7 @@ class TiesBySplit(NaiveIndexer):
 
 @canary("D04", "Count")
 class SmallStaging(NaiveIndexer):
-    """Stages at most 6 candidates that reach the threshold, and drops those that come later."""
+    """Stages at most 6 candidates that equal the threshold, and drops the later ones."""
 
     def merge(self, row: Row, parts: list[list[Candidate]], slots: int) -> list[int]:
         together = sorted((candidate for part in parts for candidate in part), key=self.order)[:slots]
@@ -48,7 +48,7 @@ class HalfPrecisionKey(NaiveIndexer):
 
 @canary("D05", "Best", "PowerOfTwoScale")
 class FixedStepKey(NaiveIndexer):
-    """Ranks by the score on a linear map of fixed step, so that what is a tie depends on the scale."""
+    """Ranks by the score rounded to a fixed step, so that ties depend on the scale."""
 
     def order(self, candidate: Candidate) -> tuple[float, ...]:
         score, block = candidate
@@ -124,7 +124,7 @@ class ElevenBitProducts(NaiveIndexer):
 
 @canary("D22", "SplitInvariance", "Best", "Count")
 class LastSplitForgotten(NaiveIndexer):
-    """Never looks at the last split, when there is more than one."""
+    """Never looks at the last of several splits."""
 
     def split_ranges(self, row: Row, n: int) -> list[range]:
         ranges = super().split_ranges(row, n)

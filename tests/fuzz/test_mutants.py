@@ -37,7 +37,7 @@ def test_a_fragment_that_is_gone_is_refused_by_a_sentence() -> None:
         gone.source()
 
 
-def test_a_mutant_has_its_own_kernels_and_leaves_the_real_ones_alone() -> None:
+def test_a_mutant_leaves_the_real_kernels_alone() -> None:
     mutant = MUTANTS["tie_to_the_highest_id"]
     mutated = importlib.import_module(f"{package_of(mutant.name, mutant.fragment)}.ops.cut")
     original = importlib.import_module("msa_fast.ops.cut")
@@ -56,7 +56,7 @@ def test_a_mutant_has_its_own_kernels_and_leaves_the_real_ones_alone() -> None:
         ("decode_last_split_forgotten", 1),
     ],
 )
-def test_kernels_broken_on_purpose_fail_the_gate_which_names_law_and_place(
+def test_broken_kernels_fail_the_gate_which_names_law_and_place(
     mutant: str, seed: int, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     # Why a case broke takes the interpreter minutes to say; that is tested on plain targets.

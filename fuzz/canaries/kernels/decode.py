@@ -9,7 +9,7 @@ _decode_topk = mutants_of("ops/topk.py", "decode-topk")
 MUTANTS = [
     _decode(
         "decode_last_split_forgotten",
-        "The last share of the blocks is never scored, when there is more than one.",
+        "The last of several shares of the blocks is never scored.",
         "end = position + share + (program < rest).to(tl.int32)",
         "end = position + share + (program < rest).to(tl.int32)\n"
         "    end = tl.where((end == total) & (position > 0), position, end)",
@@ -26,7 +26,7 @@ MUTANTS = [
     ),
     _decode(
         "decode_share_rounded_down",
-        "Nobody takes the rest that is left when all shares are equal.",
+        "The blocks that remain after equal shares are never scored.",
         "(program < rest).to(tl.int32)",
         "0",
         ("Score", "Best", "SplitInvariance"),
@@ -34,7 +34,7 @@ MUTANTS = [
     ),
     _decode(
         "decode_share_past_the_total",
-        "A share ends one block late, the last one behind all blocks.",
+        "Every share ends one block late; the last one ends after all blocks.",
         "end = position + share + (program < rest).to(tl.int32)",
         "end = position + share + 1",
         ("Score", "Runs"),
@@ -42,7 +42,7 @@ MUTANTS = [
     ),
     _decode(
         "decode_shares_overlap",
-        "Shares start without the blocks that the programs before took of the rest.",
+        "A share's start leaves out the remaining blocks that earlier programs took.",
         "position = program * share + tl.minimum(program, rest)",
         "position = program * share",
         ("Score", "Best", "SplitInvariance"),
@@ -50,14 +50,14 @@ MUTANTS = [
     ),
     _decode(
         "decode_request_without_blocks",
-        "A request without blocks holds the position of the one behind it.",
+        "A request without blocks claims the position of the next request.",
         "is_here = (ends > position) &",
         "is_here = (ends >= position) &",
         ("Score", "Best", "Runs"),
     ),
     _decode(
         "decode_picks_in_another_order",
-        "The ends of a request's queries are taken for its length.",
+        "The end of a request's queries is taken for its length.",
         "ab, cd = tl.split(",
         "cd, ab = tl.split(",
         ("Score", "Best", "Runs"),
@@ -72,7 +72,7 @@ MUTANTS = [
     ),
     _decode(
         "decode_blocks_one_more",
-        "A request whose last block is full has one more.",
+        "A request whose last block is full counts one block more.",
         "(tl.maximum(seq_lens, 0) + S - 1) // S",
         "(tl.maximum(seq_lens, 0) + S) // S",
         ("Score", "Runs", "Best"),
@@ -80,21 +80,21 @@ MUTANTS = [
     ),
     _decode(
         "decode_idle_requests_scored",
-        "Requests without a query have their blocks shared out too.",
+        "Blocks of requests without a query are shared out as well.",
         "tl.where((q_ends > q_starts) &",
         "tl.where((q_ends >= q_starts) &",
         equivalent="A request without a query has no row to store; only the shares of the others move.",
     ),
     _decode(
         "decode_short_requests_scored",
-        "Requests whose rows select all that they see are scored, too.",
+        "Requests whose rows select every block they see are scored as well.",
         " & (num_blocks > TOPK), num_blocks, 0)",
         ", num_blocks, 0)",
         equivalent="The selection does not read what is stored for a row that sees no more than it selects.",
     ),
     _decode(
         "decode_unscored_one_more",
-        "A request of one block more than its rows select is not scored.",
+        "A request with one block more than its rows select is not scored.",
         "(num_blocks > TOPK)",
         "(num_blocks > TOPK + 1)",
         ("Score", "Best", "Count", "Visible", "WritesAll"),
@@ -117,7 +117,7 @@ MUTANTS = [
     ),
     _decode(
         "decode_request_boundary",
-        "A share that spans requests is scored as if all of it were the first one's.",
+        "A share that spans requests is scored as if all of it belonged to the first.",
         "stop = tl.minimum(stop, end)",
         "stop = end",
         ("Score", "Best", "Runs"),
@@ -133,7 +133,7 @@ MUTANTS = [
     ),
     _decode(
         "decode_rows_one_more",
-        "The row behind a request's last is scored and stored too: a neighbour's.",
+        "The row after a request's last, a neighbour's, is scored and stored as well.",
         "is_row = token < query_len",
         "is_row = token <= query_len",
         ("Score", "Best", "NeighbourIndependence", "Runs"),
@@ -141,7 +141,7 @@ MUTANTS = [
     ),
     _decode(
         "decode_store_not_masked",
-        "Rows that are none are stored too, over the rows of others.",
+        "Padding rows are stored as well, over the rows of other requests.",
         "best, mask=is_row)",
         "best)",
         ("Score", "Best", "Runs", "NeighbourIndependence"),
@@ -149,7 +149,7 @@ MUTANTS = [
     ),
     _decode(
         "decode_idle_rows_read",
-        "Rows that are none read queries behind the request's, and behind the tensor.",
+        "Padding rows read queries after the request's, and after the tensor's end.",
         ", mask=is_row[None, :], other=0.0)",
         ")",
         ("Score", "Runs"),
@@ -165,7 +165,7 @@ MUTANTS = [
     ),
     _decode(
         "decode_drafts_see_all",
-        "Every draft token sees as much as the request's last.",
+        "Every draft token sees as much as the request's last token.",
         "visible_len = context_len + 1 + token",
         "visible_len = context_len + token * 0 + query_len",
         ("Score", "Best"),
@@ -173,7 +173,7 @@ MUTANTS = [
     ),
     _decode(
         "decode_sees_the_next",
-        "A row sees the token behind its own.",
+        "A row sees the token after its own.",
         "key_pos[:, None] < visible_len[None, :]",
         "key_pos[:, None] <= visible_len[None, :]",
         ("Score", "Best", "PoisonBlind"),
@@ -181,7 +181,7 @@ MUTANTS = [
     ),
     _decode(
         "decode_tail_not_masked",
-        "Scores every token of a page, seen or not, live or not.",
+        "Every token of a page is scored, whether the row sees it or not.",
         'tl.where(key_pos[:, None] < visible_len[None, :], token_score, float("-inf"))',
         "token_score",
         ("Score", "Best", "PoisonBlind"),
@@ -213,7 +213,7 @@ MUTANTS = [
     ),
     _decode(
         "decode_worst_token",
-        "A block scores what its worst token does.",
+        "A block has the score of its worst token.",
         "best = tl.max(token_score, axis=0)",
         "best = tl.min(token_score, axis=0)",
         ("Score", "Best"),
@@ -221,7 +221,7 @@ MUTANTS = [
     # Only on a GPU: the generic selection counts NaN as -inf itself; Hopper's leaves that to the scorers.
     _decode(
         "decode_nan_kept",
-        "A block of NaN scores NaN, not -inf.",
+        "A block of NaN keys scores NaN instead of -inf.",
         'best = tl.where(best == best, best, float("-inf"))',
         "best = best",
         ("Best",),
@@ -237,7 +237,7 @@ MUTANTS = [
     ),
     _decode(
         "decode_rows_without_heads",
-        "Rows of a program are counted without heads.",
+        "A program counts its rows as if there were one head.",
         "next_power_of_2(decode_query_len * config.num_index_heads)",
         "next_power_of_2(decode_query_len)",
         ("Score", "Best"),
@@ -245,7 +245,7 @@ MUTANTS = [
     ),
     _decode_topk(
         "decode_selects_without_heads",
-        "Rows to select are counted without heads.",
+        "Rows to select are counted as if there were one head.",
         "max_rows_per_req=rows_per_req",
         "max_rows_per_req=rows_per_req // batch.config.num_index_heads",
         ("WritesAll",),
@@ -261,14 +261,14 @@ MUTANTS = [
     ),
     _launch(
         "decode_score_layout",
-        "Scores are stored interleaved for a scorer that does not know.",
+        "Scores are expected interleaved from a scorer that stores them side by side.",
         "scorer.TAKES_INTERLEAVED and selection.is_interleaved(batch)",
         "not scorer.TAKES_INTERLEAVED or selection.is_interleaved(batch)",
         ("Score", "Best", "Runs"),
     ),
     _decode_topk(
         "decode_bound_from_lengths",
-        "The most blocks of any row are read from the lengths on the device, once for all replays.",
+        "The bound on blocks per row is read from the device's lengths once, at capture, for all replays.",
         "        batch.max_blocks,\n",
         "        -(-int(batch.seq_lens.max()) // batch.config.block_size),\n",
         ("Runs", "Replay"),
@@ -278,7 +278,7 @@ MUTANTS = [
     ),
     _decode(
         "decode_filler_forgotten",
-        "Scores behind a request's last block, which are read with it, are left as they are.",
+        "Scores after a request's last block, which are read together with it, are not filled with -inf.",
         "if stop - start == num_scores:",
         "if stop - start < 0:",
         ("Best", "Runs", "RepeatDeterminism"),
@@ -286,7 +286,7 @@ MUTANTS = [
     ),
     _decode(
         "decode_filler_one_fewer",
-        "The last of the scores that are read with a request's last is left as it is.",
+        "The last of the scores that are read together with a request's last is not filled with -inf.",
         "(num_scores + SCORE_VECTOR - 1) // SCORE_VECTOR * SCORE_VECTOR)",
         "(num_scores + SCORE_VECTOR - 1) // SCORE_VECTOR * SCORE_VECTOR - 1)",
         ("Best", "Runs", "RepeatDeterminism"),
@@ -294,7 +294,7 @@ MUTANTS = [
     ),
     _decode(
         "decode_filler_0",
-        "Scores behind a request's last block are 0.",
+        "Scores after a request's last block are filled with 0.",
         'nothing = tl.full([ROWS], float("-inf"), tl.float32)',
         "nothing = tl.full([ROWS], 0.0, tl.float32)",
         ("Best",),
@@ -302,7 +302,7 @@ MUTANTS = [
     ),
     _decode(
         "decode_filler_of_every_multiple",
-        "Scores behind a request's last block are overwritten beyond the multiple, those of the next row among them.",
+        "Scores after a request's last block are filled too far, into the next row.",
         "for filler in range(num_scores, (num_scores + SCORE_VECTOR - 1) // SCORE_VECTOR * SCORE_VECTOR):",
         "for filler in range(num_scores, num_scores + SCORE_VECTOR):",
         ("Score", "Best", "Runs"),

@@ -32,7 +32,7 @@ MUTANTS = [
     ),
     _decode(
         "decode_rows_not_rebased",
-        "Query tokens count from the batch's first in every request.",
+        "Query tokens of every request count from the batch's first token.",
         "rows = (q_start + token).to(tl.int64)",
         "rows = token.to(tl.int64)",
         ("Score", "Best"),
@@ -56,7 +56,7 @@ MUTANTS = [
     ),
     _decode(
         "decode_prefetch_past_the_end",
-        "The table's entry behind a share is read, and not used.",
+        "The table entry after a share is read, and not used.",
         "is_more = block + 1 < stop - start",
         "is_more = block + 1 <= stop - start",
         ("Score", "Runs"),
@@ -90,7 +90,7 @@ MUTANTS = [
     ),
     _topk(
         "topk_scores_of_head_0",
-        "Every head is selected from the scores of head 0.",
+        "Every head selects from the scores of head 0.",
         "rows * stride_score_t + head * stride_score_h",
         "rows * stride_score_t",
         ("Best",),

@@ -10,7 +10,7 @@ _topk = mutants_of("ops/topk.py", "prefill")
 MUTANTS = [
     _prefill_plan(
         "plan_last_range_forgotten",
-        "The last range of a tile's blocks is not listed, when there is more than one.",
+        "The last of several ranges of a tile's blocks is not listed.",
         "for block in range(0, num_blocks, each)]",
         "for block in range(0, max(1, num_blocks - each), each)]",
         ("SplitInvariance", "Best"),
@@ -49,7 +49,7 @@ MUTANTS = [
     ),
     _prefill_plan(
         "plan_most_blocks_of_the_least",
-        "The most blocks of any row are those of the shortest tile.",
+        "The bound on blocks per row is that of the shortest tile.",
         "max_row_blocks = max((tile.num_blocks",
         "max_row_blocks = min((tile.num_blocks",
         ("Best", "Forced", "Count"),
@@ -79,7 +79,7 @@ MUTANTS = [
     ),
     _prefill_plan(
         "plan_range_one_more",
-        "Every range ends one block late, in the next one.",
+        "Every range ends one block late, inside the next range.",
         "min(block + each, num_blocks)",
         "min(block + each + 1, num_blocks)",
         ("SplitInvariance", "Best", "RepeatDeterminism"),
@@ -110,14 +110,14 @@ MUTANTS = [
     ),
     _prefill_plan(
         "plan_slab_without_its_last_rows",
-        "The last selection tile of a slab is not its own.",
+        "The last selection tile of a slab is not listed.",
         "slice(first_topk, len(topk_tiles))",
         "slice(first_topk, len(topk_tiles) - 1)",
         ("WritesAll",),
     ),
     _prefill_plan(
         "plan_slab_of_one_token_more",
-        "A slab has a token more than fits.",
+        "A slab has one token more than fits.",
         "first_token >= max_tokens",
         "first_token > max_tokens",
         equivalent="Room is made for the largest slab there is; that it keeps to the bound is a test's to see.",
@@ -139,7 +139,7 @@ MUTANTS = [
     ),
     _topk(
         "plan_slab_selects_from_the_first",
-        "Every slab but the first selects from scores that its own token is not the first of.",
+        "Every slab but the first reads its scores as if they began with the batch's first token.",
         "slab_rows = rows - slab_token",
         "slab_rows = rows",
         ("Best", "Runs"),
@@ -147,14 +147,14 @@ MUTANTS = [
     ),
     _prefill_plan(
         "plan_not_at_superblocks",
-        "Ranges start anywhere, not at superblocks alone.",
+        "Ranges start anywhere instead of at superblocks only.",
         "each = -(-step // superblock) * superblock",
         "each = step",
         ("SplitInvariance", "Best"),
     ),
     _prefill_plan(
         "plan_superblocks_rounded_down",
-        "Ranges are rounded down to whole superblocks, of which there is one at least.",
+        "Ranges are rounded down to whole superblocks, at least one.",
         "each = -(-step // superblock) * superblock",
         "each = max(1, step // superblock) * superblock",
         equivalent="Ranges still start at superblocks and are listed until the blocks end.",

@@ -94,7 +94,7 @@ MUTANTS = [
     ),
     _mutant(
         "rounds_init_one_more",
-        "The superblock behind the initial blocks is forced, too.",
+        "The superblock after the initial blocks is forced as well.",
         "is_forced = (first < INIT_BLOCKS) | (last",
         "is_forced = (first <= INIT_BLOCKS) | (last",
         ("Best",),
@@ -118,7 +118,7 @@ MUTANTS = [
     ),
     _mutant(
         "rounds_absent_forced",
-        "Superblocks behind a row's last are forced, as the last one is.",
+        "Superblocks after a row's last are forced, like the last one.",
         "rank_of(best, is_forced, first < num_visible)",
         "rank_of(best, is_forced, first >= 0)",
         ("Forced", "Count", "Best", "Visible"),
@@ -126,7 +126,7 @@ MUTANTS = [
     ),
     _mutant(
         "rounds_absent_one_more",
-        "A superblock that starts where the row ends is present.",
+        "A superblock that starts where the row ends counts as visible.",
         "rank_of(best, is_forced, first < num_visible)",
         "rank_of(best, is_forced, first <= num_visible)",
         ("Best", "Forced", "Count"),

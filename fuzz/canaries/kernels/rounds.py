@@ -30,7 +30,7 @@ MUTANTS = [
     ),
     _mutant(
         "rounds_host_one_more",
-        "The host takes one block more than one round holds for enough.",
+        "The host settles in one round a row of one block more than a round holds.",
         "if max_row_blocks <= widest:",
         "if max_row_blocks <= widest + 1:",
         ("Best", "Forced", "Count"),
@@ -44,7 +44,7 @@ MUTANTS = [
     ),
     _mutant(
         "rounds_kept_rounded_down",
-        "A row's last partial superblock is not counted among those to keep.",
+        "A row's last, partial superblock does not count among those to keep.",
         "kept = tl.minimum((num_visible + PART - 1) // PART, TOPK)",
         "kept = tl.minimum(num_visible // PART, TOPK)",
         ("Visible", "Forced", "Best", "Count"),
@@ -61,7 +61,7 @@ MUTANTS = [
     ),
     _mutant(
         "rounds_keep_the_power_of_two",
-        "As many superblocks are kept as the power of two above K, in a row of K slots.",
+        "K is rounded up to a power of two before superblocks are kept, in a row of K slots.",
         "kept = tl.minimum((num_visible + PART - 1) // PART, TOPK)",
         "kept = tl.minimum((num_visible + PART - 1) // PART, K)",
         ("WritesOnly", "Best", "Runs", "Distinct"),
@@ -85,7 +85,7 @@ MUTANTS = [
     ),
     _mutant(
         "rounds_sees_one_more",
-        "The block behind a row's last counts for its run.",
+        "The block after a row's last counts for its run.",
         "(first < num_read[:, None])[:, :, None]",
         "(first <= num_read[:, None])[:, :, None]",
         ("Best",),
@@ -101,7 +101,7 @@ MUTANTS = [
     ),
     _mutant(
         "rounds_short_rows_read",
-        "Scores of a row that selects all that it sees are read, though nobody may have stored them.",
+        "Scores of a row that selects every block it sees are read, though they may never have been stored.",
         "num_read = tl.where(num_visible > TOPK, num_visible, 0)",
         "num_read = num_visible",
         target="decode",
@@ -142,14 +142,14 @@ MUTANTS = [
     ),
     _mutant(
         "rounds_first_chunk_skipped",
-        "The first entries of a run read side by side are not looked at.",
+        "The first entries of a run that is read side by side are skipped.",
         "for i in range(0, SPAN, CHUNK):",
         "for i in range(CHUNK, SPAN, CHUNK):",
         ("Best",),
     ),
     _mutant(
         "rounds_last_chunk_skipped",
-        "The last entries of a run read side by side are not looked at.",
+        "The last entries of a run that is read side by side are skipped.",
         "for i in range(0, SPAN, CHUNK):",
         "for i in range(0, SPAN - CHUNK, CHUNK):",
         ("Best",),
@@ -215,14 +215,14 @@ MUTANTS = [
     ),
     _mutant(
         "rounds_no_run_is_a_run",
-        "A slot without a run holds one that may be there.",
+        "A slot without a run holds the number of a run that may exist.",
         "NO_RUN = tl.constexpr(1 << 20)",
         "NO_RUN = tl.constexpr(1)",
         ("Distinct", "Best", "Count", "Runs"),
     ),
     _mutant(
         "rounds_second_by_ids",
-        "A run is looked up by its first block among best scores of superblocks.",
+        "A run is looked up among superblocks by the id of its first block.",
         "rows[:, None] + (first // EACH).to(tl.int64)",
         "rows[:, None] + first.to(tl.int64)",
         ("Best", "Forced"),
@@ -230,7 +230,7 @@ MUTANTS = [
     ),
     _mutant(
         "rounds_best_behind_the_row",
-        "Several entries are read from the superblocks behind the row on.",
+        "Superblocks after a row's last are read as well.",
         "(first < num_read[:, None])[:, :, None]",
         "(first // EACH < num_read[:, None])[:, :, None]",
         ("Best", "Runs"),
@@ -278,7 +278,7 @@ MUTANTS = [
     ),
     _mutant(
         "rounds_best_never_read",
-        "Best scores of superblocks are taken for those of blocks.",
+        "Best scores of superblocks are read as scores of blocks.",
         "EACH: tl.constexpr = BLOCKS_OF_BEST if HAS_BEST else 1",
         "EACH: tl.constexpr = 1",
         ("Best", "Runs"),
@@ -286,7 +286,7 @@ MUTANTS = [
     ),
     _mutant(
         "rounds_vectors_from_the_next",
-        "Scores read at once start from the multiple behind the run's first.",
+        "Scores that are read at once start from the next multiple after the run's first.",
         "(first // (EACH * VECTOR) * VECTOR)[:, :, None]",
         "(first // (EACH * VECTOR) * VECTOR + VECTOR)[:, :, None]",
         ("Best", "Runs"),
@@ -294,7 +294,7 @@ MUTANTS = [
     ),
     _mutant(
         "rounds_one_of_a_vector",
-        "Of scores read at once the first alone is looked at.",
+        "Only the first of the scores that are read at once counts.",
         "tl.arange(0, VECTOR)[None, None, :]",
         "tl.arange(0, VECTOR)[None, None, :] * 0",
         ("Best",),
@@ -302,7 +302,7 @@ MUTANTS = [
     ),
     _mutant(
         "rounds_vectors_of_the_first_part",
-        "Parts that one load reads are taken to lie as far apart as those that several read.",
+        "Parts that one load reads are spaced as if several loads read them.",
         "groups = _parts(runs, PARTS // VECTOR, VECTOR * PART)",
         "groups = _parts(runs, PARTS // VECTOR, PART)",
         ("Best",),
@@ -310,7 +310,7 @@ MUTANTS = [
     ),
     _mutant(
         "rounds_vectors_of_any_scores",
-        "Prefill's scores are taken to be read at once, too.",
+        "Prefill's scores are read several at once as well.",
         "    score_vector: int = 1,",
         "    score_vector: int = 4,",
         ("Best", "PoisonBlind", "Runs"),

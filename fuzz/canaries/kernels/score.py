@@ -8,7 +8,7 @@ _dot = mutants_of("ops/dot.py", "prefill-apart")
 MUTANTS = [
     _score(
         "score_tail_not_masked",
-        "Scores every token of a diagonal page, seen or not, live or not.",
+        "Every token of a diagonal page is scored, whether the row sees it or not.",
         'tl.where(key_pos[None, :] < visible_len[:, None], token_score, float("-inf"))',
         "token_score",
         ("Score", "PoisonBlind", "Best"),
@@ -16,7 +16,7 @@ MUTANTS = [
     ),
     _score(
         "score_sees_the_next",
-        "A row sees the token behind its own.",
+        "A row sees the token after its own.",
         "key_pos[None, :] < visible_len[:, None]",
         "key_pos[None, :] <= visible_len[:, None]",
         ("Score", "Best", "PoisonBlind"),
@@ -32,7 +32,7 @@ MUTANTS = [
     ),
     _score(
         "score_sees_the_chunk",
-        "Every row sees as much as the request's last.",
+        "Every row sees as much as the request's last row.",
         "visible_len = context_len + token + 1",
         "visible_len = context_len + token * 0 + query_len",
         ("Score", "Best"),
@@ -48,7 +48,7 @@ MUTANTS = [
     ),
     _score(
         "score_diagonal_peeled_late",
-        "The block that holds the first row's own token counts as seen whole.",
+        "The block that holds the first row's own token counts as wholly visible.",
         "full_blocks = tl.maximum(context_len + first_token + 1, 0) // S",
         "full_blocks = tl.cdiv(tl.maximum(context_len + first_token + 1, 0), S)",
         ("Score", "PoisonBlind", "Best"),
@@ -56,7 +56,7 @@ MUTANTS = [
     ),
     _score(
         "score_diagonal_of_the_last_row",
-        "Blocks that the tile's last row sees whole count as seen whole by every row.",
+        "Blocks that are wholly visible to the tile's last row count as such for every row.",
         "full_blocks = tl.maximum(context_len + first_token + 1, 0) // S",
         "full_blocks = tl.maximum(context_len + last_token + 1, 0) // S",
         ("Score", "Best"),
@@ -64,7 +64,7 @@ MUTANTS = [
     ),
     _score(
         "score_diagonal_peeled_early",
-        "A block that just ends at the first row's token goes to the masked loop.",
+        "A block that ends exactly at the first row's token goes to the masked loop.",
         "full_blocks = tl.maximum(context_len + first_token + 1, 0) // S",
         "full_blocks = tl.maximum(context_len + first_token, 0) // S",
         equivalent="The masked loop does for a block seen whole what the plain loop does: its mask is true everywhere.",
@@ -87,14 +87,14 @@ MUTANTS = [
     ),
     _score(
         "score_last_row_one_more",
-        "The tile's last row is taken one further.",
+        "The tile's last row is taken one too far.",
         "(first_row + ROWS - 1) // H",
         "(first_row + ROWS) // H",
         equivalent="query_len - 1 still bounds it: all blocks scored are live, and what no row sees may hold anything.",
     ),
     _score(
         "score_end_not_clipped",
-        "The plan's end is taken as it is, though its lengths may be upper bounds.",
+        "The plan's end is not clipped to the device's lengths, though the plan's may be upper bounds.",
         "end_block = tl.minimum(end_block, tl.cdiv(tl.maximum(context_len + last_token + 1, 0), S))",
         "end_block = end_block",
         ("Score", "Best", "Runs"),
@@ -102,7 +102,7 @@ MUTANTS = [
     ),
     _score(
         "score_rows_one_more",
-        "The row behind the request's last is scored and stored too: a neighbour's.",
+        "The row after the request's last, a neighbour's, is scored and stored as well.",
         "is_row = token < query_len\n"
         "    first_token = first_row // H\n"
         "    # Padding rows reuse the last token, and are never stored.\n"
@@ -143,7 +143,7 @@ MUTANTS = [
     ),
     _score(
         "score_middle_past_the_end",
-        "Whole blocks behind a range are scored too, from page 0; another program scores them right.",
+        "Whole blocks after a range are scored as well, from page 0, while another program scores them right.",
         "middle = tl.minimum(tl.maximum(first_block, full_blocks), tl.maximum(end_block, first_block))",
         "middle = tl.maximum(first_block, full_blocks)",
         ("Score", "SplitInvariance", "Best", "RepeatDeterminism"),
@@ -152,7 +152,7 @@ MUTANTS = [
     ),
     _score(
         "score_worst_token",
-        "A whole block scores what its worst token does.",
+        "A whole block has the score of its worst token.",
         "best = tl.max(token_score, axis=1)",
         "best = tl.min(token_score, axis=1)",
         ("Score", "Best"),
@@ -160,7 +160,7 @@ MUTANTS = [
     ),
     _score(
         "score_worst_token_of_diagonal",
-        "A diagonal block scores what its worst token does.",
+        "A diagonal block has the score of its worst token.",
         "best = tl.max(token_score, axis=1)",
         "best = tl.min(token_score, axis=1)",
         ("Score", "Best"),
@@ -169,7 +169,7 @@ MUTANTS = [
     ),
     _score(
         "score_nan_kept",
-        "A whole block of NaN scores NaN, not -inf.",
+        "A whole block of NaN keys scores NaN instead of -inf.",
         'best = tl.where(best == best, best, float("-inf"))',
         "best = best",
         defect="D07",
@@ -178,7 +178,7 @@ MUTANTS = [
     ),
     _score(
         "score_nan_kept_on_diagonal",
-        "A diagonal block of NaN scores NaN, not -inf.",
+        "A diagonal block of NaN keys scores NaN instead of -inf.",
         'best = tl.where(best == best, best, float("-inf"))',
         "best = best",
         defect="D07",
@@ -204,14 +204,14 @@ MUTANTS = [
     ),
     _score(
         "score_idle_rows_not_zeroed",
-        "Rows that are none keep a query in the product.",
+        "Padding rows keep a query in the product.",
         "q = tl.where(is_row[:, None], q, 0.0)",
         "q = q",
         equivalent="The rows of a product do not meet, and those that are none are never stored.",
     ),
     _score(
         "score_idle_rows_elsewhere",
-        "Rows that are none read queries behind the request's, and behind the tensor.",
+        "Padding rows read queries after the request's, and after the tensor's end.",
         "token = tl.minimum(token, query_len - 1)",
         "token = token",
         ("Score", "Runs"),
@@ -236,7 +236,7 @@ MUTANTS = [
     ),
     _score(
         "score_superblock_not_reset",
-        "The best of a superblock goes on from the superblock before, in the plain loop.",
+        "The best of a superblock starts from the best of the superblock before, in the plain loop.",
         "super_best = tl.where(block % SUPERBLOCK == 0, best, tl.maximum(super_best, best))",
         "super_best = tl.maximum(super_best, best)",
         ("Superblocks", "Best"),
@@ -244,7 +244,7 @@ MUTANTS = [
     ),
     _score(
         "score_superblock_not_reset_on_diagonal",
-        "The best of a superblock goes on from the superblock before, in the masked loop.",
+        "The best of a superblock starts from the best of the superblock before, in the masked loop.",
         "super_best = tl.where(block % SUPERBLOCK == 0, best, tl.maximum(super_best, best))",
         "super_best = tl.maximum(super_best, best)",
         ("Superblocks", "Best"),
@@ -312,7 +312,7 @@ MUTANTS = [
     ),
     _score(
         "score_superblock_of_idle_rows",
-        "Rows that are none store the best of a superblock for the first token, in the plain loop.",
+        "Padding rows store the best of a superblock for the first token, in the plain loop.",
         "mask=is_row & is_whole)",
         "mask=is_whole)",
         ("Superblocks", "Best"),
@@ -320,7 +320,7 @@ MUTANTS = [
     ),
     _score(
         "score_superblock_not_stored",
-        "The best of a superblock is not stored behind its first block, in the plain loop.",
+        "The best of a superblock is stored after its first block only, in the plain loop.",
         "mask=is_row & is_whole)",
         "mask=is_row & (block % SUPERBLOCK == 0))",
         ("Superblocks", "Best"),

@@ -55,7 +55,7 @@ MUTANTS = [
     ),
     _mutant(
         "score_rows_not_rebased",
-        "Query tokens count from the batch's first in every request.",
+        "Query tokens of every request count from the batch's first token.",
         "rows = (q_start + token).to(tl.int64)",
         "rows = token.to(tl.int64)",
         ("Best",),
@@ -71,7 +71,7 @@ MUTANTS = [
     ),
     _mutant(
         "score_parts_without_rows",
-        "A part of a tile that lies behind the request's rows goes over the keys all the same.",
+        "A part of a tile that lies after the request's rows reads the keys all the same.",
         "end_block = tl.where(first_token < query_len, end_block, 0)",
         "end_block = end_block",
         equivalent="Its rows are none: nothing of it is stored, and the blocks are the last token's.",
@@ -113,7 +113,7 @@ MUTANTS = [
     ),
     _mutant(
         "score_prefetch_past_the_end",
-        "The table's entry behind a range is read, and not used.",
+        "The table entry after a range is read, and not used.",
         "mask=block + 1 < end_block",
         "mask=block + 1 <= end_block",
         ("Score", "Runs"),

@@ -7,7 +7,7 @@ _mutant = mutants_of("ops/cut.py", "topk")
 MUTANTS = [
     _mutant(
         "tie_to_the_highest_id",
-        "Of equal blocks at the cut the last ones are taken, not the first.",
+        "The last of the equal blocks at the cut are taken instead of the first.",
         "is_chosen = (rank > cut) | ((rank == cut) & (tied <= num_tied))\n"
         "    slot = (running & 0xFFFF) + tl.minimum(tied, num_tied) - 1",
         "left_out = (total >> 16) - num_tied\n"
@@ -26,7 +26,7 @@ MUTANTS = [
     ),
     _mutant(
         "tie_all_taken",
-        "All equals at the cut are taken, however many fit.",
+        "All equals at the cut are taken, no matter how many fit.",
         "((rank == cut) & (tied <= num_tied))",
         "(rank == cut)",
         ("Best", "Distinct", "WritesOnly"),
@@ -42,7 +42,7 @@ MUTANTS = [
     ),
     _mutant(
         "tie_slots_overflow",
-        "Slots count all equals before a block, also those left out.",
+        "Slots count all equals before a block, including those left out.",
         "tl.minimum(tied, num_tied) - 1",
         "tied - 1",
         ("WritesAll", "Best", "Count", "WritesOnly"),
@@ -73,7 +73,7 @@ MUTANTS = [
     ),
     _mutant(
         "bracket_from_the_best_group",
-        "The search starts from the best group's best rank, not from the least.",
+        "The search starts from the best group's best rank instead of the worst group's.",
         "return tl.min(best, axis=1)",
         "return tl.max(best, axis=1)",
         ("Count", "Best", "WritesAll"),
@@ -87,7 +87,7 @@ MUTANTS = [
     ),
     _mutant(
         "search_open_when_done",
-        "A row is searched on although its bracket is closed.",
+        "The search of a row goes on after its bracket has closed.",
         "is_open = (count != k) & (low < high) & (k > 0)",
         "is_open = (count != k) & (k > 0)",
         count=2,
@@ -95,7 +95,7 @@ MUTANTS = [
     ),
     _mutant(
         "search_open_when_exact",
-        "A row is searched on although its bound separates exactly k.",
+        "The search of a row goes on after its bound separates exactly k.",
         "is_open = (count != k) & (low < high) & (k > 0)",
         "is_open = (low < high) & (k > 0)",
         nth=1,
@@ -171,7 +171,7 @@ MUTANTS = [
     ),
     _mutant(
         "groups_of_neighbours",
-        "A group of a whole row's candidates is some neighbours, so that one may be empty.",
+        "A group of a row's candidates consists of neighbours, so that a group may be empty.",
         "if IS_WHOLE:",
         "if IS_WHOLE and GROUPS < 0:",
         equivalent="An empty group's best is absent, and the search begins below every rank: it takes longer.",
@@ -193,7 +193,7 @@ MUTANTS = [
     ),
     _mutant(
         "choose_for_empty_rows",
-        "A row without candidates is not excepted.",
+        "A row without candidates is not excluded.",
         "return is_chosen & (k > 0), slot",
         "return is_chosen, slot",
         equivalent="k is 0 only where every rank is absent: none is above the cut, and none of the tied fits.",
@@ -235,7 +235,7 @@ MUTANTS = [
     ),
     _mutant(
         "search_of_one_exact_goes_on",
-        "A row whose cut separates exactly as many as are selected is searched on.",
+        "The search of a row goes on after its cut separates exactly as many as are selected.",
         "return low, tl.where(count == k, low, high), count",
         "return low, high, count",
         target="decode-topk",

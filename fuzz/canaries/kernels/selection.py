@@ -33,7 +33,7 @@ MUTANTS = [
     ),
     _topk(
         "topk_sees_the_next",
-        "A row sees the token behind its own.",
+        "A row sees the token after its own.",
         "tl.maximum(context_len + token + 1, 0)",
         "tl.maximum(context_len + token + 2, 0)",
         ("Visible",),
@@ -41,7 +41,7 @@ MUTANTS = [
     ),
     _topk(
         "topk_sees_the_chunk",
-        "Every row sees, and is forced to, what the request's last row does.",
+        "Every row has the visible and the forced blocks of the request's last row.",
         "tl.maximum(context_len + token + 1, 0)",
         "tl.maximum(context_len + token * 0 + query_len, 0)",
         ("Visible", "Forced"),
@@ -57,7 +57,7 @@ MUTANTS = [
     ),
     _topk(
         "topk_rows_not_bounded",
-        "Rows behind the request's last select, too.",
+        "Rows after the request's last select as well.",
         "num_visible = tl.where(is_row, (tl.maximum(context_len + token + 1, 0) + S - 1) // S, 0)",
         "num_visible = (tl.maximum(context_len + token + 1, 0) + S - 1) // S",
         ("WritesOnly", "Best", "Runs"),
@@ -66,7 +66,7 @@ MUTANTS = [
     ),
     _topk(
         "topk_rows_one_more",
-        "The row behind the request's last is selected, too.",
+        "The row after the request's last selects as well.",
         "is_row = token < query_len",
         "is_row = token <= query_len",
         ("WritesOnly", "Best"),
@@ -75,7 +75,7 @@ MUTANTS = [
     ),
     _topk(
         "topk_pads_other_rows",
-        "Rows behind the request's last are padded.",
+        "Rows after the request's last are padded.",
         "is_pad = is_row[:, None] & (slot",
         "is_pad = (slot",
         ("WritesOnly", "Count"),
@@ -107,7 +107,7 @@ MUTANTS = [
     ),
     _topk(
         "topk_first_pad_left",
-        "The first slot behind the ids is not padded.",
+        "The first slot after the ids is not padded.",
         "(slot >= selected[:, None])",
         "(slot > selected[:, None])",
         ("WritesAll",),
@@ -122,7 +122,7 @@ MUTANTS = [
     ),
     _topk(
         "topk_pads_with_0",
-        "Slots behind the ids hold 0.",
+        "Slots after the ids hold 0.",
         "-1, tl.int32), mask=is_pad",
         "0, tl.int32), mask=is_pad",
         ("Distinct", "PaddedTail", "Count"),
@@ -222,7 +222,7 @@ MUTANTS = [
     ),
     _checks(
         "out_without_extra_rows",
-        "An answer with rows behind total_q is refused.",
+        "An answer with rows after total_q is refused.",
         "out.shape[1] >= batch.total_q",
         "out.shape[1] == batch.total_q",
         ("Runs",),
