@@ -39,7 +39,8 @@ class Results:
             target.seconds = round(target.seconds + seconds, 3)
             match verdict:
                 case Undefined(reason=reason):
-                    target.undefined[reason] = target.undefined.get(reason, 0) + 1
+                    rule = reason.partition("; got ")[0]  # one line of the report, whatever each case had
+                    target.undefined[rule] = target.undefined.get(rule, 0) + 1
                 case Agreed(rows=rows, certified=certified):
                     target.agreed += 1
                     target.rows += rows

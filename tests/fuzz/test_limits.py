@@ -2,13 +2,18 @@
 
 import importlib
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from fuzz.campaign.results import Results
 from fuzz.cases.case import Case, Request
+from fuzz.cases.scale import SMALL
 from fuzz.inputs.scene import Scene
+from fuzz.isolation.worker import Judged, Task
 from fuzz.judge.examiner import Examiner
 from fuzz.judge.verdict import Undefined
+from fuzz.report.record import Record, TargetRecord
 from fuzz.targets import BUILT_IN, find
 from msa_ref import IndexerConfig
 
@@ -55,3 +60,13 @@ def test_rows_of_more_blocks_than_kernels_tell_apart_are_refused(name: str) -> N
     check(replace(ORDINARY, requests=(Request(1, 2**24),)))
     with pytest.raises(ValueError, match=r" must hold <= 1048576 blocks of a request; got 1048577$"):
         check(replace(ORDINARY, requests=(Request(1, 2**24 + 1),)))
+
+
+def test_a_report_counts_a_refused_rule_once_whatever_cases_had() -> None:
+    targets = (TargetRecord("decode", "", "contract"),)
+    results = Results(Record("gate", "", 0, "small", "cpu", {}, targets=targets), SMALL, Path("unused"))
+    for query_len in (9, 12):
+        case = replace(ORDINARY, requests=(Request(query_len, 40),))
+        verdict = Examiner(Scene(case, "cpu")).examine(find("decode"))
+        results.add(Judged(Task(case, ("decode",), "cpu"), (("decode", verdict, 0.0),)))
+    assert results.record.target("decode").undefined == {"decode_query_len must be an int from 1 to 8": 2}
