@@ -104,10 +104,10 @@ def _views(case: Case) -> list[ViewPlan]:
 
 
 def _splits(case: Case) -> Iterator[str]:
-    most = _max_blocks(case)
+    max_blocks = _max_blocks(case)
     for num in case.num_splits:
         yield "own" if num == 0 else "1" if num == 1 else "2..8" if num <= 8 else "9 and more"
-        if num > most:
+        if num > max_blocks:
             yield "more than blocks"
 
 

@@ -54,10 +54,11 @@ def _smaller(case: Case) -> Iterator[Case]:
 
 
 Changes = Iterator[dict[str, Any]]
+"""Fields of a case and their new values, one try after another."""
 
 
 def _requests(case: Case) -> Changes:
-    """One request alone, or one fewer; in all steps where they keep their query lengths."""
+    """One request alone, or one request fewer; with the replay where its steps allow that."""
     count = len(case.requests)
     subsets = [[req] for req in range(count)] if count > 2 else []
     subsets += [[other for other in range(count) if other != req] for req in range(count)] if count > 1 else []
@@ -71,6 +72,7 @@ def _requests(case: Case) -> Changes:
 
 
 def _replay(case: Case) -> Changes:
+    """No replay, one step fewer, or a plainer step."""
     if case.replay:
         yield {"replay": ()}
     for number, step in enumerate(case.replay):
@@ -81,7 +83,7 @@ def _replay(case: Case) -> Changes:
 
 
 def _lengths(case: Case) -> Changes:
-    """Shorter requests, in the case and in each step; query lengths only where no step holds them fixed."""
+    """A shorter request, in the case or in a step; shorter queries where there is no replay, which would fix them."""
     size = case.config.block_size
     for state, step in enumerate(case.states):
         for req, request in enumerate(step.requests):
@@ -163,13 +165,14 @@ def _with_config(config: Any, **changes: int) -> dict[str, Any]:
 
 
 def _in_blocks(request: Request, old: int, new: int) -> Request:
-    """As many blocks of the new size, the last as full as it can be."""
+    """The request with as many blocks of the new size, the last of them as full as it can be."""
     blocks, rest = divmod(request.seq_len, old)
     seq_len = blocks * new + min(rest, new)
     return Request(min(request.query_len, max(1, seq_len)) if request.query_len else 0, seq_len)
 
 
 def _num_splits(case: Case) -> Changes:
+    """One split count alone, then a smaller one."""
     if len(case.num_splits) > 1:
         for num_splits in case.num_splits:
             yield {"num_splits": (num_splits,)}
@@ -179,6 +182,7 @@ def _num_splits(case: Case) -> Changes:
 
 
 def _families(case: Case) -> Changes:
+    """A plainer family of values."""
     values = case.values
     families: tuple[str, ...] = PLAIN_FAMILIES
     if values.family in families:

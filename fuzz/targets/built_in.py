@@ -10,6 +10,7 @@ from fuzz.cases.case import Case
 from fuzz.targets.call import Call, fill
 from fuzz.targets.target import Bound, Run, Target
 from msa_ref import index_topk
+from msa_ref.formats import ELEMENTS
 
 SLAB_BYTES = 1024
 """Bytes of room for prefill's scores, for each split: at least one query tile's, in a small case those of a few."""
@@ -92,6 +93,7 @@ def check_prefill(case: Case) -> None:
     """
     checks, steps = importlib.import_module("msa_fast.ops.checks"), case.states
     checks.check_config(case.config)
+    checks.check_format(ELEMENTS[case.dtype])
     longest = max(request.seq_len for step in steps for request in step.requests) + case.host_slack
     checks.check_row_blocks(case.config.num_blocks(longest), "seq_lens")
 
@@ -104,6 +106,7 @@ def check_decode_topk(case: Case) -> None:
     """
     checks = importlib.import_module("msa_fast.ops.checks")
     checks.check_config(case.config)
+    checks.check_format(ELEMENTS[case.dtype])
     checks.check_decode(case.decode_query_len, len(case.requests), case.total_q, case.max_blocks)
 
 

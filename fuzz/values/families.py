@@ -74,11 +74,11 @@ def require_exact(queries: torch.Tensor, keys: torch.Tensor, family: str) -> Non
 
 
 def page() -> str:
-    """FAMILIES.md: every family, as `python -m fuzz.values` prints it."""
+    """FAMILIES.md: every family and what it is for."""
     lines = [
         "# Families of values",
         "",
-        "Kinds of queries, keys and scores that cases hold. Printed by `python -m fuzz.values`.",
+        "Kinds of queries, keys and scores that cases hold. Made by `python -m tests.support.pages --write`.",
         "",
         "| family | sums | ties | what it is for |",
         "|---|---|---|---|",

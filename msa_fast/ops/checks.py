@@ -12,7 +12,10 @@ import triton
 from msa_fast.ops.dot import IS_INTERPRETED
 from msa_ref.batch import PagedBatch
 from msa_ref.config import IndexerConfig, require
+from msa_ref.formats import ElementFormat, format_of
 
+FORMATS = ("bf16", "fp16", "fp32")
+"""Short names of the element formats that the kernels read, of those in `msa_ref.formats`."""
 MIN_TILE, MAX_TILE = 16, 128
 """Bounds on D and S. Matrix units multiply 16 elements at a time; of larger pages sm_120's shared memory, 99 KiB, does
 not hold the two that the scorers keep beside the queries."""
@@ -49,6 +52,16 @@ def check_config(config: IndexerConfig) -> None:
     for name, bound in (("num_index_heads", MAX_HEADS), ("topk_blocks", MAX_TOPK)):
         value = getattr(config, name)
         require(value <= bound, name, f"must be <= {bound} for the kernels", value)
+
+
+def check_format(element: ElementFormat) -> None:
+    """Refuse an element format that no kernel reads.
+
+    Raises:
+        ValueError: one sentence naming the argument, the rule and what was got.
+    """
+    rule = f"must be {', '.join(FORMATS[:-1])} or {FORMATS[-1]} for the kernels"
+    require(element.short_name in FORMATS, "index_q", rule, element.short_name)
 
 
 def check_row_blocks(num_blocks: int, name: str) -> None:
@@ -92,6 +105,7 @@ def check_batch(batch: PagedBatch) -> None:
     """
     require(isinstance(batch, PagedBatch), "batch", "must be a PagedBatch", type(batch).__name__)
     check_config(batch.config)
+    check_format(format_of(batch.index_q.dtype))
     require(
         batch.device.type == ("cpu" if IS_INTERPRETED else "cuda"),
         "batch",

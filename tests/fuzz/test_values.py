@@ -12,7 +12,6 @@ from fuzz.values.designed import spread, ulp_ladder
 from fuzz.values.families import EXACT_FAMILIES, FAMILIES, page, plant_nonfinite, require_exact
 from fuzz.values.family import Designed, Shape
 from fuzz.values.rng import Stream
-from tests.support.edited_house import run_edited
 
 DESIGNED = [family for family in FAMILIES.values() if isinstance(family, Designed)]
 NUM_BLOCKS, BLOCK_SIZE, HEADS, TOKENS = 9, 16, 3, 4
@@ -99,30 +98,6 @@ def test_every_family_says_what_it_is_for() -> None:
         assert family.sentence.endswith(".")
 
 
-def test_a_new_family_is_one_function(tmp_path: Path) -> None:
-    wave = """
-@designed(ties="every other block equal")
-def wave(stream: Stream, rows: int, shape: Shape) -> np.ndarray:
-    \"\"\"High and low blocks take turns.\"\"\"
-    return np.broadcast_to(np.arange(shape.num_blocks, dtype=np.float32) % 2, (rows, shape.num_blocks))
-"""
-    program = """
-from fuzz.cases.coverage import Coverage
-from fuzz.cases.generate import gate_cases
-from fuzz.cases.scale import SMALL
-from fuzz.inputs.scene import Scene
-from fuzz.values.families import page
-coverage = Coverage(SMALL)
-for case in gate_cases(1, 200, SMALL):
-    coverage.add(case)
-    if case.values.family == "wave":
-        Scene(case, "cpu").score()
-assert coverage.counts["values", "wave"] > 0 and coverage.tie_classes()["every other block equal"] > 0
-assert "`wave` | exact | every other block equal | High and low blocks take turns." in page()
-"""
-    run_edited(tmp_path, "fuzz/values/designed.py", lambda text: text + wave, program)
-
-
-def test_the_page_of_families_is_the_printed_one() -> None:
+def test_the_page_of_families_is_todays() -> None:
     kept = Path(values.__file__).with_name("FAMILIES.md").read_text()
-    assert kept == page(), "run python -m fuzz.values > fuzz/values/FAMILIES.md"
+    assert kept == page(), "run python -m tests.support.pages --write"

@@ -30,6 +30,9 @@ from fuzz.cases.case import TAILS, Case, PagePlan, Request, ValuePlan
 from fuzz.cases.generate import gate_cases
 from fuzz.cases.scale import SMALL
 from fuzz.inputs.scene import Scene
+from fuzz.judge.examiner import Examiner
+from fuzz.judge.verdict import Undefined
+from fuzz.targets import find
 from fuzz.values.families import FAMILIES
 from msa_fast.compile_gate.sweep import DTYPES
 from msa_ref import IndexerConfig, index_topk
@@ -52,6 +55,9 @@ for family in FAMILIES:
         case = Case(IndexerConfig(2, 16, 16, 3), requests, 1, "float8_e4m3fn", values, pages)
         batch = Scene(case, "cpu").batch
         assert not certify(batch, index_topk(batch)).violations, family
+for name in ("prefill", "decode"):
+    verdict = Examiner(Scene(case, "cpu")).examine(find(name))
+    assert verdict == Undefined("index_q must be bf16, fp16 or fp32 for the kernels; got e4m3"), verdict
 print("judged", len(FAMILIES), "families")
 """
 
