@@ -39,7 +39,7 @@ class DecodeGraph:
         self.metadata = builder.build_for_cudagraph_capture(builder.longest_decode_batch(num_reqs, decode_query_len))
         with torch.cuda.device(index_query.device):
             # Compile outside of the capture, on a stream of its own as torch asks.
-            stream = torch.cuda.Stream()
+            stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
             stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(stream):
                 impl.forward(index_query, index_k_pages, self.metadata)

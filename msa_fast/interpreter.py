@@ -44,7 +44,7 @@ def _exact_where_wider(interpreter: Any) -> Any:
     original, tl = interpreter._convert_float, interpreter.tl
     formats = {tl.float8e4nv: torch.float8_e4m3fn, tl.float8e5: torch.float8_e5m2}
 
-    def convert_float(data: np.ndarray, source: Any, target: Any, rounding_mode: Any) -> np.ndarray:
+    def convert_float(data: np.ndarray, source: Any, target: Any, rounding_mode: Any) -> Any:
         if target not in (tl.float32, tl.float16, tl.bfloat16):
             return original(data, source, target, rounding_mode)
         if source in formats:

@@ -122,4 +122,4 @@ def num_processors(device: torch.device) -> int:
 
 def next_power_of_2(value: int) -> int:
     """The smallest power of two >= value: the length of an arange."""
-    return triton.next_power_of_2(value)
+    return int(triton.next_power_of_2(value))

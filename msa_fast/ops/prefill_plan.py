@@ -215,7 +215,7 @@ def _step(lengths: list[int], superblock: int, processors: int) -> int:
     def time(step: int) -> float:
         programs = int((-(-blocks // step)).sum())
         share = (blocks.sum() + BLOCKS_OF_PROLOGUE * programs) / processors + step / 2
-        return max(share, min(step, blocks.max()) + BLOCKS_OF_PROLOGUE)
+        return float(max(share, min(step, blocks.max()) + BLOCKS_OF_PROLOGUE))
 
     steps = range(superblock, max(MAX_PROGRAM_BLOCKS, superblock) + 1, superblock)
     return min(steps, key=time) if lengths else superblock
