@@ -15,7 +15,7 @@ DECODE_SELECTIONS: tuple[DecodeSelection, ...] = (hopper_topk, topk)
 
 def decode_selection(batch: PagedBatch) -> DecodeSelection:
     """The selection that serves a decode batch."""
-    return next(selection for selection in DECODE_SELECTIONS if selection.serves_decode(batch))
+    return next(selection for selection in DECODE_SELECTIONS if selection.is_served(batch))
 
 
 def minimax_m3_index_decode_topk(

@@ -60,7 +60,7 @@ class DecodeScorer(Protocol):
 class DecodeSelection(Protocol):
     """A module whose kernel selects from the scores of a decode scorer."""
 
-    def serves_decode(self, batch: PagedBatch) -> bool:
+    def is_served(self, batch: PagedBatch) -> bool:
         """Whether the kernel takes the scores of a batch."""
 
     def is_interleaved(self, batch: PagedBatch) -> bool:

@@ -363,7 +363,7 @@ def launch_topk(
     )
 
 
-def serves_decode(batch: PagedBatch) -> bool:
+def is_served(batch: PagedBatch) -> bool:
     """Whether this selection takes the scores of a decode batch: it takes all."""
     return True
 

@@ -32,7 +32,7 @@ def test_decode_at_full_size_is_the_reference(seq_len):
 
 
 @pytest.mark.parametrize(("num_heads", "query_len"), [(4, 8), (3, 7)])
-def test_decode_of_so_many_rows_that_programs_share_them_out_is_the_reference(num_heads, query_len):
+def test_decode_of_very_many_rows_is_the_reference(num_heads, query_len):
     config = IndexerConfig(num_heads)
     seq_lens = [query_len + 137 * req % 5_300 for req in range(128)]
     batch = make_batch(config, [query_len] * 128, seq_lens, torch.bfloat16, "cuda")
@@ -40,7 +40,7 @@ def test_decode_of_so_many_rows_that_programs_share_them_out_is_the_reference(nu
 
 
 @pytest.mark.parametrize(("num_heads", "query_len"), [(3, 5), (5, 3), (6, 5), (12, 1)])
-def test_decode_of_heads_that_are_no_power_of_two_is_the_reference(num_heads, query_len):
+def test_decode_fills_heads_up_to_a_power_of_two(num_heads, query_len):
     """A query token's rows are as many as heads up to a power of two: those that are none go nowhere."""
     config = IndexerConfig(num_heads, local_blocks=0)
     seq_lens = [query_len + 1_733 * req % 9_000 for req in range(12)]
@@ -62,9 +62,7 @@ def test_decode_in_memory_that_held_great_scores_is_the_reference(held):
 
 @pytest.mark.parametrize("is_interleaved", [False, True])
 @pytest.mark.parametrize("num_blocks", [32, 33, 65, 256, 257, 513, 1025, 2048, 2049, 8193, 16_384])
-def test_decode_of_rows_of_any_number_of_rounds_is_the_reference_however_its_scores_lie(
-    num_blocks, is_interleaved, monkeypatch
-):
+def test_decode_in_any_number_of_rounds_is_the_reference(num_blocks, is_interleaved, monkeypatch):
     monkeypatch.setattr(hopper_topk, "SOME_ROWS", 0 if is_interleaved else 2**30)
     num_pages = min(num_blocks, 3001)
     seq_lens = [128 * num_pages, 128 * num_pages - 300, 64 * num_pages]
@@ -81,7 +79,7 @@ def test_decode_of_rows_of_any_number_of_rounds_is_the_reference_however_its_sco
 @pytest.mark.parametrize("query_len", [2, 5, 8])
 @pytest.mark.parametrize("num_heads", [3, 5, 6, 12])
 @pytest.mark.parametrize(("dtype", "head_dim"), [(torch.float32, 32), (torch.float32, 128), (torch.bfloat16, 64)])
-def test_every_row_of_any_number_of_heads_scores_its_own_token(num_heads, query_len, dtype, head_dim):
+def test_rows_of_any_number_of_heads_score_their_token(num_heads, query_len, dtype, head_dim):
     """Its best: ptxas 12.8 to 13.0 had lost the one of `token + 1`, where two rows are added at once."""
     config = IndexerConfig(num_heads, head_dim, 64, topk_blocks=2)
     seq_lens = [513, 4162, 64 * 9 + query_len]
@@ -97,7 +95,7 @@ def test_every_row_of_any_number_of_heads_scores_its_own_token(num_heads, query_
     assert torch.equal(score[..., : expected.shape[2]].double()[is_seen], expected[is_seen])
 
 
-def test_decode_of_128_slots_from_a_table_wider_than_hoppers_own_selection_takes_is_the_reference():
+def test_decode_beyond_hoppers_own_selection_is_the_reference():
     batch = make_batch(IndexerConfig(1, 16, 16, topk_blocks=128), [1, 2], [40_000, 1_000], torch.bfloat16, "cuda")
     table = torch.full((2, 2**15), 2**31 - 1, dtype=torch.int32, device="cuda")
     table[:, : batch.max_blocks] = batch.block_table

@@ -88,7 +88,7 @@ def test_command_lines_say_what_they_do_without_a_gpu(module: str):
     assert f"python -m {module}" in done.stdout
 
 
-def test_a_stamp_names_what_kernels_are_compiled_for_and_not_the_card(monkeypatch: pytest.MonkeyPatch):
+def test_a_stamp_names_the_architecture_beside_the_card(monkeypatch: pytest.MonkeyPatch):
     # torch fills in AMD's field for NVIDIA cards as well, with the name of the card.
     card = SimpleNamespace(major=9, minor=0, gcnArchName="NVIDIA H200")
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: card)

@@ -80,14 +80,14 @@ def test_the_vendors_scorer_is_refused_on_another_device(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("change", [{"index_head_dim": 64}, {"block_size": 64}], ids=str)
-def test_the_vendors_scorer_is_refused_for_sizes_it_does_not_speak_of(change, monkeypatch) -> None:
+def test_the_vendors_scorer_is_refused_for_undocumented_sizes(change, monkeypatch) -> None:
     on_sm100_with_the_package(monkeypatch)
     (name,) = change
     with pytest.raises(ValueError, match=f"^{name} must be 128 for fmha_sm100; got 64$"):
         prefill_scorer.choose_scorer("fmha_sm100", torch.device("cuda:0"), replace(M3, **change))
 
 
-def test_the_vendors_scorer_is_chosen_by_name_and_imported_only_when_it_runs(monkeypatch) -> None:
+def test_the_vendors_scorer_is_imported_only_when_it_runs(monkeypatch) -> None:
     on_sm100_with_the_package(monkeypatch)
     assert prefill_scorer.choose_scorer("fmha_sm100", torch.device("cuda:0"), M3) is fmha_sm100_score
     assert "fmha_sm100" not in sys.modules

@@ -106,7 +106,7 @@ def test_every_tile_of_the_table_selects_the_same(rows, num_blocks, device, monk
 
 @pytest.mark.parametrize("rows", [16, 32, 128])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
-def test_a_score_tile_may_be_shared_by_any_number_of_programs(dtype, rows, device, monkeypatch):
+def test_any_number_of_programs_may_share_a_score_tile(dtype, rows, device, monkeypatch):
     monkeypatch.setitem(launch_table.PROGRAM_ROWS, dtype.itemsize, rows)
     config = IndexerConfig(6, 16, 16, topk_blocks=4)
     query_lens, seq_lens = [24, 1, 30], [200, 40, 35]
@@ -190,15 +190,13 @@ def test_plan_tiles_cover_every_row_and_block_once():
         (torch.zeros(16, 64, dtype=torch.bfloat16).expand(4, 16, 64), False),  # one page four times
     ],
 )
-def test_pages_are_tensor_copies_only_where_a_descriptor_can_say_where_they_lie(keys, is_copied):
+def test_pages_are_tensor_copies_only_where_a_descriptor_fits(keys, is_copied):
     assert is_tensor_copied(keys) == is_copied
 
 
 @pytest.mark.parametrize("architecture", ["interpreter", launch_table.ANY])
 @pytest.mark.parametrize("k", [1, 16, 32, 64, 128])
-def test_no_round_of_a_selection_ranks_more_than_a_search_takes_and_the_first_has_every_block(
-    architecture: str, k: int
-) -> None:
+def test_rounds_stay_within_the_search_and_cover_every_block(architecture: str, k: int) -> None:
     for has_best, max_runs in ((False, launch_table.MAX_RUNS), (True, launch_table.MAX_RUNS_OF_BEST)):
         superblock = launch_table.SUPERBLOCK[architecture] if has_best else 0
         for max_row_blocks in (1, 127, 1024, 1025, 8192, 16_384, 16_385, 65_537, 10**6):
@@ -210,7 +208,7 @@ def test_no_round_of_a_selection_ranks_more_than_a_search_takes_and_the_first_ha
 
 
 @pytest.mark.parametrize("max_row_blocks", [1, 32, 33, 65, 129, 255, 256, 257, 512, 513, 2047, 2048, 2049, 8192, 16384])
-def test_the_first_round_of_decode_on_hopper_has_every_block_and_leaves_runs_that_the_next_expects(
+def test_first_rounds_on_hopper_cover_every_block(
     max_row_blocks: int,
 ) -> None:
     table, run = hopper_topk.first_rounds(max_row_blocks), hopper_topk.RUN.value
@@ -235,5 +233,5 @@ def test_decode_selects_the_same_from_the_scores_that_it_shows(device) -> None:
 
 
 @given(st.integers(0, 2**30 - 1), st.integers(1, 2**30 - 1))
-def test_the_quotient_that_decode_on_hopper_estimates_is_the_right_one_or_one_less(number: int, by: int) -> None:
+def test_hoppers_estimated_quotient_is_at_most_one_too_small(number: int, by: int) -> None:
     assert number // by - (2 * number * hopper_decode.reciprocal_of(by) >> 32) in (0, 1)

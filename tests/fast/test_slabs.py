@@ -47,7 +47,7 @@ def test_no_slab_bound_changes_a_bit_or_is_passed(workspace_bytes, heads, num_sp
 
 @pytest.mark.parametrize("heads", [1, 3, 4, 64])
 @pytest.mark.parametrize("workspace_bytes", [1, 100_000, WORKSPACE_BYTES])
-def test_every_tile_and_token_lies_in_one_slab_or_ends_one_and_begins_the_next(workspace_bytes, heads):
+def test_slabs_hold_every_tile_once_and_every_token(workspace_bytes, heads):
     config = IndexerConfig(heads, 16, 16, topk_blocks=4)
     plan = PrefillPlan.build(config, QUERY_LENS, SEQ_LENS, "cpu", None, workspace_bytes)
     starts = torch.tensor([0, *QUERY_LENS]).cumsum(0).tolist()
@@ -69,7 +69,7 @@ def test_every_tile_and_token_lies_in_one_slab_or_ends_one_and_begins_the_next(w
 
 
 @pytest.mark.parametrize("heads", [1, 2, 4])
-def test_production_prefills_are_one_slab_and_the_largest_chunk_stays_within_the_bound(heads, monkeypatch):
+def test_production_prefills_are_one_slab_within_the_bound(heads, monkeypatch):
     config = IndexerConfig(heads)
     for shape in production_shapes()["prefill_single_request"]:
         assert len(PrefillPlan.build(config, [shape["query_len"]], [shape["seq_len"]], "cpu").slabs) == 1

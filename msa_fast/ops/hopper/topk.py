@@ -260,7 +260,7 @@ def _topk_sm90_kernel(
         _put(first, place, is_best, out_rows, stride_out_k)
 
 
-def serves_decode(batch: PagedBatch) -> bool:
+def is_served(batch: PagedBatch) -> bool:
     """Whether this selection takes the scores of a decode batch: by architecture and shapes alone."""
     is_short = batch.max_blocks <= FIRST_ROUNDS[-1][0] and batch.config.topk_blocks <= MAX_WARP_TOPK
     return is_short and architecture_of(batch.device) == "sm_90"
@@ -268,7 +268,7 @@ def serves_decode(batch: PagedBatch) -> bool:
 
 def is_interleaved(batch: PagedBatch) -> bool:
     """Whether this selection takes a batch, and best from scores that lie interleaved (`new_decode_score`)."""
-    return serves_decode(batch) and batch.total_q * batch.config.num_index_heads >= SOME_ROWS
+    return is_served(batch) and batch.total_q * batch.config.num_index_heads >= SOME_ROWS
 
 
 def launch_decode_topk(
