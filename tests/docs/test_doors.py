@@ -41,8 +41,6 @@ def _move(house: Path, old: str, new: str) -> None:
 @pytest.mark.parametrize("contract", CONTRACTS)
 def test_a_contract_over_the_imports_is_kept(contract):
     done = _lint(ROOT, contract)
-    if contract == "fuzz" and done.returncode:
-        pytest.xfail("five imports go uphill")
     assert done.returncode == 0, done.stdout
 
 

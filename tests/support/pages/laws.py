@@ -25,13 +25,20 @@ def batch_laws() -> str:
     return _table(BATCH_LAWS)
 
 
+NOT_PROMISED = (
+    "Not promised: the order, ties or formats that a kernel's profile leaves out; speed; an answer "
+    "for a table that is too narrow. [Contract](msa_ref/CONTRACT.md)"
+)
+
+
 def promises() -> str:
-    """All laws by name, and the kernels' limits, a line each."""
+    """The kernels' limits, all laws by name, and what is not promised, a line each."""
     return "\n".join(
         (
             limits(),
-            f"Every row keeps {_names(ROW_LAWS)}. Every run keeps {_names(RUN_LAWS)}.",
-            f"Between runs: {_names(BATCH_LAWS)}. A bad argument is refused before launch, in one sentence.",
+            f"Promised: every row keeps {_names(ROW_LAWS)}; every run {_names(RUN_LAWS)}; "
+            f"between runs hold {_names(BATCH_LAWS)}.",
+            NOT_PROMISED,
         )
     )
 

@@ -41,7 +41,7 @@ def _cell(stage: str, target: str) -> str:
     own = [name for name, call in kernels if name.startswith(prefix) and call.split()[0] in calls]
     assert own, f"the compile gate has no {stage} for {target}"
     word = "own kernel" if any("_sm90" in name for name in own) else "generic"
-    return word if target in HAS_RUN else f"{word} (compiled)"
+    return word if target in HAS_RUN else f"{word}, compiled"
 
 
 def support_matrix() -> str:
@@ -56,8 +56,9 @@ def limits() -> str:
     """The sizes and element types that the kernels take, in a sentence."""
     dtypes = _words([str(dtype).removeprefix("torch.") for dtype in CONTRACT.dtypes])
     return (
-        f"Head dim {_taken('index_head_dim')}; block size {_taken('block_size')}; topk {_taken('topk_blocks')}; index "
-        f"heads {_taken('num_index_heads')}; queries and keys {dtypes}. (compiled): never run."
+        f"Head dim {_taken('index_head_dim')}; block size {_taken('block_size')}; topk {_taken('topk_blocks')}; "
+        f"index heads {_taken('num_index_heads')}; queries and keys {dtypes}. "
+        "Compiled: checked by the compile gate, never run."
     )
 
 

@@ -8,7 +8,8 @@ from fuzz.scoring.trials import planted
 
 def judge_headline() -> str:
     """How many planted defects die, and links to the score and to bugs that were not planted."""
-    return f"{headline(_score())}: [score](fuzz/SCORE.md). What it found elsewhere: [bugs found](fuzz/BUGS-FOUND.md)."
+    links = "[score](fuzz/SCORE.md), [field defects](fuzz/FIELD-DEFECTS.md), [bugs found](fuzz/BUGS-FOUND.md)"
+    return f"{headline(_score())}: {links}."
 
 
 def score_document() -> str:
