@@ -4,7 +4,7 @@ A canary is a naive indexer with one piece broken; a process canary ends or hold
 is the real kernels with one fragment of their source exchanged. As a target, a defect's name is
 `fuzz.canaries:<name>`. A gate that lets one of them pass is worth nothing.
 
-To add a canary, write one class in the module that fits (`ranking`, `lengths`, `memory`, `graphs`): it
+To add a canary, write one class in the module that fits (`ranking`, `lengths`, `memory`, `sharing`, `graphs`): it
 overrides one method of `NaiveIndexer`, its docstring says in one sentence what is broken, and the
 decorator names its row in `field_defects` and the laws that must catch it, each of them on its own:
 
