@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 
@@ -11,6 +12,10 @@ from msa_ref.config import require
 from msa_ref.indexer import MAX_TOKEN_SCORES, scored_chunks
 from msa_ref.profile import CONTRACT, Profile
 from msa_ref.rows import ROW_LAWS, Selection
+
+How = Literal["", "raised", "memory", "cuda error", "crash", "hang"]
+"""The ways in which a run can fail to give an answer; empty where it gave one. A process is of no more use after the
+last three."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +27,7 @@ class Violation:
         about a whole run, or the request is not known.
     num_splits: the run's split count; 0 for the target's own choice.
     state: how often the contents of the inputs' buffers had been replaced before the run.
-    how: how a run failed that gave no answer: "raised", "memory", "cuda error" (after which its process is
-        of no more use), "crash" or "hang"; else empty.
+    how: how the run failed, if it gave no answer.
     """
 
     law: str
@@ -33,7 +37,7 @@ class Violation:
     req: int = -1
     num_splits: int = 0
     state: int = 0
-    how: str = ""
+    how: How = ""
 
     @property
     def has_ended_process(self) -> bool:

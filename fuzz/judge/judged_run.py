@@ -12,7 +12,7 @@ from fuzz.judge.shown_scores import Shown
 from fuzz.judge.truth import Truth
 from fuzz.targets import Target
 from fuzz.targets.target import Bound
-from msa_ref.contract import Violation, with_reqs
+from msa_ref.contract import How, Violation, with_reqs
 
 
 class RunJudge:
@@ -68,7 +68,7 @@ class RunJudge:
         lines = str(error).strip().splitlines()
         # torch and Triton name a fault of the GPU each in its own way: whichever is first to ask the driver after it.
         if "CUDA error" in str(error) or "Triton Error [CUDA]" in str(error):
-            how = "cuda error"
+            how: How = "cuda error"
         else:
             how = "memory" if isinstance(error, MemoryError | torch.OutOfMemoryError) else "raised"
         text = f"{type(error).__name__}: {lines[0] if lines else ''}"
