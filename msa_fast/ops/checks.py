@@ -165,7 +165,7 @@ def is_tensor_copied(rows: torch.Tensor) -> bool:
 def check_score(score: torch.Tensor, batch: PagedBatch, superblock: int = 0) -> None:
     """Refuse scores of another shape, dtype or device than the batch's.
 
-    superblock: 0 for scores of blocks; else these are best scores of superblocks, of so many blocks each.
+    superblock: 0 for scores of blocks; else the number of blocks in each superblock that has a score.
 
     Raises:
         ValueError: one sentence naming the argument, the rule and what was got.

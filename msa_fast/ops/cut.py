@@ -62,11 +62,11 @@ def narrowed(low, high, count, counts, first, second, third, k):
 
 @triton.jit
 def _min_of_groups(rank, GROUPS: tl.constexpr, IS_WHOLE: tl.constexpr):
-    """uint32 [ROWS]: the least of the groups' best ranks, which GROUPS candidates reach. rank [ROWS, W].
+    """uint32 [ROWS]: the minimum of the groups' best ranks, which GROUPS candidates reach. rank [ROWS, W].
 
-    IS_WHOLE: candidates are those of whole rows, of which the last may be absent: a group is every
-    GROUPS-th, so that it is not empty while a row has so many. Else they are parts of the runs that
-    a round has kept, and a group is the parts of one run.
+    IS_WHOLE: the candidates are whole rows, whose last may be absent. A group is every GROUPS-th candidate,
+    so that none is empty in a row of GROUPS candidates or more. Else the candidates are parts of the runs
+    that a round has kept, and a group is the parts of one run.
     """
     ROWS: tl.constexpr = rank.shape[0]
     EACH: tl.constexpr = rank.shape[1] // GROUPS

@@ -120,7 +120,7 @@ def _with_reqs(batch: PagedBatch, first: int, num_reqs: int) -> PagedBatch:
 
 
 def _parts(batch: PagedBatch, score: torch.Tensor, heads_each: int) -> Iterator[tuple[PagedBatch, torch.Tensor]]:
-    """What each launch scores: some heads of some requests, and where their scores go. Mostly one part, the batch."""
+    """The parts that one launch each scores, some heads of some requests, and their scores. Mostly one: the batch."""
     for head in range(0, batch.config.num_index_heads, heads_each):
         heads = slice(head, head + heads_each)
         part, part_score = _with_heads(batch, heads), score[heads]

@@ -67,10 +67,10 @@ def _best_of_parts(
 ):  # fmt: skip
     """fp32 [ROWS, R * PARTS]: best score in each of PARTS parts, PART blocks each, of the `runs` [ROWS, R]; NaN loses.
 
-    An entry of `rows` is the best score of EACH blocks; those are read that have one of a row's first
-    num_read [ROWS]. VECTOR: entries that one load may read, if it may read the first: what is behind
-    the others is -inf. LOADS: how many may be in flight at once.
-    OWN_LOADS: entries of a part up to which one thread reads them all.
+    An entry of `rows` is the best score of EACH blocks. Entries with any of a row's first num_read [ROWS]
+    blocks are read. VECTOR: entries that one load reads if it may read the first of them; those behind a
+    row's last block are -inf. LOADS: entries in flight at once. OWN_LOADS: entries of the longest part
+    that one thread reads alone.
     """
     ROWS: tl.constexpr = runs.shape[0]
     W: tl.constexpr = runs.shape[1] * PARTS
@@ -102,7 +102,7 @@ def _best_of_parts(
 
 @triton.jit
 def _keep(rank, first, kept, out_rows, stride_out_k, K: tl.constexpr, IS_WHOLE: tl.constexpr):
-    """int32 [ROWS, K]: the best `kept` [ROWS] of each row's runs, ascending; what is behind them is no run."""
+    """int32 [ROWS, K]: the best `kept` [ROWS] of each row's runs, ascending; then NO_RUN."""
     is_kept, place = choose(rank, kept, K, IS_WHOLE)
     slot = tl.arange(0, K)[None, :]
     # The row's own part of `out` carries them from the threads that find them to those that go on.

@@ -175,8 +175,8 @@ def _decode_score_sm90_kernel(
     Rows: TILE_HEADS of each token, a power of two, of which the first H are its heads.
 
     Grid: at most as many programs as the table has entries; requests share the programs evenly, and
-    the first has its request's block 0, the next block 1. Where a request has no such block, what
-    was looked up for it goes unused: the program begins with its share of what is left.
+    the first has its request's block 0, the next block 1. Where a request has no such block, the page
+    looked up for it goes unused, and the program begins with its share of the remaining blocks.
     """
     # Every warp counts all requests, so that none waits for another to pick from them.
     flat: gl.constexpr = gl.BlockedLayout([REQS // 32 if REQS > 32 else 1], [32], [WARPS], [0])
@@ -219,7 +219,7 @@ def _decode_score_sm90_kernel(
     ends.store(of_ends)
     bases.store(of_bases)
 
-    # What a copy needs is looked up a block ahead of it, whichever request it belongs to.
+    # Page id and query start of a copy are looked up a block ahead, whichever request it belongs to.
     next_req, base, stop = _request_at(ahead, ends, bases, flat)
     next_table = block_table_ptr + next_req.to(gl.int64) * stride_table_r
     next_block = ahead - base

@@ -224,7 +224,7 @@ def _topk_sm90_kernel(
     context_len = gl.load(seq_lens_ptr + req * stride_seq_lens) - query_len
     is_row = token < query_len
     num_visible = (gl.maximum(context_len + token + 1, 0) + S - 1) // S
-    # What is read for a row that is not there are scores of one that is.
+    # Padding rows read the scores of the request's last row.
     at = (q_start + gl.minimum(token, query_len - 1)).to(gl.int64)
     out_rows = out_ptr + at * stride_out_t + head * stride_out_h
     score_rows = score_ptr + (at * stride_score_t + head * stride_score_h) * VECTOR
