@@ -1,7 +1,8 @@
-"""The foreign engine that the documents' adapters call."""
+"""The foreign engine that the documents' adapters call, and an end to what their code sets."""
 
 import sys
 import types
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -31,3 +32,10 @@ def _my_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     module = types.ModuleType("my_engine")
     module.my_index_topk = my_index_topk  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "my_engine", module)
+
+
+@pytest.fixture(autouse=True)
+def _own_default_device() -> Iterator[None]:
+    """A document's choice of torch's default device ends with its test."""
+    yield
+    torch.set_default_device(None)

@@ -1,9 +1,12 @@
 """The code of every document runs, prints what the document shows, and its links lead somewhere."""
 
+import importlib
 import re
+from argparse import ArgumentParser
 
 import pytest
 
+from fuzz.commands import COMMANDS
 from tests.support.markdown import DOCUMENTS, ROOT, blocks, run_python
 
 PROGRAMS = [path for path in DOCUMENTS if blocks(path.read_text(), "python") and path.name != "CONTRIBUTING.md"]
@@ -29,3 +32,13 @@ def test_every_path_that_a_document_links_to_exists(document):
 def test_every_file_that_a_document_names_exists(document):
     names = re.findall(r"`((?:msa_ref|msa_fast|fuzz|tests)/[\w/.-]+)`", document.read_text())
     assert [name for name in names if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
+def test_every_fuzz_command_that_a_document_shows_exists_with_its_options(document):
+    for name, words in re.findall(r"python\s-m fuzz ([a-z]+)((?: [^\n`]+)?)", document.read_text()):
+        assert name in COMMANDS, name
+        parser = ArgumentParser()
+        importlib.import_module(f"fuzz.commands.{name}").add_arguments(parser)
+        unknown = [word for word in re.findall(r"--[a-z-]+", words) if word not in parser.format_help()]
+        assert unknown == [], f"python -m fuzz {name}{words}"
