@@ -1,4 +1,4 @@
-"""How large cases may be: small ones for Triton's interpreter, large ones for a GPU."""
+"""The sizes of cases: small ones for Triton's interpreter, large ones for a GPU."""
 
 from dataclasses import dataclass
 

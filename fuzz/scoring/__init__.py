@@ -1,1 +1,1 @@
-"""How long each planted defect lives: the suite's own mutation score."""
+"""The suite's own mutation score: which planted defects die, by which law, and how soon."""

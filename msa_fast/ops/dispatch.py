@@ -1,4 +1,4 @@
-"""Which kernel serves a call: lists of kernels, asked in order; the first that says yes is launched.
+"""Lists of kernels, asked in order: the first that serves a call is launched.
 
 A kernel for one architecture is a module with the functions below, and a row in front of its list:
 `PREFILL_SCORERS` (score.py), `DECODE_SCORERS` (decode.py) or `DECODE_SELECTIONS` (decode_topk.py). The

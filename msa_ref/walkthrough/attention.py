@@ -1,4 +1,4 @@
-"""What the selection is for: attention that reads the selected blocks and nothing else.
+"""Attention that reads the selected blocks and nothing else: the purpose of the selection.
 
 For teaching, and so written for one request on contiguous keys, one query token and one head at a
 time. The indexer has one head for each GQA group: the G query heads of group h share key head h,

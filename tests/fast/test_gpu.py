@@ -1,4 +1,4 @@
-"""What only a GPU can show: full-size tiles, graphs, offsets past 2^31."""
+"""Kernels as only a GPU can show them: full-size tiles, graphs, offsets past 2^31."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What a builder makes of an engine's step: the split, the rebased prefill side, the stable decode side."""
+"""A builder splits an engine's step: a rebased prefill side, a decode side that stays where it is."""
 
 import pytest
 import torch

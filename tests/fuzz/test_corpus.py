@@ -14,13 +14,13 @@ from fuzz.judge.verdict import Broke
 from fuzz.targets import BUILT_IN, find
 
 ENTRIES = entries()
-MOST_BLOCKS = 40
+MAX_BLOCKS = 40
 
 
 @pytest.mark.parametrize("entry", ENTRIES.values(), ids=ENTRIES)
 def test_a_kept_case_is_small_and_still_shows_its_defect(entry: Entry, device: str) -> None:
     assert len(entry.case.requests) <= 3
-    assert max(entry.case.num_blocks(req) for req in range(len(entry.case.requests))) <= MOST_BLOCKS
+    assert max(entry.case.num_blocks(req) for req in range(len(entry.case.requests))) <= MAX_BLOCKS
     examiner = Examiner(Scene(entry.case, device))
     for target in BUILT_IN.values():
         verdict = examiner.examine(target)

@@ -1,4 +1,4 @@
-"""What ends, holds or outgrows its process is a finding, and everything else is judged all the same."""
+"""A target that ends, holds or outgrows its process is a finding, and everything else is judged all the same."""
 
 import ctypes
 import importlib

@@ -13,7 +13,7 @@ from msa_ref import precision
 from tests.support import accumulators as sim
 
 F32_MAX = torch.finfo(torch.float32).max
-LEAST_NORMAL = {torch.bfloat16: -126, torch.float16: -14, torch.float32: -126, torch.float8_e4m3fn: -6}
+MIN_NORMAL = {torch.bfloat16: -126, torch.float16: -14, torch.float32: -126, torch.float8_e4m3fn: -6}
 
 TENSOR_CORES = {
     "wgmma bf16": (precision.wgmma, torch.bfloat16, {"L": 16, "F": 25, "m": 23}),
@@ -34,7 +34,7 @@ def operands(dtype: torch.dtype, dim: int, spread: int, rng: random.Random, scal
         digits = 2 - 2.0**-20 if rng.random() < 0.5 else 1 + rng.random()
         numbers.append(rng.choice([-1, 1]) * digits * scale * 2.0 ** rng.randint(-spread, spread))
     for index in rng.sample(range(dim), rng.choice([0, dim // 4])):
-        numbers[index] = rng.choice([0.0, 2.0 ** LEAST_NORMAL[dtype] * rng.random()])
+        numbers[index] = rng.choice([0.0, 2.0 ** MIN_NORMAL[dtype] * rng.random()])
     limit = torch.finfo(dtype).max
     cast = torch.tensor(numbers, dtype=torch.float64).clamp(-limit, limit).to(dtype)
     return [Fraction(value) for value in cast.double().tolist()]
@@ -55,10 +55,10 @@ def share_of_bound(unit: str, dim: int, spread: int, rng: random.Random, scale: 
         query, key = [abs(q) for q in query], [abs(k) for k in key]
     terms = [q * k for q, k in zip(query, key, strict=True)]
     if unit in TENSOR_CORES:
-        got = sim.tensor_core_dot(query, key, least_normal=LEAST_NORMAL[dtype], drop=drop, **parameters)
+        got = sim.tensor_core_dot(query, key, min_normal=MIN_NORMAL[dtype], drop=drop, **parameters)
     elif unit == "TF32":
         cut = [sim.tf32(q, drop) for q in query], [sim.tf32(k, drop) for k in key]
-        got = sim.tensor_core_dot(*cut, L=4, F=24, m=23, least_normal=-126, drop=drop)
+        got = sim.tensor_core_dot(*cut, L=4, F=24, m=23, min_normal=-126, drop=drop)
     elif unit == "fp32 sum":
         got = sim.any_order_sum(terms, rng)
     elif unit == "fp32 sum flushed":
@@ -68,7 +68,7 @@ def share_of_bound(unit: str, dim: int, spread: int, rng: random.Random, scale: 
     else:
         got = sim.left_to_right_sum(terms)
     bound = make_bound(dim)
-    least = Fraction(2) ** LEAST_NORMAL[dtype]
+    least = Fraction(2) ** MIN_NORMAL[dtype]
     lifted = [max(abs(q), least) * max(abs(k), least) for q, k in zip(query, key, strict=True) if q and k]
     magnitude = sum(lifted, Fraction(0))
     allowed = Fraction(bound.relative) * magnitude + Fraction(bound.absolute)
@@ -117,7 +117,7 @@ def test_a_tensor_core_bound_is_within_2_times_a_real_loss(unit):
     make_bound, _, parameters = TENSOR_CORES[unit]
     key = steep_key(make_bound, parameters["L"])
     query = [Fraction(1)] * 128
-    got = sim.tensor_core_dot(query, key, least_normal=-126, **parameters)
+    got = sim.tensor_core_dot(query, key, min_normal=-126, **parameters)
     share = (sum(key) - got) / (Fraction(make_bound(128).relative) * sum(key))
     assert Fraction(1, 2) < share <= 1
 
@@ -135,7 +135,7 @@ def test_the_tf32_bound_is_within_2_times_a_real_loss():
     query = [operand] * 128
     cut = [sim.tf32(operand)] * 128
     exact = sum(q * q for q in query)
-    got = sim.tensor_core_dot(cut, cut, L=4, F=24, m=23, least_normal=-126)
+    got = sim.tensor_core_dot(cut, cut, L=4, F=24, m=23, min_normal=-126)
     share = abs(got - exact) / (Fraction(precision.tf32(128).relative) * exact)
     assert Fraction(1, 2) < share <= 1
 
@@ -148,7 +148,7 @@ def test_a_score_on_the_lattice_is_exact(data, seed, unit):
     small = int(make_bound(8).exact_units) // 8
     products = data.draw(st.lists(st.integers(-small, small), min_size=8, max_size=8))
     query, key = [Fraction(p) for p in products], [Fraction(1)] * 8
-    assert sim.tensor_core_dot(query, key, least_normal=-126, **parameters) == sum(products)
+    assert sim.tensor_core_dot(query, key, min_normal=-126, **parameters) == sum(products)
     assert sim.any_order_sum(query, random.Random(seed)) == sum(products)
     unit_q = precision.lattice_unit(torch.tensor(products, dtype=torch.float64))
     magnitude = torch.tensor(float(sum(abs(p) for p in products)), dtype=torch.float64)
@@ -201,7 +201,7 @@ def test_a_subnormal_operand_loses_more_than_an_unlifted_magnitude_would_allow()
     query = [Fraction(2) ** -24, Fraction(2) ** -12]
     key = [Fraction(2) ** 15, Fraction(2) ** -13 * (2 - Fraction(2) ** -10)]
     exact = sum(q * k for q, k in zip(query, key, strict=True))
-    error = exact - sim.tensor_core_dot(query, key, L=16, F=25, m=23, least_normal=-14)
+    error = exact - sim.tensor_core_dot(query, key, L=16, F=25, m=23, min_normal=-14)
     relative = Fraction(precision.wgmma(2).relative)
     assert error > 40 * relative * exact
     assert error <= relative * (Fraction(2) ** -14 * key[0] + query[1] * key[1])

@@ -137,14 +137,14 @@ def ways(device: str) -> dict[str, Callable[[torch.dtype, int], PagedBatch]]:
     }
 
 
-def report_shares(device: str, least_rows: int) -> None:
+def report_shares(device: str, min_rows: int) -> None:
     """The largest error as a share of the bound, and a reason where the bound is looser than 50 times that."""
     for dtype in (torch.bfloat16, torch.float16, torch.float32):
         shares = {}
         for name, make in ways(device).items():
             rows = scores = seed = 0
             shares[name] = 0.0
-            while rows < least_rows:
+            while rows < min_rows:
                 batch = make(dtype, seed)
                 share, count = largest_share(batch)
                 shares[name] = max(shares[name], share)
@@ -188,7 +188,7 @@ def report_speed(device: str) -> None:
 def main() -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     print(" ".join(f"{name}={value}" for name, value in stamp(device).items()))
-    report_shares(device, least_rows=2_000_000 if device == "cuda" else 1)
+    report_shares(device, min_rows=2_000_000 if device == "cuda" else 1)
     report_speed(device)
 
 

@@ -30,11 +30,11 @@ def downward(value: Fraction) -> int:
     return value.numerator // value.denominator
 
 
-def quantize(value: Fraction, fraction_bits: int, to_integer: Callable, least_exponent: int = -126) -> Fraction:
-    """Keep `fraction_bits` behind the leading bit, fewer below 2^least_exponent."""
+def quantize(value: Fraction, fraction_bits: int, to_integer: Callable, min_exponent: int = -126) -> Fraction:
+    """Keep `fraction_bits` behind the leading bit, fewer below 2^min_exponent."""
     if value == 0:
         return value
-    quantum = Fraction(2) ** (max(exponent(value), least_exponent) - fraction_bits)
+    quantum = Fraction(2) ** (max(exponent(value), min_exponent) - fraction_bits)
     return to_integer(value / quantum) * quantum
 
 
@@ -65,9 +65,9 @@ def left_to_right_sum(terms: Sequence[Fraction], rounding: Rounding = fp32) -> F
     return total
 
 
-def product_exponent(q: Fraction, k: Fraction, least_normal: int) -> int:
+def product_exponent(q: Fraction, k: Fraction, min_normal: int) -> int:
     """A multiplier adds exponents; a subnormal operand has the smallest normal number's."""
-    return max(exponent(q), least_normal) + max(exponent(k), least_normal)
+    return max(exponent(q), min_normal) + max(exponent(k), min_normal)
 
 
 def tensor_core_dot(
@@ -77,14 +77,14 @@ def tensor_core_dot(
     L: int,
     F: int,
     m: int,
-    least_normal: int,
+    min_normal: int,
     drop: Callable = toward_zero,
 ) -> Fraction:
     """A chain of instructions of L products: align, drop bits below 2^(e - F), add, keep m fraction bits."""
     total = Fraction(0)
     for first in range(0, len(query), L):
         pairs = [(q, k) for q, k in zip(query[first : first + L], key[first : first + L], strict=True) if q and k]
-        exponents = [product_exponent(q, k, least_normal) for q, k in pairs]
+        exponents = [product_exponent(q, k, min_normal) for q, k in pairs]
         if total:
             exponents.append(max(exponent(total), -126))
         if not exponents:
