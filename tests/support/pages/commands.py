@@ -3,7 +3,7 @@
 from fuzz.commands import COMMANDS
 
 FUZZ = {
-    "gate": ("no", "3 min; `--smoke`: 20 s"),
+    "gate": ("no", "4 min; `--smoke`: 20 s"),
     "run": ("no", "as told"),
     "nightly": ("no", "as told"),
     "canaries": ("some", "hours; `--sample N`: minutes"),
