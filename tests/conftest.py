@@ -1,9 +1,11 @@
 """One device per test process, chosen before torch and triton are imported."""
 
+import multiprocessing.forkserver
 import os
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 
 import pytest
 
@@ -46,3 +48,31 @@ def device() -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@pytest.fixture(autouse=True)
+def _own_fork_server(monkeypatch: pytest.MonkeyPatch, device: str) -> Iterator[None]:
+    """Where there is a GPU, a test of a command with `--device cpu` gets a fork server on the interpreter.
+
+    Such a command sets TRITON_INTERPRET for its children, and a fork server keeps the environment that it began with.
+    """
+    if device == "cpu":
+        yield
+        return
+    from fuzz.isolation import fork_server
+
+    before, warm_up = os.environ.get("TRITON_INTERPRET"), fork_server.warm_up
+    modes = {before}
+
+    def warm_up_in_this_mode() -> None:
+        mode = os.environ.get("TRITON_INTERPRET")
+        if mode not in modes:
+            multiprocessing.forkserver._forkserver._stop()  # there for unit tests
+            modes.add(mode)
+        warm_up()
+
+    monkeypatch.setattr(fork_server, "warm_up", warm_up_in_this_mode)
+    yield
+    if os.environ.get("TRITON_INTERPRET") != before:
+        os.environ.pop("TRITON_INTERPRET")
+        multiprocessing.forkserver._forkserver._stop()
