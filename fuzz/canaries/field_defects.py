@@ -13,7 +13,7 @@ class FieldDefect:
 
     cause: what goes wrong. trigger: what a case must have to show it. report: one public report, of several.
     caught_by: the laws that catch it, and what else does.
-    shown_by: where no wrong answer of a target can show it, the test that shows it instead, and what that does.
+    shown_by: the test that shows it, and what the test does, where no wrong answer of a target can show it.
     no_case: why no kept case shows it, where only a planted defect does.
     not_planted: why it is not planted yet; empty where it is.
     """
@@ -271,7 +271,8 @@ _ROWS = (
         "D41",
         "The passes of a histogram or radix selection rank by keys of different widths: a later one takes again what "
         "an earlier one took, and as many good blocks are lost.",
-        "more scores in one bin of the narrow key than a pass stages, a few better ones in the same coarser bin",
+        "more scores in one 16-bit bin than a pass stages (2,048), and 1 to K - 1 better ones outside of it but in the "
+        "same coarser bin: a narrow band far from zero, in a row of more blocks",
         "Distinct, Best",
     ),
     FieldDefect(
@@ -291,7 +292,7 @@ _ROWS = (
     FieldDefect(
         "D44",
         "Tokens, requests or blocks lie on a grid axis that ends at 65,535, or the grid is sized for a bound.",
-        "70,000 tokens, requests or blocks",
+        "257 tokens or 129 blocks on a CPU, 70,000 of each on a GPU",
         "WritesAll, Runs",
         "FlashMLA#171",
     ),
@@ -363,7 +364,7 @@ _ROWS = (
     FieldDefect(
         "D54",
         "The matrix unit sums in fewer bits than the order needs (13 in Hopper's fp8 product).",
-        "products of very different size, scores close together",
+        "products of very different size and scores close together; in the field, e4m3 keys on Hopper's fp8 product",
         "Best, Score",
     ),
 )

@@ -9,10 +9,10 @@ MAX_MUTANTS = 3
 
 _HEAD = """# Defects this operator and its kin have had in the field
 
-Each row is a class of defect that shipped somewhere, in our own words. Several public reports stand behind most rows;
-one is named where it helps. The rows are the least that must be planted here, as a canary or a mutant
-(`fuzz.canaries:NAME`), and kept as a case (`fuzz/corpus`). `msa_ref/CONTRACT.md` explains the laws. Made from
-`fuzz/canaries/field_defects.py` by `python -m tests.support.pages --write`.
+Each row is a class of defect that shipped somewhere, in our own words. Several public reports stand behind most rows,
+and some rows name one of them. The suite must plant at least these defects, as a canary or a mutant
+(`fuzz.canaries:NAME`), and keep cases of them (`fuzz/corpus`). `msa_ref/CONTRACT.md` explains the laws.
+`python -m tests.support.pages --write` makes this page from `fuzz/canaries/field_defects.py`.
 """
 
 
@@ -31,8 +31,8 @@ def page() -> str:
     """The whole page."""
     lines = [_HEAD, tally(), "", "| id | cause | trigger | caught by | planted as | kept cases |", "|" + "---|" * 6]
     for row in FIELD_DEFECTS.values():
-        caught_by = f"{row.caught_by} ({row.report})" if row.report else row.caught_by
-        cells = (row.id, row.cause, row.trigger, caught_by, _planted_as(row), _kept_cases(row))
+        cause = f"{row.cause} ({row.report})" if row.report else row.cause
+        cells = (row.id, cause, row.trigger, row.caught_by, _planted_as(row), _kept_cases(row))
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -46,7 +46,8 @@ def _planted_as(row: FieldDefect) -> str:
     canaries = [f"`{one.name}`" for one in of_row if one.kind == "canary"]
     mutants = [f"`{one.name}`" for one in of_row if one.kind == "mutant"]
     more = len(mutants) - MAX_MUTANTS
-    return ", ".join([*canaries, *mutants[:MAX_MUTANTS], *([f"{more} more mutants"] if more > 0 else [])])
+    others = [f"{more} more mutant{'s' if more > 1 else ''}"] if more > 0 else []
+    return ", ".join([*canaries, *mutants[:MAX_MUTANTS], *others])
 
 
 def _kept_cases(row: FieldDefect) -> str:

@@ -26,25 +26,20 @@ def batch_laws() -> str:
 
 
 NOT_PROMISED = (
-    "Not promised: the order, ties or formats that a kernel's profile leaves out; speed; an answer "
-    "for a table that is too narrow. [Contract](msa_ref/CONTRACT.md)"
+    "Not promised: what a kernel's profile leaves out; speed; an answer for contradictory lengths, or too few columns."
 )
 
 
 def promises() -> str:
-    """The kernels' limits, all laws by name, and what is not promised, a line each."""
+    """The kernels' limits, how many laws they keep, and what is not promised."""
     return "\n".join(
         (
             limits(),
-            f"Promised: every row keeps {_names(ROW_LAWS)}; every run {_names(RUN_LAWS)}; "
-            f"between runs hold {_names(BATCH_LAWS)}.",
+            f"Promised: all [laws](msa_ref/CONTRACT.md): {len(ROW_LAWS)} of each row, {len(RUN_LAWS)} of each run, "
+            f"{len(BATCH_LAWS)} between runs.",
             NOT_PROMISED,
         )
     )
-
-
-def _names(laws: Mapping[str, Any]) -> str:
-    return ", ".join(laws)
 
 
 def _table(laws: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ import msa_fast
 from msa_fast.compile_gate.architectures import ARCHITECTURES
 from msa_fast.ops.checks import check_config
 from msa_ref import IndexerConfig
+from msa_ref.formats import format_of
 from msa_ref.profile import CONTRACT
 
 STAGES = {
@@ -18,47 +19,63 @@ STAGES = {
     "decode score": ("_decode_score_", ("decode",)),
     "decode top-k": ("_topk_", ("decode",)),
 }
-"""Row -> beginning of its kernels' names, and the calls that reach them."""
-HAS_RUN = ("sm_90", "interpreter")
-"""Columns whose kernels have run, and were judged (msa_fast/bench/RESULTS.md); the others were compiled alone."""
+"""Stage -> beginning of its kernels' names, and the calls that reach them."""
+CARDS = {
+    "sm_90": "H100, H200",
+    "sm_100": "B200",
+    "sm_103": "B300",
+    "sm_120": "RTX 50",
+    "gfx942": "MI300X",
+    "gfx950": "MI355X",
+}
+"""Architecture -> GPUs that have it."""
+HAS_RUN = ("sm_90",)
+"""Architectures on which the kernels have run, and were judged (msa_fast/bench/RESULTS.md)."""
 PROBED = 4096
 """Sizes up to which the limits are sought."""
 
 
 @cache
 def _compiled() -> dict[str, list[str]]:
-    """Target -> its recorded configurations, `kernel | call`, from the newest Triton's compile gate."""
+    """Architecture -> its recorded configurations, `kernel | call`, from the newest Triton's compile gate."""
     newest = max((Path(msa_fast.__file__).parent / "compile_gate").glob("recorded-*.json"))
     data = json.loads(newest.read_text())
-    return {target: list(data[target]) for target in ARCHITECTURES}
-
-
-def _cell(stage: str, target: str) -> str:
-    prefix, calls = STAGES[stage]
-    if target == "interpreter":
-        return "generic"
-    kernels = [name.split(" | ") for name in _compiled()[target]]
-    own = [name for name, call in kernels if name.startswith(prefix) and call.split()[0] in calls]
-    assert own, f"the compile gate has no {stage} for {target}"
-    word = "own kernel" if any("_sm90" in name for name in own) else "generic"
-    return word if target in HAS_RUN else f"{word}, compiled"
+    return {architecture: list(data[architecture]) for architecture in ARCHITECTURES}
 
 
 def support_matrix() -> str:
-    """A table: a row a stage, a column a target."""
-    columns = (*ARCHITECTURES, "interpreter")
-    lines = [f"| | {' | '.join(columns)} |", "|---|" + "---|" * len(columns)]
-    lines += [f"| {stage} | {' | '.join(_cell(stage, column) for column in columns)} |" for stage in STAGES]
-    return "\n".join(lines)
+    """A table: a row for the GPUs that get the same kernels and were tried as much."""
+    rows: dict[tuple[str, str], list[str]] = {}
+    for architecture in ARCHITECTURES:
+        state = "run and judged" if architecture in HAS_RUN else "compiled on every change, never run"
+        rows.setdefault((_kernels(architecture), state), []).append(f"{CARDS[architecture]} ({architecture})")
+    rows[("generic ones", "not tried")] = ["any other GPU that Triton serves"]
+    rows[("generic ones", "run and judged on every change")] = ["no GPU: Triton's interpreter on a CPU"]
+    lines = [f"| {', '.join(gpus)} | {kernels} | {state} |" for (kernels, state), gpus in rows.items()]
+    return "\n".join(("| GPU | kernels | state |", "|---|---|---|", *lines))
+
+
+def _kernels(architecture: str) -> str:
+    own = [stage for stage in STAGES if _has_own(stage, architecture)]
+    return f"its own for {_words(own, 'and')} of MiniMax-M3's shape; else generic ones" if own else "generic ones"
+
+
+def _has_own(stage: str, architecture: str) -> bool:
+    prefix, calls = STAGES[stage]
+    kernels = [name.split(" | ") for name in _compiled()[architecture]]
+    names = [name for name, call in kernels if name.startswith(prefix) and call.split()[0] in calls]
+    assert names, f"the compile gate has no {stage} for {architecture}"
+    return any("_sm90" in name for name in names)
 
 
 def limits() -> str:
-    """The sizes and element types that the kernels take, in a sentence."""
-    dtypes = _words([str(dtype).removeprefix("torch.") for dtype in CONTRACT.dtypes])
+    """The sizes and element types that the kernels take, on one line."""
+    dtypes = _words([format_of(dtype).short_name for dtype in CONTRACT.dtypes])
+    shapes = {name: _taken(name) for name in ("index_head_dim", "block_size", "topk_blocks", "num_index_heads")}
+    assert shapes["index_head_dim"] == shapes["block_size"], "the sentence says both at once"
     return (
-        f"Head dim {_taken('index_head_dim')}; block size {_taken('block_size')}; topk {_taken('topk_blocks')}; "
-        f"index heads {_taken('num_index_heads')}; queries and keys {dtypes}. "
-        "Compiled: checked by the compile gate, never run."
+        f"Sizes: head dim and block size {shapes['block_size']}; topk {shapes['topk_blocks']}; "
+        f"index heads {shapes['num_index_heads']}; elements {dtypes}."
     )
 
 
@@ -78,5 +95,5 @@ def _is_taken(check: Callable[[IndexerConfig], None], config: IndexerConfig) -> 
     return True
 
 
-def _words(names: list[str]) -> str:
-    return f"{', '.join(names[:-1])} or {names[-1]}" if len(names) > 1 else names[0]
+def _words(names: list[str], word: str = "or") -> str:
+    return f"{', '.join(names[:-1])} {word} {names[-1]}" if len(names) > 1 else names[0]

@@ -6,7 +6,7 @@ from pathlib import Path
 from fuzz.cases.case import Case, Request, ValuePlan
 from fuzz.commands.replay import replay
 from fuzz.report.record import Record
-from fuzz.report.replayed import replayed_lines
+from fuzz.report.replayed import strip_lines
 from fuzz.report.text import text_lines
 from fuzz.targets.find import find
 from msa_ref import IndexerConfig
@@ -26,15 +26,14 @@ CANARY = "fuzz.canaries:highest_id_wins_ties"
 
 
 def gate_output() -> str:
-    """What a gate prints at its end: what ran, and a verdict per target, of which some are left out here."""
+    """The end of a gate's output: the cases that ran, and a verdict per target, of which one is kept here."""
     lines = list(text_lines(Record.from_json(GATE.read_text())))
-    shown = [line for line in lines if re.match(r"ran |agreed |BROKE |UNDEFINED |all agreed", line)]
-    ran, *verdicts, last = shown
-    return "\n".join(["```text", ran, *verdicts[:2], "...", *verdicts[-2:], last, "```"])
+    printed = [line for line in lines if re.match(r"ran |agreed |BROKE |UNDEFINED |all agreed", line)]
+    ran, *verdicts, last = printed
+    return "\n".join(["```text", ran, verdicts[1], "...", last, "```"])
 
 
 def explained_failure() -> str:
-    """What `fuzz replay` prints of a planted defect that breaks ties towards the higher id."""
-    lines = [line.rstrip() for line in replayed_lines(replay(BROKEN, find(CANARY), "cpu"))]
-    shown = [line for text in lines for line in text.splitlines() if line.strip()]
-    return "\n".join(["```text", *shown, "```"])
+    """The broken row, as `fuzz replay` prints it, of a planted defect that breaks ties towards the higher id."""
+    (strip,) = replay(BROKEN, find(CANARY), "cpu").strips
+    return "\n".join(["```text", *(line.rstrip() for line in strip_lines(strip)), "```"])
