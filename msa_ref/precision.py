@@ -31,6 +31,7 @@ Accurate models of NVIDIA tensor cores, arXiv:2512.07004, and the public package
 parameters L, F and m are used here and whose models the tests hold the bounds against.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -148,6 +149,24 @@ def tf32(index_head_dim: int) -> ScoreBound:
     return _bound("TF32", index_head_dim, grown - 1 + grown * core.relative, 2.0**11)
 
 
+BOUNDS: dict[str, Callable[[int], ScoreBound]] = {
+    bound.__name__: bound
+    for bound in (
+        any_order_fp32,
+        ieee_fp32,
+        wgmma,
+        tcgen05,
+        mma_sync,
+        mfma,
+        hopper_fp8,
+        ada_fp8,
+        blackwell_fp8,
+        tf32,
+    )
+}
+"""Name -> bound by index_head_dim. A format's row names those that cover it."""
+
+
 def bound_for(dtype: torch.dtype, index_head_dim: int) -> ScoreBound:
     """The bound that holds for every way in which a kernel should score this dtype.
 
@@ -155,8 +174,7 @@ def bound_for(dtype: torch.dtype, index_head_dim: int) -> ScoreBound:
     wgmma and tcgen05 of Hopper and Blackwell; name `mma_sync` or `mfma` where these score. fp32: IEEE
     products and sums; TF32 is no way to score fp32 and must be told apart.
     """
-    bounds: list[ScoreBound] = [globals()[name](index_head_dim) for name in format_of(dtype).bounds]
-    return max(bounds, key=lambda bound: bound.relative)
+    return max((BOUNDS[name](index_head_dim) for name in format_of(dtype).bounds), key=lambda bound: bound.relative)
 
 
 def _tensor_core(unit: str, index_head_dim: int, *, L: int, F: int, m: int) -> ScoreBound:

@@ -40,6 +40,15 @@ class NoPaddingRows(NaiveIndexer):
             out[head, token] = topk_idx[head, token].to(out.device)
 
 
+@canary("D20", "WritesAll")
+class MaximumOverOldOutput(NaiveIndexer):
+    """Takes the maximum of its ids and what the output held, like an atomic maximum into memory that nobody cleared."""
+
+    def write_out(self, out: torch.Tensor, topk_idx: torch.Tensor) -> None:
+        rows = out[:, : topk_idx.shape[1]]
+        rows.copy_(torch.maximum(rows, topk_idx.to(rows)))
+
+
 @canary("D04", "PaddedTail")
 class PadsInFront(NaiveIndexer):
     """Writes the ids of a short row after its PADs, where a staging buffer left them."""

@@ -8,7 +8,7 @@ import torch
 
 from msa_fast.bench import ceilings
 from msa_fast.bench.check import impossible_rows, on_lattice, wrong_rows
-from msa_fast.bench.inputs import make_batches
+from msa_fast.bench.inputs import FORMAT, make_batches
 from msa_fast.bench.shapes import Shape
 from msa_fast.bench.timing import Graph, interleave
 from msa_ref.batch import PagedBatch
@@ -88,7 +88,7 @@ def work(shape: Shape, config: IndexerConfig) -> tuple[int, int]:
     q = shape.query_len
     visible = sum(q * (seq_len - q) + q * (q + 1) // 2 for seq_len in shape.all_seq_lens)
     flops = 2 * config.num_index_heads * config.index_head_dim * visible
-    return flops, sum(shape.all_seq_lens) * config.index_head_dim * 2
+    return flops, sum(shape.all_seq_lens) * config.index_head_dim * FORMAT.num_bytes
 
 
 def _runs(shape: Shape, stage: str, config: IndexerConfig, device: str) -> tuple[Run, Run | None]:
