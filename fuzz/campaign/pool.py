@@ -25,12 +25,13 @@ class Pool:
         self._idle: list[Worker] = []
         self._jobs, self._hangs_after = jobs, hangs_after
         self._far_turn = threading.Lock()
-        self._threads = ThreadPoolExecutor(jobs)
+        self._threads, self._stop = ThreadPoolExecutor(jobs), threading.Event()
 
     def __enter__(self) -> "Pool":
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._stop.set()  # after an interrupt: tasks that are being judged are given up
         self._threads.shutdown(cancel_futures=True)
         for worker in self.workers:
             worker.close()
@@ -41,7 +42,7 @@ class Pool:
         try:
             worker = self._idle.pop()
         except IndexError:
-            worker = Worker(self._hangs_after, self._far_turn)
+            worker = Worker(self._hangs_after, self._far_turn, stop=self._stop)
             self.workers.append(worker)
         try:
             yield worker

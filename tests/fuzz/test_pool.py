@@ -1,6 +1,8 @@
 """The pool: one set of workers per command, and tasks in order."""
 
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,8 +18,8 @@ from msa_ref import IndexerConfig
 def test_a_gate_opens_its_workers_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[Worker] = []
 
-    def open_worker(*arguments: object) -> Worker:
-        opened.append(Worker(*arguments))  # type: ignore[arg-type]
+    def open_worker(*arguments: Any, **options: Any) -> Worker:
+        opened.append(Worker(*arguments, **options))
         return opened[-1]
 
     monkeypatch.setattr(pool, "Worker", open_worker)
@@ -39,3 +41,14 @@ def test_tasks_come_back_in_order_and_workers_are_shared() -> None:
             assert worker.violations(tasks[0].case, "reference", "cpu") == ()
         assert worker in shared.workers
         assert len(shared.workers) <= 3
+
+
+def test_a_pool_that_ends_waits_for_no_hung_child() -> None:
+    fatal = Case(IndexerConfig(2, 16, 16, 4), (Request(2, 70), Request(1, 9)))
+    with Pool(1, 60.0) as shared:
+        tasks = shared.judged_in_order([Task(fatal, (name,), "cpu") for name in ("reference", "fuzz.canaries:hangs")])
+        next(tasks)
+        time.sleep(1)
+        start = time.perf_counter()
+        tasks.close()
+    assert time.perf_counter() - start < 20
