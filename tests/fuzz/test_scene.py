@@ -6,11 +6,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fuzz.cases.case import Case, PagePlan, Request, Step, ValuePlan, ViewPlan, Views
+from fuzz.cases.case import TAILS, Case, PagePlan, Request, Step, ValuePlan, ViewPlan, Views
 from fuzz.cases.generate import gate_cases
 from fuzz.cases.scale import LARGE, SMALL, Scale
 from fuzz.inputs.bit_equality import same_bits
 from fuzz.inputs.far_buffers import make_far_scores
+from fuzz.inputs.poisoned_memory import GarbageWorkspaces
 from fuzz.inputs.scene import Scene
 from fuzz.judge.examiner import Examiner
 from fuzz.judge.verdict import Agreed, Broke, Undefined
@@ -246,3 +247,20 @@ def test_the_kernels_agree_on_a_few_cases(name: str, device: str) -> None:
     for case in gate_cases(11, 5, SMALL):
         verdict = Examiner(Scene(case, device)).examine(find(name))
         assert not isinstance(verdict, Broke), verdict.violations[0]
+
+
+@pytest.mark.parametrize("tail", TAILS)
+def test_a_workspace_of_any_format_gets_garbage(tail: str) -> None:
+    with GarbageWorkspaces(tail):
+        for name in (
+            "float4_e2m1fn_x2",
+            "float8_e4m3fn",
+            "float8_e5m2",
+            "float8_e8m0fnu",
+            "complex64",
+            "uint16",
+            "int4",
+        ):
+            assert torch.empty(4, dtype=getattr(torch, name)).view(torch.uint8).any(), name
+        torch.empty(4, requires_grad=True)
+        torch.empty((2, 2), layout=torch.sparse_coo)
