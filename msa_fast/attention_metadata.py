@@ -19,7 +19,7 @@ class CommonAttentionMetadata:
     query_start_loc: [>= num_reqs + 1] int32 on the device, the engine's word for cu_seqlens_q.
     query_start_loc_cpu: the same values on the host.
     seq_lens: [>= num_reqs] int32 on the device, tokens of context plus this step's queries.
-    seq_lens_cpu: the same on the host, or upper bounds where the device alone knows.
+    seq_lens_cpu: the same on the host, or upper bounds where only the device has the exact lengths.
     num_reqs: requests, padding ones included.
     num_actual_tokens: query tokens, at least those that query_start_loc counts.
     max_query_len, max_seq_len: host bounds over the batch, in tokens.

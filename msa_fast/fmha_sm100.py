@@ -6,9 +6,9 @@ published with the package (README, and the docstrings of `fmha_sm100_plan`, `fm
 
 - the plan takes lengths per request, the number of query heads, `num_kv_heads`, `page_size`,
   `output_maxscore` and `causal`; without `qo_offset` the mask is bottom-right, which is ours;
-- queries are [total_q, heads, 128] bf16, pages [num_pages, kv heads, page_size, 128], values lie as
-  keys do, and `kv_indices` is one flat int32 list of every request's pages, one after another;
-- scores come back as [heads, max_k_tiles, total_q] fp32, a tile a page, max_k_tiles rounded up.
+- queries are [total_q, heads, 128] bf16, pages [num_pages, kv heads, page_size, 128], values have
+  the layout of keys, and `kv_indices` is one flat int32 list of every request's pages, one after another;
+- scores come back as [heads, max_k_tiles, total_q] fp32, one tile per page, max_k_tiles rounded up.
 
 Not published: what NaN and infinite scores become; what happens to requests without a query or a
 visible token (refused here); which strides are taken (only contiguous tensors are, here); and whether
@@ -58,7 +58,7 @@ def fmha_sm100_score(batch: PagedBatch, plan: PrefillPlan, out: torch.Tensor) ->
     _, max_score = fmha_sm100(
         batch.index_q,
         keys,
-        keys,  # values are asked for and, with output_o=False, of no use
+        keys,  # stands for the values, which the package requires and with output_o=False does not use
         vendor_plan,
         kv_indices=batch.block_table[req_idx, block_idx],
         sm_scale=1.0,

@@ -11,7 +11,7 @@ class DecodeGraph:
 
     A graph keeps the addresses of the builder's buffers, the queries, the key pages and the slot of
     `topk_indices_buffer`; its grids come from shapes alone. So before a replay: write the queries
-    into `index_query`, and `build` the step with the same builder. Requests that a step lacks are
+    into `index_query`, and `build` the step with the same builder. Requests that a step does not have are
     padding rows. Steps of two micro-batches may overlap: each has its builder, its slot and, in
     this class, its own memory pool.
 
@@ -19,7 +19,7 @@ class DecodeGraph:
         impl, builder: of the same config; the builder's micro_batch picks the slot.
         index_query: [>= num_reqs * decode_query_len, H, D] on a GPU; read at every replay.
         index_k_pages: [num_pages, S, D], at least one page; page 0 is read at capture.
-        num_reqs: the most requests that a replay may have.
+        num_reqs: bound on the requests of a replay.
         decode_query_len: by default the builder's threshold.
 
     Raises:
@@ -54,11 +54,11 @@ class DecodeGraph:
         """Replay for the step last built.
 
         Args:
-            metadata: what the builder made of this step.
+            metadata: the builder's, of this step.
 
         Returns:
-            [H, num_decode_tokens, K] int32, a view of `topk_indices_buffer`. Its rows behind, up to the
-            captured ones, are PAD.
+            [H, num_decode_tokens, K] int32, a view of `topk_indices_buffer`. The captured rows
+            behind these are PAD.
 
         Raises:
             ValueError: if the step is not one that the graph was captured for.
@@ -70,7 +70,7 @@ class DecodeGraph:
 
 
 def check_replay(captured: MiniMaxM3IndexerMetadata, metadata: MiniMaxM3IndexerMetadata) -> None:
-    """Refuse a step that a graph was not captured for. Looks at the host alone.
+    """Refuse a step that a graph was not captured for. Looks only at values on the host.
 
     Raises:
         ValueError: one sentence naming the field, the rule and what was got.

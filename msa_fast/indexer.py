@@ -1,8 +1,8 @@
-"""The indexer as an engine sees it: backend, metadata, builder and impl, before any choice of kernels.
+"""The base classes of the indexer in an engine: backend, metadata, builder and impl, without kernels.
 
 The classes carry the names and responsibilities of `vllm.models.minimax_m3.common.indexer`, but
 import no engine: an engine hands over its batch as `CommonAttentionMetadata`. `indexer_msa` has
-the classes that run.
+the classes that an engine uses.
 
 A batch is decode-first: requests with the uniform `decode_query_len`, then all others. Trailing
 requests without a query token are padding and belong to neither side. Decode metadata lives in
@@ -43,7 +43,7 @@ class MiniMaxM3IndexerPrefillMetadata:
     """Prefill side of one step, P requests; eager, on tensors of this step.
 
     cu_seqlens_q: [P + 1] int32, rebased: 0 first, though decode tokens come before.
-    seq_lens, context_lens: [P] int32; a context is what was there before this step's queries.
+    seq_lens, context_lens: [P] int32; context: tokens before this step's queries.
     block_table: [P, n] int32, as many columns as max_seq_len needs; a view of the engine's.
     max_query_len, max_seq_len: host bounds over these requests, in tokens.
     """
@@ -84,8 +84,8 @@ class MiniMaxM3IndexerMetadataBuilder(ABC):
     Args:
         config: the indexer.
         device: where the batch lives.
-        max_num_reqs: the most requests of a step, padding ones included.
-        max_model_len: the most tokens of a request.
+        max_num_reqs: bound on the requests of a step, padding ones included.
+        max_model_len: bound on the tokens of a request.
         num_speculative_tokens: draft tokens of a decode step; raises `reorder_batch_threshold`, the
             longest query that counts as a decode, to 1 + num_speculative_tokens.
         micro_batch: which slot of `topk_indices_buffer` its steps write.
@@ -160,7 +160,7 @@ class MiniMaxM3IndexerMetadataBuilder(ABC):
         return CommonAttentionMetadata.from_lens([query_len] * num_reqs, [self.max_model_len] * num_reqs, block_table)
 
     def _split(self, common: CommonAttentionMetadata) -> BatchSplit:
-        """Check a step against what this builder was made for, and split it."""
+        """Check a step against the limits of this builder, and split it."""
         require(common.num_reqs <= self.max_num_reqs, "num_reqs", f"must be <= {self.max_num_reqs}", common.num_reqs)
         require(
             common.max_seq_len <= self.max_model_len,
@@ -178,7 +178,7 @@ class MiniMaxM3IndexerMetadataBuilder(ABC):
     def _build_decode(
         self, common: CommonAttentionMetadata, split: BatchSplit
     ) -> MiniMaxM3IndexerDecodeMetadata | None:
-        """Fill the graph-stable buffers, whatever the step holds, and show the part that is live."""
+        """Fill the graph-stable buffers, also for a step without decodes, and return views of the live part."""
         self._fill(common, split)
         if split.num_decodes == 0:
             return None
@@ -192,7 +192,7 @@ class MiniMaxM3IndexerMetadataBuilder(ABC):
     def _fill(self, common: CommonAttentionMetadata, split: BatchSplit) -> None:
         """Copy the decodes into the buffers; every request behind them becomes a padding row.
 
-        Block-table entries behind max_seq_len keep what they had: no kernel reads them.
+        Block-table entries behind max_seq_len keep their old contents: no kernel reads them.
         """
         num_decodes = split.num_decodes
         num_blocks = self.config.num_blocks(common.max_seq_len)
@@ -202,7 +202,7 @@ class MiniMaxM3IndexerMetadataBuilder(ABC):
 
 
 class MiniMaxM3IndexerImpl(ABC):
-    """Scores and selects for one layer. Layers differ in keys and queries, and share all else.
+    """Scores and selects for one layer. Layers have their own keys and queries, and share the rest.
 
     Args:
         config: the indexer.

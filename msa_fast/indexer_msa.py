@@ -103,13 +103,13 @@ class MiniMaxM3IndexerMSAPrefillMetadata(MiniMaxM3IndexerPrefillMetadata):
 
 @dataclass(frozen=True, eq=False)
 class MiniMaxM3IndexerMSAMetadata(MiniMaxM3IndexerMetadata):
-    """The inherited `decode` serves decode; `prefill_msa` serves prefill, and the base's `prefill` stays None."""
+    """One step for the MSA impl: `decode` as in the base, `prefill_msa` instead of the base's `prefill`."""
 
     prefill_msa: MiniMaxM3IndexerMSAPrefillMetadata | None = None
 
 
 class MiniMaxM3IndexerMSAMetadataBuilder(MiniMaxM3IndexerMetadataBuilder):
-    """Builds `MiniMaxM3IndexerMSAMetadata`; arguments as its base's."""
+    """Builds `MiniMaxM3IndexerMSAMetadata`. Its arguments are those of the base."""
 
     def build(
         self, common_prefix_len: int, common_attn_metadata: CommonAttentionMetadata, fast_build: bool = False
@@ -120,8 +120,8 @@ class MiniMaxM3IndexerMSAMetadataBuilder(MiniMaxM3IndexerMetadataBuilder):
             common_prefix_len: tokens that all requests share; changes nothing, since each request is
                 scored on its own.
             common_attn_metadata: the step, decode-first.
-            fast_build: a shorter plan for a step that few layers will run: one program per query
-                tile. Changes speed, never a bit of the answer.
+            fast_build: make a shorter plan, one program per query tile, for a step that few layers
+                will run. Changes speed, never a bit of the answer.
 
         Raises:
             ValueError: if the step has more requests, tokens or blocks than the builder was made for.
@@ -163,16 +163,16 @@ class MiniMaxM3IndexerMSAMetadataBuilder(MiniMaxM3IndexerMetadataBuilder):
 
 
 class MiniMaxM3IndexerMSAImpl(MiniMaxM3IndexerImpl):
-    """Decode: split-K scores and selection in one capturable call. Prefill: scores, then selection.
+    """Selects for one layer: decode by split-K scores and a selection in one capturable call, prefill eagerly.
 
-    A decode allocates its scores alone, under capture from the graph's own pool. Prefill is eager.
+    Decode allocates nothing but its scores, under capture from the graph's own pool.
 
     Args:
         config, topk_indices_buffer: as the base's.
         prefill_scorer: `triton`; `fmha_sm100`, the vendor's, where it is installed and the device is
-            SM100 (not run on hardware: see `msa_fast.fmha_sm100`); or a function of one's own. The
-            last two score the whole batch at once, in as much memory as that takes. Kept as an
-            attribute, to be seen.
+            SM100 (not run on hardware: see `msa_fast.fmha_sm100`); or the caller's own function. The
+            last two score the whole batch at once, in as much memory as that takes. The attribute
+            `prefill_scorer` keeps the choice.
         num_splits: programs per decode request, as `minimax_m3_index_decode` takes it.
 
     Raises:
@@ -203,8 +203,8 @@ class MiniMaxM3IndexerMSAImpl(MiniMaxM3IndexerImpl):
 
         Args:
             index_query: [>= T, H, D], decode tokens first; rows past the step's tokens are not read.
-            index_k_pages: [num_pages, S, D], this layer's keys, those of the step's tokens written.
-            attn_metadata: what the MSA builder made of the step; None while an engine profiles.
+            index_k_pages: [num_pages, S, D], this layer's keys, those of the step's tokens included.
+            attn_metadata: the MSA builder's, of this step; None while an engine profiles.
 
         Returns:
             (decode_topk, prefill_topk): [H, num_decode_tokens, K] and [H, num_prefill_tokens, K] int32,
@@ -254,7 +254,7 @@ class MiniMaxM3IndexerMSAImpl(MiniMaxM3IndexerImpl):
         batch = PagedBatch(
             self.config, index_query, index_k_pages, prefill.block_table, prefill.seq_lens, prefill.cu_seqlens_q
         )
-        if self._score is minimax_m3_index_score:  # which knows the best scores of superblocks too
+        if self._score is minimax_m3_index_score:  # together the two kernels also share the best scores of superblocks
             return minimax_m3_index_prefill(batch, prefill.plan, out)
         score = self._score(batch, prefill.plan, new_score(batch, is_block_major=True))
         return minimax_m3_index_topk(score, batch, prefill.plan, out)

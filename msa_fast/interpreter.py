@@ -1,7 +1,7 @@
 """Patches for Triton's interpreter: right numbers where it has wrong ones, and half the run time.
 
-Numbers. Triton 3.6 makes NaN the maximum of NaN and a number, where a GPU takes the number (as
-`tl.maximum` is documented). Triton 3.6 to 3.9 widen bf16 subnormals to other numbers, the NaN codes
+Numbers. In Triton 3.6 the maximum of NaN and a number is NaN; a GPU takes the number, as the documents of
+`tl.maximum` say. Triton 3.6 to 3.9 widen bf16 subnormals to other numbers, the NaN codes
 0x7f and 0xff of e4m3 to 480, and the infinities and NaN of e5m2 to finite numbers.
 
 Time. Triton 3.6 to 3.9 repeat every sum, difference and product of 32-bit integers in 64 bits for an
@@ -70,7 +70,7 @@ def _values_of(dtype: torch.dtype) -> np.ndarray:
 
 
 def _once(interpreter: Any) -> Any:
-    """`_patch_lang`, which now does nothing where everything that a function sees of the language is replaced."""
+    """`_patch_lang`, which now does nothing for a function whose view of the language is replaced already."""
     original, core = interpreter._patch_lang, interpreter.tl.core
 
     def patch_lang(fn: Any) -> Any:

@@ -2,7 +2,7 @@
 
 `triton` runs everywhere and is the default. `fmha_sm100` is the vendor's score-only pass, where its
 package is importable and the device is SM100; it is NOT RUN ON HARDWARE: see
-`msa_fast.fmha_sm100` for what is known and what is not. A function of one's own overrides both.
+`msa_fast.fmha_sm100` for what is known and what is not. A caller's own function overrides both.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from msa_ref.config import IndexerConfig, require
 
 PrefillScorer = Callable[[PagedBatch, PrefillPlan, torch.Tensor], torch.Tensor]
 """(batch, plan, out) -> score [H, T, max_blocks] fp32, any strides, right at visible blocks: `out`
-filled, or a tensor of the scorer's own. It scores the whole batch at once: only `minimax_m3_index_prefill`,
+filled, or a tensor that the scorer allocated. It scores the whole batch at once: only `minimax_m3_index_prefill`,
 which serves the choice `triton`, bounds its workspace."""
 
 PREFILL_SCORERS: dict[str, PrefillScorer] = {"triton": minimax_m3_index_score, "fmha_sm100": fmha_sm100_score}

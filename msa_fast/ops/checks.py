@@ -17,26 +17,26 @@ from msa_ref.formats import ElementFormat, format_of
 FORMATS = ("bf16", "fp16", "fp32")
 """Short names of the element formats that the kernels read, of those in `msa_ref.formats`."""
 MIN_TILE, MAX_TILE = 16, 128
-"""Bounds on D and S. Matrix units multiply 16 elements at a time; of larger pages sm_120's shared memory, 99 KiB, does
-not hold the two that the scorers keep beside the queries."""
+"""Bounds on D and S. Matrix units multiply 16 elements at a time. The scorers keep two pages beside the queries in
+shared memory, and two larger ones do not fit sm_120's 99 KiB."""
 MAX_HEADS = 64
 """Index heads of a config: 16 times MiniMax-M3's. Nothing in the kernels depends on it."""
 MAX_TOPK = 128
-"""Selected blocks of a row. A round of the selection ranks up to 8 candidates for each of them, a superblock's blocks,
-and counts no more than 1,024 (`cut.MAX_CANDIDATES`)."""
+"""Selected blocks of a row. A round of the selection ranks up to 8 candidates for each of them, the blocks of a
+superblock, and can count at most 1,024 (`cut.MAX_CANDIDATES`)."""
 MAX_DECODE_QUERY_LEN = 8
 """Query tokens of a decode request: one and up to seven drafts."""
 MAX_SPLITS = 256
 """Splits of one request's blocks in decode."""
 MAX_ROW_BLOCKS = 1 << 20
-"""Blocks of a row: the selection marks an empty slot by the id behind them (`topk.NO_RUN`)."""
+"""Blocks of a row: the selection marks an empty slot by the next larger id (`topk.NO_RUN`)."""
 MAX_PRODUCT_ROWS = {2: 64, 4: 32}
-"""Query rows (token, head) of one decode product, by element size: the heads beyond are scored by further launches.
+"""Query rows (token, head) of one decode product, by element size. Further launches score the heads that are left.
 Twice as many do not fit sm_120's shared memory, and spill elsewhere."""
 MAX_SCORED_REQS = 1024
-"""Requests that one launch of a decode scorer shares out: the requests beyond are scored by further launches. Every
-thread holds lengths of all of them, so more would spill and compile for minutes; and with MAX_ROW_BLOCKS each, their
-blocks would not count in 31 bits."""
+"""Requests that one launch of a decode scorer shares out. Further launches score the requests that are left. Every
+thread holds the lengths of all of them, so more would spill and compile for minutes; and with MAX_ROW_BLOCKS each,
+the number of their blocks would not fit in 31 bits."""
 
 
 def check_config(config: IndexerConfig) -> None:

@@ -79,9 +79,9 @@ def _min_of_groups(rank, GROUPS: tl.constexpr, IS_WHOLE: tl.constexpr):
 
 @triton.jit
 def find_cut_of_one(rank, low, k):
-    """`find_cut` of one row, rank [W]: with scalars, so that a count is a count and no layout is converted.
+    """`find_cut` of one row, rank [W]: with scalars, so that no count changes its layout.
 
-    low: of `_min_of_groups`. Three ranks are tried at once, their counts (below 1024, since one candidate
+    low: from `_min_of_groups`. Three ranks are tried at once, their counts (below 1024, since at least one candidate
     lies below them) packed into one sum: what a turn costs is mostly the wait for it.
     """
     tl.static_assert(rank.shape[0] <= MAX_CANDIDATES)

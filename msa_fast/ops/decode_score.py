@@ -1,8 +1,8 @@
 """Decode scores for every architecture: programs share the live blocks of all requests evenly.
 
-The grid depends on shapes alone. The number of blocks is read on the device: the blocks that there are
-get split, not those that might be. So a graph captured for long requests serves short ones with the
-whole GPU, and one long request among short ones too.
+The grid depends on shapes alone. The kernel reads the number of blocks on the device, and splits the
+blocks that exist, not those that the table could hold. So a graph captured for long requests serves short
+ones with the whole GPU, and also one long request among short ones.
 """
 
 import torch

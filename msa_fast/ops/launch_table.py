@@ -64,7 +64,7 @@ ONE_WARP_SCORES = 2048
 
 
 def number(table: dict[str, int], architecture: str) -> int:
-    """A number, or a yes or no, of a table: the architecture's own, or the one for any."""
+    """The value of a table for an architecture: its own, or else that of ANY."""
     return table.get(architecture, table[ANY])
 
 

@@ -14,7 +14,7 @@ def minimax_m3_index_prefill(batch: PagedBatch, plan: PrefillPlan, out: torch.Te
     """Scores and selection of a prefill batch: two launches a slab, which share the best scores of superblocks.
 
     Allocates room for the scores of the plan's largest slab, which all slabs use in turn: at most
-    WORKSPACE_BYTES (512 MiB) or what `PrefillPlan.build` was told, unless one query tile takes more.
+    the `workspace_bytes` of `PrefillPlan.build` (by default 512 MiB), unless one query tile takes more.
 
     Args:
         batch, plan: as `minimax_m3_index_score` takes them.
@@ -30,7 +30,8 @@ def minimax_m3_index_prefill(batch: PagedBatch, plan: PrefillPlan, out: torch.Te
     check_plan(plan, batch)
     out = own_out(out, batch)
     num_tokens = max((slab.num_tokens for slab in plan.slabs), default=0)
-    # Block scores are all written and few are read, so they lie as they are written; best scores lie as they are read.
+    # All block scores are written and few are read, so they have the layout of the writer; best scores that of the
+    # reader.
     score = new_score(batch, is_block_major=True, num_tokens=num_tokens, num_blocks=plan.max_row_blocks)
     superblock_score = new_score(batch, plan.superblock, num_tokens=num_tokens, num_blocks=plan.max_row_blocks)
     for slab in plan.slabs:

@@ -33,7 +33,7 @@ from msa_ref.config import IndexerConfig, require
 class Slab:
     """Query tokens of a batch whose scores are in memory together: num_tokens from first_token on.
 
-    score_tiles, topk_tiles: the slab's own among the plan's tiles.
+    score_tiles, topk_tiles: those of the plan's tiles that belong to the slab.
     """
 
     first_token: int
@@ -44,7 +44,7 @@ class Slab:
 
 @dataclass(frozen=True, eq=False)
 class PrefillPlan:
-    """Tiles of one batch. Built by `build`; valid for any layer with these lengths.
+    """The tiles of one batch. `build` makes it, and every layer of the step may use it.
 
     A row is a (query token, head) of a request, counted token by token, head by head.
 
@@ -55,7 +55,7 @@ class PrefillPlan:
     score_rows, topk_rows: rows per tile, powers of two.
     superblock: blocks of a superblock; every score tile starts with one.
     max_row_blocks: visible blocks of the longest row.
-    total_q, num_reqs: what the plan was built for.
+    total_q, num_reqs: those of the batch that the plan was built for.
     """
 
     config: IndexerConfig
@@ -84,8 +84,8 @@ class PrefillPlan:
             config: the indexer.
             query_lens, seq_lens: one per request; seq_lens may be upper bounds.
             device: where the tile lists go.
-            num_splits: key splits of every query tile, at superblocks, so maybe fewer; by default as
-                many as fill the GPU. Changes speed, never a bit of the answer.
+            num_splits: parts into which the keys of every query tile are split, or fewer, since a part
+                begins with a superblock; by default as many as fill the GPU. Changes speed, never a bit of the answer.
             workspace_bytes: `minimax_m3_index_prefill` allocates no more for scores, unless those of
                 one query tile (128 rows, 16 tokens at least) take more. Changes no bit either.
 

@@ -26,8 +26,8 @@ def minimax_m3_index_score(
         batch: bf16, fp16 or fp32, on a GPU (on the CPU under Triton's interpreter).
         plan: built for this batch's lengths.
         out: [H, T, max_blocks] fp32, any strides; by default new, blocks slowest, heads fastest.
-        superblock_score: [H, T, ceil(max_blocks / plan.superblock)] fp32, any strides: also takes the
-            best score in each superblock, of use to `minimax_m3_index_topk`.
+        superblock_score: [H, T, ceil(max_blocks / plan.superblock)] fp32, any strides: filled with the
+            best score in each superblock, which `minimax_m3_index_topk` uses.
 
     Returns:
         [H, T, max_blocks] fp32: the greatest dot product over a block's visible tokens, -inf where

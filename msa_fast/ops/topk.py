@@ -1,11 +1,10 @@
 """Selection: the exact top-k of every row from its block scores.
 
-A run is some consecutive blocks, ranked by the best of them, ties to the lower run. Every selected
-block lies in one of the best K runs: if K of them rank above its own, each holds a block that ranks
-above it. So a long row is settled from coarse to fine: the best K runs of a round are cut into
-shorter ones, which the next round ranks, down to single blocks; most of the row is never ranked. The
-best scores of runs come from the scorer where it has them (superblocks of the prefill plan); else
-they are taken here.
+A run is a number of consecutive blocks, ranked by the best of them; of equal runs the lower one ranks first. Every
+selected block lies in one of the best K runs: if K of them rank above its own, each holds a block that ranks above it.
+So a long row is settled from coarse to fine: the best K runs of a round are cut into shorter ones, which the next round
+ranks, down to single blocks; most of the row is never ranked. The best scores of runs come from the scorer where it has
+them (superblocks of the prefill plan); otherwise this kernel computes them.
 """
 
 import torch
@@ -185,11 +184,11 @@ def _topk_kernel(
     """Grid: one program per ROWS consecutive rows (token, head) of one request.
 
     Which rows is listed in tiles_ptr (HAS_TILES), or counted: tiles_per_req for every request.
-    Writes out[h, t, :] of its rows, every element: ids ascending, then PAD. Of rows that see more
-    than TOPK blocks it reads the scores of visible ones, and of those behind the last up to a multiple
-    of SCORE_VECTOR, which are -inf; and scores of superblocks with visible blocks where best_ptr has
-    their best scores (BLOCKS_OF_BEST, 0 where it has none); of both, those of token slab_token come
-    first. Compares integers; nothing here rounds. K >= TOPK is a power of two; LENGTHS are the blocks
+    Writes out[h, t, :] of its rows, every element: ids ascending, then PAD. In rows that
+    see more than TOPK blocks it reads the scores of visible ones, and of those behind the last up to a
+    multiple of SCORE_VECTOR, which are -inf; and, where best_ptr has the best scores of superblocks
+    (of BLOCKS_OF_BEST blocks, 0 where it has none), of those with visible blocks. Both tables begin
+    with token slab_token. Compares integers; nothing here rounds. K >= TOPK is a power of two; LENGTHS are the blocks
     of a run, round by round, down to 1; WIDTH is how many runs the first round ranks, read as
     FIRST_PARTS side by side. IS_EARLY: launched before the scores are complete.
     """
@@ -247,13 +246,13 @@ def minimax_m3_index_topk(
     """Select from the scores of a prefill batch.
 
     Args:
-        score: [H, T, max_blocks] fp32, any strides; only entries of visible blocks are read, of rows
-            that see more than K.
+        score: [H, T, max_blocks] fp32, any strides; only the entries of visible blocks are read, and only in
+            rows that see more than K blocks.
         batch: the batch scored; its lengths say what each row sees.
         plan: built for this batch's lengths.
         out: [H, >= T, K] int32, any strides that do not overlap; rows past T stay untouched.
         superblock_score: [H, T, ceil(max_blocks / plan.superblock)] fp32, any strides: the best score
-            in each superblock, as `minimax_m3_index_score` leaves it. Spares this pass most scores.
+            in each superblock, as `minimax_m3_index_score` leaves it. With it the selection reads few block scores.
 
     Returns:
         topk_idx [H, T, K] int32: ids ascending, then PAD; a view of `out` where it was given.
@@ -395,8 +394,8 @@ def launch_decode_topk(
 def rounds(k: int, max_row_blocks: int, superblock: int, max_runs: int) -> tuple[tuple[int, ...], int]:
     """Blocks of a run, round by round, down to 1; and how many runs the first round ranks.
 
-    k: a power of two. superblock: blocks of a run whose best scores there are; 0: none are. max_runs:
-    ranked by the first round, unless a later one ranks more. All answers are powers of two.
+    k: a power of two. superblock: blocks of the runs whose best scores are given, 0 for none. max_runs: runs that
+    the first round ranks, unless a later one ranks more. All results are powers of two.
     """
     unit = superblock or max(2, max_runs // 2 // k)
     widest = k * unit if superblock else max(k, max_runs)

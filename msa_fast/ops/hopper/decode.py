@@ -59,9 +59,9 @@ def _num_scored(q_start, q_end, seq_len, S: gl.constexpr, TOPK: gl.constexpr):
 def _own_share(program, is_dealt, num_blocks, reqs, num_reqs, reciprocal_of_programs, reciprocal_of_reqs):
     """Each program's share of the blocks left after every program got one: (from, to, ends [REQS], bases [REQS]).
 
-    Blocks that are left lie in a row, request after request: a program has those at the positions from..to - 1,
-    those of a request end at ends, and its block 0 would be at bases. Dealt or left, no program has more than one
-    block more than another.
+    The blocks that are left are counted request after request. A program takes positions from .. to - 1; the blocks
+    of a request end at position `ends`, and its block 0 would have position `bases`. With the block that each program
+    got first, no program has more than one block more than another.
     """
     num_programs = gl.num_programs(0)
     first = _divided(reqs * num_programs + num_reqs - 1, num_reqs, reciprocal_of_reqs)
@@ -119,9 +119,9 @@ def _product_of_half(slot, ready, phase, pages, q, ROWS: gl.constexpr, mma: gl.c
 
 @gluon.jit
 def _best_of_keys(token_score, shared, ROWS: gl.constexpr, WARPS: gl.constexpr):
-    """fp32 [ROWS]: maxima of token_score [16 * WARPS, ROWS] over its keys, a warp has 16 of them; a lane has a row.
+    """fp32 [ROWS]: maxima of token_score [16 * WARPS, ROWS] over its keys. Every warp has 16 keys, every lane one row.
 
-    One barrier from the products.
+    The warps meet at one barrier, between store and load.
     """
     of_warps = gl.max(token_score.reshape([WARPS, 16, ROWS]), axis=1)
     shared.store(of_warps)

@@ -55,7 +55,7 @@ costs in every turn of the search."""
 
 @gluon.jit
 def _beside(of_rows, wide: gl.constexpr):
-    """[ROWS, 1, 1, 1] in the layout `wide` of something [ROWS]."""
+    """One value per row, [ROWS], as [ROWS, 1, 1, 1] in the layout `wide`."""
     LAYOUT: gl.constexpr = gl.SliceLayout(1, gl.SliceLayout(2, gl.SliceLayout(3, wide)))
     return gl.convert_layout(of_rows, LAYOUT)[:, None, None, None]
 
@@ -82,7 +82,7 @@ def _scores_at(rows, blocks, stride_v, VECTOR: gl.constexpr):
 def _best_of_runs(score_rows, stride_v, num_visible, WIDTH: gl.constexpr, LENGTH: gl.constexpr, VECTOR: gl.constexpr):
     """fp32 [ROWS, 32, WIDTH // 32]: best scores of the first WIDTH runs of LENGTH blocks. int32: their first blocks.
 
-    Of rows that see nothing, as num_visible [ROWS] has it, they are any.
+    Rows that see nothing (num_visible [ROWS] is 0) get arbitrary values.
     """
     ROWS: gl.constexpr = score_rows.shape[0]
     EACH: gl.constexpr = WIDTH // 32
@@ -100,7 +100,7 @@ def _best_of_runs(score_rows, stride_v, num_visible, WIDTH: gl.constexpr, LENGTH
         score = gl.load(at, mask=blocks // VECTOR * VECTOR < visible, other=float("-inf"))
         best = gl.max(score, axis=3)
     else:
-        # More than registers hold: vector by vector. The last one of the row is read again by what lies behind it, so
+        # Registers do not hold all, so it goes vector by vector. Turns behind the row's last vector read that again, so
         # that no mask stands between the loads.
         best = gl.full([ROWS, 32, EACH], float("-inf"), gl.float32, gl.SliceLayout(3, wide))
         for i in gl.static_range(LENGTH // VECTOR):
@@ -148,7 +148,7 @@ def _choose(
 ):  # fmt: skip
     """Which of some runs of LENGTH blocks are the k best: (first, place, is_best), all [ROWS, 32, EACH].
 
-    place: its own in an ascending list of them. Of rows that see nothing, as num_visible [ROWS] has it, none is.
+    place: of each chosen run in their ascending list. Rows that see nothing (num_visible [ROWS] is 0) have none.
     """
     ROWS: gl.constexpr = best.shape[0]
     flat: gl.constexpr = gl.BlockedLayout([ROWS, 1, best.shape[2]], [1, 32, 1], [1, 1, 1], [2, 1, 0])
@@ -211,8 +211,8 @@ def _topk_sm90_kernel(
     """Grid: requests x programs of one warp, each with ROWS rows (token, head). Writes as `_topk_kernel`.
 
     Scores of a row lie side by side in vectors of VECTOR, the last of which is -inf behind its last visible
-    block; of rows that see no more than TOPK blocks none is read. Strides of scores count vectors. MAX_BLOCKS, WIDTHS,
-    LENGTHS: the first rounds that rows of this table may take, columns of FIRST_ROUNDS.
+    block; the scores of rows that see no more than TOPK blocks are not read. Strides of scores count vectors.
+    MAX_BLOCKS, WIDTHS, LENGTHS: the first rounds that rows of this table may take, columns of FIRST_ROUNDS.
     """
     by_rows: gl.constexpr = gl.BlockedLayout([ROWS, 1], [1, 32], [1, 1], [1, 0])
     req = gl.program_id(0)
@@ -267,7 +267,7 @@ def is_served(batch: PagedBatch) -> bool:
 
 
 def is_interleaved(batch: PagedBatch) -> bool:
-    """Whether this selection takes a batch, and best from scores that lie interleaved (`new_decode_score`)."""
+    """Whether this selection takes a batch, and reads its scores faster where they lie interleaved."""
     return is_served(batch) and batch.total_q * batch.config.num_index_heads >= SOME_ROWS
 
 

@@ -16,7 +16,7 @@ DIGIT = 5
 
 @gluon.jit
 def any_row(is_it):
-    """Whether is_it [ROWS] holds for a row."""
+    """Whether is_it [ROWS] holds for any row."""
     return gl.max(is_it.to(gl.int32), axis=0) > 0
 
 
@@ -87,7 +87,7 @@ def _registers_of_exchange(each):
 def by_place(value, place, is_it):
     """int32 [1, 32]: lane j has the value at place j. value, place int32 [1, 32, EACH], of those that is_it holds for.
 
-    Uses shared memory of its own: a trip through the output would go to L2. Lanes without a place have any value.
+    Uses shared memory of its own: a trip through the output would go to L2. Lanes without a place get arbitrary values.
     """
     gl.static_assert(value.shape[0] == 1)
     EACH: gl.constexpr = value.shape[2]
