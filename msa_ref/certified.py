@@ -33,7 +33,7 @@ from msa_ref.select import select_blocks
 
 
 def block_intervals(batch: PagedBatch, rows: slice, bound: ScoreBound) -> tuple[torch.Tensor, torch.Tensor]:
-    """Between which scores each block lies that the query tokens `rows` of total_q see.
+    """Lower and upper bounds on the score of each block that the query tokens `rows` of total_q see.
 
     A token that is not seen, or whose score is NaN, counts as -inf: every order of summation makes
     the same NaN.
@@ -55,7 +55,7 @@ def block_intervals(batch: PagedBatch, rows: slice, bound: ScoreBound) -> tuple[
 
 @dataclass(frozen=True)
 class Certificate:
-    """The verdict on a batch: what no correct kernel could have written, and how sharp that verdict is.
+    """The verdict on a batch: violations that no correct kernel could have, and how sharp the verdict is.
 
     violations: laws broken, row by row, the first `max_violations` of them.
     num_rows: H * T, the rows judged.

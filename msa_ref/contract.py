@@ -14,8 +14,8 @@ from msa_ref.profile import CONTRACT, Profile
 from msa_ref.rows import ROW_LAWS, Selection
 
 How = Literal["", "raised", "memory", "cuda error", "crash", "hang"]
-"""The ways in which a run can fail to give an answer; empty where it gave one. A process is of no more use after the
-last three."""
+"""The ways in which a run can fail to give an answer; empty if it gave one. After the last three its process must be
+replaced."""
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ class ElementFormat:
 
     @property
     def top(self) -> float:
-        """The value above which there is none: +inf, or the greatest number where there are no infinities."""
+        """The greatest value of all: +inf, or the greatest number where there are no infinities."""
         return math.inf if self.has_infinities else self.max
 
 
@@ -86,7 +86,7 @@ ELEMENTS = {
             has_nan=True,
             bounds=_FP32_OR_TENSOR_CORE,
         ),
-        # For study. TF32 is no way to score it, and must be told apart.
+        # For study. TF32 is outside its bounds: a kernel that scores fp32 so must fail.
         ElementFormat(
             name="float32",
             short_name="fp32",

@@ -15,7 +15,8 @@ MAX_TOKEN_SCORES = 2**27
 """Token scores held at once: 1 GiB of float64. It bounds the memory of long requests."""
 
 CACHED_NUMBERS = 2**18
-"""Float64 numbers in one computation that several requests share on a CPU: past its caches, one by one is faster."""
+"""Float64 numbers of one computation that several requests share on a CPU. Larger requests run faster one by one,
+because the caches hold no more."""
 
 
 def row_chunks(batch: PagedBatch, max_token_scores: int) -> Iterator[slice]:

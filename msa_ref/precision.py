@@ -172,7 +172,7 @@ def bound_for(dtype: torch.dtype, index_head_dim: int) -> ScoreBound:
 
     The loosest of those that the format's row names. bf16, fp16: an fp32 sum in any order and the
     wgmma and tcgen05 of Hopper and Blackwell; name `mma_sync` or `mfma` where these score. fp32: IEEE
-    products and sums; TF32 is no way to score fp32 and must be told apart.
+    products and sums; TF32 is no way to score fp32: its bound is another, and a kernel that uses it must fail.
     """
     return max((BOUNDS[name](index_head_dim) for name in format_of(dtype).bounds), key=lambda bound: bound.relative)
 

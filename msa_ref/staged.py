@@ -1,4 +1,4 @@
-"""The staged oracle: where a target exposes its scores, was it the scores or the selection?
+"""The staged oracle: judges the scores that a target exposes, and its selection on them, apart.
 
 First stage: every visible score of the target lies inside its interval (`msa_ref.certified`).
 Second stage: the selection keeps the row laws exactly, under the total order on the target's own
@@ -81,12 +81,12 @@ def stages(
     wrong: list[Violation] = []
     for rows, bounded in selections(batch, topk_idx, interval_chunks(batch, bound, max_token_scores), profile):
         own = replace(bounded, score=score[:, rows, : bounded.score.shape[-1]].double(), upper=None)
-        off += islice(_off_scores(bounded, own, rows.start, is_lazy), max_violations - len(off))
+        off += islice(_wrong_scores(bounded, own, rows.start, is_lazy), max_violations - len(off))
         wrong += islice(violations(own, rows.start), max_violations - len(wrong))
     return Stages(list(with_reqs(batch, off)), list(with_reqs(batch, wrong)))
 
 
-def _off_scores(bounded: Selection, own: Selection, first_token: int, is_lazy: bool) -> Iterator[Violation]:
+def _wrong_scores(bounded: Selection, own: Selection, first_token: int, is_lazy: bool) -> Iterator[Violation]:
     """The first stage: one violation for every row with a visible score of its own outside its interval."""
     lower, got, upper = bounded.lowest, own.lowest, bounded.highest
     is_off = own.is_visible & ~((lower <= got) & (got <= upper))

@@ -1,1 +1,1 @@
-"""Many cases on many targets until it is enough, and what came of it."""
+"""Campaigns: many cases on many targets, within a budget, and their findings."""

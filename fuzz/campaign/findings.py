@@ -32,7 +32,7 @@ class Finding:
 
 
 def signature(target: str, violation: Violation, case: Case, architecture: str) -> str:
-    """A text that two broken cases share if they are the same finding, as far as anyone can tell from outside.
+    """A text that two broken cases share if they look like the same finding from outside.
 
     Target, law (and how it failed to run), dtype, size class, split relation, device architecture.
     """

@@ -33,8 +33,8 @@ SPECIALIZATIONS_PER_ROUND = 6
 
 
 @dataclass(frozen=True)
-class Limits:
-    """The end of a run, after a number of seconds or of cases. shrink_seconds: for one finding."""
+class Budget:
+    """The seconds or the cases after which a run ends. shrink_seconds: to shrink one finding."""
 
     seconds: float | None
     cases: int | None
@@ -62,29 +62,29 @@ class RandomRounds:
         worker: Worker,
         targets: tuple[str, ...],
         device: str,
-        limits: Limits,
+        budget: Budget,
         is_diagnosed: bool = True,
         is_interrupted: Callable[[], bool] = lambda: False,
     ) -> None:
         """is_interrupted: asked before every case; True ends the run with KeyboardInterrupt."""
         self._results, self._worker, self._targets, self._device = results, worker, targets, device
-        self._limits, self._is_diagnosed, self._is_interrupted = limits, is_diagnosed, is_interrupted
+        self._budget, self._is_diagnosed, self._is_interrupted = budget, is_diagnosed, is_interrupted
         self._start = time.perf_counter()
         self._known: set[tuple[str, str]] = set()
 
     def is_over(self) -> bool:
         """Whether the budget is spent."""
-        limits, num_cases = self._limits, self._results.record.cases
-        if limits.cases is not None and num_cases >= limits.cases:
+        budget, num_cases = self._budget, self._results.record.cases
+        if budget.cases is not None and num_cases >= budget.cases:
             return True
-        # However slow the machine, a run that judged no case would say nothing.
-        is_late = limits.seconds is not None and time.perf_counter() - self._start >= limits.seconds
+        # A run judges at least one case, however slow the machine: without any it would say nothing.
+        is_late = budget.seconds is not None and time.perf_counter() - self._start >= budget.seconds
         return is_late and num_cases > 0
 
     def run(
-        self, run_seed: int, scale: Scale, shard: tuple[int, int], profile: settings, tell: Callable[[int], None]
+        self, run_seed: int, scale: Scale, shard: tuple[int, int], profile: settings, on_round: Callable[[int], None]
     ) -> None:
-        """Run the rounds of one shard until the budget is spent. tell: called with a round's number after it."""
+        """Run the rounds of one shard until the budget is spent. on_round: called with each round's number."""
         number, step = shard
         try:
             while not self.is_over():
@@ -93,7 +93,7 @@ class RandomRounds:
                 round_seed = Stream(run_seed, f"round {number}").integer(0, 2**62)
                 self._round(sorted(drawn, key=plainness), scale, round_seed, profile)
                 self._count_seconds()
-                tell(number)
+                on_round(number)
                 number += step
         finally:
             self._count_seconds()
@@ -103,7 +103,7 @@ class RandomRounds:
 
     def _round(self, specializations: list[Specialization], scale: Scale, round_seed: int, profile: settings) -> None:
         """Draw examples until the round is full, or until one breaks in a new way and is shrunk."""
-        shrinker, seen = RoundShrinker(self._violations, self._limits.shrink_seconds), set[str]()
+        shrinker, seen = RoundShrinker(self._violations, self._budget.shrink_seconds), set[str]()
 
         @seed(round_seed)
         @profile
@@ -119,7 +119,7 @@ class RandomRounds:
             else:
                 seen.add(case.to_json())
                 is_broken = self._judge(case, shrinker)
-            # One line raises: Hypothesis tells failures apart by the line that they come from.
+            # Only this line raises: Hypothesis takes errors from different lines for different failures.
             if is_broken:
                 raise Broken
 

@@ -1,4 +1,4 @@
-"""The look back: findings of earlier runs, judged again and marked where they no longer fail."""
+"""Judges findings of earlier runs again, and marks those that no longer fail."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from fuzz.judge.verdict import Agreed
 from fuzz.report.record import FixedRecord
 
 MAX_RECHECKED = 50
-"""Old findings that one run judges again: the folder may hold those of months."""
+"""Bound on the old findings that one run judges again: the folder may hold those of months."""
 
 
 def look_back(results: Results, folder: Path, device: str, pool: Pool) -> None:

@@ -13,7 +13,7 @@ from fuzz.report.record import Record
 from msa_ref.contract import Violation
 
 MAX_DIAGNOSED = 4
-"""Broken cases of each target that are asked why, beside those that broke a law for the first time."""
+"""Broken cases of each target that are diagnosed, beside those that broke a law for the first time."""
 
 Ask = Callable[[Question], tuple[Violation, ...]]
 """Function that explains a broken law: it returns the laws between runs that the target breaks, too."""
@@ -29,7 +29,7 @@ class Results:
         self._tell_coverage()
 
     def add(self, judged: Judged, ask: Ask | None = None) -> None:
-        """Count one judged case. ask: says why a finding of a new kind broke; None to leave that open."""
+        """Count one judged case. ask: finds out why a finding of a new kind broke; None to leave that open."""
         case, device = judged.task.case, judged.task.device
         self.record.cases += 1
         self._coverage.add(case)

@@ -10,7 +10,7 @@ from pathlib import Path
 from fuzz.report.record import Record
 
 REPORT_SECONDS = 60.0
-"""Seconds that a shard has to write its record after it was told to end."""
+"""Seconds that a shard has to write its record after the signal to end."""
 
 
 class Shard:

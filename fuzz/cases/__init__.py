@@ -1,1 +1,1 @@
-"""A case is data: drawn, covered, simplified."""
+"""Cases as data: how they are drawn, which dimensions they cover, and how they are made smaller."""

@@ -161,7 +161,7 @@ def canaries(options: Options) -> int:
     line = tqdm(total=len(rest), unit=" defects", leave=False, disable=None)
     done = {name: fate for name, fate in before.items() if name not in {one.name for one in rest}}
 
-    def tell(fate: Fate) -> None:
+    def keep(fate: Fate) -> None:
         done[fate.name] = replace(fate, commit=stamp["commit"])
         line.set_postfix_str(f"{sum(one.is_bad for one in done.values())} to look at", refresh=False)
         line.update()
@@ -176,15 +176,15 @@ def canaries(options: Options) -> int:
     is_interrupted = False
     with ended_politely():
         try:
-            fates(rest, tier, options.patience, options.jobs, tell, options.with_equivalents)
+            fates(rest, tier, options.patience, options.jobs, keep, options.with_equivalents)
         except KeyboardInterrupt:
             is_interrupted = True
     line.close()
-    shown = [done[one.name] for one in table if one.name in done]
-    print("\n".join(text_lines(shown, {one.name: one.sentence for one in table})))
+    reported = [done[one.name] for one in table if one.name in done]
+    print("\n".join(text_lines(reported, {one.name: one.sentence for one in table})))
     if is_interrupted:
-        print(f"interrupted after {len(shown)} of {len(table)} defects: --resume goes on")
-    return 1 if is_interrupted or any(fate.is_bad for fate in shown) else 0
+        print(f"interrupted after {len(reported)} of {len(table)} defects: --resume goes on")
+    return 1 if is_interrupted or any(fate.is_bad for fate in reported) else 0
 
 
 def _chosen(options: Options) -> list[Defect]:

@@ -1,4 +1,4 @@
-"""`python -m fuzz replay`: one case on some targets, told in full."""
+"""`python -m fuzz replay`: judges one case from a file, and shows the rows that broke."""
 
 import argparse
 from dataclasses import dataclass, replace
@@ -28,7 +28,7 @@ from msa_fast import environment
 from msa_ref.contract import Violation
 
 MAX_STRIPS = 3
-"""Broken rows that are shown in full."""
+"""Broken rows that are printed in full."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,8 @@ def replay(case: Case, target: Target, device: torch.device | str) -> Replayed:
         case Agreed(rows=rows):
             return Replayed(target.name, "agreed", f"{rows} rows", steps)
         case Broke(violations=violations):
-            told = (*violations, *diagnose(case, target, device, violations[0]))
-            broke = Replayed(target.name, "broke", steps=steps, violations=tuple(map(str, told)))
+            found = (*violations, *diagnose(case, target, device, violations[0]))
+            broke = Replayed(target.name, "broke", steps=steps, violations=tuple(map(str, found)))
             return _with_strips(broke, scene, target, violations)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fuzz.campaign.hypothesis_profile import nightly_profile
 from fuzz.campaign.interrupts import ended_politely
 from fuzz.campaign.pool import Pool
-from fuzz.campaign.random_rounds import Limits, RandomRounds
+from fuzz.campaign.random_rounds import Budget, RandomRounds
 from fuzz.campaign.recheck import look_back
 from fuzz.commands.options import CampaignOptions, add_campaign, at_least, campaign_options
 from fuzz.commands.reporting import new_results, report
@@ -89,14 +89,14 @@ def run(options: Options) -> int:
     print("\n".join(stamp_lines(record.environment)), flush=True)
 
     seconds = None if options.minutes is None else 60.0 * options.minutes
-    limits = Limits(seconds, options.num_cases, campaign.shrink_seconds)
+    budget = Budget(seconds, options.num_cases, campaign.shrink_seconds)
     names = tuple(target.name for target in chosen)
     profile = nightly_profile(campaign.findings.parent / "examples")
     with Pool(1, campaign.hangs_after) as pool:
         look_back(results, campaign.findings, device, pool)
         with ended_politely() as ending, pool.worker() as worker:
             rounds = RandomRounds(
-                results, worker, names, device, limits, campaign.is_diagnosed, lambda: ending.is_asked
+                results, worker, names, device, budget, campaign.is_diagnosed, lambda: ending.is_asked
             )
             try:
                 rounds.run(campaign.seed, campaign.scale, options.shard, profile, lambda number: _tell(number, record))

@@ -59,8 +59,8 @@ def promote(finding: Path, flag: str, origin: str, note: str, folder: Path = FOL
     data = json.loads(finding.read_text())
     is_finding = isinstance(data, dict) and {"target", "law", "case", "violation"} <= set(data)
     require(is_finding, str(finding), "must hold a finding", f"the keys {', '.join(data)}")
-    told = {"flag": flag, "origin": origin, "note": note}
-    entry = from_data(Entry, told | {key: data[key] for key in ("target", "law", "case")}, str(finding))
+    words = {"flag": flag, "origin": origin, "note": note}
+    entry = from_data(Entry, words | {key: data[key] for key in ("target", "law", "case")}, str(finding))
     name = re.sub(r"\W+", "_", entry.target.rpartition(":")[2])
     path = folder / f"{flag}-{name}.json"
     require(not path.exists(), "corpus", "must have no entry of this name yet", path.name)

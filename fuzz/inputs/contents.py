@@ -1,7 +1,7 @@
 """The values that a case's buffers hold at one state, bit for bit the same on any machine.
 
-Everything small is built on the CPU from raw Philox words and then copied; only the `hashed` family is
-made where it lives, by integer arithmetic.
+Small tensors are built on the CPU from raw Philox words and then copied. Only the `hashed` family is made
+on its own device, by integer arithmetic.
 """
 
 from dataclasses import replace

@@ -19,9 +19,9 @@ def make_far_pages(num_pages: int, block_size: int, head_dim: int, dtype: torch.
 def make_far_scores(shape: tuple[int, ...], num_blocks: int, device: torch.device) -> View:
     """[H, T, max_blocks] float32, blocks so far apart that the offset of the last of num_blocks passes 2**31.
 
-    So do those of all in the table's last quarter: blocks that a row sees whole, and its own. The scores of
-    one block lie side by side. A table much wider than its blocks would need too much memory: there scores
-    lie no further apart than their number makes them.
+    The offsets of all blocks in the table's last quarter pass it too: blocks that a row sees whole, and its
+    own. The scores of one block lie side by side. A table much wider than its blocks would need too much
+    memory, so there scores lie as close as in a contiguous table.
     """
     heads, tokens, max_blocks = shape
     first_far = max(1, min(num_blocks - 1, max_blocks * 3 // 4))

@@ -1,7 +1,7 @@
 """Makes the key just after each query its best match, so any kernel that looks ahead selects a wrong block.
 
-With random keys, a token too many seldom changes a row's answer. With these it always does, unless the
-token's block is forced.
+With random keys, one visible token too many seldom changes a row's answer. With these keys it always
+does, unless the token's block is forced.
 """
 
 import numpy as np

@@ -1,7 +1,7 @@
 """Tensors followed by a guard page: any read past the end crashes, even if its value is ignored.
 
-A read whose value changes nothing shows in no answer; a crash of the process is a finding. On a GPU
-this needs a tool of its own.
+No answer shows a read whose value changes nothing, but a crash of the process is a finding. A GPU needs
+a tool of its own for this (compute-sanitizer).
 """
 
 import ctypes
@@ -11,7 +11,7 @@ import os
 import torch
 
 FENCE = 2**22
-"""Bytes of forbidden memory behind a tensor: many, because strides may carry a reader far."""
+"""Bytes of forbidden memory behind a tensor: many, because a wrong stride may lead far away."""
 
 
 def fenced(length: int, fill: float, dtype: torch.dtype) -> torch.Tensor:

@@ -18,7 +18,7 @@ class Output:
     def mark(self, is_high: bool) -> None:
         """Fill the buffer with the marker, or with its negative.
 
-        Runs take them in turn: a kernel that takes the maximum over what was there is right on one of them only.
+        Runs alternate between the two: a kernel that keeps the greater of old and new is right with one of them only.
         """
         self._marker = -OUT_MARKER if is_high else OUT_MARKER
         self._base.fill_(self._marker)
@@ -32,5 +32,5 @@ class Output:
 
 
 def is_marked(answer: torch.Tensor) -> torch.Tensor:
-    """Elements of an answer that nobody has written."""
+    """Elements of an answer that the target has not written."""
     return answer.abs() == abs(OUT_MARKER)

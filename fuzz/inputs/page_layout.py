@@ -57,11 +57,11 @@ def lay_out(case: Case, state: int) -> Layout:
 
 
 BAIT = 60_000.0
-"""Magnitude of a finite poison, where the format reaches as far."""
+"""Magnitude of a finite poison, if the format holds numbers as large."""
 
 
 def poison_page(case: Case) -> torch.Tensor:
-    """CPU [S, D] float32 of poison, which nobody may read."""
+    """CPU [S, D] float32 of poison, which no kernel may read."""
     block_size, head_dim, row = case.config.block_size, case.config.index_head_dim, ELEMENTS[case.dtype]
     if case.pages.tail != "bait":
         return torch.full((block_size, head_dim), torch.nan if case.pages.tail == "nan" else row.top)

@@ -23,10 +23,10 @@ ALL_BUT_THE_SIGN = 0x7F
 
 
 class GarbageWorkspaces(TorchFunctionMode):
-    """While entered, fills whatever torch allocates uninitialised with the poison of a case's page tails.
+    """Fills uninitialised tensors that torch allocates with the poison of a case's page tails. A context manager.
 
     Fresh memory is often zero, or holds the right numbers of an earlier run, and would hide a read of
-    memory that nobody has written. Integers get the marker of outputs, so that an answer that the target
+    unwritten memory. Integers get the marker of outputs, so that an answer that the target
     allocates shows its unwritten elements, too.
     """
 

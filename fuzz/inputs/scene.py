@@ -1,6 +1,6 @@
 """The tensors of one case, in buffers that keep their addresses while their contents change.
 
-All that a target must not read is poison, and every buffer has margins that show what it must not write.
+Memory that a target must not read holds poison, and margins around every buffer show wrong writes.
 """
 
 from collections.abc import Sequence
@@ -62,7 +62,7 @@ class Scene:
     def apply(self, state: int, is_forced: bool = False) -> None:
         """Overwrite the buffers with another state of the case's script: 0, or a replay step + 1.
 
-        is_forced: also when they should hold it already.
+        is_forced: overwrite them even if they should hold that state already.
         """
         if state == self.state and not is_forced:
             return

@@ -30,7 +30,7 @@ def make_view(
 ) -> View:
     """A view of `shape`, laid out as planned, in a buffer that holds `fill` everywhere.
 
-    is_fenced: the buffer ends with the view's last element, and on a CPU so does memory.
+    is_fenced: whether the buffer ends with the view's last element, with forbidden memory behind it on a CPU.
 
     Raises:
         ValueError: one sentence, if the plan does not fit the rank of the tensor.

@@ -18,7 +18,7 @@ from fuzz.judge.examiner import Examiner
 from fuzz.targets import find
 
 MAX_KEPT_BYTES = 2**31
-"""GPU memory that a child may keep cached between cases; a dozen others want some, too."""
+"""Bytes of GPU memory that a child may keep cached between cases: a dozen children share a GPU."""
 
 
 def live(pipe: Connection, folder: str, gpu: str) -> None:

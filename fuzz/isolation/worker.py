@@ -30,7 +30,7 @@ SECONDS_TO_DIE = 20.0
 """Seconds that a killed child has to exit; the driver may wait for a running kernel."""
 
 SECONDS_BETWEEN_LOOKS = 0.5
-"""Seconds after which a worker that waits for its child looks whether it was told to stop."""
+"""Seconds between two checks of a waiting worker whether it has to stop."""
 
 
 class HarnessError(ValueError):
@@ -46,7 +46,7 @@ class ChildEnded(HarnessError):
 
 
 class Stopped(Exception):
-    """The worker was told to stop while it waited for its child."""
+    """The worker had to stop while it waited for its child."""
 
 
 class Worker:
@@ -70,7 +70,7 @@ class Worker:
             far_turn: held while far pages are judged, which take much of a GPU that others share.
             gpu: the only GPU that the child uses, by its name in CUDA_VISIBLE_DEVICES; empty for any.
             reference_seconds: for a case's right answers, which its first target waits for; as `hangs_after` if None.
-            stop: once set by another thread, whoever waits for this worker gets `Stopped`.
+            stop: when another thread sets it, a waiting call on this worker raises `Stopped`.
         """
         self.restarts, self.idle_ends = 0, list[Violation]()
         self.gpu = gpu
@@ -99,7 +99,7 @@ class Worker:
 
         Raises:
             HarnessError: if the harness failed on the case before any target ran.
-            Stopped: if the worker is told to stop meanwhile.
+            Stopped: if the worker has to stop meanwhile.
         """
         verdicts, tried = list[tuple[str, Verdict, float]](), set[str]()
         with self._turn(task.case):
@@ -130,7 +130,7 @@ class Worker:
         return self._far_turn if case.pages.is_far else nullcontext()
 
     def _verdicts(self, task: Task) -> Iterator[tuple[str, Verdict, float]]:
-        """Verdicts until all targets are judged or the child is gone; an end is the last one's verdict."""
+        """Verdicts until all targets are judged or the child ends, which is the verdict on the running target."""
         self._send(task)
         made = self._receive(self._hangs_after)
         if isinstance(made, Violation):
@@ -200,7 +200,7 @@ class Worker:
         return self._pipe
 
     def _forget_idle(self) -> None:
-        """Put away a child that ended between two tasks: no target of the next one did it."""
+        """Note and forget a child that ended between two tasks: no target of the next task did it."""
         self.idle_ends.append(self._crash())
         self._end()
 

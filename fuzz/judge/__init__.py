@@ -1,1 +1,1 @@
-"""Is this answer right, and if not, why?"""
+"""The judge: runs a target on a case, holds its answers against the laws, and explains what broke."""

@@ -24,8 +24,8 @@ def diagnose(
 ) -> list[Violation]:
     """The laws between runs that a target breaks on a batch where it broke a law already: `broken`.
 
-    Targets that are given scores are asked nothing: the laws are about queries and keys. Neither are
-    targets that promise less than the contract: the laws compare answers bit by bit.
+    Targets that are given scores are left out, because the laws are about queries and keys. So are targets
+    that promise less than the contract, because the laws compare answers bit by bit.
     """
     asked = [law for name, law in BATCH_LAWS.items() if name in laws]
     if not asked or target.takes_score or target.profile != CONTRACT:

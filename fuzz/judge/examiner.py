@@ -37,7 +37,7 @@ class Examiner:
                     found += judge.differing("SplitInvariance", than, first, answer, num_splits)
                 first = answer if first is None else first
             except Exception as error:
-                # Whatever a target raises is a finding about it; nothing of the harness's own is in reach.
+                # Any exception here is the target's, and a finding: the harness's own work is outside of the `try`.
                 found.append(judge.failure(error, num_splits))
                 if found[-1].how == "cuda error":
                     break
@@ -48,7 +48,7 @@ class Examiner:
     ) -> torch.Tensor | None:
         """The answer at one split count; at the first of them, repeats and the replay script too.
 
-        found: to which violations are added as they are met, so that an exception loses none.
+        found: the list that takes each violation at once, so that an exception loses none.
         """
         before = len(found)
         run = target.open(self.scene, num_splits, judge.show)
@@ -64,7 +64,7 @@ class Examiner:
         return answer
 
     def _outside(self, target: Target) -> str | None:
-        """The reason why the profile promises nothing for the case, at any state that it is run at; None if it does."""
+        """The reason why a state of the case is outside the profile; None if every state that is run is inside."""
         if target.profile == CONTRACT:
             return None
         for state in range(len(self.scene.case.states) if target.has_replay else 1):
@@ -76,7 +76,7 @@ class Examiner:
 
 
 def _has_one_answer(target: Target) -> bool:
-    """Whether two right answers are the same bits: without a rule for ties, or for the order, they need not be."""
+    """Whether two right answers have the same bits: they need not without a rule for ties, or for the order."""
     return target.profile.tie_rule == "lowest-id" and target.profile.order == "ascending"
 
 

@@ -8,7 +8,7 @@ from fuzz.inputs.bit_equality import same_bits
 from fuzz.inputs.output import is_marked
 from fuzz.inputs.poisoned_memory import GarbageWorkspaces
 from fuzz.inputs.scene import Scene
-from fuzz.judge.shown_scores import Shown
+from fuzz.judge.shown_scores import ShownScores
 from fuzz.judge.truth import Truth
 from fuzz.targets import Target
 from fuzz.targets.target import Bound
@@ -26,11 +26,11 @@ class RunJudge:
         self.scene = scene
         self.rows = self.certified = self._num_runs = 0
         self._truths = truths
-        self._shown: Shown | None = None
+        self._shown: ShownScores | None = None
 
     def show(self, score: torch.Tensor, best: torch.Tensor | None = None, each: int = 0, is_lazy: bool = False) -> None:
         """Keep the scores that a target shows in its run, see `fuzz.targets.Call.show`."""
-        self._shown = Shown(score, best, each, is_lazy)
+        self._shown = ShownScores(score, best, each, is_lazy)
 
     def run(self, run: Bound, target: Target, num_splits: int) -> tuple[torch.Tensor | None, list[Violation]]:
         """One run: its answer (a copy; None if it has the wrong shape) and the laws it broke."""
@@ -40,22 +40,22 @@ class RunJudge:
         with GarbageWorkspaces(scene.case.pages.tail):
             answer = run()
         self.rows += scene.case.config.num_index_heads * scene.case.total_q
-        found = self._off_memory()
+        found = self._memory_violations()
         if out is not None:
             answer = out[:, : scene.case.total_q]
         elif isinstance(answer, torch.Tensor) and answer.dim() == 3:
             answer = target.profile.head_major(answer)
-        misshapen = self._off_shape(answer)
+        misshapen = self._shape_violation(answer)
         if misshapen is not None:
             return None, self._at(num_splits, [*found, misshapen])
         answer = answer.clone(memory_format=torch.contiguous_format)
-        found += self._off_rows(answer, target)
+        found += self._row_violations(answer, target)
         return answer, self._at(num_splits, found)
 
     def differing(
         self, law: str, than: str, left: torch.Tensor | None, right: torch.Tensor | None, num_splits: int
     ) -> list[Violation]:
-        """One violation of `law`, at the first row that two answers do not share; none where there is no answer."""
+        """One violation of `law`, at the first row in which two answers differ; none if one of them is missing."""
         if left is None or right is None or same_bits(left, right):
             return []
         rows = (left != right).any(-1).nonzero()
@@ -64,9 +64,10 @@ class RunJudge:
         return self._at(num_splits, list(with_reqs(self.scene.batch, [Violation(law, text, head, token)])))
 
     def failure(self, error: Exception, num_splits: int) -> Violation:
-        """The violation of a target that raised in place of an answer."""
+        """The violation of a target that raised instead of answering."""
         lines = str(error).strip().splitlines()
-        # torch and Triton name a fault of the GPU each in its own way: whichever is first to ask the driver after it.
+        # A fault of the GPU is raised by the first library that asks the driver afterwards: torch and Triton word it
+        # differently.
         if "CUDA error" in str(error) or "Triton Error [CUDA]" in str(error):
             how: How = "cuda error"
         else:
@@ -77,8 +78,8 @@ class RunJudge:
     def _at(self, num_splits: int, found: list[Violation]) -> list[Violation]:
         return [replace(violation, num_splits=num_splits, state=self.scene.state) for violation in found]
 
-    def _off_memory(self) -> list[Violation]:
-        """Inputs that a run changed, which are mended, and what it wrote outside of its output."""
+    def _memory_violations(self) -> list[Violation]:
+        """Violations by inputs that a run changed, which are restored, and by writes outside of its output."""
         scene, found = self.scene, list[Violation]()
         changed = scene.changed_inputs()
         if changed:
@@ -89,7 +90,7 @@ class RunJudge:
             found.append(Violation("WritesOnly", f"wrote {outside} elements outside the answer's rows"))
         return found
 
-    def _off_shape(self, answer: object) -> Violation | None:
+    def _shape_violation(self, answer: object) -> Violation | None:
         config = self.scene.case.config
         shape = [config.num_index_heads, self.scene.case.total_q, config.topk_blocks]
         if isinstance(answer, torch.Tensor):
@@ -100,8 +101,8 @@ class RunJudge:
             got = repr(answer)
         return Violation("Shape", f"answered {got}, not int32 {shape}")
 
-    def _off_rows(self, answer: torch.Tensor, target: Target) -> list[Violation]:
-        """Elements left unwritten, the laws that shown scores break, and those that rows break."""
+    def _row_violations(self, answer: torch.Tensor, target: Target) -> list[Violation]:
+        """Violations by unwritten elements, by the scores that the target exposed, and by rows."""
         scene, found = self.scene, list[Violation]()
         unwritten = is_marked(answer).nonzero()
         if len(unwritten):
@@ -109,11 +110,11 @@ class RunJudge:
             text = f"left {len(unwritten)} elements unwritten, first slot {slot}"
             found += with_reqs(scene.batch, [Violation("WritesAll", text, head, token)])
         truth = self._truth(target.takes_score)
-        off_rows, certified = truth.hold(answer, target.profile)
+        broken_rows, certified = truth.compare(answer, target.profile)
         self.certified += certified
         if self._shown is not None:
-            found += truth.hold_shown(answer, self._shown, target.profile)
-        return found + off_rows
+            found += truth.compare_shown(answer, self._shown, target.profile)
+        return found + broken_rows
 
     def _truth(self, takes_score: bool) -> Truth:
         key = (self.scene.state, takes_score)

@@ -1,9 +1,9 @@
 """Plays a case's replay script against a target, state after state, and then once more eagerly.
 
-A plain target is played, or a bound one: a CUDA graph, or, where there is no GPU, a function that took
-its call once and keeps it. A bound target's every answer must also be the bits of an eager run: that
-tells a broken capture from a broken kernel. The eager runs come after the whole script, because one in
-between may heal or hurt; a script that wants one there asks for it.
+A target may be plain or bound. A bound one is a CUDA graph or, without a GPU, a function that took its call
+once and keeps it. Every answer of a bound target must also have the bits of an eager run, which
+distinguishes a broken capture from a broken kernel. The eager runs come after the whole script, because one in
+between may hide a fault or cause one; a script that wants one there asks for it.
 """
 
 from dataclasses import replace
@@ -20,11 +20,11 @@ from msa_ref.contract import Violation
 def play(
     judge: RunJudge, target: Target, run: Bound, num_splits: int, first: torch.Tensor | None, is_sound: bool
 ) -> list[Violation]:
-    """Go through the script, and tell what broke.
+    """The violations of a whole script, state after state.
 
     Args:
-        run: as `target.open` gave it, run at state 0 already.
-        first: its answer there. is_sound: whether that broke nothing.
+        run: from `target.open`; it has run at state 0.
+        first: its answer there. is_sound: whether that answer broke no law.
     """
     scene, violations, answers = judge.scene, list[Violation](), [first]
     for state in range(1, len(scene.case.states)):
@@ -39,11 +39,11 @@ def play(
         if found and is_sound:
             found.insert(0, replace(found[0], law="Replay", evidence=f"broke {found[0].law} only then"))
         violations += found
-    return violations + _off_eager(judge, target, num_splits, answers) if target.is_bound else violations
+    return violations + _unlike_eager(judge, target, num_splits, answers) if target.is_bound else violations
 
 
 def disturb(scene: Scene, target: Target, run: Bound, num_splits: int, between: str) -> None:
-    """Do what comes before a step's change, while the buffers hold the state before."""
+    """Make the call that comes before a step's change, while the buffers hold the state before."""
     if between == "unread":
         scene.new_out()
         run()
@@ -56,8 +56,10 @@ def disturb(scene: Scene, target: Target, run: Bound, num_splits: int, between: 
         target.eager(other, num_splits)()
 
 
-def _off_eager(judge: RunJudge, target: Target, num_splits: int, answers: list[torch.Tensor | None]) -> list[Violation]:
-    """Every state once more, by eager runs: where those are right, a replay must have given the same bits."""
+def _unlike_eager(
+    judge: RunJudge, target: Target, num_splits: int, answers: list[torch.Tensor | None]
+) -> list[Violation]:
+    """Replays that differ from a right eager run at the same state; every state is run once more for that."""
     violations = list[Violation]()
     for state, replayed in enumerate(answers):
         judge.scene.apply(state)

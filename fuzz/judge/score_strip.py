@@ -10,7 +10,7 @@ from fuzz.report.replayed import ScoreStrip, StripRow
 from msa_ref import forced_mask
 
 MAX_AROUND_CUT = 6
-"""Ranked blocks shown on each side of the cut."""
+"""Ranked blocks that are printed on each side of the cut."""
 
 
 def ulps_between(left: float, right: float) -> str:
@@ -63,8 +63,8 @@ def score_strip(
         is_skipped = False
         for rank, block in enumerate(ranked):
             before = float(score[ranked[rank - 1]])
-            shown = block_row(str(rank), block, ulps_between(float(score[block]), before) if rank else "-")
-            if abs(rank - cut + 0.5) > MAX_AROUND_CUT and not shown.mark:
+            row = block_row(str(rank), block, ulps_between(float(score[block]), before) if rank else "-")
+            if abs(rank - cut + 0.5) > MAX_AROUND_CUT and not row.mark:
                 is_skipped = True
                 continue
             if is_skipped:
@@ -72,7 +72,7 @@ def score_strip(
                 is_skipped = False
             if rank == cut:
                 yield StripRow("cut")
-            yield shown
+            yield row
         if is_skipped:
             yield StripRow("gap")
 

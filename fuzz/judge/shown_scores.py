@@ -15,7 +15,7 @@ SCORES_AT_ONCE = 2**26
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownScores:
     """The scores that a target exposed in one run.
 
     score: [H, T, N], the block scores that it selects by.
@@ -29,7 +29,7 @@ class Shown:
     is_lazy: bool = False
 
 
-def off_superblocks(shown: Shown, num_visible_blocks: torch.Tensor) -> Iterator[Violation]:
+def wrong_superblocks(shown: ShownScores, num_visible_blocks: torch.Tensor) -> Iterator[Violation]:
     """One violation for every row with a superblock whose best score is not that of its visible blocks.
 
     num_visible_blocks: [T]. NaN counts as -inf; superblocks without a visible block are ignored.

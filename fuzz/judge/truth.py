@@ -12,7 +12,7 @@ from itertools import islice
 import torch
 
 from fuzz.inputs.scene import Scene
-from fuzz.judge.shown_scores import Shown, off_superblocks
+from fuzz.judge.shown_scores import ShownScores, wrong_superblocks
 from msa_ref import block_scores, index_topk, select_blocks
 from msa_ref.certified import certify, is_certified
 from msa_ref.contract import Violation, violations
@@ -21,14 +21,14 @@ from msa_ref.rows import ROW_LAWS, Selection, cut
 from msa_ref.staged import stages
 
 MAX_EXPLAINED_ROWS = 3
-"""Rows of one answer that are explained in full; the rest is counted."""
+"""Rows of one answer that are explained in full; the others are counted."""
 
 
 class Truth:
     """The right answer at one state of a scene, and the scores behind it."""
 
     def __init__(self, scene: Scene, takes_score: bool) -> None:
-        """takes_score: the scores are the scene's own, given to the target, not those of queries and keys."""
+        """takes_score: whether the target is given the scene's designed scores, instead of queries and keys."""
         self._batch, self._score = scene.batch, scene.score() if takes_score else None
         self.config = scene.case.config
         self.is_exact = takes_score or scene.case.values.made_by.sums_are_exact
@@ -49,7 +49,7 @@ class Truth:
             score = self._score[head : head + 1, token : token + 1, : int(num_visible)].double()
         return Selection(self.config, answer[head : head + 1, token : token + 1], num_visible, score)
 
-    def hold(self, answer: torch.Tensor, profile: Profile) -> tuple[list[Violation], int]:
+    def compare(self, answer: torch.Tensor, profile: Profile) -> tuple[list[Violation], int]:
         """The row laws that an answer breaks, and how many rows have one admissible set.
 
         answer: [H, T, K], head-major whatever the profile says.
@@ -57,7 +57,7 @@ class Truth:
         promises = replace(profile, axes="head-major")
         rows = self.config.num_index_heads * answer.shape[1]
         if self.is_exact and promises == replace(CONTRACT, name=profile.name):
-            return list(self._rows_off(answer)), rows
+            return list(self._wrong_rows(answer)), rows
         if self._score is not None:
             score = self._score[..., : self._max_visible_blocks].double().nan_to_num(-torch.inf, torch.inf, -torch.inf)
             selection = Selection(self.config, answer, self.num_visible_blocks, score, None, promises)
@@ -67,10 +67,10 @@ class Truth:
             found, certified = certificate.violations, certificate.num_certified
         return self._first_few(found), certified
 
-    def hold_shown(self, answer: torch.Tensor, shown: Shown, profile: Profile) -> list[Violation]:
+    def compare_shown(self, answer: torch.Tensor, shown: ShownScores, profile: Profile) -> list[Violation]:
         """The laws that a target's own scores break; where sums round, also those its selection breaks on them.
 
-        answer, profile: as in `hold`.
+        answer, profile: as in `compare`.
         """
         promises = replace(profile, axes="head-major")
         found = stages(
@@ -81,7 +81,7 @@ class Truth:
             max_violations=MAX_EXPLAINED_ROWS,
             is_lazy=shown.is_lazy,
         )
-        superblocks = islice(off_superblocks(shown, self.num_visible_blocks), MAX_EXPLAINED_ROWS)
+        superblocks = islice(wrong_superblocks(shown, self.num_visible_blocks), MAX_EXPLAINED_ROWS)
         scores = self._first_few(found.score) + self._first_few(list(superblocks))
         return scores if self.is_exact else scores + self._first_few(found.selection)
 
@@ -97,11 +97,11 @@ class Truth:
         breaks = [law.breaks(selection) for law in ROW_LAWS.values() if not law.needs_scores]
         return torch.stack(breaks).any(0)
 
-    def _rows_off(self, answer: torch.Tensor) -> Iterator[Violation]:
+    def _wrong_rows(self, answer: torch.Tensor) -> Iterator[Violation]:
         """Every row of an answer against the structure laws and then against the right answer."""
         is_wrong = (answer != self.expected).any(-1) | self._breaks_structure(answer)
         wrong = is_wrong.nonzero()
-        # The broken row with fewest blocks explains most; first of each head comes first otherwise.
+        # The broken row with the fewest blocks explains most; among equals the first head, then the first token.
         order = self.num_visible_blocks[wrong[:, 1]].argsort(stable=True)
         for number, (head, token) in enumerate(wrong[order][:MAX_EXPLAINED_ROWS].tolist()):
             req = int(self.reqs[token])

@@ -1,1 +1,1 @@
-"""One record, told as text, JUnit and HTML; shards merged."""
+"""The record of a run, its forms as text, JUnit XML and HTML, and the merge of shards' records."""

@@ -1,7 +1,7 @@
 """The published score: each planted defect's fate in every tier, a line a defect, without cases and evidence.
 
-What a defect is (its kind, its row in the list of field defects, the laws that must catch it) is read from the table
-of planted defects, so the file cannot contradict it.
+The kind of a defect, its row in the list of field defects and the laws that must catch it are read from the table
+of planted defects, so the file cannot contradict that table.
 """
 
 import json
@@ -23,7 +23,7 @@ def published_text(score: Score) -> str:
     """A score as the published file holds it.
 
     A defect's line holds one list a tier, in the tiers' order: status, seconds, the commit's place in `commits`, and
-    the laws broken; or null where the tier has no fate of it.
+    the laws broken; or null where the tier has not judged it.
     """
     heads = {
         name: {"run": tier.run, "environment": tier.environment, "note": tier.note}
@@ -65,7 +65,7 @@ def read_published(path: Path, defects: Iterable[Defect]) -> Score:
 
 
 def published_names(path: Path) -> set[str]:
-    """The names of all defects that a published file tells of."""
+    """The names of all defects in a published file."""
     return set(json.loads(path.read_text())["fates"])
 
 

@@ -66,7 +66,7 @@ def score_page(score: Score) -> str:
 
 
 def headline(score: Score) -> str:
-    """The score in one line: what the tier that judged most defects made of them."""
+    """The score in one line: the share killed in the tier that judged most defects."""
     if not score.tiers:
         return "No defect was judged yet"
     name, tier = max(score.tiers.items(), key=lambda item: tally(item[1].fates)[1])

@@ -29,8 +29,8 @@ class Fate:
     expected: the laws that name it.
     status: `killed`, `survived` all cases, `unfinished` (alive when its time was up), `equivalent`
         (proved so and not judged) or `not run` (it needs what this machine lacks).
-    laws: the laws it broke, those of the case that killed it first. oracle: the oracle that told the first of them.
-    cases: how many were judged until it died. case: the one that killed it, in words.
+    laws: the laws it broke, those of the case that killed it first. oracle: the oracle that found the first of them.
+    cases: how many were judged until it died. case: the case that killed it, in words.
     is_equivalent: whether it is declared equivalent; killing it is then an error.
     commit: the commit at which it was judged.
     """
@@ -55,8 +55,8 @@ class Fate:
     @staticmethod
     def of(defect: Defect, status: str, **more: Any) -> "Fate":
         """The fate of a planted defect. more: other fields of it."""
-        told = {"is_equivalent": bool(defect.equivalent)} | more
-        return Fate(defect.name, defect.kind, defect.field_defect, defect.laws, status, **told)
+        fields = {"is_equivalent": bool(defect.equivalent)} | more
+        return Fate(defect.name, defect.kind, defect.field_defect, defect.laws, status, **fields)
 
     @property
     def is_named(self) -> bool:
@@ -80,7 +80,7 @@ class Fate:
 class TierScore:
     """The fates of one tier. run: the tier's settings. environment: the last machine that added to it.
 
-    note: what else a reader has to know about them; written by hand.
+    note: further facts that a reader needs; written by hand.
     """
 
     run: dict[str, str]
@@ -107,8 +107,8 @@ class Score:
         tiers = []
         for name, tier in self.tiers.items():
             fates = [json.dumps(asdict(replace(one, evidence=one.evidence[:MAX_EVIDENCE_LEN]))) for one in tier.fates]
-            told = {"run": tier.run, "environment": tier.environment, "note": tier.note}
-            head = ",\n".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in told.items())
+            settings = {"run": tier.run, "environment": tier.environment, "note": tier.note}
+            head = ",\n".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in settings.items())
             listed = ",\n".join(fates)
             tiers.append(f'{json.dumps(name)}: {{\n{head},\n"fates": [\n{listed}\n]}}')
         joined = ",\n".join(tiers)

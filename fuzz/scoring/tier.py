@@ -1,7 +1,7 @@
 """Tiers of judging: the cases that a planted defect has to outlive, and their order.
 
-A tier's verdict does not depend on the order; how soon a defect dies does. Small cases come first where cases are
-dear. Where kernels are compiled, a compilation is dearest: cases of one specialization come side by side.
+The order changes how soon a defect dies, but not the verdict. Where cases are expensive, small ones come first. Where
+kernels are compiled, compilations cost most, so cases of one specialization come side by side.
 """
 
 import math
@@ -23,7 +23,7 @@ from fuzz.targets import Target
 INFORMATIVE_COST = 2**16
 """Cost of an informative case that is cheap next to a compilation: dozens of rows of dozens of blocks."""
 MAX_NAIVE_COST = 2**22
-"""Greatest cost of a case for a naive indexer, which takes its blocks one by one: more would look like a hang."""
+"""Bound on the cost of a case for a naive indexer, which takes blocks one by one: more would look like a hang."""
 SPECIALIZATIONS_PER_ROUND = 4
 """Specializations that random fuzzing compiles before it draws others."""
 DRAWN_EACH = 16
@@ -35,7 +35,7 @@ class Tier:
     """The settings that planted defects are judged with.
 
     device: `cpu` or `cuda`. seconds: 0 for the gate's own cases, else how long random ones are drawn.
-    processes: how many of `run`'s processes the time stands for; a defect lives in one and gets the time of all.
+    processes: how many processes of `run` the time stands for; a defect runs in one process for the time of all.
     cases: the number of the gate's lattice cases. has_corpus, has_production: the gate's other cases.
     """
 
@@ -60,7 +60,7 @@ class Tier:
         return self.seconds * self.processes
 
     def cases_for(self, target: Target, needs: tuple[str, ...] = ()) -> Iterator[Case]:
-        """The cases that one target has to agree on, likely killers first. needs: what the defect needs to show."""
+        """The cases that one target has to agree on, likely killers first. needs: see `Defect.needs`."""
         if self.seconds:
             yield from self._drawn(target)
             return
@@ -85,6 +85,7 @@ class Tier:
         for number in count():
             round_number, i = divmod(number, SPECIALIZATIONS_PER_ROUND * DRAWN_EACH)
             if i == 0:
+                # The word "forms" is part of what a seed means.
                 chooser = SeededChooser(self.seed, f"fuzz forms {scale.name} {round_number}")
                 drawn = draw_specializations(chooser, scale, SPECIALIZATIONS_PER_ROUND)
             chooser = SeededChooser(self.seed, f"fuzz case {scale.name} {number}")
@@ -94,7 +95,7 @@ class Tier:
 
 
 _DRAWING = threading.Lock()
-"""Held while a gate's cases are drawn: trials side by side draw them once."""
+"""Lock around drawing a gate's cases, so that trials side by side draw them once."""
 
 
 @cache
@@ -107,7 +108,7 @@ def _gate(tier: Tier) -> tuple[tuple[Case, ...], tuple[Case, ...], tuple[tuple[C
 
 
 def _is_informative(case: Case, target: Target, device: str) -> bool:
-    """Whether a case, by its looks, is within the limits of a target and a device, and not too dear."""
+    """Whether a case, as far as its data tell, is within the limits of a target and a device, and not too expensive."""
     if case.pages.is_far and device == "cpu":
         return False
     if target.bind is not None and not case.replay:
@@ -122,7 +123,7 @@ def _score_elements(case: Case) -> int:
 
 
 def cost(case: Case) -> int:
-    """Block scores of all rows over all runs, about; what a case costs to judge."""
+    """The cost of judging a case: about the number of block scores of all rows over all runs."""
     cells = sum(
         (1 + case.config.num_index_heads * request.query_len) * (1 + case.config.num_blocks(request.seq_len))
         for state in case.states

@@ -19,7 +19,7 @@ from msa_ref.rows import ROW_LAWS
 from msa_ref.staged import SCORE_LAW
 
 MAX_BROKEN_CASES = 4
-"""Broken cases after which a defect has died by other laws than those that name it."""
+"""Broken cases after which a trial no longer waits for a law that names the defect."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Patience:
     """Limits of one trial.
 
     hangs_after: seconds for one case. gives_up_after: seconds for all of a gate's cases; 0 for no limit.
-    is_first_enough: whether a dead defect is done, whatever the law; else a law that names it is awaited.
-    shrink_seconds: to make the case that killed it smaller.
+    is_first_enough: whether any broken law ends the trial; else it waits for a law that names the defect.
+    shrink_seconds: for shrinking the case that killed it.
     """
 
     hangs_after: float = 90.0
@@ -56,14 +56,15 @@ class _Trial:
     def outcome(self, start: float) -> Fate:
         """The fate of the defect, whose time began at `start`.
 
-        A failure outside of the target says nothing about a defect: it is left unfinished, unless it is dead already.
+        A failure outside of the target says nothing about a defect, which then stays unfinished unless it is dead
+        already.
         """
         budget = self._tier.budget or self._patience.gives_up_after
         fate, num_broken = Fate.of(self._defect, "survived"), 0
         for case in self._tier.cases_for(self._defect.target, self._defect.needs):
             is_alive = fate.status == "survived"
             if budget and time.perf_counter() - start > budget:
-                # Random cases have no end: to outlive their time is to survive. The gate's cases have one.
+                # Random cases have no end, so a defect that outlives their time has survived; the gate's cases end.
                 return replace(fate, status="unfinished") if is_alive and not self._tier.seconds else fate
             try:
                 verdict = self._verdict(case)
@@ -82,7 +83,7 @@ class _Trial:
         return fate
 
     def _verdict(self, case: Case) -> Verdict:
-        """The verdict on one case. Any end of the process is the defect's doing, be it between two cases."""
+        """The verdict on one case. The defect counts as the cause of any end of the process, even between two cases."""
         try:
             ((_, verdict, _),) = self._worker.judge(Task(case, (self._name,), self._tier.device)).verdicts
         except ChildEnded as end:
@@ -99,7 +100,7 @@ class _Trial:
         named = [law for law in laws if law in self._named]
         is_by_process = any(one.how in ("crash", "hang") for one in verdict.violations)
         if fate.status == "killed":
-            # One that is dead may well end its process afterwards: that names nothing.
+            # After its first broken law a defect may well end its process: that adds no law.
             return fate if is_by_process else replace(fate, laws=tuple(dict.fromkeys([*fate.laws, *named])))
         law = (named or list(laws))[0]
         if self._patience.shrink_seconds and not _has_ended(verdict):
@@ -114,7 +115,7 @@ class _Trial:
         )
 
     def _shrunk(self, case: Case, law: str) -> Case:
-        """A smaller case that breaks the same law, as far as the time for it goes."""
+        """The smallest case that was found, within the time for it, to break the same law."""
         deadline = time.perf_counter() + self._patience.shrink_seconds
 
         def still_breaks(smaller: Case) -> bool:

@@ -19,7 +19,7 @@ from fuzz.scoring.tier import Tier
 from fuzz.scoring.trial import Patience, try_defect
 
 PROCESS_HANGS_AFTER = SECONDS_OF_SPINNING / 2
-"""Seconds for one case of a process canary, at most: the spinning one ends by itself later."""
+"""Bound on the seconds for one case of a process canary: the spinning one ends by itself later."""
 
 
 def planted(patterns: Sequence[str] = ()) -> list[Defect]:
@@ -55,15 +55,15 @@ def fates(
     tier: Tier,
     patience: Patience,
     jobs: int,
-    tell: Callable[[Fate], None],
+    on_fate: Callable[[Fate], None],
     with_equivalents: bool = False,
 ) -> list[Fate]:
     """The fates of planted defects, in their order.
 
     Args:
         jobs: defects judged at once.
-        tell: called as each is done, by one thread at a time.
-        with_equivalents: whether those proved equivalent are judged, too.
+        on_fate: called with each fate as it is known, by one thread at a time.
+        with_equivalents: whether defects that are proved equivalent are judged, too.
     """
     one_at_a_time, stop = threading.Lock(), threading.Event()
     far_turns: dict[str, threading.Lock] = defaultdict(threading.Lock)  # one for each GPU
@@ -83,12 +83,12 @@ def fates(
         with one_at_a_time:
             if stop.is_set():
                 return None
-            tell(done)
+            on_fate(done)
         return done
 
     threads = ThreadPoolExecutor(jobs)
     try:
         return [done for done in threads.map(fate, range(len(defects)), defects) if done is not None]
     finally:
-        stop.set()  # after an interrupt: those that are being judged are given up
+        stop.set()  # after an interrupt: trials that still run are given up
         threads.shutdown(cancel_futures=True)

@@ -13,7 +13,7 @@ from msa_ref import index_topk
 from msa_ref.formats import ELEMENTS
 
 SLAB_BYTES = 1024
-"""Bytes of room for prefill's scores, for each split: at least one query tile's, in a small case those of a few."""
+"""Bytes of memory for prefill's scores, times the split count: in a small case enough for a few query tiles."""
 
 # Kernels are imported by name when they run: triton reads TRITON_INTERPRET once, when they are first imported.
 
@@ -24,7 +24,7 @@ def _reference(call: Call) -> torch.Tensor:
 
 def _prefill(call: Call, package: str = "msa_fast") -> torch.Tensor:
     kernels, batch = importlib.import_module(package), call.batch
-    # Where splits are given, little room for scores too: several slabs, and other ones for other splits.
+    # A split count also sets the workspace: little memory makes several slabs, and other slabs for other counts.
     room = {} if call.num_splits is None else {"workspace_bytes": SLAB_BYTES * call.num_splits}
     plan = kernels.PrefillPlan.build(
         batch.config, call.query_lens, call.seq_len_bounds, batch.device, num_splits=call.num_splits, **room

@@ -23,8 +23,8 @@ class Call:
     num_splits: the split count to use; None leaves it to the target.
     query_lens, seq_lens: this run's lengths, on the host. host_slack: added to seq_lens by a host that
         knows no more than an upper bound on them.
-    room: [H, T, max_blocks] float32, any strides, for targets that are told where to put their scores;
-        None leaves it to them.
+    room: [H, T, max_blocks] float32, any strides: memory for the scores of targets that take it; None lets
+        them allocate it.
     show: a target may call it with the scores [H, T, N] that it selects by. They are judged then, too
         (law `Score`), and the selection on just these scores. So are (law `Superblocks`) the best scores
         [H, T, ceil(N / each)] of superblocks of `each` blocks, where it calls show(score, best, each).

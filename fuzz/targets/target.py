@@ -23,11 +23,11 @@ class Target:
 
     kind: `decode` takes batches of few query tokens per request; `prefill`, `any` and `foreign` take
         all. Production shapes go to targets of their own kind and to foreign ones.
-    takes_score: given a score matrix and judged on it. takes_room: told where to put scores.
+    takes_score: given a score matrix and judged on it. takes_room: given memory for its scores.
     has_splits: obeys `call.num_splits`.
     is_graph: captured once per case as a CUDA graph, then replayed.
     profile: the promises of the target; a case outside of it is Undefined.
-    bind: makes of one call a function that replays it: how a target without a CUDA graph is captured.
+    bind: turns one call into a function that replays it; this captures a target without a CUDA graph.
     check: the check that the kernels themselves make before a launch, on a case: raises the ValueError that
         they would. A case that it refuses is Undefined. None for targets that run no kernels of the suite.
     """

@@ -1,1 +1,1 @@
-"""Numbers whose sums are exact, the same on every machine."""
+"""The numbers in tensors: families of values, the same on every machine, most with exact sums."""

@@ -18,7 +18,7 @@ from fuzz.campaign.fixed_list import judge_all
 from fuzz.campaign.hypothesis_profile import nightly_profile
 from fuzz.campaign.interrupts import ended_politely
 from fuzz.campaign.pool import Pool
-from fuzz.campaign.random_rounds import Limits, RandomRounds
+from fuzz.campaign.random_rounds import Budget, RandomRounds
 from fuzz.cases.case import Case, Request
 from fuzz.cases.scale import SCALES
 from fuzz.isolation.messages import Judged, Task
@@ -105,7 +105,7 @@ def test_an_interrupt_whose_exception_is_lost_still_ends_the_run() -> None:
     results = new_results(scale)
     with ended_politely() as ending:
         rounds = RandomRounds(
-            results, worker, ("reference",), "cpu", Limits(None, 50), is_interrupted=lambda: ending.is_asked
+            results, worker, ("reference",), "cpu", Budget(None, 50), is_interrupted=lambda: ending.is_asked
         )
         with pytest.raises(KeyboardInterrupt):
             rounds.run(3, scale, (0, 1), nightly_profile(None), lambda _: None)

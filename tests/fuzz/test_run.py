@@ -12,7 +12,7 @@ import torch
 from fuzz.__main__ import main
 from fuzz.campaign.findings import read_case
 from fuzz.campaign.hypothesis_profile import nightly_profile
-from fuzz.campaign.random_rounds import Limits, RandomRounds
+from fuzz.campaign.random_rounds import Budget, RandomRounds
 from fuzz.cases.case import Case
 from fuzz.cases.scale import SCALES, Scale
 from fuzz.commands.run import shard_of
@@ -25,7 +25,7 @@ from tests.support.rounds import Recorder, new_results
 
 def _cases(scale: Scale, seed: int, count: int, device: str, shard: tuple[int, int] = (0, 1)) -> list[Case]:
     recorder: Any = Recorder()
-    rounds = RandomRounds(new_results(scale), recorder, ("reference",), device, Limits(None, count))
+    rounds = RandomRounds(new_results(scale), recorder, ("reference",), device, Budget(None, count))
     rounds.run(seed, scale, shard, nightly_profile(None), lambda _: None)
     cases: list[Case] = recorder.cases
     return cases
@@ -106,7 +106,7 @@ def test_a_run_prints_its_seed_first_and_its_command_last(tmp_path: Path, capsys
 def test_a_run_without_time_judges_one_case() -> None:
     recorder: Any = Recorder()
     results = new_results(SCALES["small"])
-    rounds = RandomRounds(results, recorder, ("reference",), "cpu", Limits(0.0, None))
+    rounds = RandomRounds(results, recorder, ("reference",), "cpu", Budget(0.0, None))
     rounds.run(3, SCALES["small"], (0, 1), nightly_profile(None), lambda _: None)
     assert results.record.cases == len(recorder.cases) == 1
 
