@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from fuzz.commands import COMMANDS, JUDGES
+from fuzz.commands.declared import declare, filled
 from fuzz.commands.device import settle, wanted
 
 
@@ -41,8 +42,8 @@ def read(words: Sequence[str]) -> tuple[ModuleType, Any]:
         settle(wanted(rest))  # before the command's module, and with it triton, is imported
     command = importlib.import_module(f"fuzz.commands.{name}")
     parser = argparse.ArgumentParser(prog=f"python -m fuzz {name}", description=COMMANDS[name])
-    command.add_arguments(parser)
-    return command, command.parse(parser.parse_args(rest))
+    declare(parser, command.Options)
+    return command, filled(command.Options, parser.parse_args(rest))
 
 
 if __name__ == "__main__":

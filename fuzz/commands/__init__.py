@@ -1,11 +1,9 @@
 """The commands of `python -m fuzz`, one file each: its options, and what it does.
 
-To add a command, give it a line in `COMMANDS` and write `fuzz/commands/<name>.py` with four things:
+To add a command, give it a line in `COMMANDS` and write `fuzz/commands/<name>.py` with two things:
 
-    Options                    a frozen dataclass of everything that the command needs
-    add_arguments(parser)      declares what a user may write
-    parse(parsed) -> Options   checks it; nothing beyond this function sees argparse's namespace
-    run(options) -> int        does it, and returns the exit status
+    Options                a frozen dataclass whose fields are what a user may write (see `fuzz.commands.declared`)
+    run(options) -> int    does it, and returns the exit status
 
 What several commands share is in `fuzz.commands.options`.
 """

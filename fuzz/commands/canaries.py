@@ -1,8 +1,8 @@
 """`python -m fuzz canaries`: judge the suite by the defects planted in it, and keep the score."""
 
-import argparse
 import os
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from tqdm import tqdm
@@ -10,12 +10,12 @@ from tqdm import tqdm
 from fuzz.campaign.interrupts import ended_politely
 from fuzz.canaries import Defect
 from fuzz.cases.chooser import SeededChooser
-from fuzz.commands.device import add_device, settle
+from fuzz.commands.declared import option
+from fuzz.commands.device import device_option
 from fuzz.commands.options import (
     DEFAULT_CASES,
     DEFAULT_CASES_IN_WORDS,
     DEFAULT_SEED,
-    add_switch,
     at_least,
     default_jobs,
 )
@@ -32,100 +32,72 @@ HANGS_AFTER = {"cuda": 60.0, "cpu": 90.0}
 """Seconds that a defect has for one case, by device."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Options:
-    """What to judge, and how.
+    """Which planted defects to judge, how, and where to keep their fates."""
 
-    only, kinds, sample: which planted defects. json: the file for the whole score, with cases and evidence.
-    publish: the published score, which gets the fates. into: the file for its page.
-    """
-
-    tier: Tier
-    patience: Patience
-    with_equivalents: bool
-    jobs: int
-    only: tuple[str, ...]
-    kinds: tuple[str, ...]
-    sample: int | None
-    json: Path | None
-    publish: Path | None
-    is_resumed: bool
-    is_markdown: bool
-    into: Path | None
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
-    add_device(parser)
-    parser.add_argument("--tier", choices=("gate", "fuzz"), default="gate", help="the gate's cases, or random ones")
-    parser.add_argument("--seconds", type=float, default=60.0, help="of random cases a defect (default %(default)g)")
-    parser.add_argument(
-        "--processes", type=int, help="worker processes; a defect gets the sum of their time (default: as `run`)"
-    )
-    parser.add_argument("--only", action="append", default=[], metavar="PATTERN", help="names; may be repeated")
-    parser.add_argument(
-        "--kind", action="append", default=[], choices=("canary", "process", "mutant"), help="may be repeated"
-    )
-    parser.add_argument("--sample", type=int, metavar="N", help="judge N defects, sampled by the seed")
-    parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="of everything drawn (default %(default)s)")
-    parser.add_argument("--cases", type=int, help=f"the gate's lattice cases ({DEFAULT_CASES_IN_WORDS})")
-    add_switch(parser, "--corpus", "kept cases too")
-    add_switch(parser, "--production", "shapes of traffic too")
-    parser.add_argument("--equivalents", action="store_true", help="also judge those proved equivalent; slow")
-    parser.add_argument("--first-kill", action="store_true", help="do not wait for a law that names the defect")
-    parser.add_argument("--give-up-after", type=float, default=0.0, help="seconds of the gate's cases a defect has")
-    parser.add_argument("--hangs-after", type=float, help="seconds a defect has for one case")
-    parser.add_argument("--shrink-seconds", type=float, default=0.0, help="to make each killing case smaller")
-    parser.add_argument("--jobs", type=int, help="defects judged at once (default one per core)")
-    parser.add_argument("--json", type=Path, help="file to keep the score in, with cases and evidence")
-    parser.add_argument(
-        "--publish",
-        type=Path,
+    device: str = device_option()
+    tier_name: str = option("the gate's cases, or random ones", "gate", "--tier", choices=("gate", "fuzz"))
+    seconds: float = option("of random cases a defect (default %(default)g)", 60.0)
+    processes: int | None = option("worker processes; a defect gets the sum of their time (default: as `run`)", None)
+    only: tuple[str, ...] = option("names; may be repeated", (), metavar="PATTERN")
+    kinds: tuple[str, ...] = option("may be repeated", (), "--kind", choices=("canary", "process", "mutant"))
+    sample: int | None = option("judge N defects, sampled by the seed", None, metavar="N")
+    seed: int = option("of everything drawn (default %(default)s)", DEFAULT_SEED)
+    cases: int | None = option(f"the gate's lattice cases ({DEFAULT_CASES_IN_WORDS})", None)
+    has_corpus: bool = option("kept cases too", True, "--corpus")
+    has_production: bool = option("shapes of traffic too", True, "--production")
+    with_equivalents: bool = option("also judge those proved equivalent; slow", False, "--equivalents")
+    first_kill: bool = option("do not wait for a law that names the defect", False)
+    give_up_after: float = option("seconds of the gate's cases a defect has", 0.0)
+    hangs_after: float | None = option("seconds a defect has for one case", None)
+    shrink_seconds: float = option("to make each killing case smaller", 0.0)
+    jobs: int | None = option("defects judged at once (default one per core)", None)
+    json: Path | None = option("file to keep the score in, with cases and evidence", None)
+    publish: Path | None = option(
+        "also put the fates into the published score (or into FILE of its kind)",
+        None,
         nargs="?",
         const=PUBLISHED,
         metavar="FILE",
-        help="also put the fates into the published score (or into FILE of its kind)",
     )
-    parser.add_argument("--resume", action="store_true", help="keep what the files have of this tier, judge the rest")
-    parser.add_argument("--markdown", action="store_true", help="only print the page of the published score")
-    parser.add_argument("--into", type=Path, metavar="FILE.md", help="write that page into a file")
+    is_resumed: bool = option("keep what the files have of this tier, judge the rest", False, "--resume")
+    is_markdown: bool = option("only print the page of the published score", False, "--markdown")
+    into: Path | None = option("write that page into a file", None, metavar="FILE.md")
 
+    def __post_init__(self) -> None:
+        for name, value, bound in (
+            ("--cases", self.tier.cases, 0),
+            ("--jobs", self.num_jobs, 1),
+            ("--seconds", self.seconds, 1),
+            ("--processes", 1 if self.processes is None else self.processes, 1),
+            ("--hangs-after", self.patience.hangs_after, 1),
+            ("--give-up-after", self.give_up_after, 0),
+            ("--sample", 1 if self.sample is None else self.sample, 1),
+        ):
+            at_least(name, value, bound)
 
-def parse(parsed: argparse.Namespace) -> Options:
-    """The options, checked."""
-    device = settle(parsed.device)
-    num_cases = DEFAULT_CASES[device] if parsed.cases is None else parsed.cases
-    jobs = (os.cpu_count() or 1) if parsed.jobs is None else parsed.jobs
-    processes = default_jobs(device) if parsed.processes is None else parsed.processes
-    hangs_after = HANGS_AFTER[device] if parsed.hangs_after is None else parsed.hangs_after
-    for name, value, bound in (
-        ("--cases", num_cases, 0),
-        ("--jobs", jobs, 1),
-        ("--seconds", parsed.seconds, 1),
-        ("--processes", processes, 1),
-        ("--hangs-after", hangs_after, 1),
-        ("--give-up-after", parsed.give_up_after, 0),
-        ("--sample", 1 if parsed.sample is None else parsed.sample, 1),
-    ):
-        at_least(name, value, bound)
-    scale = "large" if device == "cuda" else "small"
-    tier = Tier(device, parsed.seed, scale, num_cases, parsed.corpus, parsed.production)
-    if parsed.tier == "fuzz":
-        tier = replace(tier, seconds=parsed.seconds, processes=processes)
-    return Options(
-        tier=tier,
-        patience=Patience(hangs_after, parsed.give_up_after, parsed.first_kill, parsed.shrink_seconds),
-        with_equivalents=parsed.equivalents,
-        jobs=jobs,
-        only=tuple(parsed.only),
-        kinds=tuple(parsed.kind),
-        sample=parsed.sample,
-        json=parsed.json,
-        publish=parsed.publish,
-        is_resumed=parsed.resume,
-        is_markdown=parsed.markdown,
-        into=parsed.into,
-    )
+    @cached_property
+    def tier(self) -> Tier:
+        """The cases that judge each defect."""
+        num_cases = DEFAULT_CASES[self.device] if self.cases is None else self.cases
+        scale = "large" if self.device == "cuda" else "small"
+        tier = Tier(self.device, self.seed, scale, num_cases, self.has_corpus, self.has_production)
+        if self.tier_name == "gate":
+            return tier
+        processes = default_jobs(self.device) if self.processes is None else self.processes
+        return replace(tier, seconds=self.seconds, processes=processes)
+
+    @property
+    def patience(self) -> Patience:
+        """The time that each defect has."""
+        hangs_after = HANGS_AFTER[self.device] if self.hangs_after is None else self.hangs_after
+        return Patience(hangs_after, self.give_up_after, self.first_kill, self.shrink_seconds)
+
+    @property
+    def num_jobs(self) -> int:
+        """Defects judged at once."""
+        return (os.cpu_count() or 1) if self.jobs is None else self.jobs
 
 
 def run(options: Options) -> int:
@@ -176,7 +148,7 @@ def canaries(options: Options) -> int:
     is_interrupted = False
     with ended_politely():
         try:
-            fates(rest, tier, options.patience, options.jobs, keep, options.with_equivalents)
+            fates(rest, tier, options.patience, options.num_jobs, keep, options.with_equivalents)
         except KeyboardInterrupt:
             is_interrupted = True
     line.close()

@@ -3,13 +3,17 @@
 import argparse
 import os
 from collections.abc import Sequence
+from typing import Any
+
+from fuzz.commands.declared import option
 
 DEVICES = ("auto", "cuda", "cpu")
 
 
-def add_device(parser: argparse.ArgumentParser) -> None:
-    """Declare --device."""
-    parser.add_argument("--device", choices=DEVICES, default="auto", help="default auto: a GPU where there is one")
+def device_option(is_settled: bool = True) -> Any:
+    """The field of --device. is_settled: whether it becomes "cuda" or "cpu" at once, see `settle`."""
+    words = "default auto: a GPU where there is one"
+    return option(words, "auto", choices=DEVICES, settle=settle if is_settled else None)
 
 
 def wanted(words: Sequence[str]) -> str:

@@ -4,16 +4,17 @@ A night that finds nothing is worth something only if it could have found someth
 command first hunts a planted defect, and the night has failed if that one lives.
 """
 
-import argparse
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from fuzz.campaign.shard import Shard
-from fuzz.commands.device import add_device
-from fuzz.commands.options import FINDINGS, add_switch, add_targets, again, at_least, fresh_seed, named
+from fuzz.commands.declared import option
+from fuzz.commands.device import device_option
+from fuzz.commands.options import FINDINGS, again, at_least, named, seed_or_fresh, target_option
 from fuzz.commands.report import write_report
 from fuzz.isolation.gpus import visible_gpus
 from fuzz.report.merge import merge
@@ -26,24 +27,33 @@ GRACE_SECONDS = 900.0
 """Seconds that a shard may take beyond its minutes, for old findings, shrinking and a last slow case."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Options:
-    """How to run a night.
+    """How to run a night."""
 
-    gpus: their names in CUDA_VISIBLE_DEVICES. folder: for records, logs and the report.
-    canary: the target that must break. is_replayed: show findings' score strips on the page.
-    """
+    minutes: float = option("how long each shard runs (default %(default)g)", 30.0)
+    shards: int | None = option("processes (default one per GPU, or one without)", None)
+    seed: int = option("of everything drawn (default: a fresh one, which is printed)", None, settle=seed_or_fresh)
+    folder: Path = option("for what it writes (default %(default)s)", Path(".fuzz/nightly"))
+    findings: Path = option("folder for what broke (default %(default)s)", FINDINGS)
+    canary: str = option("the target that must break (default %(default)s)", "fuzz.canaries:highest_id_wins_ties")
+    is_replayed: bool = option("show findings' score strips on the page", True, "--replay")
+    device: str = device_option(is_settled=False)
+    target_names: tuple[str, ...] = target_option()
 
-    target_names: tuple[str, ...]
-    device: str
-    seed: int
-    minutes: float
-    num_shards: int
-    gpus: tuple[str, ...]
-    folder: Path
-    findings: Path
-    canary: str
-    is_replayed: bool
+    def __post_init__(self) -> None:
+        at_least("--minutes", self.minutes, 0)
+        at_least("--shards", self.num_shards, 1)
+
+    @cached_property
+    def gpus(self) -> tuple[str, ...]:
+        """The GPUs to use, by their names in CUDA_VISIBLE_DEVICES."""
+        return () if self.device == "cpu" else tuple(visible_gpus())
+
+    @property
+    def num_shards(self) -> int:
+        """Processes."""
+        return max(1, len(self.gpus)) if self.shards is None else self.shards
 
     @property
     def reproduce(self) -> str:
@@ -51,48 +61,6 @@ class Options:
         words = ["--seed", str(self.seed), "--minutes", f"{self.minutes:g}", "--shards", str(self.num_shards)]
         words += ["--device", self.device, "--canary", self.canary, *named(self.target_names)]
         return again("nightly", *words)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
-    parser.add_argument("--minutes", type=float, default=30.0, help="how long each shard runs (default %(default)g)")
-    parser.add_argument("--shards", type=int, help="processes (default one per GPU, or one without)")
-    parser.add_argument("--seed", type=int, help="of everything drawn (default: a fresh one, which is printed)")
-    parser.add_argument(
-        "--folder",
-        type=Path,
-        default=Path(".fuzz/nightly"),
-        help="for what it writes (default %(default)s)",
-    )
-    parser.add_argument("--findings", type=Path, default=FINDINGS, help="folder for what broke (default %(default)s)")
-    parser.add_argument(
-        "--canary",
-        default="fuzz.canaries:highest_id_wins_ties",
-        help="the target that must break (default %(default)s)",
-    )
-    add_switch(parser, "--replay", "show findings' score strips on the page")
-    add_device(parser)
-    add_targets(parser)
-
-
-def parse(parsed: argparse.Namespace) -> Options:
-    """The options, checked. A seed that is not given is drawn."""
-    at_least("--minutes", parsed.minutes, 0)
-    gpus = () if parsed.device == "cpu" else tuple(visible_gpus())
-    num_shards = max(1, len(gpus)) if parsed.shards is None else parsed.shards
-    at_least("--shards", num_shards, 1)
-    return Options(
-        target_names=tuple(parsed.target),
-        device=parsed.device,
-        seed=fresh_seed() if parsed.seed is None else parsed.seed,
-        minutes=parsed.minutes,
-        num_shards=num_shards,
-        gpus=gpus,
-        folder=parsed.folder,
-        findings=parsed.findings,
-        canary=parsed.canary,
-        is_replayed=parsed.replay,
-    )
 
 
 def run(options: Options) -> int:

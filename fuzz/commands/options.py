@@ -1,14 +1,15 @@
-"""Options that several commands share: their defaults, their declarations and what they become."""
+"""Options that several commands share: their defaults, and the fields that declare them."""
 
-import argparse
 import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fuzz.cases.scale import SCALES, Scale
-from fuzz.commands.device import add_device, settle
+from fuzz.commands.declared import option
+from fuzz.commands.device import device_option
 from fuzz.isolation.worker import HANGS_AFTER
 from fuzz.targets import BUILT_IN, Target, find
 
@@ -20,25 +21,37 @@ FINDINGS = Path(".fuzz/findings")
 """Folder for what broke."""
 
 
-@dataclass(frozen=True)
+def target_option() -> Any:
+    """The field of --target."""
+    words = "a built-in target, module:callable or module:callable@profile.json; may be repeated (default all)"
+    return option(words, (), "--target")
+
+
+@dataclass(frozen=True, kw_only=True)
 class CampaignOptions:
-    """What `gate` and `run` share: the targets to judge, how, and where to write what came out.
+    """The options that `gate` and `run` share: the targets to judge, how, and where to write what came out."""
 
-    hangs_after: seconds that a target may take for one case. shrink_seconds: to make one finding smaller.
-    json, junit: files to write; None for none.
-    """
-
-    target_names: tuple[str, ...]
-    device: str
     seed: int
-    scale: Scale
-    findings: Path
-    hangs_after: float
+    target_names: tuple[str, ...] = target_option()
+    device: str = device_option()
+    scale_name: str | None = option(
+        "size of cases (default large on a GPU, small on a CPU)", None, "--scale", choices=tuple(SCALES)
+    )
+    findings: Path = option("folder for what broke (default %(default)s)", FINDINGS)
+    hangs_after: float = option("seconds a target has for one case (default %(default)g)", HANGS_AFTER)
     shrink_seconds: float
-    is_diagnosed: bool
-    is_verbose: bool
-    json: Path | None
-    junit: Path | None
+    is_diagnosed: bool = option("ask broken targets why", True, "--diagnose")
+    json: Path | None = option("file for the record of the run", None)
+    junit: Path | None = option("file for the verdicts as JUnit XML", None)
+    is_verbose: bool = option("print how often each bucket was reached", False, "--verbose")
+
+    def __post_init__(self) -> None:
+        at_least("--hangs-after", self.hangs_after, 1)
+
+    @property
+    def scale(self) -> Scale:
+        """The size of cases."""
+        return SCALES[self.scale_name or ("large" if self.device == "cuda" else "small")]
 
     def targets(self) -> list[Target]:
         """The targets to judge: all built-in ones that can run here, if none is named."""
@@ -50,61 +63,6 @@ class CampaignOptions:
         """The command that does the same again. length: the words that say how long it runs."""
         settled = ("--scale", self.scale.name, "--device", self.device)
         return again(command, "--seed", str(self.seed), *length, *settled, *more, *named(self.target_names))
-
-
-def add_campaign(parser: argparse.ArgumentParser, shrink_seconds: float) -> None:
-    """Declare what `gate` and `run` share, except for --seed."""
-    add_targets(parser)
-    add_device(parser)
-    parser.add_argument("--scale", choices=tuple(SCALES), help="size of cases (default large on a GPU, small on a CPU)")
-    parser.add_argument("--findings", type=Path, default=FINDINGS, help="folder for what broke (default %(default)s)")
-    parser.add_argument(
-        "--hangs-after", type=float, default=HANGS_AFTER, help="seconds a target has for one case (default %(default)g)"
-    )
-    parser.add_argument(
-        "--shrink-seconds",
-        type=float,
-        default=shrink_seconds,
-        help="for each finding (default %(default)g)",
-    )
-    add_switch(parser, "--diagnose", "ask broken targets why")
-    parser.add_argument("--json", type=Path, help="file for the record of the run")
-    parser.add_argument("--junit", type=Path, help="file for the verdicts as JUnit XML")
-    parser.add_argument("--verbose", action="store_true", help="print how often each bucket was reached")
-
-
-def campaign_options(parsed: argparse.Namespace) -> CampaignOptions:
-    """The shared options, checked. A seed that is not given is drawn."""
-    at_least("--hangs-after", parsed.hangs_after, 1)
-    device = settle(parsed.device)
-    return CampaignOptions(
-        target_names=tuple(parsed.target),
-        device=device,
-        seed=fresh_seed() if parsed.seed is None else parsed.seed,
-        scale=SCALES[parsed.scale or ("large" if device == "cuda" else "small")],
-        findings=parsed.findings,
-        hangs_after=parsed.hangs_after,
-        shrink_seconds=parsed.shrink_seconds,
-        is_diagnosed=parsed.diagnose,
-        is_verbose=parsed.verbose,
-        json=parsed.json,
-        junit=parsed.junit,
-    )
-
-
-def add_targets(parser: argparse.ArgumentParser) -> None:
-    """Declare --target."""
-    parser.add_argument(
-        "--target",
-        action="append",
-        default=[],
-        help="a built-in target, module:callable or module:callable@profile.json; may be repeated (default all)",
-    )
-
-
-def add_switch(parser: argparse.ArgumentParser, name: str, words: str) -> None:
-    """Declare an option that is on by default, and its --no- twin."""
-    parser.add_argument(name, action=argparse.BooleanOptionalAction, default=True, help=f"{words} (default yes)")
 
 
 def at_least(name: str, value: float, bound: float) -> None:
@@ -123,9 +81,9 @@ def default_jobs(device: str) -> int:
     return max(1, min(8, cores // 2)) if device == "cuda" else cores
 
 
-def fresh_seed() -> int:
-    """A seed that nobody has chosen."""
-    return int.from_bytes(os.urandom(4))
+def seed_or_fresh(seed: int | None) -> int:
+    """The seed; where none is given, one that nobody has chosen."""
+    return int.from_bytes(os.urandom(4)) if seed is None else seed
 
 
 def named(targets: Sequence[str]) -> list[str]:

@@ -1,33 +1,20 @@
 """`python -m fuzz promote`: keep a finding's case in the corpus, which every gate judges."""
 
-import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
 from fuzz import corpus
+from fuzz.commands.declared import option
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Options:
-    """A finding's file, and what its corpus entry says of it."""
+    """A finding's file, and what its corpus entry says of it; the corpus itself checks them."""
 
-    finding: Path
-    flag: str
-    origin: str
-    note: str
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
-    parser.add_argument("finding", type=Path, help="JSON of a finding")
-    parser.add_argument("--flag", required=True, help="the kind of defect, one word")
-    parser.add_argument("--origin", required=True, help="where the case comes from")
-    parser.add_argument("--note", required=True, help="what the case hunts")
-
-
-def parse(parsed: argparse.Namespace) -> Options:
-    """The options; the corpus itself checks them."""
-    return Options(parsed.finding, parsed.flag, parsed.origin, parsed.note)
+    finding: Path = option("JSON of a finding", flag="finding")
+    flag: str = option("the kind of defect, one word")
+    origin: str = option("where the case comes from")
+    note: str = option("what the case hunts")
 
 
 def run(options: Options) -> int:

@@ -1,6 +1,5 @@
 """`python -m fuzz replay`: judges one case from a file, and shows the rows that broke."""
 
-import argparse
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,8 +8,9 @@ import torch
 from fuzz.campaign.findings import read_case
 from fuzz.cases.case import Case
 from fuzz.cases.replay_words import script_lines
-from fuzz.commands.device import add_device, settle
-from fuzz.commands.options import add_targets, again, named
+from fuzz.commands.declared import option
+from fuzz.commands.device import device_option
+from fuzz.commands.options import again, named, target_option
 from fuzz.inputs.scene import Scene
 from fuzz.isolation.messages import Task
 from fuzz.isolation.worker import Worker
@@ -31,34 +31,21 @@ MAX_STRIPS = 3
 """Broken rows that are printed in full."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Options:
-    """path: JSON of a case, a finding or a corpus entry. json: file for what came of it, target by target."""
+    """The case to replay, and on what."""
 
-    path: Path
-    target_names: tuple[str, ...]
-    device: str
-    json: Path | None
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
-    parser.add_argument("case", type=Path, help="JSON of a case, a finding or a corpus entry")
-    parser.add_argument("--json", type=Path, help="file for what came of it, as data")
-    add_device(parser)
-    add_targets(parser)
-
-
-def parse(parsed: argparse.Namespace) -> Options:
-    """The options."""
-    return Options(parsed.case, tuple(parsed.target), settle(parsed.device), parsed.json)
+    case: Path = option("JSON of a case, a finding or a corpus entry", flag="case")
+    json: Path | None = option("file for what came of it, as data", None)
+    device: str = device_option()
+    target_names: tuple[str, ...] = target_option()
 
 
 def run(options: Options) -> int:
     """Judge the case on each target. Returns 0 agreed, 1 broke, 3 undefined."""
-    case, found_on = read_case(options.path)
+    case, found_on = read_case(options.case)
     names = options.target_names or ([found_on] if found_on else list(BUILT_IN))
-    print(f"seed {case.seed}, {options.path} on {options.device}")
+    print(f"seed {case.seed}, {options.case} on {options.device}")
     print("\n".join(stamp_lines(environment.stamp(options.device))))
     print(case.to_json())
     done = []
@@ -67,7 +54,7 @@ def run(options: Options) -> int:
         print("\n".join(replayed_lines(done[-1])))
     if options.json:
         write(options.json, to_json(done))
-    print(f"again: {again('replay', str(options.path), *named(names))}")
+    print(f"again: {again('replay', str(options.case), *named(names))}")
     statuses = [one.exit_status for one in done]
     return 1 if 1 in statuses else max(statuses, default=3)
 

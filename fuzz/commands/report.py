@@ -1,6 +1,5 @@
 """`python -m fuzz report`: shards' records merged into one report, as text, JSON, JUnit XML and HTML."""
 
-import argparse
 import shlex
 import subprocess
 import sys
@@ -9,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fuzz.commands.options import add_switch
+from fuzz.commands.declared import option
 from fuzz.report.files import write
 from fuzz.report.html import html_page
 from fuzz.report.junit import junit_xml
@@ -25,29 +24,15 @@ REPLAY_SECONDS = 120
 """Seconds that one of these processes may take."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Options:
-    """shards: the records to merge. json, junit, html: files to write; None for none."""
+    """The records to merge, and the files to write."""
 
-    shards: tuple[Path, ...]
-    json: Path | None
-    junit: Path | None
-    html: Path | None
-    is_replayed: bool
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
-    parser.add_argument("shards", type=Path, nargs="+", metavar="RECORD.json", help="from `gate` or `run --json`")
-    parser.add_argument("--json", type=Path, help="file for the merged record")
-    parser.add_argument("--junit", type=Path, help="file for the verdicts as JUnit XML")
-    parser.add_argument("--html", type=Path, help="file for one page that needs nothing else")
-    add_switch(parser, "--replay", "show findings' score strips on the page")
-
-
-def parse(parsed: argparse.Namespace) -> Options:
-    """The options."""
-    return Options(tuple(parsed.shards), parsed.json, parsed.junit, parsed.html, parsed.replay)
+    shards: tuple[Path, ...] = option("from `gate` or `run --json`", flag="shards", nargs="+", metavar="RECORD.json")
+    json: Path | None = option("file for the merged record", None)
+    junit: Path | None = option("file for the verdicts as JUnit XML", None)
+    html: Path | None = option("file for one page that needs nothing else", None)
+    is_replayed: bool = option("show findings' score strips on the page", True, "--replay")
 
 
 def run(options: Options) -> int:

@@ -1,6 +1,5 @@
 """`python -m fuzz run`: random cases for some minutes or a number of cases, with shrinking."""
 
-import argparse
 import sys
 from dataclasses import dataclass
 
@@ -9,7 +8,8 @@ from fuzz.campaign.interrupts import ended_politely
 from fuzz.campaign.pool import Pool
 from fuzz.campaign.random_rounds import Budget, RandomRounds
 from fuzz.campaign.recheck import look_back
-from fuzz.commands.options import CampaignOptions, add_campaign, at_least, campaign_options
+from fuzz.commands.declared import option
+from fuzz.commands.options import CampaignOptions, at_least, seed_or_fresh
 from fuzz.commands.reporting import new_results, report
 from fuzz.isolation.worker import HarnessError
 from fuzz.report.record import Record
@@ -19,14 +19,41 @@ DEFAULT_RANDOM_CASES = 200
 """Cases of a run that is given neither --minutes nor --cases."""
 
 
-@dataclass(frozen=True)
-class Options:
-    """minutes, num_cases: how long; None where the other one says it. shard: (i, n), the part of the run to do."""
+def shard_of(text: str) -> tuple[int, int]:
+    """(i, n) of `i/n`.
 
-    campaign: CampaignOptions
-    minutes: float | None
-    num_cases: int | None
-    shard: tuple[int, int]
+    Raises:
+        ValueError: one sentence, if the text is no such pair.
+    """
+    number, slash, count = text.partition("/")
+    if not (slash and number.isdigit() and count.isdigit() and int(number) < int(count)):
+        raise ValueError(f"--shard must be i/n with 0 <= i < n; got {text}")
+    return int(number), int(count)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(CampaignOptions):
+    """How long to run, the part of the run to do as (i, n), and all that a campaign has."""
+
+    seed: int = option("of everything drawn (default: a fresh one, which is printed)", None, settle=seed_or_fresh)
+    minutes: float | None = option("how long", None)
+    cases: int | None = option(
+        f"how many cases (default {DEFAULT_RANDOM_CASES}, if --minutes is not given either)", None
+    )
+    shard: tuple[int, int] = option(
+        "the part of the run to do (default all of it)", "0/1", settle=shard_of, type=str, metavar="I/N"
+    )
+    shrink_seconds: float = option("for each finding (default %(default)g)", 60.0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least("--minutes", self.minutes or 0, 0)
+        at_least("--cases", self.cases or 0, 0)
+
+    @property
+    def num_cases(self) -> int | None:
+        """Cases to judge; None where the minutes say how long."""
+        return DEFAULT_RANDOM_CASES if self.cases is None and self.minutes is None else self.cases
 
     @property
     def budget(self) -> str:
@@ -43,68 +70,34 @@ class Options:
         """The command that draws the same cases again."""
         cases, minutes = ("--cases", str(self.num_cases)), ("--minutes", f"{self.minutes or 0.0:g}")
         length = cases if self.num_cases is not None else minutes
-        return self.campaign.command_line("run", length, "--shard", self.shard_in_words)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
-    parser.add_argument("--seed", type=int, help="of everything drawn (default: a fresh one, which is printed)")
-    parser.add_argument("--minutes", type=float, help="how long")
-    parser.add_argument(
-        "--cases", type=int, help=f"how many cases (default {DEFAULT_RANDOM_CASES}, if --minutes is not given either)"
-    )
-    parser.add_argument("--shard", default="0/1", metavar="I/N", help="the part of the run to do (default all of it)")
-    add_campaign(parser, shrink_seconds=60.0)
-
-
-def parse(parsed: argparse.Namespace) -> Options:
-    """The options, checked."""
-    at_least("--minutes", parsed.minutes or 0, 0)
-    at_least("--cases", parsed.cases or 0, 0)
-    is_open = parsed.cases is None and parsed.minutes is None
-    num_cases = DEFAULT_RANDOM_CASES if is_open else parsed.cases
-    return Options(campaign_options(parsed), parsed.minutes, num_cases, shard_of(parsed.shard))
-
-
-def shard_of(text: str) -> tuple[int, int]:
-    """(i, n) of `i/n`.
-
-    Raises:
-        ValueError: one sentence, if the text is no such pair.
-    """
-    number, slash, count = text.partition("/")
-    if not (slash and number.isdigit() and count.isdigit() and int(number) < int(count)):
-        raise ValueError(f"--shard must be i/n with 0 <= i < n; got {text}")
-    return int(number), int(count)
+        return self.command_line("run", length, "--shard", self.shard_in_words)
 
 
 def run(options: Options) -> int:
     """Fuzz targets at random. Returns the exit status."""
-    campaign, device = options.campaign, options.campaign.device
-    chosen = campaign.targets()
-    results = new_results("run", options.reproduce, campaign, chosen, options.shard_in_words)
+    device = options.device
+    chosen = options.targets()
+    results = new_results("run", options.reproduce, options, chosen, options.shard_in_words)
     record = results.record
-    where = f"at scale {campaign.scale.name}, shard {options.shard_in_words}, on {device}"
-    print(f"seed {campaign.seed}, {options.budget} {where}")
+    where = f"at scale {options.scale.name}, shard {options.shard_in_words}, on {device}"
+    print(f"seed {options.seed}, {options.budget} {where}")
     print("\n".join(stamp_lines(record.environment)), flush=True)
 
     seconds = None if options.minutes is None else 60.0 * options.minutes
-    budget = Budget(seconds, options.num_cases, campaign.shrink_seconds)
+    budget = Budget(seconds, options.num_cases, options.shrink_seconds)
     names = tuple(target.name for target in chosen)
-    profile = nightly_profile(campaign.findings.parent / "examples")
-    with Pool(1, campaign.hangs_after) as pool:
-        look_back(results, campaign.findings, device, pool)
+    profile = nightly_profile(options.findings.parent / "examples")
+    with Pool(1, options.hangs_after) as pool:
+        look_back(results, options.findings, device, pool)
         with ended_politely() as ending, pool.worker() as worker:
-            rounds = RandomRounds(
-                results, worker, names, device, budget, campaign.is_diagnosed, lambda: ending.is_asked
-            )
+            rounds = RandomRounds(results, worker, names, device, budget, options.is_diagnosed, lambda: ending.is_asked)
             try:
-                rounds.run(campaign.seed, campaign.scale, options.shard, profile, lambda number: _tell(number, record))
+                rounds.run(options.seed, options.scale, options.shard, profile, lambda number: _tell(number, record))
             except HarnessError as error:
                 record.aborted = f"the harness failed on case number {record.cases}: {error}"
             except KeyboardInterrupt:
                 record.aborted = f"interrupted after {record.cases} cases of {options.budget}"
-    return report(record, campaign)
+    return report(record, options)
 
 
 def _tell(number: int, record: Record) -> None:

@@ -1,6 +1,5 @@
 """`python -m fuzz targets`: the built-in targets, a line each."""
 
-import argparse
 from dataclasses import dataclass
 
 from fuzz.targets import BUILT_IN
@@ -10,15 +9,6 @@ from fuzz.targets.profiles import in_words
 @dataclass(frozen=True)
 class Options:
     """The command has no options."""
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare nothing."""
-
-
-def parse(parsed: argparse.Namespace) -> Options:
-    """The options."""
-    return Options()
 
 
 def run(options: Options) -> int:

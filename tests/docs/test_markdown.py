@@ -7,6 +7,7 @@ from argparse import ArgumentParser
 import pytest
 
 from fuzz.commands import COMMANDS
+from fuzz.commands.declared import declare
 from tests.support.markdown import DOCUMENTS, ROOT, blocks, run_python
 
 PROGRAMS = [path for path in DOCUMENTS if blocks(path.read_text(), "python") and path.name != "CONTRIBUTING.md"]
@@ -39,6 +40,6 @@ def test_every_fuzz_command_that_a_document_shows_exists_with_its_options(docume
     for name, words in re.findall(r"python\s-m fuzz ([a-z]+)((?: [^\n`]+)?)", document.read_text()):
         assert name in COMMANDS, name
         parser = ArgumentParser()
-        importlib.import_module(f"fuzz.commands.{name}").add_arguments(parser)
+        declare(parser, importlib.import_module(f"fuzz.commands.{name}").Options)
         unknown = [word for word in re.findall(r"--[a-z-]+", words) if word not in parser.format_help()]
         assert unknown == [], f"python -m fuzz {name}{words}"
