@@ -28,15 +28,6 @@ class Coverage:
         for dimension in self.dimensions:
             self.counts.update((dimension.name, bucket) for bucket in dict.fromkeys(dimension.of(case)))
 
-    def unreached(self) -> list[str]:
-        """`dimension: bucket` of everything that should have been reached and was not."""
-        return [
-            f"{dimension}: {bucket}"
-            for dimension, buckets in self.universe.items()
-            for bucket in buckets
-            if not self.counts[dimension, bucket]
-        ]
-
     def table(self) -> dict[str, dict[str, int]]:
         """Dimension -> bucket -> cases, those that should have been reached and were not with 0."""
         names = {dimension: list(buckets) for dimension, buckets in self.universe.items()}
@@ -51,10 +42,3 @@ class Coverage:
         for name, family in FAMILIES.items():
             classes[family.ties] += self.counts["values", name]
         return classes
-
-    def lines(self) -> list[str]:
-        """One line per dimension: how many cases reached each bucket."""
-        return [
-            f"{dimension}: " + ", ".join(f"{name} {self.counts[dimension, name]}" for name in names)
-            for dimension, names in self.universe.items()
-        ]
