@@ -37,7 +37,7 @@ class Coverage:
         return {dimension: {name: self.counts[dimension, name] for name in names[dimension]} for dimension in names}
 
     def tie_classes(self) -> dict[str, int]:
-        """How many cases had values with ties of which kind, by the promise of their family."""
+        """The number of cases for each class of ties that families of values promise."""
         classes = {family.ties: 0 for family in FAMILIES.values()}
         for name, family in FAMILIES.items():
             classes[family.ties] += self.counts["values", name]

@@ -14,7 +14,7 @@ class Dimension:
     """One way in which cases differ.
 
     buckets: scale -> every bucket that a run at this scale should reach; none where the scale does not vary it.
-    of: case -> the buckets that it reaches, each at least once. Those that are not in `buckets` are counted, too.
+    of: case -> the buckets that it reaches, some perhaps twice. Buckets that are not in `buckets` are counted, too.
     """
 
     name: str
@@ -38,7 +38,7 @@ def _flags(
 
 
 def _ranges(name: str, limits: Mapping[str, int], others: str, values: Callable[[Case], Iterable[int]]) -> Dimension:
-    """Buckets of numbers: the first whose limit is no less, else `others`."""
+    """Buckets of numbers: the first one whose limit is at least the number, else `others`."""
     return Dimension(
         name,
         lambda scale: [*limits, others],

@@ -14,7 +14,7 @@ from msa_ref.formats import ELEMENTS
 FEW_SPLITS = (1, 2, 3, 4, 5, 7, 8, 16)
 MANY_SPLITS = (31, 64, 255, 256)
 MAX_LOG2_SCALE = 40
-"""The greatest power of two, and its inverse the least, that keys are multiplied by."""
+"""Bound on the magnitude of log2 of the factor that keys are multiplied by."""
 
 
 def draw_values(chooser: Chooser, scale: Scale, family: str, dtype: str) -> ValuePlan:
@@ -27,7 +27,7 @@ def draw_values(chooser: Chooser, scale: Scale, family: str, dtype: str) -> Valu
 
 
 def _log2_scale(chooser: Chooser, dtype: str) -> int:
-    """A power of two; a narrow format holds neither large nor small ones beside the integers of `wide`."""
+    """The log2 of a factor. A narrow format has no room for large or small factors beside the integers of `wide`."""
     row = ELEMENTS[dtype]
     high = min(MAX_LOG2_SCALE, int(math.log2(row.max_power)) - row.precision)
     low = max(-MAX_LOG2_SCALE, -2 * high, int(math.log2(row.subnormal_step)))
@@ -49,7 +49,7 @@ def draw_pages(chooser: Chooser, scale: Scale) -> PagePlan:
 
 
 def draw_case_views(chooser: Chooser, scale: Scale, specialization: Specialization, is_far: bool) -> Views:
-    """How the tensors of a case lie: as its specialization says, if it says so, and what is the case's own."""
+    """The views of a case: those of its specialization, if that has any, and the case's own `out` and guards."""
     views = specialization.views if specialization.views is not None else draw_views(chooser, scale)
     return replace(
         views,

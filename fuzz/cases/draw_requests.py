@@ -6,7 +6,7 @@ from fuzz.cases.scale import Scale
 from fuzz.cases.specialization import Specialization
 
 MAX_DRAWN_REQS = 8
-"""Requests of a batch that are drawn one by one; in a larger batch, all but the first of them recur."""
+"""Requests of a batch that are drawn one by one; a larger batch repeats them, except for the first."""
 
 
 def draw_requests(chooser: Chooser, scale: Scale, specialization: Specialization, kind: str) -> list[Request]:
@@ -70,7 +70,7 @@ def _edges_of_runs(topk_blocks: int) -> list[int]:
 
 
 def _blocks(chooser: Chooser, scale: Scale, topk_blocks: int, max_blocks: int) -> int:
-    """A number of blocks: at an edge of the kernels' ways, where slots get scarce, or large."""
+    """A number of blocks: at an edge where kernels take another way, near the number of slots, or large."""
     k = topk_blocks
     many = [n for n in scale.many_blocks if n <= max_blocks]
     if many and chooser.boolean(scale.percent.many):

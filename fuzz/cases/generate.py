@@ -19,11 +19,11 @@ from fuzz.cases.specialization import Specialization, draw_specializations
 from fuzz.values.families import EXACT_FAMILIES, FAMILIES
 
 MAX_TABLE_CELLS = 2**27
-"""Scores, one for each row and column of a block table: 0.5 GiB where a target or a judge keeps all of them."""
+"""Bound on scores, one for each row and column of a block table: 0.5 GiB if a target or a judge keeps all of them."""
 GATE_FAMILIES = tuple(name for name in EXACT_FAMILIES if not FAMILIES[name].is_on_device)
 """Families that the gate draws from: those whose sums are exact. `hashed` is for long rows alone."""
 ALL_FAMILIES = tuple(name for name in FAMILIES if not FAMILIES[name].is_on_device)
-"""Families that random rounds draw from: those whose sums round, too."""
+"""Families that random rounds draw from, those whose sums round included."""
 
 
 def draw_case(
@@ -90,7 +90,7 @@ def _script(
 
 
 NUM_SPECIALIZATIONS = 24
-"""Specializations at a time of a gate run; a multiple of most columns' sizes."""
+"""Specializations that a gate draws at a time: a multiple of the number of options in most columns."""
 CASES_EACH = 8
 """Cases of one specialization before others are drawn."""
 

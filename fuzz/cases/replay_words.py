@@ -1,4 +1,4 @@
-"""Tells a case's replay script in words, one line for each step."""
+"""A case's replay script in words, one line for each step."""
 
 from collections.abc import Iterator
 

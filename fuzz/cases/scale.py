@@ -11,7 +11,7 @@ MAX_DECODE_QUERY_LEN = max(DECODE_QUERY_LENS)
 
 @dataclass(frozen=True)
 class Shares:
-    """Percent of what is drawn that is special in one way. 0 also leaves out the draw, where the scale is small.
+    """Percentages: how often a draw is special in one way. Some draws are skipped altogether at 0.
 
     Of specializations:
     own: MiniMax-M3's own head dim and block size, the only ones that some kernels serve.
@@ -42,8 +42,8 @@ class Scale:
 
     Options of a specialization; one that is repeated is drawn more often:
     head_dims, block_sizes, topk: of the config.
-    max_reqs: powers of two, the most requests of a decode batch.
-    table_blocks: the least columns of a decode batch's table; 0 for no more than its rows need.
+    max_reqs: powers of two, bounds on the requests of a decode batch.
+    table_blocks: minimum of a decode batch's table columns; 0 for as many as its rows need.
     is_compiled: whether kernels are compiled for how tensors lie; cases of a specialization then share their views.
 
     Options of a case:
@@ -54,7 +54,7 @@ class Scale:
 
     Bounds:
     max_prefill_len: query tokens of a prefill request.
-    max_key_elements, max_long_key_elements: B * n * S * D of a case, and of one with rows as long as may be.
+    max_key_elements, max_long_key_elements: B * n * S * D of a case, and of a case with the longest rows.
     max_cells: scores of a request, query_len * H * n.
     max_split_counts: split counts that one case runs at, beside the target's own choice.
     """

@@ -1,7 +1,7 @@
-"""Makes a broken case smaller, piece by piece: every piece that can go, goes, as long as the case still breaks.
+"""Makes a broken case smaller: removes each piece without which the case still breaks.
 
-Hypothesis shrinks the choices that made a case; this shrinks the case itself, its specialization included, which
-a run holds fixed. A field with a default needs no line here: its default is tried.
+Hypothesis shrinks the choices that made a case. This module shrinks the case itself, and also its specialization,
+which is fixed in a round of a run. A field with a default needs no line here: its default is tried.
 """
 
 import math

@@ -5,7 +5,7 @@ from msa_ref import IndexerConfig
 
 
 def smoke_cases(seed: int) -> list[Case]:
-    """The cases, smallest first; each says in its note what it is there for. seed: of values and page orders."""
+    """The cases, smallest first; each says in its note what it checks. seed: of values and page orders."""
     return [
         Case(
             note="decode, ties at the cut, several split counts, a repeated run",

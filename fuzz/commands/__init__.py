@@ -15,8 +15,8 @@ COMMANDS = {
     "replay": "judge one case from a file and show its scores around the cut",
     "report": "merge the records of shards into one report",
     "promote": "keep a finding's case in the corpus, which every gate judges",
-    "targets": "list what can be judged",
-    "canaries": "judge the suite: how long does each planted defect live?",
+    "targets": "list the built-in targets",
+    "canaries": "judge the suite by planted defects: which law kills each, and how soon",
 }
 """Name -> one line for `--help`."""
 

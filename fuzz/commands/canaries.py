@@ -38,20 +38,20 @@ class Options:
 
     device: str = device_option()
     tier_name: str = option("the gate's cases, or random ones", "gate", "--tier", choices=("gate", "fuzz"))
-    seconds: float = option("of random cases a defect (default %(default)g)", 60.0)
+    seconds: float = option("seconds of random cases per defect (default %(default)g)", 60.0)
     processes: int | None = option("worker processes; a defect gets the sum of their time (default: as `run`)", None)
-    only: tuple[str, ...] = option("names; may be repeated", (), metavar="PATTERN")
+    only: tuple[str, ...] = option("names of defects; may be repeated", (), metavar="PATTERN")
     kinds: tuple[str, ...] = option("may be repeated", (), "--kind", choices=("canary", "process", "mutant"))
     sample: int | None = option("judge N defects, sampled by the seed", None, metavar="N")
-    seed: int = option("of everything drawn (default %(default)s)", DEFAULT_SEED)
+    seed: int = option("seed of all draws (default %(default)s)", DEFAULT_SEED)
     cases: int | None = option(f"the gate's lattice cases ({DEFAULT_CASES_IN_WORDS})", None)
-    has_corpus: bool = option("kept cases too", True, "--corpus")
-    has_production: bool = option("shapes of traffic too", True, "--production")
-    with_equivalents: bool = option("also judge those proved equivalent; slow", False, "--equivalents")
+    has_corpus: bool = option("judge kept cases too", True, "--corpus")
+    has_production: bool = option("judge production shapes too", True, "--production")
+    with_equivalents: bool = option("also judge defects that are proved equivalent; slow", False, "--equivalents")
     first_kill: bool = option("do not wait for a law that names the defect", False)
-    give_up_after: float = option("seconds of the gate's cases a defect has", 0.0)
-    hangs_after: float | None = option("seconds a defect has for one case", None)
-    shrink_seconds: float = option("to make each killing case smaller", 0.0)
+    give_up_after: float = option("seconds of the gate's cases per defect (default: no limit)", 0.0)
+    hangs_after: float | None = option("seconds that a defect has for one case", None)
+    shrink_seconds: float = option("seconds to shrink each killing case (default 0)", 0.0)
     jobs: int | None = option("defects judged at once (default one per core)", None)
     json: Path | None = option("file to keep the score in, with cases and evidence", None)
     publish: Path | None = option(
@@ -61,7 +61,7 @@ class Options:
         const=PUBLISHED,
         metavar="FILE",
     )
-    is_resumed: bool = option("keep what the files have of this tier, judge the rest", False, "--resume")
+    is_resumed: bool = option("keep the fates of this tier in the files, and judge the rest", False, "--resume")
     is_markdown: bool = option("only print the page of the published score", False, "--markdown")
     into: Path | None = option("write that page into a file", None, metavar="FILE.md")
 

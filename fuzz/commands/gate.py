@@ -33,13 +33,13 @@ from fuzz.targets import Target
 class Options(CampaignOptions):
     """The cases of a gate, and all that a campaign has."""
 
-    seed: int = option("of everything drawn (default %(default)s)", DEFAULT_SEED)
+    seed: int = option("seed of all draws (default %(default)s)", DEFAULT_SEED)
     cases: int | None = option(f"lattice cases ({DEFAULT_CASES_IN_WORDS})", None)
-    has_corpus: bool = option("kept cases too", True, "--corpus")
-    has_production: bool = option("production shapes too", True, "--production")
+    has_corpus: bool = option("judge kept cases too", True, "--corpus")
+    has_production: bool = option("judge production shapes too", True, "--production")
     is_smoke: bool = option("judge a handful of cases alone, in seconds: not a gate", False, "--smoke")
     jobs: int | None = option("child processes (default up to 8 on a GPU, else one per core)", None)
-    shrink_seconds: float = option("for each finding (default %(default)g)", 0.0)
+    shrink_seconds: float = option("seconds to shrink each finding (default %(default)g)", 0.0)
 
     def __post_init__(self) -> None:
         super().__post_init__()

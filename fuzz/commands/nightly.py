@@ -31,10 +31,10 @@ GRACE_SECONDS = 900.0
 class Options:
     """How to run a night."""
 
-    minutes: float = option("how long each shard runs (default %(default)g)", 30.0)
+    minutes: float = option("minutes that each shard runs (default %(default)g)", 30.0)
     shards: int | None = option("processes (default one per GPU, or one without)", None)
-    seed: int = option("of everything drawn (default: a fresh one, which is printed)", None, settle=seed_or_fresh)
-    folder: Path = option("for what it writes (default %(default)s)", Path(".fuzz/nightly"))
+    seed: int = option("seed of all draws (default: a fresh one, which is printed)", None, settle=seed_or_fresh)
+    folder: Path = option("folder for records, logs and the report (default %(default)s)", Path(".fuzz/nightly"))
     findings: Path = option("folder for what broke (default %(default)s)", FINDINGS)
     canary: str = option("the target that must break (default %(default)s)", "fuzz.canaries:highest_id_wins_ties")
     is_replayed: bool = option("show findings' score strips on the page", True, "--replay")

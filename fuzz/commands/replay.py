@@ -36,7 +36,7 @@ class Options:
     """The case to replay, and on what."""
 
     case: Path = option("JSON of a case, a finding or a corpus entry", flag="case")
-    json: Path | None = option("file for what came of it, as data", None)
+    json: Path | None = option("file for the verdicts and what broke, as data", None)
     device: str = device_option()
     target_names: tuple[str, ...] = target_option()
 

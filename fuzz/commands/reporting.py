@@ -9,7 +9,7 @@ from fuzz.report.junit import junit_xml
 from fuzz.report.record import Record, TargetRecord
 from fuzz.report.text import text_lines
 from fuzz.targets import Target
-from fuzz.targets.profiles import in_words
+from fuzz.targets.profiles import promises_in_words
 from msa_fast import environment
 
 
@@ -25,7 +25,9 @@ def new_results(
         device=options.device,
         environment=environment.stamp(options.device),
         shard=shard,
-        targets=tuple(TargetRecord(target.name, target.sentence, in_words(target.profile)) for target in targets),
+        targets=tuple(
+            TargetRecord(target.name, target.sentence, promises_in_words(target.profile)) for target in targets
+        ),
     )
     return Results(record, options.scale, options.findings)
 

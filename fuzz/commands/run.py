@@ -35,15 +35,15 @@ def shard_of(text: str) -> tuple[int, int]:
 class Options(CampaignOptions):
     """How long to run, the part of the run to do as (i, n), and all that a campaign has."""
 
-    seed: int = option("of everything drawn (default: a fresh one, which is printed)", None, settle=seed_or_fresh)
-    minutes: float | None = option("how long", None)
+    seed: int = option("seed of all draws (default: a fresh one, which is printed)", None, settle=seed_or_fresh)
+    minutes: float | None = option("minutes to run", None)
     cases: int | None = option(
         f"how many cases (default {DEFAULT_RANDOM_CASES}, if --minutes is not given either)", None
     )
     shard: tuple[int, int] = option(
         "the part of the run to do (default all of it)", "0/1", settle=shard_of, type=str, metavar="I/N"
     )
-    shrink_seconds: float = option("for each finding (default %(default)g)", 60.0)
+    shrink_seconds: float = option("seconds to shrink each finding (default %(default)g)", 60.0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -52,7 +52,7 @@ class Options(CampaignOptions):
 
     @property
     def num_cases(self) -> int | None:
-        """Cases to judge; None where the minutes say how long."""
+        """Cases to judge; None if only the minutes limit the run."""
         return DEFAULT_RANDOM_CASES if self.cases is None and self.minutes is None else self.cases
 
     @property

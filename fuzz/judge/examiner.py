@@ -33,7 +33,7 @@ class Examiner:
             try:
                 answer = self._examine_split(judge, target, num_splits, number == 0, found)
                 if _has_one_answer(target):
-                    than = _in_words(self.scene.case.num_splits[0])
+                    than = _splits_in_words(self.scene.case.num_splits[0])
                     found += judge.differing("SplitInvariance", than, first, answer, num_splits)
                 first = answer if first is None else first
             except Exception as error:
@@ -80,5 +80,5 @@ def _has_one_answer(target: Target) -> bool:
     return target.profile.tie_rule == "lowest-id" and target.profile.order == "ascending"
 
 
-def _in_words(num_splits: int) -> str:
+def _splits_in_words(num_splits: int) -> str:
     return f"num_splits {num_splits}" if num_splits else "its own split count"

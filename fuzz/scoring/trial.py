@@ -110,7 +110,7 @@ class _Trial:
             status="killed",
             laws=tuple(laws),
             oracle="process" if is_by_process else oracle(law, case, self._defect.target),
-            case=in_words(case),
+            case=case_in_words(case),
             evidence=laws[law],
         )
 
@@ -145,7 +145,7 @@ def oracle(law: str, case: Case, target: Target) -> str:
     return "staged" if target.takes_score else "exact" if case.values.made_by.sums_are_exact else "certified"
 
 
-def in_words(case: Case) -> str:
+def case_in_words(case: Case) -> str:
     """A case in a few words."""
     config = case.config
     lens = ", ".join(f"{r.query_len} of {r.seq_len}" for r in case.requests[:4])

@@ -26,7 +26,7 @@ def read_profile(path: Path) -> Profile:
     return from_data(Profile, {"name": path.stem} | data, str(path))
 
 
-def in_words(profile: Profile) -> str:
+def promises_in_words(profile: Profile) -> str:
     """The promises that differ from the contract's, or `contract`."""
     names = [field.name for field in fields(Profile) if field.name != "name"]
     differing = [name for name in names if getattr(profile, name) != getattr(CONTRACT, name)]

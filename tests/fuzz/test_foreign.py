@@ -16,7 +16,7 @@ from fuzz.inputs.scene import Scene
 from fuzz.judge.examiner import Examiner
 from fuzz.judge.verdict import Agreed, Broke, Undefined, Verdict
 from fuzz.targets import Call, Target, find
-from fuzz.targets.profiles import in_words, read_profile
+from fuzz.targets.profiles import promises_in_words, read_profile
 from msa_ref import IndexerConfig
 from msa_ref.profile import CONTRACT, Profile
 
@@ -127,8 +127,8 @@ def test_a_profile_comes_from_a_file_behind_the_name(tmp_path: Path, capsys: pyt
     path.write_text(json.dumps({"dtypes": ["float16"], "max_topk_blocks": 0, "axes": "token-major"}))
     profile = read_profile(path)
     assert profile == Profile("narrow", axes="token-major", dtypes=(torch.float16,), max_topk_blocks=0)
-    assert in_words(profile) == "axes token-major, dtypes float16, max_topk_blocks 0"
-    assert in_words(CONTRACT) == "contract"
+    assert promises_in_words(profile) == "axes token-major, dtypes float16, max_topk_blocks 0"
+    assert promises_in_words(CONTRACT) == "contract"
     options = ["--device", "cpu", "--cases", "6", "--no-production", "--no-corpus", "--findings", str(tmp_path / "f")]
     assert main(["gate", *options, "--target", f"tests.fuzz.test_foreign:engine@{path}"]) == 3
     assert "narrow does not take torch.bfloat16" in capsys.readouterr().out
