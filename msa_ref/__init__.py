@@ -1,10 +1,15 @@
 """The specification of the MSA block indexer: obvious before fast, torch only, CPU or GPU.
 
-In reading order: `config`, `formats` and `batch` (what goes in), `score`, `select` and `indexer` (what comes
-out), `rows` and `contract` (what makes an answer right), `laws` and `transform` (how answers to
-related batches are related), `precision`, `certified` and `staged` (judging sums that round),
-`profile` (targets that promise less). `walkthrough/README.md` teaches all of it on one page, and
-`walkthrough.attention` shows what the answer is for.
+The modules in reading order:
+
+- `config`, `formats` and `batch`: the inputs;
+- `score`, `select` and `indexer`: the right answer;
+- `rows` and `contract`: the laws that an answer obeys;
+- `laws` and `transform`: how answers to related batches are related;
+- `precision`, `certified` and `staged`: judging sums that round;
+- `profile`: targets that promise less.
+
+`walkthrough/README.md` teaches all of it on one page, and `walkthrough.attention` shows the use of the answer.
 """
 
 from msa_ref.batch import PagedBatch

@@ -8,7 +8,7 @@ from msa_ref.config import IndexerConfig, require
 from msa_ref.formats import format_of
 
 EVERY_ROW = slice(None)
-"""All rows of total_q: the default of methods that can be asked about some of them."""
+"""All rows of total_q: the default of methods that also take some of them."""
 
 
 @dataclass(frozen=True, eq=False)

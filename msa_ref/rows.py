@@ -94,7 +94,7 @@ class Selection:
         return is_above | ((one.score == other.score) & (one.block < other.block))
 
     def row(self, head: int, token: int) -> "Selection":
-        """One row of it, as a selection."""
+        """One row of this selection, as a selection."""
         h, t = slice(head, head + 1), slice(token, token + 1)
         n, upper = self.num_visible_blocks[t], None if self.upper is None else self.upper[h, t]
         return Selection(self.config, self.topk_idx[h, t], n, self.score[h, t], upper, self.profile)
@@ -195,7 +195,7 @@ def cut(selection: Selection) -> tuple[Edge, Edge]:
     """The lowest ranked chosen block of every row and the highest ranked one left out.
 
     Forced blocks stand outside the ranking and are neither. Equal scores rank by id ascending.
-    Where scores are intervals the answer has the benefit of the doubt: a chosen block stands at
+    If scores are intervals, the answer has the benefit of the doubt: a chosen block stands at
     its upper end, one left out at its lower end. If a set is right for any scores inside the
     intervals, it is right for these, because they only lift what it chose above what it left.
     """

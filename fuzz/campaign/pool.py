@@ -38,7 +38,7 @@ class Pool:
 
     @contextmanager
     def worker(self) -> Iterator[Worker]:
-        """Lend a worker that nobody else uses meanwhile: an idle one, or a new one."""
+        """Lend a worker for the caller alone: an idle one, or a new one."""
         try:
             worker = self._idle.pop()
         except IndexError:

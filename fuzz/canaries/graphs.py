@@ -89,7 +89,7 @@ class GraphMaxLen(GraphIndexer):
 
 @graph_canary("D20", "GraphIsEager")
 class GraphCounter(GraphIndexer):
-    """The last split to arrive merges and writes, told by a counter that no replay resets."""
+    """The last split to arrive merges and writes, found by a counter that no replay resets."""
 
     def answer(self) -> torch.Tensor:
         arrived = self.owned["arrived"] = self.owned.get("arrived", 0) + self.num_splits

@@ -23,7 +23,7 @@ class TokenMajorOut(NaiveIndexer):
 
 @canary("D17", "WritesOnly")
 class RowsBehind(NaiveIndexer):
-    """Pads the rows of `out` after total_q, which belong to someone else."""
+    """Pads the rows of `out` after total_q, which belong to the caller."""
 
     def write_out(self, out: torch.Tensor, topk_idx: torch.Tensor) -> None:
         super().write_out(out, topk_idx)

@@ -1,4 +1,4 @@
-"""Planted defects that end, hold or outgrow their process: what isolation is there for.
+"""Planted defects that end, hold or outgrow their process; isolation must catch them.
 
 Each is right on requests of up to two blocks, so that a run has to go on after it. They are no part of
 the table of canaries, which tests judge in their own process.

@@ -34,7 +34,7 @@ class Request:
 
 @dataclass(frozen=True)
 class ValuePlan:
-    """Which numbers the tensors hold: a family of `fuzz.values.families`, times a power of two.
+    """The numbers in the tensors: a family of `fuzz.values.families`, times a power of two.
 
     is_negative: no score is above 0; for lattice families alone.
     is_future_best: the key just after each query token is its best match, see `fuzz.inputs.future_keys`; not for
@@ -61,7 +61,7 @@ class ValuePlan:
 
 @dataclass(frozen=True)
 class PagePlan:
-    """How logical blocks lie in physical pages.
+    """The physical pages of logical blocks, and the poison around them.
 
     order: the order of the pages: `permuted` (by the case's seed), `identity` or `reversed`.
     spare_pages: pages that no block maps to; they hold poison.
@@ -91,7 +91,7 @@ class PagePlan:
 
 @dataclass(frozen=True)
 class ViewPlan:
-    """How one tensor lies in a larger buffer.
+    """The layout of one tensor in a larger buffer.
 
     axes: the axes from outermost to innermost in memory; empty for the natural order.
     pads: unused elements behind each axis, in the tensor's own order; empty for none.

@@ -10,7 +10,7 @@ from fuzz.values.families import FAMILIES
 
 
 class Coverage:
-    """How many cases reached each bucket.
+    """Counts of the cases that reached each bucket.
 
     universe: dimension -> every bucket that a run at the scale should reach.
     counts: (dimension, bucket) -> cases.

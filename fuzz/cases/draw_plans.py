@@ -35,7 +35,7 @@ def _log2_scale(chooser: Chooser, dtype: str) -> int:
 
 
 def draw_pages(chooser: Chooser, scale: Scale) -> PagePlan:
-    """How blocks lie in pages."""
+    """The pages of blocks, and the poison around them."""
     is_far = scale.has_far_pages and chooser.boolean(2)
     return PagePlan(
         order=chooser.choice(PAGE_ORDERS),

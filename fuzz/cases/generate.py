@@ -70,7 +70,7 @@ def _without_requests(chooser: Chooser, scale: Scale, specialization: Specializa
 
 
 def _with_wide_table(case: Case, table_blocks: int) -> Case | None:
-    """The case with a table of at least so many columns; None where it has no such table, or too many scores."""
+    """The case with a table of at least that many columns; None if it has no such table, or too many scores."""
     num_rows = case.config.num_index_heads * case.total_q
     if not 0 < table_blocks <= MAX_TABLE_CELLS // max(1, num_rows) or case.pages.is_far:
         return None

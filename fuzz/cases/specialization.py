@@ -110,7 +110,7 @@ def _forced_blocks(chooser: Chooser, kind: str, topk_blocks: int) -> tuple[int, 
 
 
 def draw_views(chooser: Chooser, scale: Scale) -> Views:
-    """How every tensor lies."""
+    """The view of every tensor."""
     is_plain = scale.percent.plain > 0 and chooser.boolean(scale.percent.plain)
 
     def view(rank: int, *orders: tuple[int, ...]) -> ViewPlan:

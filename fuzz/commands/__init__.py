@@ -5,7 +5,7 @@ To add a command, give it a line in `COMMANDS` and write `fuzz/commands/<name>.p
     Options                a frozen dataclass whose fields are what a user may write (see `fuzz.commands.declared`)
     run(options) -> int    does it, and returns the exit status
 
-What several commands share is in `fuzz.commands.options`.
+`fuzz.commands.options` has what several commands share.
 """
 
 COMMANDS = {

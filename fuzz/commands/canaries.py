@@ -34,7 +34,7 @@ HANGS_AFTER = {"cuda": 60.0, "cpu": 90.0}
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Which planted defects to judge, how, and where to keep their fates."""
+    """The planted defects to judge, the way to judge them, and the files for their fates."""
 
     device: str = device_option()
     tier_name: str = option("the gate's cases, or random ones", "gate", "--tier", choices=("gate", "fuzz"))

@@ -96,7 +96,7 @@ def _smoke_tasks(options: Options, chosen: list[Target]) -> list[Task]:
 
 
 def _tasks(options: Options, chosen: list[Target]) -> list[Task]:
-    """All tasks, the kept cases first: a gate that is cut short has judged what broke something before."""
+    """All tasks, the kept cases first, because they broke something before and a gate may be cut short."""
     device = options.device
     names = tuple(target.name for target in chosen)
     tasks = _corpus_tasks(names, device) if options.has_corpus else []

@@ -29,7 +29,7 @@ GRACE_SECONDS = 900.0
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How to run a night."""
+    """The length, shards and files of a night."""
 
     minutes: float = option("minutes that each shard runs (default %(default)g)", 30.0)
     shards: int | None = option("processes (default one per GPU, or one without)", None)

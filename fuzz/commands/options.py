@@ -82,7 +82,7 @@ def default_jobs(device: str) -> int:
 
 
 def seed_or_fresh(seed: int | None) -> int:
-    """The seed; where none is given, one that nobody has chosen."""
+    """The seed that was given, or a fresh one."""
     return int.from_bytes(os.urandom(4)) if seed is None else seed
 
 

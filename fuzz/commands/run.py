@@ -33,7 +33,7 @@ def shard_of(text: str) -> tuple[int, int]:
 
 @dataclass(frozen=True, kw_only=True)
 class Options(CampaignOptions):
-    """How long to run, the part of the run to do as (i, n), and all that a campaign has."""
+    """The length of a run, its shard as (i, n), and the options of a campaign."""
 
     seed: int = option("seed of all draws (default: a fresh one, which is printed)", None, settle=seed_or_fresh)
     minutes: float | None = option("minutes to run", None)
@@ -57,7 +57,7 @@ class Options(CampaignOptions):
 
     @property
     def budget(self) -> str:
-        """How long, in words."""
+        """The length of the run in words."""
         return f"{self.num_cases} cases" if self.num_cases is not None else f"{self.minutes:g} minutes"
 
     @property

@@ -1,7 +1,7 @@
 """Kept cases: each broke something once, and says what. Every gate judges all of them.
 
-An entry is one JSON file: `flag`, the kind of defect (a row of the list of field defects, or a word
-of one's own); `origin`, where the case comes from; `note`, what it hunts; `target` and `law`, what
+An entry is one JSON file: `flag`, the kind of defect (a row of the list of field defects, or another
+word); `origin`, where the case comes from; `note`, what it hunts; `target` and `law`, what
 broke on it; `case`.
 """
 

@@ -18,7 +18,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Question:
-    """Why did a target break a law on a case? The child answers by `Reasons`."""
+    """A request to say why a target broke a law on a case. The child answers by `Reasons`."""
 
     case: Case
     target: str

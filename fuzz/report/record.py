@@ -51,7 +51,7 @@ class FixedRecord:
 
 @dataclass
 class TargetRecord:
-    """How one target did; the counts grow while the run goes on.
+    """The results of one target; the counts grow while the run goes on.
 
     profile: the promises it is held to, in words. agreed, broke: cases.
     undefined: reason -> cases. rows: (head, token) rows judged, over all runs.

@@ -77,6 +77,6 @@ def _log(logs: str, pid: int) -> Path:
 
 
 def error_line(log: Path) -> str:
-    """The first line of a compiler's log that tells of an error, or nothing."""
+    """The first line of a compiler's log with an error, or an empty text."""
     lines = log.read_text(errors="replace").splitlines() if log.exists() else []
     return next((line.strip() for line in lines if re.search(r"error ?:|ERROR:|fatal ", line)), "")

@@ -44,7 +44,7 @@ def reaches(rank, first, second, third):
 def narrowed(low, high, count, counts, first, second, third, k):
     """(low, high, count) after a turn, from the sum of `reaches`. count: how many candidates reach low.
 
-    Where exactly k reach low it is the cut, and high falls to it: then turns change nothing.
+    If exactly k candidates reach low, it is the cut, and high falls to it: further turns change nothing.
     """
     from_first, from_second, from_third = counts & 1023, (counts >> 10) & 1023, counts >> 20
     # The cut is from the greatest of the three that k candidates reach, to below the next.
@@ -132,7 +132,7 @@ def find_cut(rank, k, GROUPS: tl.constexpr, IS_WHOLE: tl.constexpr):
 
 @triton.jit
 def choose(rank, k, GROUPS: tl.constexpr, IS_WHOLE: tl.constexpr):
-    """Which candidates of each row are its k best, and where each belongs in an ascending list.
+    """The k best candidates of each row, as a mask, and the place of each in an ascending list.
 
     rank, k, GROUPS, IS_WHOLE as in `find_cut`; candidates in id order along W. Returns (bool [ROWS, W],
     int32 [ROWS, W]); a slot means something only where its candidate is chosen.

@@ -58,7 +58,7 @@ def minimax_m3_index_decode_with_score(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """`minimax_m3_index_decode`, and the scores [H, T, max_blocks] fp32 that it selected by.
 
-    Scores of a request that sees no more than topk_blocks blocks are whatever was in that memory.
+    Scores of a request that sees no more than topk_blocks blocks are not specified.
     """
     topk_idx, score = _decode(batch, decode_query_len, num_splits, out)
     return topk_idx, score.flatten(2)[..., : batch.max_blocks]

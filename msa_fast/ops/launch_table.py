@@ -14,7 +14,7 @@ from msa_fast.ops.dot import IS_INTERPRETED
 
 @dataclass(frozen=True)
 class Launch:
-    """How one kernel is compiled and launched: warps, pipeline stages, register cap (0: none)."""
+    """The options by which a kernel is compiled and launched: warps, pipeline stages, register cap (0: none)."""
 
     num_warps: int
     num_stages: int

@@ -183,7 +183,7 @@ def _topk_kernel(
 ):
     """Grid: one program per ROWS consecutive rows (token, head) of one request.
 
-    Which rows is listed in tiles_ptr (HAS_TILES), or counted: tiles_per_req for every request.
+    tiles_ptr lists the rows of each program (HAS_TILES); without it every request has tiles_per_req programs.
     Writes out[h, t, :] of its rows, every element: ids ascending, then PAD. In rows that
     see more than TOPK blocks it reads the scores of visible ones, and of those behind the last up to a
     multiple of SCORE_VECTOR, which are -inf; and, where best_ptr has the best scores of superblocks

@@ -96,7 +96,7 @@ def _fetch_first_half(
 ):
     """Start the copy of a page's first half to slot 0, and with it, if they are new, that of a request's queries.
 
-    Rows behind the request's own are whatever lies there, or 0.
+    Rows behind the request's own hold the queries that follow in memory, or 0.
     """
     if is_new:
         QUERIES: gl.constexpr = q_shared.shape[1] * q_shared.shape[2] * D

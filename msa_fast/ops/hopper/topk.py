@@ -146,7 +146,7 @@ def _choose(
     best, first, LENGTH: gl.constexpr, num_visible, k, INIT_BLOCKS: gl.constexpr, LOCAL_BLOCKS: gl.constexpr,
     GROUPS: gl.constexpr, IS_WHOLE: gl.constexpr,
 ):  # fmt: skip
-    """Which of some runs of LENGTH blocks are the k best: (first, place, is_best), all [ROWS, 32, EACH].
+    """The k best among some runs of LENGTH blocks: (first, place, is_best), all [ROWS, 32, EACH].
 
     place: of each chosen run in their ascending list. Rows that see nothing (num_visible [ROWS] is 0) have none.
     """
