@@ -4,10 +4,9 @@ import hashlib
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from fuzz.cases.case import Case
-from fuzz.cases.codec import from_data, to_data
+from fuzz.cases.codec import from_data, read_object, to_data
 from fuzz.report.record import FindingRecord
 from msa_ref.config import require
 from msa_ref.contract import Violation
@@ -128,7 +127,7 @@ def stored(folder: Path, targets: set[str]) -> dict[Path, Finding]:
     """
     found = {}
     for path in sorted(folder.glob("*.json")):
-        data = json.loads(path.read_text())
+        data = read_object(path)
         if data.get("target") in targets and "violation" in data and not data.get("fixed_since"):
             found[path] = from_data(Finding, data, str(path))
     return found
@@ -136,7 +135,7 @@ def stored(folder: Path, targets: set[str]) -> dict[Path, Finding]:
 
 def mark_fixed(path: Path, since: str) -> None:
     """Write into a stored finding at which commit it was seen not to fail any more."""
-    data = json.loads(path.read_text())
+    data = read_object(path)
     path.write_text(json.dumps(data | {"fixed_since": since}, indent=1) + "\n")
 
 
@@ -146,8 +145,9 @@ def read_case(path: Path) -> tuple[Case, str | None]:
     Raises:
         ValueError: one sentence, if the file holds none of them.
     """
-    data: Any = json.loads(path.read_text())
-    require(isinstance(data, dict), str(path), "must hold an object", type(data).__name__)
-    if "case" in data:
-        return Case.from_json(json.dumps(data["case"])), data.get("target")
-    return Case.from_json(json.dumps(data)), None
+    data = read_object(path)
+    if "case" not in data:
+        return from_data(Case, data, str(path)), None
+    target = data.get("target")
+    require(target is None or isinstance(target, str), f"{path}.target", "must be a name", repr(target))
+    return from_data(Case, data["case"], f"{path}.case"), target

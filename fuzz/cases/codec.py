@@ -1,8 +1,10 @@
 """Dataclasses as plain JSON data and back, strictly: a key or a value that does not fit is refused."""
 
 import dataclasses
+import json
 import types
 import typing
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -22,6 +24,20 @@ def to_data(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: to_data(item) for key, item in value.items()}
     return str(value).removeprefix("torch.") if isinstance(value, torch.dtype) else value
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The object that a JSON file holds.
+
+    Raises:
+        ValueError: one sentence naming the file, if it cannot be read or holds something else.
+    """
+    try:
+        data = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path} must be a file of JSON that can be read; got {error}") from error
+    require(isinstance(data, dict), str(path), "must hold an object", type(data).__name__)
+    return typing.cast(dict[str, Any], data)
 
 
 def from_data(kind: type[Data], data: Any, where: str) -> Data:

@@ -37,11 +37,18 @@ class Options:
 
 def run(options: Options) -> int:
     """Merge, print, write what is asked for. Returns the merged run's exit status."""
-    shards = [Record.from_json(path.read_text()) for path in options.shards]
+    shards = [_record(path) for path in options.shards]
     merged = merge(shards)
     print("\n".join([*head_lines(merged), *text_lines(merged)]))
     write_report(merged, shards, options.json, options.junit, options.html, options.is_replayed)
     return merged.exit_status
+
+
+def _record(path: Path) -> Record:
+    try:
+        return Record.from_json(path.read_text())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def write_report(

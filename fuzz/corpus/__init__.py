@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fuzz.cases.case import Case
-from fuzz.cases.codec import from_data, to_data
+from fuzz.cases.codec import from_data, read_object, to_data
 from msa_ref.config import require
 
 FOLDER = Path(__file__).parent
@@ -46,7 +46,7 @@ def entries(folder: Path = FOLDER) -> dict[str, Entry]:
     """
     found = {}
     for path in sorted(folder.glob("*.json")):
-        found[path.stem] = from_data(Entry, json.loads(path.read_text()), path.name)
+        found[path.stem] = from_data(Entry, read_object(path), path.name)
     return found
 
 
@@ -56,8 +56,8 @@ def promote(finding: Path, flag: str, origin: str, note: str, folder: Path = FOL
     Raises:
         ValueError: one sentence, if the file is no finding, or the corpus has such an entry.
     """
-    data = json.loads(finding.read_text())
-    is_finding = isinstance(data, dict) and {"target", "law", "case", "violation"} <= set(data)
+    data = read_object(finding)
+    is_finding = {"target", "law", "case", "violation"} <= set(data)
     require(is_finding, str(finding), "must hold a finding", f"the keys {', '.join(data)}")
     words = {"flag": flag, "origin": origin, "note": note}
     entry = from_data(Entry, words | {key: data[key] for key in ("target", "law", "case")}, str(finding))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fuzz.canaries import Defect
+from fuzz.cases.codec import read_object
 from fuzz.scoring.scoreboard import SCHEMA, STATUSES, Fate, Score, TierScore
 from msa_ref.config import require
 
@@ -51,8 +52,8 @@ def read_published(path: Path, defects: Iterable[Defect]) -> Score:
     """
     if not path.exists():
         return Score(SCHEMA, {})
-    data = json.loads(path.read_text())
-    got = data.get("schema") if isinstance(data, dict) else type(data).__name__
+    data = read_object(path)
+    got = data.get("schema")
     require(got == PUBLISHED_SCHEMA, f"{path}: schema", f"must be {PUBLISHED_SCHEMA!r}", repr(got))
     known = {one.name: one for one in defects}
     fates: dict[str, list[Fate]] = {name: [] for name in data["tiers"]}

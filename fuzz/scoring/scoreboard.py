@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fuzz.canaries import Defect
-from fuzz.cases.codec import from_data
+from fuzz.cases.codec import from_data, read_object
 from msa_ref.config import require
 
 SCHEMA = 2
@@ -123,8 +123,8 @@ class Score:
         """
         if not path.exists():
             return Score(SCHEMA, {})
-        data = json.loads(path.read_text())
-        got = data.get("schema") if isinstance(data, dict) else type(data).__name__
+        data = read_object(path)
+        got = data.get("schema")
         require(got == SCHEMA, f"{path}: schema", f"must be {SCHEMA}", got)
         return from_data(Score, data, str(path))
 

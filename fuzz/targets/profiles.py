@@ -1,12 +1,10 @@
 """Profiles as JSON files, and in words."""
 
-import json
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from fuzz.cases.codec import from_data, to_data
-from msa_ref.config import require
+from fuzz.cases.codec import from_data, read_object, to_data
 from msa_ref.profile import CONTRACT, Profile
 
 
@@ -18,12 +16,7 @@ def read_profile(path: Path) -> Profile:
     Raises:
         ValueError: one sentence naming the field, the rule and what was got.
     """
-    try:
-        data = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise ValueError(f"profile must be a file of JSON that can be read; got {path}: {error}") from error
-    require(isinstance(data, dict), str(path), "must hold an object", type(data).__name__)
-    return from_data(Profile, {"name": path.stem} | data, str(path))
+    return from_data(Profile, {"name": path.stem} | read_object(path), str(path))
 
 
 def promises_in_words(profile: Profile) -> str:

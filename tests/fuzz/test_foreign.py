@@ -141,7 +141,7 @@ def test_a_profile_comes_from_a_file_behind_the_name(tmp_path: Path, capsys: pyt
         ('{"dtypes": ["int8"]}', r"dtypes\[0\] must be one of"),
         ('{"order": "random"}', "order must be one of"),
         ("[]", "must hold an object"),
-        ("{", "profile must be a file of JSON"),
+        ("{", "bad.json must be a file of JSON"),
     ],
 )
 def test_a_bad_profile_is_refused_by_a_sentence(text: str, sentence: str, tmp_path: Path) -> None:
@@ -152,5 +152,5 @@ def test_a_bad_profile_is_refused_by_a_sentence(text: str, sentence: str, tmp_pa
 
 
 def test_a_profile_that_is_not_there_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"^profile must be a file of JSON that can be read; got nosuch.json: "):
+    with pytest.raises(ValueError, match=r"^nosuch.json must be a file of JSON that can be read; got "):
         find("tests.fuzz.test_foreign:engine@nosuch.json")

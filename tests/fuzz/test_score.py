@@ -260,7 +260,7 @@ def test_a_score_is_the_same_after_json(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(score.to_json())
     assert Score.read(tmp_path / "a.json") == score
     (tmp_path / "a.json").write_text("[]")
-    with pytest.raises(ValueError, match=f"schema must be {SCHEMA}; got list"):
+    with pytest.raises(ValueError, match="must hold an object; got list"):
         Score.read(tmp_path / "a.json")
 
 
