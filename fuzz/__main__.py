@@ -1,11 +1,12 @@
 """python -m fuzz: is your kernel correct?
 
 Exit status: 0 all targets agreed · 1 a target broke a law, a planted defect lived, or the run was
-aborted · 2 bad arguments · 3 a target was judged by no case at all.
+aborted · 2 bad arguments · 3 a target was judged by no case at all · 130 interrupted before any was judged.
 """
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -13,7 +14,7 @@ from typing import Any
 
 from fuzz.commands import COMMANDS, JUDGES
 from fuzz.commands.declared import declare, filled
-from fuzz.commands.device import settle, wanted
+from fuzz.commands.device import settle_and_warm_up
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -21,9 +22,15 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         command, options = read(sys.argv[1:] if words is None else words)
         return int(command.run(options))
-    except (ValueError, FileNotFoundError) as refusal:
+    except BrokenPipeError:  # of a reader that has read enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (ValueError, OSError) as refusal:
         print(f"fuzz: {refusal}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("fuzz: interrupted before anything was judged", file=sys.stderr)
+        return 130
 
 
 def read(words: Sequence[str]) -> tuple[ModuleType, Any]:
@@ -39,7 +46,7 @@ def read(words: Sequence[str]) -> tuple[ModuleType, Any]:
     door.add_argument("words", nargs=argparse.REMAINDER, metavar="...", help="its options: COMMAND --help")
     name, rest = vars(door.parse_args(words)).values()
     if name in JUDGES:
-        settle(wanted(rest))  # before the command's module, and with it triton, is imported
+        settle_and_warm_up(rest)  # before the command's module, and with it triton, is imported
     command = importlib.import_module(f"fuzz.commands.{name}")
     parser = argparse.ArgumentParser(prog=f"python -m fuzz {name}", description=COMMANDS[name])
     declare(parser, command.Options)

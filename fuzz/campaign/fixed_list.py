@@ -25,6 +25,8 @@ def judge_all(tasks: Iterable[Task], total: int, results: Results, pool: Pool, i
             return worker.diagnose(question)
 
     record, start = results.record, time.perf_counter()
+    if record.aborted:
+        return
     try:
         with tqdm(total=total, unit=" cases", leave=False, disable=None) as line:
             for judged in pool.judged_in_order(tasks):

@@ -6,6 +6,7 @@ from fuzz.campaign.findings import mark_fixed, stored
 from fuzz.campaign.pool import Pool
 from fuzz.campaign.results import Results
 from fuzz.isolation.messages import Task
+from fuzz.isolation.worker import HarnessError
 from fuzz.judge.verdict import Agreed
 from fuzz.report.record import FixedRecord
 
@@ -20,8 +21,13 @@ def look_back(results: Results, folder: Path, device: str, pool: Pool) -> None:
     old = list(stored(folder, {target.name for target in record.targets}).items())[:MAX_RECHECKED]
     old = [(path, finding) for path, finding in old if device != "cpu" or not finding.case.pages.is_far]
     tasks = [Task(finding.case, (finding.target,), device) for _, finding in old]
-    for (path, finding), judged in zip(old, pool.judged_in_order(tasks), strict=True):
-        ((_, verdict, _),) = judged.verdicts
-        if isinstance(verdict, Agreed):
-            mark_fixed(path, since)
-            record.fixed += (FixedRecord(finding.target, finding.law, str(path), since),)
+    try:
+        for (path, finding), judged in zip(old, pool.judged_in_order(tasks), strict=True):
+            ((_, verdict, _),) = judged.verdicts
+            if isinstance(verdict, Agreed):
+                mark_fixed(path, since)
+                record.fixed += (FixedRecord(finding.target, finding.law, str(path), since),)
+    except HarnessError as error:
+        record.aborted = f"the harness failed on an earlier finding: {error}"
+    except KeyboardInterrupt:
+        record.aborted = "interrupted while earlier findings were judged again"

@@ -9,7 +9,19 @@ from fuzz.isolation.worker import Worker
 
 
 def shrink_findings(results: Results, worker: Worker, device: str, seconds: float) -> None:
-    """Make the first finding of every target and law smaller, each within a number of seconds."""
+    """Make the first finding of every target and law smaller, each within a number of seconds.
+
+    Nothing is shrunk after an interrupt.
+    """
+    if results.record.aborted:
+        return
+    try:
+        _shrink_each(results, worker, device, seconds)
+    except KeyboardInterrupt:
+        results.record.aborted = "interrupted while findings were shrunk"
+
+
+def _shrink_each(results: Results, worker: Worker, device: str, seconds: float) -> None:
     settled: set[tuple[str, str]] = set()
     for finding in results.findings.records():
         target, law = finding.target, finding.law

@@ -27,6 +27,7 @@ from fuzz.scoring.tier import Tier
 from fuzz.scoring.trial import Patience
 from fuzz.scoring.trials import fates, planted
 from msa_fast import environment
+from msa_fast.ops.checks import check_interpreter
 
 HANGS_AFTER = {"cuda": 60.0, "cpu": 90.0}
 """Seconds that a defect has for one case, by device."""
@@ -119,6 +120,8 @@ def canaries(options: Options) -> int:
     """Judge planted defects, all or some, afresh or from where an earlier scoring ended. Returns the exit status."""
     tier, device = options.tier, options.tier.device
     table = _chosen(options)
+    if device == "cpu" and any(one.target.is_kernel for one in table):
+        check_interpreter()
     stamp = environment.stamp(device)
     run = {name: str(value) for name, value in asdict(tier).items()}
     score = Score.read(options.json) if options.json else Score(SCHEMA, {})

@@ -8,6 +8,8 @@ from typing import Any
 from fuzz.commands.declared import option
 
 DEVICES = ("auto", "cuda", "cpu")
+NEED_NO_CHILD = frozenset({"-h", "--help", "--markdown"})
+"""Words with which a command judges nothing."""
 
 
 def device_option(is_settled: bool = True) -> Any:
@@ -24,16 +26,29 @@ def wanted(words: Sequence[str]) -> str:
     return device
 
 
-def settle(device: str) -> str:
-    """The device to run on. Starts the process that children are forked from.
+def settle_and_warm_up(words: Sequence[str]) -> None:
+    """Settle the device that a command's words name, and start the process that children are forked from.
 
-    Triton reads TRITON_INTERPRET once, when it is first imported: call this before any kernel is.
+    Words that ask for a page or for help need no child.
     """
     from fuzz.isolation.fork_server import warm_up
 
-    if device == "cpu":
+    device, is_judged = wanted(words), not NEED_NO_CHILD & set(words)
+    if device == "cpu" and is_judged:
         os.environ["TRITON_INTERPRET"] = "1"
         warm_up()  # its imports run beside this process's own
+    settle(device)
+    if is_judged:
+        warm_up()
+
+
+def settle(device: str) -> str:
+    """The device to run on.
+
+    Triton reads TRITON_INTERPRET once, when it is first imported: call this before any kernel is.
+    """
+    if device == "cpu":
+        os.environ["TRITON_INTERPRET"] = "1"
     import torch
 
     if device == "auto":
@@ -42,5 +57,4 @@ def settle(device: str) -> str:
         raise ValueError("--device must be available; got cuda on a machine without a CUDA device")
     if device == "cpu":
         os.environ["TRITON_INTERPRET"] = "1"
-    warm_up()
     return device

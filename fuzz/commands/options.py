@@ -5,13 +5,14 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from fuzz.cases.scale import SCALES, Scale
 from fuzz.commands.declared import option
 from fuzz.commands.device import device_option
-from fuzz.isolation.worker import HANGS_AFTER
-from fuzz.targets import BUILT_IN, Target, find
+from fuzz.isolation.worker import HANGS_AFTER, Worker
+from fuzz.targets import BUILT_IN, Call, Target, find
+from msa_fast.ops.checks import check_interpreter
 
 DEFAULT_SEED = 20_260
 DEFAULT_CASES = {"cuda": 2_000, "cpu": 120}
@@ -56,8 +57,9 @@ class CampaignOptions:
     def targets(self) -> list[Target]:
         """The targets to judge: all built-in ones that can run here, if none is named."""
         if self.target_names:
-            return [find(name) for name in self.target_names]
-        return [target for target in BUILT_IN.values() if self.device != "cpu" or not target.is_graph]
+            return chosen(self.target_names, self.device)
+        here = [name for name, target in BUILT_IN.items() if self.device != "cpu" or not target.is_graph]
+        return chosen(here, self.device)
 
     def command_line(self, command: str, length: Sequence[str], *more: str) -> str:
         """The command that does the same again. length: the words that say how long it runs."""
@@ -73,6 +75,29 @@ def at_least(name: str, value: float, bound: float) -> None:
     """
     if value < bound:
         raise ValueError(f"{name} must be >= {bound}; got {value}")
+
+
+def chosen(names: Sequence[str], device: str) -> list[Target]:
+    """Targets by name, each once. Foreign ones are imported in a child process alone: their import may end it.
+
+    Raises:
+        ValueError: one sentence, if there is no such target, or if it cannot run here.
+    """
+    found = []
+    with Worker() as worker:
+        for name in dict.fromkeys(names):
+            if name in BUILT_IN or ":" not in name:
+                found.append(find(name))
+            else:
+                told = worker.introduced(name)
+                found.append(Target(name, told.sentence, told.kind, _runs_in_children, profile=told.profile))
+    if device == "cpu" and any(target.is_kernel for target in found):
+        check_interpreter()
+    return found
+
+
+def _runs_in_children(call: Call) -> NoReturn:
+    raise AssertionError("a foreign target runs in children alone")
 
 
 def default_jobs(device: str) -> int:

@@ -10,7 +10,7 @@ from fuzz.cases.case import Case
 from fuzz.cases.replay_words import script_lines
 from fuzz.commands.declared import option
 from fuzz.commands.device import device_option
-from fuzz.commands.options import again, named, target_option
+from fuzz.commands.options import again, chosen, named, target_option
 from fuzz.inputs.scene import Scene
 from fuzz.isolation.messages import Task
 from fuzz.isolation.worker import Worker
@@ -44,7 +44,8 @@ class Options:
 def run(options: Options) -> int:
     """Judge the case on each target. Returns 0 agreed, 1 broke, 3 undefined."""
     case, found_on = read_case(options.case)
-    names = options.target_names or ([found_on] if found_on else list(BUILT_IN))
+    wanted = options.target_names or ([found_on] if found_on else list(BUILT_IN))
+    names = [target.name for target in chosen(wanted, options.device)]
     print(f"seed {case.seed}, {options.case} on {options.device}")
     print("\n".join(stamp_lines(environment.stamp(options.device))))
     print(case.to_json())

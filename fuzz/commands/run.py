@@ -87,12 +87,15 @@ def run(options: Options) -> int:
     budget = Budget(seconds, options.num_cases, options.shrink_seconds)
     names = tuple(target.name for target in chosen)
     profile = nightly_profile(options.findings.parent / "examples")
-    with Pool(1, options.hangs_after) as pool:
+    with ended_politely() as ending, Pool(1, options.hangs_after) as pool:
         look_back(results, options.findings, device, pool)
-        with ended_politely() as ending, pool.worker() as worker:
+        with pool.worker() as worker:
             rounds = RandomRounds(results, worker, names, device, budget, options.is_diagnosed, lambda: ending.is_asked)
             try:
-                rounds.run(options.seed, options.scale, options.shard, profile, lambda number: _tell(number, record))
+                if not record.aborted:
+                    rounds.run(
+                        options.seed, options.scale, options.shard, profile, lambda number: _tell(number, record)
+                    )
             except HarnessError as error:
                 record.aborted = f"the harness failed on case number {record.cases}: {error}"
             except KeyboardInterrupt:

@@ -12,10 +12,22 @@ from multiprocessing.connection import Connection
 import torch
 
 from fuzz.inputs.scene import Scene
-from fuzz.isolation.messages import FromChild, Question, Reasons, SceneFailed, SceneMade, Task
+from fuzz.isolation.messages import (
+    FromChild,
+    Introduced,
+    Introduction,
+    Question,
+    Reasons,
+    Refused,
+    SceneFailed,
+    SceneMade,
+    Task,
+)
 from fuzz.judge.between_runs import diagnose
 from fuzz.judge.examiner import Examiner
+from fuzz.judge.verdict import Broke, Verdict
 from fuzz.targets import find
+from msa_ref.contract import Violation
 
 MAX_KEPT_BYTES = 2**31
 """Bytes of GPU memory that a child may keep cached between cases: a dozen children share a GPU."""
@@ -33,13 +45,16 @@ def live(pipe: Connection, folder: str, gpu: str) -> None:
     warnings.simplefilter("ignore")  # numpy warns of NaN and infinities, which are meant
     torch.set_num_threads(1)
     tempfile.tempdir = folder
-    with suppress(EOFError, BrokenPipeError):
+    with suppress(EOFError, OSError):  # the pipe is closed, by the parent or by a target
         while True:
             for answer in _answers(pipe.recv()):
                 pipe.send(answer)
 
 
-def _answers(message: Task | Question) -> Iterator[FromChild]:
+def _answers(message: Task | Question | Introduction) -> Iterator[FromChild]:
+    if isinstance(message, Introduction):
+        yield _introduced(message.target)
+        return
     if isinstance(message, Question):
         found = diagnose(message.case, find(message.target), message.device, message.violation)
         yield Reasons(tuple(found))
@@ -52,7 +67,29 @@ def _answers(message: Task | Question) -> Iterator[FromChild]:
         return
     yield SceneMade()
     for name in message.targets:
-        yield examiner.examine(find(name))
+        yield _verdict(examiner, name)
     del examiner
     if message.device != "cpu" and torch.cuda.memory_reserved() > MAX_KEPT_BYTES:
         torch.cuda.empty_cache()
+
+
+def _verdict(examiner: Examiner, name: str) -> Verdict:
+    """The verdict on one target. What would have ended the process is told by its name."""
+    try:
+        return examiner.examine(find(name))
+    except Exception:
+        raise
+    except BaseException as end:  # SystemExit, or KeyboardInterrupt: the keyboard's own is ignored here
+        violation = Violation("Runs", f"{type(end).__name__}: {end}".strip(": "), how="crash")
+        case = examiner.scene.case
+        return Broke((violation,), rows=case.config.num_index_heads * case.total_q)
+
+
+def _introduced(name: str) -> Introduced | Refused:
+    try:
+        target = find(name)
+    except ValueError as refusal:
+        return Refused(str(refusal))
+    except BaseException as error:
+        return Refused(f"target must be one that can be imported; got {name!r}: {type(error).__name__}: {error}")
+    return Introduced(target.sentence, target.kind, target.profile)

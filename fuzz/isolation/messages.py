@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from fuzz.cases.case import Case
 from fuzz.judge.verdict import Undefined, Verdict
 from msa_ref.contract import Violation
+from msa_ref.profile import Profile
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,30 @@ class Reasons:
     violations: tuple[Violation, ...]
 
 
-FromChild = SceneMade | SceneFailed | Verdict | Reasons
+@dataclass(frozen=True)
+class Introduction:
+    """Is there a target of this name? The child answers by `Introduced` or `Refused`."""
+
+    target: str
+
+
+@dataclass(frozen=True)
+class Introduced:
+    """The properties of a target that a command must know. Its code stays in children."""
+
+    sentence: str
+    kind: str
+    profile: Profile
+
+
+@dataclass(frozen=True)
+class Refused:
+    """One sentence: why there is no such target."""
+
+    reason: str
+
+
+FromChild = SceneMade | SceneFailed | Verdict | Reasons | Introduced | Refused
 
 
 @dataclass(frozen=True)

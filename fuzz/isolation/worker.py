@@ -19,7 +19,18 @@ from multiprocessing.process import BaseProcess
 from fuzz.cases.case import Case
 from fuzz.isolation.child import live
 from fuzz.isolation.fork_server import fork_server
-from fuzz.isolation.messages import DOES_NOT_FIT, FromChild, Judged, Question, Reasons, SceneFailed, Task
+from fuzz.isolation.messages import (
+    DOES_NOT_FIT,
+    FromChild,
+    Introduced,
+    Introduction,
+    Judged,
+    Question,
+    Reasons,
+    Refused,
+    SceneFailed,
+    Task,
+)
 from fuzz.judge.verdict import Agreed, Broke, Undefined, Verdict, is_out_of_memory, is_poisoned
 from msa_ref.contract import Violation
 
@@ -126,6 +137,21 @@ class Worker:
             answer = self._receive(10 * self._hangs_after)  # dozens of related batches are run
         return answer.violations if isinstance(answer, Reasons) else ()
 
+    def introduced(self, target: str) -> Introduced:
+        """The properties of a target, whose module is imported in the child alone.
+
+        Raises:
+            ValueError: one sentence, if there is no such target, or if its import ends the child.
+        """
+        self._send(Introduction(target))
+        answer = self._receive(self._hangs_after)
+        if isinstance(answer, Introduced):
+            return answer
+        if isinstance(answer, Refused):
+            raise ValueError(answer.reason)
+        assert isinstance(answer, Violation)
+        raise ValueError(f"target must be one that can be imported; got {target!r}: {answer.how}: {answer.evidence}")
+
     def _turn(self, case: Case) -> AbstractContextManager[object]:
         return self._far_turn if case.pages.is_far else nullcontext()
 
@@ -154,7 +180,7 @@ class Worker:
                 return
             seconds = self._hangs_after
 
-    def _send(self, message: Task | Question) -> None:
+    def _send(self, message: Task | Question | Introduction) -> None:
         """Hand the child a message; a fresh child, if the last one has ended since its last task."""
         if self._stop.is_set():
             raise Stopped

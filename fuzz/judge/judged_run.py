@@ -65,10 +65,11 @@ class RunJudge:
 
     def failure(self, error: Exception, num_splits: int) -> Violation:
         """The violation of a target that raised instead of answering."""
-        lines = str(error).strip().splitlines()
+        said = _said(error)
+        lines = said.strip().splitlines()
         # A fault of the GPU is raised by the first library that asks the driver afterwards: torch and Triton word it
         # differently.
-        if "CUDA error" in str(error) or "Triton Error [CUDA]" in str(error):
+        if "CUDA error" in said or "Triton Error [CUDA]" in said:
             how: How = "cuda error"
         else:
             how = "memory" if isinstance(error, MemoryError | torch.OutOfMemoryError) else "raised"
@@ -121,3 +122,10 @@ class RunJudge:
         if key not in self._truths:
             self._truths[key] = Truth(self.scene, takes_score)
         return self._truths[key]
+
+
+def _said(error: Exception) -> str:
+    try:
+        return str(error)
+    except Exception:  # of a target's own class
+        return ""

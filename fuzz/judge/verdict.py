@@ -37,7 +37,7 @@ Verdict = Agreed | Broke | Undefined
 
 def is_poisoned(verdict: Verdict) -> bool:
     """Whether the process that came to this verdict is of no more use."""
-    return isinstance(verdict, Broke) and any(violation.how == "cuda error" for violation in verdict.violations)
+    return isinstance(verdict, Broke) and any(violation.has_ended_process for violation in verdict.violations)
 
 
 def is_out_of_memory(verdict: Verdict) -> bool:

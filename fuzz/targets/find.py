@@ -34,7 +34,7 @@ def find(name: str) -> Target:
         profile = read_profile(Path(profile_path)) if profile_path else found.profile
         return replace(found, name=name, profile=profile)
     assert found is not None
-    sentence = (getattr(found, "__doc__", None) or "A foreign kernel.").strip().splitlines()[0]
+    sentence = next(iter(str(getattr(found, "__doc__", None) or "").strip().splitlines()), "A foreign kernel.")
     profile = read_profile(Path(profile_path)) if profile_path else getattr(found, "profile", CONTRACT)
     require(isinstance(profile, Profile), "profile", "must be a msa_ref.profile.Profile", type(profile).__name__)
     return Target(name, sentence, "foreign", found, has_splits=True, profile=profile)

@@ -112,8 +112,18 @@ def check_batch(batch: PagedBatch) -> None:
         "must live on the CPU under TRITON_INTERPRET=1 and on a GPU otherwise",
         batch.device,
     )
+    if IS_INTERPRETED:
+        check_interpreter()
+
+
+def check_interpreter() -> None:
+    """Refuse versions of which the interpreter cannot run the kernels.
+
+    Raises:
+        ValueError: one sentence naming numpy, the rule and what was got.
+    """
     # Triton 3.6 turns arrays of one element into loop bounds, which numpy 2.4 no longer allows.
-    is_served = not IS_INTERPRETED or _release(triton) >= (3, 7) or _release(numpy) < (2, 4)
+    is_served = _release(triton) >= (3, 7) or _release(numpy) < (2, 4)
     require(is_served, "numpy", "must be < 2.4 for the interpreter of triton 3.6", numpy.__version__)
 
 

@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from fuzz import corpus
 from fuzz.__main__ import main
 from fuzz.campaign.findings import read_case, stored
 from fuzz.commands import COMMANDS
@@ -173,3 +174,50 @@ def test_an_old_finding_that_passes_is_told_as_fixed(tmp_path: Path, capsys: pyt
     assert [one.path for one in record.fixed] == [str(path)]
     assert "fixed_since" in json.loads(path.read_text())
     assert stored(tmp_path / "f", {"reference"}) == {}
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "\x00", '{"schema": 0}', "[" * 100_000])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["replay", "FILE"],
+        ["report", "FILE"],
+        ["promote", "FILE", "--flag", "x", "--origin", "x", "--note", "x"],
+        ["canaries", "--json", "FILE"],
+        ["canaries", "--publish", "FILE"],
+        ["gate", "--target", "msa_ref:index_topk@FILE"],
+    ],
+    ids=" ".join,
+)
+def test_a_corrupt_file_is_refused_by_its_name(
+    words: list[str], text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "corrupt.json"
+    path.write_text(text)
+    assert main([word.replace("FILE", str(path)) for word in words]) == 2
+    told = capsys.readouterr().err.strip()
+    assert "corrupt.json" in told
+    assert len(told.splitlines()) == 1
+
+
+def test_numpy_that_the_interpreter_cannot_take_is_told_first(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("triton.__version__", "3.6.0")
+    monkeypatch.setattr("numpy.__version__", "2.4.1")
+    kept = str(next(corpus.FOLDER.glob("*.json")))
+    for words in (["gate"], ["replay", kept, "--target", "decode"], ["canaries", "--kind", "mutant"]):
+        assert main([*words, "--device", "cpu"]) == 2
+        told = capsys.readouterr()
+        assert told.err == "fuzz: numpy must be < 2.4 for the interpreter of triton 3.6; got 2.4.1\n"
+        assert "cases" not in told.out
+    assert main(["canaries", "--markdown", "--device", "cpu"]) == 0
+
+
+def test_a_page_or_help_starts_no_fork_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[bool] = []
+    monkeypatch.setattr("fuzz.isolation.fork_server.warm_up", lambda: started.append(True))
+    assert main(["canaries", "--markdown", "--device", "cpu"]) == 0
+    with pytest.raises(SystemExit):
+        main(["gate", "--help"])
+    assert started == []

@@ -58,3 +58,32 @@ def test_a_command_ends_with_one_sentence_and_status_2(target: str, capsys: pyte
     told = capsys.readouterr().err.strip().splitlines()
     assert "target must" in told[-1]
     assert not [line for line in told if line.startswith("Traceback")]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("import os\nos._exit(0)\n", "crash: its process ended with status 0"),
+        ("raise KeyboardInterrupt\n", "KeyboardInterrupt: "),
+        ("class End(BaseException):\n    pass\n\n\nraise End('here')\n", "End: here"),
+        (
+            "class Odd:\n    __call__ = print\n    profile = property(lambda odd: {}[1])\n\n\nfn = Odd()\n",
+            "KeyError: 1",
+        ),
+    ],
+    ids=["exit", "keyboard", "base", "property"],
+)
+def test_an_import_that_ends_its_process_ends_no_command(
+    text: str, sentence: str, folder: Path, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = f"ends_at_import_{request.node.callspec.id}"
+    (folder / f"{name}.py").write_text(text)
+    assert main(["gate", "--smoke", "--device", "cpu", "--target", f"{name}:fn"]) == 2
+    assert capsys.readouterr().err == f"fuzz: target must be one that can be imported; got '{name}:fn': {sentence}\n"
+
+
+@pytest.mark.parametrize("docstring", ["' \\n '", "5", "None"])
+def test_any_docstring_gives_a_sentence(docstring: str, folder: Path) -> None:
+    name = f"odd_doc_{abs(hash(docstring))}"
+    (folder / f"{name}.py").write_text(f"def fn(call): ...\n\n\nfn.__doc__ = {docstring}\n")
+    assert find(f"{name}:fn").sentence in ("A foreign kernel.", "5")

@@ -4,6 +4,7 @@ import ctypes
 import importlib
 import os
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -197,3 +198,35 @@ def test_the_gate_goes_on_after_a_crash_and_its_finding_replays(
     assert "crash: its process ended by SIGABRT" in record.findings[0].evidence
     assert main(["replay", record.findings[0].path, "--device", "cpu"]) == 1
     assert "SIGABRT" in capsys.readouterr().out
+
+
+def test_a_target_that_would_end_its_process_is_told_by_name() -> None:
+    names = [
+        f"tests.fuzz.test_isolation:{name}" for name in ("exits_politely", "interrupts", "raises_what_has_no_text")
+    ]
+    with Worker() as worker:
+        verdicts = worker.judge(Task(HARMLESS, (*names, "reference"), "cpu")).verdicts
+    told = [verdict.violations[0] for _, verdict, _ in verdicts[:3] if isinstance(verdict, Broke)]
+    assert [(one.how, one.evidence) for one in told] == [
+        ("crash", "SystemExit: 0"),
+        ("crash", "KeyboardInterrupt"),
+        ("raised", "NoText: "),
+    ]
+    assert isinstance(verdicts[3][1], Agreed)
+
+
+class NoText(Exception):
+    def __str__(self) -> str:
+        raise ValueError
+
+
+def exits_politely(call: Call) -> None:
+    sys.exit(0)
+
+
+def interrupts(call: Call) -> None:
+    raise KeyboardInterrupt
+
+
+def raises_what_has_no_text(call: Call) -> None:
+    raise NoText
