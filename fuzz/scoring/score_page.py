@@ -15,10 +15,10 @@ PAGE = """\
 
 `python -m fuzz canaries` plants defects and lets the suite judge each of them in a process of its own. A **canary** is
 a naive indexer with one piece broken; among them are **process canaries**, which end, hold or outgrow their process.
-A **mutant** is the real kernels with one fragment of their source exchanged. Each names the laws that must catch it,
-or proves in one sentence that it changes no answer (*proved equivalent*). A defect that no case kills is a bug of the
-suite. *Not run* are defects that need what the machine lacks, such as a GPU. *Field defects* are rows of the list of
-defects that real kernels had.
+A **mutant** is the real kernels with one fragment of their source exchanged. A canary names laws that must all catch
+it; a mutant names laws, one of which must, or proves in one sentence that it changes no answer (*proved equivalent*).
+A defect that no case kills is a bug of the suite. Defects that need what the machine lacks, such as a GPU, are *not
+run*. *Field defects* are rows of [the list of defects](FIELD-DEFECTS.md) that real kernels had.
 
 ## Score
 
