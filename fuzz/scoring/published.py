@@ -65,11 +65,6 @@ def read_published(path: Path, defects: Iterable[Defect]) -> Score:
     return Score(SCHEMA, {name: TierScore(fates=tuple(fates[name]), **head) for name, head in data["tiers"].items()})
 
 
-def published_names(path: Path) -> set[str]:
-    """The names of all defects in a published file."""
-    return set(json.loads(path.read_text())["fates"])
-
-
 def _fate(defect: Defect, cell: list[Any], commits: list[str], path: Path) -> Fate:
     is_sound = len(cell) >= 3 and cell[0] in STATUSES and isinstance(cell[2], int) and cell[2] < len(commits)
     require(is_sound, f"{path}: {defect.name}", "must be lists of status, seconds, commit's place and laws", cell)

@@ -15,11 +15,13 @@ from fuzz.targets import BUILT_IN, find
 
 ENTRIES = entries()
 MAX_BLOCKS = 40
+MAX_REQUESTS = {"D43": 3}
+"""Requests of a kept case, by flag: two, or one more than an array that is too short has room for."""
 
 
 @pytest.mark.parametrize("entry", ENTRIES.values(), ids=ENTRIES)
 def test_a_kept_case_is_small_and_still_shows_its_defect(entry: Entry, device: str) -> None:
-    assert len(entry.case.requests) <= 3
+    assert len(entry.case.requests) <= MAX_REQUESTS.get(entry.flag, 2)
     assert max(entry.case.num_blocks(req) for req in range(len(entry.case.requests))) <= MAX_BLOCKS
     examiner = Examiner(Scene(entry.case, device))
     for target in BUILT_IN.values():

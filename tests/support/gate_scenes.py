@@ -1,0 +1,20 @@
+"""The scenes of the CPU gate: those of drawn cases, and those of kept ones."""
+
+from fuzz import corpus
+from fuzz.cases.generate import gate_cases
+from fuzz.cases.scale import SMALL
+from fuzz.commands.options import DEFAULT_CASES, DEFAULT_SEED
+from fuzz.inputs.scene import Scene
+
+NOT_DRAWN = {"page_is_one_block"}
+"""Canaries that kept cases alone show. Drawn cases show every other one."""
+
+
+def drawn_scenes() -> list[Scene]:
+    """The scenes of the gate's drawn cases."""
+    return [Scene(case, "cpu") for case in gate_cases(DEFAULT_SEED, DEFAULT_CASES["cpu"], SMALL)]
+
+
+def kept_scenes() -> list[Scene]:
+    """The scenes of the kept cases."""
+    return [Scene(entry.case, "cpu") for entry in corpus.entries().values()]
