@@ -82,7 +82,12 @@ class RandomRounds:
         return is_late and num_cases > 0
 
     def run(
-        self, run_seed: int, scale: Scale, shard: tuple[int, int], profile: settings, on_round: Callable[[int], None]
+        self,
+        run_seed: int,
+        scale: Scale,
+        shard: tuple[int, int],
+        hypothesis_settings: settings,
+        on_round: Callable[[int], None],
     ) -> None:
         """Run the rounds of one shard until the budget is spent. on_round: called with each round's number."""
         number, step = shard
@@ -91,7 +96,7 @@ class RandomRounds:
                 chooser = SeededChooser(run_seed, f"run {scale.name} {number}")
                 drawn = draw_specializations(chooser, scale, SPECIALIZATIONS_PER_ROUND)
                 round_seed = Stream(run_seed, f"round {number}").integer(0, 2**62)
-                self._round(sorted(drawn, key=plainness), scale, round_seed, profile)
+                self._round(sorted(drawn, key=plainness), scale, round_seed, hypothesis_settings)
                 self._count_seconds()
                 on_round(number)
                 number += step
@@ -101,12 +106,14 @@ class RandomRounds:
     def _count_seconds(self) -> None:
         self._results.record.seconds = round(time.perf_counter() - self._start, 3)
 
-    def _round(self, specializations: list[Specialization], scale: Scale, round_seed: int, profile: settings) -> None:
+    def _round(
+        self, specializations: list[Specialization], scale: Scale, round_seed: int, hypothesis_settings: settings
+    ) -> None:
         """Draw examples until the round is full, or until one breaks in a new way and is shrunk."""
         shrinker, seen = RoundShrinker(self._violations, self._budget.shrink_seconds), set[str]()
 
         @seed(round_seed)
-        @profile
+        @hypothesis_settings
         @given(cases_of(scale, specializations))
         def examples(case: Case) -> None:
             is_over = shrinker.is_over() if shrinker.has_begun else self.is_over()

@@ -39,10 +39,10 @@ def live(pipe: Connection, folder: str, gpu: str) -> None:
     folder: for temporary files; the worker removes it. gpu: the only one to use, by its name in CUDA_VISIBLE_DEVICES;
         empty for any.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the keyboard sends it to every process; the parent decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal, and the parent decides
     if gpu:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-    warnings.simplefilter("ignore")  # numpy warns of NaN and infinities, which are meant
+    warnings.simplefilter("ignore")  # numpy warns of NaN and infinities, which cases hold on purpose
     torch.set_num_threads(1)
     tempfile.tempdir = folder
     with suppress(EOFError, OSError):  # the pipe is closed, by the parent or by a target

@@ -47,7 +47,7 @@ def impossible_rows(batch: PagedBatch, topk_idx: torch.Tensor) -> int:
 
 
 def sampled(batch: PagedBatch) -> Iterator[slice]:
-    """Stretches of query tokens, spread evenly over requests and places, with both ends."""
+    """Stretches of query tokens, spread evenly over requests and places, both ends included."""
     for req in _spread(batch.num_reqs):
         start, stop = batch.cu_seqlens_q[req : req + 2].tolist()
         for first in _spread(max(1, stop - start - SAMPLE_TOKENS + 1)):

@@ -84,7 +84,7 @@ def measure(
 
 
 def work(shape: Shape, config: IndexerConfig) -> tuple[int, int]:
-    """(floating-point operations, bytes of keys) that one call cannot do without."""
+    """(floating-point operations, bytes of keys) that one call needs at least."""
     q = shape.query_len
     visible = sum(q * (seq_len - q) + q * (q + 1) // 2 for seq_len in shape.all_seq_lens)
     flops = 2 * config.num_index_heads * config.index_head_dim * visible

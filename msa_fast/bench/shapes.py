@@ -47,7 +47,7 @@ CAPTURED_DECODE = [(1, 8 * K), (1, 128 * K), (128, 8 * K)]
 
 
 def production_shapes() -> dict[str, Any]:
-    """The published shapes and weights; `about` in the data says whose."""
+    """The published shapes and weights; the key `about` of the data names their source."""
     shapes: dict[str, Any] = json.loads(files("msa_fast.bench").joinpath("production_shapes.json").read_text())
     return shapes
 

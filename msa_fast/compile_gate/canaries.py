@@ -106,7 +106,7 @@ def run(architectures: Iterable[str], processes: int, cache: Cache, say: Callabl
     expected = {str(canary): canary.rule for canary in CANARIES}
     for (architecture, name), broken in judge(architectures, processes, cache).items():
         rule = expected[name]
-        # Spills that no tool of this Triton can judge are reported, here as in the gate, and are no escape.
+        # Spills that no tool of this Triton can judge are reported, as in the gate, and do not save the canary.
         is_unjudged = rule == "spills" and any(line.startswith("not judged: ") for line in broken)
         is_right = is_unjudged or any(line.startswith(f"{rule}: ") for line in broken) if rule else not broken
         escaped += not is_right

@@ -37,7 +37,7 @@ def compile_configuration(configuration: Configuration) -> Compiled:
     else:
         try:
             _read(kernel, configuration, spec, result)
-        except Exception as error:  # a new compiler writes what the readers do not know: the readers are to blame
+        except Exception as error:  # output in a form that is not known is a fault of the readers, not of the kernel
             result.error = f"compiled, but what came out cannot be read: {type(error).__name__}: {first_line(error)}"
     result.seconds = round(_cpu_seconds() - start, 2)
     return result

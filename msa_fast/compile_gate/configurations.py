@@ -46,7 +46,7 @@ class Configuration:
 
 
 class _OnMeta(TorchFunctionMode):
-    """Inside, a tensor made for a GPU is a meta tensor, and says that it lives on the GPU."""
+    """A mode in which tensors made for a GPU are meta tensors that claim to be on the GPU."""
 
     def __init__(self, device: torch.device) -> None:
         super().__init__()

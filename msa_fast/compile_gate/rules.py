@@ -69,10 +69,10 @@ def _keys(compiled: Compiled, architecture: Architecture) -> str:
 
 
 def _packed(compiled: Compiled, architecture: Architecture) -> str:
-    """No packed 16-bit additions: of one with a constant, ptxas of CUDA 12.8 to 13.0 loses the constant.
+    """No packed 16-bit additions: ptxas of CUDA 12.8 to 13.0 loses a constant that one adds.
 
-    It emits `VIADD.16x2 R, R, 0x0`, seen on sm_90, sm_100 and sm_120; ptxas of 13.4 does not. LLVM makes such
-    additions of `row // H + 1` where rows fit in 16 bits and a thread has two of them.
+    It emits `VIADD.16x2 R, R, 0x0`, seen on sm_90, sm_100 and sm_120; ptxas of 13.4 does not. LLVM turns
+    `row // H + 1` into one where rows fit in 16 bits and a thread has two of them.
     """
     if not compiled.packed:
         return ""

@@ -1,8 +1,8 @@
 """The small part of the sweep that judges every change: each variant of each kernel at least once.
 
-A variant is one value of a constant, of an argument's type or alignment, or of a launch option. Every entry of the
-launch tables is reached, too, and what was recorded with local memory is always compiled. The whole sweep also
-compiles the other combinations of variants.
+A variant is one value of a constant, of an argument's type or alignment, or of a launch option. The subset also
+reaches every entry of the launch tables, and has all configurations that were recorded with local memory. The whole
+sweep also compiles the other combinations of variants.
 """
 
 import json

@@ -24,7 +24,7 @@ BLOCKS = tuple(2**i for i in range(14))
 NUM_REQS = tuple(2**i for i in range(9))
 DECODE_QUERY_LENS = tuple(range(1, 9))
 TOPK = (1, 32, 64, 128)
-"""Values beside MiniMax-M3's 16: what one warp and more warps hold differently, and the greatest that kernels take."""
+"""Values beside MiniMax-M3's 16: one warp or several hold them, in other ways; the last is the kernels' maximum."""
 FEW_PAGES, MANY_PAGES = 8192, 1 << 17
 """Pages of a key pool whose byte offsets fit in 31 bits, and do not fit: AMD's compiler tells them apart."""
 

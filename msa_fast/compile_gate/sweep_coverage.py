@@ -51,7 +51,7 @@ def unreached(configurations: Iterable[Configuration]) -> list[Entry]:
 
 
 def reaching(wanted: Iterable[Entry], configurations: Iterable[Configuration]) -> dict[Entry, Configuration]:
-    """Entry -> a configuration that changes with it; an entry that none changes with is left out."""
+    """Entry -> a configuration that changes with it; entries without one are left out."""
     compiled: dict[tuple[str, str], dict[str, Configuration]] = {}
     for configuration in configurations:
         of_call = compiled.setdefault((configuration.label, configuration.architecture), {})

@@ -39,8 +39,8 @@ from tests.support.pages.laws import row_laws
 from tests.support.ref_batches import row_batch
 
 batch = row_batch(IndexerConfig(1, 1, 1, topk_blocks=3), [[1.0]], [[5.0], [1.0], [7.0], [5.0], [0.0]])
-told = [str(violation) for violation in judge(batch, torch.tensor([[[0, 2, 3]]], dtype=torch.int32))]
-assert "Newest: head 0, token 0, request 0: lacks block 4, the newest" in told, told
+found = [str(violation) for violation in judge(batch, torch.tensor([[[0, 2, 3]]], dtype=torch.int32))]
+assert "Newest: head 0, token 0, request 0: lacks block 4, the newest" in found, found
 assert list(judge(batch, index_topk(batch))) == []
 broke = verdict(Case(config, requests), "fuzz.canaries:local_forgotten")
 assert "Newest" in {violation.law for violation in broke.violations}

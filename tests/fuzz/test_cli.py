@@ -52,23 +52,23 @@ def test_a_broken_kernel_fails_and_the_printed_command_shows_it(
 ) -> None:
     name = f"fuzz.canaries:{target}"
     # Of this seed the cases that break are small, and soon asked why.
-    status, told = fuzz("gate", *GATE, "--cases", "12", "--seed", "7", "--target", name)
+    status, printed = fuzz("gate", *GATE, "--cases", "12", "--seed", "7", "--target", name)
     assert status == 1
-    place = re.search(rf"^    {law}: head (\d+), token (\d+), request (\d+).*: .*$", told, re.MULTILINE)
-    assert place, told
-    command = re.search(rf"again: python -m fuzz (replay \S*-{law}-\S+ --target {name})", told)
-    assert command, told
+    place = re.search(rf"^    {law}: head (\d+), token (\d+), request (\d+).*: .*$", printed, re.MULTILINE)
+    assert place, printed
+    command = re.search(rf"again: python -m fuzz (replay \S*-{law}-\S+ --target {name})", printed)
+    assert command, printed
 
     words = [*shlex.split(command.group(1)), "--device", "cpu"]
     if law == "Best":  # once as a user does it
         done = run_fuzz(*words, cwd=tmp_path)
-        status, told = done.returncode, done.stdout
+        status, printed = done.returncode, done.stdout
     else:
-        status, told = fuzz(*words)
+        status, printed = fuzz(*words)
     assert status == 1
-    assert f"{law}: " in told
-    assert "the cut" in told or "wrongly" in told
-    assert "answered [" in told
+    assert f"{law}: " in printed
+    assert "the cut" in printed or "wrongly" in printed
+    assert "answered [" in printed
 
 
 def test_a_finding_replays_elsewhere_and_as_a_bare_case(fuzz: Fuzz, tmp_path: Path) -> None:
@@ -84,8 +84,8 @@ def test_a_finding_replays_elsewhere_and_as_a_bare_case(fuzz: Fuzz, tmp_path: Pa
 
 def test_worker_processes_change_no_verdict(fuzz: Fuzz) -> None:
     def verdicts(jobs: str) -> list[str]:
-        _, told = fuzz("gate", *GATE, "--target", "fuzz.canaries:sees_the_next", "--jobs", jobs, "--no-diagnose")
-        return [re.sub(r" in [\d.]+ s.*", "", line) for line in told.splitlines()[9:]]
+        _, printed = fuzz("gate", *GATE, "--target", "fuzz.canaries:sees_the_next", "--jobs", jobs, "--no-diagnose")
+        return [re.sub(r" in [\d.]+ s.*", "", line) for line in printed.splitlines()[9:]]
 
     assert verdicts("1") == verdicts("2") != []
 
@@ -103,9 +103,9 @@ def test_bad_arguments_exit_with_2_and_one_sentence(
     arguments: tuple[str, ...], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*arguments, "--device", "cpu"]) == 2
-    told = capsys.readouterr().err
-    assert sentence in told
-    assert len(told.strip().splitlines()) == 1
+    printed = capsys.readouterr().err
+    assert sentence in printed
+    assert len(printed.strip().splitlines()) == 1
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -113,30 +113,30 @@ def test_help_is_written_in_words(command: str, capsys: pytest.CaptureFixture[st
     with pytest.raises(SystemExit) as end:
         main([command, "--help"])
     assert end.value.code == 0
-    told = capsys.readouterr().out
-    assert COMMANDS[command] in " ".join(told.split())
-    assert "{'" not in told, "a Python dict"
+    printed = capsys.readouterr().out
+    assert COMMANDS[command] in " ".join(printed.split())
+    assert "{'" not in printed, "a Python dict"
 
 
 def test_help_lists_every_command_and_the_exit_statuses(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--help"])
-    told = capsys.readouterr().out
-    assert all(sentence in told for sentence in COMMANDS.values())
-    assert "Exit status: 0" in told
+    printed = capsys.readouterr().out
+    assert all(sentence in printed for sentence in COMMANDS.values())
+    assert "Exit status: 0" in printed
 
 
 def test_a_target_that_no_case_judged_exits_with_3(fuzz: Fuzz) -> None:
-    status, told = fuzz("gate", *GATE, "--target", "decode-graph")
+    status, printed = fuzz("gate", *GATE, "--target", "decode-graph")
     assert status == 3
-    assert "graphs need a CUDA device" in told
+    assert "graphs need a CUDA device" in printed
 
 
 def test_targets_are_listed_with_a_sentence_each(fuzz: Fuzz) -> None:
-    status, told = fuzz("targets")
+    status, printed = fuzz("targets")
     assert status == 0
     for target in BUILT_IN.values():
-        assert re.search(rf"^{target.name} .*{re.escape(target.sentence)}$", told, re.MULTILINE)
+        assert re.search(rf"^{target.name} .*{re.escape(target.sentence)}$", printed, re.MULTILINE)
 
 
 def test_a_foreign_target_comes_in_by_module_and_name() -> None:
@@ -195,9 +195,9 @@ def test_a_corrupt_file_is_refused_by_its_name(
     path = tmp_path / "corrupt.json"
     path.write_text(text)
     assert main([word.replace("FILE", str(path)) for word in words]) == 2
-    told = capsys.readouterr().err.strip()
-    assert "corrupt.json" in told
-    assert len(told.splitlines()) == 1
+    printed = capsys.readouterr().err.strip()
+    assert "corrupt.json" in printed
+    assert len(printed.splitlines()) == 1
 
 
 def test_numpy_that_the_interpreter_cannot_take_is_told_first(
@@ -208,9 +208,9 @@ def test_numpy_that_the_interpreter_cannot_take_is_told_first(
     kept = str(next(corpus.FOLDER.glob("*.json")))
     for words in (["gate"], ["replay", kept, "--target", "decode"], ["canaries", "--kind", "mutant"]):
         assert main([*words, "--device", "cpu"]) == 2
-        told = capsys.readouterr()
-        assert told.err == "fuzz: numpy must be < 2.4 for the interpreter of triton 3.6; got 2.4.1\n"
-        assert "cases" not in told.out
+        printed = capsys.readouterr()
+        assert printed.err == "fuzz: numpy must be < 2.4 for the interpreter of triton 3.6; got 2.4.1\n"
+        assert "cases" not in printed.out
     assert main(["canaries", "--markdown", "--device", "cpu"]) == 0
 
 

@@ -70,7 +70,7 @@ def test_a_broken_rule_is_one_sentence() -> None:
 
 
 def test_help_has_the_words_with_their_defaults() -> None:
-    told = " ".join(parser().format_help().split())
-    assert "--seed SEED default 7" in told
-    assert "--corpus, --no-corpus kept cases too (default yes)" in told
-    assert told.index("--note NOTE a note") < told.index("--name NAME may be repeated"), "inherited options come last"
+    text = " ".join(parser().format_help().split())
+    assert "--seed SEED default 7" in text
+    assert "--corpus, --no-corpus kept cases too (default yes)" in text
+    assert text.index("--note NOTE a note") < text.index("--name NAME may be repeated"), "inherited options come last"

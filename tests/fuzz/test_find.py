@@ -55,9 +55,9 @@ def test_a_command_ends_with_one_sentence_and_status_2(target: str, capsys: pyte
     with pytest.raises(SystemExit) as end:
         raise SystemExit(main(["gate", "--device", "cpu", "--target", target]))
     assert end.value.code == 2
-    told = capsys.readouterr().err.strip().splitlines()
-    assert "target must" in told[-1]
-    assert not [line for line in told if line.startswith("Traceback")]
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert "target must" in lines[-1]
+    assert not [line for line in lines if line.startswith("Traceback")]
 
 
 @pytest.mark.parametrize(

@@ -97,9 +97,9 @@ def test_shown_scores_are_held_to_the_profile_alone() -> None:
     case = Case(IndexerConfig(2, 64, 16, 4), (Request(2, 300), Request(1, 90)), values=ValuePlan("normal"))
     target = Target("engine", "", "foreign", lambda call: engine(call, _Shows), has_splits=True, profile=PROFILE)
     assert isinstance(Examiner(Scene(case, "cpu")).examine(target), Agreed)
-    told = Examiner(Scene(case, "cpu")).examine(replace(target, profile=replace(PROFILE, order="ascending")))
-    assert isinstance(told, Broke)
-    assert {violation.law for violation in told.violations} == {"Order"}
+    verdict = Examiner(Scene(case, "cpu")).examine(replace(target, profile=replace(PROFILE, order="ascending")))
+    assert isinstance(verdict, Broke)
+    assert {violation.law for violation in verdict.violations} == {"Order"}
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])

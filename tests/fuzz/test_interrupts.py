@@ -1,4 +1,4 @@
-"""Interrupts: a command that is told to end reports what it judged."""
+"""Interrupts: a command that has to end early reports what it judged."""
 
 import contextlib
 import os

@@ -230,8 +230,8 @@ def test_a_target_that_would_end_its_process_is_told_by_name() -> None:
     ]
     with Worker() as worker:
         verdicts = worker.judge(Task(HARMLESS, (*names, "reference"), "cpu")).verdicts
-    told = [verdict.violations[0] for _, verdict, _ in verdicts[:3] if isinstance(verdict, Broke)]
-    assert [(one.how, one.evidence) for one in told] == [
+    first_ones = [verdict.violations[0] for _, verdict, _ in verdicts[:3] if isinstance(verdict, Broke)]
+    assert [(one.how, one.evidence) for one in first_ones] == [
         ("crash", "SystemExit: 0"),
         ("crash", "KeyboardInterrupt"),
         ("raised", "NoText: "),

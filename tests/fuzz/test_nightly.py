@@ -51,8 +51,8 @@ def test_a_night_whose_canary_lives_has_failed(
     short_night: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert short_night("--canary", "reference", "--shards", "1") == 1
-    told = "the canary reference lived through 20 cases: this night would have seen nothing"
-    assert told in capsys.readouterr().out
+    sentence = "the canary reference lived through 20 cases: this night would have seen nothing"
+    assert sentence in capsys.readouterr().out
     assert Record.from_json((tmp_path / ".fuzz" / "nightly" / "report.json").read_text()).aborted
 
 
@@ -90,7 +90,7 @@ def test_the_workflow_keeps_what_the_nightly_writes() -> None:
 def test_a_late_shard_may_report_before_it_is_killed(
     is_deaf: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ends = "" if is_deaf else "Path('told').touch(); sys.exit(1)"
+    ends = "" if is_deaf else "Path('asked').touch(); sys.exit(1)"
     script = f"""
 import signal, sys, time
 from pathlib import Path
@@ -107,4 +107,4 @@ while True:
         time.sleep(0.05)
     shard.end(process, time.monotonic())
     assert process.returncode == (-signal.SIGKILL if is_deaf else 1)
-    assert (tmp_path / "told").exists() != is_deaf
+    assert (tmp_path / "asked").exists() != is_deaf

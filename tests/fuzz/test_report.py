@@ -1,4 +1,4 @@
-"""Reports: what records merge to, and how they are told as text, JUnit XML and a page."""
+"""Reports: the merge of records, and their forms as text, JUnit XML and a page."""
 
 import re
 import tomllib

@@ -133,25 +133,25 @@ def test_a_defect_that_ends_or_holds_its_process_is_killed_by_the_watchdog(name:
 
 
 class _Worker(Worker):
-    """A worker whose child judges as it is told: verdicts, errors, or how it ended between two cases."""
+    """A worker whose child judges by a script: verdicts, errors, or how it ended between two cases."""
 
-    def __init__(self, *told: Verdict | Exception, idle_end: Violation | None = None) -> None:
+    def __init__(self, *script: Verdict | Exception, idle_end: Violation | None = None) -> None:
         super().__init__()
-        self._told, self._idle_end = iter(told), idle_end
+        self._script, self._idle_end = iter(script), idle_end
 
     def judge(self, task: Task) -> Judged:
-        told = next(self._told, Agreed(1))
-        if isinstance(told, Exception):
-            raise told
+        step = next(self._script, Agreed(1))
+        if isinstance(step, Exception):
+            raise step
         self.idle_ends += [self._idle_end] if self._idle_end else []
-        return Judged(task, ((task.targets[0], told, 0.0),))
+        return Judged(task, ((task.targets[0], step, 0.0),))
 
 
 CRASH = Violation("Runs", "its process ended by SIGSEGV", how="crash")
 
 
-def _tried(*told: Verdict | Exception, idle_end: Violation | None = None) -> Fate:
-    with _Worker(*told, idle_end=idle_end) as worker:
+def _tried(*script: Verdict | Exception, idle_end: Violation | None = None) -> Fate:
+    with _Worker(*script, idle_end=idle_end) as worker:
         return try_defect(DEFECTS["local_forgotten"], GATE, Patience(), worker)
 
 

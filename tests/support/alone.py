@@ -23,7 +23,7 @@ def breaks_alone(law: str, target: Target, scene: Scene) -> bool:
     if target.limits(scene) is not None:
         return False
     if law not in ROW_LAWS and law not in BATCH_LAWS:
-        # Laws about whole runs are told apart where they are judged.
+        # The examiner reports each law about whole runs by itself.
         verdict = Examiner(scene).examine(target)
         return isinstance(verdict, Broke) and any(violation.law == law for violation in verdict.violations)
     for num_splits in scene.case.num_splits if target.has_splits else (0,):

@@ -25,7 +25,7 @@ class Part:
         """The document's file."""
         return ROOT / self.document
 
-    def shown(self) -> str:
+    def present(self) -> str:
         """The text that stands in the document now.
 
         Raises:

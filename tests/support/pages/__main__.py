@@ -15,7 +15,7 @@ def main(arguments: list[str]) -> int:
         if is_write:
             if part.write():
                 print(f"renewed {part.name} of {part.document}")
-        elif part.make() != part.shown():
+        elif part.make() != part.present():
             print(f"out of date: {part.name} of {part.document}")
             status = 1
     return status
