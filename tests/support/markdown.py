@@ -6,7 +6,9 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = tuple(sorted(path for path in ROOT.rglob("*.md") if not any(part[0] == "." for part in path.parts[1:])))
+DOCUMENTS = tuple(
+    sorted(path for path in ROOT.rglob("*.md") if not any(part[0] == "." for part in path.relative_to(ROOT).parts))
+)
 """Every Markdown file of the repository."""
 
 
