@@ -21,12 +21,12 @@ def fenced(length: int, fill: float, dtype: torch.dtype) -> torch.Tensor:
         OSError: if the system does not give such memory.
     """
     size = length * dtype.itemsize
-    room = -(-max(1, size) // mmap.PAGESIZE) * mmap.PAGESIZE
-    memory = mmap.mmap(-1, room + FENCE)
+    num_bytes = -(-max(1, size) // mmap.PAGESIZE) * mmap.PAGESIZE
+    memory = mmap.mmap(-1, num_bytes + FENCE)
     address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.mprotect(ctypes.c_void_p(address + room), ctypes.c_size_t(FENCE), 0):
+    if libc.mprotect(ctypes.c_void_p(address + num_bytes), ctypes.c_size_t(FENCE), 0):
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     if not length:
         return torch.empty(0, dtype=dtype)
-    return torch.frombuffer(memory, dtype=dtype, count=length, offset=room - size).fill_(fill)
+    return torch.frombuffer(memory, dtype=dtype, count=length, offset=num_bytes - size).fill_(fill)

@@ -54,7 +54,7 @@ class Scene:
         }
         self._out: Output | None = None
         self._score: View | None = None
-        self._room: View | None = None
+        self._score_out: View | None = None
         self._values: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self.batch = PagedBatch(config, **{name: view.tensor for name, view in self._views.items()})
         self.apply(0)
@@ -93,21 +93,21 @@ class Scene:
             self._score.tensor.copy_(designed_scores(self.case, self.case.states[self.state]))
         return self._score.tensor
 
-    def room(self) -> torch.Tensor | None:
+    def score_out(self) -> torch.Tensor | None:
         """[H, T, max_blocks] float32 to write scores to, full of garbage; None where the target makes its own.
 
         The same memory for all runs; `new_out` fills it again.
         """
         if self.case.views.score == ViewPlan() and not self.case.pages.is_far:
             return None
-        if self._room is None:
-            self._room = self._new_score()
-            self._fill_room()
-        return self._room.tensor
+        if self._score_out is None:
+            self._score_out = self._new_score()
+            self._fill_score_out()
+        return self._score_out.tensor
 
-    def _fill_room(self) -> None:
-        if self._room is not None:
-            self._room.tensor.fill_(GARBAGE[self.case.pages.tail])
+    def _fill_score_out(self) -> None:
+        if self._score_out is not None:
+            self._score_out.tensor.fill_(GARBAGE[self.case.pages.tail])
 
     def _new_score(self) -> View:
         case = self.case
@@ -120,9 +120,9 @@ class Scene:
     def new_out(self, is_high: bool = False) -> torch.Tensor | None:
         """A freshly marked output [H, T + extra_rows, K] for one run, at the same address every time.
 
-        None where the target allocates. Room for scores is garbage again. is_high: see `Output.mark`.
+        None where the target allocates. Memory for scores is garbage again. is_high: see `Output.mark`.
         """
-        self._fill_room()
+        self._fill_score_out()
         views, config = self.case.views, self.case.config
         if not views.is_out_given:
             return None

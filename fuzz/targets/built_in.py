@@ -25,9 +25,9 @@ def _reference(call: Call) -> torch.Tensor:
 def _prefill(call: Call, package: str = "msa_fast") -> torch.Tensor:
     kernels, batch = importlib.import_module(package), call.batch
     # A split count also sets the workspace: little memory makes several slabs, and other slabs for other counts.
-    room = {} if call.num_splits is None else {"workspace_bytes": SLAB_BYTES * call.num_splits}
+    workspace = {} if call.num_splits is None else {"workspace_bytes": SLAB_BYTES * call.num_splits}
     plan = kernels.PrefillPlan.build(
-        batch.config, call.query_lens, call.seq_len_bounds, batch.device, num_splits=call.num_splits, **room
+        batch.config, call.query_lens, call.seq_len_bounds, batch.device, num_splits=call.num_splits, **workspace
     )
     topk_idx: torch.Tensor = kernels.minimax_m3_index_prefill(batch, plan, out=call.out)
     return topk_idx
@@ -42,7 +42,7 @@ def _prefill_apart(call: Call, package: str = "msa_fast") -> torch.Tensor:
     if call.num_splits is not None:  # where splits are given, the best scores of superblocks are asked for, too
         shape = (batch.total_q, batch.config.num_index_heads, -(-batch.max_blocks // plan.superblock))
         best = torch.empty(shape, dtype=torch.float32, device=batch.device).transpose(0, 1)
-    score = kernels.minimax_m3_index_score(batch, plan, out=call.room, superblock_score=best)
+    score = kernels.minimax_m3_index_score(batch, plan, out=call.score_out, superblock_score=best)
     call.show(score, best, plan.superblock)
     topk_idx: torch.Tensor = kernels.minimax_m3_index_topk(score, batch, plan, out=call.out, superblock_score=best)
     return topk_idx
@@ -156,7 +156,7 @@ BUILT_IN = {
             "Score kernel, into a given matrix or its own, then selection kernel: the two called apart, scores judged.",
             "prefill",
             _prefill_apart,
-            takes_room=True,
+            takes_score_out=True,
             has_splits=True,
             check=check_prefill,
         ),

@@ -23,7 +23,7 @@ class Call:
     num_splits: the split count to use; None leaves it to the target.
     query_lens, seq_lens: this run's lengths, on the host. host_slack: added to seq_lens by a host that
         knows no more than an upper bound on them.
-    room: [H, T, max_blocks] float32, any strides: memory for the scores of targets that take it; None lets
+    score_out: [H, T, max_blocks] float32, any strides: memory for the scores of targets that take it; None lets
         them allocate it.
     show: a target may call it with the scores [H, T, N] that it selects by. They are judged then, too
         (law `Score`), and the selection on just these scores. So are (law `Superblocks`) the best scores
@@ -39,7 +39,7 @@ class Call:
     query_lens: list[int]
     seq_lens: list[int]
     host_slack: int = 0
-    room: torch.Tensor | None = None
+    score_out: torch.Tensor | None = None
     show: Callable[..., None] = ignore_scores
 
     @property

@@ -23,7 +23,7 @@ class Target:
 
     kind: `decode` takes batches of few query tokens per request; `prefill`, `any` and `foreign` take
         all. Production shapes go to targets of their own kind and to foreign ones.
-    takes_score: given a score matrix and judged on it. takes_room: given memory for its scores.
+    takes_score: given a score matrix and judged on it. takes_score_out: given memory for its scores.
     has_splits: obeys `call.num_splits`.
     is_graph: captured once per case as a CUDA graph, then replayed.
     profile: the promises of the target; a case outside of it is Undefined.
@@ -37,7 +37,7 @@ class Target:
     kind: str
     run: Run
     takes_score: bool = False
-    takes_room: bool = False
+    takes_score_out: bool = False
     has_splits: bool = False
     is_graph: bool = False
     profile: Profile = CONTRACT
@@ -112,7 +112,7 @@ class Target:
             query_lens=scene.query_lens,
             seq_lens=scene.seq_lens,
             host_slack=scene.case.host_slack,
-            room=scene.room() if self.takes_room else None,
+            score_out=scene.score_out() if self.takes_score_out else None,
             show=show,
         )
 

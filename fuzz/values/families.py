@@ -10,7 +10,7 @@ from fuzz.values.rng import Stream
 from msa_ref.config import require
 
 FAMILIES = {
-    value.name: value for room in (designed, lattices) for value in vars(room).values() if isinstance(value, Family)
+    value.name: value for module in (designed, lattices) for value in vars(module).values() if isinstance(value, Family)
 }
 """Every family, by name, in the order of the source: part of what a seed means, which draws a place in it."""
 EXACT_FAMILIES = tuple(name for name, family in FAMILIES.items() if family.sums_are_exact)
@@ -61,7 +61,7 @@ def require_exact(queries: torch.Tensor, keys: torch.Tensor, family: str) -> Non
         queries: [..., D]; keys: [..., D]; a lattice family's without its power of two.
 
     Raises:
-        ValueError: if no construction of this room proves it.
+        ValueError: if no construction of this package proves it.
     """
     queries = queries.flatten(0, -2)
     if bool(((queries == 0) | (queries == 1)).all() and ((queries != 0).sum(-1) <= 1).all()):
