@@ -89,8 +89,8 @@ def chosen(names: Sequence[str], device: str) -> list[Target]:
             if name in BUILT_IN or ":" not in name:
                 found.append(find(name))
             else:
-                told = worker.introduced(name)
-                found.append(Target(name, told.sentence, told.kind, _runs_in_children, profile=told.profile))
+                known = worker.introduced(name)
+                found.append(Target(name, known.sentence, known.kind, _runs_in_children, profile=known.profile))
     if device == "cpu" and any(target.is_kernel for target in found):
         check_interpreter()
     return found

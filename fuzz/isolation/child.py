@@ -74,7 +74,7 @@ def _answers(message: Task | Question | Introduction) -> Iterator[FromChild]:
 
 
 def _verdict(examiner: Examiner, name: str) -> Verdict:
-    """The verdict on one target. What would have ended the process is told by its name."""
+    """The verdict on one target; an exit that would have ended the process is a violation with its name."""
     try:
         return examiner.examine(find(name))
     except Exception:
