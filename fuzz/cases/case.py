@@ -179,6 +179,9 @@ class Case:
         require(len(self.requests) > 0, "requests", "must hold a request", "none")
         require(self.host_slack >= 0, "host_slack", "must be >= 0", self.host_slack)
         require(len(self.num_splits) > 0, "num_splits", "must hold a split count", "none")
+        require(
+            min(self.num_splits) >= 0, "num_splits", "must be >= 0, where 0 is the target's own", min(self.num_splits)
+        )
         for number, step in enumerate(self.replay):
             num_reqs, total_q = len(step.requests), sum(r.query_len for r in step.requests)
             require(num_reqs == len(self.requests), "replay", f"must keep num_reqs at step {number}", num_reqs)

@@ -64,6 +64,7 @@ def test_hashed_numbers_are_the_same_on_a_gpu() -> None:
         ({"dtype": "int8"}, "dtype must be one of"),
         ({"pages": {"tail": "zero"}}, "tail must be one of"),
         ({"num_splits": []}, "num_splits must hold a split count"),
+        ({"num_splits": [0, -1]}, "num_splits must be >= 0"),
         ({"values": {"family": "colours"}}, "family must be one of"),
     ],
 )
