@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+from fuzz.campaign.interrupts import ended_politely
 from fuzz.campaign.shard import Shard
 from fuzz.commands.declared import option
 from fuzz.commands.device import device_option
@@ -69,8 +70,9 @@ def run(options: Options) -> int:
     place = f"{len(options.gpus) or 'no'} GPUs"
     print(f"seed {options.seed}, {options.num_shards} shards for {options.minutes:g} minutes on {place}", flush=True)
 
-    canary = _canary(options)
-    shards, lost = _shards(options)
+    with ended_politely() as ending:
+        canary = _canary(options)
+        shards, lost = ([], ["interrupted before the first shard"]) if ending.is_asked else _shards(options)
     if not shards:
         print("\n".join(["no shard left a record", *lost]))
         return 1
@@ -89,7 +91,8 @@ def _canary(options: Options) -> Record | None:
     """Hunt the planted defect, in folders of its own."""
     words = ["--cases", str(CANARY_CASES), "--target", options.canary, "--shrink-seconds", "2", "--no-diagnose"]
     shard = _start(options, 0, options.folder / "canary.json", options.folder / "canary-findings", words)
-    return shard.end(time.monotonic() + GRACE_SECONDS)
+    (record,) = _ended([shard], time.monotonic() + GRACE_SECONDS)
+    return record
 
 
 def _verdict_on_canary(canary: Record | None, name: str) -> str:
@@ -112,10 +115,18 @@ def _shards(options: Options) -> tuple[list[Record], list[str]]:
         shards.append(_start(options, number, options.folder / f"shard-{number}.json", options.findings, words))
         print(f"shard {name}: {shards[-1].log}", file=sys.stderr, flush=True)
     deadline = time.monotonic() + 60.0 * options.minutes + GRACE_SECONDS
-    records = [shard.end(deadline) for shard in shards]
+    records = _ended(shards, deadline)
     ended = list(zip(names, shards, records, strict=True))
     lost = [f"shard {name} {shard.loss}" for name, shard, record in ended if record is None]
     return [record for record in records if record is not None], lost
+
+
+def _ended(shards: Sequence[Shard], deadline: float) -> list[Record | None]:
+    """The records of shards that have ended. After an interrupt each is told to end, and reports what it judged."""
+    try:
+        return [shard.end(deadline) for shard in shards]
+    except KeyboardInterrupt:
+        return [shard.end(0.0) for shard in shards]
 
 
 def _start(options: Options, number: int, path: Path, findings: Path, words: Sequence[str]) -> Shard:

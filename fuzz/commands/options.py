@@ -73,7 +73,7 @@ def at_least(name: str, value: float, bound: float) -> None:
     Raises:
         ValueError: one sentence.
     """
-    if value < bound:
+    if not value >= bound:  # not a number either
         raise ValueError(f"{name} must be >= {bound}; got {value}")
 
 

@@ -2,6 +2,8 @@
 
 import multiprocessing
 import multiprocessing.forkserver
+import multiprocessing.resource_tracker
+import signal
 from multiprocessing.context import ForkServerContext
 
 PRELOADED = ["msa_fast", "fuzz.canaries", "fuzz.isolation.child"]
@@ -21,4 +23,10 @@ def warm_up() -> None:
     The server keeps this process's environment of this moment: TRITON_INTERPRET must be settled before.
     """
     fork_server()
-    multiprocessing.forkserver.ensure_running()
+    multiprocessing.resource_tracker.ensure_running()  # first: starting it would lift the mask
+    # The keyboard's interrupt is for this process alone: the server inherits the mask, and does not die of it.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        multiprocessing.forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

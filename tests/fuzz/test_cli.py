@@ -96,6 +96,7 @@ def test_worker_processes_change_no_verdict(fuzz: Fuzz) -> None:
         (("gate", "--target", "nobody"), "target must be one of"),
         (("gate", "--cases", "-1"), "--cases must be >= 0; got -1"),
         (("gate", "--jobs", "0"), "--jobs must be >= 1; got 0"),
+        (("run", "--minutes", "nan"), "--minutes must be >= 0; got nan"),
         (("replay", "no-such-file.json"), "no-such-file.json"),
     ],
 )

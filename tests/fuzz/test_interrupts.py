@@ -117,3 +117,14 @@ def says_that_it_runs(call: Call) -> torch.Tensor:
     handle, _ = tempfile.mkstemp(prefix="runs", dir=Path(os.environ["SAYS_THAT_IT_RUNS"]).parent)
     os.close(handle)
     return fill(call, index_topk(call.batch))
+
+
+def test_the_keyboard_s_interrupt_leaves_the_fork_server_alone(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", "from fuzz.isolation.fork_server import warm_up; warm_up(); input(); input()"]
+    pipe = subprocess.PIPE
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(words, env=environment, stdin=pipe, stderr=pipe, text=True, start_new_session=True)
+    time.sleep(1)  # the server imports
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert errors.count("Traceback") <= 1, "of the command itself"

@@ -108,3 +108,25 @@ while True:
     shard.end(process, time.monotonic())
     assert process.returncode == (-signal.SIGKILL if is_deaf else 1)
     assert (tmp_path / "asked").exists() != is_deaf
+
+
+def test_an_interrupted_night_tells_its_shards_to_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = list[str]()
+
+    class Endless:
+        loss, log = "was told to end", tmp_path / "any.log"
+
+        def __init__(self, words: object, gpu: str, path: Path) -> None:
+            self._name = path.stem
+
+        def end(self, deadline: float) -> None:
+            if deadline > 0 and self._name == "shard-0":
+                raise KeyboardInterrupt
+            told.append(self._name)
+
+    monkeypatch.setattr(nightly, "Shard", Endless)
+    assert main(["nightly", "--device", "cpu", "--shards", "2", "--folder", str(tmp_path)]) == 1
+    assert told == ["canary", "shard-0", "shard-1"]
+    assert "shard 0/2 was told to end" in capsys.readouterr().out
