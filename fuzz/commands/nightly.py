@@ -15,7 +15,7 @@ from fuzz.campaign.interrupts import ended_politely
 from fuzz.campaign.shard import Shard
 from fuzz.commands.declared import option
 from fuzz.commands.device import device_option
-from fuzz.commands.options import FINDINGS, again, at_least, named, seed_or_fresh, target_option
+from fuzz.commands.options import FINDINGS, again, at_least, chosen, named, seed_or_fresh, target_option
 from fuzz.commands.report import write_report
 from fuzz.isolation.gpus import visible_gpus
 from fuzz.report.merge import merge
@@ -66,6 +66,7 @@ class Options:
 
 def run(options: Options) -> int:
     """Run the night. Returns 0 all agreed and the canary died, 1 otherwise, 3 a target was judged by no case."""
+    chosen((*options.target_names, options.canary), options.device)  # a name that is wrong ends the night at once
     options.folder.mkdir(parents=True, exist_ok=True)
     place = f"{len(options.gpus) or 'no'} GPUs"
     print(f"seed {options.seed}, {options.num_shards} shards for {options.minutes:g} minutes on {place}", flush=True)

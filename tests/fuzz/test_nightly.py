@@ -56,6 +56,15 @@ def test_a_night_whose_canary_lives_has_failed(
     assert Record.from_json((tmp_path / ".fuzz" / "nightly" / "report.json").read_text()).aborted
 
 
+@pytest.mark.parametrize("option", ["--canary", "--target"])
+def test_a_night_of_an_unknown_target_ends_at_once(
+    option: str, short_night: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert short_night(option, "nosuch:function") == 2
+    assert "No module named 'nosuch'" in capsys.readouterr().err
+    assert not (tmp_path / ".fuzz").exists()
+
+
 def test_shards_share_the_visible_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
     assert visible_gpus() == ["2", "3"]
