@@ -6,14 +6,14 @@ FUZZ = {
     "gate": ("no", "4 min; `--smoke`: 20 s"),
     "run": ("no", "`--minutes N`"),
     "nightly": ("no", "`--minutes N`"),
-    "canaries": ("for some", "hours; `--sample N`: minutes"),
+    "canaries": ("for some", "15 min; `--sample N`: minutes"),
 }
 """Command of `python -m fuzz` -> whether it needs a GPU, and its time on 2 cores."""
 QUICK = ("replay", "report", "promote", "targets")
 """Commands that take seconds and need no GPU; they share a row."""
 OTHERS = (
     ("python -m msa_fast.compile_gate", "compile the kernels for six GPUs, and check the machine code", "no", "3 min"),
-    ("python -m msa_fast.bench", "time the kernels against what the GPU can do", "yes", "30 min"),
+    ("python -m msa_fast.bench", "time the kernels against what the GPU can do", "yes", "3 min"),
 )
 
 
