@@ -41,7 +41,7 @@ class Violation:
 
     @property
     def has_ended_process(self) -> bool:
-        """Whether the run cost its process: another try, or a question about it, would cost one more."""
+        """True if the run cost its process: another try, or a question about it, would cost one more."""
         return self.how in ("cuda error", "crash", "hang")
 
     def __str__(self) -> str:

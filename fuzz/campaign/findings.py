@@ -36,18 +36,13 @@ def signature(target: str, violation: Violation, case: Case, architecture: str) 
     Target, law (and how it failed to run), dtype, size class, split relation, device architecture.
     """
     how = f":{violation.how}" if violation.how else ""
-    blocks = num_blocks(case)
+    blocks = case.max_row_blocks
     size = "n<=K" if blocks <= case.config.topk_blocks else "n<=128" if blocks <= 128 else "n>128"
     splits = violation.num_splits
     relation = (
         "own splits" if not splits else "splits>n" if splits > blocks else "one split" if splits == 1 else "splits"
     )
     return f"{target} | {violation.law}{how} | {case.dtype} | {size} | {relation} | {architecture}"
-
-
-def num_blocks(case: Case) -> int:
-    """Blocks of a case's longest request."""
-    return max(case.num_blocks(req) for req in range(len(case.requests)))
 
 
 class Findings:
@@ -62,7 +57,7 @@ class Findings:
         self._cases: dict[str, Case] = {}
 
     def is_new(self, target: str, violations: tuple[Violation, ...]) -> bool:
-        """Whether any of these violations is of a law that the target has not broken before."""
+        """True if any of these violations is of a law that the target has not broken before."""
         known = {(finding.target, finding.law) for finding in self._records.values()}
         return any((target, violation.law) not in known for violation in violations)
 
@@ -115,7 +110,7 @@ class Findings:
             path=str(path),
             command=f"python -m fuzz replay {path} --target {finding.target}",
             requests=len(case.requests),
-            blocks=num_blocks(case),
+            blocks=case.max_row_blocks,
             is_minimised=finding.is_minimised,
         )
 

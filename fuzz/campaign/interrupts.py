@@ -10,7 +10,7 @@ from types import FrameType
 
 @dataclass
 class Ending:
-    """Whether the run was asked to end before it was done."""
+    """A flag that says whether the run was asked to end before it was done."""
 
     is_asked: bool = False
 

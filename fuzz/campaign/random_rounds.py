@@ -73,7 +73,7 @@ class RandomRounds:
         self._known: set[tuple[str, str]] = set()
 
     def is_over(self) -> bool:
-        """Whether the budget is spent."""
+        """True if the budget is spent."""
         budget, num_cases = self._budget, self._results.record.cases
         if budget.cases is not None and num_cases >= budget.cases:
             return True

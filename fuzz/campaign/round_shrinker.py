@@ -28,7 +28,7 @@ class RoundShrinker:
 
     @property
     def has_begun(self) -> bool:
-        """Whether the round has found its failure."""
+        """True if the round has found its failure."""
         return self._smallest is not None
 
     def begin(self, target: str, law: str, case: Case) -> None:
@@ -41,7 +41,7 @@ class RoundShrinker:
         self._answers[case.to_json()] = True
 
     def shows(self, case: Case) -> bool:
-        """Whether a smaller case still shows the failure; the same case gets the same answer."""
+        """True if a smaller case still shows the failure; the same case gets the same answer."""
         key = case.to_json()
         if key not in self._answers:
             self._answers[key] = self._shows_now(case)
@@ -60,7 +60,7 @@ class RoundShrinker:
         return False
 
     def is_over(self) -> bool:
-        """Whether its time is up."""
+        """True if its time is up."""
         return time.perf_counter() > self._deadline
 
     def finish(self) -> tuple[Case, tuple[Violation, ...]]:

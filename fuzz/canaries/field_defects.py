@@ -29,7 +29,7 @@ class FieldDefect:
 
     @property
     def is_planted(self) -> bool:
-        """Whether a canary or a mutant has it."""
+        """True if a canary or a mutant has it."""
         return not self.shown_by and not self.not_planted
 
 

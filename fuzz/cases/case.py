@@ -28,7 +28,7 @@ class Request:
         require(self.seq_len >= 0, "seq_len", "must be >= 0", self.seq_len)
 
     def is_appended_to(self, old: "Request") -> bool:
-        """Whether this is `old` one step later: longer by its query tokens, at least by one token."""
+        """True if this is `old` one step later: longer by its query tokens, at least by one token."""
         return self.seq_len - old.seq_len == max(1, self.query_len)
 
 
@@ -207,9 +207,14 @@ class Case:
         return max(self.config.num_blocks(state.requests[req].seq_len) for state in self.states)
 
     @property
+    def max_row_blocks(self) -> int:
+        """Blocks of the longest request at the step where it has most."""
+        return max(self.num_blocks(req) for req in range(len(self.requests)))
+
+    @property
     def max_blocks(self) -> int:
         """Width of the block table."""
-        return max(1, *(self.num_blocks(req) for req in range(len(self.requests)))) + self.pages.extra_blocks
+        return max(1, self.max_row_blocks) + self.pages.extra_blocks
 
     def to_json(self) -> str:
         """The case as JSON text."""

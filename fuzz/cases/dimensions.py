@@ -54,11 +54,6 @@ def _requests(case: Case) -> Iterator[Request]:
         yield from state.requests
 
 
-def _max_blocks(case: Case) -> int:
-    """Blocks of the longest request."""
-    return max(case.num_blocks(req) for req in range(len(case.requests)))
-
-
 def _own_shape(case: Case) -> Iterator[str]:
     if (case.config.index_head_dim, case.config.block_size) == OWN_SHAPE:
         yield "keys as they lie" if case.views.index_k_pages == ViewPlan() else "keys in a view"
@@ -104,10 +99,10 @@ def _views(case: Case) -> list[ViewPlan]:
 
 
 def _splits(case: Case) -> Iterator[str]:
-    max_blocks = _max_blocks(case)
+    max_row_blocks = case.max_row_blocks
     for num in case.num_splits:
         yield "own" if num == 0 else "1" if num == 1 else "2..8" if num <= 8 else "9 and more"
-        if num > max_blocks:
+        if num > max_row_blocks:
             yield "more than blocks"
 
 

@@ -113,8 +113,7 @@ class Scene:
         case = self.case
         shape = (case.config.num_index_heads, case.total_q, case.max_blocks)
         if case.pages.is_far:
-            max_row_blocks = max(case.num_blocks(req) for req in range(len(case.requests)))
-            return make_far_scores(shape, max_row_blocks, self.device)
+            return make_far_scores(shape, case.max_row_blocks, self.device)
         return make_view(shape, torch.float32, self.device, case.views.score, float("nan"))
 
     def new_out(self, is_high: bool = False) -> torch.Tensor | None:

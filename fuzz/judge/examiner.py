@@ -21,7 +21,7 @@ class Examiner:
 
     def examine(self, target: Target) -> Verdict:
         """Run a target on everything that the case asks for and hold each run against the laws."""
-        reason = target.limits(self.scene) or self._outside(target)
+        reason = target.limits(self.scene.case, self.scene.device.type) or self._outside(target)
         if reason is not None:
             return Undefined(reason)
         judge, found = RunJudge(self.scene, self._truths), list[Violation]()
@@ -76,7 +76,7 @@ class Examiner:
 
 
 def _has_one_answer(target: Target) -> bool:
-    """Whether two right answers have the same bits: they need not without a rule for ties, or for the order."""
+    """True if two right answers have the same bits: they need not without a rule for ties, or for the order."""
     return target.profile.tie_rule == "lowest-id" and target.profile.order == "ascending"
 
 

@@ -36,10 +36,10 @@ Verdict = Agreed | Broke | Undefined
 
 
 def is_poisoned(verdict: Verdict) -> bool:
-    """Whether the process that came to this verdict is of no more use."""
+    """True if the process that came to this verdict is of no more use."""
     return isinstance(verdict, Broke) and any(violation.has_ended_process for violation in verdict.violations)
 
 
 def is_out_of_memory(verdict: Verdict) -> bool:
-    """Whether the target lacked memory, of the host or of the device."""
+    """True if the target lacked memory, of the host or of the device."""
     return isinstance(verdict, Broke) and any(violation.how == "memory" for violation in verdict.violations)

@@ -60,19 +60,19 @@ class Fate:
 
     @property
     def is_named(self) -> bool:
-        """Whether a law that names the defect killed it."""
+        """True if a law that names the defect killed it."""
         return bool(set(self.laws) & set(self.expected))
 
     @property
     def is_bad(self) -> bool:
-        """Whether a defect lives, or one died although it is declared equivalent."""
+        """True if a defect lives, or one died although it is declared equivalent."""
         if self.is_equivalent:
             return self.status == "killed"
         return self.status in ("survived", "unfinished")
 
     @property
     def is_judged(self) -> bool:
-        """Whether it counts in a score."""
+        """True if it counts in a score."""
         return not self.is_equivalent and self.status in ("killed", "survived", "unfinished")
 
 

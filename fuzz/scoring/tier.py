@@ -16,7 +16,7 @@ from fuzz.cases.case import Case
 from fuzz.cases.chooser import SeededChooser
 from fuzz.cases.generate import ALL_FAMILIES, NUM_SPECIALIZATIONS, by_specialization, draw_case, gate_cases
 from fuzz.cases.production import production_cases
-from fuzz.cases.scale import MAX_DECODE_QUERY_LEN, SCALES
+from fuzz.cases.scale import SCALES
 from fuzz.cases.specialization import Specialization, draw_specializations
 from fuzz.targets import Target
 
@@ -108,14 +108,12 @@ def _gate(tier: Tier) -> tuple[tuple[Case, ...], tuple[Case, ...], tuple[tuple[C
 
 
 def _is_informative(case: Case, target: Target, device: str) -> bool:
-    """Whether a case, as far as its data tell, is within the limits of a target and a device, and not too expensive."""
+    """True if a case, as far as its data tell, is within the limits of a target and a device, and not too expensive."""
     if case.pages.is_far and device == "cpu":
-        return False
-    if target.bind is not None and not case.replay:
         return False
     if not target.is_kernel and cost(case) > MAX_NAIVE_COST:
         return False
-    return target.kind != "decode" or case.decode_query_len <= MAX_DECODE_QUERY_LEN
+    return target.limits(case, device) is None
 
 
 def _score_elements(case: Case) -> int:

@@ -3,6 +3,7 @@
 import importlib
 from collections.abc import Callable
 from functools import partial
+from types import ModuleType
 
 import torch
 
@@ -85,15 +86,21 @@ def _bind_decode(call: Call) -> Bound:
     return partial(_decode, call)
 
 
+def _checked(case: Case) -> ModuleType:
+    """The kernels' checks, of which those that every launcher makes have passed."""
+    checks = importlib.import_module("msa_fast.ops.checks")
+    checks.check_config(case.config)
+    checks.check_format(ELEMENTS[case.dtype])
+    return checks
+
+
 def check_prefill(case: Case) -> None:
     """Refuse what prefill's launchers would refuse.
 
     Raises:
         ValueError: the kernels' own sentence.
     """
-    checks, steps = importlib.import_module("msa_fast.ops.checks"), case.states
-    checks.check_config(case.config)
-    checks.check_format(ELEMENTS[case.dtype])
+    checks, steps = _checked(case), case.states
     longest = max(request.seq_len for step in steps for request in step.requests) + case.host_slack
     checks.check_row_blocks(case.config.num_blocks(longest), "seq_lens")
 
@@ -104,9 +111,7 @@ def check_decode_topk(case: Case) -> None:
     Raises:
         ValueError: the kernels' own sentence.
     """
-    checks = importlib.import_module("msa_fast.ops.checks")
-    checks.check_config(case.config)
-    checks.check_format(ELEMENTS[case.dtype])
+    checks = _checked(case)
     checks.check_decode(case.decode_query_len, len(case.requests), case.total_q, case.max_blocks)
 
 

@@ -46,31 +46,34 @@ class Target:
 
     @property
     def is_kernel(self) -> bool:
-        """Whether it runs the suite's kernels."""
+        """True if it runs the suite's kernels."""
         return self.check is not None
 
     @property
     def is_bound(self) -> bool:
-        """Whether a run keeps the call that it began with, as a CUDA graph does."""
+        """True if a run keeps the call that it began with, as a CUDA graph does."""
         return self.is_graph or self.bind is not None
 
     @property
     def has_replay(self) -> bool:
-        """Whether a case's replay script is run: the target outlives a change of the buffers.
+        """True if a case's replay script is run: the target outlives a change of the buffers.
 
         Prefill does not, because every batch is planned anew; nor do scores that are given.
         """
         return self.kind in ("decode", "foreign") and not self.takes_score
 
-    def limits(self, scene: Scene) -> str | None:
-        """The reason why the target cannot run a case, in the words of the kernels' own check; None if it can."""
-        if self.is_graph and scene.device.type != "cuda":
+    def limits(self, case: Case, device: str) -> str | None:
+        """The reason why the target cannot run a case, in the words of the kernels' own check; None if it can.
+
+        device: `cpu` or `cuda`.
+        """
+        if self.is_graph and device != "cuda":
             return "graphs need a CUDA device"
-        if self.bind is not None and not scene.case.replay:
+        if self.bind is not None and not case.replay:
             return "nothing is replayed"
         try:
             if self.check is not None:
-                self.check(scene.case)
+                self.check(case)
         except ValueError as refusal:
             return str(refusal)
         return None

@@ -41,7 +41,7 @@ class Architecture:
 
     @property
     def is_nvidia(self) -> bool:
-        """Whether kernels become PTX and SASS; otherwise they become AMD's assembly."""
+        """True if kernels become PTX and SASS; otherwise they become AMD's assembly."""
         return self.backend == "cuda"
 
     @property

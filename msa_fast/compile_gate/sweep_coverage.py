@@ -81,7 +81,7 @@ def entries() -> list[Entry]:
 
 
 def _belongs_elsewhere(entry: Entry, architecture: Architecture) -> bool:
-    """Whether an entry is of another architecture."""
+    """True if an entry is of another architecture."""
     key = entry[1] if isinstance(entry[1], tuple) else (entry[1],)
     return any(part in ARCHITECTURES and part != architecture.name for part in key)
 

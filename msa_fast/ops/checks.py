@@ -163,7 +163,7 @@ def require_no_overlap(tensor: torch.Tensor, name: str) -> None:
 
 
 def is_tensor_copied(rows: torch.Tensor) -> bool:
-    """Whether a tensor descriptor can describe rows [N, M, D]: keys of pages, or queries of tokens.
+    """True if a tensor descriptor can describe rows [N, M, D]: keys of pages, or queries of tokens.
 
     Two-byte elements, rows of 128 bytes or more, contiguous; all strides and the start in steps of 16 bytes.
     """

@@ -101,10 +101,10 @@ def _heads_each(batch: PagedBatch, decode_query_len: int) -> int:
 
 
 def _with_heads(batch: PagedBatch, heads: slice) -> PagedBatch:
-    """The batch with some of its heads."""
-    index_q = batch.index_q[:, heads]
-    if index_q.shape[1] == batch.config.num_index_heads:
+    """The batch with some of its heads; the batch itself, unsliced, where those are all."""
+    if heads.stop - (heads.start or 0) >= batch.config.num_index_heads:
         return batch
+    index_q = batch.index_q[:, heads]
     return replace(batch, config=replace(batch.config, num_index_heads=index_q.shape[1]), index_q=index_q)
 
 

@@ -19,7 +19,7 @@ from msa_ref.batch import PagedBatch
 from msa_ref.config import IndexerConfig
 
 TAKES_INTERLEAVED = False
-"""Whether scores may lie interleaved (`new_decode_score`): this scorer stores those of a row side by side."""
+"""True if scores may lie interleaved (`new_decode_score`): this scorer stores those of a row side by side."""
 PROGRAMS = 2
 """Programs of a multiprocessor."""
 
@@ -159,7 +159,7 @@ def _decode_score_kernel(
 
 
 def is_served(batch: PagedBatch, decode_query_len: int) -> bool:
-    """Whether this scorer takes a call: it takes all."""
+    """True if this scorer takes a call: it takes all."""
     return True
 
 

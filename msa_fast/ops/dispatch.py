@@ -21,7 +21,7 @@ class PrefillScorer(Protocol):
     def is_served(
         self, batch: PagedBatch, plan: PrefillPlan, score: torch.Tensor, superblock_score: torch.Tensor | None
     ) -> bool:
-        """Whether the kernel takes a call."""
+        """True if the kernel takes a call."""
 
     def launch_score(
         self,
@@ -39,10 +39,10 @@ class DecodeScorer(Protocol):
     """A module whose kernel scores decode requests."""
 
     TAKES_INTERLEAVED: bool
-    """Whether scores may lie interleaved (`buffers.new_decode_score`)."""
+    """True if scores may lie interleaved (`buffers.new_decode_score`)."""
 
     def is_served(self, batch: PagedBatch, decode_query_len: int) -> bool:
-        """Whether the kernel takes a call."""
+        """True if the kernel takes a call."""
 
     def programs_per_processor(self, config: IndexerConfig, decode_query_len: int) -> int:
         """Programs that a multiprocessor should have at once."""
@@ -61,10 +61,10 @@ class DecodeSelection(Protocol):
     """A module whose kernel selects from the scores of a decode scorer."""
 
     def is_served(self, batch: PagedBatch) -> bool:
-        """Whether the kernel takes the scores of a batch."""
+        """True if the kernel takes the scores of a batch."""
 
     def is_interleaved(self, batch: PagedBatch) -> bool:
-        """Whether the kernel reads a batch's scores faster where they lie interleaved."""
+        """True if the kernel reads a batch's scores faster where they lie interleaved."""
 
     def launch_decode_topk(
         self, score: torch.Tensor, batch: PagedBatch, out: torch.Tensor, rows_per_req: int, is_early: bool

@@ -6,7 +6,7 @@ import triton.language as tl
 from msa_fast.interpreter import mend
 
 IS_INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
-"""Whether kernels run on Triton's interpreter; fixed when this module is imported."""
+"""True if kernels run on Triton's interpreter; fixed when this module is imported."""
 
 if IS_INTERPRETED:
     mend()

@@ -74,9 +74,9 @@ def topk_warps(num_scores: int) -> int:
 
 
 EARLY: dict[str, int] = {"sm_90": True, "sm_100": True, "sm_103": True, "sm_120": True, ANY: False}
-"""Whether a kernel can be launched while the one before it runs, and wait for it on the GPU."""
+"""True if a kernel can be launched while the one before it runs, and wait for it on the GPU."""
 TENSOR_COPY: dict[str, int] = {"sm_90": True, "sm_100": True, "sm_103": True, ANY: False}
-"""Whether decode copies a page of keys by tensor descriptor. Not on sm_120: three pages do not fit there."""
+"""True if decode copies a page of keys by tensor descriptor. Not on sm_120: three pages do not fit there."""
 
 SCORE = {
     # Two programs share a multiprocessor, one in its products while the other takes its maxima;

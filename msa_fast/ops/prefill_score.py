@@ -133,7 +133,7 @@ def _score_kernel(
 
 
 def is_served(batch: PagedBatch, plan: PrefillPlan, score: torch.Tensor, superblock_score: torch.Tensor | None) -> bool:
-    """Whether this scorer takes a call: it takes all."""
+    """True if this scorer takes a call: it takes all."""
     return True
 
 

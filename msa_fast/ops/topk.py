@@ -363,12 +363,12 @@ def launch_topk(
 
 
 def is_served(batch: PagedBatch) -> bool:
-    """Whether this selection takes the scores of a decode batch: it takes all."""
+    """True if this selection takes the scores of a decode batch: it takes all."""
     return True
 
 
 def is_interleaved(batch: PagedBatch) -> bool:
-    """Whether this selection reads a batch's scores faster where they lie interleaved: it never does."""
+    """True if this selection reads a batch's scores faster where they lie interleaved: it never does."""
     return False
 
 

@@ -22,7 +22,7 @@ MAX_REQUESTS = {"D43": 3}
 @pytest.mark.parametrize("entry", ENTRIES.values(), ids=ENTRIES)
 def test_a_kept_case_is_small_and_still_shows_its_defect(entry: Entry, device: str) -> None:
     assert len(entry.case.requests) <= MAX_REQUESTS.get(entry.flag, 2)
-    assert max(entry.case.num_blocks(req) for req in range(len(entry.case.requests))) <= MAX_BLOCKS
+    assert entry.case.max_row_blocks <= MAX_BLOCKS
     examiner = Examiner(Scene(entry.case, device))
     for target in BUILT_IN.values():
         verdict = examiner.examine(target)

@@ -45,7 +45,7 @@ def test_requests_longer_than_decode_serves_are_undefined(name: str) -> None:
 def test_the_bounds_themselves_are_within_the_limits() -> None:
     config = replace(ORDINARY.config, index_head_dim=128, block_size=128, num_index_heads=64, topk_blocks=128)
     scene = Scene(replace(ORDINARY, config=config, requests=(Request(8, 40), Request(1, 9))), "cpu")
-    assert [BUILT_IN[name].limits(scene) for name in ON_KERNELS] == [None] * len(ON_KERNELS)
+    assert [BUILT_IN[name].limits(scene.case, scene.device.type) for name in ON_KERNELS] == [None] * len(ON_KERNELS)
 
 
 def test_more_splits_than_decode_serves_are_undefined() -> None:

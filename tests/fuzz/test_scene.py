@@ -118,7 +118,7 @@ def test_far_pages_pass_two_to_the_31_elements_and_change_nothing() -> None:
 def test_far_scores_pass_2_to_the_31_and_change_nothing() -> None:
     case = replace(CASE, pages=PagePlan(is_far=True, spare_pages=4))
     far, near = Scene(case, "cuda"), Scene(CASE, "cpu")
-    most = max(case.num_blocks(req) for req in range(len(case.requests)))
+    most = case.max_row_blocks
     assert far.score().stride(2) * (most - 1) >= 2**31
     assert torch.equal(far.score()[..., :most].cpu().nan_to_num(), near.score()[..., :most].nan_to_num())
     assert isinstance(Examiner(far).examine(find("topk")), Agreed)

@@ -20,7 +20,7 @@ def breaks_alone(law: str, target: Target, scene: Scene) -> bool:
 
     What the target raises is the business of `Runs` alone.
     """
-    if target.limits(scene) is not None:
+    if target.limits(scene.case, scene.device.type) is not None:
         return False
     if law not in ROW_LAWS and law not in BATCH_LAWS:
         # The examiner reports each law about whole runs by itself.

@@ -28,7 +28,7 @@ from msa_ref.batch import PagedBatch
 from msa_ref.config import IndexerConfig
 
 TAKES_INTERLEAVED = True
-"""Whether scores may lie interleaved (`new_decode_score`)."""
+"""True if scores may lie interleaved (`new_decode_score`)."""
 WARPS = 4
 MAX_ROWS = 64
 """Query rows (token, head) of one product: more would spill."""
@@ -307,7 +307,7 @@ def programs_per_processor(config: IndexerConfig, decode_query_len: int) -> int:
 
 
 def is_served(batch: PagedBatch, decode_query_len: int) -> bool:
-    """Whether this scorer takes a call: by architecture, shapes, dtypes and strides alone."""
+    """True if this scorer takes a call: by architecture, shapes, dtypes and strides alone."""
     has_room = num_rows_of(batch.config, decode_query_len) <= MAX_ROWS
     return has_room and is_read_by_sm90(batch) and is_tensor_copied(batch.index_q)
 

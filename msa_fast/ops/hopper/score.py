@@ -25,7 +25,7 @@ warpgroups and twice the rows were slower, since a barrier holds both to one pac
 STAGES = 3
 """Pages of a program in shared memory: a multiprocessor has room for those of two programs."""
 IS_B_SHARED = not hasattr(gl, "thread_barrier")
-"""Whether the second half of the query rows is multiplied from shared memory. Registers are faster
+"""True if the second half of the query rows is multiplied from shared memory. Registers are faster
 (0.93 of a matrix product, against 0.89, with Triton 3.6), but the assembler of later releases copies left
 operands once more, and the loop would spill."""
 
@@ -238,7 +238,7 @@ def _score_sm90_kernel(
 
 
 def is_served(batch: PagedBatch, plan: PrefillPlan, score: torch.Tensor, superblock_score: torch.Tensor | None) -> bool:
-    """Whether this scorer takes a call: by architecture, shapes, dtypes and strides alone."""
+    """True if this scorer takes a call: by architecture, shapes, dtypes and strides alone."""
     if plan.score_rows != 128 or not is_read_by_sm90(batch):
         return False
     outputs = [score] if superblock_score is None else [score, superblock_score]

@@ -23,7 +23,7 @@ def fetch(keys, page, key, slot, ready, pages, is_there, S: gl.constexpr, D: gl.
 
 
 def is_read_by_sm90(batch: PagedBatch) -> bool:
-    """Whether the Hopper scorers can read a batch: MiniMax-M3's own shape, on that architecture."""
+    """True if the Hopper scorers can read a batch: MiniMax-M3's own shape, on that architecture."""
     config, q = batch.config, batch.index_q
     has_shape = (config.index_head_dim, config.block_size) == (128, 128) and q.element_size() == 2
     is_copied = q.stride(2) == 1 and is_tensor_copied(batch.index_k_pages)

@@ -261,13 +261,13 @@ def _topk_sm90_kernel(
 
 
 def is_served(batch: PagedBatch) -> bool:
-    """Whether this selection takes the scores of a decode batch: by architecture and shapes alone."""
+    """True if this selection takes the scores of a decode batch: by architecture and shapes alone."""
     is_short = batch.max_blocks <= FIRST_ROUNDS[-1][0] and batch.config.topk_blocks <= MAX_WARP_TOPK
     return is_short and architecture_of(batch.device) == "sm_90"
 
 
 def is_interleaved(batch: PagedBatch) -> bool:
-    """Whether this selection takes a batch, and reads its scores faster where they lie interleaved."""
+    """True if this selection takes a batch, and reads its scores faster where they lie interleaved."""
     return is_served(batch) and batch.total_q * batch.config.num_index_heads >= SOME_ROWS
 
 

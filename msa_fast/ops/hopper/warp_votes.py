@@ -16,7 +16,7 @@ DIGIT = 5
 
 @gluon.jit
 def any_row(is_it):
-    """Whether is_it [ROWS] holds for any row."""
+    """True if is_it [ROWS] holds for any row."""
     return gl.max(is_it.to(gl.int32), axis=0) > 0
 
 
