@@ -1,8 +1,8 @@
 """The promises of a target. The suite's kernels promise the whole contract; a foreign kernel may promise less.
 
-Which blocks, which of equals and in what order are three questions. A profile answers the last
-two and says which inputs the target answers at all: judged outside of them it would be accused
-of breaking a promise that it never made, so the verdict there is `Undefined`, which is no pass.
+Which blocks, which of equals and in what order are three questions. A profile answers the last two, and says
+which calls the target answers at all. Judged outside of them it would be accused of breaking a promise that it
+never made, so the verdict there is `Undefined`, which is no pass.
 """
 
 from collections.abc import Iterator
@@ -12,73 +12,161 @@ from typing import Literal, get_args, get_origin
 import torch
 
 from msa_ref.batch import PagedBatch
+from msa_ref.call_facts import CallFacts, Strides, facts_of, greatest_score
 from msa_ref.config import require
 from msa_ref.formats import SUPPORTED_DTYPES
+
+CONFIG_SETS = {
+    "num_index_heads": "num_index_heads",
+    "index_head_dims": "index_head_dim",
+    "block_sizes": "block_size",
+    "topk_blocks": "topk_blocks",
+    "init_blocks": "init_blocks",
+    "local_blocks": "local_blocks",
+}
+"""Field of a profile that is a set -> the parameter of `msa_ref.config.IndexerConfig` that must be in it."""
+
+BOUNDS = {
+    "max_visible_blocks": "visible blocks",
+    "max_query_len": "query tokens of a request",
+    "max_num_reqs": "requests",
+    "max_total_q": "query tokens",
+    "max_table_blocks": "columns of the block table",
+}
+"""Field of a profile that is a bound -> the words for what it bounds."""
 
 
 @dataclass(frozen=True)
 class Profile:
     """The promises of one target, as plain data. The defaults are the contract.
 
+    How it answers:
+
     tie_rule: which of equal scores is selected; "any" promises nothing.
-    order: how a row is written: ids ascending, best score first (forced blocks anywhere), or any.
+    order: how a row is written: "ascending" ids; "score-desc": best score first, forced blocks anywhere;
+        "score-desc-local-last": the same, but no other id behind a forced local block, and a row that sees no more
+        blocks than it selects may be ascending instead; or "any".
     axes: "head-major" answers [H, T, K], "token-major" [T, H, K].
-    nan: whether NaN scores count as -inf, or NaN and what may make it (an infinity) are outside.
-    infinities: whether infinite inputs are ordinary, or outside.
+    rank_bits: it ranks by the score, perhaps times a positive factor, rounded in any one direction to so many
+        significand bits. Scores that round alike are ties. None ranks by the score itself.
+
+    What it takes; elsewhere it promises nothing:
+
+    nan, infinities: whether NaN in queries and keys (and what may make it) counts as -inf, and infinite ones are
+        ordinary, or are outside. score_nan, score_infinities: the same of scores that a target is given.
+    max_abs_score: every block's score is nearer to 0 than this. None takes all.
     padding_rows: whether a row that sees nothing is all PAD, or outside.
     dtypes: of index_q and index_k_pages.
-    index_head_dims, block_sizes: the values taken; None takes all.
-    max_num_index_heads, max_topk_blocks, max_visible_blocks: the largest taken; None takes all.
+    num_index_heads, index_head_dims, block_sizes, topk_blocks, init_blocks, local_blocks: the sets of values taken;
+        None takes all.
+    max_visible_blocks, max_query_len, max_num_reqs, max_total_q, max_table_blocks: the largest taken; None takes all.
+    query_lens: whether requests may have different numbers of query tokens, or are "uniform".
+    strides: of the tensors that it is given: "any"; "contiguous"; or "aligned", contiguous from a multiple of 16
+        bytes on.
     """
 
     name: str = "contract"
     tie_rule: Literal["lowest-id", "any"] = "lowest-id"
-    order: Literal["ascending", "score-desc", "any"] = "ascending"
+    order: Literal["ascending", "score-desc", "score-desc-local-last", "any"] = "ascending"
     axes: Literal["head-major", "token-major"] = "head-major"
+    rank_bits: int | None = None
     nan: Literal["minus-inf", "undefined"] = "minus-inf"
     infinities: Literal["ordinary", "undefined"] = "ordinary"
+    score_nan: Literal["minus-inf", "undefined"] = "minus-inf"
+    score_infinities: Literal["ordinary", "undefined"] = "ordinary"
+    max_abs_score: float | None = None
     padding_rows: Literal["pad", "undefined"] = "pad"
     dtypes: tuple[torch.dtype, ...] = SUPPORTED_DTYPES
+    num_index_heads: tuple[int, ...] | None = None
     index_head_dims: tuple[int, ...] | None = None
     block_sizes: tuple[int, ...] | None = None
-    max_num_index_heads: int | None = None
-    max_topk_blocks: int | None = None
+    topk_blocks: tuple[int, ...] | None = None
+    init_blocks: tuple[int, ...] | None = None
+    local_blocks: tuple[int, ...] | None = None
     max_visible_blocks: int | None = None
+    max_query_len: int | None = None
+    max_num_reqs: int | None = None
+    max_total_q: int | None = None
+    max_table_blocks: int | None = None
+    query_lens: Literal["any", "uniform"] = "any"
+    strides: Strides = "any"
 
     def __post_init__(self) -> None:
         for field in fields(self):
             if get_origin(field.type) is Literal:
                 value, choices = getattr(self, field.name), get_args(field.type)
                 require(value in choices, field.name, f"must be one of {', '.join(choices)}", repr(value))
+        for name in CONFIG_SETS:
+            taken = getattr(self, name)
+            if taken is not None:
+                is_set = not isinstance(taken, str | int) and len(taken) > 0 and all(type(n) is int for n in taken)
+                require(is_set, name, "must be some ints, or None for all", repr(taken))
+                object.__setattr__(self, name, tuple(sorted(set(taken))))
+        require(len(self.dtypes) > 0, "dtypes", "must hold a dtype", "none")
+        for name in (*BOUNDS, "rank_bits"):
+            bound = getattr(self, name)
+            require(bound is None or (type(bound) is int and bound >= 1), name, "must be an int >= 1, or None", bound)
+        require(
+            self.max_abs_score is None or self.max_abs_score > 0, "max_abs_score", "must be > 0", self.max_abs_score
+        )
 
     def head_major(self, topk_idx: torch.Tensor) -> torch.Tensor:
         """The answer as [H, T, K], whichever way the target wrote it. A view."""
         return topk_idx.transpose(0, 1) if self.axes == "token-major" else topk_idx
 
-    def undefined(self, batch: PagedBatch) -> str | None:
-        """The reason why a batch is outside the profile; None if it is inside. Looks at values; synchronizes."""
-        return next((reason for is_outside, reason in self._limits(batch) if is_outside), None)
+    @property
+    def has_one_answer(self) -> bool:
+        """True if exact scores leave one answer: the contract's, whatever else the target does not take."""
+        return self.tie_rule == "lowest-id" and self.order == "ascending" and self.rank_bits is None
 
-    def _limits(self, batch: PagedBatch) -> Iterator[tuple[bool, str]]:
-        config, dtype = batch.config, batch.index_q.dtype
-        yield dtype not in self.dtypes, f"{self.name} does not take {dtype}"
-        for name, allowed in (("index_head_dim", self.index_head_dims), ("block_size", self.block_sizes)):
-            size = getattr(config, name)
-            yield allowed is not None and size not in allowed, f"{self.name} takes {name} in {allowed}, not {size}"
+    def outside(self, facts: CallFacts) -> str | None:
+        """The reason why a call is outside the profile, as far as facts tell without a look at scores; or None."""
+        return next((reason for is_outside, reason in self._limits(facts) if is_outside), None)
 
-        for name, size, limit in (
-            ("num_index_heads", config.num_index_heads, self.max_num_index_heads),
-            ("topk_blocks", config.topk_blocks, self.max_topk_blocks),
-            ("visible blocks", batch.max_visible_blocks(), self.max_visible_blocks),
-        ):
-            yield limit is not None and size > limit, f"{self.name} takes at most {limit} {name}, not {size}"
-        sees_nothing = self.padding_rows == "undefined" and bool((batch.visible_lens() == 0).any())
+    def undefined(self, batch: PagedBatch, score: torch.Tensor | None = None) -> str | None:
+        """The reason why a batch is outside the profile; None if it is inside. Looks at values; synchronizes.
+
+        score: [H, T, N], for a target that is given scores. It reads no queries and no keys.
+        """
+        policies = (self.nan, self.infinities, self.score_nan, self.score_infinities)
+        reason = self.outside(facts_of(batch, score, looks_at_values="undefined" in policies))
+        if reason is None and self.max_abs_score is not None:
+            greatest = greatest_score(batch, score, self.max_abs_score)
+            if not greatest < self.max_abs_score:
+                reason = f"{self.name} takes scores within {self.max_abs_score:g} of 0, not {greatest:g}"
+        return reason
+
+    def _limits(self, facts: CallFacts) -> Iterator[tuple[bool, str]]:
+        for dtype in facts.dtypes:
+            yield dtype not in self.dtypes, f"{self.name} does not take {dtype}"
+        for field, name in CONFIG_SETS.items():
+            taken, size = getattr(self, field), getattr(facts.config, name)
+            is_outside = taken is not None and size not in taken
+            yield is_outside, f"{self.name} takes {name} in {set_in_words(taken)}, not {size}"
+        for field, name in BOUNDS.items():
+            bound, size = getattr(self, field), getattr(facts, field.removeprefix("max_"))
+            yield bound is not None and size > bound, f"{self.name} takes at most {bound} {name}, not {size}"
+        is_ragged = self.query_lens == "uniform" and not facts.is_uniform
+        yield is_ragged, f"{self.name} takes requests of equally many query tokens"
+        sees_nothing = self.padding_rows == "undefined" and facts.has_padding_rows
         yield sees_nothing, f"{self.name} promises nothing for rows that see no token"
-        if "undefined" in (self.nan, self.infinities):
-            read = torch.cat([batch.index_q.flatten(), batch.index_k_pages[batch.live_slots()].flatten()])
-            is_nan, is_inf = bool(read.isnan().any()), bool(read.isinf().any())
-            yield self.nan == "undefined" and is_nan, f"{self.name} promises nothing for NaN"
-            yield is_inf, f"{self.name} promises nothing for infinities, or for the NaN that they make"
+        is_strided = get_args(Strides).index(facts.strides) < get_args(Strides).index(self.strides)
+        yield is_strided, f"{self.name} takes {self.strides} tensors"
+
+        nan, infinities = (self.score_nan, self.score_infinities) if facts.is_of_scores else (self.nan, self.infinities)
+        yield nan == "undefined" and facts.has_nan, f"{self.name} promises nothing for NaN"
+        # Of queries and keys an infinity may make NaN; of scores it is itself.
+        makes_nan = nan == "undefined" and not facts.is_of_scores
+        is_infinite = facts.has_infinities and (infinities == "undefined" or makes_nan)
+        yield is_infinite, f"{self.name} promises nothing for infinities, or for the NaN that they make"
+
+
+def set_in_words(taken: tuple[int, ...] | None) -> str:
+    """A set of integers in words: {1, 2, 4}, or {1..32} for a run of more than two."""
+    if taken is None:
+        return "all"
+    is_run = len(taken) > 2 and taken == tuple(range(taken[0], taken[-1] + 1))
+    return f"{{{taken[0]}..{taken[-1]}}}" if is_run else f"{{{', '.join(map(str, taken))}}}"
 
 
 CONTRACT = Profile()

@@ -67,9 +67,12 @@ class Examiner:
         """The reason why a state of the case is outside the profile; None if every state that is run is inside."""
         if target.profile == CONTRACT:
             return None
+        told = target.outside(self.scene.case)
+        if told is not None:
+            return told
         for state in range(len(self.scene.case.states) if target.has_replay else 1):
             self.scene.apply(state)
-            outside = target.profile.undefined(self.scene.batch)
+            outside = target.profile.undefined(self.scene.batch, self.scene.score() if target.takes_score else None)
             if outside is not None:
                 return outside
         return None

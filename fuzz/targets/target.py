@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
+from fuzz.cases import promised
 from fuzz.cases.case import Case
 from fuzz.inputs.scene import Scene
 from fuzz.targets.call import Call, ignore_scores
@@ -77,6 +78,10 @@ class Target:
         except ValueError as refusal:
             return str(refusal)
         return None
+
+    def outside(self, case: Case) -> str | None:
+        """The reason why a case is outside the profile, as far as the case tells; see `fuzz.cases.promised`."""
+        return promised.outside(case, self.profile, self.takes_score, self.has_replay)
 
     def open(self, scene: Scene, num_splits: int, show: Callable[..., None] = ignore_scores) -> Bound:
         """Prepare runs on a scene, whose contents may change between them. show: see `Call.show`."""

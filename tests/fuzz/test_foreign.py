@@ -124,10 +124,10 @@ def test_sums_that_round_are_judged_on_intervals(dtype: str, device: str) -> Non
 
 def test_a_profile_comes_from_a_file_behind_the_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "narrow.json"
-    path.write_text(json.dumps({"dtypes": ["float16"], "max_topk_blocks": 0, "axes": "token-major"}))
+    path.write_text(json.dumps({"dtypes": ["float16"], "topk_blocks": {"min": 90, "max": 93}, "axes": "token-major"}))
     profile = read_profile(path)
-    assert profile == Profile("narrow", axes="token-major", dtypes=(torch.float16,), max_topk_blocks=0)
-    assert promises_in_words(profile) == "axes token-major, dtypes float16, max_topk_blocks 0"
+    assert profile == Profile("narrow", axes="token-major", dtypes=(torch.float16,), topk_blocks=(90, 91, 92, 93))
+    assert promises_in_words(profile) == "axes token-major, dtypes float16, topk_blocks {90..93}"
     assert promises_in_words(CONTRACT) == "contract"
     options = ["--device", "cpu", "--cases", "6", "--no-production", "--no-corpus", "--findings", str(tmp_path / "f")]
     assert main(["gate", *options, "--target", f"tests.fuzz.test_foreign:engine@{path}"]) == 3
