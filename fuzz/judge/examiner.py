@@ -7,7 +7,7 @@ from fuzz.judge.judged_run import RunJudge
 from fuzz.judge.replays import play
 from fuzz.judge.truth import Truth
 from fuzz.judge.verdict import Agreed, Broke, Undefined, Verdict
-from fuzz.targets import Target
+from fuzz.targets import NotApplicable, Target
 from msa_ref.contract import Violation
 from msa_ref.profile import CONTRACT
 
@@ -36,6 +36,8 @@ class Examiner:
                     than = _splits_in_words(self.scene.case.num_splits[0])
                     found += judge.differing("SplitInvariance", than, first, answer, num_splits)
                 first = answer if first is None else first
+            except NotApplicable as refusal:
+                return Undefined(str(refusal))
             except Exception as error:
                 # Any exception here is the target's, and a finding: the harness's own work is outside of the `try`.
                 found.append(judge.failure(error, num_splits))

@@ -1,4 +1,4 @@
-"""Finds a target by its name: a built-in one, or `module:callable` with or without a profile's file."""
+"""Finds a target by its name: a built-in one, a peer, or `module:callable` with or without a profile's file."""
 
 import importlib
 import traceback
@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 from fuzz.targets.built_in import BUILT_IN
+from fuzz.targets.peers import PEERS
 from fuzz.targets.profiles import read_profile
 from fuzz.targets.target import Target
 from msa_ref.config import require
@@ -14,7 +15,7 @@ from msa_ref.profile import CONTRACT, Profile
 
 
 def find(name: str) -> Target:
-    """A target by name: a built-in one, or `module:callable` (a `Target`, or a function of a `Call`).
+    """A target by name: a built-in one, a peer, or `module:callable` (a `Target`, or a function of a `Call`).
 
     A foreign function promises the whole contract unless it has an attribute `profile`, or a
     profile's JSON file follows its name: `module:callable@profile.json`.
@@ -24,7 +25,9 @@ def find(name: str) -> Target:
     """
     if name in BUILT_IN:
         return BUILT_IN[name]
-    require(":" in name, "target", f"must be one of {', '.join(BUILT_IN)} or module:callable", repr(name))
+    if name in PEERS:
+        return PEERS[name].installed()
+    require(":" in name, "target", f"must be one of {', '.join((*BUILT_IN, *PEERS))} or module:callable", repr(name))
     path, _, profile_path = name.partition("@")
     module, _, attribute = path.partition(":")
     found = getattr(_imported(module), attribute, None)

@@ -1,0 +1,59 @@
+"""One shipped engine as a target, and where its package says what it promises."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fuzz.targets.peers.package import VARIABLE, Package
+from fuzz.targets.target import Target
+from msa_ref.config import require
+from msa_ref.profile import Profile
+
+
+@dataclass(frozen=True)
+class Promises:
+    """A profile, and for each of its fields the place in the package's released source that says so."""
+
+    profile: Profile
+    sources: Mapping[str, str]
+
+
+def promises(name: str, **fields: tuple[Any, str]) -> Promises:
+    """The promises of a peer: each field of the profile as (value, source)."""
+    values = {field: value for field, (value, _) in fields.items()}
+    return Promises(Profile(name, **values), {field: source for field, (_, source) in fields.items()})
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A target that a released package runs.
+
+    module: what the adapter imports; where it is not here, neither is the peer.
+    read: the release in which the sources of the promises were read.
+    """
+
+    target: Target
+    package: Package
+    module: str
+    read: str
+    sources: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        """The target's name."""
+        return self.target.name
+
+    @property
+    def version(self) -> str | None:
+        """The version that would be judged; None where it is not installed."""
+        return self.package.version(self.module)
+
+    def installed(self) -> Target:
+        """The target.
+
+        Raises:
+            ValueError: one sentence, if the package is not here.
+        """
+        rule = f"must be installed ({self.read}), or its file {self.module} in a folder of {VARIABLE}"
+        require(self.version is not None, self.name, rule, "neither")
+        return self.target
