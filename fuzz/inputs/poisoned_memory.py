@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
+from torch.utils import _python_dispatch
 
 from fuzz.inputs.output import OUT_MARKER
 
@@ -27,7 +29,8 @@ class GarbageWorkspaces(TorchFunctionMode):
 
     Fresh memory is often zero, or holds the right numbers of an earlier run, and would hide a read of
     unwritten memory. Integers get the marker of outputs, so that an answer that the target
-    allocates shows its unwritten elements, too.
+    allocates shows its unwritten elements, too. The target notices nothing: what cannot be filled stays as it
+    is, traced and fake tensors are left alone, and modes of the target's own see no call but its own.
     """
 
     def __init__(self, tail: str) -> None:
@@ -42,12 +45,19 @@ class GarbageWorkspaces(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         made = func(*args, **(kwargs or {}))
-        if func in ALLOCATORS and made.layout == torch.strided and not made.is_quantized and made.numel():
-            self._spoil(made)
+        if func in ALLOCATORS and type(made) is torch.Tensor and not torch.compiler.is_compiling():
+            with suppress(Exception):  # whatever it is, it is not the target's fault
+                if _python_dispatch._get_current_dispatch_mode() is None:
+                    self._spoil(made)
+                else:
+                    with _python_dispatch._disable_current_modes():
+                        self._spoil(made)
         return made
 
     @torch.no_grad()
     def _spoil(self, made: torch.Tensor) -> None:
+        if made.layout != torch.strided or made.is_quantized or not made.numel():
+            return
         garbage = self._garbage(made.dtype)
         if garbage is not None:
             made.fill_(garbage)

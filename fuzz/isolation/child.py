@@ -1,5 +1,6 @@
 """The child process of a worker: makes cases' tensors, runs targets on them and judges the answers."""
 
+import multiprocessing
 import os
 import signal
 import tempfile
@@ -40,15 +41,26 @@ def live(pipe: Connection, folder: str, gpu: str) -> None:
         empty for any.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal, and the parent decides
+    _allow_processes()
+    os.dup2(2, 1)  # what targets print is for the reader, and no part of a command's output
     if gpu:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     warnings.simplefilter("ignore")  # numpy warns of NaN and infinities, which cases hold on purpose
     torch.set_num_threads(1)
     tempfile.tempdir = folder
+    own = os.getpid()
     with suppress(EOFError, OSError):  # the pipe is closed, by the parent or by a target
         while True:
             for answer in _answers(pipe.recv()):
+                if os.getpid() != own:
+                    os._exit(0)  # a fork that a target made and did not end: the target itself answers, once
                 pipe.send(answer)
+
+
+def _allow_processes() -> None:
+    """Let targets start processes, which a daemon may not; all of them belong to one group, and end with it."""
+    os.setsid()
+    multiprocessing.current_process().daemon = False
 
 
 def _answers(message: Task | Question | Introduction) -> Iterator[FromChild]:

@@ -6,14 +6,15 @@ case's other targets go on in the next child. Children come from a fork server t
 touched no GPU: a fresh one costs a fraction of a second.
 """
 
+import os
 import signal
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from fuzz.cases.case import Case
@@ -206,14 +207,26 @@ class Worker:
         return ending
 
     def _has_message(self, seconds: float) -> bool:
+        """Whether the child says something in time.
+
+        Raises:
+            EOFError: if it has ended. Its end is watched beside its pipe, which processes of a target may hold open.
+            Stopped: if the worker has to stop meanwhile.
+        """
         assert self._pipe is not None
+        assert self._child is not None
         deadline = time.perf_counter() + seconds
-        while not self._pipe.poll(max(0.0, min(SECONDS_BETWEEN_LOOKS, deadline - time.perf_counter()))):
+        while True:
+            rest = max(0.0, min(SECONDS_BETWEEN_LOOKS, deadline - time.perf_counter()))
+            ready = wait([self._pipe, self._child.sentinel], rest)
+            if self._pipe in ready or (ready and self._pipe.poll()):
+                return True
+            if ready:
+                raise EOFError
             if self._stop.is_set():
                 raise Stopped
             if time.perf_counter() >= deadline:
                 return False
-        return True
 
     def _start(self) -> Connection:
         if self._pipe is None:
@@ -228,6 +241,7 @@ class Worker:
     def _forget_idle(self) -> None:
         """Note and forget a child that ended between two tasks: no target of the next task did it."""
         self.idle_ends.append(self._crash())
+        self._child = None  # its group may have ended long ago, and its number be another's
         self._end()
 
     def _crash(self) -> Violation:
@@ -238,7 +252,11 @@ class Worker:
         return Violation("Runs", f"its process ended {way}", how="crash")
 
     def _end(self) -> None:
+        """End the child, and with it the processes that its targets have started."""
         if self._child is not None:
+            assert self._child.pid is not None
+            with suppress(ProcessLookupError, PermissionError):  # it had no time to lead a group, or left nobody
+                os.killpg(self._child.pid, signal.SIGKILL)
             self._child.kill()
             self._child.join(SECONDS_TO_DIE)
         if self._pipe is not None:

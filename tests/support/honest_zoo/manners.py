@@ -1,0 +1,90 @@
+"""Right targets that keep, draw, set and litter what is shared in their process."""
+
+import copy
+import gc
+import importlib
+import os
+import random
+import tempfile
+import time
+from typing import Any
+
+import numpy as np
+import torch
+
+from fuzz.targets import Call, fill
+from msa_ref import index_topk
+from tests.support.honest_zoo.register import honest, right
+
+_CACHE: dict[tuple[int, ...], torch.Tensor] = {}
+
+
+@honest
+def caches(call: Call) -> torch.Tensor:
+    """The answer kept for inputs whose addresses and versions are the same."""
+    batch = call.batch
+    inputs = (batch.index_q, batch.index_k_pages, batch.block_table, batch.seq_lens, batch.cu_seqlens_q)
+    key = tuple(number for tensor in inputs for number in (tensor.data_ptr(), tensor._version, id(tensor)))
+    if key not in _CACHE:
+        _CACHE.clear()
+        _CACHE[key] = index_topk(batch)
+    return fill(call, _CACHE[key])
+
+
+@honest
+def draws_at_random(call: Call) -> torch.Tensor:
+    """Random numbers of its own and everybody's, seeded anew."""
+    torch.manual_seed(0), random.seed(0), np.random.seed(0)
+    torch.rand(3, generator=torch.Generator().manual_seed(1))
+    return right(call)
+
+
+class _Dies:
+    def __del__(self) -> None:
+        gc.collect()
+
+
+@honest
+def litters(call: Call) -> torch.Tensor:
+    """Reference cycles with finalizers, a copied batch, a large module imported late."""
+    cycle: list[Any] = [_Dies()]
+    cycle.append(cycle)
+    importlib.import_module("sympy")
+    copy.deepcopy(call.batch)
+    del cycle
+    gc.collect()
+    return right(call)
+
+
+@honest
+def works_in_a_folder(call: Call) -> torch.Tensor:
+    """A working directory of its own, for a while."""
+    before = os.getcwd()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        try:
+            return right(call)
+        finally:
+            os.chdir(before)
+
+
+@honest
+def borrows_settings(call: Call) -> torch.Tensor:
+    """Default format, device and threads, gradients and numpy's errors set, and set back."""
+    dtype, threads = torch.get_default_dtype(), torch.get_num_threads()
+    torch.set_default_dtype(torch.bfloat16)
+    torch.set_num_threads(2)
+    try:
+        with torch.device(call.batch.device), torch.no_grad(), np.errstate(all="raise"):
+            assert torch.empty(3).dtype == torch.bfloat16
+    finally:
+        torch.set_default_dtype(dtype)
+        torch.set_num_threads(threads)
+    return right(call)
+
+
+@honest
+def is_slow(call: Call) -> torch.Tensor:
+    """A little sleep."""
+    time.sleep(0.05)
+    return right(call)

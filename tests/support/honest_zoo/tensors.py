@@ -1,0 +1,123 @@
+"""Right targets with odd workspaces, modes and answers."""
+
+import importlib
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from fuzz.canaries.naive import NaiveIndexer
+from fuzz.targets import Call, fill
+from msa_ref import index_topk
+from tests.support.honest_zoo.register import honest, right
+
+FORMATS = (
+    *("float4_e2m1fn_x2", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu"),
+    *("float16", "bfloat16", "float64", "complex32", "complex64", "complex128", "bool", "int1", "int4", "uint1"),
+    *("uint4", "uint7", "uint8", "uint16", "uint32", "uint64", "bits8", "bits16", "bits1x8", "int8", "int64"),
+)
+
+
+@honest
+def allocates_every_format(call: Call) -> torch.Tensor:
+    """Workspaces of all formats that torch has, made in all ways."""
+    for dtype in (getattr(torch, name) for name in FORMATS):
+        made = torch.empty((2, 3), dtype=dtype)
+        torch.empty_like(made), made.new_empty(0), made.new_empty(5)
+        torch.empty_strided((2, 3), (1, 2), dtype=dtype), torch.empty_permuted((2, 3), (1, 0), dtype=dtype)
+    return right(call)
+
+
+@honest
+def allocates_odd_layouts(call: Call) -> torch.Tensor:
+    """Sparse, nested, quantized, overlapping, empty and meta workspaces, also in inference mode."""
+    torch.empty((4, 4), layout=torch.sparse_csr), torch.empty_like(torch.eye(4).to_sparse())
+    for layout in (torch.strided, torch.jagged):
+        torch.empty_like(torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], layout=layout))
+    torch._empty_affine_quantized((3,), scale=1.0, zero_point=0, dtype=torch.quint8)
+    torch.empty_strided((4, 4), (0, 1)), torch.empty_like(torch.zeros(4, 1).expand(4, 4))
+    torch.empty(0), torch.empty(9, device="meta"), torch.empty((1, 2, 3, 4), memory_format=torch.channels_last)
+    torch.empty(3, out=torch.zeros(1, dtype=torch.float32)[:0]), torch.ops.aten.empty.memory_format([3])
+    torch.empty(3, pin_memory=torch.cuda.is_available()), torch.empty(3, requires_grad=True)
+    with torch.inference_mode():
+        torch.empty(3)
+        return right(call)
+
+
+class _OwnFunctions(TorchFunctionMode):
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        assert func is not torch.Tensor.fill_
+        return func(*args, **(kwargs or {}))
+
+
+class _OwnOperators(TorchDispatchMode):
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        assert "fill_" not in str(func)
+        return func(*args, **(kwargs or {}))
+
+
+@honest
+def allows_its_own_calls_alone(call: Call) -> torch.Tensor:
+    """Modes of its own, which refuse calls that it never makes."""
+    with _OwnFunctions(), _OwnOperators():
+        torch.empty(3), torch.empty_like(torch.arange(3))
+    return right(call)
+
+
+@honest
+def traces(call: Call) -> torch.Tensor:
+    """Fake tensors, symbolic tracing, vmap, and torch.compile."""
+    fake = importlib.import_module("torch._subclasses.fake_tensor")
+    with fake.FakeTensorMode():
+        torch.empty_like(torch.empty(3, dtype=torch.float8_e4m3fn))
+    torch.fx.symbolic_trace(lambda x: torch.empty_like(x) + x)
+    torch.func.vmap(lambda x: torch.empty_like(x).copy_(x))(torch.ones(3, 2))
+    same = torch.compile(lambda x: torch.empty_like(x).copy_(x), backend="aot_eager", fullgraph=True)
+    return fill(call, same(index_topk(call.batch)))
+
+
+@honest
+def answers_in_odd_strides(call: Call) -> torch.Tensor:
+    """An answer that is expanded where all heads agree, and a transposed view elsewhere."""
+    answer = index_topk(call.batch)
+    if call.out is not None:
+        return fill(call, answer)
+    if bool((answer == answer[:1]).all()):
+        return answer[:1].expand(answer.shape)
+    wide = answer.new_empty((answer.shape[2], answer.shape[1] + 3, answer.shape[0]))
+    view = wide[:, 2:-1].permute(2, 1, 0)
+    return view.copy_(answer)
+
+
+@honest
+def fills_out_and_answers_with_a_copy(call: Call) -> torch.Tensor:
+    """A tensor of its own as the answer, although it has written `out`."""
+    return right(call)[:, : call.batch.total_q].clone()
+
+
+@torch.library.custom_op("honest_zoo::same", mutates_args=())
+def _same(ids: torch.Tensor) -> torch.Tensor:
+    return ids.clone()
+
+
+@honest
+def calls_a_custom_operator(call: Call) -> torch.Tensor:
+    """An operator that it has registered with torch."""
+    return fill(call, torch.ops.honest_zoo.same(index_topk(call.batch)))
+
+
+@honest
+def differentiates(call: Call) -> torch.Tensor:
+    """Queries that require gradients."""
+    query = call.batch.index_q.detach().float().requires_grad_()
+    with torch.enable_grad():
+        (query * 2).sum().backward()  # type: ignore[no-untyped-call]
+    assert query.grad is not None
+    return right(call)
+
+
+@honest
+def counts_in_numpy(call: Call) -> torch.Tensor:
+    """Numpy alone."""
+    return NaiveIndexer(call).answer()
