@@ -6,10 +6,34 @@ stand in for ours; no engine is imported.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
 
+import numpy as np
 import torch
 
+from msa_fast.ops.checks import check_int, check_ints, check_tensor
 from msa_ref.config import require
+
+_DEVICE_FIELDS: dict[str, tuple[tuple[str, ...], torch.dtype]] = {
+    "query_start_loc": (("num_reqs + 1",), torch.int32),
+    "seq_lens": (("num_reqs",), torch.int32),
+    "block_table_tensor": (("num_reqs", "max_blocks"), torch.int32),
+    "slot_mapping": (("num_actual_tokens",), torch.int64),
+}
+"""Tensors of a step on the device: their axes and dtype."""
+
+
+@dataclass(frozen=True, eq=False)
+class HostLens:
+    """The lengths of a step as the host knows them.
+
+    query_start_loc: [num_reqs + 1] int64, 0 first, never falling.
+    seq_lens: [num_reqs] int64, or upper bounds where only the device has the exact lengths.
+    """
+
+    query_start_loc: np.ndarray
+    seq_lens: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,29 +67,7 @@ class CommonAttentionMetadata:
     slot_mapping: torch.Tensor
 
     def __post_init__(self) -> None:
-        for name, min_len in (
-            ("query_start_loc", self.num_reqs + 1),
-            ("query_start_loc_cpu", self.num_reqs + 1),
-            ("seq_lens", self.num_reqs),
-            ("seq_lens_cpu", self.num_reqs),
-            ("block_table_tensor", self.num_reqs),
-            ("slot_mapping", self.num_actual_tokens),
-        ):
-            length = len(getattr(self, name))
-            require(length >= min_len, name, f"must have >= {min_len} entries for num_reqs = {self.num_reqs}", length)
-        for name in ("query_start_loc_cpu", "seq_lens_cpu"):
-            device = getattr(self, name).device
-            require(device.type == "cpu", name, "must be on the host", device)
-        longest = max(self.seq_lens_cpu[: self.num_reqs].tolist(), default=0)
-        fits = self.max_seq_len >= longest
-        require(fits, "max_seq_len", f"must be >= the {longest} tokens in seq_lens_cpu", self.max_seq_len)
-        counted = int(self.query_start_loc_cpu[self.num_reqs])
-        require(
-            counted <= self.num_actual_tokens,
-            "num_actual_tokens",
-            f"must be >= the {counted} tokens that query_start_loc_cpu counts",
-            self.num_actual_tokens,
-        )
+        host_lens(self)
 
     @staticmethod
     def from_lens(
@@ -78,12 +80,16 @@ class CommonAttentionMetadata:
 
         slot_mapping: by default -1 for every token: the keys are written already.
         """
-        query_start_loc = [sum(query_lens[:req]) for req in range(len(query_lens) + 1)]
+        check_ints(query_lens, "query_lens")
+        check_ints(seq_lens, "seq_lens")
+        check_tensor(block_table_tensor, "block_table_tensor", ("num_reqs", "max_blocks"), (torch.int32,))
+        query_start_loc = list(accumulate(query_lens, initial=0))
         device = block_table_tensor.device
         if slot_mapping is None:
             slot_mapping = torch.full((query_start_loc[-1],), -1, dtype=torch.int64, device=device)
-        query_start_loc_cpu = torch.tensor(query_start_loc, dtype=torch.int32)
-        seq_lens_cpu = torch.tensor(seq_lens, dtype=torch.int32)
+        # By name: a process may have made another device its default.
+        query_start_loc_cpu = torch.tensor(query_start_loc, dtype=torch.int32, device="cpu")
+        seq_lens_cpu = torch.tensor(seq_lens, dtype=torch.int32, device="cpu")
         return CommonAttentionMetadata(
             query_start_loc=query_start_loc_cpu.to(device),
             query_start_loc_cpu=query_start_loc_cpu,
@@ -98,6 +104,64 @@ class CommonAttentionMetadata:
         )
 
 
+def host_lens(common: Any) -> HostLens:
+    """The host lengths of a step, whose fields are checked on the way: of ours, or of an engine's own object.
+
+    An engine whose object has no `seq_lens_cpu`, or has None there, may have `seq_lens_cpu_upper_bound`.
+
+    Raises:
+        ValueError: one sentence naming the field, the rule and what was got. Values on the device
+            are not looked at.
+    """
+    kind = type(common).__name__
+    for name in CommonAttentionMetadata.__dataclass_fields__:
+        if name != "seq_lens_cpu":
+            require(hasattr(common, name), "common_attn_metadata", f"must have {name}", kind)
+    for name in ("num_reqs", "num_actual_tokens", "max_query_len", "max_seq_len"):
+        check_int(getattr(common, name), name, 0)
+    num_reqs, num_tokens, max_seq_len = common.num_reqs, common.num_actual_tokens, common.max_seq_len
+    for name, (axes, dtype) in _DEVICE_FIELDS.items():
+        tensor = getattr(common, name)
+        check_tensor(tensor, name, axes, (dtype,))
+        min_len = num_tokens if name == "slot_mapping" else num_reqs + (name == "query_start_loc")
+        _require_entries(tensor, name, min_len, num_reqs)
+    seq_lens_name = "seq_lens_cpu"
+    if getattr(common, seq_lens_name, None) is None and hasattr(common, "seq_lens_cpu_upper_bound"):
+        seq_lens_name = "seq_lens_cpu_upper_bound"
+    rule = "must have seq_lens_cpu or seq_lens_cpu_upper_bound"
+    require(hasattr(common, seq_lens_name), "common_attn_metadata", rule, kind)
+    starts = _on_host(common, "query_start_loc_cpu", num_reqs + 1, num_reqs)
+    seq_lens = _on_host(common, seq_lens_name, num_reqs, num_reqs)
+    never_falls = starts[0] == 0 and bool((starts[1:] >= starts[:-1]).all())
+    require(never_falls, "query_start_loc_cpu", "must start at 0 and never fall", starts if num_reqs < 32 else "it")
+    require(
+        int(starts[-1]) <= num_tokens,
+        "num_actual_tokens",
+        f"must be >= the {starts[-1]} tokens that query_start_loc_cpu counts",
+        num_tokens,
+    )
+    shortest, longest = (int(seq_lens.min()), int(seq_lens.max())) if num_reqs else (0, 0)
+    require(shortest >= 0, seq_lens_name, "must be >= 0", shortest)
+    rule = f"must be >= the {longest} tokens in {seq_lens_name}"
+    require(max_seq_len >= longest, "max_seq_len", rule, max_seq_len)
+    return HostLens(starts, seq_lens)
+
+
+def _on_host(common: Any, name: str, num_entries: int, num_reqs: int) -> np.ndarray:
+    """int64: the first entries of a field that is on the host."""
+    tensor = getattr(common, name)
+    is_elsewhere = isinstance(tensor, torch.Tensor) and tensor.device.type != "cpu"
+    require(not is_elsewhere, name, "must be on the host", tensor.device if is_elsewhere else None)
+    check_tensor(tensor, name, ("num_reqs",), (torch.int32, torch.int64))
+    _require_entries(tensor, name, num_entries, num_reqs)
+    entries: np.ndarray = tensor[:num_entries].numpy()
+    return entries.astype(np.int64)
+
+
+def _require_entries(tensor: torch.Tensor, name: str, min_len: int, num_reqs: int) -> None:
+    require(len(tensor) >= min_len, name, f"must have >= {min_len} entries for num_reqs = {num_reqs}", len(tensor))
+
+
 @dataclass(frozen=True)
 class BatchSplit:
     """The place where decode ends and prefill begins. Requests behind `num_decodes + num_prefills` are padding."""
@@ -109,23 +173,24 @@ class BatchSplit:
     num_prefill_tokens: int
 
 
-def split_decodes_and_prefills(query_lens: Sequence[int], decode_threshold: int) -> BatchSplit:
+def split_decodes_and_prefills(query_lens: Sequence[int] | np.ndarray, decode_threshold: int) -> BatchSplit:
     """Split a decode-first batch: the leading requests as long as the first one are its decodes.
 
     There are none if the first request is longer than `decode_threshold`. All requests behind the decodes
     are prefill, however short, so a batch in another order is served too, only slower.
     """
-    num_live = len(query_lens)
-    while num_live and query_lens[num_live - 1] == 0:
-        num_live -= 1
-    decode_query_len = query_lens[0] if num_live and query_lens[0] <= decode_threshold else 0
+    lens = np.asarray(query_lens, dtype=np.int64)
+    live = np.flatnonzero(lens)
+    num_live = int(live[-1]) + 1 if len(live) else 0
+    decode_query_len = int(lens[0]) if num_live and lens[0] <= decode_threshold else 0
+    others = np.flatnonzero(lens[:num_live] != decode_query_len)
     num_decodes = 0
-    while decode_query_len and num_decodes < num_live and query_lens[num_decodes] == decode_query_len:
-        num_decodes += 1
+    if decode_query_len:
+        num_decodes = int(others[0]) if len(others) else num_live
     return BatchSplit(
         decode_query_len=decode_query_len,
         num_decodes=num_decodes,
         num_decode_tokens=num_decodes * decode_query_len,
         num_prefills=num_live - num_decodes,
-        num_prefill_tokens=sum(query_lens[num_decodes:num_live]),
+        num_prefill_tokens=int(lens[num_decodes:num_live].sum()),
     )

@@ -108,7 +108,8 @@ def _planned(batch: PagedBatch, plan: PrefillPlan) -> _Planned:
             causal=True,
         )
         num_blocks = [batch.config.num_blocks(seq_len) for seq_len in seq_lens.tolist()]
-        req_idx = torch.arange(len(num_blocks)).repeat_interleave(torch.tensor(num_blocks))
-        block_idx = torch.cat([torch.arange(count) for count in num_blocks])
+        counts = torch.tensor(num_blocks, device="cpu")
+        req_idx = torch.arange(len(num_blocks), device="cpu").repeat_interleave(counts)
+        block_idx = torch.cat([torch.arange(count, device="cpu") for count in num_blocks])
         _PLANS[plan] = vendor_plan, req_idx.to(batch.device), block_idx.to(batch.device)
     return _PLANS[plan]

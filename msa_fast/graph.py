@@ -1,8 +1,11 @@
 """One captured decode step: captured once at the greatest length, right for every step that fits."""
 
+from typing import Any
+
 import torch
 
-from msa_fast.indexer import MiniMaxM3IndexerImpl, MiniMaxM3IndexerMetadata, MiniMaxM3IndexerMetadataBuilder
+from msa_fast.indexer import MiniMaxM3IndexerImpl, MiniMaxM3IndexerMetadataBuilder
+from msa_fast.indexer_metadata import MiniMaxM3IndexerMetadata
 from msa_ref.config import require
 
 
@@ -21,6 +24,8 @@ class DecodeGraph:
         index_k_pages: [num_pages, S, D], at least one page; page 0 is read at capture.
         num_reqs: bound on the requests of a replay.
         decode_query_len: by default the builder's threshold.
+        pool: memory pool of the graph; by default its own.
+        capture_error_mode: torch's word for which threads may not allocate during capture; by default this one alone.
 
     Raises:
         ValueError: one sentence naming the argument, the rule and what was got.
@@ -34,7 +39,10 @@ class DecodeGraph:
         index_k_pages: torch.Tensor,
         num_reqs: int,
         decode_query_len: int | None = None,
+        pool: Any = None,
+        capture_error_mode: str = "thread_local",
     ) -> None:
+        require(isinstance(index_query, torch.Tensor), "index_query", "must be a tensor", type(index_query).__name__)
         require(index_query.is_cuda, "index_query", "must be on a GPU to be captured", index_query.device)
         self.metadata = builder.build_for_cudagraph_capture(builder.longest_decode_batch(num_reqs, decode_query_len))
         with torch.cuda.device(index_query.device):
@@ -45,7 +53,7 @@ class DecodeGraph:
                 impl.forward(index_query, index_k_pages, self.metadata)
             torch.cuda.current_stream().wait_stream(stream)
             self._graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._graph):
+            with torch.cuda.graph(self._graph, pool=pool, capture_error_mode=capture_error_mode):
                 self.topk_idx, _ = impl.forward(index_query, index_k_pages, self.metadata)
         # Kept because the graph reads them.
         self._inputs = (index_query, index_k_pages)
@@ -76,6 +84,7 @@ def check_replay(captured: MiniMaxM3IndexerMetadata, metadata: MiniMaxM3IndexerM
         ValueError: one sentence naming the field, the rule and what was got.
     """
     assert captured.decode is not None
+    metadata.require_newest()
     require(metadata.num_prefills == 0, "num_prefills", "must be 0 in a captured decode step", metadata.num_prefills)
     most = captured.num_decodes
     require(metadata.num_decodes <= most, "num_decodes", f"must be <= the {most} captured", metadata.num_decodes)

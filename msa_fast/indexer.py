@@ -11,69 +11,29 @@ slot behind the live ones has length 0 there, and a captured graph fills its row
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from itertools import pairwise
 from typing import ClassVar
 
+import numpy as np
 import torch
 
-from msa_fast.attention_metadata import BatchSplit, CommonAttentionMetadata, split_decodes_and_prefills
-from msa_fast.ops.checks import MAX_DECODE_QUERY_LEN, MAX_TILE, MIN_TILE, check_config, require_no_overlap
+from msa_fast.attention_metadata import (
+    BatchSplit,
+    CommonAttentionMetadata,
+    HostLens,
+    host_lens,
+    split_decodes_and_prefills,
+)
+from msa_fast.indexer_metadata import Builds, MiniMaxM3IndexerDecodeMetadata, MiniMaxM3IndexerMetadata
+from msa_fast.ops.checks import (
+    MAX_DECODE_QUERY_LEN,
+    MAX_TILE,
+    MIN_TILE,
+    check_config,
+    check_int,
+    require_no_overlap,
+)
 from msa_ref.config import IndexerConfig, require
 from msa_ref.formats import SUPPORTED_DTYPES
-
-
-@dataclass(frozen=True, eq=False)
-class MiniMaxM3IndexerDecodeMetadata:
-    """Decode side of one step: views of buffers that never move, safe in a captured graph.
-
-    seq_lens: [num_decodes] int32.  block_table: [num_decodes, max_blocks] int32.
-    cu_seqlens_q: [num_decodes + 1] int32, multiples of decode_query_len.
-    decode_query_len: query tokens of every decode request.
-    """
-
-    seq_lens: torch.Tensor
-    block_table: torch.Tensor
-    cu_seqlens_q: torch.Tensor
-    decode_query_len: int
-
-
-@dataclass(frozen=True, eq=False)
-class MiniMaxM3IndexerPrefillMetadata:
-    """Prefill side of one step, P requests; eager, on tensors of this step.
-
-    cu_seqlens_q: [P + 1] int32, rebased: 0 first, though decode tokens come before.
-    seq_lens, context_lens: [P] int32; context: tokens before this step's queries.
-    block_table: [P, n] int32, as many columns as max_seq_len needs; a view of the engine's.
-    max_query_len, max_seq_len: host bounds over these requests, in tokens.
-    """
-
-    cu_seqlens_q: torch.Tensor
-    seq_lens: torch.Tensor
-    context_lens: torch.Tensor
-    block_table: torch.Tensor
-    max_query_len: int
-    max_seq_len: int
-
-
-@dataclass(frozen=True, eq=False)
-class MiniMaxM3IndexerMetadata:
-    """One step, built once and shared by all layers; a side without tokens is None.
-
-    num_actual_tokens, slot_mapping: as the engine gave them.
-    num_decodes, num_decode_tokens, num_prefills, num_prefill_tokens: live requests and their query tokens.
-    micro_batch: the slot of `topk_indices_buffer` that the step writes.
-    """
-
-    num_actual_tokens: int
-    slot_mapping: torch.Tensor
-    num_decodes: int
-    num_decode_tokens: int
-    num_prefills: int
-    num_prefill_tokens: int
-    micro_batch: int = 0
-    decode: MiniMaxM3IndexerDecodeMetadata | None = None
-    prefill: MiniMaxM3IndexerPrefillMetadata | None = None
 
 
 class MiniMaxM3IndexerMetadataBuilder(ABC):
@@ -108,25 +68,26 @@ class MiniMaxM3IndexerMetadataBuilder(ABC):
         micro_batch: int = 0,
     ) -> None:
         check_config(config)
-        max_drafts = MAX_DECODE_QUERY_LEN - 1
-        in_range = 0 <= num_speculative_tokens <= max_drafts
-        require(in_range, "num_speculative_tokens", f"must be from 0 to {max_drafts}", num_speculative_tokens)
-        for name, value in (("max_num_reqs", max_num_reqs), ("max_model_len", max_model_len)):
-            require(value >= 1, name, "must be >= 1", value)
-        require(micro_batch >= 0, "micro_batch", "must be >= 0", micro_batch)
+        check_int(num_speculative_tokens, "num_speculative_tokens", 0, MAX_DECODE_QUERY_LEN - 1)
+        check_int(max_num_reqs, "max_num_reqs", 1)
+        check_int(max_model_len, "max_model_len", 1)
+        check_int(micro_batch, "micro_batch", 0)
         self.config = config
+        require(isinstance(device, str | torch.device), "device", "must be a device", repr(device))
         self.device = torch.device(device)
         self.max_num_reqs = max_num_reqs
         self.max_model_len = max_model_len
         self.max_blocks = config.num_blocks(max_model_len)
         self.reorder_batch_threshold = 1 + num_speculative_tokens
         self.micro_batch = micro_batch
-        # A row of offsets for each decode query length: constant, so no step can leave them stale.
-        query_lens = torch.arange(self.reorder_batch_threshold + 1, dtype=torch.int32, device=self.device)
-        req_idx = torch.arange(max_num_reqs + 1, dtype=torch.int32, device=self.device)
-        self._cu_seqlens_q = query_lens[:, None] * req_idx
-        self._seq_lens = torch.zeros(max_num_reqs, dtype=torch.int32, device=self.device)
-        self._block_table = torch.zeros(max_num_reqs, self.max_blocks, dtype=torch.int32, device=self.device)
+        self._builds = Builds()
+        with torch.inference_mode(False):  # a tensor made in that mode could not be filled outside of it
+            # A row of offsets for each decode query length: constant, so no step can leave them stale.
+            query_lens = torch.arange(self.reorder_batch_threshold + 1, dtype=torch.int32, device=self.device)
+            req_idx = torch.arange(max_num_reqs + 1, dtype=torch.int32, device=self.device)
+            self._cu_seqlens_q = query_lens[:, None] * req_idx
+            self._seq_lens = torch.zeros(max_num_reqs, dtype=torch.int32, device=self.device)
+            self._block_table = torch.zeros(max_num_reqs, self.max_blocks, dtype=torch.int32, device=self.device)
 
     @abstractmethod
     def build(
@@ -156,11 +117,21 @@ class MiniMaxM3IndexerMetadataBuilder(ABC):
         decode_query_len: by default `reorder_batch_threshold`.
         """
         query_len = self.reorder_batch_threshold if decode_query_len is None else decode_query_len
+        check_int(num_reqs, "num_reqs", 1, self.max_num_reqs)
+        check_int(query_len, "decode_query_len", 1, self.reorder_batch_threshold)
         block_table = torch.zeros(num_reqs, self.max_blocks, dtype=torch.int32, device=self.device)
         return CommonAttentionMetadata.from_lens([query_len] * num_reqs, [self.max_model_len] * num_reqs, block_table)
 
-    def _split(self, common: CommonAttentionMetadata) -> BatchSplit:
-        """Check a step against the limits of this builder, and split it."""
+    def _split(self, common: CommonAttentionMetadata) -> tuple[HostLens, BatchSplit]:
+        """Check a step against the limits of this builder, and split it.
+
+        From here on the metadata of earlier builds is refused.
+        """
+        lens = host_lens(common)
+        device = self._seq_lens.device
+        for name in ("query_start_loc", "seq_lens", "block_table_tensor"):
+            got = getattr(common, name).device
+            require(got == device, name, f"must be on the builder's device, {device}", got)
         require(common.num_reqs <= self.max_num_reqs, "num_reqs", f"must be <= {self.max_num_reqs}", common.num_reqs)
         require(
             common.max_seq_len <= self.max_model_len,
@@ -170,10 +141,8 @@ class MiniMaxM3IndexerMetadataBuilder(ABC):
         )
         width, needed = common.block_table_tensor.shape[1], self.config.num_blocks(common.max_seq_len)
         require(width >= needed, "block_table_tensor", f"must have >= {needed} columns for max_seq_len", width)
-        starts = common.query_start_loc_cpu[: common.num_reqs + 1].tolist()
-        return split_decodes_and_prefills(
-            [stop - start for start, stop in pairwise(starts)], self.reorder_batch_threshold
-        )
+        self._builds.newest += 1
+        return lens, split_decodes_and_prefills(np.diff(lens.query_start_loc), self.reorder_batch_threshold)
 
     def _build_decode(
         self, common: CommonAttentionMetadata, split: BatchSplit
@@ -219,6 +188,7 @@ class MiniMaxM3IndexerImpl(ABC):
     def __init__(self, config: IndexerConfig, topk_indices_buffer: torch.Tensor) -> None:
         check_config(config)
         name, buffer = "topk_indices_buffer", topk_indices_buffer
+        require(isinstance(buffer, torch.Tensor), name, "must be a tensor", type(buffer).__name__)
         require(buffer.dtype == torch.int32, name, "must be int32", buffer.dtype)
         heads, k = config.num_index_heads, config.topk_blocks
         fits = buffer.ndim in (3, 4) and buffer.shape[-3] == heads and buffer.shape[-1] == k

@@ -53,18 +53,18 @@ True
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
 
-from msa_fast.attention_metadata import BatchSplit, CommonAttentionMetadata
-from msa_fast.indexer import (
-    MiniMaxM3IndexerBackend,
+from msa_fast.attention_metadata import BatchSplit, CommonAttentionMetadata, HostLens
+from msa_fast.indexer import MiniMaxM3IndexerBackend, MiniMaxM3IndexerImpl, MiniMaxM3IndexerMetadataBuilder
+from msa_fast.indexer_metadata import (
     MiniMaxM3IndexerDecodeMetadata,
-    MiniMaxM3IndexerImpl,
     MiniMaxM3IndexerMetadata,
-    MiniMaxM3IndexerMetadataBuilder,
     MiniMaxM3IndexerPrefillMetadata,
 )
 from msa_fast.ops.buffers import new_score
+from msa_fast.ops.checks import check_num_splits
 from msa_fast.ops.decode import minimax_m3_index_decode
 from msa_fast.ops.prefill import minimax_m3_index_prefill
 from msa_fast.ops.prefill_plan import PrefillPlan
@@ -126,7 +126,8 @@ class MiniMaxM3IndexerMSAMetadataBuilder(MiniMaxM3IndexerMetadataBuilder):
         Raises:
             ValueError: if the step has more requests, tokens or blocks than the builder was made for.
         """
-        common, split = common_attn_metadata, self._split(common_attn_metadata)
+        common = common_attn_metadata
+        lens, split = self._split(common)
         return MiniMaxM3IndexerMSAMetadata(
             num_actual_tokens=common.num_actual_tokens,
             slot_mapping=common.slot_mapping,
@@ -136,16 +137,18 @@ class MiniMaxM3IndexerMSAMetadataBuilder(MiniMaxM3IndexerMetadataBuilder):
             num_prefill_tokens=split.num_prefill_tokens,
             micro_batch=self.micro_batch,
             decode=self._build_decode(common, split),
-            prefill_msa=self._build_prefill(common, split, fast_build) if split.num_prefills else None,
+            prefill_msa=self._build_prefill(common, lens, split, fast_build) if split.num_prefills else None,
+            build_number=self._builds.newest,
+            builds=self._builds,
         )
 
     def _build_prefill(
-        self, common: CommonAttentionMetadata, split: BatchSplit, fast_build: bool
+        self, common: CommonAttentionMetadata, lens: HostLens, split: BatchSplit, fast_build: bool
     ) -> MiniMaxM3IndexerMSAPrefillMetadata:
         """The prefill side: views of the engine's tensors, offsets rebased, and the plan from host lengths."""
         first, last = split.num_decodes, split.num_decodes + split.num_prefills
-        query_lens = common.query_start_loc_cpu[first : last + 1].diff().tolist()
-        seq_lens_cpu = common.seq_lens_cpu[first:last].tolist()
+        query_lens = np.diff(lens.query_start_loc[first : last + 1]).tolist()
+        seq_lens_cpu = lens.seq_lens[first:last].tolist()
         max_seq_len = max(seq_lens_cpu)
         cu_seqlens_q = common.query_start_loc[first : last + 1] - split.num_decode_tokens
         seq_lens = common.seq_lens[first:last]
@@ -189,6 +192,7 @@ class MiniMaxM3IndexerMSAImpl(MiniMaxM3IndexerImpl):
         num_splits: int | None = None,
     ) -> None:
         super().__init__(config, topk_indices_buffer)
+        check_num_splits(num_splits)
         self.prefill_scorer = prefill_scorer
         self.num_splits = num_splits
         self._score = choose_scorer(prefill_scorer, topk_indices_buffer.device, config)
@@ -219,6 +223,9 @@ class MiniMaxM3IndexerMSAImpl(MiniMaxM3IndexerImpl):
         is_msa = isinstance(attn_metadata, MiniMaxM3IndexerMSAMetadata)
         require(is_msa, "attn_metadata", "must be a MiniMaxM3IndexerMSAMetadata", type(attn_metadata).__name__)
         assert isinstance(attn_metadata, MiniMaxM3IndexerMSAMetadata)
+        attn_metadata.require_newest()
+        for name, tensor in (("index_query", index_query), ("index_k_pages", index_k_pages)):
+            require(isinstance(tensor, torch.Tensor), name, "must be a tensor", type(tensor).__name__)
         middle = attn_metadata.num_decode_tokens
         end = middle + attn_metadata.num_prefill_tokens
         require(len(index_query) >= end, "index_query", f"must have >= {end} rows", len(index_query))

@@ -65,7 +65,7 @@ def _exact_where_wider(interpreter: Any) -> Any:
 @cache
 def _values_of(dtype: torch.dtype) -> np.ndarray:
     """fp32 [256]: the number of each code of an 8-bit format."""
-    codes: np.ndarray = torch.arange(256, dtype=torch.uint8).view(dtype).float().numpy()
+    codes: np.ndarray = torch.arange(256, dtype=torch.uint8, device="cpu").view(dtype).float().numpy()
     return codes
 
 

@@ -39,12 +39,52 @@ thread holds the lengths of all of them, so more would spill and compile for min
 the number of their blocks would not fit in 31 bits."""
 
 
+def check_int(value: object, name: str, low: int, high: int | None = None) -> None:
+    """Refuse what is no int from low to high. A bool is none: `True` as a count is a mistake.
+
+    Raises:
+        ValueError: one sentence naming the argument, the rule and what was got.
+    """
+    is_int = isinstance(value, int) and not isinstance(value, bool)
+    fits = is_int and value >= low and (high is None or value <= high)  # type: ignore[operator]
+    rule = f"must be an int >= {low}" if high is None else f"must be an int from {low} to {high}"
+    require(fits, name, rule, repr(value))
+
+
+def check_ints(values: object, name: str) -> None:
+    """Refuse what is no list or tuple of ints >= 0.
+
+    Raises:
+        ValueError: one sentence naming the argument, the rule and what was got.
+    """
+    require(isinstance(values, list | tuple), name, "must be a list of ints", type(values).__name__)
+    assert isinstance(values, list | tuple)
+    if {*map(type, values)} - {int}:
+        kinds = sorted({type(value).__name__ for value in values} - {"int"})
+        require(False, name, "must be a list of ints", f"a list with {', '.join(kinds)}")
+    require(min(values, default=0) >= 0, name, "must be >= 0", min(values, default=0))
+
+
+def check_tensor(value: object, name: str, axes: tuple[str, ...], dtypes: tuple[torch.dtype, ...]) -> None:
+    """Refuse what is no tensor with these axes, or has another dtype.
+
+    Raises:
+        ValueError: one sentence naming the argument, the rule and what was got.
+    """
+    require(isinstance(value, torch.Tensor), name, "must be a tensor", type(value).__name__)
+    assert isinstance(value, torch.Tensor)
+    require(value.ndim == len(axes), name, f"must be [{', '.join(axes)}]", f"shape {list(value.shape)}")
+    names = " or ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
+    require(value.dtype in dtypes, name, f"must be {names}", value.dtype)
+
+
 def check_config(config: IndexerConfig) -> None:
     """Refuse a config that the kernels do not serve. All others are served in every dtype on every architecture.
 
     Raises:
         ValueError: one sentence naming the parameter, the rule and what was got.
     """
+    require(isinstance(config, IndexerConfig), "config", "must be an IndexerConfig", type(config).__name__)
     for name in ("index_head_dim", "block_size"):
         value = getattr(config, name)
         fits = MIN_TILE <= value <= MAX_TILE and value & (value - 1) == 0
@@ -80,8 +120,7 @@ def check_decode(decode_query_len: int, num_reqs: int, total_q: int, max_blocks:
         ValueError: one sentence naming the argument, the rule and what was got.
     """
     name = "decode_query_len"
-    fits = isinstance(decode_query_len, int) and 1 <= decode_query_len <= MAX_DECODE_QUERY_LEN
-    require(fits, name, f"must be an int from 1 to {MAX_DECODE_QUERY_LEN}", repr(decode_query_len))
+    check_int(decode_query_len, name, 1, MAX_DECODE_QUERY_LEN)
     rule = f"must be >= total_q / num_reqs = {total_q} / {num_reqs}"
     require(total_q <= num_reqs * decode_query_len, name, rule, decode_query_len)
     check_row_blocks(max_blocks, "block_table")
@@ -93,8 +132,8 @@ def check_num_splits(num_splits: int | None) -> None:
     Raises:
         ValueError: one sentence naming the argument, the rule and what was got.
     """
-    fits = num_splits is None or (isinstance(num_splits, int) and 1 <= num_splits <= MAX_SPLITS)
-    require(fits, "num_splits", f"must be an int from 1 to {MAX_SPLITS}", repr(num_splits))
+    if num_splits is not None:
+        check_int(num_splits, "num_splits", 1, MAX_SPLITS)
 
 
 def check_batch(batch: PagedBatch) -> None:
@@ -165,11 +204,12 @@ def require_no_overlap(tensor: torch.Tensor, name: str) -> None:
 def is_tensor_copied(rows: torch.Tensor) -> bool:
     """True if a tensor descriptor can describe rows [N, M, D]: keys of pages, or queries of tokens.
 
-    Two-byte elements, rows of 128 bytes or more, contiguous; all strides and the start in steps of 16 bytes.
+    Two-byte elements, rows of 128 bytes or more, contiguous; all strides and the start in steps of 16 bytes;
+    at least one row, since no descriptor has an axis of 0.
     """
     has_rows = rows.element_size() == 2 and rows.shape[2] >= 64 and rows.stride(2) == 1
     has_steps = rows.data_ptr() % 16 == 0 and rows.stride(0) % 8 == 0 and rows.stride(1) % 8 == 0
-    return has_rows and has_steps and rows.stride(1) > 0 and rows.stride(0) > 0
+    return has_rows and has_steps and rows.stride(1) > 0 and rows.stride(0) > 0 and rows.numel() > 0
 
 
 def check_score(score: torch.Tensor, batch: PagedBatch, superblock: int = 0) -> None:

@@ -36,7 +36,8 @@ def minimax_m3_index_decode(
 
     Args:
         batch: bf16, fp16 or fp32, on a GPU (on the CPU under Triton's interpreter).
-        decode_query_len: no request has more query tokens than this, 1 .. 8; fewer, or none, is fine.
+        decode_query_len: no request has more query tokens than this, 1 .. 8; fewer, or none, is fine. Rows of
+            index_q behind the last request are not read, and their rows of `out` stay untouched.
         num_splits: programs per request, 1 .. 256, on average: all programs share all live blocks
             evenly. By default as many as fill the GPU. Changes speed, never a bit of the answer.
         out: [H, >= T, K] int32, any strides that do not overlap; rows past T stay untouched.

@@ -15,6 +15,7 @@ from msa_fast.ops.buffers import SCORE_VECTOR
 from msa_fast.ops.checks import is_tensor_copied
 from msa_fast.ops.dot import dot_fp32
 from msa_fast.ops.launch_table import DECODE, TENSOR_COPY, architecture_of, launch_for, next_power_of_2, number
+from msa_fast.ops.launching import Launched, launched
 from msa_ref.batch import PagedBatch
 from msa_ref.config import IndexerConfig
 
@@ -170,7 +171,7 @@ def programs_per_processor(config: IndexerConfig, decode_query_len: int) -> int:
 
 def launch_score(
     batch: PagedBatch, score: torch.Tensor, num_programs: int, num_reqs: int, decode_query_len: int, is_followed: bool
-) -> None:
+) -> Launched:
     """Launch on checked arguments. num_reqs: REQS of the kernel."""
     config = batch.config
     architecture = architecture_of(batch.device)
@@ -179,7 +180,10 @@ def launch_score(
     page = [1, config.block_size, config.index_head_dim]
     keys = TensorDescriptor.from_tensor(batch.index_k_pages, page) if is_copied else None
     launch = launch_for(DECODE, architecture, batch.index_q.element_size())
-    _decode_score_kernel[(num_programs,)](
+    return launched(
+        batch.device,
+        _decode_score_kernel,
+        (num_programs,),
         batch.index_q,
         batch.index_k_pages,
         keys,

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import torch
 
+from msa_fast.ops.launching import Launched
 from msa_fast.ops.prefill_plan import PrefillPlan
 from msa_ref.batch import PagedBatch
 from msa_ref.config import IndexerConfig
@@ -31,7 +32,7 @@ class PrefillScorer(Protocol):
         slab_token: int,
         score: torch.Tensor,
         superblock_score: torch.Tensor | None,
-    ) -> None:
+    ) -> Launched | None:
         """Launch on checked arguments: tiles of the plan, of the slab whose first token is slab_token."""
 
 
@@ -50,7 +51,7 @@ class DecodeScorer(Protocol):
     def launch_score(
         self, batch: PagedBatch, score: torch.Tensor, num_programs: int, num_reqs: int, decode_query_len: int,
         is_followed: bool,
-    ) -> None:  # fmt: skip
+    ) -> Launched | None:  # fmt: skip
         """Launch on checked arguments. num_reqs: a power of two, at least the batch's requests.
 
         is_followed: the selection waits for this kernel on the GPU, and may be launched at once.
@@ -68,7 +69,7 @@ class DecodeSelection(Protocol):
 
     def launch_decode_topk(
         self, score: torch.Tensor, batch: PagedBatch, out: torch.Tensor, rows_per_req: int, is_early: bool
-    ) -> None:
+    ) -> Launched | None:
         """Launch on checked arguments: scores [H, T, V, SCORE_VECTOR] of `buffers.new_decode_score`.
 
         is_early: the scorer may still run; the kernel waits for its scores on the GPU.

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from msa_fast.ops.buffers import ALIGNMENT, aligned
-from msa_fast.ops.checks import check_config, check_row_blocks
+from msa_fast.ops.checks import check_config, check_int, check_ints, check_row_blocks
 from msa_fast.ops.launch_table import (
     BLOCKS_OF_PROLOGUE,
     MAX_PROGRAM_BLOCKS,
@@ -93,17 +93,17 @@ class PrefillPlan:
             ValueError: one sentence naming the argument, the rule and what was got.
         """
         check_config(config)
+        check_ints(query_lens, "query_lens")
+        check_ints(seq_lens, "seq_lens")
         require(
             len(query_lens) == len(seq_lens),
             "query_lens",
             f"must have an entry per request, {len(seq_lens)}",
             len(query_lens),
         )
-        for name, lens in (("query_lens", query_lens), ("seq_lens", seq_lens)):
-            require(all(length >= 0 for length in lens), name, "must be >= 0", min(lens, default=0))
-        require(num_splits is None or num_splits >= 1, "num_splits", "must be >= 1", num_splits)
-        fits = isinstance(workspace_bytes, int) and workspace_bytes >= 1
-        require(fits, "workspace_bytes", "must be an int >= 1", repr(workspace_bytes))
+        if num_splits is not None:
+            check_int(num_splits, "num_splits", 1)
+        check_int(workspace_bytes, "workspace_bytes", 1)
 
         device = torch.device(device)
         architecture, processors = architecture_of(device), num_processors(device)
@@ -222,7 +222,7 @@ def _step(lengths: list[int], superblock: int, processors: int) -> int:
 
 
 def _to_device(rows: Sequence[tuple[int, ...]], width: int, device: torch.device) -> torch.Tensor:
-    return torch.tensor(rows, dtype=torch.int32).reshape(-1, width).to(device, non_blocking=True)
+    return torch.tensor(rows, dtype=torch.int32, device="cpu").reshape(-1, width).to(device, non_blocking=True)
 
 
 def check_plan(plan: PrefillPlan, batch: PagedBatch) -> None:

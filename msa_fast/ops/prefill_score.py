@@ -6,6 +6,7 @@ import triton.language as tl
 
 from msa_fast.ops.dot import dot_fp32
 from msa_fast.ops.launch_table import PROGRAM_ROWS, SCORE, architecture_of, launch_for
+from msa_fast.ops.launching import Launched, launched
 from msa_fast.ops.prefill_plan import PrefillPlan
 from msa_ref.batch import PagedBatch
 
@@ -144,7 +145,7 @@ def launch_score(
     slab_token: int,
     score: torch.Tensor,
     superblock_score: torch.Tensor | None,
-) -> None:
+) -> Launched:
     """Launch on checked arguments: tiles of the plan, of the slab whose first token is slab_token."""
     best = score if superblock_score is None else superblock_score
     config = batch.config
@@ -152,7 +153,10 @@ def launch_score(
     element_size = batch.index_q.element_size()
     launch = launch_for(SCORE, architecture, element_size)
     rows = PROGRAM_ROWS.get(element_size, plan.score_rows)
-    _score_kernel[(len(tiles), triton.cdiv(plan.score_rows, rows))](
+    return launched(
+        batch.device,
+        _score_kernel,
+        (len(tiles), triton.cdiv(plan.score_rows, rows)),
         batch.index_q,
         batch.index_k_pages,
         batch.block_table,

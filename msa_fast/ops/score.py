@@ -7,6 +7,7 @@ from msa_fast.ops.buffers import new_score
 from msa_fast.ops.checks import check_batch, check_score
 from msa_fast.ops.dispatch import PrefillScorer
 from msa_fast.ops.hopper import score as hopper_score
+from msa_fast.ops.launching import Launched
 from msa_fast.ops.prefill_plan import PrefillPlan, Slab, check_plan
 from msa_ref.batch import PagedBatch
 
@@ -48,7 +49,7 @@ def minimax_m3_index_score(
 
 def launch_slab_score(
     batch: PagedBatch, plan: PrefillPlan, slab: Slab, score: torch.Tensor, superblock_score: torch.Tensor | None
-) -> None:
+) -> Launched | None:
     """Launch the scorer that serves a call, on checked arguments, for the tokens of a slab.
 
     score, superblock_score: begin with the slab's first token, and have room for its tokens and for as
@@ -56,7 +57,7 @@ def launch_slab_score(
     """
     tiles = plan.score_tiles[slab.score_tiles]
     if len(tiles) == 0:
-        return
+        return None
     call = batch, plan, score, superblock_score
     scorer = next(scorer for scorer in PREFILL_SCORERS if scorer.is_served(*call))
-    scorer.launch_score(batch, plan, tiles, slab.first_token, score, superblock_score)
+    return scorer.launch_score(batch, plan, tiles, slab.first_token, score, superblock_score)

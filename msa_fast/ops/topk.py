@@ -26,6 +26,7 @@ from msa_fast.ops.launch_table import (
     number,
     topk_warps,
 )
+from msa_fast.ops.launching import Launched, launched
 from msa_fast.ops.prefill_plan import PrefillPlan, Slab, check_plan
 from msa_fast.ops.rank import rank_of_runs
 from msa_ref.batch import PagedBatch
@@ -277,9 +278,9 @@ def launch_slab_topk(
     score: torch.Tensor,
     superblock_score: torch.Tensor | None,
     out: torch.Tensor,
-) -> None:
+) -> Launched | None:
     """Launch the selection for the tokens of a slab, on checked arguments; scores as `launch_score` leaves them."""
-    launch_topk(
+    return launch_topk(
         score,
         batch,
         out,
@@ -306,7 +307,7 @@ def launch_topk(
     superblock: int = 0,
     score_vector: int = 1,
     is_early: bool = False,
-) -> None:
+) -> Launched | None:
     """Launch the selection kernel on checked arguments.
 
     rows: rows per program. max_row_blocks: visible blocks of the longest row. tiles: the rows of each program, or None
@@ -319,7 +320,7 @@ def launch_topk(
     tiles_per_req = triton.cdiv(max_rows_per_req, rows)
     num_programs = batch.num_reqs * tiles_per_req if tiles is None else len(tiles)
     if num_programs == 0:
-        return
+        return None
     architecture = architecture_of(batch.device)
     k = next_power_of_2(config.topk_blocks)
     best = score if superblock_score is None else superblock_score
@@ -327,7 +328,10 @@ def launch_topk(
     max_runs = number(MAX_RUNS_OF_BEST if each else MAX_RUNS, architecture)
     lengths, width = rounds(k, max_row_blocks, each, max_runs)
     num_warps = topk_warps(max_row_blocks // max(1, each))
-    _topk_kernel[(num_programs,)](
+    return launched(
+        batch.device,
+        _topk_kernel,
+        (num_programs,),
         score,
         best,
         batch.seq_lens,
@@ -374,12 +378,12 @@ def is_interleaved(batch: PagedBatch) -> bool:
 
 def launch_decode_topk(
     score: torch.Tensor, batch: PagedBatch, out: torch.Tensor, rows_per_req: int, is_early: bool
-) -> None:
+) -> Launched | None:
     """Launch on checked arguments, with scores [H, T, V, SCORE_VECTOR] of `new_decode_score`.
 
     is_early: the scorer may still run.
     """
-    launch_topk(
+    return launch_topk(
         score.flatten(2),
         batch,
         out,

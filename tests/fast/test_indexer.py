@@ -10,13 +10,8 @@ import torch
 
 import msa_fast.indexer_msa
 from msa_fast.attention_metadata import CommonAttentionMetadata
-from msa_fast.indexer import (
-    MiniMaxM3IndexerBackend,
-    MiniMaxM3IndexerImpl,
-    MiniMaxM3IndexerMetadata,
-    MiniMaxM3IndexerMetadataBuilder,
-    MiniMaxM3IndexerPrefillMetadata,
-)
+from msa_fast.indexer import MiniMaxM3IndexerBackend, MiniMaxM3IndexerImpl, MiniMaxM3IndexerMetadataBuilder
+from msa_fast.indexer_metadata import MiniMaxM3IndexerMetadata, MiniMaxM3IndexerPrefillMetadata
 from msa_fast.indexer_msa import (
     MiniMaxM3IndexerMSABackend,
     MiniMaxM3IndexerMSAImpl,

@@ -7,13 +7,14 @@ that a graph would have: what goes stale in a graph goes stale there.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
 
 from msa_fast import graph
 from msa_fast.attention_metadata import BatchSplit, CommonAttentionMetadata
-from msa_fast.indexer import MiniMaxM3IndexerMetadata
+from msa_fast.indexer_metadata import MiniMaxM3IndexerMetadata
 from msa_fast.indexer_msa import MiniMaxM3IndexerMSAImpl, MiniMaxM3IndexerMSAMetadataBuilder
 from msa_fast.ops.decode import minimax_m3_index_decode
 from msa_ref import PAD, IndexerConfig, index_topk
@@ -30,7 +31,9 @@ class FrozenCall:
 
     def __init__(self, impl, builder, index_query, index_k_pages, num_reqs, decode_query_len=None) -> None:
         self.metadata = builder.build_for_cudagraph_capture(builder.longest_decode_batch(num_reqs, decode_query_len))
-        self.call = lambda: impl.forward(index_query, index_k_pages, self.metadata)
+        # A graph keeps addresses alone, and knows nothing of builds.
+        frozen = replace(self.metadata, builds=None)
+        self.call = lambda: impl.forward(index_query, index_k_pages, frozen)
 
     def replay(self, metadata: MiniMaxM3IndexerMetadata) -> torch.Tensor:
         graph.check_replay(self.metadata, metadata)

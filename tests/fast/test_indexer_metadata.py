@@ -146,10 +146,10 @@ def test_a_description_that_contradicts_itself_is_refused(field: str, value, sen
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        ({"num_speculative_tokens": 8}, "num_speculative_tokens must be from 0 to 7; got 8"),
-        ({"max_num_reqs": 0}, "max_num_reqs must be >= 1; got 0"),
-        ({"max_model_len": 0}, "max_model_len must be >= 1; got 0"),
-        ({"micro_batch": -1}, "micro_batch must be >= 0; got -1"),
+        ({"num_speculative_tokens": 8}, "num_speculative_tokens must be an int from 0 to 7; got 8"),
+        ({"max_num_reqs": 0}, "max_num_reqs must be an int >= 1; got 0"),
+        ({"max_model_len": 0}, "max_model_len must be an int >= 1; got 0"),
+        ({"micro_batch": -1}, "micro_batch must be an int >= 0; got -1"),
     ],
 )
 def test_a_builder_of_the_impossible_is_refused(wrong: dict[str, int], sentence: str) -> None:

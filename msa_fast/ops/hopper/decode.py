@@ -24,6 +24,7 @@ from msa_fast.ops.buffers import SCORE_VECTOR
 from msa_fast.ops.checks import is_tensor_copied
 from msa_fast.ops.hopper.tma import barrier, fetch, is_read_by_sm90, load_tile, pages_of, queries_of
 from msa_fast.ops.launch_table import next_power_of_2
+from msa_fast.ops.launching import Launched, launched
 from msa_ref.batch import PagedBatch
 from msa_ref.config import IndexerConfig
 
@@ -314,7 +315,7 @@ def is_served(batch: PagedBatch, decode_query_len: int) -> bool:
 
 def launch_score(
     batch: PagedBatch, score: torch.Tensor, num_programs: int, num_reqs: int, decode_query_len: int, is_followed: bool
-) -> None:
+) -> Launched | None:
     """Launch on checked arguments that are served. num_reqs: as REQS of the scorer for everyone.
 
     More programs than the table has entries, or than fit MAX_PRODUCT, are not launched.
@@ -323,8 +324,11 @@ def launch_score(
     num_rows, tile_heads = num_rows_of(config, decode_query_len), next_power_of_2(config.num_index_heads)
     num_programs = min(num_programs, batch.num_reqs * batch.max_blocks, MAX_PRODUCT // batch.num_reqs)
     if num_programs == 0:
-        return
-    _decode_score_sm90_kernel[(num_programs,)](
+        return None
+    return launched(
+        batch.device,
+        _decode_score_sm90_kernel,
+        (num_programs,),
         pages_of(batch, parts=2),
         queries_of(batch, num_rows // tile_heads, tile_heads),
         batch.block_table,

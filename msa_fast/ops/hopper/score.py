@@ -16,6 +16,7 @@ from triton.experimental.gluon.language.nvidia.hopper import (
 )
 
 from msa_fast.ops.hopper.tma import barrier, fetch, is_read_by_sm90, pages_of
+from msa_fast.ops.launching import Launched, launched
 from msa_fast.ops.prefill_plan import PrefillPlan
 from msa_ref.batch import PagedBatch
 
@@ -253,11 +254,14 @@ def launch_score(
     slab_token: int,
     score: torch.Tensor,
     superblock_score: torch.Tensor | None,
-) -> None:
+) -> Launched:
     """Launch on checked arguments that are served: tiles of the plan, of the slab whose first token is slab_token."""
     config = batch.config
     best = score if superblock_score is None else superblock_score
-    _score_sm90_kernel[(len(tiles),)](
+    return launched(
+        batch.device,
+        _score_sm90_kernel,
+        (len(tiles),),
         batch.index_q,
         pages_of(batch),
         batch.block_table,

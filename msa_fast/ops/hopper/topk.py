@@ -17,6 +17,7 @@ from triton.language.extra.cuda import gdc_wait
 from msa_fast.ops.buffers import SCORE_VECTOR
 from msa_fast.ops.hopper.warp_votes import any_row, by_place, find_cut, from_lane, num_before
 from msa_fast.ops.launch_table import architecture_of, next_power_of_2
+from msa_fast.ops.launching import Launched, launched
 from msa_fast.ops.rank import RANK_ABSENT, rank_of_runs
 from msa_ref.batch import PagedBatch
 
@@ -273,12 +274,15 @@ def is_interleaved(batch: PagedBatch) -> bool:
 
 def launch_decode_topk(
     score: torch.Tensor, batch: PagedBatch, out: torch.Tensor, rows_per_req: int, is_early: bool
-) -> None:
+) -> Launched:
     """Launch on checked arguments that are served: scores [H, T, V, SCORE_VECTOR] as a decode scorer leaves them."""
     config = batch.config
     max_blocks, widths, lengths = zip(*first_rounds(batch.max_blocks), strict=True)
     rows = rows_of_a_program(batch.num_reqs * rows_per_req, batch.max_blocks)
-    _topk_sm90_kernel[(batch.num_reqs, -(-rows_per_req // rows))](
+    return launched(
+        batch.device,
+        _topk_sm90_kernel,
+        (batch.num_reqs, -(-rows_per_req // rows)),
         score,
         batch.seq_lens,
         batch.cu_seqlens_q,
