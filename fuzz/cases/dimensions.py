@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fuzz.cases.case import BEHIND, BETWEEN, DTYPES, PAGE_ORDERS, TAILS, Case, Request, ViewPlan
 from fuzz.cases.scale import WIDE_TABLE, Scale
 from fuzz.cases.specialization import HEADS, OWN_SHAPE
-from fuzz.values.families import EXACT_FAMILIES, FAMILIES
+from fuzz.values.families import FAMILIES, GATE_FAMILIES
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,10 @@ DIMENSIONS = (
     ),
     Dimension(
         "values",
-        lambda scale: [name for name in EXACT_FAMILIES if scale.percent.long or not FAMILIES[name].is_on_device],
+        lambda scale: [
+            *GATE_FAMILIES,
+            *(name for name, family in FAMILIES.items() if scale.percent.long and family.is_on_device),
+        ],
         lambda case: [case.values.family],
     ),
     _flags(

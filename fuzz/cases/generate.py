@@ -16,14 +16,10 @@ from fuzz.cases.draw_requests import MAX_DRAWN_REQS, draw_request, draw_requests
 from fuzz.cases.replay_script import draw_script
 from fuzz.cases.scale import Scale
 from fuzz.cases.specialization import Specialization, draw_specializations
-from fuzz.values.families import EXACT_FAMILIES, FAMILIES
+from fuzz.values.families import ALL_FAMILIES, FAMILIES, GATE_FAMILIES
 
 MAX_TABLE_CELLS = 2**27
 """Bound on scores, one for each row and column of a block table: 0.5 GiB if a target or a judge keeps all of them."""
-GATE_FAMILIES = tuple(name for name in EXACT_FAMILIES if not FAMILIES[name].is_on_device)
-"""Families that the gate draws from: those whose sums are exact. `hashed` is for long rows alone."""
-ALL_FAMILIES = tuple(name for name in FAMILIES if not FAMILIES[name].is_on_device)
-"""Families that random rounds draw from, those whose sums round included."""
 
 
 def draw_case(

@@ -97,7 +97,7 @@ def designed_scores(case: Case, step: Step) -> torch.Tensor:
     for req, request in enumerate(step.requests):
         num_blocks = case.config.num_blocks(request.seq_len)
         if request.query_len and num_blocks:
-            shape = replace(shape_of(case, num_blocks), dtype="float32")
+            shape = replace(shape_of(case, num_blocks), dtype="float32", is_score=True)
             stream = Stream(step.values_seed or case.seed, f"score {req}")
             rows = mix_scores(case.values.family, stream, num_heads * request.query_len, shape)
             score[:, token : token + request.query_len, :num_blocks] = rows.reshape(num_heads, -1, num_blocks)

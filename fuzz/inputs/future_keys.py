@@ -31,7 +31,9 @@ def plant_future(
     if isinstance(values.made_by, Designed):
         if len(token):
             is_of_token = (queries[token] != 0).any(axis=1)
-            flat[behind] = np.where(is_of_token, _above(flat.max(axis=0), shape.format.max_power), flat[behind])
+            above = _above(flat.max(axis=0), shape.format.max_power, shape.format.min_normal)
+            above[values.made_by.num_rows(shape) :] = 0.0  # the leading bits are enough
+            flat[behind] = np.where(is_of_token, above, flat[behind])
         return
     high = values.made_by.max_coordinate(shape)
     head = stream.integers(0, num_heads - 1, token.shape)
@@ -39,8 +41,12 @@ def plant_future(
     flat[behind] = (0 if values.is_negative else high) * np.sign(queries[token, head])
 
 
-def _above(best: np.ndarray, max_power: float) -> np.ndarray:
-    """Twice the best, or half of it where it is negative; the best itself where its double would pass max_power."""
+def _above(best: np.ndarray, max_power: float, min_normal: float) -> np.ndarray:
+    """Twice the best, or half of it where it is negative, 0 where its half has lost a bit.
+
+    The best itself where its double would pass max_power.
+    """
     has_double = best <= max_power / 2
-    above = np.where(best > 0, np.where(has_double, 2.0, 1.0) * best, np.where(best < 0, best / 2, 1.0))
+    half = np.where(best / 2 <= -min_normal, best / 2, 0.0)
+    above = np.where(best > 0, np.where(has_double, 2.0, 1.0) * best, np.where(best < 0, half, 1.0))
     return np.asarray(above, dtype=np.float32)

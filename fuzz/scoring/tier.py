@@ -14,11 +14,12 @@ from itertools import chain, count
 from fuzz import corpus
 from fuzz.cases.case import Case
 from fuzz.cases.chooser import SeededChooser
-from fuzz.cases.generate import ALL_FAMILIES, NUM_SPECIALIZATIONS, by_specialization, draw_case, gate_cases
+from fuzz.cases.generate import NUM_SPECIALIZATIONS, by_specialization, draw_case, gate_cases
 from fuzz.cases.production import production_cases
 from fuzz.cases.scale import SCALES
 from fuzz.cases.specialization import Specialization, draw_specializations
 from fuzz.targets import Target
+from fuzz.values.families import ALL_FAMILIES
 
 INFORMATIVE_COST = 2**16
 """Cost of an informative case that is cheap next to a compilation: dozens of rows of dozens of blocks."""

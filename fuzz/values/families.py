@@ -3,18 +3,28 @@
 import numpy as np
 import torch
 
-from fuzz.values import designed, lattices
+from fuzz.values import bands, designed, lattices, natural
 from fuzz.values.family import Family, Shape
 from fuzz.values.lattices import EXACT_LIMIT
 from fuzz.values.rng import Stream
 from msa_ref.config import require
+from msa_ref.precision import lattice_unit
 
 FAMILIES = {
-    value.name: value for module in (designed, lattices) for value in vars(module).values() if isinstance(value, Family)
+    value.name: value
+    for module in (designed, bands, lattices, natural)
+    for value in vars(module).values()
+    if isinstance(value, Family)
 }
 """Every family, by name, in the order of the source: part of what a seed means, which draws a place in it."""
 EXACT_FAMILIES = tuple(name for name, family in FAMILIES.items() if family.sums_are_exact)
 """Names of the families that are judged bit for bit."""
+GATE_FAMILIES = tuple(name for name, family in FAMILIES.items() if family.is_gated and not family.is_on_device)
+"""Names of the families that the gate draws from, and rows of given scores."""
+ALL_FAMILIES = tuple(name for name, family in FAMILIES.items() if not family.is_on_device)
+"""Names of the families that random rounds draw from: independent numbers whose sums round included."""
+MAX_ONES = 8
+"""Coordinates of a row that a designed family may use, more than any format needs."""
 
 
 def plant_nonfinite(stream: Stream, keys: np.ndarray, queries: np.ndarray, shape: Shape) -> None:
@@ -43,9 +53,9 @@ def mix_scores(family: str, stream: Stream, rows: int, shape: Shape) -> np.ndarr
     Rows are selected from independently, so one case shows a kernel what many would. A winner that stands
     alone is lost by a selection that drops the run of blocks around it, whatever else it does right.
     """
-    count = len(EXACT_FAMILIES)
+    count = len(GATE_FAMILIES)
     kinds = stream.integers(0, 4 * count - 1, (rows,)).tolist()
-    drawn = [EXACT_FAMILIES[k] if k < count else "spread" if k < 2 * count else family for k in kinds]
+    drawn = [GATE_FAMILIES[k] if k < count else "spread" if k < 2 * count else family for k in kinds]
     names = np.array(drawn, dtype=str)
     score = np.empty((rows, shape.num_blocks), dtype=np.float32)
     for name, one in FAMILIES.items():
@@ -64,13 +74,25 @@ def require_exact(queries: torch.Tensor, keys: torch.Tensor, family: str) -> Non
         ValueError: if no construction of this package proves it.
     """
     queries = queries.flatten(0, -2)
-    if bool(((queries == 0) | (queries == 1)).all() and ((queries != 0).sum(-1) <= 1).all()):
+    if _picks_exactly(queries, keys):
         return
     max_key = float(keys.abs().max()) if keys.numel() else 0.0
     max_query = float(queries.abs().sum(-1, dtype=torch.float64).max()) if queries.numel() else 0.0
     is_whole = torch.equal(queries, queries.round()) and torch.equal(keys, keys.round())
     is_small = max_query * max_key < EXACT_LIMIT
     require(is_whole and is_small, "values", "must sum exactly in fp32 in any order", f"family {family!r}")
+
+
+def _picks_exactly(queries: torch.Tensor, keys: torch.Tensor) -> bool:
+    """Whether every query [N, D] is 1 on few coordinates, on which all keys [..., D] are few enough units apart."""
+    is_one = queries == 1
+    if not bool((is_one | (queries == 0)).all() and (is_one.sum(-1) <= MAX_ONES).all()):
+        return False
+    for picked in torch.unique(is_one[is_one.sum(-1) > 1], dim=0):
+        parts = keys[..., picked].double()
+        if bool((parts.abs().sum(-1) > EXACT_LIMIT * lattice_unit(parts)).any()):
+            return False
+    return True
 
 
 def page() -> str:

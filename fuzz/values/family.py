@@ -1,7 +1,7 @@
 """A family of values: one kind of queries, keys and scores, and how they are drawn.
 
-A family is one function under a decorator, `designed`, `lattice` or `rounded`, in `fuzz.values.designed` or
-`fuzz.values.lattices`; `fuzz.values.families` collects them.
+A family is one function under a decorator, `designed`, `lattice` or `rounded`, or a class of its own, in `designed`,
+`bands`, `lattices` or `natural`; `fuzz.values.families` collects them.
 """
 
 import inspect
@@ -14,19 +14,25 @@ import numpy as np
 from fuzz.values.rng import Stream
 from msa_ref.formats import ELEMENTS, ElementFormat
 
+SCORE_BITS = 24
+"""Significant bits of a float32 score."""
 SOME_TIES = "ties now and then"
 """The tie class of families that promise nothing special."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """The facts that a family may use: blocks n, tokens per block S, head dim D, slots K, dtype by name."""
+    """The facts that a family may use: blocks n, tokens per block S, head dim D, slots K, dtype by name.
+
+    is_score: whether numbers are given scores, which no sum makes: they may be subnormal.
+    """
 
     num_blocks: int
     block_size: int
     index_head_dim: int
     topk_blocks: int
     dtype: str
+    is_score: bool = False
 
     @property
     def format(self) -> ElementFormat:
@@ -46,6 +52,7 @@ class Family(ABC):
     ties: the class of ties that its rows have, as coverage shows it.
     sentence: what the family is for.
     sums_are_exact: whether fp32 sums of its products are exact in any order; else rows are judged on intervals.
+    is_gated: whether the gate draws it, and score matrices hold its rows; random rounds draw every family.
     is_on_device: whether its tensors are made where they live, by hashing: for the largest shapes.
     has_nonfinite: whether NaN and infinities are planted in its tensors.
     """
@@ -54,6 +61,7 @@ class Family(ABC):
     ties: str
     sentence: str
     sums_are_exact: bool = True
+    is_gated: bool = True
     is_on_device: bool = False
     has_nonfinite: bool = False
 
@@ -90,35 +98,63 @@ class Designed(Family):
 
     Every row gets one coordinate of its own, with q one-hot there, and block b a key with the wanted value v on
     that coordinate: the row's score of block b is then v, whatever v is.
+
+    is_full_width: whether scores have all bits of float32. Where the dtype has fewer, a row has a few coordinates,
+        with q 1 on each of them, and a key holds the value's leading bits on the first and the others behind.
     """
 
     rows: ScoreRows
+    is_full_width: bool = False
 
     def max_coordinate(self, shape: Shape) -> float:
         return shape.format.max
 
+    def num_pieces(self, shape: Shape) -> int:
+        """Coordinates of a row."""
+        return -(-SCORE_BITS // shape.format.precision) if self.is_full_width else 1
+
+    def num_rows(self, shape: Shape) -> int:
+        """Rows that have coordinates of their own. Row i has coordinates i, i + num_rows, ..., leading bits first."""
+        return shape.index_head_dim // self.num_pieces(shape)
+
     def keys(self, stream: Stream, shape: Shape, is_negative: bool = False) -> np.ndarray:
-        num_blocks, block_size, head_dim = shape.keys_size
+        num_blocks, block_size, _ = shape.keys_size
+        keys = np.zeros(shape.keys_size, dtype=np.float32)
         if num_blocks == 0:
-            return np.zeros(shape.keys_size, dtype=np.float32)
-        score = self.rows(stream, head_dim, shape)  # [D, n]
-        keys = np.empty(shape.keys_size, dtype=np.float32)
-        keys[:] = score.min(axis=1)
-        token = stream.integers(0, block_size - 1, (num_blocks, head_dim))
-        keys[np.arange(num_blocks)[:, None], token, np.arange(head_dim)] = score.T
+            return keys
+        num_rows = self.num_rows(shape)
+        score = self.rows(stream, num_rows, shape)  # [R, n]
+        token = stream.integers(0, block_size - 1, (num_blocks, num_rows))
+        row, block = np.arange(num_rows), np.arange(num_blocks)[:, None]
+        worst = score.min(axis=1)
+        for piece in range(self.num_pieces(shape)):
+            first = piece * num_rows
+            leading, score = _split_bits(score, shape.format.precision)
+            leading_worst, worst = _split_bits(worst, shape.format.precision)
+            keys[..., first : first + num_rows] = leading_worst
+            keys[block, token, first + row] = leading.T
         return keys
 
     def queries(
         self, stream: Stream, query_len: int, num_heads: int, shape: Shape, is_negative: bool = False
     ) -> np.ndarray:
-        head_dim = shape.index_head_dim
-        queries = np.zeros((query_len * num_heads, head_dim), dtype=np.float32)
+        num_rows = self.num_rows(shape)
+        queries = np.zeros((query_len * num_heads, shape.index_head_dim), dtype=np.float32)
         row = np.arange(query_len * num_heads)
-        queries[row, (row + stream.integer(0, head_dim - 1)) % head_dim] = 1.0
-        return queries.reshape(query_len, num_heads, head_dim)
+        own = (row + stream.integer(0, num_rows - 1)) % num_rows
+        for piece in range(self.num_pieces(shape)):
+            queries[row, own + piece * num_rows] = 1.0
+        return queries.reshape(query_len, num_heads, shape.index_head_dim)
 
     def scores(self, stream: Stream, rows: int, shape: Shape) -> np.ndarray:
         return np.array(self.rows(stream, rows, shape))
+
+
+def _split_bits(values: np.ndarray, precision: int) -> tuple[np.ndarray, np.ndarray]:
+    """(the leading `precision` bits of float32 numbers, the rest), float32 both: their sum is the number."""
+    dropped = SCORE_BITS - precision
+    leading = (np.ascontiguousarray(values).view(np.uint32) >> dropped << dropped).view(np.float32)
+    return leading, values - leading
 
 
 @dataclass(frozen=True)
@@ -192,9 +228,11 @@ class Rounded(Family):
         return self.numbers(stream, (rows, shape.num_blocks), "float32")
 
 
-def designed(*, ties: str = SOME_TIES) -> Callable[[ScoreRows], Designed]:
+def designed(*, ties: str = SOME_TIES, is_full_width: bool = False) -> Callable[[ScoreRows], Designed]:
     """Makes a designed family of the function that draws its rows: its name, and its docstring's first sentences."""
-    return lambda rows: Designed(name=rows.__name__, ties=ties, sentence=_sentence(rows), rows=rows)
+    return lambda rows: Designed(
+        name=rows.__name__, ties=ties, sentence=sentence_of(rows), rows=rows, is_full_width=is_full_width
+    )
 
 
 def lattice(
@@ -204,20 +242,25 @@ def lattice(
     return lambda ranges: Lattice(
         name=ranges.__name__,
         ties=ties,
-        sentence=_sentence(ranges),
+        sentence=sentence_of(ranges),
         ranges=ranges,
         is_on_device=is_on_device,
         has_nonfinite=has_nonfinite,
     )
 
 
-def rounded(*, ties: str = SOME_TIES, max_drawn: float) -> Callable[[Numbers], Rounded]:
+def rounded(*, ties: str = SOME_TIES, max_drawn: float, is_gated: bool = False) -> Callable[[Numbers], Rounded]:
     """Makes a family whose sums round of the function that draws its numbers."""
     return lambda numbers: Rounded(
-        name=numbers.__name__, ties=ties, sentence=_sentence(numbers), numbers=numbers, max_drawn=max_drawn
+        name=numbers.__name__,
+        ties=ties,
+        sentence=sentence_of(numbers),
+        numbers=numbers,
+        max_drawn=max_drawn,
+        is_gated=is_gated,
     )
 
 
-def _sentence(function: Callable[..., object]) -> str:
+def sentence_of(function: object) -> str:
     """The first paragraph of a docstring, on one line."""
     return " ".join(inspect.cleandoc(function.__doc__ or "").split("\n\n")[0].split())

@@ -1,11 +1,6 @@
-"""The lattice families, integers whose sums are exact in fp32, and the one family whose sums round."""
+"""The lattice families: integers whose sums are exact in fp32, in any order."""
 
-import numpy as np
-import torch
-
-from fuzz.values.family import Range, Shape, lattice, rounded
-from fuzz.values.rng import Stream
-from msa_ref.formats import ELEMENTS
+from fuzz.values.family import Range, Shape, lattice
 
 EXACT_LIMIT = 2**24
 """Bound on the integers that fp32 holds: every partial sum below it is exact."""
@@ -44,16 +39,3 @@ def nonfinite(shape: Shape) -> Range:
 def hashed(shape: Shape) -> Range:
     """Small random integers made on the device, for the largest shapes."""
     return integers.ranges(shape)
-
-
-@rounded(ties="near-ties of rounded sums", max_drawn=4.0)
-def normal(stream: Stream, size: tuple[int, ...], dtype: str) -> np.ndarray:
-    """Random numbers of about the standard normal distribution: sums round, and near-ties are real.
-
-    Each is a sum of twelve uniform numbers: plain additions of integers, the same on every machine, where a
-    logarithm might differ in its last bit.
-    """
-    total = stream.integers(0, 2**12 - 1, (12, *size)).sum(axis=0) - 6 * (2**12 - 1)
-    exact = torch.from_numpy(total.astype(np.float32) / np.float32(2**12))
-    representable: np.ndarray = exact.to(ELEMENTS[dtype].dtype).float().numpy()
-    return representable

@@ -8,9 +8,11 @@ import torch
 
 from fuzz import values
 from fuzz.cases.case import DTYPES
+from fuzz.values.bands import BINS, band
 from fuzz.values.designed import spread, ulp_ladder
 from fuzz.values.families import EXACT_FAMILIES, FAMILIES, page, plant_nonfinite, require_exact
 from fuzz.values.family import Designed, Shape
+from fuzz.values.natural import model
 from fuzz.values.rng import Stream
 
 DESIGNED = [family for family in FAMILIES.values() if isinstance(family, Designed)]
@@ -54,7 +56,7 @@ def test_sums_do_not_depend_on_their_order(family: str, dtype: str, head_dim: in
 def test_a_designed_row_scores_what_was_designed(family: Designed, dtype: str) -> None:
     shape = Shape(NUM_BLOCKS, BLOCK_SIZE, 16, 4, dtype)
     keys = family.keys(Stream(5, family.name), shape)
-    rows = family.rows(Stream(5, family.name), 16, shape)
+    rows = family.rows(Stream(5, family.name), family.num_rows(shape), shape)
     queries = family.queries(Stream(6, family.name), TOKENS, HEADS, shape).reshape(-1, 16)
     scores = (queries.astype(np.float64) @ keys.reshape(-1, 16).T.astype(np.float64)).reshape(
         -1, NUM_BLOCKS, BLOCK_SIZE
@@ -69,6 +71,59 @@ def test_spread_has_as_many_winners_as_slots(num_blocks: int, topk_blocks: int) 
     winner = torch.finfo(torch.float32).max / -2
     is_winner = score >= np.where(np.arange(12) % 2, winner, 1.0)[:, None]
     assert (is_winner.sum(axis=1) == min(num_blocks, topk_blocks)).all()
+
+
+def _keys_of(score: np.ndarray) -> np.ndarray:
+    """The order-preserving integers of float32 scores that radix selections rank by."""
+    pattern = np.ascontiguousarray(score).view(np.uint32).astype(np.int64)
+    return np.where(pattern >> 31 == 1, 2**32 - 1 - pattern, 2**31 + pattern)
+
+
+@pytest.mark.parametrize("is_score", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_band_leaves_less_than_a_row_of_winners_outside_its_bin(dtype: str, is_score: bool) -> None:
+    shape = Shape(300, 16, 48, 8, dtype, is_score and dtype == "float32")
+    for seed in range(20):
+        for row in _keys_of(band.rows(Stream(seed, "band"), 6, shape)):
+            has_bins = False
+            for fine, coarse in BINS:
+                bins, counts = np.unique(row >> fine, return_counts=True)
+                num_winners = 300 - counts.max()
+                is_above = (bins >= bins[counts.argmax()]).all()
+                has_bins |= bool(1 <= num_winners < 8 and is_above and len(set(row >> coarse)) == 1)
+            assert has_bins
+
+
+def test_bands_lie_at_any_distance_from_zero_and_on_both_sides() -> None:
+    shape = Shape(40, 16, 48, 8, "bfloat16")
+    medians = np.array([np.median(band.rows(Stream(seed, "band"), 6, shape), axis=1) for seed in range(40)])
+    assert (medians < -1e30).any()
+    assert (medians > 1e30).any()
+    assert (np.abs(medians) < 1e-30).any()
+    scores = band.scores(Stream(3, "band"), 6, Shape(40, 16, 48, 8, "float32", is_score=True))
+    assert (scores.view(np.uint32) & 0xFFFF != 0).any(), "more bits than bf16 has"
+
+
+def _model_scores(seed: int, dtype: str) -> np.ndarray:
+    """[tokens, H, n] block scores of the model family."""
+    shape, stream = Shape(64, 16, 64, 8, dtype), Stream(seed, "model")
+    keys, queries = model.keys(stream, shape), model.queries(stream, TOKENS, HEADS, shape)
+    scores: np.ndarray = np.einsum("thd,nsd->thns", queries.astype(np.float64), keys).max(axis=-1)
+    return scores
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_models_score_in_a_narrow_band_far_from_zero(dtype: str) -> None:
+    signs = set()
+    for seed in range(12):
+        score = _model_scores(seed, dtype)
+        centre, width = np.median(score, axis=-1), score.std(axis=-1)
+        assert (np.abs(centre) > 10 * width).all()
+        assert (np.abs(score - centre[..., None]).max(axis=-1) > 2.4 * width).any(), "no block stands out"
+        signs |= set(np.sign(centre).flatten())
+        steps = np.diff(score, axis=-1).std(axis=-1)
+        assert (steps < 1.3 * width).all(), "neighbours have nothing in common"
+    assert signs == {1.0, -1.0}
 
 
 def test_a_ladder_climbs_by_one_ulp() -> None:
