@@ -1,8 +1,8 @@
 """Patches for Triton's interpreter: right numbers where it has wrong ones, and half the run time.
 
 Numbers. In Triton 3.6 the maximum of NaN and a number is NaN; a GPU takes the number, as the documents of
-`tl.maximum` say. Triton 3.6 to 3.9 widen bf16 subnormals to other numbers, the NaN codes
-0x7f and 0xff of e4m3 to 480, and the infinities and NaN of e5m2 to finite numbers.
+`tl.maximum` say. Triton 3.6 to 3.9 compute bf16 wrong (`msa_fast.interpreter_numbers`), widen bf16 subnormals to
+other numbers, the NaN codes 0x7f and 0xff of e4m3 to 480, and the infinities and NaN of e5m2 to finite numbers.
 
 Time. Triton 3.6 to 3.9 repeat every sum, difference and product of 32-bit integers in 64 bits for an
 assertion that is off by default, and every call of a device function replaces the whole of
@@ -10,11 +10,11 @@ assertion that is off by default, and every call of a device function replaces t
 """
 
 from dataclasses import replace
-from functools import cache
 from typing import Any
 
 import numpy as np
-import torch
+
+from msa_fast.interpreter_numbers import mend_numbers
 
 
 def mend() -> None:
@@ -31,42 +31,11 @@ def mend() -> None:
     builder = interpreter.interpreter_builder
     builder.create_maxnumf = lambda left, right: builder.binary_op(left, right, np.fmax)
     builder.create_minnumf = lambda left, right: builder.binary_op(left, right, np.fmin)
-    if not hasattr(interpreter._convert_float, "original"):
-        interpreter._convert_float = _exact_where_wider(interpreter)
+    mend_numbers(interpreter)
     if not builder.options.debug:
         builder.options = replace(builder.options, sanitize_overflow=False)
     if not hasattr(interpreter._patch_lang, "original"):
         interpreter._patch_lang = _once(interpreter)
-
-
-def _exact_where_wider(interpreter: Any) -> Any:
-    """`_convert_float`, whose conversions of bf16, e4m3 and e5m2 to wider types now keep every number."""
-    original, tl = interpreter._convert_float, interpreter.tl
-    formats = {tl.float8e4nv: torch.float8_e4m3fn, tl.float8e5: torch.float8_e5m2}
-
-    def convert_float(data: np.ndarray, source: Any, target: Any, rounding_mode: Any) -> Any:
-        if target not in (tl.float32, tl.float16, tl.bfloat16):
-            return original(data, source, target, rounding_mode)
-        if source in formats:
-            values = _values_of(formats[source])[data]
-        elif source == tl.bfloat16 and target == tl.float32:
-            return data.astype(np.uint32) << 16
-        else:
-            return original(data, source, target, rounding_mode)
-        # Every number of 8 bits is one of fp16 and bf16, too. The interpreter keeps bf16 as 16-bit integers.
-        if target == tl.bfloat16:
-            return (values.view(np.uint32) >> 16).astype(np.uint16)
-        return values if target == tl.float32 else values.astype(np.float16)
-
-    convert_float.original = original  # type: ignore[attr-defined]
-    return convert_float
-
-
-@cache
-def _values_of(dtype: torch.dtype) -> np.ndarray:
-    """fp32 [256]: the number of each code of an 8-bit format."""
-    codes: np.ndarray = torch.arange(256, dtype=torch.uint8, device="cpu").view(dtype).float().numpy()
-    return codes
 
 
 def _once(interpreter: Any) -> Any:

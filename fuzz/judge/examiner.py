@@ -4,6 +4,7 @@ import torch
 
 from fuzz.inputs.scene import Scene
 from fuzz.judge.judged_run import RunJudge
+from fuzz.judge.lacking import lacking_here
 from fuzz.judge.replays import play
 from fuzz.judge.truth import Truth
 from fuzz.judge.verdict import Agreed, Broke, Undefined, Verdict
@@ -39,6 +40,9 @@ class Examiner:
             except NotApplicable as refusal:
                 return Undefined(str(refusal))
             except Exception as error:
+                lacking = lacking_here(error)
+                if lacking is not None:
+                    return Undefined(lacking)
                 # Any exception here is the target's, and a finding: the harness's own work is outside of the `try`.
                 found.append(judge.failure(error, num_splits))
                 if found[-1].how == "cuda error":

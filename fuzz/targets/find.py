@@ -2,6 +2,7 @@
 
 import importlib
 import traceback
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -49,6 +50,8 @@ def _imported(name: str) -> ModuleType:
     Raises:
         ValueError: one sentence, if it cannot be imported: where its own code raised what.
     """
+    with suppress(ImportError):  # without Triton there is no interpreter
+        importlib.import_module("msa_fast")  # mends the interpreter for whatever kernels come now
     try:
         return importlib.import_module(name)
     except (Exception, SystemExit) as error:

@@ -1,0 +1,26 @@
+"""Exceptions that say what a machine lacks: they accuse no target."""
+
+import traceback
+
+LACKS = {
+    (NotImplementedError, "triton/runtime/interpreter.py"): "Triton's interpreter cannot run it",
+    (RuntimeError, "triton/runtime/driver.py"): "it needs a GPU",
+    (AssertionError, "torch/cuda/__init__.py"): "it needs a CUDA device",
+    (RuntimeError, "torch/cuda/__init__.py"): "it needs a CUDA device",
+}
+"""(Exception, end of the path of the file that raises it) -> what is lacking."""
+
+
+def lacking_here(error: BaseException) -> str | None:
+    """The reason why no target of this kind can run on this machine; None if the exception has another cause."""
+    cause: BaseException | None = error
+    while cause is not None:
+        text = " ".join(str(cause).split())
+        if isinstance(cause, AttributeError) and type(cause.obj).__name__ == "InterpreterBuilder":
+            return f"Triton's interpreter cannot run it: it has no {cause.name}"
+        frames = traceback.extract_tb(cause.__traceback__)
+        for (kind, place), lack in LACKS.items():
+            if type(cause) is kind and frames and frames[-1].filename.replace("\\", "/").endswith(place):
+                return f"{lack}: {text}" if "CUDA error" not in text else None
+        cause = cause.__cause__
+    return None
