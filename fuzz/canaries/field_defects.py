@@ -300,16 +300,14 @@ _ROWS = (
         "D45",
         "A kernel is launched on the current device or the default stream instead of the tensors' own.",
         "tensors on a second GPU, a late producer on a side stream",
-        "Best, Runs",
+        "OwnStream, Best, Runs",
         "Liger-Kernel#1303",
-        not_planted="no case runs on a second device or on a side stream yet",
     ),
     FieldDefect(
         "D46",
         "Shared memory or a slot is used before its writer, or refilled before its last reader, is done.",
         "another stream's noise, repeated runs",
-        "RepeatDeterminism, Score, Best",
-        no_case="any case shows it now and then, on a GPU alone",
+        "Undisturbed, RepeatDeterminism, Score, Best",
     ),
     FieldDefect(
         "D47",
@@ -359,7 +357,6 @@ _ROWS = (
         "a builder made under `torch.inference_mode()` and used outside",
         "Runs",
         "sglang#33470",
-        not_planted="no case makes a target's buffers in another mode yet",
     ),
     FieldDefect(
         "D54",

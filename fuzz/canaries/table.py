@@ -23,18 +23,21 @@ def words_of(indexer: type[NaiveIndexer]) -> tuple[str, str]:
     return snake_case(indexer.__name__), (indexer.__doc__ or "").strip()
 
 
-def enter(field_defect: str, laws: tuple[str, ...], target: Target) -> None:
-    """Put a canary into the table, under its target's name."""
-    CANARIES[target.name] = Defect(target.name, "canary", field_defect, target.sentence, laws, target)
+def enter(field_defect: str, laws: tuple[str, ...], target: Target, needs: tuple[str, ...] = ()) -> None:
+    """Put a canary into the table, under its target's name. needs: see `Defect`."""
+    CANARIES[target.name] = Defect(target.name, "canary", field_defect, target.sentence, laws, target, needs)
 
 
 Indexer = TypeVar("Indexer", bound=type[NaiveIndexer])
 
 
-def canary(field_defect: str, *laws: str, takes_score: bool = False) -> Callable[[Indexer], Indexer]:
+def canary(
+    field_defect: str, *laws: str, takes_score: bool = False, needs: tuple[str, ...] = ()
+) -> Callable[[Indexer], Indexer]:
     """Enter a broken indexer into the table; its docstring is the sentence.
 
     takes_score: whether it is given scores, for a defect that no product of queries and keys can show.
+    needs: see `Defect`.
     """
 
     def enter_class(indexer: Indexer) -> Indexer:
@@ -43,7 +46,8 @@ def canary(field_defect: str, *laws: str, takes_score: bool = False) -> Callable
         def run(call: Call) -> torch.Tensor:
             return indexer(call).answer()
 
-        enter(field_defect, laws, Target(name, sentence, "foreign", run, takes_score=takes_score, has_splits=True))
+        target = Target(name, sentence, "foreign", run, takes_score=takes_score, has_splits=True)
+        enter(field_defect, laws, target, needs)
         return indexer
 
     return enter_class

@@ -14,6 +14,8 @@ PAGE_ORDERS = ("permuted", "identity", "reversed")
 BEHIND = ("int_max", "minus_one", "random", "huge")
 TAILS = ("nan", "inf", "bait")
 BETWEEN = ("", "eager", "elsewhere", "unread")
+BESIDE = ("", "late producer", "noise")
+FIRST_MODES = ("", "inference")
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,9 @@ class Case:
     num_splits: the split counts to run at; 0 leaves the choice to the target.
     repeats: how often the first run is repeated, to compare bits.
     host_slack: tokens by which the host's bounds exceed the lengths on the device.
+    beside: what goes on beside further runs: nothing, a `late producer` of the inputs on the runs' own side stream
+        (on a GPU), or `noise` on other streams and threads.
+    first_mode: the mode of the first run, `inference` or none; a further run is outside of it.
     note: the purpose of the case.
 
     Raises:
@@ -172,9 +177,14 @@ class Case:
     repeats: int = 0
     replay: tuple[Step, ...] = ()
     host_slack: int = 0
+    beside: str = ""
+    first_mode: str = ""
     note: str = ""
 
     def __post_init__(self) -> None:
+        for name, options in (("beside", BESIDE), ("first_mode", FIRST_MODES)):
+            value, known = getattr(self, name), ", ".join(map(repr, options))
+            require(value in options, name, f"must be one of {known}", repr(value))
         require(self.dtype in DTYPES, "dtype", f"must be one of {', '.join(DTYPES)}", repr(self.dtype))
         require(len(self.requests) > 0, "requests", "must hold a request", "none")
         require(self.host_slack >= 0, "host_slack", "must be >= 0", self.host_slack)

@@ -247,5 +247,15 @@ DIMENSIONS = (
         lambda scale: ("nothing", *filter(None, BETWEEN)),
         lambda case: [step.between or "nothing" for step in case.replay],
     ),
+    _flags(
+        "beside the runs",
+        {
+            "nothing": lambda case: not case.beside,
+            "late producer": lambda case: case.beside == "late producer",
+            "noise": lambda case: case.beside == "noise",
+        },
+        {"late producer": lambda scale: scale.percent.company, "noise": lambda scale: scale.percent.company},
+    ),
+    _flags("first mode", {"none": lambda case: not case.first_mode, "inference": lambda case: case.first_mode}),
 )
 """Every dimension. A row here is all that coverage, reports and the test of a default run need."""

@@ -59,6 +59,17 @@ def draw_case_views(chooser: Chooser, scale: Scale, specialization: Specializati
     )
 
 
+def draw_company(chooser: Chooser, scale: Scale) -> str:
+    """What goes on beside further runs, mostly nothing."""
+    is_alone = scale.percent.company == 0 or not chooser.boolean(scale.percent.company)
+    return "" if is_alone else chooser.choice(("late producer", "noise"))
+
+
+def draw_first_mode(chooser: Chooser) -> str:
+    """The mode of a case's first run, mostly none."""
+    return "inference" if chooser.boolean(8) else ""
+
+
 def draw_split_counts(chooser: Chooser, scale: Scale) -> tuple[int, ...]:
     """The target's own choice, one of ours, or both; several of ours where runs are cheap."""
     counts = tuple(

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from fuzz.cases.case import Case, Request, Step
 from fuzz.cases.chooser import Chooser, HypothesisChooser, SeededChooser
-from fuzz.cases.draw_plans import draw_case_views, draw_pages, draw_split_counts, draw_values
+from fuzz.cases.draw_plans import (
+    draw_case_views,
+    draw_company,
+    draw_first_mode,
+    draw_pages,
+    draw_split_counts,
+    draw_values,
+)
 from fuzz.cases.draw_requests import MAX_DRAWN_REQS, draw_request, draw_requests
 from fuzz.cases.replay_script import draw_script
 from fuzz.cases.scale import Scale
@@ -25,6 +32,12 @@ MAX_TABLE_CELLS = 2**27
 def draw_case(
     chooser: Chooser, scale: Scale, specialization: Specialization, families: Sequence[str] = GATE_FAMILIES
 ) -> Case:
+    """One case of a specialization, and what goes on beside its runs."""
+    case = _draw_alone(chooser, scale, specialization, families)
+    return replace(case, beside=draw_company(chooser, scale), first_mode=draw_first_mode(chooser))
+
+
+def _draw_alone(chooser: Chooser, scale: Scale, specialization: Specialization, families: Sequence[str]) -> Case:
     """One case of a specialization. The requests come last, so that a failure shrinks to fewer of them."""
     if scale.percent.long and chooser.boolean(scale.percent.long):
         families = ("hashed",)

@@ -21,6 +21,7 @@ class Shares:
     Of cases:
     negative: no score above 0; of cases of lattice families.
     long: rows as long as the scale allows, of values made on the device.
+    company: a late producer, or another stream's noise: where there are streams.
 
     Of single draws:
     many: a number of blocks from `many_blocks`, or a large split count.
@@ -33,6 +34,7 @@ class Shares:
     corner: int = 0
     negative: int = 0
     long: int = 0
+    company: int = 0
     across: int = 0
 
 
@@ -114,7 +116,7 @@ LARGE = Scale(
     edges=around(8, 128, 129),
     # Decode on Hopper takes one more round above 256 and above 2,048 blocks: both edges are repeated.
     many_blocks=(*around(256, 8192, 8192), 257, 256, 2049, 2048),
-    percent=Shares(many=20, own=50, plain=40, corner=4, negative=40, long=8, across=20),
+    percent=Shares(many=20, own=50, plain=40, corner=4, negative=40, long=8, company=8, across=20),
     max_prefill_len=300,
     max_key_elements=2**24,
     max_cells=2**20,

@@ -55,6 +55,7 @@ class Scene:
         self._out: Output | None = None
         self._score: View | None = None
         self._score_out: View | None = None
+        self._withheld: torch.Tensor | None = None
         self._values: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self.batch = PagedBatch(config, **{name: view.tensor for name, view in self._views.items()})
         self.apply(0)
@@ -85,6 +86,19 @@ class Scene:
         if self._score is not None:
             self._score.tensor.copy_(designed_scores(case, step))
         self._before = {name: view.base.clone() for name, view in self._views.items()}
+
+    def withhold(self) -> None:
+        """Overwrite the inputs with those of a batch whose requests have no tokens, until `deliver`."""
+        self._withheld = None if self._score is None else self._score.tensor.clone()
+        for view in (*self._views.values(), *filter(None, [self._score])):
+            view.tensor.zero_()
+
+    def deliver(self) -> None:
+        """Write the inputs again that `withhold` overwrote."""
+        for name, view in self._views.items():
+            view.base.copy_(self._before[name])
+        if self._score is not None and self._withheld is not None:
+            self._score.tensor.copy_(self._withheld)
 
     def score(self) -> torch.Tensor:
         """[H, T, max_blocks] float32 made to order, garbage where a row sees no block."""

@@ -3,6 +3,7 @@
 import torch
 
 from fuzz.inputs.scene import Scene
+from fuzz.judge.company import play_in_company
 from fuzz.judge.judged_run import RunJudge
 from fuzz.judge.lacking import lacking_here
 from fuzz.judge.replays import play
@@ -60,11 +61,14 @@ class Examiner:
         run = target.open(self.scene, num_splits, judge.show)
         answer, broken = judge.run(run, target, num_splits)
         found += broken
-        for _ in range(self.scene.case.repeats if is_first else 0):
+        for _ in range(max(self.scene.case.repeats, bool(self.scene.case.first_mode)) if is_first else 0):
             again, broken = judge.run(run, target, num_splits)
             found += broken
             if _has_one_answer(target):
                 found += judge.differing("RepeatDeterminism", "the first run", answer, again, num_splits)
+        if is_first:
+            alone = answer if _has_one_answer(target) else None
+            found += play_in_company(judge, target, run, num_splits, alone, is_sound=len(found) == before)
         if is_first and target.has_replay:
             found += play(judge, target, run, num_splits, answer, is_sound=len(found) == before)
         return answer

@@ -5,9 +5,11 @@ from dataclasses import replace
 import torch
 
 from fuzz.inputs.bit_equality import same_bits
+from fuzz.inputs.company import COMPANY
 from fuzz.inputs.output import is_marked
 from fuzz.inputs.poisoned_memory import GarbageWorkspaces
 from fuzz.inputs.scene import Scene
+from fuzz.judge.settings import OwnSettings
 from fuzz.judge.shown_scores import ShownScores
 from fuzz.judge.truth import Truth
 from fuzz.targets import Target
@@ -25,32 +27,47 @@ class RunJudge:
         """truths: the right answers by (state, whether scores are given); kept for the next target."""
         self.scene = scene
         self.rows = self.certified = self._num_runs = 0
-        self._truths = truths
+        self._truths, self._settings = truths, OwnSettings()
         self._shown: ShownScores | None = None
 
     def show(self, score: torch.Tensor, best: torch.Tensor | None = None, each: int = 0, is_lazy: bool = False) -> None:
         """Keep the scores that a target shows in its run, see `fuzz.targets.Call.show`."""
         self._shown = ShownScores(score, best, each, is_lazy)
 
-    def run(self, run: Bound, target: Target, num_splits: int) -> tuple[torch.Tensor | None, list[Violation]]:
-        """One run: its answer (a copy; None if it has the wrong shape) and the laws it broke."""
+    def run(
+        self, run: Bound, target: Target, num_splits: int, beside: str = ""
+    ) -> tuple[torch.Tensor | None, list[Violation]]:
+        """One run: its answer (a copy; None if it has the wrong shape) and the laws it broke.
+
+        beside: what goes on beside the run, see `Case.beside`.
+        """
         scene, self._shown = self.scene, None
         out = scene.new_out(is_high=self._num_runs % 2 == 1)
+        is_inference = scene.case.first_mode == "inference" and self._num_runs == 0
         self._num_runs += 1
-        with GarbageWorkspaces(scene.case.pages.tail):
-            answer = run()
+        with COMPANY[beside](scene):
+            # Engines run kernels without gradients: none is ever asked for here.
+            mode = torch.inference_mode() if is_inference else torch.no_grad()
+            with mode, self._settings, GarbageWorkspaces(scene.case.pages.tail):
+                given: object = run()
+            answer = self._copied(given, out, target)
         self.rows += scene.case.config.num_index_heads * scene.case.total_q
         found = self._memory_violations()
-        if out is not None:
-            answer = out[:, : scene.case.total_q]
-        elif isinstance(answer, torch.Tensor) and answer.dim() == 3:
-            answer = target.profile.head_major(answer)
         misshapen = self._shape_violation(answer)
-        if misshapen is not None:
-            return None, self._at(num_splits, [*found, misshapen])
-        answer = answer.clone(memory_format=torch.contiguous_format)
+        if misshapen is not None or not isinstance(answer, torch.Tensor):
+            return None, self._at(num_splits, [*found, *filter(None, [misshapen])])
         found += self._row_violations(answer, target)
         return answer, self._at(num_splits, found)
+
+    def _copied(self, answer: object, out: torch.Tensor | None, target: Target) -> object:
+        """The answer head-major, copied on the stream of the run; as it is where it has no three axes."""
+        if out is not None:
+            answer = out[:, : self.scene.case.total_q]
+        elif isinstance(answer, torch.Tensor) and answer.dim() == 3:
+            answer = target.profile.head_major(answer)
+        else:
+            return answer
+        return answer.clone(memory_format=torch.contiguous_format)
 
     def differing(
         self, law: str, than: str, left: torch.Tensor | None, right: torch.Tensor | None, num_splits: int
@@ -92,15 +109,15 @@ class RunJudge:
         return found
 
     def _shape_violation(self, answer: object) -> Violation | None:
-        config = self.scene.case.config
+        config, device = self.scene.case.config, self.scene.batch.device
         shape = [config.num_index_heads, self.scene.case.total_q, config.topk_blocks]
         if isinstance(answer, torch.Tensor):
-            if answer.dtype == torch.int32 and list(answer.shape) == shape:
+            if answer.dtype == torch.int32 and list(answer.shape) == shape and answer.device == device:
                 return None
-            got = f"{answer.dtype} {list(answer.shape)}"
+            got = f"{answer.dtype} {list(answer.shape)} on {answer.device}"
         else:
             got = repr(answer)
-        return Violation("Shape", f"answered {got}, not int32 {shape}")
+        return Violation("Shape", f"answered {got}, not int32 {shape} on {device}")
 
     def _row_violations(self, answer: torch.Tensor, target: Target) -> list[Violation]:
         """Violations by unwritten elements, by the scores that the target exposed, and by rows."""

@@ -8,6 +8,8 @@ RUN_LAWS = {
     "ReadsOnly": "No input changes, the margins of its buffer included.",
     "SplitInvariance": "Every split count gives the same bits.",
     "RepeatDeterminism": "A second run on the same inputs gives the same bits.",
+    "OwnStream": "A run on a side stream, whose inputs are written late, agrees as the first one did.",
+    "Undisturbed": "A run beside another stream's noise gives the bits of the run alone.",
     "Replay": "A run after the buffers' contents changed agrees as the first one did.",
     "GraphIsEager": "A bound target gives the bits of an eager run on the same buffers.",
     "Score": "Every visible block's score that a target shows lies inside its interval, a point where sums are exact.",

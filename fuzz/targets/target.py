@@ -88,7 +88,7 @@ class Target:
         if self.bind is not None:
             return self._bound(self.bind, scene, num_splits, show)
         run = self.eager(scene, num_splits, show)
-        return _captured(run, scene.new_out) if self.is_graph else run
+        return _captured(run, scene.new_out, scene.batch.device) if self.is_graph else run
 
     def eager(self, scene: Scene, num_splits: int, show: Callable[..., None] = ignore_scores) -> Bound:
         """Runs that take everything anew each time."""
@@ -125,23 +125,23 @@ class Target:
         )
 
 
-def _captured(run: Bound, mark_out: Callable[[], object]) -> Bound:
+def _captured(run: Bound, mark_out: Callable[[], object], device: torch.device) -> Bound:
     """A function that replays a CUDA graph of `run`, captured on the first call."""
     graph, answer = torch.cuda.CUDAGraph(), list[torch.Tensor]()
 
     def replay() -> torch.Tensor:
         if not answer:
             run()  # compiles and allocates, which a capture must not
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(device)
             # Not `torch.cuda.graph`: it collects garbage and empties caches at every capture.
-            stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
             with torch.cuda.stream(stream):
                 graph.capture_begin()
                 try:
                     captured = run()
                 finally:
                     graph.capture_end()
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(device)
             answer.append(captured)
             mark_out()  # so that only the replay can have written what is judged
         graph.replay()

@@ -9,7 +9,7 @@ from fuzz.targets import Target
 from tests.support.alone import breaks_alone
 from tests.support.gate_scenes import NOT_DRAWN, drawn_scenes, kept_scenes
 
-PAIRS = [(canary.name, law) for canary in CANARIES.values() for law in canary.laws]
+PAIRS = [(canary.name, law) for canary in CANARIES.values() if not canary.needs for law in canary.laws]
 
 
 @pytest.fixture(scope="module")

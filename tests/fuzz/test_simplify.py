@@ -23,6 +23,8 @@ FULL = Case(
     1,
     (Step((Request(1, 80), Request(2, 20)), True, 3, "eager"),),
     4,
+    "noise",
+    "inference",
     "a note",
 )
 """A case of which no field is at its default."""

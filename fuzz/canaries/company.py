@@ -1,0 +1,79 @@
+"""Canaries that are right alone: they trust streams, a second's rest, or a mode of torch that nobody promised them."""
+
+import time
+from collections.abc import Callable
+
+import torch
+
+from fuzz.canaries.naive import Candidate, NaiveIndexer
+from fuzz.canaries.table import canary
+from fuzz.targets import Call
+
+SECONDS_TRUSTED = 0.005
+"""Time in which other work is trusted to be done, or to do nothing: many times what is needed alone."""
+LINKS = 200
+"""Kernels of a chain, each of which may have to wait for a multiprocessor: 1 ms alone."""
+
+
+@canary("D45", "OwnStream", needs=("gpu",))
+class OnTheDefaultStream(NaiveIndexer):
+    """Reads its inputs on the default stream, which waits for no producer on another."""
+
+    def __init__(self, call: Call) -> None:
+        with torch.cuda.stream(torch.cuda.default_stream(call.batch.device)):
+            super().__init__(call)
+
+
+@canary("D45", "OwnStream", needs=("gpu",))
+class WritesOnTheDefaultStream(NaiveIndexer):
+    """Reads its inputs where it should, and writes its answer on the default stream, for which no caller waits."""
+
+    def write_out(self, out: torch.Tensor, topk_idx: torch.Tensor) -> None:
+        ready = topk_idx.to(out.device)
+        torch.cuda.current_stream(out.device).synchronize()
+        with torch.cuda.stream(torch.cuda.default_stream(out.device)):
+            torch.cuda._sleep(2**23)  # type: ignore[no-untyped-call]  # work that is in that stream already
+            super().write_out(out, ready)
+
+
+@canary("D46", "Undisturbed", needs=("gpu",))
+class SecondStreamNotAwaited(NaiveIndexer):
+    """Stages its answer on a second stream, and reads it after a while instead of waiting for that stream."""
+
+    def write_out(self, out: torch.Tensor, topk_idx: torch.Tensor) -> None:
+        staged = topk_idx.to(out.device) - LINKS
+        torch.cuda.current_stream(out.device).synchronize()
+        new_stream: Callable[[torch.device], torch.cuda.Stream] = torch.cuda.Stream
+        with torch.cuda.stream(new_stream(out.device)):
+            for _ in range(LINKS):
+                staged += 1
+        time.sleep(SECONDS_TRUSTED)
+        # The host reads it: a copy engine waits for no multiprocessor, as another kernel might.
+        super().write_out(out, staged.cpu())
+
+
+@canary("D46", "Undisturbed")
+class SharedSlot(NaiveIndexer):
+    """Keeps a number in the process's random generator for a while: other work refills that slot before it is read."""
+
+    def answer(self) -> torch.Tensor:
+        torch.manual_seed(46)
+        expected = torch.rand((), device="cpu")
+        torch.manual_seed(46)
+        time.sleep(SECONDS_TRUSTED)
+        self.is_refilled = bool(torch.rand((), device="cpu") != expected)
+        return super().answer()
+
+    def order(self, candidate: Candidate) -> tuple[float, ...]:
+        score, block = candidate
+        return (score, block) if self.is_refilled else (-score, block)
+
+
+@canary("D53", "Runs")
+class WorkspaceOfOneMode(NaiveIndexer):
+    """Makes its workspace in the mode of its first call, and updates it in any mode: inference mode forbids that."""
+
+    def answer(self) -> torch.Tensor:
+        workspace = self.memory.setdefault("workspace", torch.zeros(1))
+        workspace += 1
+        return super().answer()

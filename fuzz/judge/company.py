@@ -1,0 +1,46 @@
+"""Runs a target in company: what it answers alone, it answers beside a late producer or another stream's noise.
+
+Only a GPU has streams. On a CPU a late producer changes nothing, and noise is a thread's.
+"""
+
+from dataclasses import replace
+
+import torch
+
+from fuzz.judge.judged_run import RunJudge
+from fuzz.targets import Target
+from fuzz.targets.target import Bound
+from msa_ref.contract import Violation
+
+COMPANY_LAWS = {"late producer": "OwnStream", "noise": "Undisturbed"}
+"""`Case.beside` -> the law about it, see `fuzz.judge.run_laws`."""
+_IN_WORDS = {"late producer": "a late producer", "noise": "another's noise"}
+RUNS_IN_COMPANY = 3
+"""Runs in company: a race does not show in each."""
+
+
+def play_in_company(
+    judge: RunJudge, target: Target, run: Bound, num_splits: int, alone: torch.Tensor | None, is_sound: bool
+) -> list[Violation]:
+    """The violations of runs in the company that a case asks for; none where it asks for none.
+
+    Args:
+        run: from `target.open`; it has run at state 0, so that nothing is left to compile.
+        alone: its answer there; None for a target whose right answers may differ in bits.
+        is_sound: whether that answer broke no law.
+    """
+    beside, violations = judge.scene.case.beside, list[Violation]()
+    if not beside or (beside == "late producer" and judge.scene.device.type == "cpu"):
+        return []
+    law = COMPANY_LAWS[beside]
+    for _ in range(RUNS_IN_COMPANY):
+        answer, found = judge.run(run, target, num_splits, beside)
+        if found and is_sound:
+            evidence = f"broke {found[0].law} only beside {_IN_WORDS[beside]}"
+            found.insert(0, replace(found[0], law=law, evidence=evidence))
+        else:
+            found += judge.differing(law, "the run alone", alone, answer, num_splits)
+        violations += found
+        if found:
+            break
+    return violations

@@ -1,0 +1,81 @@
+"""The settings of a process that a target may leave changed: its own while it runs, never the judge's.
+
+An engine's import may change torch's default device or number format for all of the process. The next run of the same
+target finds them as it left them, and everything else finds them as they were.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+
+class _Setting(NamedTuple):
+    """A setting that code of a process shares. is_kept: whether a target's next run finds it as it left it."""
+
+    get: Callable[[], Any]
+    set: Callable[[Any], object]
+    is_kept: bool = True
+
+
+def _set_default_device(device: torch.device) -> None:
+    # A CPU as the default device would be one more mode of torch, not the absence of one.
+    torch.set_default_device(None if device.type == "cpu" else device)
+
+
+def _set_deterministic(wanted: tuple[bool, bool]) -> None:
+    is_on, is_warning = wanted
+    torch.use_deterministic_algorithms(is_on, warn_only=is_warning)
+
+
+def _stream() -> torch.cuda.Stream | None:
+    is_initialized: Callable[[], bool] = torch.cuda.is_initialized
+    return torch.cuda.current_stream() if is_initialized() else None
+
+
+def _set_stream(stream: torch.cuda.Stream | None) -> None:
+    if stream is not None:
+        torch.cuda.set_stream(stream)  # makes its device the current one, too
+
+
+_SETTINGS: tuple[_Setting, ...] = (
+    _Setting(torch.get_default_device, _set_default_device),
+    _Setting(torch.get_default_dtype, torch.set_default_dtype),
+    _Setting(torch.is_grad_enabled, torch.set_grad_enabled),
+    _Setting(torch.get_num_threads, torch.set_num_threads),
+    _Setting(
+        lambda: (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()),
+        _set_deterministic,
+    ),
+    _Setting(np.geterr, lambda errors: np.seterr(**errors)),
+    _Setting(_stream, _set_stream, is_kept=False),
+)
+"""Every setting that is kept apart."""
+
+
+class OwnSettings:
+    """One target's settings, while it runs. A context manager, entered at each of its runs."""
+
+    def __init__(self) -> None:
+        self._own: tuple[Any, ...] | None = None
+
+    def __enter__(self) -> None:
+        self._judges = _now()
+        if self._own is not None:
+            both = zip(_SETTINGS, self._own, self._judges, strict=True)
+            _set([own if setting.is_kept else judges for setting, own, judges in both])
+
+    def __exit__(self, *_: object) -> None:
+        self._own = _now()
+        _set(self._judges)
+
+
+def _now() -> tuple[Any, ...]:
+    return tuple(setting.get() for setting in _SETTINGS)
+
+
+def _set(wanted: Any) -> None:
+    for setting, value in zip(_SETTINGS, wanted, strict=True):
+        if setting.get() != value:
+            setting.set(value)
