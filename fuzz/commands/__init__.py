@@ -15,10 +15,11 @@ COMMANDS = {
     "replay": "judge one case from a file and show its scores around the cut",
     "report": "merge the records of shards into one report",
     "promote": "keep a finding's case in the corpus, which every gate judges",
-    "targets": "list the built-in targets",
+    "targets": "list the built-in targets, and the peers that are installed",
+    "peers": "judge the kernels that others ship, as far as they are installed: one table",
     "canaries": "judge the suite by planted defects: which law kills each, and how soon",
 }
 """Name -> one line for `--help`."""
 
-JUDGES = frozenset({"gate", "run", "replay", "canaries"})
+JUDGES = frozenset({"gate", "run", "replay", "canaries", "peers"})
 """Commands that run kernels in this process or its children: their device is settled before they are imported."""

@@ -9,6 +9,7 @@ from types import ModuleType
 
 from fuzz.targets.built_in import BUILT_IN
 from fuzz.targets.peers import PEERS
+from fuzz.targets.peers.peer import BEYOND
 from fuzz.targets.profiles import read_profile
 from fuzz.targets.target import Target
 from msa_ref.config import require
@@ -28,6 +29,8 @@ def find(name: str) -> Target:
         return BUILT_IN[name]
     if name in PEERS:
         return PEERS[name].installed()
+    if name.removesuffix(BEYOND) in PEERS:
+        return PEERS[name.removesuffix(BEYOND)].beyond()
     require(":" in name, "target", f"must be one of {', '.join((*BUILT_IN, *PEERS))} or module:callable", repr(name))
     path, _, profile_path = name.partition("@")
     module, _, attribute = path.partition(":")

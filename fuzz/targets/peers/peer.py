@@ -1,13 +1,16 @@
 """One shipped engine as a target, and where its package says what it promises."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fuzz.targets.peers.package import VARIABLE, Package
 from fuzz.targets.target import Target
 from msa_ref.config import require
 from msa_ref.profile import Profile
+
+BEYOND = "@beyond"
+"""End of a name that asks a peer what it does outside of its promise: with NaN, infinities and any score."""
 
 
 @dataclass(frozen=True)
@@ -57,3 +60,22 @@ class Peer:
         rule = f"must be installed ({self.read}), or its file {self.module} in a folder of {VARIABLE}"
         require(self.version is not None, self.name, rule, "neither")
         return self.target
+
+    def beyond(self) -> Target:
+        """The target, asked for values that it does not promise to take. What it breaks then is news, not a defect.
+
+        Raises:
+            ValueError: one sentence, if the package is not here.
+        """
+        target = self.installed()
+        profile = replace(
+            target.profile,
+            name=f"{target.profile.name}, beyond its promise",
+            nan="minus-inf",
+            infinities="ordinary",
+            score_nan="minus-inf",
+            score_infinities="ordinary",
+            max_abs_score=None,
+            padding_rows="pad",
+        )
+        return replace(target, name=self.name + BEYOND, profile=profile)

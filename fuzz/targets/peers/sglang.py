@@ -125,6 +125,7 @@ _BOTH = {
     "index_head_dims": ((128,), f"{_BACKEND}:139 sparse_index_dim: the model's"),
     "block_sizes": ((128,), f"{_BACKEND}:230 block_size_k: the model's sparse_block_size"),
     "num_index_heads": ((1, 2, 4), f"{_BACKEND}:322 sparse_num_index_heads: the model's 4, divided among ranks"),
+    "rank_bits": (24, f"{_DECODE}:359 sub_max * scale: a product rounded to float32, so scores may become equal"),
     "strides": ("contiguous", f"{_BACKEND}:61 _kv_cache_to_bnsd: views of contiguous caches"),
     "topk_blocks": (tuple(range(1, 33)), f"{_DECODE}:1054 topk <= 32: of the radix selection"),
     "max_visible_blocks": (16384, f"{_TOPK}:33 _MAX_NUM_BLOCKS: of the radix selection"),
