@@ -1,8 +1,4 @@
-"""python -m fuzz: is your kernel correct?
-
-Exit status: 0 all targets agreed · 1 a target broke a law, a planted defect lived, or the run was
-aborted · 2 bad arguments · 3 a target was judged by no case at all · 130 interrupted before any was judged.
-"""
+"""python -m fuzz: is your kernel correct?"""
 
 import argparse
 import importlib
@@ -15,6 +11,7 @@ from typing import Any
 from fuzz.commands import COMMANDS, JUDGES
 from fuzz.commands.declared import declare, filled
 from fuzz.commands.device import settle_and_warm_up
+from fuzz.report.statuses import BROKE, INTERRUPTED, REFUSED, STATUSES
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -24,22 +21,23 @@ def main(words: Sequence[str] | None = None) -> int:
         return int(command.run(options))
     except BrokenPipeError:  # of a reader that has read enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return BROKE
     except (ValueError, OSError) as refusal:
         print(f"fuzz: {refusal}", file=sys.stderr)
-        return 2
+        return REFUSED
     except KeyboardInterrupt:
-        print("fuzz: interrupted before anything was judged", file=sys.stderr)
-        return 130
+        print(f"fuzz: {STATUSES[INTERRUPTED]}", file=sys.stderr)
+        return INTERRUPTED
 
 
 def read(words: Sequence[str]) -> tuple[ModuleType, Any]:
     """The command that some words name, and its options. Settles the device of a command that judges."""
     listed = "\n".join(f"  {name:<10}{sentence}" for name, sentence in COMMANDS.items())
+    statuses = "\n".join(f"  {status:<10}{words}" for status, words in STATUSES.items())
     door = argparse.ArgumentParser(
         prog="python -m fuzz",
         description=__doc__,
-        epilog=f"commands:\n{listed}",
+        epilog=f"commands:\n{listed}\n\nexit status:\n{statuses}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     door.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of those below")

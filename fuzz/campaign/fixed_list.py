@@ -13,10 +13,10 @@ from msa_ref.contract import Violation
 
 
 def judge_all(tasks: Iterable[Task], total: int, results: Results, pool: Pool, is_diagnosed: bool = True) -> None:
-    """Judge every task and add it to the results, in order.
+    """Judge every task and add it to the results, in order. An interrupt adds what is judged, and stops the pool.
 
     Args:
-        total: for the progress line only.
+        total: how many tasks there are, in words that tell how far it came.
         is_diagnosed: whether a broken target is asked for the laws between runs.
     """
 
@@ -36,5 +36,7 @@ def judge_all(tasks: Iterable[Task], total: int, results: Results, pool: Pool, i
     except HarnessError as error:
         record.aborted = f"the harness failed on case number {record.cases}: {error}"
     except KeyboardInterrupt:  # what was judged is worth a report
-        record.aborted = f"interrupted after {record.cases} of {total} cases"
+        for judged in pool.stop():
+            results.add(judged)
+        record.aborted = f"ended after {record.cases} of {total} cases"
     record.seconds = round(record.seconds + time.perf_counter() - start, 3)

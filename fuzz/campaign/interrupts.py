@@ -2,23 +2,29 @@
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
+SECONDS_OF_ONE_WISH = 2.0
+"""Seconds within which more signals say the same again: `timeout` sends its own to the process, then to its group."""
+
 
 @dataclass
 class Ending:
-    """A flag that says whether the run was asked to end before it was done."""
+    """Whether the run was asked to end before it was done, and when for the first time (`time.monotonic`)."""
 
     is_asked: bool = False
+    since: float = 0.0
 
 
 @contextmanager
 def ended_politely() -> Iterator[Ending]:
     """SIGTERM raises KeyboardInterrupt, as Ctrl-C does, so that the caller can report what was judged.
 
+    The same signal again, at once, does not disturb the report; later it raises KeyboardInterrupt once more.
     A caller that runs foreign code in a loop should also look at `is_asked`: an interrupt that is raised
     inside a callback of the garbage collector (Hypothesis has one) is printed there and lost.
     """
@@ -28,6 +34,10 @@ def ended_politely() -> Iterator[Ending]:
         return
 
     def end(number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if ending.is_asked and now - ending.since < SECONDS_OF_ONE_WISH:
+            return
+        ending.since = ending.since if ending.is_asked else now
         ending.is_asked = True
         signal.default_int_handler(number, frame)
 

@@ -3,11 +3,11 @@
 import itertools
 import threading
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 
 from fuzz.isolation.messages import Judged, Task
-from fuzz.isolation.worker import Worker
+from fuzz.isolation.worker import SECONDS_BETWEEN_LOOKS, Worker
 
 CASES_IN_FLIGHT = 8
 """Cases handed to each worker ahead of time: enough to keep it busy, few enough to stop early."""
@@ -26,6 +26,7 @@ class Pool:
         self._jobs, self._hangs_after = jobs, hangs_after
         self._far_turn = threading.Lock()
         self._threads, self._stop = ThreadPoolExecutor(jobs), threading.Event()
+        self._ahead: list[Future[Judged]] = []
 
     def __enter__(self) -> "Pool":
         return self
@@ -57,12 +58,25 @@ class Pool:
     def judged_in_order(self, tasks: Iterable[Task]) -> Iterator[Judged]:
         """The outcomes of all tasks, in order; a few tasks are judged ahead of the one that is asked for."""
         rest = iter(tasks)
-        ahead = itertools.islice(rest, self._jobs * CASES_IN_FLIGHT)
-        futures: list[Future[Judged]] = [self._threads.submit(self.judge, task) for task in ahead]
-        try:
-            while futures:
-                yield futures.pop(0).result()
-                futures += [self._threads.submit(self.judge, task) for task in itertools.islice(rest, 1)]
-        finally:
-            for future in futures:
-                future.cancel()
+        self._submit(itertools.islice(rest, self._jobs * CASES_IN_FLIGHT))
+        while self._ahead:
+            judged = self._ahead[0].result()
+            del self._ahead[0]  # behind the result: an interrupt while it is awaited must not lose it
+            yield judged
+            self._submit(itertools.islice(rest, 1))
+
+    def stop(self) -> Iterator[Judged]:
+        """End after an interrupt: the outcomes that are there, also of tasks of which some targets are judged."""
+        self._stop.set()
+        ahead, self._ahead = self._ahead, []
+        for future in ahead:
+            future.cancel()
+        wait(ahead, 4 * SECONDS_BETWEEN_LOOKS)  # a worker that is busy otherwise is not waited for
+        yield from (future.result() for future in ahead if _has_result(future))
+
+    def _submit(self, tasks: Iterable[Task]) -> None:
+        self._ahead += [self._threads.submit(self.judge, task) for task in tasks]
+
+
+def _has_result(future: Future[Judged]) -> bool:
+    return future.done() and not future.cancelled() and future.exception() is None

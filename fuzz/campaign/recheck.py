@@ -30,4 +30,4 @@ def look_back(results: Results, folder: Path, device: str, pool: Pool) -> None:
     except HarnessError as error:
         record.aborted = f"the harness failed on an earlier finding: {error}"
     except KeyboardInterrupt:
-        record.aborted = "interrupted while earlier findings were judged again"
+        record.aborted = "ended while earlier findings were judged again"

@@ -26,14 +26,17 @@ class Results:
         self.record = record
         self.findings = Findings(findings_folder, record.environment)
         self._coverage = Coverage(scale)
+        self._coverage_of = {target.name: Coverage(scale) for target in record.targets}
         self._tell_coverage()
 
     def add(self, judged: Judged, ask: Ask | None = None) -> None:
-        """Count one judged case. ask: finds out why a finding of a new kind broke; None to leave that open."""
+        """Count one judged case. ask: finds out why a finding of a new kind broke; None to leave that open.
+
+        A case whose judging ended before all targets had their turn counts for those that had.
+        """
         case, device = judged.task.case, judged.task.device
-        self.record.cases += 1
-        self._coverage.add(case)
-        self._tell_coverage()
+        self.record.cases += len(judged.verdicts) == len(judged.task.targets)
+        self._cover(judged)
         for name, verdict, seconds in judged.verdicts:
             target = self.record.target(name)
             target.seconds = round(target.seconds + seconds, 3)
@@ -50,20 +53,33 @@ class Results:
                     target.rows += rows
                     target.certified_rows += certified
                     is_asked = target.broke <= MAX_DIAGNOSED or self.findings.is_new(name, violations)
-                    if (
-                        ask is not None
-                        and is_asked
-                        and not any(violation.has_ended_process for violation in violations)
-                    ):
-                        violations += ask(Question(case, name, device, violations[0]))
-                    self.findings.add(name, case, violations)
-                    self.record.findings = self.findings.records()
+                    self._find(name, case, violations)
+                    has_ended = any(violation.has_ended_process for violation in violations)
+                    if ask is not None and is_asked and not has_ended:  # behind the finding: it may be interrupted
+                        known = {violation.law for violation in violations}
+                        found = ask(Question(case, name, device, violations[0]))
+                        self._find(name, case, tuple(one for one in found if one.law not in known))
+
+    def _find(self, target: str, case: Case, violations: tuple[Violation, ...]) -> None:
+        self.findings.add(target, case, violations)
+        self.record.findings = self.findings.records()
 
     def settle(self, target: str, case: Case, violations: tuple[Violation, ...]) -> None:
         """Put a minimised case in the place of the larger ones that broke the same laws."""
         self.findings.settle(target, case, violations)
         self.record.findings = self.findings.records()
 
+    def _cover(self, judged: Judged) -> None:
+        """Count a case for the targets that it judged: one that says nothing about a target has tried nothing of it."""
+        names = [name for name, verdict, _ in judged.verdicts if not isinstance(verdict, Undefined)]
+        if names:
+            buckets = self._coverage.buckets(judged.task.case)
+            for coverage in (self._coverage, *(self._coverage_of[name] for name in names)):
+                coverage.counts.update(buckets)
+            self._tell_coverage()
+
     def _tell_coverage(self) -> None:
+        for target in self.record.targets:
+            target.coverage = self._coverage_of[target.name].table()
         self.record.coverage = self._coverage.table()
         self.record.histograms = {"tie classes of cases": self._coverage.tie_classes()}

@@ -18,7 +18,7 @@ def shrink_findings(results: Results, worker: Worker, device: str, seconds: floa
     try:
         _shrink_each(results, worker, device, seconds)
     except KeyboardInterrupt:
-        results.record.aborted = "interrupted while findings were shrunk"
+        results.record.aborted = "ended while findings were shrunk"
 
 
 def _shrink_each(results: Results, worker: Worker, device: str, seconds: float) -> None:

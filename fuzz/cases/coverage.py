@@ -25,8 +25,11 @@ class Coverage:
 
     def add(self, case: Case) -> None:
         """Count one case, once per bucket."""
-        for dimension in self.dimensions:
-            self.counts.update((dimension.name, bucket) for bucket in dict.fromkeys(dimension.of(case)))
+        self.counts.update(self.buckets(case))
+
+    def buckets(self, case: Case) -> list[tuple[str, str]]:
+        """(dimension, bucket) of all that a case reaches, each once."""
+        return [(one.name, bucket) for one in self.dimensions for bucket in dict.fromkeys(one.of(case))]
 
     def table(self) -> dict[str, dict[str, int]]:
         """Dimension -> bucket -> cases, those that should have been reached and were not with 0."""

@@ -78,15 +78,14 @@ def run(options: Options) -> int:
     print("\n".join(stamp_lines(results.record.environment)), flush=True)
 
     tasks = _smoke_tasks(options, chosen) if options.is_smoke else _tasks(options, chosen)
-    with ended_politely():
-        with Pool(options.num_jobs, options.hangs_after) as pool:
-            if not options.is_smoke:
-                look_back(results, options.findings, device, pool)
-            judge_all(tasks, len(tasks), results, pool, options.is_diagnosed)
-            if options.shrink_seconds > 0:
-                with pool.worker() as worker:
-                    shrink_findings(results, worker, device, options.shrink_seconds)
-        return report(results.record, options)
+    with ended_politely(), Pool(options.num_jobs, options.hangs_after) as pool:
+        if not options.is_smoke:
+            look_back(results, options.findings, device, pool)
+        judge_all(tasks, len(tasks), results, pool, options.is_diagnosed)
+        if options.shrink_seconds > 0:
+            with pool.worker() as worker:
+                shrink_findings(results, worker, device, options.shrink_seconds)
+        return report(results.record, options)  # before the pool's children are waited for
 
 
 def _smoke_tasks(options: Options, chosen: list[Target]) -> list[Task]:

@@ -99,8 +99,9 @@ def run(options: Options) -> int:
             except HarnessError as error:
                 record.aborted = f"the harness failed on case number {record.cases}: {error}"
             except KeyboardInterrupt:
-                record.aborted = f"interrupted after {record.cases} cases of {options.budget}"
-    return report(record, options)
+                done = f"{record.cases} cases" if options.num_cases is None else str(record.cases)
+                record.aborted = f"ended after {done} of {options.budget}"
+        return report(record, options)  # before the pool's children are waited for
 
 
 def _tell(number: int, record: Record) -> None:

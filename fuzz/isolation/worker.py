@@ -44,6 +44,9 @@ SECONDS_TO_DIE = 20.0
 SECONDS_BETWEEN_LOOKS = 0.5
 """Seconds between two checks of a waiting worker whether it has to stop."""
 
+FORK_SERVER_IS_GONE = 255
+"""Exit code of a child whose fork server ended before it."""
+
 
 class HarnessError(ValueError):
     """The harness itself failed on a case: no verdict about any target."""
@@ -109,22 +112,33 @@ class Worker:
 
         Memory that others hold is not a target's fault: what lacks memory is tried once more in a fresh child.
 
+        A worker that has to stop returns the verdicts that there are.
+
         Raises:
             HarnessError: if the harness failed on the case before any target ran.
-            Stopped: if the worker has to stop meanwhile.
+            Stopped: if the worker has to stop before the first verdict.
         """
-        verdicts, tried = list[tuple[str, Verdict, float]](), set[str]()
-        with self._turn(task.case):
-            while len(verdicts) < len(task.targets):
-                rest = replace(task, targets=task.targets[len(verdicts) :])
-                for name, verdict, seconds in self._verdicts(rest):
-                    does_not_fit = verdict == DOES_NOT_FIT
-                    if name not in tried and (does_not_fit or is_out_of_memory(verdict)):
-                        tried |= set(rest.targets) if does_not_fit else {name}
-                        self._end()
-                        break
-                    verdicts.append((name, verdict, seconds))
+        verdicts = list[tuple[str, Verdict, float]]()
+        try:
+            with self._turn(task.case):
+                self._judge(task, verdicts)
+        except Stopped:
+            if not verdicts:
+                raise
         return Judged(task, tuple(verdicts))
+
+    def _judge(self, task: Task, verdicts: list[tuple[str, Verdict, float]]) -> None:
+        """Add the verdicts on a task's targets to a list, in their order."""
+        tried = set[str]()
+        while len(verdicts) < len(task.targets):
+            rest = replace(task, targets=task.targets[len(verdicts) :])
+            for name, verdict, seconds in self._verdicts(rest):
+                does_not_fit = verdict == DOES_NOT_FIT
+                if name not in tried and (does_not_fit or is_out_of_memory(verdict)):
+                    tried |= set(rest.targets) if does_not_fit else {name}
+                    self._end()
+                    break
+                verdicts.append((name, verdict, seconds))
 
     def violations(self, case: Case, target: str, device: str) -> tuple[Violation, ...]:
         """The laws that one target breaks on a case."""
@@ -248,6 +262,9 @@ class Worker:
         assert self._child is not None
         self._child.join(SECONDS_TO_DIE)
         code = self._child.exitcode
+        # `timeout` ends all processes of a command, also the fork server: then no target ended this one.
+        if code in (-signal.SIGTERM, FORK_SERVER_IS_GONE) and self._stop.wait(SECONDS_BETWEEN_LOOKS):
+            raise Stopped
         way = f"with status {code}" if code is None or code >= 0 else f"by {signal.Signals(-code).name}"
         return Violation("Runs", f"its process ended {way}", how="crash")
 

@@ -9,11 +9,13 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from fuzz.report.buckets import Coverage, num_buckets, num_reached, unreached
 from fuzz.report.record import Record
 from fuzz.report.replayed import Replayed
+from fuzz.report.statuses import AGREED, BROKE
 from fuzz.report.text import headline, many, percent
 
-TONES = {"agreed": "good", "broke": "bad", "undefined": "note"}
+TONES = {"agreed": "good", "broke": "bad", "thin": "note", "undefined": "note"}
 """Verdict -> the class that colours it."""
 
 
@@ -42,11 +44,14 @@ def html_page(
         shards=shards,
         replays=replays or {},
         headline=headline(record),
-        tone={0: "good", 1: "bad", 3: "note"}[record.exit_status],
+        tone={AGREED: "good", BROKE: "bad"}.get(record.exit_status, "note"),
         tones=TONES,
         tiles=_tiles(record),
         fixed=[(one.target, one.law, one.path, one.since) for one in record.fixed],
-        reasons=[(one.name, reason, f"{count:,}") for one in record.targets for reason, count in one.undefined.items()],
+        reasons=[(one.name, reason, f"{count:,}") for one in record.targets for reason, count in one.reasons],
+        missed=[
+            (one.name, _buckets(one.coverage), missed) for one in record.targets for missed in unreached(one.coverage)
+        ],
         shard_rows=[_shard_row(shard) for shard in shards],
     )
 
@@ -57,9 +62,13 @@ def _tiles(record: Record) -> list[tuple[str, str]]:
         (f"{record.rows:,}", "rows judged"),
         (f"{record.rows_per_second:,.0f}", "rows per second"),
         (percent(record.certified_share), "of rows certified"),
-        (f"{record.num_reached} / {record.num_reached + len(record.unreached)}", "buckets reached"),
+        (_buckets(record.coverage), "buckets reached"),
         (_duration(record.seconds), "of fuzzing"),
     ]
+
+
+def _buckets(coverage: Coverage) -> str:
+    return f"{num_reached(coverage)} / {num_buckets(coverage)}"
 
 
 def _duration(seconds: float) -> str:

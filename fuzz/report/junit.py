@@ -3,10 +3,11 @@
 from xml.etree import ElementTree
 
 from fuzz.report.record import Record
+from fuzz.report.text import lack_in_words, many
 
 
 def junit_xml(record: Record) -> str:
-    """The XML text. A target that no case judged is skipped; an aborted run is an error."""
+    """The XML text. A target that no case or too few judged is skipped; a run that ended early is an error."""
     suite = ElementTree.Element("testsuite", name=f"fuzz {record.command} --seed {record.seed}")
     failures = skipped = 0
     for target in record.targets:
@@ -18,9 +19,12 @@ def junit_xml(record: Record) -> str:
         for finding in found:
             failure = ElementTree.SubElement(case, "failure", message=finding.evidence, type=finding.law)
             failure.text = f"{finding.evidence}\nagain: {finding.command}"
-        if target.verdict == "undefined":
+        if target.verdict in ("undefined", "thin"):
             skipped += 1
-            ElementTree.SubElement(case, "skipped", message="; ".join(target.undefined) or "judged by no case")
+            ElementTree.SubElement(case, "skipped", message=f"{target.verdict}: {lack_in_words(target)}")
+        if target.reasons:
+            output = ElementTree.SubElement(case, "system-out")
+            output.text = "\n".join(f"undefined: {reason}: {many(count, 'case')}" for reason, count in target.reasons)
     errors = 0
     if record.aborted:
         errors = 1

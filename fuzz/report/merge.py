@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from fuzz.report.buckets import Coverage
 from fuzz.report.record import FindingRecord, FixedRecord, Record, TargetRecord
 from msa_ref.config import require
 
@@ -57,8 +58,8 @@ def _seconds(records: Sequence[Record]) -> float:
     return sum(longest.values())
 
 
-def _added(tables: Iterable[dict[str, dict[str, int]]]) -> dict[str, dict[str, int]]:
-    total: dict[str, dict[str, int]] = {}
+def _added(tables: Iterable[Coverage]) -> Coverage:
+    total: Coverage = {}
     for table in tables:
         for title, counts in table.items():
             row = total.setdefault(title, {})
@@ -70,12 +71,11 @@ def _added(tables: Iterable[dict[str, dict[str, int]]]) -> dict[str, dict[str, i
 def _targets(parts: Iterable[TargetRecord]) -> tuple[TargetRecord, ...]:
     total: dict[str, TargetRecord] = {}
     for part in parts:
-        known = total.get(
-            part.name, replace(part, agreed=0, broke=0, undefined={}, rows=0, certified_rows=0, seconds=0.0)
-        )
+        known = total.get(part.name, TargetRecord(part.name, part.sentence, part.profile))
         total[part.name] = replace(
             known,
             undefined=dict(Counter(known.undefined) + Counter(part.undefined)),
+            coverage=_added((known.coverage, part.coverage)),
             **{
                 name: getattr(known, name) + getattr(part, name)
                 for name in ("agreed", "broke", "rows", "certified_rows", "seconds")

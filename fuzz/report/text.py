@@ -2,21 +2,37 @@
 
 from collections.abc import Iterator
 
+from fuzz.report.buckets import Coverage, num_buckets, num_reached, unreached
 from fuzz.report.record import Record, TargetRecord
 
 MAX_SHOWN = 12
-"""Findings of one target that are printed; the record and the page have all of them."""
+"""Findings of one target, and reasons of its undefined cases, that are printed; the record and the page have all."""
 
 
 def headline(record: Record) -> str:
     """The verdict of a record, as one sentence."""
+    parts = []
     if record.findings:
         laws = len({(finding.target, finding.law) for finding in record.findings})
         names = len({finding.target for finding in record.findings})
-        return f"{many(names, 'target')} broke {many(laws, 'law')}: {many(len(record.findings), 'finding')}"
-    if record.aborted:
-        return "aborted without a finding"
-    return "all agreed" if record.exit_status == 0 else "nothing to judge: some target was judged by no case"
+        parts.append(f"{many(names, 'target')} broke {many(laws, 'law')}: {many(len(record.findings), 'finding')}")
+    elif record.aborted:
+        parts.append("ended early, without a finding")
+    for verdict, words in (("undefined", "judged by no case"), ("thin", "judged by too few cases")):
+        lacking = [target for target in record.targets if target.verdict == verdict]
+        if lacking and not record.aborted:
+            why = "; ".join(f"{target.name}: {lack_in_words(target)}" for target in lacking)
+            parts.append(f"{len(lacking)} of {many(len(record.targets), 'target')} {words} ({why})")
+    return "; ".join(parts) or ("all agreed" if record.targets else "nothing to judge")
+
+
+def lack_in_words(target: TargetRecord) -> str:
+    """The reason why a target was judged by no case, or by too few."""
+    if not target.num_asked:
+        return "it was given no case"
+    judged = f"{target.num_judged} of {many(target.num_asked, 'case')} judged it, fewer than {target.min_judged}"
+    reason = f"; most often {target.reasons[0][0]}" if target.reasons else ""
+    return f"{judged}{reason}"
 
 
 def many(count: int, what: str) -> str:
@@ -51,8 +67,8 @@ def text_lines(record: Record, is_verbose: bool = False) -> Iterator[str]:
     if is_verbose:
         for title, counts in (record.coverage | record.histograms).items():
             yield f"  {title}: " + ", ".join(f"{name} {count}" for name, count in counts.items())
-    if record.command != "smoke":
-        yield _coverage_line(record)
+    if record.command != "smoke" and len(record.targets) > 1:
+        yield f"all targets together were judged in {_coverage_line(record.coverage)}"
     yield f"rows with exactly one admissible set: {percent(record.certified_share)}"
     yield ""
     for target in record.targets:
@@ -67,10 +83,9 @@ def text_lines(record: Record, is_verbose: bool = False) -> Iterator[str]:
     yield f"again: {record.reproduce}"
 
 
-def _coverage_line(record: Record) -> str:
-    missed = record.unreached
-    words = f"{len(missed)} ({'; '.join(missed)})" if missed else "none"
-    return f"dimension buckets reached: {record.num_reached}, not reached: {words}"
+def _coverage_line(coverage: Coverage) -> str:
+    missed = "; ".join(unreached(coverage)) or "none"
+    return f"{num_reached(coverage)} of {num_buckets(coverage)} dimension buckets; not reached: {missed}"
 
 
 def _target_lines(record: Record, target: TargetRecord) -> Iterator[str]:
@@ -78,9 +93,16 @@ def _target_lines(record: Record, target: TargetRecord) -> Iterator[str]:
     cases = f"{target.agreed} cases agreed, {target.broke} broke, {target.num_undefined} undefined"
     rows = f"{target.rows} rows, {percent(target.certified_share)} certified, in {target.seconds:.1f} s"
     yield f"{word:<9} {target.name:<14} {cases}; {rows}"
+    if target.verdict == "thin":
+        yield f"          thin: {lack_in_words(target)}"
     # Shown for every target: a reader should see how much of a verdict was left open.
-    for reason, count in target.undefined.items():
+    for reason, count in target.reasons[:MAX_SHOWN]:
         yield f"          undefined: {reason}: {many(count, 'case')}"
+    if len(target.reasons) > MAX_SHOWN:
+        rest = sum(count for _, count in target.reasons[MAX_SHOWN:])
+        yield f"          and {many(rest, 'case')} for {len(target.reasons) - MAX_SHOWN} more reasons: see the record"
+    if target.coverage and record.command != "smoke":
+        yield f"          judged in {_coverage_line(target.coverage)}"
     found = [finding for finding in record.findings if finding.target == target.name]
     for finding in found[:MAX_SHOWN]:
         yield f"    {finding.evidence}"

@@ -14,6 +14,7 @@ from fuzz.__main__ import main
 from fuzz.campaign.findings import read_case, stored
 from fuzz.commands import COMMANDS
 from fuzz.report.record import Record
+from fuzz.report.statuses import STATUSES
 from fuzz.targets import BUILT_IN, find
 from tests.support.fuzz_command import run_fuzz
 
@@ -124,13 +125,26 @@ def test_help_lists_every_command_and_the_exit_statuses(capsys: pytest.CaptureFi
         main(["--help"])
     printed = capsys.readouterr().out
     assert all(sentence in printed for sentence in COMMANDS.values())
-    assert "Exit status: 0" in printed
+    assert all(f"{status} " in printed and words in printed for status, words in STATUSES.items())
 
 
 def test_a_target_that_no_case_judged_exits_with_3(fuzz: Fuzz) -> None:
     status, printed = fuzz("gate", *GATE, "--target", "decode-graph")
     assert status == 3
     assert "graphs need a CUDA device" in printed
+
+
+def test_cases_that_say_nothing_of_a_target_cover_nothing(fuzz: Fuzz, tmp_path: Path) -> None:
+    (tmp_path / "narrow.json").write_text('{"dtypes": ["float16"]}')
+    target = "fuzz.targets.built_in:_reference@narrow.json"
+    status, printed = fuzz("gate", *GATE, "--target", target, "--target", "reference", "--json", "a.json")
+    record = Record.from_json(Path("a.json").read_text())
+    narrow, whole = record.targets
+    assert 0 < narrow.num_judged < whole.num_judged == record.cases
+    assert [row.coverage["dtype"]["float16"] for row in record.targets] == [narrow.num_judged] * 2
+    assert narrow.coverage["dtype"] == {"bfloat16": 0, "float16": narrow.num_judged, "float32": 0}
+    assert re.search(r"^ +judged in .*; not reached: .*dtype: bfloat16, float32", printed, re.MULTILINE)
+    assert status == record.exit_status
 
 
 def test_targets_are_listed_with_a_sentence_each(fuzz: Fuzz) -> None:

@@ -40,7 +40,7 @@ def test_an_interrupted_run_keeps_what_it_judged(device: str) -> None:
     with Pool(1, 60.0) as pool:
         judge_all(tasks(), 20, results, pool)
     record = results.record
-    assert record.aborted == f"interrupted after {record.cases} of 20 cases"
+    assert record.aborted == f"ended after {record.cases} of 20 cases"
     assert record.targets[0].agreed == record.cases > 0
     assert record.exit_status == 1
 
@@ -84,9 +84,51 @@ def test_a_command_told_to_end_reports_what_it_judged(command: str, how: signal.
     assert record.cases > 0
     assert record.seconds > 0
     assert record.findings == ()
-    assert record.aborted.startswith(f"interrupted after {record.cases} ")
+    assert record.aborted.startswith(f"ended after {record.cases} ")
     assert f"aborted: {record.aborted}" in out
     assert out.splitlines()[-1].startswith(f"again: python -m fuzz {command} --seed 4 ")
+
+
+def test_a_gate_that_is_ended_reports_at_once_what_was_judged(tmp_path: Path) -> None:
+    words = ["gate", "--cases", "40", "--no-corpus", "--no-production", "--jobs", "2", "--json", "a.json"]
+    words += ["--target", "reference", "--target", "tests.fuzz.test_interrupts:is_slow_in_the_first_case"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "IS_SLOW": str(tmp_path / "slow")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fuzz", *words, "--device", "cpu"],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    for _ in range(600):
+        if len(list(tmp_path.glob("slow*"))) > 16:
+            break
+        time.sleep(0.1)
+    start = time.monotonic()
+    process.terminate()  # as `timeout` does: to the process, and then to all of its group
+    os.killpg(process.pid, signal.SIGTERM)
+    out, errors = process.communicate(timeout=60)
+    assert time.monotonic() - start < 10
+    assert (process.returncode, errors) == (1, "")
+    record = Record.from_json((tmp_path / "a.json").read_text())
+    reference, slow = record.targets
+    assert reference.agreed > slow.agreed > 0, "also cases behind the slow one, and the reference in that one"
+    assert (reference.broke, slow.broke, record.findings) == (0, 0, ())
+    assert record.aborted == f"ended after {record.cases} of 40 cases"
+    assert out.splitlines()[-3:-1] == [f"aborted: {record.aborted}", "ended early, without a finding"]
+
+
+def is_slow_in_the_first_case(call: Call) -> torch.Tensor:
+    """The reference, which never comes back from its very first run and leaves a file for every other."""
+    first = Path(os.environ["IS_SLOW"])
+    with contextlib.suppress(FileExistsError):
+        first.touch(exist_ok=False)
+        time.sleep(600)
+    handle, _ = tempfile.mkstemp(prefix="slow", dir=first.parent)
+    os.close(handle)
+    return fill(call, index_topk(call.batch))
 
 
 class _LosesAnInterrupt(Recorder):

@@ -16,7 +16,9 @@ RECORD = Record(
     cases=10,
     seconds=2.0,
     coverage={"dtype": {"bfloat16": 10, "float16": 0}},
-    targets=(TargetRecord("decode", "Decode.", "contract", 9, 1, {"too long": 1}, 40, 30, 1.5),),
+    targets=(
+        TargetRecord("decode", "Decode.", "contract", 9, 1, {"too long": 1}, 40, 30, 1.5, {"dtype": {"float16": 0}}),
+    ),
     findings=(FindingRecord("decode", "Best", "decode Best", "head 0", "a.json", "python -m fuzz replay a.json"),),
     fixed=(FixedRecord("decode", "Count", "b.json", "abc"),),
 )
@@ -30,11 +32,11 @@ def test_figures_follow_from_what_was_counted() -> None:
     assert (RECORD.rows, RECORD.rows_per_second, RECORD.certified_share) == (40, 20.0, 0.75)
     assert RECORD.unreached == ["dtype: float16"]
     assert json.loads(RECORD.to_json())["figures"]["rows"] == 40
-    assert RECORD.targets[0].verdict == "broke"
+    assert RECORD.verdicts == json.loads(RECORD.to_json())["figures"]["verdicts"] == {"decode": "broke"}
     assert RECORD.exit_status == json.loads(RECORD.to_json())["figures"]["exit_status"] == 1
 
 
-@pytest.mark.parametrize(("change", "sentence"), [({"schema": 0}, "schema must be 2; got 0"), ({"x": 1}, "no other")])
+@pytest.mark.parametrize(("change", "sentence"), [({"schema": 0}, "schema must be 3; got 0"), ({"x": 1}, "no other")])
 def test_another_schema_is_refused_by_a_sentence(change: dict[str, int], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         Record.from_json(json.dumps(json.loads(RECORD.to_json()) | change))

@@ -14,7 +14,7 @@ from fuzz.__main__ import main
 from fuzz.report.html import html_page
 from fuzz.report.junit import junit_xml
 from fuzz.report.merge import merge
-from fuzz.report.record import FindingRecord, FixedRecord, Record, TargetRecord
+from fuzz.report.record import MIN_JUDGED, FindingRecord, FixedRecord, Record, TargetRecord
 from fuzz.report.replayed import Replayed, ScoreStrip, StripRow, from_json, replayed_lines, to_json
 from fuzz.report.text import percent, text_lines
 from tests.support.fuzz_command import ROOT
@@ -30,6 +30,18 @@ FINDING = FindingRecord(
     3,
     99,
 )
+DECODE = TargetRecord(
+    "decode",
+    "Decodes.",
+    "contract",
+    agreed=9,
+    broke=1,
+    undefined={"too long": 2, "too many heads": 5},
+    rows=100,
+    certified_rows=90,
+    seconds=3.0,
+    coverage={"heads": {"1": 3, "2": 0, "8": 0}},
+)
 SHARD = Record(
     command="run",
     reproduce="python -m fuzz run --seed 7 --shard 0/2",
@@ -42,7 +54,7 @@ SHARD = Record(
     seconds=4.0,
     coverage={"heads": {"1": 3, "2": 0, "8": 0}},
     histograms={"tie classes of cases": {"one plateau": 4}},
-    targets=(TargetRecord("decode", "Decodes.", "contract", 9, 1, {"too long": 2}, 100, 90, 3.0),),
+    targets=(DECODE,),
     findings=(FINDING,),
 )
 OTHER = replace(
@@ -57,7 +69,8 @@ OTHER = replace(
 )
 
 
-AGREED = TargetRecord("decode", "Decodes.", "contract", 9, 0, {"too long": 2}, 100, 90, 3.0)
+AGREED = replace(DECODE, broke=0)
+THIN = replace(DECODE, agreed=8, broke=0, undefined={"too long": 1, "no head dim of 128": 170})
 IDLE = TargetRecord("decode", "Decodes.", "contract")
 STRIP = ScoreStrip(
     "Best",
@@ -75,8 +88,11 @@ def test_shards_add_up_and_keep_the_smallest_case() -> None:
     assert merged.seconds == 5.0  # side by side
     assert merged.coverage == {"heads": {"1": 4, "2": 5, "8": 0}}
     assert merged.unreached == ["heads: 8"]
+    assert merged.target("decode").coverage == {"heads": {"1": 6, "2": 0, "8": 0}}
     assert merged.histograms == {"tie classes of cases": {"one plateau": 8}}
-    assert merged.targets == (TargetRecord("decode", "Decodes.", "contract", 18, 2, {"too long": 4}, 200, 180, 6.0),)
+    counts = {"agreed": 18, "broke": 2, "rows": 200, "certified_rows": 180, "seconds": 6.0}
+    undefined = {"too long": 4, "too many heads": 10}
+    assert merged.targets == (replace(DECODE, **counts, undefined=undefined, coverage=merged.targets[0].coverage),)
     assert merged.findings == (replace(FINDING, path="b.json", blocks=4, is_minimised=True, cases=4),)
     assert merged.fixed == OTHER.fixed
     assert merged.environment == {"device": "CPU | GPU", "commit": "abc"}
@@ -103,6 +119,9 @@ def test_a_shard_that_comes_twice_is_refused() -> None:
         ({}, 1),
         ({"targets": (AGREED,)}, 0),
         ({"targets": (AGREED, replace(IDLE, name="topk"))}, 3),
+        ({"targets": (AGREED, replace(THIN, name="topk"))}, 4),
+        ({"targets": (THIN, replace(IDLE, name="topk"))}, 3),
+        ({"targets": (THIN, replace(DECODE, name="topk"))}, 1),
         ({"targets": ()}, 3),
         ({"targets": (AGREED,), "aborted": "the harness failed"}, 1),
     ],
@@ -119,14 +138,42 @@ def test_a_target_judged_by_one_shard_is_judged() -> None:
 def test_the_text_tells_what_stayed_open() -> None:
     merged = merge([SHARD, OTHER])
     lines = list(text_lines(merged))
-    assert "          undefined: too long: 4 cases" in lines, "also of a target that broke"
-    assert (
-        "BROKE     decode         18 cases agreed, 2 broke, 4 undefined; 200 rows, 90.0 % certified, in 6.0 s" in lines
-    )
+    verdict = "BROKE     decode         18 cases agreed, 2 broke, 14 undefined; 200 rows, 90.0 % certified, in 6.0 s"
+    place = lines.index(verdict)
+    assert lines[place + 1 : place + 4] == [
+        "          undefined: too many heads: 10 cases",
+        "          undefined: too long: 4 cases",
+        "          judged in 1 of 3 dimension buckets; not reached: heads: 2, 8",
+    ]
     assert f"      in 4 cases; again: {FINDING.command}" in lines
-    assert "dimension buckets reached: 2, not reached: 1 (heads: 8)" in lines
     assert "fixed since abc: topk broke Best in c.json" in lines
     assert lines[-2:] == ["1 target broke 1 law: 1 finding", f"again: {merged.reproduce}"]
+
+
+def test_a_thin_target_is_never_said_to_agree() -> None:
+    record = replace(SHARD, targets=(AGREED, replace(THIN, name="vendor")), findings=())
+    why = "8 of 179 cases judged it, fewer than 23; most often no head dim of 128"
+    lines = list(text_lines(record))
+    assert f"          thin: {why}" in lines
+    assert lines[-2] == f"1 of 2 targets judged by too few cases (vendor: {why})"
+    assert f'message="thin: {why}"' in junit_xml(record)
+    page = html_page(record)
+    assert f"<h1>{lines[-2]}</h1>" in page
+    assert '<span class="note"><span class="pill">thin</span>' in page
+
+
+def test_a_verdict_needs_no_more_cases_than_a_share_of_those_given() -> None:
+    few = [replace(IDLE, agreed=1, undefined={"x": count}) for count in (0, 7, 8)]
+    assert [target.verdict for target in few] == ["agreed", "agreed", "thin"]
+    many = [replace(IDLE, agreed=count, undefined={"x": 10_000}) for count in (MIN_JUDGED - 1, MIN_JUDGED)]
+    assert [target.verdict for target in many] == ["thin", "agreed"]
+
+
+def test_reasons_beyond_the_first_dozen_are_counted() -> None:
+    target = replace(IDLE, agreed=9, undefined={f"reason {number}": number for number in range(1, 15)})
+    lines = list(text_lines(replace(SHARD, targets=(target,))))
+    assert "          undefined: reason 14: 14 cases" in lines
+    assert "          and 3 cases for 2 more reasons: see the record" in lines
 
 
 def test_the_xml_has_the_structure_that_ci_systems_read() -> None:

@@ -9,12 +9,14 @@ from tests.support.pages.laws import batch_laws, promises, row_laws, run_laws
 from tests.support.pages.matrix import support_matrix
 from tests.support.pages.picture import row_picture
 from tests.support.pages.samples import explained_failure, gate_output
+from tests.support.pages.statuses import statuses_in_words
 from tests.support.pages.worth import judge_headline, score_document
 
 PARTS = (
     Part("fuzz/FIELD-DEFECTS.md", "", field_defects),
     Part("README.md", "picture", row_picture),
     Part("README.md", "gate", gate_output),
+    Part("README.md", "statuses", statuses_in_words),
     Part("README.md", "failure", explained_failure),
     Part("README.md", "matrix", support_matrix),
     Part("README.md", "promises", promises),
