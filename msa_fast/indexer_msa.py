@@ -67,7 +67,7 @@ from msa_fast.ops.buffers import new_score
 from msa_fast.ops.checks import check_num_splits
 from msa_fast.ops.decode import minimax_m3_index_decode
 from msa_fast.ops.prefill import minimax_m3_index_prefill
-from msa_fast.ops.prefill_plan import PrefillPlan
+from msa_fast.ops.prefill_plan import PrefillPlan, plan_of_lens
 from msa_fast.ops.score import minimax_m3_index_score
 from msa_fast.ops.topk import minimax_m3_index_topk
 from msa_fast.prefill_scorer import PrefillScorer, choose_scorer
@@ -147,9 +147,9 @@ class MiniMaxM3IndexerMSAMetadataBuilder(MiniMaxM3IndexerMetadataBuilder):
     ) -> MiniMaxM3IndexerMSAPrefillMetadata:
         """The prefill side: views of the engine's tensors, offsets rebased, and the plan from host lengths."""
         first, last = split.num_decodes, split.num_decodes + split.num_prefills
-        query_lens = np.diff(lens.query_start_loc[first : last + 1]).tolist()
-        seq_lens_cpu = lens.seq_lens[first:last].tolist()
-        max_seq_len = max(seq_lens_cpu)
+        query_lens = np.diff(lens.query_start_loc[first : last + 1])
+        seq_lens_cpu = lens.seq_lens[first:last]
+        max_seq_len = int(seq_lens_cpu.max())
         cu_seqlens_q = common.query_start_loc[first : last + 1] - split.num_decode_tokens
         seq_lens = common.seq_lens[first:last]
         return MiniMaxM3IndexerMSAPrefillMetadata(
@@ -157,11 +157,9 @@ class MiniMaxM3IndexerMSAMetadataBuilder(MiniMaxM3IndexerMetadataBuilder):
             seq_lens=seq_lens,
             context_lens=seq_lens - cu_seqlens_q.diff(),
             block_table=common.block_table_tensor[first:last, : self.config.num_blocks(max_seq_len)],
-            max_query_len=max(query_lens),
+            max_query_len=int(query_lens.max()),
             max_seq_len=max_seq_len,
-            plan=PrefillPlan.build(
-                self.config, query_lens, seq_lens_cpu, self.device, num_splits=1 if fast_build else None
-            ),
+            plan=plan_of_lens(self.config, query_lens, seq_lens_cpu, self.device, num_splits=1 if fast_build else None),
         )
 
 

@@ -2,12 +2,12 @@
 
 Prefill runs eagerly, and its lengths are known on the host, so the tiles are listed once per batch
 and shared by all layers. Kernels clip every tile to the lengths on the device, so the plan decides
-which program does the work, and never what the answer is.
+which program does the work, and never what the answer is. An engine waits for it at every step, so
+it is made of a few dozen operations on whole arrays, and reaches the device in one copy.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import cache
 
 import numpy as np
 import torch
@@ -46,13 +46,15 @@ class Slab:
 class PrefillPlan:
     """The tiles of one batch. `build` makes it, and every layer of the step may use it.
 
-    A row is a (query token, head) of a request, counted token by token, head by head.
+    A row is a (query token, head) of a request, counted token by token, head by head. A query tile is up to
+    `score_rows` consecutive rows of a request.
 
     score_tiles: [num_score_tiles, 4] int32: request, first row, first block, end block.
-    topk_tiles: [num_topk_tiles, 2] int32: request, first row.
+    topk_tiles: [num_query_tiles, 2] int32: request, first row.
     slabs: parts of the batch, scored and selected from one after another in the same memory. A slab may
         begin and end within a token: it shares that token with its neighbour, but no row.
-    score_rows, topk_rows: rows per tile, powers of two.
+    score_rows, topk_rows: rows of a query tile and of a selection program, powers of two.
+    max_tile_rows: rows of the longest query tile.
     superblock: blocks of a superblock; every score tile starts with one.
     max_row_blocks: visible blocks of the longest row.
     total_q, num_reqs: those of the batch that the plan was built for.
@@ -64,6 +66,7 @@ class PrefillPlan:
     slabs: tuple[Slab, ...]
     score_rows: int
     topk_rows: int
+    max_tile_rows: int
     superblock: int
     max_row_blocks: int
     total_q: int
@@ -95,52 +98,13 @@ class PrefillPlan:
         check_config(config)
         check_ints(query_lens, "query_lens")
         check_ints(seq_lens, "seq_lens")
-        require(
-            len(query_lens) == len(seq_lens),
-            "query_lens",
-            f"must have an entry per request, {len(seq_lens)}",
-            len(query_lens),
-        )
+        rule = f"must have an entry per request, {len(seq_lens)}"
+        require(len(query_lens) == len(seq_lens), "query_lens", rule, len(query_lens))
         if num_splits is not None:
             check_int(num_splits, "num_splits", 1)
         check_int(workspace_bytes, "workspace_bytes", 1)
-
-        device = torch.device(device)
-        architecture, processors = architecture_of(device), num_processors(device)
-        superblock = number(SUPERBLOCK, architecture)
-        rows_each = number(TOPK_ROWS, architecture)
-        tiles = _tiles(config, query_lens, seq_lens)
-        max_row_blocks = max((tile.num_blocks for tile in tiles), default=0)
-        check_row_blocks(max_row_blocks, "seq_lens")
-        scores_of_row = max_row_blocks + aligned(-(-max_row_blocks // superblock))
-        max_tokens = workspace_bytes // max(1, 4 * config.num_index_heads * scores_of_row)
-        score_tiles: list[tuple[int, ...]] = []
-        topk_tiles: list[tuple[int, ...]] = []
-        slabs = []
-        for run in _runs(tiles, max_tokens // ALIGNMENT * ALIGNMENT):
-            first_score, first_topk = len(score_tiles), len(topk_tiles)
-            score_tiles += _split(run, num_splits, superblock, processors)
-            topk_tiles += [(tile.req, row) for tile in run for row in range(tile.row, tile.end_row, rows_each)]
-            slabs.append(
-                Slab(
-                    first_token=run[0].first_token,
-                    num_tokens=run[-1].last_token + 1 - run[0].first_token,
-                    score_tiles=slice(first_score, len(score_tiles)),
-                    topk_tiles=slice(first_topk, len(topk_tiles)),
-                )
-            )
-        return PrefillPlan(
-            config=config,
-            score_tiles=_to_device(score_tiles, 4, device),
-            topk_tiles=_to_device(topk_tiles, 2, device),
-            slabs=tuple(slabs),
-            score_rows=SCORE_ROWS,
-            topk_rows=rows_each,
-            superblock=superblock,
-            max_row_blocks=max_row_blocks,
-            total_q=sum(query_lens),
-            num_reqs=len(query_lens),
-        )
+        lens = np.array([query_lens, seq_lens], dtype=np.int64)
+        return plan_of_lens(config, lens[0], lens[1], torch.device(device), num_splits, workspace_bytes)
 
     @property
     def whole(self) -> Slab:
@@ -148,81 +112,153 @@ class PrefillPlan:
         return Slab(0, self.total_q, slice(None), slice(None))
 
 
-class _Tile(NamedTuple):
-    """Up to SCORE_ROWS rows of a request, row .. end_row - 1, and the blocks that the last of them sees.
+def plan_of_lens(
+    config: IndexerConfig,
+    query_lens: np.ndarray,
+    seq_lens: np.ndarray,
+    device: torch.device,
+    num_splits: int | None = None,
+    workspace_bytes: int = WORKSPACE_BYTES,
+) -> PrefillPlan:
+    """`PrefillPlan.build` of checked arguments: lengths int64 [B]."""
+    architecture, processors = architecture_of(device), num_processors(device)
+    superblock = number(SUPERBLOCK, architecture)
+    tiles = _tiles(config, query_lens, seq_lens)
+    max_row_blocks = int(tiles.num_blocks.max(initial=0))
+    check_row_blocks(max_row_blocks, "seq_lens")
+    scores_of_row = max_row_blocks + aligned(-(-max_row_blocks // superblock))
+    max_tokens = workspace_bytes // max(1, 4 * config.num_index_heads * scores_of_row)
+    ranges, slabs, num_ranges = [], [], 0
+    for first, stop in _runs(tiles, max_tokens // ALIGNMENT * ALIGNMENT):
+        ranges.append(_split(tiles, first, stop, num_splits, superblock, processors))
+        first_token, first_range = int(tiles.first_token[first]), num_ranges
+        num_ranges += len(ranges[-1])
+        slabs.append(
+            Slab(
+                first_token=first_token,
+                num_tokens=int(tiles.last_token[stop - 1]) + 1 - first_token,
+                score_tiles=slice(first_range, num_ranges),
+                topk_tiles=slice(first, stop),
+            )
+        )
+    score_tiles, topk_tiles = _to_device(ranges, tiles, device)
+    return PrefillPlan(
+        config=config,
+        score_tiles=score_tiles,
+        topk_tiles=topk_tiles,
+        slabs=tuple(slabs),
+        score_rows=SCORE_ROWS,
+        topk_rows=number(TOPK_ROWS, architecture),
+        max_tile_rows=int((tiles.end_row - tiles.row).max(initial=0)),
+        superblock=superblock,
+        max_row_blocks=max_row_blocks,
+        total_q=int(query_lens.sum()),
+        num_reqs=len(query_lens),
+    )
 
+
+@dataclass(frozen=True, eq=False)
+class _Tiles:
+    """The query tiles of a batch, in the order of its tokens; int64 [num_query_tiles] each.
+
+    Up to SCORE_ROWS rows of a request, row .. end_row - 1, and the blocks that the last of them sees.
     first_token, last_token: of these rows, counted in the batch.
     """
 
-    req: int
-    row: int
-    end_row: int
-    num_blocks: int
-    first_token: int
-    last_token: int
+    req: np.ndarray
+    row: np.ndarray
+    end_row: np.ndarray
+    num_blocks: np.ndarray
+    first_token: np.ndarray
+    last_token: np.ndarray
 
 
-def _tiles(config: IndexerConfig, query_lens: list[int], seq_lens: list[int]) -> list[_Tile]:
-    """The query tiles of a batch, in the order of its tokens."""
-    heads, start = config.num_index_heads, 0
-    tiles = []
-    for req, (query_len, seq_len) in enumerate(zip(query_lens, seq_lens, strict=True)):
-        for row in range(0, query_len * heads, SCORE_ROWS):
-            last_token = min((row + SCORE_ROWS - 1) // heads, query_len - 1)
-            num_blocks = config.num_blocks(max(0, seq_len - query_len + last_token + 1))
-            end_row = min(row + SCORE_ROWS, query_len * heads)
-            tiles.append(_Tile(req, row, end_row, num_blocks, start + row // heads, start + last_token))
-        start += query_len
-    return tiles
+def _tiles(config: IndexerConfig, query_lens: np.ndarray, seq_lens: np.ndarray) -> _Tiles:
+    heads = config.num_index_heads
+    num_rows = query_lens * heads
+    req, number_in_req = _counted(-(-num_rows // SCORE_ROWS))
+    row = number_in_req * SCORE_ROWS
+    end_row = np.minimum(row + SCORE_ROWS, num_rows[req])
+    last_token = (end_row - 1) // heads
+    visible_len = np.maximum(seq_lens - query_lens, -query_lens)[req] + last_token + 1
+    num_blocks = -(-np.maximum(visible_len, 0) // config.block_size)
+    start = (query_lens.cumsum() - query_lens)[req]
+    return _Tiles(req, row, end_row, num_blocks, start + row // heads, start + last_token)
 
 
-def _runs(tiles: list[_Tile], max_tokens: int) -> list[list[_Tile]]:
-    """Cut the tiles into runs of at most max_tokens tokens, or of one tile."""
-    runs: list[list[_Tile]] = []
-    for tile in tiles:
-        if not runs or tile.last_token - runs[-1][0].first_token >= max_tokens:
-            runs.append([])
-        runs[-1].append(tile)
+def _counted(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For each of counts[i] things of every i, one after another: i, and the thing's number within it."""
+    of = np.arange(len(counts)).repeat(counts)
+    return of, np.arange(len(of)) - (counts.cumsum() - counts)[of]
+
+
+def _runs(tiles: _Tiles, max_tokens: int) -> list[tuple[int, int]]:
+    """Cut the tiles into runs (first tile, end tile) of at most max_tokens tokens, or of one tile."""
+    runs, first = [], 0
+    while first < len(tiles.req):
+        end = int(tiles.last_token.searchsorted(tiles.first_token[first] + max_tokens))
+        runs.append((first, max(end, first + 1)))
+        first = runs[-1][1]
     return runs
 
 
 def _split(
-    tiles: list[_Tile], num_splits: int | None, superblock: int, processors: int
-) -> list[tuple[int, int, int, int]]:
-    """Cut the key blocks of every tile into ranges: (request, first row, first block, end block).
+    tiles: _Tiles, first: int, stop: int, num_splits: int | None, superblock: int, processors: int
+) -> np.ndarray:
+    """Cut the key blocks of a run's tiles into ranges: [N, 4] of (request, first row, first block, end block).
 
     Ranges of full length come first. Those of one request that read the same pages are neighbours, so that
     programs that run together find the pages in the L2 cache. Shorter ranges follow, longest first, and
     fill the gaps.
     """
-    best_step = _step([tile.num_blocks for tile in tiles], superblock, processors) if num_splits is None else 0
-    ranges = []
-    for req, row, _, num_blocks, *_ in tiles:
-        step = best_step if num_splits is None else max(1, -(-num_blocks // num_splits))
-        each = -(-step // superblock) * superblock
-        ranges += [(req, row, block, min(block + each, num_blocks)) for block in range(0, num_blocks, each)]
-    return sorted(ranges, key=lambda tile: (tile[2] - tile[3], tile[0], tile[2], tile[1]))
+    num_blocks = tiles.num_blocks[first:stop]
+    step = _step(num_blocks, superblock, processors) if num_splits is None else -(-num_blocks // num_splits)
+    each = -(-np.maximum(step, 1) // superblock) * superblock
+    tile, number_in_tile = _counted(-(-num_blocks // each))
+    each = each[tile] if each.ndim else each
+    block = number_in_tile * each
+    end = np.minimum(block + each, num_blocks[tile])
+    req, row = tiles.req[first:stop][tile], tiles.row[first:stop][tile]
+    # The sort is stable, and listed they are request by request, row by row.
+    order = np.lexsort((req * (num_blocks.max() + 1) + block, block - end))
+    ranges = np.empty((len(tile), 4), np.int32)
+    for column, values in enumerate((req, row, block, end)):
+        ranges[:, column] = values[order]
+    return ranges
 
 
-def _step(lengths: list[int], superblock: int, processors: int) -> int:
+def _step(num_blocks: np.ndarray, superblock: int, processors: int) -> np.ndarray:
     """Blocks of one program: the number whose grid ends first, by a model of its time.
 
     A processor does its share of all blocks and of all prologues. At the end it waits for the others, half
     a program on average; and no grid ends before its longest program.
     """
-    blocks = np.array(lengths)
-
-    def time(step: int) -> float:
-        programs = int((-(-blocks // step)).sum())
-        share = (blocks.sum() + BLOCKS_OF_PROLOGUE * programs) / processors + step / 2
-        return float(max(share, min(step, blocks.max()) + BLOCKS_OF_PROLOGUE))
-
-    steps = range(superblock, max(MAX_PROGRAM_BLOCKS, superblock) + 1, superblock)
-    return min(steps, key=time) if lengths else superblock
+    steps = _steps(superblock)
+    programs = (-(-num_blocks // steps[:, None])).sum(axis=1)
+    share = (num_blocks.sum() + BLOCKS_OF_PROLOGUE * programs) / processors + steps / 2
+    longest = np.minimum(steps, num_blocks.max()) + BLOCKS_OF_PROLOGUE
+    step: np.ndarray = steps[np.maximum(share, longest).argmin()]
+    return step
 
 
-def _to_device(rows: Sequence[tuple[int, ...]], width: int, device: torch.device) -> torch.Tensor:
-    return torch.tensor(rows, dtype=torch.int32, device="cpu").reshape(-1, width).to(device, non_blocking=True)
+@cache
+def _steps(superblock: int) -> np.ndarray:
+    """Numbers of blocks that a program may take: all superblocks up to MAX_PROGRAM_BLOCKS, at least one."""
+    return np.arange(superblock, max(MAX_PROGRAM_BLOCKS, superblock) + 1, superblock)
+
+
+def _to_device(ranges: list[np.ndarray], tiles: _Tiles, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Score tiles and selection tiles on the device, int32, as views of one tensor that one copy brought there."""
+    num_ranges, num_tiles = sum(map(len, ranges)), len(tiles.req)
+    is_pinned = device.type == "cuda" and torch.cuda.is_available()
+    host = torch.empty(2 * num_ranges + num_tiles, 2, dtype=torch.int32, device="cpu", pin_memory=is_pinned)
+    values, end = host.numpy(), 0
+    for of_slab in ranges:
+        first, end = end, end + 2 * len(of_slab)
+        values[first:end] = of_slab.reshape(-1, 2)
+    values[end:, 0], values[end:, 1] = tiles.req, tiles.row
+    on_device = host.to(device, non_blocking=True)
+    return on_device[:end].view(num_ranges, 4), on_device[end:]
 
 
 def check_plan(plan: PrefillPlan, batch: PagedBatch) -> None:

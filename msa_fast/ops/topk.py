@@ -142,7 +142,7 @@ def _narrow(
 
 
 @triton.jit(
-    do_not_specialize=["slab_token", "stride_out_h", "stride_out_t", "stride_out_k", "tiles_per_req"],
+    do_not_specialize=["slab_token", "stride_out_h", "stride_out_t", "stride_out_k", "programs_each"],
     do_not_specialize_on_alignment=["seq_lens_ptr", "cu_seqlens_q_ptr", "tiles_ptr", "out_ptr"],
 )
 def _topk_kernel(
@@ -164,7 +164,7 @@ def _topk_kernel(
     stride_out_h,
     stride_out_t,
     stride_out_k,
-    tiles_per_req,
+    programs_each,
     H: tl.constexpr,
     S: tl.constexpr,
     TOPK: tl.constexpr,
@@ -184,7 +184,8 @@ def _topk_kernel(
 ):
     """Grid: one program per ROWS consecutive rows (token, head) of one request.
 
-    tiles_ptr lists the rows of each program (HAS_TILES); without it every request has tiles_per_req programs.
+    Every request has programs_each programs; with HAS_TILES every query tile of tiles_ptr has: request and first row
+    of a tile stand there, and programs behind the rows of a request write nothing.
     Writes out[h, t, :] of its rows, every element: ids ascending, then PAD. In rows that
     see more than TOPK blocks it reads the scores of visible ones, and of those behind the last up to a
     multiple of SCORE_VECTOR, which are -inf; and, where best_ptr has the best scores of superblocks
@@ -193,12 +194,12 @@ def _topk_kernel(
     of a run, round by round, down to 1; WIDTH is how many runs the first round ranks, read as
     FIRST_PARTS side by side. IS_EARLY: launched before the scores are complete.
     """
+    req = tl.program_id(0) // programs_each
+    first_row = (tl.program_id(0) % programs_each) * ROWS
     if HAS_TILES:
-        req = tl.load(tiles_ptr + tl.program_id(0) * 2)
-        first_row = tl.load(tiles_ptr + tl.program_id(0) * 2 + 1)
-    else:
-        req = tl.program_id(0) // tiles_per_req
-        first_row = (tl.program_id(0) % tiles_per_req) * ROWS
+        tile = tiles_ptr + req * 2
+        req = tl.load(tile)
+        first_row += tl.load(tile + 1)
     q_start = tl.load(cu_seqlens_q_ptr + req * stride_cu)
     query_len = tl.load(cu_seqlens_q_ptr + (req + 1) * stride_cu) - q_start
     context_len = tl.load(seq_lens_ptr + req * stride_seq_lens) - query_len
@@ -286,6 +287,7 @@ def launch_slab_topk(
         out,
         plan.topk_rows,
         plan.max_row_blocks,
+        plan.max_tile_rows,
         tiles=plan.topk_tiles[slab.topk_tiles],
         slab_token=slab.first_token,
         superblock_score=superblock_score,
@@ -299,10 +301,10 @@ def launch_topk(
     out: torch.Tensor,
     rows: int,
     max_row_blocks: int,
+    max_rows_each: int,
     *,
     tiles: torch.Tensor | None = None,
     slab_token: int = 0,
-    max_rows_per_req: int = 0,
     superblock_score: torch.Tensor | None = None,
     superblock: int = 0,
     score_vector: int = 1,
@@ -310,15 +312,15 @@ def launch_topk(
 ) -> Launched | None:
     """Launch the selection kernel on checked arguments.
 
-    rows: rows per program. max_row_blocks: visible blocks of the longest row. tiles: the rows of each program, or None
-    for a grid from shapes alone, in which every request has up to max_rows_per_req rows. slab_token: whose
-    scores come first. score_vector: scores of a row that one load may read; rows start at multiples of
-    it, and are -inf from their last visible block up to one. is_early: the kernel before it in the
+    rows: rows per program. max_row_blocks: visible blocks of the longest row. tiles: the query tiles of a plan, or None
+    for a grid from shapes alone. max_rows_each: rows of the longest tile, or of the longest request where there are no
+    tiles. slab_token: whose scores come first. score_vector: scores of a row that one load may read; rows start at
+    multiples of it, and are -inf from their last visible block up to one. is_early: the kernel before it in the
     stream lets it start before the scores are complete, and it waits for them on the GPU.
     """
     config = batch.config
-    tiles_per_req = triton.cdiv(max_rows_per_req, rows)
-    num_programs = batch.num_reqs * tiles_per_req if tiles is None else len(tiles)
+    programs_each = triton.cdiv(max_rows_each, rows)
+    num_programs = (batch.num_reqs if tiles is None else len(tiles)) * programs_each
     if num_programs == 0:
         return None
     architecture = architecture_of(batch.device)
@@ -344,7 +346,7 @@ def launch_topk(
         *batch.seq_lens.stride(),
         *batch.cu_seqlens_q.stride(),
         *out.stride(),
-        tiles_per_req,
+        programs_each,
         H=config.num_index_heads,
         S=config.block_size,
         TOPK=config.topk_blocks,
@@ -389,7 +391,7 @@ def launch_decode_topk(
         out,
         number(TOPK_ROWS, architecture_of(batch.device)),
         batch.max_blocks,
-        max_rows_per_req=rows_per_req,
+        rows_per_req,
         score_vector=SCORE_VECTOR,
         is_early=is_early,
     )

@@ -51,19 +51,19 @@ def test_slabs_hold_every_tile_once_and_every_token(workspace_bytes, heads):
     config = IndexerConfig(heads, 16, 16, topk_blocks=4)
     plan = PrefillPlan.build(config, QUERY_LENS, SEQ_LENS, "cpu", None, workspace_bytes)
     starts = torch.tensor([0, *QUERY_LENS]).cumsum(0).tolist()
-    for name, num_rows in (("score_tiles", plan.score_rows), ("topk_tiles", plan.topk_rows)):
+    for name in ("score_tiles", "topk_tiles"):
         tiles = getattr(plan, name)
         assert torch.equal(torch.cat([tiles[getattr(slab, name)] for slab in plan.slabs]), tiles)
         for slab in plan.slabs:
             for req, row, *_ in tiles[getattr(slab, name)].tolist():
-                last_row = min(row + num_rows, QUERY_LENS[req] * heads) - 1
+                last_row = min(row + plan.score_rows, QUERY_LENS[req] * heads) - 1
                 assert slab.first_token <= starts[req] + row // heads
                 assert starts[req] + last_row // heads < slab.first_token + slab.num_tokens
     rows = [(req, row) for req, query_len in enumerate(QUERY_LENS) for row in range(query_len * heads)]
     selected = [
         (req, row)
         for req, first in plan.topk_tiles.tolist()
-        for row in range(first, min(first + plan.topk_rows, QUERY_LENS[req] * heads))
+        for row in range(first, min(first + plan.max_tile_rows, QUERY_LENS[req] * heads))
     ]
     assert sorted(selected) == rows
 

@@ -270,8 +270,8 @@ MUTANTS = [
     _decode_topk(
         "decode_selects_without_heads",
         "Rows to select are counted as if there were one head.",
-        "max_rows_per_req=rows_per_req",
-        "max_rows_per_req=rows_per_req // batch.config.num_index_heads",
+        "        rows_per_req,\n",
+        "        rows_per_req // batch.config.num_index_heads,\n",
         ("WritesAll",),
         defect="D15",
         needs=("gpu",),

@@ -204,8 +204,8 @@ MUTANTS = [
     _topk(
         "topk_programs_rounded_down",
         "Programs per request are rounded down.",
-        "tiles_per_req = triton.cdiv(max_rows_per_req, rows)",
-        "tiles_per_req = max_rows_per_req // rows",
+        "programs_each = triton.cdiv(max_rows_each, rows)",
+        "programs_each = max_rows_each // rows",
         ("WritesAll",),
         target="decode-topk",
         defect="D22",
@@ -214,8 +214,8 @@ MUTANTS = [
     _topk(
         "topk_tiles_one_row_apart",
         "Programs of a request start one row apart, not one tile.",
-        "(tl.program_id(0) % tiles_per_req) * ROWS",
-        "(tl.program_id(0) % tiles_per_req)",
+        "(tl.program_id(0) % programs_each) * ROWS",
+        "(tl.program_id(0) % programs_each)",
         ("WritesAll",),
         target="decode-topk",
         needs=("tiles of rows",),
