@@ -76,6 +76,8 @@ class Certificate:
 
 def is_certified(selection: Selection) -> torch.Tensor:
     """[H, T] bool, rows that have exactly one admissible set. Looks at the intervals, not at the answer."""
+    if selection.profile.rank_bits is not None:  # an id decides only where the rounding is known to make a tie
+        selection = replace(selection, profile=replace(selection.profile, tie_rule="any"))
     answer = select_blocks(selection.highest, selection.num_visible_blocks, selection.config)
     # With the ends exchanged the cut favours the answer least: chosen low, left out high.
     worst_chosen, best_left = cut(replace(selection, topk_idx=answer, score=selection.highest, upper=selection.lowest))

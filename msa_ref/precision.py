@@ -32,7 +32,7 @@ parameters L, F and m are used here and whose models the tests hold the bounds a
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -53,12 +53,14 @@ class ScoreBound:
     exact_units: if every operand of a dot product is a multiple of a power of two, u_q and u_k,
         with u_q * u_k >= 2^-126 and magnitude <= exact_units * u_q * u_k, then every partial sum
         is a representable multiple of u_q * u_k, nothing is dropped, and the score is exact.
+    by_factor: the share of the magnitude that a factor loses, be the score itself exact or not.
     """
 
     unit: str
     relative: float
     absolute: float
     exact_units: float
+    by_factor: float = 0.0
 
 
 def gamma(num_roundings: int, roundoff: float = U32) -> float:
@@ -203,6 +205,15 @@ def _bound(unit: str, index_head_dim: int, relative: float, exact_units: float) 
     return ScoreBound(unit, relative, index_head_dim * 2.0**-125, exact_units)
 
 
+def scaled(bound: ScoreBound) -> ScoreBound:
+    """The bound of a unit whose scores are multiplied by a factor, and divided by it again for the comparison.
+
+    A factor loses three roundings if it is the product of two parts, and a partial sum times it loses one more:
+    4 u of the magnitude. As much again is room for adding scaled pieces of a sum, where a kernel has several.
+    """
+    return replace(bound, by_factor=8 * U32)
+
+
 def magnitudes(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """|values| in float64 as a tensor core's exponents see them, for summing M.
 
@@ -248,4 +259,5 @@ def half_width(magnitude: torch.Tensor, unit: torch.Tensor, index_head_dim: int,
     width = magnitude * relative + bound.absolute
     exact_up_to = (bound.exact_units * unit).masked_fill_(unit < 2.0**-126, 0.0)
     overflow_from = (torch.finfo(torch.float32).max - bound.absolute) / (1 + relative)
-    return width.masked_fill_(magnitude <= exact_up_to, 0.0).masked_fill_(magnitude >= overflow_from, torch.inf)
+    width = width.masked_fill_(magnitude <= exact_up_to, 0.0).add_(magnitude, alpha=bound.by_factor)
+    return width.masked_fill_(magnitude >= overflow_from, torch.inf)

@@ -86,18 +86,43 @@ class Selection:
         shape = (*self.topk_idx.shape[:-1], len(self.block))
         return torch.zeros(shape, dtype=torch.bool, device=self.score.device).scatter_(-1, self.ids, True)
 
+    @property
+    def is_local(self) -> torch.Tensor:
+        """[T, N + 1] bool, forced blocks that are so as the last visible ones alone."""
+        return self.is_forced & (self.block >= self.config.init_blocks)
+
     def ranks_above(self, one: Edge, other: Edge) -> torch.Tensor:
         """Where a block must rank above another: by score, and by id where a tie rule says so."""
-        is_above = one.score > other.score
+        low, high = one.score, other.score
+        if self.profile.rank_bits is not None:
+            low, high = sure_ends(low, high, self.profile.rank_bits)
+        is_above = low > high
         if self.profile.tie_rule == "any":
             return is_above
-        return is_above | ((one.score == other.score) & (one.block < other.block))
+        return is_above | ((one.score >= other.score) & (one.block < other.block))
 
     def row(self, head: int, token: int) -> "Selection":
         """One row of this selection, as a selection."""
         h, t = slice(head, head + 1), slice(token, token + 1)
         n, upper = self.num_visible_blocks[t], None if self.upper is None else self.upper[h, t]
         return Selection(self.config, self.topk_idx[h, t], n, self.score[h, t], upper, self.profile)
+
+
+MAX_LOST_TO_UNDERFLOW = 2.0**-100
+"""Difference of scores that a rounding may lose near 0, where floats have fewer bits: far below any score in use."""
+
+
+def sure_ends(low: torch.Tensor, high: torch.Tensor, rank_bits: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The ends of two scores, moved together: low > high only if rounding cannot make a tie of the two.
+
+    Two numbers of one sign that round alike to p bits, in one direction or to nearest, differ by at most one ulp,
+    which is at most 2^(1 - p) of the smaller one. If they are products with a factor, rounded to fp32 first, then by
+    2^-23 more. Numbers of different signs round alike only near 0, and those past the greatest fp32 number to infinity.
+    """
+    share, most = 2.0 ** (1 - rank_bits) + 2.0**-23, torch.finfo(torch.float32).max
+    low = low + share * low.clamp(max=0) - MAX_LOST_TO_UNDERFLOW
+    high = high + share * high.clamp(min=0)
+    return low.masked_fill(low < -most, -torch.inf), high.masked_fill(high > most, torch.inf)
 
 
 def breaks_visible(selection: Selection) -> torch.Tensor:
@@ -143,13 +168,19 @@ def _padded(row: Selection) -> str:
 
 
 def breaks_order(selection: Selection) -> torch.Tensor:
-    """Ids ascend. [2, 0, 4] breaks it. Under the order "score-desc" it is the ranked ids' scores that descend."""
-    if selection.profile.order == "any":
+    """Ids ascend. [2, 0, 4] breaks it. Other orders are judged by the profile: best score first, local blocks last."""
+    order = selection.profile.order
+    if order == "any":
         return torch.zeros_like(selection.topk_idx[..., 0], dtype=torch.bool)
-    if selection.profile.order == "score-desc":
-        return swapped(selection).any(-1).any(-1)
     left, right = selection.topk_idx[..., :-1], selection.topk_idx[..., 1:]
-    return ((left > right) & (left != PAD) & (right != PAD)).any(-1)
+    descends = ((left > right) & (left != PAD) & (right != PAD)).any(-1)
+    if order == "ascending":
+        return descends
+    is_wrong = swapped(selection).any(-1).any(-1)
+    if order == "score-desc-local-last":
+        has_choice = selection.num_visible_blocks > selection.config.topk_blocks
+        is_wrong = (is_wrong | _behind_local(selection).any(-1)) & (has_choice | descends)
+    return is_wrong
 
 
 def swapped(selection: Selection) -> torch.Tensor:
@@ -161,11 +192,24 @@ def swapped(selection: Selection) -> torch.Tensor:
     return (selection.ranks_above(second, first) & is_judged[..., :, None] & is_judged[..., None, :]).triu(1)
 
 
+def _behind_local(selection: Selection) -> torch.Tensor:
+    """[H, T, K] bool, slots with the id of a block that is not local, behind a local one."""
+    ids, n = selection.ids, selection.num_visible_blocks[:, None]
+    is_local = selection.is_local.expand_as(selection.lowest).gather(-1, ids)
+    is_other = (ids < n) & (ids < n - selection.config.local_blocks)
+    return (is_local.cumsum(-1) > 0) & is_other
+
+
 def _unordered(row: Selection) -> str:
-    ids = _written(row)
-    if row.profile.order == "score-desc":
-        slot, later = swapped(row)[0, 0].nonzero()[0].tolist()
+    ids, order = _written(row), row.profile.order
+    pairs = swapped(row)[0, 0].nonzero().tolist() if order.startswith("score-desc") else []
+    if pairs:
+        slot, later = pairs[0]
         behind = f"block {ids[later]}, which ranks above it: {_span(row, ids[slot])} and {_span(row, ids[later])}"
+    elif order == "score-desc-local-last":
+        later = int(_behind_local(row)[0, 0].nonzero()[0])
+        slot = int(row.is_local.expand_as(row.lowest).gather(-1, row.ids)[0, 0].nonzero()[0])
+        behind = f"block {ids[later]} at slot {later}, and is local"
     else:
         slot = next(i for i, (a, b) in enumerate(pairwise(ids)) if a > b and PAD not in (a, b))
         behind = f"block {ids[slot + 1]} at slot {slot + 1}"

@@ -18,7 +18,7 @@ from msa_ref.certified import interval_chunks
 from msa_ref.config import require
 from msa_ref.contract import Violation, selections, violations, with_reqs
 from msa_ref.indexer import MAX_TOKEN_SCORES
-from msa_ref.precision import ScoreBound
+from msa_ref.precision import ScoreBound, bound_for, scaled
 from msa_ref.profile import CONTRACT, Profile
 from msa_ref.rows import Selection
 
@@ -54,6 +54,8 @@ def stages(
     profile: Profile = CONTRACT,
     max_violations: int = 1000,
     is_lazy: bool = False,
+    scale: float = 1.0,
+    are_forced_shown: bool = True,
 ) -> Stages:
     """Judge a target's scores and its selection apart.
 
@@ -66,6 +68,8 @@ def stages(
         profile: the promises it is held to.
         max_violations: how many of each stage to put into words.
         is_lazy: whether rows that see no more blocks than they select may have any scores, or none.
+        scale: a positive factor that the scores are multiplied by.
+        are_forced_shown: whether forced blocks have their scores, too; else they may hold anything.
 
     Raises:
         ValueError: if topk_idx or score is no such tensor.
@@ -77,21 +81,24 @@ def stages(
     n = batch.max_visible_blocks()
     require(score.shape[-1] >= n, "score", f"must cover the {n} visible blocks", f"N = {score.shape[-1]}")
 
+    if scale != 1.0:
+        bound = scaled(bound or bound_for(batch.index_q.dtype, batch.config.index_head_dim))
     off: list[Violation] = []
     wrong: list[Violation] = []
     for rows, bounded in selections(batch, topk_idx, interval_chunks(batch, bound, max_token_scores), profile):
-        own = replace(bounded, score=score[:, rows, : bounded.score.shape[-1]].double(), upper=None)
-        off += islice(_wrong_scores(bounded, own, rows.start, is_lazy), max_violations - len(off))
+        own = replace(bounded, score=score[:, rows, : bounded.score.shape[-1]].double() / scale, upper=None)
+        is_judged = own.is_visible if are_forced_shown else own.is_visible & ~own.is_forced
+        if is_lazy:
+            is_judged = is_judged & (own.num_visible_blocks > own.config.topk_blocks)[:, None]
+        off += islice(_wrong_scores(bounded, own, rows.start, is_judged), max_violations - len(off))
         wrong += islice(violations(own, rows.start), max_violations - len(wrong))
     return Stages(list(with_reqs(batch, off)), list(with_reqs(batch, wrong)))
 
 
-def _wrong_scores(bounded: Selection, own: Selection, first_token: int, is_lazy: bool) -> Iterator[Violation]:
-    """The first stage: one violation for every row with a visible score of its own outside its interval."""
+def _wrong_scores(bounded: Selection, own: Selection, first_token: int, is_judged: torch.Tensor) -> Iterator[Violation]:
+    """The first stage: one violation for every row with a score of its own outside its interval."""
     lower, got, upper = bounded.lowest, own.lowest, bounded.highest
-    is_off = own.is_visible & ~((lower <= got) & (got <= upper))
-    if is_lazy:
-        is_off &= (own.num_visible_blocks > own.config.topk_blocks)[:, None]
+    is_off = is_judged & ~((lower <= got) & (got <= upper))
     for head, token in is_off.any(-1).nonzero().tolist():
         block, *others = is_off[head, token].nonzero().flatten().tolist()
         low, score, high = (float(tensor[head, token, block]) for tensor in (lower, got, upper))

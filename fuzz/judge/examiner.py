@@ -34,18 +34,20 @@ class Examiner:
                 self.scene.score()  # outside the `try`: a harness error must not be blamed on the target
             try:
                 answer = self._examine_split(judge, target, num_splits, number == 0, found)
-                if _has_one_answer(target):
+                if target.is_repeatable:
                     than = _splits_in_words(self.scene.case.num_splits[0])
                     found += judge.differing("SplitInvariance", than, first, answer, num_splits)
                 first = answer if first is None else first
             except NotApplicable as refusal:
-                return Undefined(str(refusal))
+                if not found:
+                    return Undefined(str(refusal))
+                break
             except Exception as error:
                 lacking = lacking_here(error)
                 if lacking is not None:
                     return Undefined(lacking)
                 # Any exception here is the target's, and a finding: the harness's own work is outside of the `try`.
-                found.append(judge.failure(error, num_splits))
+                found.append(judge.failure(error, target, num_splits))
                 if found[-1].how == "cuda error":
                     break
         return Broke(tuple(found), judge.rows, judge.certified) if found else Agreed(judge.rows, judge.certified)
@@ -64,10 +66,10 @@ class Examiner:
         for _ in range(max(self.scene.case.repeats, bool(self.scene.case.first_mode)) if is_first else 0):
             again, broken = judge.run(run, target, num_splits)
             found += broken
-            if _has_one_answer(target):
+            if target.is_repeatable:
                 found += judge.differing("RepeatDeterminism", "the first run", answer, again, num_splits)
         if is_first:
-            alone = answer if _has_one_answer(target) else None
+            alone = answer if target.is_repeatable else None
             found += play_in_company(judge, target, run, num_splits, alone, is_sound=len(found) == before)
         if is_first and target.has_replay:
             found += play(judge, target, run, num_splits, answer, is_sound=len(found) == before)
@@ -86,11 +88,6 @@ class Examiner:
             if outside is not None:
                 return outside
         return None
-
-
-def _has_one_answer(target: Target) -> bool:
-    """True if two right answers have the same bits: they need not without a rule for ties, or for the order."""
-    return target.profile.tie_rule == "lowest-id" and target.profile.order == "ascending"
 
 
 def _splits_in_words(num_splits: int) -> str:

@@ -1,6 +1,7 @@
 """One run of a target on a scene, held against every law that a single run can break."""
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -13,6 +14,7 @@ from fuzz.judge.settings import OwnSettings
 from fuzz.judge.shown_scores import ShownScores
 from fuzz.judge.truth import Truth
 from fuzz.targets import Target
+from fuzz.targets.places import place_of, place_of_error
 from fuzz.targets.target import Bound
 from msa_ref.contract import How, Violation, with_reqs
 
@@ -30,9 +32,9 @@ class RunJudge:
         self._truths, self._settings = truths, OwnSettings()
         self._shown: ShownScores | None = None
 
-    def show(self, score: torch.Tensor, best: torch.Tensor | None = None, each: int = 0, is_lazy: bool = False) -> None:
+    def show(self, *scores: Any, **words: Any) -> None:
         """Keep the scores that a target shows in its run, see `fuzz.targets.Call.show`."""
-        self._shown = ShownScores(score, best, each, is_lazy)
+        self._shown = ShownScores(*scores, **words)
 
     def run(
         self, run: Bound, target: Target, num_splits: int, beside: str = ""
@@ -53,9 +55,11 @@ class RunJudge:
             answer = self._copied(given, out, target)
         self.rows += scene.case.config.num_index_heads * scene.case.total_q
         found = self._memory_violations()
-        misshapen = self._shape_violation(answer)
+        misshapen = self._shape_violation(answer, target)
         if misshapen is not None or not isinstance(answer, torch.Tensor):
             return None, self._at(num_splits, [*found, *filter(None, [misshapen])])
+        if out is not None and answer.numel() and bool(is_marked(answer).all()):
+            return answer, self._at(num_splits, [*found, _unwritten(target, given)])
         found += self._row_violations(answer, target)
         return answer, self._at(num_splits, found)
 
@@ -80,8 +84,8 @@ class RunJudge:
         text = f"{len(rows)} rows differ from {than}: {right[head, token].tolist()}, not {left[head, token].tolist()}"
         return self._at(num_splits, list(with_reqs(self.scene.batch, [Violation(law, text, head, token)])))
 
-    def failure(self, error: Exception, num_splits: int) -> Violation:
-        """The violation of a target that raised instead of answering."""
+    def failure(self, error: Exception, target: Target, num_splits: int) -> Violation:
+        """The violation of a target that raised instead of answering, with the line of its own file."""
         said = _said(error)
         lines = said.strip().splitlines()
         # A fault of the GPU is raised by the first library that asks the driver afterwards: torch and Triton word it
@@ -90,7 +94,7 @@ class RunJudge:
             how: How = "cuda error"
         else:
             how = "memory" if isinstance(error, MemoryError | torch.OutOfMemoryError) else "raised"
-        text = f"{type(error).__name__}: {lines[0] if lines else ''}"
+        text = f"{type(error).__name__}: {lines[0] if lines else ''}{place_of_error(target.run, error)}"
         return Violation("Runs", text, num_splits=num_splits, state=self.scene.state, how=how)
 
     def _at(self, num_splits: int, found: list[Violation]) -> list[Violation]:
@@ -108,16 +112,16 @@ class RunJudge:
             found.append(Violation("WritesOnly", f"wrote {outside} elements outside the answer's rows"))
         return found
 
-    def _shape_violation(self, answer: object) -> Violation | None:
+    def _shape_violation(self, answer: object, target: Target) -> Violation | None:
         config, device = self.scene.case.config, self.scene.batch.device
         shape = [config.num_index_heads, self.scene.case.total_q, config.topk_blocks]
         if isinstance(answer, torch.Tensor):
             if answer.dtype == torch.int32 and list(answer.shape) == shape and answer.device == device:
                 return None
-            got = f"{answer.dtype} {list(answer.shape)} on {answer.device}"
+            got, place = f"{answer.dtype} {list(answer.shape)} on {answer.device}", ""
         else:
-            got = repr(answer)
-        return Violation("Shape", f"answered {got}, not int32 {shape} on {device}")
+            got, place = repr(answer), place_of(target.run)
+        return Violation("Shape", f"answered {got}, not int32 {shape} on {device}{place}")
 
     def _row_violations(self, answer: torch.Tensor, target: Target) -> list[Violation]:
         """Violations by unwritten elements, by the scores that the target exposed, and by rows."""
@@ -139,6 +143,13 @@ class RunJudge:
         if key not in self._truths:
             self._truths[key] = Truth(self.scene, takes_score)
         return self._truths[key]
+
+
+def _unwritten(target: Target, returned: object) -> Violation:
+    """The violation of a target that left all of `call.out` as it was, wherever its answer is."""
+    has_tensor = isinstance(returned, torch.Tensor)
+    got = "a tensor, which fuzz.targets.fill would hand over" if has_tensor else repr(returned)
+    return Violation("WritesAll", f"wrote nothing into call.out, and returned {got}{place_of(target.run)}")
 
 
 def _said(error: Exception) -> str:

@@ -42,7 +42,9 @@ def play(
         if found and is_sound:
             found.insert(0, replace(found[0], law="Replay", evidence=f"broke {found[0].law} only then"))
         violations += found
-    return violations + _unlike_eager(judge, target, num_splits, answers) if target.is_bound else violations
+    if target.is_bound and target.is_repeatable:
+        violations += _unlike_eager(judge, target, num_splits, answers)
+    return violations
 
 
 @contextmanager

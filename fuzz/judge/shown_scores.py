@@ -1,10 +1,13 @@
 """Scores that a target exposes, and whether its superblock maxima match its block scores."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal, get_args, get_type_hints
 
 import torch
 
+from msa_ref.config import require
 from msa_ref.contract import Violation
 
 SUPERBLOCK_LAW = "Superblocks"
@@ -21,12 +24,24 @@ class ShownScores:
     score: [H, T, N], the block scores that it selects by.
     best: [H, T, ceil(N / each)], the best score in each superblock of `each` blocks, or None.
     is_lazy: whether rows that see no more blocks than they select may have any scores, or none.
+    scale: the positive factor that the target multiplies scores by.
+    forced: whether forced blocks are "scored" as all others are, or "encoded": then they hold any number.
+
+    Raises:
+        ValueError: one sentence, if the scale or the word for forced blocks is none.
     """
 
     score: torch.Tensor
     best: torch.Tensor | None = None
     each: int = 0
     is_lazy: bool = False
+    scale: float = 1.0
+    forced: Literal["scored", "encoded"] = "scored"
+
+    def __post_init__(self) -> None:
+        require(0 < self.scale < math.inf, "scale", "must be a positive number", self.scale)
+        choices = get_args(get_type_hints(ShownScores)["forced"])
+        require(self.forced in choices, "forced", f"must be one of {', '.join(choices)}", repr(self.forced))
 
 
 def wrong_superblocks(shown: ShownScores, num_visible_blocks: torch.Tensor) -> Iterator[Violation]:

@@ -16,7 +16,7 @@ from fuzz.judge.shown_scores import ShownScores, wrong_superblocks
 from msa_ref import block_scores, index_topk, select_blocks
 from msa_ref.certified import certify, is_certified
 from msa_ref.contract import Violation, violations
-from msa_ref.profile import CONTRACT, Profile
+from msa_ref.profile import Profile
 from msa_ref.rows import ROW_LAWS, Selection, cut
 from msa_ref.staged import stages
 
@@ -56,7 +56,7 @@ class Truth:
         """
         promises = replace(profile, axes="head-major")
         rows = self.config.num_index_heads * answer.shape[1]
-        if self.is_exact and promises == replace(CONTRACT, name=profile.name):
+        if self.is_exact and profile.has_one_answer:
             return list(self._wrong_rows(answer)), rows
         if self._score is not None:
             score = self._score[..., : self._max_visible_blocks].double().nan_to_num(-torch.inf, torch.inf, -torch.inf)
@@ -80,6 +80,8 @@ class Truth:
             profile=promises,
             max_violations=MAX_EXPLAINED_ROWS,
             is_lazy=shown.is_lazy,
+            scale=shown.scale,
+            are_forced_shown=shown.forced == "scored",
         )
         superblocks = islice(wrong_superblocks(shown, self.num_visible_blocks), MAX_EXPLAINED_ROWS)
         scores = self._first_few(found.score) + self._first_few(list(superblocks))

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from msa_ref import PagedBatch
 
 
-def ignore_scores(score: torch.Tensor, best: torch.Tensor | None = None, each: int = 0, is_lazy: bool = False) -> None:
+def ignore_scores(*scores: Any, **words: Any) -> None:
     """No-op default of `Call.show`."""
 
 
@@ -28,7 +29,9 @@ class Call:
     show: a target may call it with the scores [H, T, N] that it selects by. They are judged then, too
         (law `Score`), and the selection on just these scores. So are (law `Superblocks`) the best scores
         [H, T, ceil(N / each)] of superblocks of `each` blocks, where it calls show(score, best, each).
-        show(..., is_lazy=True) says that rows that see no more blocks than they select may be unscored.
+        show(..., is_lazy=True) says that rows that see no more blocks than they select may be unscored;
+        show(..., scale=f) that every score is multiplied by f > 0; show(..., forced="encoded") that forced blocks
+        hold a sentinel in place of their scores.
     """
 
     batch: PagedBatch

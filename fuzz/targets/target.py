@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
@@ -9,10 +10,13 @@ from fuzz.cases import promised
 from fuzz.cases.case import Case
 from fuzz.inputs.scene import Scene
 from fuzz.targets.call import Call, ignore_scores
+from fuzz.targets.not_applicable import NotApplicable
 from msa_ref.profile import CONTRACT, Profile
 
+Answer = TypeVar("Answer")
+
 Run = Callable[[Call], torch.Tensor]
-"""A target as a function: a call -> its answer."""
+"""A target as a function: a call -> its answer. It may raise or return `NotApplicable`."""
 
 Bound = Callable[[], torch.Tensor]
 """A target bound to its call: it answers for the present contents of the buffers."""
@@ -56,6 +60,11 @@ class Target:
         return self.is_graph or self.bind is not None
 
     @property
+    def is_repeatable(self) -> bool:
+        """True if a right answer has the same bits every time: it has rules for ties and for the order."""
+        return self.profile.tie_rule == "lowest-id" and self.profile.order == "ascending"
+
+    @property
     def has_replay(self) -> bool:
         """True if a case's replay script is run: the target outlives a change of the buffers.
 
@@ -94,7 +103,7 @@ class Target:
         """Runs that take everything anew each time."""
 
         def run() -> torch.Tensor:
-            return self.run(self._call(scene, num_splits, show))
+            return _applied(self.run(self._call(scene, num_splits, show)))
 
         return run
 
@@ -104,8 +113,8 @@ class Target:
 
         def run() -> torch.Tensor:
             if not bound:
-                bound.append(bind(self._call(scene, num_splits, show)))
-            return bound[0]()
+                bound.append(_applied(bind(self._call(scene, num_splits, show))))
+            return _applied(bound[0]())
 
         return run
 
@@ -123,6 +132,17 @@ class Target:
             score_out=scene.score_out() if self.takes_score_out else None,
             show=show,
         )
+
+
+def _applied(answer: Answer) -> Answer:
+    """The same answer.
+
+    Raises:
+        NotApplicable: if it is one.
+    """
+    if isinstance(answer, NotApplicable):
+        raise answer
+    return answer
 
 
 def _captured(run: Bound, mark_out: Callable[[], object], device: torch.device) -> Bound:
