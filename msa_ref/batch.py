@@ -91,18 +91,19 @@ class PagedBatch:
         return torch.arange(*rows.indices(self.total_q), dtype=torch.int32, device=self.device)
 
     def token_reqs(self, rows: slice = EVERY_ROW) -> torch.Tensor:
-        """[T] int64, the request of each query token: the first that ends behind it."""
-        return torch.searchsorted(self.cu_seqlens_q[1:].contiguous(), self._tokens(rows), right=True)
+        """[T] int64, the request of each query token: the first that ends behind it; the last for padding."""
+        reqs = torch.searchsorted(self.cu_seqlens_q[1:].contiguous(), self._tokens(rows), right=True)
+        return reqs.clamp(max=max(0, self.num_reqs - 1))
 
     def visible_lens(self, rows: slice = EVERY_ROW) -> torch.Tensor:
         """[T] int64, tokens that each query token sees: itself and all before it.
 
         Query token i of a request sees max(0, seq_len - query_len + i + 1) tokens: all but the
-        query_len - i - 1 behind it.
+        query_len - i - 1 behind it. Padding, behind the last request's tokens, sees nothing.
         """
         reqs = self.token_reqs(rows)
         num_behind = self.cu_seqlens_q[1:].long()[reqs] - 1 - self._tokens(rows)
-        return (self.seq_lens.long()[reqs] - num_behind).clamp(min=0)
+        return (self.seq_lens.long()[reqs] - num_behind).clamp(min=0).where(num_behind >= 0, 0)
 
     def num_visible_blocks(self) -> torch.Tensor:
         """[T] int64, blocks that hold the visible tokens of each query token."""

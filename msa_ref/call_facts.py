@@ -30,6 +30,7 @@ class CallFacts:
         query tokens of a request; requests; query tokens; columns of the block table.
     is_uniform: whether all requests have equally many query tokens.
     has_padding_rows: whether some query token sees nothing.
+    has_padded_queries: whether index_q has rows behind the last request's tokens.
     strides: of the tensors that the target is given.
     is_of_scores: whether the target is given scores, in place of queries and keys.
     has_nan, has_infinities: whether the values that it must read, queries and keys or scores, hold some; false
@@ -45,6 +46,7 @@ class CallFacts:
     table_blocks: int
     is_uniform: bool
     has_padding_rows: bool
+    has_padded_queries: bool
     strides: Strides
     is_of_scores: bool
     has_nan: bool
@@ -66,6 +68,7 @@ def facts_of(batch: PagedBatch, score: torch.Tensor | None = None, looks_at_valu
         table_blocks=batch.max_blocks,
         is_uniform=len(set(query_lens)) <= 1,
         has_padding_rows=bool((batch.visible_lens() == 0).any()),
+        has_padded_queries=sum(query_lens) < batch.total_q,
         strides=strides_of([*given, batch.block_table, batch.seq_lens, batch.cu_seqlens_q]),
         is_of_scores=score is not None,
         has_nan=bool(read.isnan().any()),
@@ -77,7 +80,8 @@ def _read_values(batch: PagedBatch, score: torch.Tensor | None) -> torch.Tensor:
     """1-D, every value that the target must read."""
     if score is not None:
         return visible_scores(batch, score)
-    return torch.cat([batch.index_q.flatten(), batch.index_k_pages[batch.live_slots()].flatten()])
+    queries = batch.index_q[: int(batch.cu_seqlens_q[-1])]
+    return torch.cat([queries.flatten(), batch.index_k_pages[batch.live_slots()].flatten()])
 
 
 def strides_of(tensors: Iterable[torch.Tensor]) -> Strides:

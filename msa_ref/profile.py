@@ -56,6 +56,8 @@ class Profile:
         ordinary, or are outside. score_nan, score_infinities: the same of scores that a target is given.
     max_abs_score: every block's score is nearer to 0 than this. None takes all.
     padding_rows: whether a row that sees nothing is all PAD, or outside.
+    padded_queries: whether rows of `index_q` behind the last request's tokens are all PAD, or such a tensor is
+        outside. Here alone a profile may promise more than the contract.
     dtypes: of index_q and index_k_pages.
     num_index_heads, index_head_dims, block_sizes, topk_blocks, init_blocks, local_blocks: the sets of values taken;
         None takes all.
@@ -76,6 +78,7 @@ class Profile:
     score_infinities: Literal["ordinary", "undefined"] = "ordinary"
     max_abs_score: float | None = None
     padding_rows: Literal["pad", "undefined"] = "pad"
+    padded_queries: Literal["pad", "undefined"] = "undefined"
     dtypes: tuple[torch.dtype, ...] = SUPPORTED_DTYPES
     num_index_heads: tuple[int, ...] | None = None
     index_head_dims: tuple[int, ...] | None = None
@@ -150,6 +153,8 @@ class Profile:
         yield is_ragged, f"{self.name} takes requests of equally many query tokens"
         sees_nothing = self.padding_rows == "undefined" and facts.has_padding_rows
         yield sees_nothing, f"{self.name} promises nothing for rows that see no token"
+        has_padding = self.padded_queries == "undefined" and facts.has_padded_queries
+        yield has_padding, f"{self.name} promises nothing for queries behind the last request's"
         is_strided = get_args(Strides).index(facts.strides) < get_args(Strides).index(self.strides)
         yield is_strided, f"{self.name} takes {self.strides} tensors"
 

@@ -339,9 +339,8 @@ _ROWS = (
         "D51",
         "The query tensor is longer than the requests' tokens: padding is taken for requests, or left unwritten.",
         "total_q > cu_seqlens_q[-1]",
-        "a refusal",
+        "WritesAll, Visible, a refusal",
         "TensorRT-LLM#18034",
-        shown_by="tests/ref/test_refusals.py sees `validate` refuse offsets that do not end at total_q",
     ),
     FieldDefect(
         "D52",

@@ -8,6 +8,7 @@ import torch
 from fuzz.canaries.defect import Defect
 from fuzz.canaries.naive import NaiveIndexer
 from fuzz.targets import Call, Target
+from msa_ref.profile import CONTRACT, Profile
 
 CANARIES: dict[str, Defect] = {}
 """Name -> canary."""
@@ -32,12 +33,16 @@ Indexer = TypeVar("Indexer", bound=type[NaiveIndexer])
 
 
 def canary(
-    field_defect: str, *laws: str, takes_score: bool = False, needs: tuple[str, ...] = ()
+    field_defect: str,
+    *laws: str,
+    takes_score: bool = False,
+    needs: tuple[str, ...] = (),
+    profile: Profile = CONTRACT,
 ) -> Callable[[Indexer], Indexer]:
     """Enter a broken indexer into the table; its docstring is the sentence.
 
     takes_score: whether it is given scores, for a defect that no product of queries and keys can show.
-    needs: see `Defect`.
+    needs: see `Defect`. profile: its promises, where they are not the contract's.
     """
 
     def enter_class(indexer: Indexer) -> Indexer:
@@ -46,7 +51,7 @@ def canary(
         def run(call: Call) -> torch.Tensor:
             return indexer(call).answer()
 
-        target = Target(name, sentence, "foreign", run, takes_score=takes_score, has_splits=True)
+        target = Target(name, sentence, "foreign", run, takes_score, has_splits=True, profile=profile)
         enter(field_defect, laws, target, needs)
         return indexer
 

@@ -157,6 +157,7 @@ class Case:
     num_splits: the split counts to run at; 0 leaves the choice to the target.
     repeats: how often the first run is repeated, to compare bits.
     host_slack: tokens by which the host's bounds exceed the lengths on the device.
+    extra_queries: rows of `index_q` behind the last request's tokens: poison, for targets whose profile takes them.
     beside: what goes on beside further runs: nothing, a `late producer` of the inputs on the runs' own side stream
         (on a GPU), or `noise` on other streams and threads.
     first_mode: the mode of the first run, `inference` or none; a further run is outside of it.
@@ -177,6 +178,7 @@ class Case:
     repeats: int = 0
     replay: tuple[Step, ...] = ()
     host_slack: int = 0
+    extra_queries: int = 0
     beside: str = ""
     first_mode: str = ""
     note: str = ""
@@ -187,20 +189,21 @@ class Case:
             require(value in options, name, f"must be one of {known}", repr(value))
         require(self.dtype in DTYPES, "dtype", f"must be one of {', '.join(DTYPES)}", repr(self.dtype))
         require(len(self.requests) > 0, "requests", "must hold a request", "none")
-        require(self.host_slack >= 0, "host_slack", "must be >= 0", self.host_slack)
+        for name in ("host_slack", "extra_queries"):
+            require(getattr(self, name) >= 0, name, "must be >= 0", getattr(self, name))
         require(len(self.num_splits) > 0, "num_splits", "must hold a split count", "none")
         require(
             min(self.num_splits) >= 0, "num_splits", "must be >= 0, where 0 is the target's own", min(self.num_splits)
         )
         for number, step in enumerate(self.replay):
-            num_reqs, total_q = len(step.requests), sum(r.query_len for r in step.requests)
+            num_reqs, total_q = len(step.requests), sum(r.query_len for r in step.requests) + self.extra_queries
             require(num_reqs == len(self.requests), "replay", f"must keep num_reqs at step {number}", num_reqs)
             require(total_q == self.total_q, "replay", f"must keep total_q = {self.total_q} at step {number}", total_q)
 
     @property
     def total_q(self) -> int:
-        """T, query tokens of all requests, at every step."""
-        return sum(request.query_len for request in self.requests)
+        """T, query tokens of all requests and the padding behind them, at every step."""
+        return sum(request.query_len for request in self.requests) + self.extra_queries
 
     @property
     def states(self) -> tuple[Step, ...]:

@@ -192,6 +192,14 @@ DIMENSIONS = (
             "without a query": lambda case: case.total_q == 0,
         },
     ),
+    _flags(
+        "query tensor",
+        {
+            "as long as its requests": lambda case: not case.extra_queries,
+            "longer": lambda case: case.extra_queries,
+        },
+        {"longer": lambda scale: False},
+    ),
     Dimension("page order", lambda scale: PAGE_ORDERS, lambda case: [case.pages.order]),
     Dimension("behind the table", lambda scale: BEHIND, lambda case: [case.pages.behind]),
     Dimension("poison", lambda scale: TAILS, lambda case: [case.pages.tail]),

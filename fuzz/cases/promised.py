@@ -42,7 +42,9 @@ def case_facts(case: Case, step: Step, is_token_major: bool = False, takes_score
         total_q=case.total_q,
         table_blocks=case.max_blocks,
         is_uniform=len(set(query_lens)) == 1,
-        has_padding_rows=any(query_len and seq_len < query_len for query_len, seq_len in lens),
+        has_padding_rows=any(query_len and seq_len < query_len for query_len, seq_len in lens)
+        or case.extra_queries > 0,
+        has_padded_queries=case.extra_queries > 0,
         strides=_strides(case, is_token_major, takes_score),
         is_of_scores=takes_score,
         has_nan=has_nonfinite,

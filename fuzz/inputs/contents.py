@@ -61,7 +61,8 @@ def queries_and_keys(case: Case, step: Step, layout: Layout) -> tuple[torch.Tens
     for name, exact, there in (("queries", q, rounded[0]), ("keys", k, rounded[1])):
         is_kept = (there.float() == exact) | exact.isnan()
         require(bool(is_kept.all()), name, f"must be representable in {case.dtype}", f"family {family.name!r}")
-    return rounded
+    padding = poison_page(case)[0].to(dtype).expand(case.extra_queries, config.num_index_heads, -1)
+    return torch.cat([rounded[0], padding]), rounded[1]
 
 
 def fill_hashed(case: Case, step: Step, layout: Layout, batch: PagedBatch) -> None:
@@ -73,6 +74,7 @@ def fill_hashed(case: Case, step: Step, layout: Layout, batch: PagedBatch) -> No
     q_low, k_high = (0, 0) if case.values.is_negative else (-ranges.q_high, ranges.k_high)
     q = hashed_integers(0, batch.index_q.numel(), seed + 1, q_low, ranges.q_high, device)
     batch.index_q.copy_(q.view(batch.index_q.shape))
+    batch.index_q[case.total_q - case.extra_queries :] = poison_page(case)[0].to(device, dtype)
     page_size = config.block_size * config.index_head_dim
     order = torch.from_numpy(np.argsort(layout.source, kind="stable")).to(device)
     num_spare = int((layout.source < 0).sum())
@@ -112,4 +114,4 @@ def visible_blocks(case: Case, step: Step) -> np.ndarray:
         np.maximum(0, request.seq_len - request.query_len + 1 + np.arange(request.query_len))
         for request in step.requests
     ]
-    return -(-np.concatenate(rows) // case.config.block_size)
+    return -(-np.concatenate([*rows, np.zeros(case.extra_queries, dtype=np.int64)]) // case.config.block_size)

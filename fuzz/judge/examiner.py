@@ -77,10 +77,8 @@ class Examiner:
 
     def _outside(self, target: Target) -> str | None:
         """The reason why a state of the case is outside the profile; None if every state that is run is inside."""
-        if target.profile == CONTRACT:
-            return None
         told = target.outside(self.scene.case)
-        if told is not None:
+        if told is not None or target.profile == CONTRACT:
             return told
         for state in range(len(self.scene.case.states) if target.has_replay else 1):
             self.scene.apply(state)

@@ -23,6 +23,7 @@ FULL = Case(
     1,
     (Step((Request(1, 80), Request(2, 20)), True, 3, "eager"),),
     4,
+    2,
     "noise",
     "inference",
     "a note",
