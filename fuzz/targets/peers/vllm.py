@@ -106,6 +106,8 @@ def decode(call: Call, is_captured: bool = False) -> torch.Tensor:
     if rest or query_len > call.decode_query_len:
         raise NotApplicable("vLLM's builder makes decode batches of equal query lengths alone")
     max_seq_len = batch.max_blocks * config.block_size if is_captured else max(1, *call.seq_len_bounds)
+    shape = (config.num_index_heads, batch.total_q, config.num_blocks(max_seq_len))
+    score = None if is_captured else torch.empty(shape, dtype=torch.float32, device=batch.device)
     topk_idx: torch.Tensor = operators.minimax_m3_index_decode(
         batch.index_q,
         batch.index_k_pages,
@@ -119,7 +121,10 @@ def decode(call: Call, is_captured: bool = False) -> torch.Tensor:
         query_len,
         call.decode_query_len,
         out=call.out,
+        score_out=score,
     )
+    if score is not None:
+        call.show(score, forced="encoded")
     return topk_idx
 
 
