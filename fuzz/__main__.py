@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -11,6 +12,7 @@ from typing import Any
 from fuzz.commands import COMMANDS, JUDGES
 from fuzz.commands.declared import declare, filled
 from fuzz.commands.device import settle_and_warm_up
+from fuzz.report.command_line import program
 from fuzz.report.statuses import BROKE, INTERRUPTED, REFUSED, STATUSES
 
 
@@ -30,12 +32,18 @@ def main(words: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
+def script() -> int:
+    """The console script: as `python -m fuzz` it finds adapters in the current folder, but no other `fuzz` there."""
+    sys.path.insert(0, os.getcwd())
+    return main()
+
+
 def read(words: Sequence[str]) -> tuple[ModuleType, Any]:
     """The command that some words name, and its options. Settles the device of a command that judges."""
     listed = "\n".join(f"  {name:<10}{sentence}" for name, sentence in COMMANDS.items())
     statuses = "\n".join(f"  {status:<10}{words}" for status, words in STATUSES.items())
     door = argparse.ArgumentParser(
-        prog="python -m fuzz",
+        prog=shlex.join(program()),
         description=__doc__,
         epilog=f"commands:\n{listed}\n\nexit status:\n{statuses}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -46,7 +54,7 @@ def read(words: Sequence[str]) -> tuple[ModuleType, Any]:
     if name in JUDGES:
         settle_and_warm_up(rest)  # before the command's module, and with it triton, is imported
     command = importlib.import_module(f"fuzz.commands.{name}")
-    parser = argparse.ArgumentParser(prog=f"python -m fuzz {name}", description=COMMANDS[name])
+    parser = argparse.ArgumentParser(prog=shlex.join([*program(), name]), description=COMMANDS[name])
     declare(parser, command.Options)
     return command, filled(command.Options, parser.parse_args(rest))
 

@@ -20,7 +20,9 @@ def stamp(device: str) -> dict[str, str]:
     """GPU, driver, torch, triton, python and commit by name, each a short text; `none` for what is missing."""
     is_cuda = device.startswith("cuda")
     git = ("git", "-C", str(Path(__file__).parent))
-    commit = _say(*git, "rev-parse", "--short=12", "HEAD")
+    # Installed into an environment that lies in a repository, these files are no part of that repository.
+    is_tracked = _say(*git, "ls-files", Path(__file__).name) != "none"
+    commit = _say(*git, "rev-parse", "--short=12", "HEAD") if is_tracked else "none"
     if commit != "none" and _say(*git, "status", "--porcelain", "-uno") != "none":
         commit += " with changes"
     return {

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fuzz.cases.case import Case
 from fuzz.cases.codec import from_data, read_object, to_data
+from fuzz.report.command_line import again, on_device
 from fuzz.report.record import FindingRecord
 from msa_ref.config import require
 from msa_ref.contract import Violation
@@ -53,6 +54,8 @@ class Findings:
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self._folder, self._environment = folder, environment
+        # What broke on the interpreter need not break on a GPU.
+        self._device = on_device("cpu" if environment.get("architecture") == "interpreter" else "cuda")
         self._records: dict[str, FindingRecord] = {}
         self._cases: dict[str, Case] = {}
 
@@ -108,7 +111,7 @@ class Findings:
             signature=finding.signature,
             evidence=str(finding.violation),
             path=str(path),
-            command=f"python -m fuzz replay {path} --target {finding.target}",
+            command=again("replay", str(path), "--target", finding.target, *self._device),
             requests=len(case.requests),
             blocks=case.max_row_blocks,
             is_minimised=finding.is_minimised,

@@ -2,11 +2,11 @@
 
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from fuzz.report.command_line import started
 from fuzz.report.record import Record
 
 REPORT_SECONDS = 60.0
@@ -20,7 +20,7 @@ class Shard:
         """Start it. words: its options. gpu: as CUDA_VISIBLE_DEVICES names it; empty for those of this process."""
         self._path, self.log = path, path.with_suffix(".log")
         self._path.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "fuzz", "run", *words, "--json", str(path)]
+        command = started(["run", *words, "--json", str(path)])
         environment = os.environ | ({"CUDA_VISIBLE_DEVICES": gpu} if gpu else {})
         with self.log.open("wb") as file:
             self._process = subprocess.Popen(command, env=environment, stdout=file, stderr=subprocess.STDOUT)

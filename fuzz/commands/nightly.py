@@ -15,9 +15,10 @@ from fuzz.campaign.interrupts import ended_politely
 from fuzz.campaign.shard import Shard
 from fuzz.commands.declared import option
 from fuzz.commands.device import device_option
-from fuzz.commands.options import FINDINGS, again, at_least, chosen, named, seed_or_fresh, target_option
+from fuzz.commands.options import FINDINGS, at_least, chosen, named, seed_or_fresh, target_option
 from fuzz.commands.report import write_report
 from fuzz.isolation.gpus import visible_gpus
+from fuzz.report.command_line import again
 from fuzz.report.merge import merge
 from fuzz.report.record import Record
 from fuzz.report.text import head_lines, text_lines

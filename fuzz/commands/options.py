@@ -1,7 +1,6 @@
 """Options that several commands share: their defaults, and the fields that declare them."""
 
 import os
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from fuzz.cases.scale import SCALES, Scale
 from fuzz.commands.declared import option
 from fuzz.commands.device import device_option
 from fuzz.isolation.worker import HANGS_AFTER, Worker
+from fuzz.report.command_line import again
 from fuzz.targets import BUILT_IN, Call, Target, find
 from msa_fast.ops.checks import check_interpreter
 
@@ -114,8 +114,3 @@ def seed_or_fresh(seed: int | None) -> int:
 def named(targets: Sequence[str]) -> list[str]:
     """The words that name targets on a command line."""
     return [word for name in targets for word in ("--target", name)]
-
-
-def again(command: str, *words: str) -> str:
-    """A command line to paste."""
-    return shlex.join(["python", "-m", "fuzz", command, *words])

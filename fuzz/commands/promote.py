@@ -5,6 +5,7 @@ from pathlib import Path
 
 from fuzz import corpus
 from fuzz.commands.declared import option
+from fuzz.report.command_line import again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,5 +22,5 @@ def run(options: Options) -> int:
     """Write the entry and print how to replay it. Returns 0."""
     path = corpus.promote(options.finding, options.flag, options.origin, options.note)
     print(f"kept as {path}")
-    print(f"again: python -m fuzz replay {path}")
+    print(f"again: {again('replay', str(path))}")
     return 0

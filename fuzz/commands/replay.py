@@ -10,7 +10,7 @@ from fuzz.cases.case import Case
 from fuzz.cases.replay_words import script_lines
 from fuzz.commands.declared import option
 from fuzz.commands.device import device_option
-from fuzz.commands.options import again, chosen, named, target_option
+from fuzz.commands.options import chosen, named, target_option
 from fuzz.inputs.scene import Scene
 from fuzz.isolation.messages import Task
 from fuzz.isolation.worker import Worker
@@ -20,6 +20,7 @@ from fuzz.judge.replays import disturb
 from fuzz.judge.score_strip import score_strip
 from fuzz.judge.truth import Truth
 from fuzz.judge.verdict import Agreed, Broke, Undefined
+from fuzz.report.command_line import again, on_device
 from fuzz.report.files import write
 from fuzz.report.replayed import Replayed, ScoreStrip, replayed_lines, to_json
 from fuzz.report.text import stamp_lines
@@ -55,7 +56,7 @@ def run(options: Options) -> int:
         print("\n".join(replayed_lines(done[-1])))
     if options.json:
         write(options.json, to_json(done))
-    print(f"again: {again('replay', str(options.case), *named(names))}")
+    print(f"again: {again('replay', str(options.case), *on_device(options.device), *named(names))}")
     statuses = [one.exit_status for one in done]
     return 1 if 1 in statuses else max(statuses, default=3)
 

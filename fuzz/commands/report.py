@@ -1,14 +1,13 @@
 """`python -m fuzz report`: shards' records merged into one report, as text, JSON, JUnit XML and HTML."""
 
-import shlex
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fuzz.commands.declared import option
+from fuzz.report.command_line import started, words_of
 from fuzz.report.files import write
 from fuzz.report.html import html_page
 from fuzz.report.junit import junit_xml
@@ -78,7 +77,7 @@ def replayed(finding: FindingRecord) -> Replayed | str:
         return f"{finding.path} is not here"
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "replayed.json"
-        command = [sys.executable, *shlex.split(finding.command)[1:], "--json", str(file)]
+        command = started([*words_of(finding.command), "--json", str(file)])
         try:
             done = subprocess.run(command, capture_output=True, check=False, timeout=REPLAY_SECONDS)
         except subprocess.TimeoutExpired:

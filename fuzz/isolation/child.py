@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection
 import torch
 
 from fuzz.inputs.scene import Scene
+from fuzz.isolation.fork_server import set_path_variables
 from fuzz.isolation.messages import (
     FromChild,
     Introduced,
@@ -34,12 +35,13 @@ MAX_KEPT_BYTES = 2**31
 """Bytes of GPU memory that a child may keep cached between cases: a dozen children share a GPU."""
 
 
-def live(pipe: Connection, folder: str, gpu: str) -> None:
+def live(pipe: Connection, folder: str, gpu: str, path_variables: dict[str, str | None]) -> None:
     """Serve tasks and questions until the pipe closes.
 
     folder: for temporary files; the worker removes it. gpu: the only one to use, by its name in CUDA_VISIBLE_DEVICES;
-        empty for any.
+        empty for any. path_variables: how the worker's own process searches for modules, for the processes of targets.
     """
+    set_path_variables(path_variables)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal, and the parent decides
     _allow_processes()
     os.dup2(2, 1)  # what targets print is for the reader, and no part of a command's output

@@ -19,7 +19,7 @@ from multiprocessing.process import BaseProcess
 
 from fuzz.cases.case import Case
 from fuzz.isolation.child import live
-from fuzz.isolation.fork_server import fork_server
+from fuzz.isolation.fork_server import fork_server, path_variables, warm_up
 from fuzz.isolation.messages import (
     DOES_NOT_FIT,
     FromChild,
@@ -244,9 +244,11 @@ class Worker:
 
     def _start(self) -> Connection:
         if self._pipe is None:
+            warm_up()
             context = fork_server()
             self._pipe, theirs = context.Pipe()
-            self._child = context.Process(target=live, args=(theirs, self._folder.name, self.gpu), daemon=True)
+            arguments = (theirs, self._folder.name, self.gpu, path_variables())
+            self._child = context.Process(target=live, args=arguments, daemon=True)
             self._child.start()
             theirs.close()
             self.restarts += 1

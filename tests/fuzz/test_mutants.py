@@ -65,5 +65,5 @@ def test_broken_kernels_fail_the_gate_which_names_law_and_place(
     assert main(["gate", *arguments, "--seed", str(seed), "--target", f"fuzz.canaries:{mutant}"]) == 1
     report = capsys.readouterr().out
     assert re.search(r"^    Best: head \d+, token \d+, request \d+.*: .*$", report, re.MULTILINE), report
-    again = rf"again: python -m fuzz replay \S*-Best-\S+ --target fuzz.canaries:{mutant}$"
+    again = rf"again: python -m fuzz replay \S*-Best-\S+ --target fuzz.canaries:{mutant} --device cpu$"
     assert re.search(again, report, re.MULTILINE), report
