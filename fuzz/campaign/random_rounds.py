@@ -9,7 +9,7 @@ from its start only where that database is empty.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -20,11 +20,13 @@ from fuzz.campaign.round_shrinker import RoundShrinker
 from fuzz.cases.case import Case, Views
 from fuzz.cases.chooser import SeededChooser
 from fuzz.cases.generate import cases_of
+from fuzz.cases.inside import inside
 from fuzz.cases.scale import Scale
 from fuzz.cases.specialization import Specialization, draw_specializations
 from fuzz.isolation.messages import Question, Task
 from fuzz.isolation.worker import Worker
 from fuzz.judge.verdict import Broke
+from fuzz.targets import Target
 from fuzz.values.rng import Stream
 from msa_ref.contract import Violation
 
@@ -60,7 +62,7 @@ class RandomRounds:
         self,
         results: Results,
         worker: Worker,
-        targets: tuple[str, ...],
+        targets: Sequence[Target],
         device: str,
         budget: Budget,
         is_diagnosed: bool = True,
@@ -71,6 +73,7 @@ class RandomRounds:
         self._budget, self._is_diagnosed, self._is_interrupted = budget, is_diagnosed, is_interrupted
         self._start = time.perf_counter()
         self._known: set[tuple[str, str]] = set()
+        self._scales: dict[str, Scale] = {}
 
     def is_over(self) -> bool:
         """True if the budget is spent."""
@@ -89,14 +92,20 @@ class RandomRounds:
         hypothesis_settings: settings,
         on_round: Callable[[int], None],
     ) -> None:
-        """Run the rounds of one shard until the budget is spent. on_round: called with each round's number."""
+        """Run the rounds of one shard until the budget is spent. on_round: called with each round's number.
+
+        Each round draws inside the promises of some targets; others judge the cases that they take, too.
+        """
         number, step = shard
+        self._scales = {target.name: inside(scale, target.domain) for target in self._targets}
+        scales = list(dict.fromkeys(self._scales.values()))
         try:
             while not self.is_over():
+                inner = scales[Stream(run_seed, f"scale {number}").integer(0, len(scales) - 1)]
                 chooser = SeededChooser(run_seed, f"run {scale.name} {number}")
-                drawn = draw_specializations(chooser, scale, SPECIALIZATIONS_PER_ROUND)
+                drawn = draw_specializations(chooser, inner, SPECIALIZATIONS_PER_ROUND)
                 round_seed = Stream(run_seed, f"round {number}").integer(0, 2**62)
-                self._round(sorted(drawn, key=plainness), scale, round_seed, hypothesis_settings)
+                self._round(sorted(drawn, key=plainness), inner, round_seed, hypothesis_settings)
                 self._count_seconds()
                 on_round(number)
                 number += step
@@ -125,7 +134,7 @@ class RandomRounds:
                 is_broken = False
             else:
                 seen.add(case.to_json())
-                is_broken = self._judge(case, shrinker)
+                is_broken = self._judge(case, self._takers(case, scale), shrinker)
             # Only this line raises: Hypothesis takes errors from different lines for different failures.
             if is_broken:
                 raise Broken
@@ -135,10 +144,18 @@ class RandomRounds:
         if shrinker.has_begun:
             self._settle(shrinker.target, shrinker.law, *shrinker.finish())
 
-    def _judge(self, case: Case, shrinker: RoundShrinker) -> bool:
-        """Judge a new example on all targets. The first new failure becomes the one that the round shrinks."""
+    def _takers(self, case: Case, scale: Scale) -> tuple[str, ...]:
+        """The targets that a round at some scale is for, and others that take its case."""
+        return tuple(
+            target.name
+            for target in self._targets
+            if (self._scales[target.name] == scale and target.is_run_by(case)) or target.takes(case, self._device)
+        )
+
+    def _judge(self, case: Case, names: tuple[str, ...], shrinker: RoundShrinker) -> bool:
+        """Judge a new example on some targets. The first new failure becomes the one that the round shrinks."""
         self._end_if_interrupted()
-        judged = self._worker.judge(Task(case, self._targets, self._device))
+        judged = self._worker.judge(Task(case, names, self._device))
         self._results.add(judged)
         for name, verdict, _ in judged.verdicts:
             if isinstance(verdict, Broke):

@@ -47,6 +47,8 @@ class ValuePlan:
     log2_scale: int = 0
     is_negative: bool = False
     is_future_best: bool = False
+    is_finite: bool = False
+    max_abs_score: float | None = None
 
     def __post_init__(self) -> None:
         require(self.family in FAMILIES, "family", f"must be one of {', '.join(FAMILIES)}", repr(self.family))
@@ -54,6 +56,8 @@ class ValuePlan:
         require(is_allowed, "is_negative", "must be of a lattice family", repr(self.family))
         is_allowed = not (self.made_by.is_on_device and self.is_future_best)
         require(is_allowed, "is_future_best", f"must not be of {self.family} values", self.is_future_best)
+        is_bound = self.max_abs_score is None or self.max_abs_score > 0
+        require(is_bound, "max_abs_score", "must be > 0", self.max_abs_score)
 
     @property
     def made_by(self) -> Family:

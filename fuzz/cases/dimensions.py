@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from fuzz.cases.case import BEHIND, BETWEEN, DTYPES, PAGE_ORDERS, TAILS, Case, Request, ViewPlan
 from fuzz.cases.scale import WIDE_TABLE, Scale
-from fuzz.cases.specialization import HEADS, OWN_SHAPE
+from fuzz.cases.specialization import OWN_SHAPE
 from fuzz.values.families import FAMILIES, GATE_FAMILIES
 
 
@@ -120,11 +120,11 @@ def _replay_test(test: Callable[[Request, Request], object]) -> Test:
 
 
 DIMENSIONS = (
-    Dimension("heads", lambda scale: map(str, HEADS), lambda case: [str(case.config.num_index_heads)]),
+    Dimension("heads", lambda scale: map(str, scale.heads), lambda case: [str(case.config.num_index_heads)]),
     Dimension("head_dim", lambda scale: map(str, scale.head_dims), lambda case: [str(case.config.index_head_dim)]),
     Dimension("block_size", lambda scale: map(str, scale.block_sizes), lambda case: [str(case.config.block_size)]),
     Dimension(
-        "own shape", lambda scale: ("keys as they lie", "keys in a view") if scale.percent.own else (), _own_shape
+        "own shape", lambda scale: ("keys as they lie", "keys in a view") if scale.percent.own_shape else (), _own_shape
     ),
     Dimension("dtype", lambda scale: DTYPES, lambda case: [case.dtype]),
     Dimension(

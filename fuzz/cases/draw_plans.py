@@ -8,7 +8,7 @@ from fuzz.cases.chooser import Chooser
 from fuzz.cases.scale import Scale
 from fuzz.cases.specialization import Specialization, draw_views
 from fuzz.values.families import FAMILIES
-from fuzz.values.family import Lattice
+from fuzz.values.family import Lattice, Shape
 from msa_ref.formats import ELEMENTS
 
 FEW_SPLITS = (1, 2, 3, 4, 5, 7, 8, 16)
@@ -17,13 +17,17 @@ MAX_LOG2_SCALE = 40
 """Bound on the magnitude of log2 of the factor that keys are multiplied by."""
 
 
-def draw_values(chooser: Chooser, scale: Scale, family: str, dtype: str) -> ValuePlan:
+def draw_values(chooser: Chooser, scale: Scale, family: str, shape: Shape) -> ValuePlan:
     """The values of a family; those of a lattice may be scaled, or have no score above 0."""
-    if not isinstance(FAMILIES[family], Lattice):
-        return ValuePlan(family)
-    log2_scale = 0 if chooser.boolean(70) else _log2_scale(chooser, dtype)
+    made_by, bounds = FAMILIES[family], scale.bounds
+    plan = ValuePlan(family, is_finite=not bounds.has_nonfinite, max_abs_score=bounds.max_abs_score)
+    if not isinstance(made_by, Lattice):
+        return plan
+    log2_scale = 0 if chooser.boolean(70) else _log2_scale(chooser, shape.dtype)
+    if bounds.max_abs_score is not None:
+        log2_scale = min(log2_scale, made_by.log2_inside(shape))
     is_negative = scale.percent.negative > 0 and chooser.boolean(scale.percent.negative)
-    return ValuePlan(family, log2_scale, is_negative)
+    return replace(plan, log2_scale=log2_scale, is_negative=is_negative)
 
 
 def _log2_scale(chooser: Chooser, dtype: str) -> int:
@@ -73,7 +77,7 @@ def draw_first_mode(chooser: Chooser) -> str:
 def draw_split_counts(chooser: Chooser, scale: Scale) -> tuple[int, ...]:
     """The target's own choice, one of ours, or both; several of ours where runs are cheap."""
     counts = tuple(
-        chooser.choice(MANY_SPLITS if chooser.boolean(scale.percent.many) else FEW_SPLITS)
+        chooser.choice(MANY_SPLITS if chooser.boolean(scale.percent.many_splits) else FEW_SPLITS)
         for _ in range(scale.max_split_counts)
     )
     return chooser.choice(((0,), counts, (0, *counts)))

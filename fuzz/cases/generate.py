@@ -3,6 +3,7 @@
 The order of the draws is part of what a seed means.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -19,48 +20,79 @@ from fuzz.cases.draw_plans import (
     draw_split_counts,
     draw_values,
 )
-from fuzz.cases.draw_requests import MAX_DRAWN_REQS, draw_request, draw_requests
+from fuzz.cases.draw_requests import MIN_LONGEST, draw_request, draw_requests, within
+from fuzz.cases.inside import families_inside
 from fuzz.cases.replay_script import draw_script
-from fuzz.cases.scale import Scale
+from fuzz.cases.scale import Bounds, Scale
 from fuzz.cases.specialization import Specialization, draw_specializations
 from fuzz.values.families import ALL_FAMILIES, FAMILIES, GATE_FAMILIES
+from fuzz.values.family import Shape
 
 MAX_TABLE_CELLS = 2**27
 """Bound on scores, one for each row and column of a block table: 0.5 GiB if a target or a judge keeps all of them."""
 
 
 def draw_case(
-    chooser: Chooser, scale: Scale, specialization: Specialization, families: Sequence[str] = GATE_FAMILIES
+    chooser: Chooser,
+    scale: Scale,
+    specialization: Specialization,
+    families: Sequence[str] = GATE_FAMILIES,
+    kind: str | None = None,
 ) -> Case:
-    """One case of a specialization, and what goes on beside its runs."""
-    case = _draw_alone(chooser, scale, specialization, families)
+    """One case of a specialization, and what goes on beside its runs. kind: of the scale's; None to draw it, too."""
+    case = _draw_alone(chooser, scale, specialization, families, kind)
     return replace(case, beside=draw_company(chooser, scale), first_mode=draw_first_mode(chooser))
 
 
-def _draw_alone(chooser: Chooser, scale: Scale, specialization: Specialization, families: Sequence[str]) -> Case:
+def _draw_alone(
+    chooser: Chooser, scale: Scale, specialization: Specialization, families: Sequence[str], kind: str | None
+) -> Case:
     """One case of a specialization. The requests come last, so that a failure shrinks to fewer of them."""
     if scale.percent.long and chooser.boolean(scale.percent.long):
         families = ("hashed",)
         percent = replace(scale.percent, many=100)
         scale = replace(scale, max_key_elements=scale.max_long_key_elements, percent=percent)
-    kind = chooser.choice(("decode", "decode", "decode", "prefill", "prefill", "mixed"))
-    family = chooser.choice(families)
-    case = _without_requests(chooser, scale, specialization, family)
-    has_replay = kind == "decode" and chooser.boolean(50) and specialization.max_reqs <= MAX_DRAWN_REQS
+    kind = kind or chooser.choice(scale.kinds[::-1])  # the kind without a replay script first: it is simpler
+    config, bounds = specialization.config, scale.bounds
+    # Requests are drawn later: whatever lengths they get, no row has more blocks.
+    longest = min(bounds.max_row_blocks, max(*scale.edges, *scale.many_blocks, MIN_LONGEST, 0) + 1)
+    shape = Shape(
+        longest,
+        config.block_size,
+        config.index_head_dim,
+        config.topk_blocks,
+        specialization.dtype,
+        max_abs_score=bounds.max_abs_score,
+    )
+    family = chooser.choice(families_inside(families, bounds, shape))
+    case = _without_requests(chooser, scale, specialization, family, shape)
     requests = draw_requests(chooser, scale, specialization, kind)
-    script = _script(chooser, scale, specialization, requests) if has_replay else ()
+    script = _script(chooser, scale, specialization, requests) if kind == "replay" else ()
     case = replace(case, requests=tuple(requests), replay=script)
     if not FAMILIES[family].is_on_device and chooser.boolean(30):
         case = replace(case, values=replace(case.values, is_future_best=True))
-    if kind == "decode" and (wider := _with_wide_table(case, specialization.table_blocks)) is not None:
+    case = _with_table_inside(case, bounds)
+    if kind != "prefill" and (wider := _with_wide_table(case, specialization.table_blocks)) is not None:
         return wider
-    if not chooser.boolean(30):
+    if bounds.strides == "aligned" or not chooser.boolean(30):  # what ends at a fence begins anywhere
         return case
     # A table no wider than its longest row: the entry behind that row lies behind the fence, too.
     return replace(case, views=replace(case.views, is_fenced=True), pages=replace(case.pages, extra_blocks=0))
 
 
-def _without_requests(chooser: Chooser, scale: Scale, specialization: Specialization, family: str) -> Case:
+def _with_table_inside(case: Case, bounds: Bounds) -> Case:
+    """The case with no wider table, and no longer rows to the host's knowledge, than the bounds allow."""
+    room = bounds.max_table_blocks - max(1, case.max_row_blocks)
+    spare = bounds.max_row_blocks * case.config.block_size - max(
+        request.seq_len for state in case.states for request in state.requests
+    )
+    pages = replace(case.pages, extra_blocks=min(case.pages.extra_blocks, room))
+    return replace(case, pages=pages, host_slack=min(case.host_slack, spare))
+
+
+def _without_requests(
+    chooser: Chooser, scale: Scale, specialization: Specialization, family: str, shape: Shape
+) -> Case:
     """A case whose one request is a placeholder."""
     block_size = specialization.config.block_size
     pages = draw_pages(chooser, scale)
@@ -69,7 +101,7 @@ def _without_requests(chooser: Chooser, scale: Scale, specialization: Specializa
         requests=(Request(0, 0),),
         seed=chooser.integer(1, 2**31 - 1),
         dtype=specialization.dtype,
-        values=draw_values(chooser, scale, family, specialization.dtype),
+        values=draw_values(chooser, scale, family, shape),
         pages=pages,
         views=draw_case_views(chooser, scale, specialization, is_far=pages.is_far),
         num_splits=draw_split_counts(chooser, scale),
@@ -95,36 +127,51 @@ def _script(
     def new_request(req: int, query_len: int) -> Request:
         return draw_request(chooser, scale, specialization, query_len, req)
 
-    return draw_script(chooser, tuple(requests), new_request, scale.max_split_counts + 1)
+    def inside(request: Request) -> Request:
+        return within(scale, specialization.config, request)
+
+    max_query_len = 0 if scale.bounds.is_uniform else max(scale.decode_query_lens)
+    return draw_script(chooser, tuple(requests), new_request, scale.max_split_counts + 1, max_query_len, inside)
 
 
 NUM_SPECIALIZATIONS = 24
 """Specializations that a gate draws at a time: a multiple of the number of options in most columns."""
-CASES_EACH = 8
-"""Cases of one specialization before others are drawn."""
+CASES_EACH = 6
+"""Cases of one specialization and one kind before others are drawn."""
 
 
 def gate_cases(seed: int, count: int, scale: Scale) -> Iterator[Case]:
     """The cases of one run: the same for the same seed and scale, anywhere.
 
-    Case number i does not depend on how many cases are asked for.
+    Case number i does not depend on how many cases are asked for. The cases of one kind are the same for scales that
+    differ in their kinds alone.
     """
-    drawn: list[Specialization] = []
-    for number in range(count):
-        if number % (NUM_SPECIALIZATIONS * CASES_EACH) == 0:
-            chooser = SeededChooser(seed, f"forms {scale.name} {number}")
-            drawn = draw_specializations(chooser, scale, NUM_SPECIALIZATIONS)
-        specialization = drawn[number % NUM_SPECIALIZATIONS]
-        yield draw_case(SeededChooser(seed, f"case {scale.name} {number}"), scale, specialization)
+    for _, case in _numbered(seed, count, scale):
+        yield case
 
 
-def by_specialization(cases: Sequence[Case]) -> list[list[Case]]:
+def by_specialization(seed: int, count: int, scale: Scale) -> list[list[Case]]:
     """The cases of `gate_cases`, those of one specialization in one list."""
-    groups: dict[tuple[int, int], list[Case]] = {}
-    for number, case in enumerate(cases):
-        draw, place = divmod(number, NUM_SPECIALIZATIONS)
-        groups.setdefault((draw // CASES_EACH, place), []).append(case)
+    groups: dict[int, list[Case]] = {}
+    for place, case in _numbered(seed, count, scale):
+        groups.setdefault(place, []).append(case)
     return list(groups.values())
+
+
+def _numbered(seed: int, count: int, scale: Scale) -> Iterator[tuple[int, Case]]:
+    """Every case with the number of its specialization."""
+    drawn, numbers = list[Specialization](), Counter[str]()
+    for i in range(count):
+        kind = scale.kinds[i % len(scale.kinds)]
+        number = numbers[kind]
+        numbers[kind] += 1
+        draw, place = divmod(number, NUM_SPECIALIZATIONS * CASES_EACH)
+        place = draw * NUM_SPECIALIZATIONS + place % NUM_SPECIALIZATIONS
+        while place >= len(drawn):
+            chooser = SeededChooser(seed, f"forms {scale.name} {len(drawn)}")
+            drawn += draw_specializations(chooser, scale, NUM_SPECIALIZATIONS)
+        chooser = SeededChooser(seed, f"{kind} {scale.name} {number}")
+        yield place, draw_case(chooser, scale, drawn[place], kind=kind)
 
 
 @st.composite

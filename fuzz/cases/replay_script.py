@@ -15,20 +15,27 @@ CHANGES = ("stay", "append", "finish", "other")
 
 
 def draw_script(
-    chooser: Chooser, requests: tuple[Request, ...], new_request: Callable[[int, int], Request], max_steps: int
+    chooser: Chooser,
+    requests: tuple[Request, ...],
+    new_request: Callable[[int, int], Request],
+    max_steps: int,
+    max_query_len: int = MAX_DECODE_QUERY_LEN,
+    within: Callable[[Request], Request] = lambda request: request,
 ) -> tuple[Step, ...]:
     """1 .. `max_steps` steps after a first state.
 
     new_request: (request, query_len) -> a request of any length, for those that grow, shrink or start.
+    max_query_len: tokens up to which a request may take over those of others; 0 for none.
+    within: a request -> the same request inside the bounds of a target.
     """
     steps = []
     for _ in range(chooser.integer(1, max_steps)):
         between = chooser.choice(BETWEEN) if chooser.boolean(40) else ""
         lens = [request.query_len for request in requests]
         if chooser.boolean(25):
-            lens = _with_a_token_passed_on(chooser, lens)
+            lens = _with_a_token_passed_on(chooser, lens, max_query_len)
         requests = tuple(
-            _changed(chooser, Request(query_len, request.seq_len), req, new_request)
+            within(_changed(chooser, Request(query_len, request.seq_len), req, new_request))
             for req, (query_len, request) in enumerate(zip(lens, requests, strict=True))
         )
         is_remapped = chooser.boolean(40)
@@ -48,10 +55,10 @@ def _changed(chooser: Chooser, request: Request, req: int, new_request: Callable
     return request
 
 
-def _with_a_token_passed_on(chooser: Chooser, query_lens: list[int]) -> list[int]:
+def _with_a_token_passed_on(chooser: Chooser, query_lens: list[int], max_query_len: int) -> list[int]:
     """The query lengths with one token passed from one request to another."""
     lens = list(query_lens)
     giver, taker = chooser.integer(0, len(lens) - 1), chooser.integer(0, len(lens) - 1)
-    if giver != taker and lens[giver] > 0 and lens[taker] < MAX_DECODE_QUERY_LEN:
+    if giver != taker and lens[giver] > 0 and lens[taker] < max_query_len:
         lens[giver], lens[taker] = lens[giver] - 1, lens[taker] + 1
     return lens

@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 
+from fuzz.cases.case import DTYPES
+from msa_ref.call_facts import Strides
+
+HEADS = (1, 2, 3, 4, 5, 6, 8, 12)
 TOPK = (16, 1, 2, 3, 4, 5, 7, 8, 12, 13, 17, 24, 32)
 DECODE_QUERY_LENS = (1, 2, 3, 4, 1, 5, 7, 8)
 """Query tokens of decode requests: one, and up to seven drafts."""
@@ -14,7 +18,8 @@ class Shares:
     """Percentages: how often a draw is special in one way. Some draws are skipped altogether at 0.
 
     Of specializations:
-    own: MiniMax-M3's own head dim and block size, the only ones that some kernels serve.
+    own_shape: MiniMax-M3's own head dim and block size, the only ones that some kernels serve; of those
+        specializations that do not have its whole config.
     plain: all tensors contiguous, as engines hand them over; the others are views.
     corner: the most slots and the widest table at once, where limits meet.
 
@@ -24,12 +29,13 @@ class Shares:
     company: a late producer, or another stream's noise: where there are streams.
 
     Of single draws:
-    many: a number of blocks from `many_blocks`, or a large split count.
+    many: a number of blocks from `many_blocks`. many_splits: a large split count.
     across: a prefill query with whole blocks between its tokens.
     """
 
     many: int
-    own: int = 0
+    many_splits: int
+    own_shape: int = 0
     plain: int = 0
     corner: int = 0
     negative: int = 0
@@ -39,11 +45,40 @@ class Shares:
 
 
 @dataclass(frozen=True)
+class Bounds:
+    """Limits that a target's promises set to every case of a scale. The defaults set none.
+
+    init_blocks, local_blocks: the numbers of forced blocks that a config may have; None for all.
+    max_total_q: of a batch. max_row_blocks: of a request. max_table_blocks: columns of a block table.
+    is_uniform: whether all requests of a batch bring equally many tokens.
+    has_padding: whether a query token may see nothing.
+    strides: of every tensor: any, contiguous, or aligned as well; see `msa_ref.profile`.
+    is_token_major: whether `out` is [T, H, K] in memory, where it has to be contiguous.
+    has_nonfinite: whether queries, keys and given scores may be NaN or infinite.
+    max_abs_score: a magnitude that no score reaches; None for any.
+    """
+
+    init_blocks: tuple[int, ...] | None = None
+    local_blocks: tuple[int, ...] | None = None
+    max_total_q: int = 2**30
+    max_row_blocks: int = 2**30
+    max_table_blocks: int = 2**30
+    is_uniform: bool = False
+    has_padding: bool = True
+    strides: Strides = "any"
+    is_token_major: bool = False
+    has_nonfinite: bool = True
+    max_abs_score: float | None = None
+
+
+@dataclass(frozen=True)
 class Scale:
     """Part of what a seed means: the same seed at the same scale is the same list of cases anywhere.
 
     Options of a specialization; one that is repeated is drawn more often:
-    head_dims, block_sizes, topk: of the config.
+    heads, head_dims, block_sizes, topk: of the config.
+    dtypes: formats of elements, by name.
+    decode_query_lens: query tokens of decode requests.
     max_reqs: powers of two, bounds on the requests of a decode batch.
     table_blocks: minimum of a decode batch's table columns; 0 for as many as its rows need.
     is_compiled: whether kernels are compiled for how tensors lie; cases of a specialization then share their views.
@@ -59,6 +94,9 @@ class Scale:
     max_key_elements, max_long_key_elements: B * n * S * D of a case, and of a case with the longest rows.
     max_cells: scores of a request, query_len * H * n.
     max_split_counts: split counts that one case runs at, beside the target's own choice.
+    bounds: limits of the targets that the cases are for; see `fuzz.cases.inside`.
+    kinds: the kinds of cases, in turn: `replay` (a decode batch with a replay script), `decode`, or `prefill` (perhaps
+        behind one decode request).
     """
 
     name: str
@@ -73,10 +111,15 @@ class Scale:
     max_cells: int
     max_split_counts: int
     has_far_pages: bool
+    heads: tuple[int, ...] = HEADS
     topk: tuple[int, ...] = TOPK
+    dtypes: tuple[str, ...] = DTYPES
+    decode_query_lens: tuple[int, ...] = DECODE_QUERY_LENS
     table_blocks: tuple[int, ...] = (0,)
     is_compiled: bool = False
     max_long_key_elements: int = 0
+    bounds: Bounds = Bounds()
+    kinds: tuple[str, ...] = ("replay", "prefill", "decode", "prefill")
 
 
 def around(first: int, last: int, limit: int) -> tuple[int, ...]:
@@ -101,7 +144,7 @@ SMALL = Scale(
     max_reqs=(1, 2, 4),
     edges=around(8, 64, 65),
     many_blocks=(129, 66, 67, 127, 128, 129),  # 2**n + 1 is repeated to draw it more often
-    percent=Shares(many=25, across=30),
+    percent=Shares(many=25, many_splits=8, across=30),
     max_prefill_len=82,
     max_key_elements=2**19,
     max_cells=2**13,
@@ -116,7 +159,17 @@ LARGE = Scale(
     edges=around(8, 128, 129),
     # Decode on Hopper takes one more round above 256 and above 2,048 blocks: both edges are repeated.
     many_blocks=(*around(256, 8192, 8192), 257, 256, 2049, 2048),
-    percent=Shares(many=20, own=50, plain=40, corner=4, negative=40, long=8, company=8, across=20),
+    percent=Shares(
+        many=20,
+        many_splits=20,
+        own_shape=40,
+        plain=40,
+        corner=4,
+        negative=40,
+        long=8,
+        company=8,
+        across=20,
+    ),
     max_prefill_len=300,
     max_key_elements=2**24,
     max_cells=2**20,

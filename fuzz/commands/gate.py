@@ -12,6 +12,8 @@ from fuzz.campaign.pool import Pool
 from fuzz.campaign.recheck import look_back
 from fuzz.campaign.shrink import shrink_findings
 from fuzz.cases import generate
+from fuzz.cases.case import Case
+from fuzz.cases.inside import inside
 from fuzz.cases.production import production_cases
 from fuzz.cases.smoke import smoke_cases
 from fuzz.commands.declared import option
@@ -34,7 +36,7 @@ class Options(CampaignOptions):
     """The cases of a gate, and all that a campaign has."""
 
     seed: int = option("seed of all draws (default %(default)s)", DEFAULT_SEED)
-    cases: int | None = option(f"lattice cases ({DEFAULT_CASES_IN_WORDS})", None)
+    cases: int | None = option(f"drawn cases for each target ({DEFAULT_CASES_IN_WORDS})", None)
     has_corpus: bool = option("judge kept cases too", True, "--corpus")
     has_production: bool = option("judge production shapes too", True, "--production")
     is_smoke: bool = option("judge a handful of cases alone, in seconds: not a gate", False, "--smoke")
@@ -101,8 +103,17 @@ def _tasks(options: Options, chosen: list[Target]) -> list[Task]:
     tasks = _corpus_tasks(names, device) if options.has_corpus else []
     if options.has_production:
         tasks += _production_tasks(chosen, device, options.seed)
-    seeded = generate.gate_cases(options.seed, options.num_cases, options.scale)
-    return tasks + [Task(case, names, device) for case in seeded]
+    return tasks + _drawn_tasks(options, chosen)
+
+
+def _drawn_tasks(options: Options, chosen: list[Target]) -> list[Task]:
+    """Drawn cases, as many for each target: those that it takes, shared with other targets that take them, too."""
+    takers: dict[Case, list[str]] = {}
+    for scale in dict.fromkeys(inside(options.scale, target.domain) for target in chosen):
+        owners = [target for target in chosen if inside(options.scale, target.domain) == scale]
+        for case in generate.gate_cases(options.seed, options.num_cases, scale):
+            takers.setdefault(case, []).extend(target.name for target in owners if target.is_run_by(case))
+    return [Task(case, tuple(names), options.device) for case, names in takers.items() if names]
 
 
 def _corpus_tasks(names: tuple[str, ...], device: str) -> list[Task]:

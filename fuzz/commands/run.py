@@ -85,12 +85,13 @@ def run(options: Options) -> int:
 
     seconds = None if options.minutes is None else 60.0 * options.minutes
     budget = Budget(seconds, options.num_cases, options.shrink_seconds)
-    names = tuple(target.name for target in chosen)
     profile = nightly_profile(options.findings.parent / "examples")
     with ended_politely() as ending, Pool(1, options.hangs_after) as pool:
         look_back(results, options.findings, device, pool)
         with pool.worker() as worker:
-            rounds = RandomRounds(results, worker, names, device, budget, options.is_diagnosed, lambda: ending.is_asked)
+            rounds = RandomRounds(
+                results, worker, chosen, device, budget, options.is_diagnosed, lambda: ending.is_asked
+            )
             try:
                 if not record.aborted:
                     rounds.run(

@@ -26,7 +26,14 @@ GARBAGE = {"nan": np.nan, "inf": np.inf, "bait": 1e30}
 def shape_of(case: Case, num_blocks: int) -> Shape:
     """The facts of a case that a family of values may use."""
     config = case.config
-    return Shape(num_blocks, config.block_size, config.index_head_dim, config.topk_blocks, case.dtype)
+    return Shape(
+        num_blocks,
+        config.block_size,
+        config.index_head_dim,
+        config.topk_blocks,
+        case.dtype,
+        max_abs_score=case.values.max_abs_score,
+    )
 
 
 def queries_and_keys(case: Case, step: Step, layout: Layout) -> tuple[torch.Tensor, torch.Tensor]:
@@ -93,7 +100,7 @@ def fill_hashed(case: Case, step: Step, layout: Layout, batch: PagedBatch) -> No
 
 def designed_scores(case: Case, step: Step) -> torch.Tensor:
     """CPU [H, T, max_blocks] float32 made to order, garbage where a row sees no block."""
-    num_heads, garbage = case.config.num_index_heads, GARBAGE[case.pages.tail]
+    num_heads, garbage, values = case.config.num_index_heads, GARBAGE[case.pages.tail], case.values
     score = np.full((num_heads, case.total_q, case.max_blocks), garbage, dtype=np.float32)
     token = 0
     for req, request in enumerate(step.requests):
@@ -101,7 +108,7 @@ def designed_scores(case: Case, step: Step) -> torch.Tensor:
         if request.query_len and num_blocks:
             shape = replace(shape_of(case, num_blocks), dtype="float32", is_score=True)
             stream = Stream(step.values_seed or case.seed, f"score {req}")
-            rows = mix_scores(case.values.family, stream, num_heads * request.query_len, shape)
+            rows = mix_scores(values.family, stream, num_heads * request.query_len, shape, values.is_finite)
             score[:, token : token + request.query_len, :num_blocks] = rows.reshape(num_heads, -1, num_blocks)
         token += request.query_len
     score[:, np.arange(case.max_blocks) >= visible_blocks(case, step)[:, None]] = garbage

@@ -8,7 +8,9 @@ import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from multiprocessing.connection import Connection
+from typing import NoReturn
 
 import torch
 
@@ -28,7 +30,7 @@ from fuzz.isolation.messages import (
 from fuzz.judge.between_runs import diagnose
 from fuzz.judge.examiner import Examiner
 from fuzz.judge.verdict import Broke, Verdict
-from fuzz.targets import find
+from fuzz.targets import Call, find
 from msa_ref.contract import Violation
 
 MAX_KEPT_BYTES = 2**31
@@ -106,4 +108,9 @@ def _introduced(name: str) -> Introduced | Refused:
         return Refused(str(refusal))
     except BaseException as error:
         return Refused(f"target must be one that can be imported; got {name!r}: {type(error).__name__}: {error}")
-    return Introduced(target.sentence, target.kind, target.profile)
+    bind = None if target.bind is None else _runs_in_children
+    return Introduced(replace(target, run=_runs_in_children, bind=bind, check=None))
+
+
+def _runs_in_children(call: Call) -> NoReturn:
+    raise AssertionError("a foreign target runs in children alone")

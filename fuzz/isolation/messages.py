@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from fuzz.cases.case import Case
 from fuzz.judge.verdict import Undefined, Verdict
+from fuzz.targets import Target
 from msa_ref.contract import Violation
-from msa_ref.profile import Profile
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,9 @@ class Introduction:
 
 @dataclass(frozen=True)
 class Introduced:
-    """The properties of a target that a command must know. Its code stays in children."""
+    """A target without its code, which stays in children: it can be asked for its properties, and not run."""
 
-    sentence: str
-    kind: str
-    profile: Profile
+    target: Target
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ from itertools import chain, count
 from fuzz import corpus
 from fuzz.cases.case import Case
 from fuzz.cases.chooser import SeededChooser
-from fuzz.cases.generate import NUM_SPECIALIZATIONS, by_specialization, draw_case, gate_cases
+from fuzz.cases.generate import NUM_SPECIALIZATIONS, by_specialization, draw_case
+from fuzz.cases.inside import inside
 from fuzz.cases.production import production_cases
-from fuzz.cases.scale import SCALES
+from fuzz.cases.scale import SCALES, Scale
 from fuzz.cases.specialization import Specialization, draw_specializations
 from fuzz.targets import Target
 from fuzz.values.families import ALL_FAMILIES
@@ -25,7 +26,7 @@ INFORMATIVE_COST = 2**16
 """Cost of an informative case that is cheap next to a compilation: dozens of rows of dozens of blocks."""
 MAX_NAIVE_COST = 2**22
 """Bound on the cost of a case for a naive indexer, which takes blocks one by one: more would look like a hang."""
-SPECIALIZATIONS_PER_ROUND = 4
+SPECIALIZATIONS_PER_ROUND = 6
 """Specializations that random fuzzing compiles before it draws others."""
 DRAWN_EACH = 16
 """Random cases of one specialization side by side: about as many as a round of `run` has."""
@@ -65,15 +66,16 @@ class Tier:
         if self.seconds:
             yield from self._drawn(target)
             return
+        scale = inside(SCALES[self.scale], target.domain)
         with _DRAWING:
-            drawn, kept, production = _gate(self)
+            groups, kept, production = _gate(self, scale)
         more = [case for case, kind in production if target.kind in (kind, "foreign")]
         if target.is_kernel and self.device == "cuda":
-            groups = [_most_informative_first(group) for group in by_specialization(drawn)]
+            groups = [_most_informative_first(group) for group in groups]
             first, rest = groups[:NUM_SPECIALIZATIONS], groups[NUM_SPECIALIZATIONS:]
             cases = [*chain(*first), *sorted(kept, key=cost), *chain(*rest), *more]
         else:
-            cases = [*sorted(kept, key=cost), *sorted(drawn, key=cost), *more]
+            cases = [*sorted(kept, key=cost), *sorted(chain(*groups), key=cost), *more]
         cases = [case for case in dict.fromkeys(cases) if _is_informative(case, target, self.device)]
         if "large memory" in needs:
             cases.sort(key=lambda case: -max(_score_elements(case), 2**31 * case.pages.is_far))
@@ -81,7 +83,7 @@ class Tier:
 
     def _drawn(self, target: Target) -> Iterator[Case]:
         """Random cases without end, as `run` draws them."""
-        scale = SCALES[self.scale]
+        scale = inside(SCALES[self.scale], target.domain)
         drawn: list[Specialization] = []
         for number in count():
             round_number, i = divmod(number, SPECIALIZATIONS_PER_ROUND * DRAWN_EACH)
@@ -100,9 +102,9 @@ _DRAWING = threading.Lock()
 
 
 @cache
-def _gate(tier: Tier) -> tuple[tuple[Case, ...], tuple[Case, ...], tuple[tuple[Case, str], ...]]:
-    """A gate's lattice cases, the corpus's, and production's with the kind of target that serves each."""
-    drawn = tuple(gate_cases(tier.seed, tier.cases, SCALES[tier.scale]))
+def _gate(tier: Tier, scale: Scale) -> tuple[list[list[Case]], tuple[Case, ...], tuple[tuple[Case, str], ...]]:
+    """A gate's drawn cases by specialization, the corpus's, and production's with the kind of target for each."""
+    drawn = by_specialization(tier.seed, tier.cases, scale)
     kept = tuple(entry.case for entry in corpus.entries().values()) if tier.has_corpus else ()
     production = tuple(production_cases(tier.device == "cuda", tier.seed)) if tier.has_production else ()
     return drawn, kept, production

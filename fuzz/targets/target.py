@@ -8,6 +8,8 @@ import torch
 
 from fuzz.cases import promised
 from fuzz.cases.case import Case
+from fuzz.cases.inside import Domain
+from fuzz.cases.scale import MAX_DECODE_QUERY_LEN
 from fuzz.inputs.scene import Scene
 from fuzz.targets.call import Call, ignore_scores
 from fuzz.targets.not_applicable import NotApplicable
@@ -65,6 +67,11 @@ class Target:
         return self.profile.tie_rule == "lowest-id" and self.profile.order == "ascending"
 
     @property
+    def domain(self) -> Domain:
+        """The cases that are drawn for it."""
+        return Domain(self.profile, self.kind == "decode", self.takes_score)
+
+    @property
     def has_replay(self) -> bool:
         """True if a case's replay script is run: the target outlives a change of the buffers.
 
@@ -79,7 +86,7 @@ class Target:
         """
         if self.is_graph and device != "cuda":
             return "graphs need a CUDA device"
-        if self.bind is not None and not case.replay:
+        if not self.is_run_by(case):
             return "nothing is replayed"
         try:
             if self.check is not None:
@@ -87,6 +94,15 @@ class Target:
         except ValueError as refusal:
             return str(refusal)
         return None
+
+    def is_run_by(self, case: Case) -> bool:
+        """False if a case has nothing for it to run: its call would be bound, and never run again."""
+        return self.bind is None or bool(case.replay)
+
+    def takes(self, case: Case, device: str) -> bool:
+        """True if a case that was drawn for another target is one for this, too, as far as the case tells."""
+        is_of_kind = self.kind != "decode" or case.decode_query_len <= MAX_DECODE_QUERY_LEN
+        return is_of_kind and self.limits(case, device) is None and self.outside(case) is None
 
     def outside(self, case: Case) -> str | None:
         """The reason why a case is outside the profile, as far as the case tells; see `fuzz.cases.promised`."""

@@ -1,5 +1,7 @@
 """The designed families: score rows made to order for the ways in which a selection goes wrong."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 
@@ -30,14 +32,19 @@ def pattern_of(value: float, dtype: str) -> int:
     return int(torch.tensor(value, dtype=row.dtype).view(_PATTERN_DTYPES[row.num_bytes]))
 
 
-@designed(ties="one plateau")
+def _climbed(start: float) -> Callable[[Shape], float]:
+    """The top of a ladder that starts at some number and has a step for each block."""
+    return lambda shape: float(ladder(pattern_of(start, shape.dtype), np.array([shape.num_blocks]), shape.dtype).max())
+
+
+@designed(ties="one plateau", highest=lambda shape: 2.0)
 def plateau(stream: Stream, rows: int, shape: Shape) -> np.ndarray:
     """Fewer winners than slots, and all other blocks equal."""
     winners = stream.integers(0, shape.topk_blocks, (rows, 1))
     return np.where(_places(stream, rows, shape) < winners, 2.0, 1.0).astype(np.float32)
 
 
-@designed(ties="tie at the cut")
+@designed(ties="tie at the cut", highest=_climbed(4.0))
 def tie_at_cut(stream: Stream, rows: int, shape: Shape) -> np.ndarray:
     """Distinct winners above, losers below, and a class of equals that the last slot cuts through."""
     place = _places(stream, rows, shape)
@@ -48,27 +55,27 @@ def tie_at_cut(stream: Stream, rows: int, shape: Shape) -> np.ndarray:
     return np.where(place < above, top, np.where(place < above + tied, 1.0, bottom)).astype(np.float32)
 
 
-@designed(ties="all different, an ulp apart")
+@designed(ties="all different, an ulp apart", highest=_climbed(1.5))
 def ulp_ladder(stream: Stream, rows: int, shape: Shape) -> np.ndarray:
     """All different, neighbours one ulp apart, in any order, of either sign."""
     values = ladder(pattern_of(1.5, shape.dtype), _places(stream, rows, shape), shape.dtype)
     return np.asarray(values * (1 - 2 * stream.integers(0, 1, (rows, 1))).astype(np.float32))
 
 
-@designed(ties="all different, an ulp apart")
+@designed(ties="all different, an ulp apart", highest=_climbed(0.5))
 def increasing(stream: Stream, rows: int, shape: Shape) -> np.ndarray:
     """Later blocks score higher, one ulp each."""
     places = np.broadcast_to(np.arange(shape.num_blocks), (rows, shape.num_blocks))
     return ladder(pattern_of(0.5, shape.dtype), places, shape.dtype)
 
 
-@designed(ties="all different, an ulp apart")
+@designed(ties="all different, an ulp apart", highest=_climbed(0.5))
 def decreasing(stream: Stream, rows: int, shape: Shape) -> np.ndarray:
     """Later blocks score lower: the most recent blocks are the wrong answer."""
     return increasing.rows(stream, rows, shape)[:, ::-1]
 
 
-@designed()
+@designed(highest=lambda shape: 6.0)
 def one_run(stream: Stream, rows: int, shape: Shape) -> np.ndarray:
     """All winners stand side by side, so that one split holds every one of them."""
     start = stream.integers(0, max(0, shape.num_blocks - 1), (rows, 1))
@@ -79,7 +86,7 @@ def one_run(stream: Stream, rows: int, shape: Shape) -> np.ndarray:
     ).astype(np.float32)
 
 
-@designed(ties="clusters of equals")
+@designed(ties="clusters of equals", highest=lambda shape: 2.0**15)
 def clusters(stream: Stream, rows: int, shape: Shape) -> np.ndarray:
     """Clusters that share their high bits and differ in the last ones, and one large outlier."""
     size = (rows, shape.num_blocks)
@@ -91,7 +98,7 @@ def clusters(stream: Stream, rows: int, shape: Shape) -> np.ndarray:
     return values
 
 
-@designed(ties="zeros of both signs")
+@designed(ties="zeros of both signs", highest=lambda shape: 1.0)
 def zeros(stream: Stream, rows: int, shape: Shape) -> np.ndarray:
     """Zeros of both signs, and a few small numbers around them."""
     small = max(2.0**-10, shape.format.subnormal_step)

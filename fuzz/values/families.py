@@ -47,20 +47,24 @@ def plant_nonfinite(stream: Stream, keys: np.ndarray, queries: np.ndarray, shape
         queries[token, head, stream.integer(0, head_dim - 1)] = (np.nan, top, -top)[stream.integer(0, 2)]
 
 
-def mix_scores(family: str, stream: Stream, rows: int, shape: Shape) -> np.ndarray:
+def mix_scores(family: str, stream: Stream, rows: int, shape: Shape, is_finite: bool = False) -> np.ndarray:
     """[rows, n] float32: about half of the rows of one family, a quarter of `spread`, each other row of any.
 
     Rows are selected from independently, so one case shows a kernel what many would. A winner that stands
     alone is lost by a selection that drops the run of blocks around it, whatever else it does right.
+
+    is_finite: no family with NaN and infinities.
     """
-    count = len(GATE_FAMILIES)
+    families = [name for name in GATE_FAMILIES if not (is_finite and FAMILIES[name].has_nonfinite)]
+    count = len(families)
     kinds = stream.integers(0, 4 * count - 1, (rows,)).tolist()
-    drawn = [GATE_FAMILIES[k] if k < count else "spread" if k < 2 * count else family for k in kinds]
+    drawn = [families[k] if k < count else "spread" if k < 2 * count else family for k in kinds]
     names = np.array(drawn, dtype=str)
     score = np.empty((rows, shape.num_blocks), dtype=np.float32)
     for name, one in FAMILIES.items():
         is_of_it = names == name
-        score[is_of_it] = one.scores(stream, int(is_of_it.sum()), shape)
+        scores = one.scores(stream, int(is_of_it.sum()), shape)
+        score[is_of_it] = np.ldexp(scores, one.log2_inside(shape))
     return score
 
 

@@ -5,9 +5,10 @@ A family is one function under a decorator, `designed`, `lattice` or `rounded`, 
 """
 
 import inspect
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,6 +26,7 @@ class Shape:
     """The facts that a family may use: blocks n, tokens per block S, head dim D, slots K, dtype by name.
 
     is_score: whether numbers are given scores, which no sum makes: they may be subnormal.
+    max_abs_score: a magnitude that no score may reach; None for any.
     """
 
     num_blocks: int
@@ -33,11 +35,18 @@ class Shape:
     topk_blocks: int
     dtype: str
     is_score: bool = False
+    max_abs_score: float | None = None
 
     @property
     def format(self) -> ElementFormat:
-        """The row of the dtype in the table of formats."""
-        return ELEMENTS[self.dtype]
+        """The row of the dtype in the table of formats; it ends at a quarter of the magnitude that no score may reach.
+
+        So twice its greatest number, as a key planted behind a query has it (`fuzz.inputs.future_keys`), is below.
+        """
+        row = ELEMENTS[self.dtype]
+        if self.max_abs_score is None:
+            return row
+        return replace(row, max=min(row.max, 2.0 ** (math.floor(math.log2(self.max_abs_score)) - 2)))
 
     @property
     def keys_size(self) -> tuple[int, int, int]:
@@ -68,6 +77,21 @@ class Family(ABC):
     @abstractmethod
     def max_coordinate(self, shape: Shape) -> float:
         """The greatest coordinate that a key may have."""
+
+    @abstractmethod
+    def max_score(self, shape: Shape) -> float:
+        """Bound on the magnitude of finite scores, before scaling."""
+
+    def log2_inside(self, shape: Shape) -> int:
+        """The log2 of the greatest factor, 1 at most, by which scores stay below the magnitude that none may reach."""
+        if shape.max_abs_score is None:
+            return 0
+        return min(0, math.ceil(math.log2(shape.max_abs_score / self.max_score(shape))) - 1)
+
+    @property
+    def is_scalable(self) -> bool:
+        """True if its keys may be multiplied by any power of two."""
+        return False
 
     @abstractmethod
     def keys(self, stream: Stream, shape: Shape, is_negative: bool = False) -> np.ndarray:
@@ -101,10 +125,12 @@ class Designed(Family):
 
     is_full_width: whether scores have all bits of float32. Where the dtype has fewer, a row has a few coordinates,
         with q 1 on each of them, and a key holds the value's leading bits on the first and the others behind.
+    highest: shape -> bound on the magnitude of v; 1 and the format's greatest number where a family says no other.
     """
 
     rows: ScoreRows
     is_full_width: bool = False
+    highest: Callable[[Shape], float] = lambda shape: max(1.0, shape.format.max)
 
     def max_coordinate(self, shape: Shape) -> float:
         return shape.format.max
@@ -116,6 +142,9 @@ class Designed(Family):
     def num_rows(self, shape: Shape) -> int:
         """Rows that have coordinates of their own. Row i has coordinates i, i + num_rows, ..., leading bits first."""
         return shape.index_head_dim // self.num_pieces(shape)
+
+    def max_score(self, shape: Shape) -> float:
+        return 2.0 * self.highest(shape)  # a key planted behind a query doubles the best, see `fuzz.inputs.future_keys`
 
     def keys(self, stream: Stream, shape: Shape, is_negative: bool = False) -> np.ndarray:
         num_blocks, block_size, _ = shape.keys_size
@@ -179,6 +208,14 @@ class Lattice(Family):
     def max_coordinate(self, shape: Shape) -> float:
         return self.ranges(shape).k_high
 
+    def max_score(self, shape: Shape) -> float:
+        ranges = self.ranges(shape)
+        return float(shape.index_head_dim * ranges.q_high * ranges.k_high)
+
+    @property
+    def is_scalable(self) -> bool:
+        return True
+
     def keys(self, stream: Stream, shape: Shape, is_negative: bool = False) -> np.ndarray:
         high = self.ranges(shape).k_high
         return stream.integers(-high, 0 if is_negative else high, shape.keys_size).astype(np.float32)
@@ -216,6 +253,10 @@ class Rounded(Family):
     def max_coordinate(self, shape: Shape) -> float:
         return self.max_drawn
 
+    def max_score(self, shape: Shape) -> float:
+        highest = 2.0 * self.max_drawn
+        return highest if shape.is_score else shape.index_head_dim * highest**2
+
     def keys(self, stream: Stream, shape: Shape, is_negative: bool = False) -> np.ndarray:
         return self.numbers(stream, shape.keys_size, shape.dtype)
 
@@ -228,10 +269,17 @@ class Rounded(Family):
         return self.numbers(stream, (rows, shape.num_blocks), "float32")
 
 
-def designed(*, ties: str = SOME_TIES, is_full_width: bool = False) -> Callable[[ScoreRows], Designed]:
+def designed(
+    *, ties: str = SOME_TIES, is_full_width: bool = False, highest: Callable[[Shape], float] = Designed.highest
+) -> Callable[[ScoreRows], Designed]:
     """Makes a designed family of the function that draws its rows: its name, and its docstring's first sentences."""
     return lambda rows: Designed(
-        name=rows.__name__, ties=ties, sentence=sentence_of(rows), rows=rows, is_full_width=is_full_width
+        name=rows.__name__,
+        ties=ties,
+        sentence=sentence_of(rows),
+        rows=rows,
+        is_full_width=is_full_width,
+        highest=highest,
     )
 
 

@@ -49,6 +49,10 @@ class Model(Family):
     def max_coordinate(self, shape: Shape) -> float:
         return 8.0
 
+    def max_score(self, shape: Shape) -> float:
+        # A planted key has coordinates of 8, and a query a root mean square of 1, rounded.
+        return 2.0**90 if shape.is_score else 9.0 * shape.index_head_dim
+
     def keys(self, stream: Stream, shape: Shape, is_negative: bool = False) -> np.ndarray:
         num_blocks, block_size, head_dim = shape.keys_size
         own = _bell(stream, shape.keys_size, 4)

@@ -131,8 +131,7 @@ def test_every_gate_has_a_longest_row_of_65_blocks(seed: int) -> None:
 
 
 def test_a_gpus_cases_of_one_specialization_share_views() -> None:
-    count = 2 * NUM_SPECIALIZATIONS * CASES_EACH
-    drawn = {scale.name: by_specialization(list(gate_cases(3, count, scale))) for scale in (SMALL, LARGE)}
+    drawn = {scale.name: by_specialization(3, 2 * NUM_SPECIALIZATIONS * CASES_EACH, scale) for scale in (SMALL, LARGE)}
 
     def kinds(cases_of_one: list[Case]) -> int:
         """How many things kernels are compiled for, by cases whose pages lie near."""
@@ -140,9 +139,18 @@ def test_a_gpus_cases_of_one_specialization_share_views() -> None:
         return len({(case.config, case.dtype, replace(case.views, **PER_CASE)) for case in near})
 
     for groups in drawn.values():
-        assert [len(group) for group in groups] == [CASES_EACH] * (2 * NUM_SPECIALIZATIONS)
+        assert [len(group) for group in groups] == [2 * CASES_EACH] * NUM_SPECIALIZATIONS
     assert all(kinds(group) == 1 for group in drawn["large"])
     assert all(kinds(group) > 1 for group in drawn["small"])  # where nothing is compiled, views differ
+
+
+@pytest.mark.parametrize("scale", SCALES.values(), ids=SCALES.keys())
+def test_a_third_of_all_cases_have_the_models_own_config(scale: Scale) -> None:
+    drawn = list(gate_cases(20260, 120, scale))
+    own = [case for case in drawn if replace(case.config, num_index_heads=4) == IndexerConfig()]
+    deployed = [case for case in own if case.dtype == "bfloat16" and case.config.num_index_heads in (1, 2, 4)]
+    assert len(deployed) >= len(drawn) // 3
+    assert {case.config.num_index_heads for case in deployed} == {1, 2, 4}
 
 
 def test_a_sixth_of_a_gpus_cases_have_the_models_own_shape() -> None:

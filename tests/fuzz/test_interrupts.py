@@ -23,7 +23,7 @@ from fuzz.cases.case import Case, Request
 from fuzz.cases.scale import SCALES
 from fuzz.isolation.messages import Judged, Task
 from fuzz.report.record import Record
-from fuzz.targets import Call, fill
+from fuzz.targets import BUILT_IN, Call, fill
 from msa_ref import IndexerConfig, index_topk
 from tests.support.fuzz_command import ROOT
 from tests.support.rounds import Recorder, new_results
@@ -147,7 +147,7 @@ def test_an_interrupt_whose_exception_is_lost_still_ends_the_run() -> None:
     results = new_results(scale)
     with ended_politely() as ending:
         rounds = RandomRounds(
-            results, worker, ("reference",), "cpu", Budget(None, 50), is_interrupted=lambda: ending.is_asked
+            results, worker, [BUILT_IN["reference"]], "cpu", Budget(None, 50), is_interrupted=lambda: ending.is_asked
         )
         with pytest.raises(KeyboardInterrupt):
             rounds.run(3, scale, (0, 1), nightly_profile(None), lambda _: None)

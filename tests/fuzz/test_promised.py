@@ -8,13 +8,12 @@ import torch
 
 from fuzz.cases.case import Case
 from fuzz.cases.generate import gate_cases
+from fuzz.cases.inside import Domain, inside
 from fuzz.cases.promised import outside
 from fuzz.cases.scale import SMALL
 from fuzz.inputs.scene import Scene
 from fuzz.targets import Target
 from msa_ref.profile import Profile
-
-CASES = list(gate_cases(7, 60, SMALL))
 
 PROFILES = {
     "heads": Profile("x", num_index_heads=(1, 2, 4)),
@@ -30,6 +29,11 @@ PROFILES = {
     "range": Profile("x", max_abs_score=1e20),
     "dtype": Profile("x", dtypes=(torch.bfloat16,)),
 }
+
+CASES = [
+    *gate_cases(7, 40, SMALL),
+    *(case for profile in PROFILES.values() for case in gate_cases(7, 4, inside(SMALL, Domain(profile)))),
+]
 
 BY_VALUES = "x takes scores within"
 """What a case cannot tell: whether a score is beyond `max_abs_score`."""

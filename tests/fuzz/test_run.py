@@ -17,7 +17,7 @@ from fuzz.cases.case import Case
 from fuzz.cases.scale import SCALES, Scale
 from fuzz.commands.run import shard_of
 from fuzz.report.record import Record
-from fuzz.targets import Call, fill
+from fuzz.targets import BUILT_IN, Call, fill
 from msa_ref import index_topk
 from tests.support.fuzz_command import ROOT
 from tests.support.rounds import Recorder, new_results
@@ -25,7 +25,7 @@ from tests.support.rounds import Recorder, new_results
 
 def _cases(scale: Scale, seed: int, count: int, device: str, shard: tuple[int, int] = (0, 1)) -> list[Case]:
     recorder: Any = Recorder()
-    rounds = RandomRounds(new_results(scale), recorder, ("reference",), device, Budget(None, count))
+    rounds = RandomRounds(new_results(scale), recorder, [BUILT_IN["reference"]], device, Budget(None, count))
     rounds.run(seed, scale, shard, nightly_profile(None), lambda _: None)
     cases: list[Case] = recorder.cases
     return cases
@@ -54,7 +54,7 @@ def test_shards_are_different_parts_of_one_run() -> None:
 
 
 # Of these seeds, what breaks first is too large for the test.
-@pytest.mark.parametrize(("name", "seed"), [("ties_by_split", 6), ("tail_not_masked", 1), ("offsets_not_rebased", 2)])
+@pytest.mark.parametrize(("name", "seed"), [("ties_by_split", 6), ("tail_not_masked", 2), ("offsets_not_rebased", 2)])
 def test_a_planted_defect_is_found_shrunk_and_replayed(name: str, seed: int, tmp_path: Path) -> None:
     target, findings = f"fuzz.canaries:{name}", tmp_path / "findings"
     options = ["--device", "cpu", "--cases", "15", "--seed", str(seed), "--shrink-seconds", "30", "--no-diagnose"]
@@ -106,7 +106,7 @@ def test_a_run_prints_its_seed_first_and_its_command_last(tmp_path: Path, capsys
 def test_a_run_without_time_judges_one_case() -> None:
     recorder: Any = Recorder()
     results = new_results(SCALES["small"])
-    rounds = RandomRounds(results, recorder, ("reference",), "cpu", Budget(0.0, None))
+    rounds = RandomRounds(results, recorder, [BUILT_IN["reference"]], "cpu", Budget(0.0, None))
     rounds.run(3, SCALES["small"], (0, 1), nightly_profile(None), lambda _: None)
     assert results.record.cases == len(recorder.cases) == 1
 

@@ -1,0 +1,144 @@
+"""Drawn inside: narrows a scale to the promises of a target, so that cases are drawn which it answers.
+
+The promise wins over the scale: where a target takes none of the scale's options, its own are drawn.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from fuzz.cases.scale import MAX_DECODE_QUERY_LEN, Bounds, Scale
+from fuzz.values.families import FAMILIES
+from fuzz.values.family import Shape
+from msa_ref import IndexerConfig
+from msa_ref.formats import ELEMENTS
+from msa_ref.profile import CONTRACT, Profile
+
+MAX_OWN_OPTIONS = 4
+"""Values of a promised set that are all drawn, whatever the scale's options; of a larger set its two ends."""
+UNBOUNDED = 2**30
+"""Stands for a limit that a profile does not set: more than any case has."""
+ALL_KINDS = ("replay", "prefill", "decode", "prefill")
+DECODE_KINDS = ("replay", "decode", "decode")
+
+
+@dataclass(frozen=True)
+class Domain:
+    """The cases that a target takes, as far as its own data say. Targets of one domain share their cases.
+
+    is_decode: only batches of few query tokens per request.
+    takes_score: it is given scores, which its profile may limit, too.
+    """
+
+    profile: Profile = CONTRACT
+    is_decode: bool = False
+    takes_score: bool = False
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of cases that are drawn for it, in turn."""
+        longest = self.profile.max_query_len
+        is_short = longest is not None and longest <= MAX_DECODE_QUERY_LEN
+        return DECODE_KINDS if self.is_decode or is_short else ALL_KINDS
+
+
+def inside(scale: Scale, domain: Domain) -> Scale:
+    """The scale, with the options and bounds of a domain."""
+    profile = domain.profile
+    max_query_len = min(_limit(profile.max_query_len), _limit(profile.max_total_q))
+    max_table_blocks = _limit(profile.max_table_blocks)
+    max_row_blocks = min(_limit(profile.max_visible_blocks), max_table_blocks)
+    max_reqs = min(_limit(profile.max_num_reqs), _limit(profile.max_total_q))
+    min_forced = min(profile.init_blocks or (0,)) + min(profile.local_blocks or (0,))
+    dtypes = [name for name, row in ELEMENTS.items() if row.dtype in profile.dtypes]
+    bounds = Bounds(
+        init_blocks=profile.init_blocks,
+        local_blocks=profile.local_blocks,
+        max_total_q=_limit(profile.max_total_q),
+        max_row_blocks=max_row_blocks,
+        max_table_blocks=max_table_blocks,
+        is_uniform=profile.query_lens == "uniform",
+        has_padding=profile.padding_rows == "pad",
+        strides=profile.strides,
+        is_token_major=profile.strides != "any" and profile.axes == "token-major",
+        has_nonfinite=_takes_nonfinite(domain),
+        max_abs_score=profile.max_abs_score,
+    )
+    return replace(
+        scale,
+        heads=_narrowed(scale.heads, profile.num_index_heads),
+        head_dims=_narrowed(scale.head_dims, profile.index_head_dims),
+        block_sizes=_narrowed(scale.block_sizes, profile.block_sizes),
+        topk=_narrowed(scale.topk, profile.topk_blocks, lambda topk: topk >= min_forced),
+        dtypes=tuple(name for name in scale.dtypes if name in dtypes) or tuple(dtypes),
+        max_reqs=_at_most(scale.max_reqs, max_reqs),
+        decode_query_lens=_at_most(scale.decode_query_lens, max_query_len),
+        table_blocks=_at_most(scale.table_blocks, max_table_blocks),
+        edges=tuple(edge for edge in scale.edges if edge <= max_row_blocks),
+        many_blocks=tuple(many for many in scale.many_blocks if many <= max_row_blocks),
+        max_prefill_len=min(scale.max_prefill_len, max_query_len),
+        has_far_pages=scale.has_far_pages and profile.strides == "any",
+        bounds=bounds,
+        kinds=domain.kinds,
+    )
+
+
+def takes_own_config(scale: Scale) -> bool:
+    """True if MiniMax-M3's own config, with one of its numbers of heads, is inside."""
+    own, bounds = IndexerConfig(), scale.bounds
+    return (
+        not set(OWN_HEADS).isdisjoint(scale.heads)
+        and not set(OWN_DTYPES).isdisjoint(scale.dtypes)
+        and own.index_head_dim in scale.head_dims
+        and own.block_size in scale.block_sizes
+        and own.topk_blocks in scale.topk
+        and own.init_blocks in (bounds.init_blocks or (own.init_blocks,))
+        and own.local_blocks in (bounds.local_blocks or (own.local_blocks,))
+    )
+
+
+OWN_HEADS = (4, 2, 1)
+"""MiniMax-M3's index heads on one rank, with 1, 2 and 4 ranks."""
+OWN_DTYPES = ("bfloat16",)
+"""Formats in which it is deployed, of those that the suite has."""
+
+
+def families_inside(families: Sequence[str], bounds: Bounds, shape: Shape) -> tuple[str, ...]:
+    """Those families whose values are within the bounds, perhaps after scaling; `few_values` if there is none."""
+
+    def fits(name: str) -> bool:
+        family = FAMILIES[name]
+        is_allowed = bounds.has_nonfinite or not family.has_nonfinite
+        least = int(math.log2(shape.format.subnormal_step)) if family.is_scalable else 0
+        return is_allowed and family.log2_inside(shape) >= least
+
+    return tuple(filter(fits, families)) or ("few_values",)
+
+
+def _takes_nonfinite(domain: Domain) -> bool:
+    profile = domain.profile
+    nan, infinities = profile.nan, profile.infinities
+    if domain.takes_score:
+        nan, infinities = profile.score_nan, profile.score_infinities
+    return nan == "minus-inf" and infinities == "ordinary"
+
+
+def _limit(limit: int | None) -> int:
+    return UNBOUNDED if limit is None else limit
+
+
+def _at_most(options: Iterable[int], limit: int) -> tuple[int, ...]:
+    """The options, larger ones lowered to the limit."""
+    return tuple(min(option, limit) for option in options)
+
+
+def _narrowed(
+    options: tuple[int, ...], allowed: tuple[int, ...] | None, is_possible: Callable[[int], bool] = lambda _: True
+) -> tuple[int, ...]:
+    """The options that are allowed, and allowed values that the scale lacks: all if few are allowed, else both ends."""
+    if allowed is None:
+        return tuple(filter(is_possible, options))
+    possible = sorted(filter(is_possible, allowed))
+    own = possible if len(possible) <= MAX_OWN_OPTIONS else [possible[0], possible[-1]]
+    inner = [option for option in options if option in possible]
+    return (*inner, *(value for value in own if value not in inner))
