@@ -21,25 +21,30 @@ def _num_gpus() -> int:
 # Many small tensors on few cores: thread barriers would cost more than threads gain.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-_worker = re.search(r"\d+", os.environ.get("PYTEST_XDIST_WORKER", "gw0"))
 _gpus = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
 _gpus = _gpus or [str(number) for number in range(_num_gpus())]
-if len(_gpus) > 1:
-    # One per worker, in turn.
-    os.environ["CUDA_VISIBLE_DEVICES"] = _gpus[int(_worker.group()) % len(_gpus) if _worker else 0]
-elif not _num_gpus():
+if not _num_gpus():
     os.environ["TRITON_INTERPRET"] = "1"
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """A process sees one GPU, another one in each worker; tests marked `gpus`, asked for alone, see all of them."""
+    if len(_gpus) > 1 and config.option.markexpr != "gpus":
+        worker = re.search(r"\d+", os.environ.get("PYTEST_XDIST_WORKER", "gw0"))
+        os.environ["CUDA_VISIBLE_DEVICES"] = _gpus[int(worker.group()) % len(_gpus) if worker else 0]
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests marked `gpu` skip by themselves where there is none."""
+    """Tests marked `gpu` or `gpus` skip by themselves where there are too few."""
     import torch
 
-    if torch.cuda.is_available():
-        return
-    for item in items:
-        if "gpu" in item.keywords:
-            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+    num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    for mark, num_needed in (("gpu", 1), ("gpus", 2)):
+        if num_gpus < num_needed:
+            reason = "needs a CUDA device" if num_needed == 1 else "needs two CUDA devices and `pytest -m gpus`"
+            for item in items:
+                if mark in item.keywords:
+                    item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(scope="session")

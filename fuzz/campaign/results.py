@@ -25,8 +25,8 @@ class Results:
     def __init__(self, record: Record, scale: Scale, findings_folder: Path) -> None:
         self.record = record
         self.findings = Findings(findings_folder, record.environment)
-        self._coverage = Coverage(scale)
-        self._coverage_of = {target.name: Coverage(scale) for target in record.targets}
+        self._coverage = Coverage(scale, device=record.device)
+        self._coverage_of = {target.name: Coverage(scale, device=record.device) for target in record.targets}
         self._tell_coverage()
 
     def add(self, judged: Judged, ask: Ask | None = None) -> None:

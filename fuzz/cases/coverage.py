@@ -4,22 +4,26 @@ from collections import Counter
 from collections.abc import Sequence
 
 from fuzz.cases.case import Case
-from fuzz.cases.dimensions import DIMENSIONS, Dimension
+from fuzz.cases.dimensions import DIMENSIONS, GPU_ALONE, Dimension
 from fuzz.cases.scale import Scale
 from fuzz.values.families import FAMILIES
 
 
 class Coverage:
-    """Counts of the cases that reached each bucket.
+    """Counts of the cases that reached each bucket on a device, `cuda` or `cpu`.
 
     universe: dimension -> every bucket that a run at the scale should reach.
     counts: (dimension, bucket) -> cases.
     """
 
-    def __init__(self, scale: Scale, dimensions: Sequence[Dimension] = DIMENSIONS) -> None:
+    def __init__(self, scale: Scale, dimensions: Sequence[Dimension] = DIMENSIONS, device: str = "cuda") -> None:
         self.scale = scale.name
         self.dimensions = dimensions
-        wanted = {dimension.name: tuple(dict.fromkeys(dimension.buckets(scale))) for dimension in dimensions}
+        self._never = GPU_ALONE if device == "cpu" else frozenset[tuple[str, str]]()
+        wanted = {
+            one.name: tuple(name for name in dict.fromkeys(one.buckets(scale)) if (one.name, name) not in self._never)
+            for one in dimensions
+        }
         self.universe = {name: buckets for name, buckets in wanted.items() if buckets}
         self.counts: Counter[tuple[str, str]] = Counter()
 
@@ -29,7 +33,8 @@ class Coverage:
 
     def buckets(self, case: Case) -> list[tuple[str, str]]:
         """(dimension, bucket) of all that a case reaches, each once."""
-        return [(one.name, bucket) for one in self.dimensions for bucket in dict.fromkeys(one.of(case))]
+        found = [(one.name, bucket) for one in self.dimensions for bucket in dict.fromkeys(one.of(case))]
+        return [bucket for bucket in found if bucket not in self._never]
 
     def table(self) -> dict[str, dict[str, int]]:
         """Dimension -> bucket -> cases, those that should have been reached and were not with 0."""

@@ -267,3 +267,6 @@ DIMENSIONS = (
     _flags("first mode", {"none": lambda case: not case.first_mode, "inference": lambda case: case.first_mode}),
 )
 """Every dimension. A row here is all that coverage, reports and the test of a default run need."""
+
+GPU_ALONE = frozenset({("beside the runs", "late producer")})
+"""(dimension, bucket) of what only a GPU tries: on a CPU such a case is judged without it, and does not count."""

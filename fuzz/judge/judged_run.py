@@ -48,10 +48,8 @@ class RunJudge:
         is_inference = scene.case.first_mode == "inference" and self._num_runs == 0
         self._num_runs += 1
         with COMPANY[beside](scene):
-            # Engines run kernels without gradients: none is ever asked for here.
-            mode = torch.inference_mode() if is_inference else torch.no_grad()
-            with mode, self._settings, GarbageWorkspaces(scene.case.pages.tail):
-                given: object = run()
+            with self._settings, GarbageWorkspaces(scene.case.pages.tail):
+                given = _first_in_inference_mode(run) if is_inference else _without_gradients(run)
             answer = self._copied(given, out, target)
         self.rows += scene.case.config.num_index_heads * scene.case.total_q
         found = self._memory_violations()
@@ -150,6 +148,21 @@ def _unwritten(target: Target, returned: object) -> Violation:
     has_tensor = isinstance(returned, torch.Tensor)
     got = "a tensor, which fuzz.targets.fill would hand over" if has_tensor else repr(returned)
     return Violation("WritesAll", f"wrote nothing into call.out, and returned {got}{place_of(target.run)}")
+
+
+def _without_gradients(run: Bound) -> object:
+    """The answer of a run, as engines make it outside of inference mode."""
+    with torch.no_grad():
+        return run()
+
+
+def _first_in_inference_mode(run: Bound) -> object:
+    """The answer of a run in inference mode; outside of it for a target that cannot run there, as none promised to."""
+    try:
+        with torch.inference_mode():
+            return run()
+    except Exception:
+        return _without_gradients(run)
 
 
 def _said(error: Exception) -> str:

@@ -3,7 +3,7 @@
 from fuzz.cases.case import Case, Request, Step
 from fuzz.cases.coverage import Coverage
 from fuzz.cases.dimensions import DIMENSIONS, Dimension
-from fuzz.cases.scale import SMALL
+from fuzz.cases.scale import LARGE, SMALL
 from msa_ref import IndexerConfig
 
 CONFIG = IndexerConfig(1, 16, 16, 1)
@@ -30,3 +30,11 @@ def test_a_bucket_outside_of_the_universe_is_counted_too() -> None:
     coverage.add(Case(CONFIG, (Request(1, 40),)))
     assert "other" not in coverage.universe["lengths"]
     assert coverage.table()["lengths"]["other"] == 1
+
+
+def test_a_late_producer_counts_on_a_gpu_alone() -> None:
+    case = Case(CONFIG, (Request(1, 40),), beside="late producer")
+    for device, count in (("cuda", 1), ("cpu", None)):
+        coverage = Coverage(LARGE, device=device)
+        coverage.add(case)
+        assert coverage.table()["beside the runs"].get("late producer") == count

@@ -22,6 +22,7 @@ CASES = (
     Case(CONFIG, (Request(2, 90), Request(1, 9)), repeats=1, replay=(Step((Request(1, 100), Request(2, 40))),)),
     Case(CONFIG, (Request(1, 70),), views=Views(is_out_given=False), pages=PagePlan(tail="bait"), num_splits=(0, 3)),
     Case(CONFIG, (Request(2, 70),), views=Views(out=ViewPlan((1, 0, 2), (1, 1, 1))), pages=PagePlan(tail="inf")),
+    Case(CONFIG, (Request(2, 70),), beside="noise", first_mode="inference"),
 )
 
 
