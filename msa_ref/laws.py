@@ -18,7 +18,7 @@ from msa_ref.batch import PagedBatch
 from msa_ref.config import PAD
 from msa_ref.contract import Violation, with_reqs
 from msa_ref.precision import lattice_unit
-from msa_ref.transform import poison, query_window, relabel_pages, take_requests
+from msa_ref.transform import exchange_pages, poison, query_window, relabel_pages, take_requests
 
 Run = Callable[[PagedBatch], torch.Tensor]
 """A target: a batch -> topk_idx [H, T, K] int32. It may return the same buffer every time."""
@@ -29,7 +29,11 @@ Related = tuple[str, PagedBatch, torch.Tensor | None]
 
 def page_relabel(batch: PagedBatch, run: Run, seed: int = 0) -> Iterator[Violation]:
     """The answer does not depend on which pages hold the blocks."""
-    return _alike("PageRelabel", batch, run, [("on other pages", relabel_pages(batch, seed), None)])
+    related = [
+        ("on other pages", relabel_pages(batch, seed), None),
+        ("with the keys of its pages exchanged", exchange_pages(batch), None),
+    ]
+    return _alike("PageRelabel", batch, run, related)
 
 
 def request_permutation(batch: PagedBatch, run: Run, seed: int = 0) -> Iterator[Violation]:

@@ -55,8 +55,22 @@ def _windows(
 
 
 def relabel_pages(batch: PagedBatch, seed: int) -> PagedBatch:
-    """The same keys on other pages: pages shuffled, live block-table entries following, dead ones left."""
-    label = torch.randperm(batch.num_pages, generator=torch.Generator().manual_seed(seed)).to(batch.device)
+    """The same keys on other pages, shuffled."""
+    return _labelled(batch, torch.randperm(batch.num_pages, generator=torch.Generator().manual_seed(seed)))
+
+
+def exchange_pages(batch: PagedBatch) -> PagedBatch:
+    """The same keys on other pages: each page's on one that as many blocks lie in, as far as there is one."""
+    live = batch.block_table[live_entries(batch)].long()
+    order = torch.bincount(live, minlength=batch.num_pages).argsort(stable=True)
+    label = torch.empty_like(order)
+    label[order] = order.roll(1)
+    return _labelled(batch, label)
+
+
+def _labelled(batch: PagedBatch, label: torch.Tensor) -> PagedBatch:
+    """The same keys, those of page p on page label[p]; live block-table entries follow, dead ones stay."""
+    label = label.to(batch.device)
     pages = torch.empty_like(batch.index_k_pages)
     pages[label] = batch.index_k_pages
     block_table, is_live = batch.block_table.clone(), live_entries(batch)

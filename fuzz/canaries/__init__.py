@@ -4,9 +4,16 @@ A canary is a naive indexer with one piece broken; a process canary ends or hold
 is the real kernels with one fragment of their source exchanged. As a target, a defect's name is
 `fuzz.canaries:<name>`. A gate that lets one of them pass is worth nothing.
 
-To add a canary, write one class in the module that fits (`ranking`, `lengths`, `memory`, `sharing`, `padding`,
-`company`, `graphs`): it overrides one method of `NaiveIndexer`, its docstring says in one sentence what is broken,
-and the decorator names its row in `field_defects` and the laws that must catch it, each of them on its own:
+from fuzz.canaries import (  # noqa: F401  (importing them fills the table)
+    company,
+    graphs,
+    lengths,
+    memory,
+    narrow_keys,
+    padding,
+    ranking,
+    sharing,
+)
 
     @canary("D03", "Best")
     class HighestIdWinsTies(NaiveIndexer):
@@ -25,6 +32,14 @@ Either way `python -m fuzz canaries --device cpu --only NAME` must say "killed",
 """
 
 from fuzz.canaries import company, graphs, lengths, memory, padding, ranking, sharing  # noqa: F401  (importing them fills the table)
+from fuzz.canaries import (  # noqa: F401  (importing them fills the table)
+    graphs,
+    lengths,
+    memory,
+    narrow_keys,
+    ranking,
+    sharing,
+)
 from fuzz.canaries.defect import Defect
 from fuzz.canaries.kernels import MUTANTS, Mutant
 from fuzz.canaries.process import PROCESS_CANARIES

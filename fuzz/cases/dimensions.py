@@ -115,6 +115,12 @@ def _changes(case: Case) -> list[tuple[Request, Request]]:
     ]
 
 
+def has_repeated_page(case: Case) -> bool:
+    """True if a request of several blocks has a page twice."""
+    longest = case.max_row_blocks
+    return longest > 1 and bool(case.pages.repeated_blocks or 0 < case.pages.pool_pages < longest)
+
+
 def _replay_test(test: Callable[[Request, Request], object]) -> Test:
     return lambda case: any(test(old, new) for old, new in _changes(case))
 
@@ -208,6 +214,7 @@ DIMENSIONS = (
         {
             "spare": lambda case: case.pages.spare_pages,
             "shared": lambda case: case.pages.shared_blocks,
+            "twice in a row": has_repeated_page,
             "wide table": lambda case: case.pages.extra_blocks,
             "very wide table": lambda case: case.max_blocks >= WIDE_TABLE,
             "far": lambda case: case.pages.is_far,

@@ -49,6 +49,7 @@ def draw_pages(chooser: Chooser, scale: Scale) -> PagePlan:
         shared_blocks=chooser.choice((0, 0, 1, 3)),
         tail=chooser.choice(TAILS),
         is_far=is_far,
+        repeated_blocks=chooser.choice((0, 0, 0, 0, 1, 5)),
     )
 
 

@@ -48,19 +48,23 @@ def queries_and_keys(case: Case, step: Step, layout: Layout) -> tuple[torch.Tens
     num_logical = int(layout.source.max(initial=-1)) + 1
     pages = np.zeros((num_logical, config.block_size, config.index_head_dim), dtype=np.float32)
     for req, request in enumerate(step.requests):
-        shape = shape_of(case, len(layout.logical[req]))
+        logical, place = _pages_once(layout.logical[req])
+        shape = shape_of(case, len(logical))
+        # Where all blocks come several times, fewer pages fill the slots.
+        times = max(1, len(place) // max(1, len(logical)))
+        shape = replace(shape, topk_blocks=max(1, config.topk_blocks // times))
         stream, is_negative = Stream(seed, f"request {req}"), case.values.is_negative
         keys = family.keys(stream, shape, is_negative)
         query = family.queries(stream, request.query_len, config.num_index_heads, shape, is_negative)
         if case.values.is_future_best:
-            plant_future(stream, keys, query, request.seq_len, case.values, shape)
+            plant_future(stream, keys, query, request.seq_len, case.values, shape, place)
         if family.sums_are_exact:
             require_exact(torch.from_numpy(query), torch.from_numpy(keys), family.name)
         if family.has_nonfinite:
             plant_nonfinite(stream, keys, query, shape)
         queries.append(query)
-        is_own = layout.logical[req] >= (case.pages.shared_blocks if req else 0)
-        pages[layout.logical[req][is_own]] = keys[is_own]
+        is_own = logical >= (case.pages.shared_blocks if req else 0)
+        pages[logical[is_own]] = keys[is_own]
     dtype = ELEMENTS[case.dtype].dtype
     scale = 1.0 if isinstance(family, Designed) else 2.0**case.values.log2_scale
     q, k = torch.from_numpy(np.concatenate(queries)), torch.from_numpy(pages) * scale
@@ -70,6 +74,12 @@ def queries_and_keys(case: Case, step: Step, layout: Layout) -> tuple[torch.Tens
         require(bool(is_kept.all()), name, f"must be representable in {case.dtype}", f"family {family.name!r}")
     padding = poison_page(case)[0].to(dtype).expand(case.extra_queries, config.num_index_heads, -1)
     return torch.cat([rounded[0], padding]), rounded[1]
+
+
+def _pages_once(logical: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(a request's logical pages, each once, in the order of their first blocks, the place of every block's page)."""
+    _, first, page = np.unique(logical, return_index=True, return_inverse=True)
+    return logical[np.sort(first)], np.argsort(np.argsort(first))[page]
 
 
 def fill_hashed(case: Case, step: Step, layout: Layout, batch: PagedBatch) -> None:

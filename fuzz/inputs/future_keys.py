@@ -12,7 +12,13 @@ from fuzz.values.rng import Stream
 
 
 def plant_future(
-    stream: Stream, keys: np.ndarray, queries: np.ndarray, seq_len: int, values: ValuePlan, shape: Shape
+    stream: Stream,
+    keys: np.ndarray,
+    queries: np.ndarray,
+    seq_len: int,
+    values: ValuePlan,
+    shape: Shape,
+    place: np.ndarray,
 ) -> None:
     """Make the key behind every query token of one request the best for one of its heads, in place.
 
@@ -20,13 +26,15 @@ def plant_future(
     coordinates of the token's rows.
 
     Args:
-        keys: [n, S, D] float32. queries: [query_len, H, D] float32, the request's last tokens.
+        keys: [pages, S, D] float32. queries: [query_len, H, D] float32, the request's last tokens.
         seq_len: tokens of the request.
+        place: [n] int64, the place in `keys` of each of its blocks.
     """
     query_len, num_heads, _ = queries.shape
     token = np.arange(query_len - 1)
     behind = seq_len - query_len + 1 + token
     token, behind = token[behind > 0], behind[behind > 0]
+    behind = place[behind // shape.block_size] * shape.block_size + behind % shape.block_size
     flat = keys.reshape(-1, shape.index_head_dim)
     if isinstance(values.made_by, Designed):
         if len(token):

@@ -43,7 +43,7 @@ def lay_out(case: Case, state: int) -> Layout:
         for req in reqs:
             own = max(0, case.num_blocks(req) - shared)
             ids = np.concatenate([np.arange(shared), np.arange(num_logical, num_logical + own)])
-            logical.append(ids[: case.num_blocks(req)])
+            logical.append(_with_repeats(case, req, ids[: case.num_blocks(req)]))
             num_logical += own
     num_pages = max(1, num_logical + case.pages.spare_pages)
     remaps = sum(step.is_remapped for step in case.states[: state + 1])
@@ -54,6 +54,14 @@ def lay_out(case: Case, state: int) -> Layout:
     source = np.full(num_pages, -1)
     source[order[:num_logical]] = np.arange(num_logical)
     return Layout(num_pages, [order[ids] for ids in logical], source, logical)
+
+
+def _with_repeats(case: Case, req: int, logical: np.ndarray) -> np.ndarray:
+    """The logical pages of a request's blocks, some of them the same page."""
+    if case.pages.repeated_blocks:
+        same = Stream(case.seed, f"repeated {req}").permutation(len(logical))[: case.pages.repeated_blocks + 1]
+        logical[same] = logical[same[:1]]
+    return logical
 
 
 BAIT = 60_000.0

@@ -24,7 +24,7 @@ def test_the_key_behind_a_token_is_its_best(plan: ValuePlan, seq_len: int) -> No
     keys = plan.made_by.keys(stream, shape, plan.is_negative)
     queries = plan.made_by.queries(stream, query_len, heads, shape, plan.is_negative)
     before = keys.copy()
-    plant_future(stream, keys, queries, seq_len, plan, shape)
+    plant_future(stream, keys, queries, seq_len, plan, shape, np.arange(5))
     changed = np.flatnonzero((keys != before).reshape(-1, 32).any(axis=1))
     assert set(changed) <= set(range(max(1, seq_len - query_len + 1), seq_len))
     if plan.made_by.sums_are_exact:

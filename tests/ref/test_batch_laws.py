@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from msa_ref import IndexerConfig, PagedBatch, index_topk, laws
 from msa_ref.contract import Violation, judge
 from msa_ref.laws import BATCH_LAWS
-from msa_ref.transform import live_entries, poison, query_window, relabel_pages, take_requests
+from msa_ref.transform import exchange_pages, live_entries, poison, query_window, relabel_pages, take_requests
 from tests.support.ref_batches import POOLS, batches, int32, make_batch, row_batch
 
 CONFIG = IndexerConfig(num_index_heads=2, index_head_dim=4, block_size=4, topk_blocks=3, init_blocks=0, local_blocks=1)
@@ -153,10 +153,23 @@ def test_a_run_may_return_the_same_buffer_every_time():
 @given(batch=batches())
 def test_transformed_batches_are_valid(batch):
     relabel_pages(batch, 1).validate()
+    exchange_pages(batch).validate()
     poison(batch, float("nan"), -1).validate()
     query_lens = batch.query_lens()
     query_window(batch, query_lens // 2, query_lens)[0].validate()
     take_requests(batch, list(range(batch.num_reqs))[::-1])[0].validate()
+
+
+def test_pages_that_are_shared_change_places():
+    batch = some_batch(query_lens=(1, 1), seq_lens=(10, 6))
+    table = torch.arange(batch.block_table.numel(), dtype=torch.int32).reshape(batch.block_table.shape)
+    table[1, :2] = table[0, :2]
+    pages = torch.randn(table.numel(), *batch.index_k_pages.shape[1:]).to(batch.index_k_pages.dtype)
+    batch = replace(batch, block_table=table, index_k_pages=pages)
+    exchanged = exchange_pages(batch)
+    shared = set(table[0, :2].tolist())
+    assert len(shared & set(exchanged.block_table[0, :2].tolist())) == 1
+    assert torch.equal(index_topk(exchanged), index_topk(batch))
 
 
 def test_live_entries_are_those_of_blocks_with_a_token():

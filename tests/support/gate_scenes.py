@@ -6,7 +6,7 @@ from fuzz.cases.scale import SMALL
 from fuzz.commands.options import DEFAULT_CASES, DEFAULT_SEED
 from fuzz.inputs.scene import Scene
 
-NOT_DRAWN = {"page_is_one_block", "shared_slot", "padding_unwritten", "padding_of_the_last_request"}
+NOT_DRAWN = {"shared_slot", "padding_unwritten", "padding_of_the_last_request"}
 """Canaries that kept cases alone show. Drawn cases show every other one."""
 
 
