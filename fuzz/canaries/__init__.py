@@ -31,12 +31,13 @@ the fragment as it stands, the fragment broken, and the laws of which at least o
 Either way `python -m fuzz canaries --device cpu --only NAME` must say "killed", by a law that is named.
 """
 
-from fuzz.canaries import company, graphs, lengths, memory, padding, ranking, sharing  # noqa: F401  (importing them fills the table)
 from fuzz.canaries import (  # noqa: F401  (importing them fills the table)
+    company,
     graphs,
     lengths,
     memory,
     narrow_keys,
+    padding,
     ranking,
     sharing,
 )

@@ -74,11 +74,11 @@ class PagePlan:
     extra_blocks: columns of the block table behind the longest request.
     behind: the contents of block-table entries behind a request's live blocks.
     shared_blocks: leading blocks that all requests share, on the same pages.
-    repeated_blocks: blocks of each request that lie in the page of one more of its blocks, as null blocks do.
     tail: the poison in spare pages and behind a page's last live token: NaN or infinities, which no masked sum
         shows, or `bait`, which is finite and would win every ranking.
     pool_pages: pages of a pool that all requests map into, so that production shapes need little memory; 0 for none.
     is_far: whether pages, and the scores of blocks, lie so far apart that element offsets pass 2**31.
+    repeated_blocks: blocks of each request that lie in the page of one more of its blocks, as null blocks do.
     """
 
     order: str = "permuted"
@@ -86,10 +86,10 @@ class PagePlan:
     extra_blocks: int = 0
     behind: str = "int_max"
     shared_blocks: int = 0
-    repeated_blocks: int = 0
     tail: str = "nan"
     pool_pages: int = 0
     is_far: bool = False
+    repeated_blocks: int = 0
 
     def __post_init__(self) -> None:
         for name, options in (("order", PAGE_ORDERS), ("behind", BEHIND), ("tail", TAILS)):

@@ -17,7 +17,7 @@ FULL = Case(
     7,
     "float16",
     ValuePlan("wide", 2, True, True),
-    PagePlan("reversed", 2, 3, "random", 1, "bait", 4, True),
+    PagePlan("reversed", 2, 3, "random", 1, "bait", 4, True, 2),
     Views(VIEW, VIEW, VIEW, VIEW, VIEW, VIEW, VIEW, 5, False, True),
     (0, 7),
     1,
