@@ -7,7 +7,7 @@ The modules in reading order:
 - `rows` and `contract`: the laws that an answer obeys;
 - `laws` and `transform`: how answers to related batches are related;
 - `precision`, `certified` and `staged`: judging sums that round;
-- `profile`: targets that promise less.
+- `profile`, `call_facts` and `rounded_ranks`: targets that promise less.
 
 `walkthrough/README.md` teaches all of it on one page, and `walkthrough.attention` shows the use of the answer.
 """

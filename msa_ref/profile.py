@@ -53,7 +53,8 @@ class Profile:
     What it takes; elsewhere it promises nothing:
 
     nan, infinities: whether NaN in queries and keys (and what may make it) counts as -inf, and infinite ones are
-        ordinary, or are outside. score_nan, score_infinities: the same of scores that a target is given.
+        ordinary, or are outside.
+    score_nan, score_infinities: the same of scores that a target is given.
     max_abs_score: every block's score is nearer to 0 than this. None takes all.
     padding_rows: whether a row that sees nothing is all PAD, or outside.
     padded_queries: whether rows of `index_q` behind the last request's tokens are all PAD, or such a tensor is

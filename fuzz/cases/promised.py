@@ -33,7 +33,7 @@ def case_facts(case: Case, step: Step, is_token_major: bool = False, takes_score
     has_nonfinite = case.values.made_by.has_nonfinite
     if takes_score:  # a score matrix holds rows of every exact family, see `fuzz.values.families.mix_scores`
         mixed = any(FAMILIES[name].has_nonfinite for name in GATE_FAMILIES)
-        has_nonfinite = mixed and not case.values.is_finite
+        has_nonfinite |= mixed and not case.values.is_finite
     return CallFacts(
         config=case.config,
         dtypes=(dtype, dtype),

@@ -17,21 +17,21 @@ def ignore_scores(*scores: Any, **words: Any) -> None:
 class Call:
     """Everything that a target is given for one run. It returns topk_idx, or fills `out`.
 
-    batch: the inputs. out: [H, >= T, K] int32 to write, rows past T left alone, or None; it is
-        [>= T, H, K] for a target whose profile is token-major.
+    batch: the inputs: its tensors, and its config.
+    out: [H, >= T, K] int32 to write, rows past T left alone, or None; it is [>= T, H, K] for a target whose profile is
+        token-major.
     score: [H, T, max_blocks] float32 for targets that take scores, else None.
     decode_query_len: bound on every query length, now and after changes of the buffers.
     num_splits: the split count to use; None leaves it to the target.
-    query_lens, seq_lens: this run's lengths, on the host. host_slack: added to seq_lens by a host that
-        knows no more than an upper bound on them.
+    query_lens, seq_lens: this run's lengths, on the host.
+    host_slack: added to seq_lens by a host that knows no more than upper bounds on them, `seq_len_bounds`.
     score_out: [H, T, max_blocks] float32, any strides: memory for the scores of targets that take it; None lets
         them allocate it.
-    show: a target may call it with the scores [H, T, N] that it selects by. They are judged then, too
+    show: a function that takes the scores [H, T, N] that the target selects by. They are judged then, too
         (law `Score`), and the selection on just these scores. So are (law `Superblocks`) the best scores
-        [H, T, ceil(N / each)] of superblocks of `each` blocks, where it calls show(score, best, each).
-        show(..., is_lazy=True) says that rows that see no more blocks than they select may be unscored;
-        show(..., scale=f) that every score is multiplied by f > 0; show(..., forced="encoded") that forced blocks
-        hold a sentinel in place of their scores.
+        [H, T, ceil(N / each)] of superblocks of `each` blocks, by show(score, best, each). More words: is_lazy=True for
+        rows that see no more blocks than they select and may be unscored; scale=f for scores multiplied by f > 0;
+        forced="encoded" for forced blocks that hold a sentinel in place of their scores.
     """
 
     batch: PagedBatch

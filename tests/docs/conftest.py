@@ -1,4 +1,4 @@
-"""The foreign engine that the documents' adapters call, and an end to what their code sets."""
+"""The foreign engine that the documents' adapters call, slow and right, and an end to what their code sets."""
 
 import sys
 import types
@@ -26,11 +26,51 @@ def my_index_topk(index_q, index_k_pages, block_table, seq_lens, cu_seqlens_q, t
     return topk_idx.transpose(0, 1).contiguous()
 
 
+def my_topk(score, num_blocks, topk):
+    """Best score first, the last block of a row behind all others; a short row ascending; -1 behind the ids."""
+    heads, tokens, _ = score.shape
+    ids = torch.full((heads, tokens, topk), -1, dtype=torch.int32)
+    for head in range(heads):
+        for token, n in enumerate(num_blocks.tolist()):
+            ranked = score[head, token, : max(0, n - 1)].sort(descending=True, stable=True).indices[: topk - 1]
+            row = ranked.tolist() + [n - 1] * (n > 0)
+            ids[head, token, : len(row)] = torch.tensor(sorted(row) if n <= topk else row, dtype=torch.int32)
+    return ids
+
+
+class MyDecoder:
+    """Decode in buffers that it keeps. `score`: of its last run, times a factor, with a sentinel for the last block."""
+
+    def __init__(self, index_q, index_k_pages, block_table, seq_lens):
+        self.inputs = index_q, index_k_pages, block_table, seq_lens
+
+    def run(self, decode_query_len):
+        from msa_ref import IndexerConfig, PagedBatch
+        from msa_ref.indexer import scored_chunks
+
+        index_q, pages, table, seq_lens = self.inputs
+        config = IndexerConfig(index_q.shape[1], *pages.shape[:0:-1])
+        cu_seqlens_q = decode_query_len * torch.arange(len(seq_lens) + 1, dtype=torch.int32)
+        batch = PagedBatch(config, index_q, pages, table, seq_lens, cu_seqlens_q)
+        n = batch.num_visible_blocks()
+        self.score = torch.zeros(config.num_index_heads, batch.total_q, batch.max_blocks)
+        for rows, score in scored_chunks(batch):
+            self.score[:, rows, : score.shape[-1]] = score.float() * 128**-0.5
+        ids = my_topk(self.score, n, config.topk_blocks)
+        self.score[:, torch.arange(len(n)), (n - 1).clamp(min=0)] = torch.inf
+        return ids
+
+
+def my_index_decode(index_q, index_k_pages, block_table, seq_lens, decode_query_len):
+    return MyDecoder(index_q, index_k_pages, block_table, seq_lens).run(decode_query_len)
+
+
 @pytest.fixture(autouse=True)
 def _my_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`from my_engine import my_index_topk` works in the documents' code."""
+    """`from my_engine import my_index_topk` works in the documents' code, as do its other names."""
     module = types.ModuleType("my_engine")
-    module.my_index_topk = my_index_topk  # type: ignore[attr-defined]
+    for thing in (my_index_topk, my_topk, my_index_decode, MyDecoder):
+        setattr(module, thing.__name__, thing)
     monkeypatch.setitem(sys.modules, "my_engine", module)
 
 

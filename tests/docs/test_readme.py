@@ -1,4 +1,4 @@
-"""README's commands, adapter and length; the adapter of CONTRIBUTING, too."""
+"""README's commands, adapter and length."""
 
 import os
 import re
@@ -6,8 +6,6 @@ import subprocess
 import sys
 import tomllib
 from dataclasses import replace
-
-import pytest
 
 from fuzz.cases.case import Case, Request, Views
 from fuzz.inputs.scene import Scene
@@ -53,13 +51,11 @@ def test_every_figure_of_speed_in_the_readme_is_in_the_results():
     assert [one or other for one, other in figures if not re.search(rf"\b{one or other}\b", results)] == []
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
-def test_a_documents_adapter_is_short_and_keeps_what_its_profile_promises(document):
-    text = (ROOT / document).read_text()
-    (source,) = (body for _, body in blocks(text, "python") if "def adapter" in body)
-    assert len(source.splitlines()) < 30
+def test_the_readmes_adapter_is_short_and_keeps_what_its_profile_promises():
+    (source,) = (body for _, body in blocks(README, "python") if "def adapter" in body)
+    assert len(source.splitlines()) < 10
     scope: dict = {}
-    exec(compile(source, document, "exec"), scope)
+    exec(compile(source, "README.md", "exec"), scope)
     adapter = scope["adapter"]
     case = Case(IndexerConfig(3, 16, 16, topk_blocks=4), (Request(2, 200), Request(3, 20)), dtype="float32")
     for views in (Views(is_out_given=False), Views(extra_rows=2)):

@@ -5,40 +5,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
-from fuzz.canaries.naive import Candidate, NaiveIndexer, Row, ShowingIndexer
+from fuzz.canaries.naive import Candidate, NaiveIndexer, Row
 from fuzz.cases.case import Case, PagePlan, Request, ValuePlan, ViewPlan, Views
-from fuzz.inputs.scene import Scene
-from fuzz.judge.examiner import Examiner
-from fuzz.judge.verdict import Agreed, Broke, Undefined, Verdict
-from fuzz.targets import Call, NotApplicable, Target, fill
-from msa_ref import IndexerConfig
+from fuzz.judge.verdict import Agreed, Undefined
+from fuzz.targets import Call
 from msa_ref.profile import CONTRACT, Profile
+from tests.support.promising import CONFIG, PLAIN, ROUNDED, TIES, answers, judged, laws, target_of
 
-CONFIG = IndexerConfig(2, 16, 16, 4)
-TOKENS = (Request(3, 150), Request(3, 260))
-PLAIN = Case(CONFIG, TOKENS)
-TIES = replace(PLAIN, values=ValuePlan("tie_at_cut"))
-ROUNDED = replace(PLAIN, values=ValuePlan("normal"), dtype="float32")
 LADDER = replace(PLAIN, values=ValuePlan("ulp_ladder"), dtype="float16")
 EXTREMES = replace(PLAIN, values=ValuePlan("extremes"))
 NONFINITE = replace(PLAIN, values=ValuePlan("nonfinite"))
 PADDED = replace(PLAIN, requests=(Request(3, 150), Request(3, 0)))
-
-
-def judged(case: Case, target: Target) -> Verdict:
-    return Examiner(Scene(case, "cpu")).examine(target)
-
-
-def target_of(run: Callable[[Call], Any], profile: Profile, kind: str = "prefill", **more: Any) -> Target:
-    return Target("x", "", kind, run, profile=profile, **more)
-
-
-def answers(indexer: type[NaiveIndexer]) -> Callable[[Call], torch.Tensor]:
-    return lambda call: indexer(call).answer()
 
 
 def best_first(first: str) -> type[NaiveIndexer]:
@@ -67,7 +47,7 @@ def rounds_to(bits: int, prefers: int = 1) -> type[NaiveIndexer]:
 
 
 class NanWins(NaiveIndexer):
-    """Ranks a NaN score above all others, and so an infinite one."""
+    """Ranks a NaN score above all others, and so an infinite one. It is given scores."""
 
     def block_score(self, row: Row, block: int) -> float:
         assert self.score is not None
@@ -117,7 +97,6 @@ STRIDED = replace(PLAIN, views=Views(index_k_pages=ViewPlan(pads=(0, 1, 0))))
 SHIFTED = replace(PLAIN, views=Views(seq_lens=ViewPlan(offset=1)))
 OUT_STRIDED = replace(PLAIN, views=Views(out=ViewPlan(axes=(1, 0, 2))))
 RAGGED = replace(PLAIN, requests=(Request(3, 150), Request(1, 260)))
-GIVEN: dict[str, Any] = {"kind": "any", "takes_score": True}
 
 
 def config(**changes: int) -> Case:
@@ -159,9 +138,17 @@ PROMISES = {
     "NaN scores": Promise(
         Profile("x", score_nan="undefined", score_infinities="undefined"),
         answers(NanWins),
-        cases=(),
-        outside=(NONFINITE, PLAIN),
-        target=GIVEN,
+        cases=(replace(PLAIN, values=ValuePlan(is_finite=True)),),
+        outside=(PLAIN, NONFINITE),
+        breaks=answers(rounds_to(2)),
+        target={"kind": "any", "takes_score": True},
+    ),
+    "range of scores": Promise(
+        Profile("x", max_abs_score=1e30),
+        answers(Sentinels),
+        cases=(replace(PLAIN, values=ValuePlan(is_finite=True, max_abs_score=1e30)),),
+        outside=(PLAIN, NONFINITE),
+        target={"kind": "any", "takes_score": True},
     ),
     "sentinels": Promise(Profile("x", max_abs_score=1e30), answers(Sentinels), outside=(EXTREMES,)),
     "heads": Promise(
@@ -217,10 +204,6 @@ PROMISES = {
 }
 
 
-def laws(verdicts: list[Verdict]) -> set[str]:
-    return {found.law for verdict in verdicts if isinstance(verdict, Broke) for found in verdict.violations}
-
-
 @pytest.mark.parametrize("promise", PROMISES.values(), ids=PROMISES)
 def test_a_promise_is_held_and_nothing_beyond_it(promise: Promise) -> None:
     target = target_of(promise.keeps, promise.profile, **promise.target)
@@ -235,122 +218,3 @@ def test_a_promise_is_held_and_nothing_beyond_it(promise: Promise) -> None:
         assert laws([judged(case, beyond) for case in (*promise.cases, *promise.outside)])
     if promise.breaks is not None:
         assert laws([judged(case, replace(target, run=promise.breaks)) for case in promise.cases])
-
-
-class Shows(ShowingIndexer):
-    """Shows scores times a factor, forced blocks as 1e30, and gets one wrong if told so."""
-
-    factor, sentinel, error = 1.0, math.nan, 0.0
-    words: dict[str, Any] = {}  # noqa: RUF012 - read alone
-
-    def answer(self) -> torch.Tensor:
-        show = self.call.show
-        self.call = replace(self.call, show=lambda score, *_: show(score.float(), **self.words))
-        return super().answer()
-
-    def shown_score(self, row: Row, block: int) -> float:
-        if not math.isnan(self.sentinel) and block in self.forced(row, self.num_blocks(row)):
-            return self.sentinel
-        score = self.block_score(row, block) + (self.error if block == 1 else 0.0)
-        return float(np.float32(self.factor) * np.float32(score))
-
-
-def showing(**members: Any) -> Target:
-    return target_of(answers(type("Showing", (Shows,), members)), Profile("x"))
-
-
-FACTOR = 0.08838834764 * 1.4426950409
-
-
-@pytest.mark.parametrize("case", [PLAIN, TIES, ROUNDED])
-def test_shown_scores_are_judged_by_what_the_target_says_of_them(case: Case) -> None:
-    scaled: dict[str, Any] = {"factor": FACTOR, "words": {"scale": FACTOR}}
-    for sentinel in (1e30, math.inf):
-        encoded: dict[str, Any] = {"sentinel": sentinel, "words": {"forced": "encoded"}}
-        assert isinstance(judged(case, showing(**encoded)), Agreed)
-        assert laws([judged(case, showing(**encoded, error=0.01))]) == {"Score"}
-        assert "Score" in laws([judged(case, showing(**encoded | {"words": {}}))])
-    assert isinstance(judged(case, showing(**scaled)), Agreed)
-    assert "Score" in laws([judged(case, showing(**scaled, error=0.01))])
-    assert "Score" in laws([judged(case, showing(**scaled | {"words": {}}))])
-    assert "Score" in laws([judged(case, showing(**scaled | {"words": {"scale": 1.0001 * FACTOR}}))])
-
-
-@pytest.mark.parametrize(
-    ("words", "sentence"),
-    [
-        ({"scale": 0.0}, "scale must be a positive number; got 0.0"),
-        ({"forced": "inf"}, "forced must be one of scored, encoded"),
-    ],
-)
-def test_a_wrong_word_about_shown_scores_is_refused(words: dict[str, Any], sentence: str) -> None:
-    verdict = judged(PLAIN, showing(words=words))
-    assert isinstance(verdict, Broke)
-    assert sentence in verdict.violations[0].evidence
-
-
-def test_an_adapter_may_say_that_a_call_is_not_its_own() -> None:
-    def raises(call: Call) -> torch.Tensor:
-        raise NotApplicable("takes calls on Sundays")
-
-    def returns(call: Call) -> Any:
-        return NotApplicable("takes calls on Sundays")
-
-    def binds(call: Call) -> Any:
-        return lambda: returns(call)
-
-    replayed = replace(PLAIN, replay=(replace(PLAIN.states[0]),))
-    for target in (
-        target_of(raises, Profile("x")),
-        target_of(returns, Profile("x")),
-        target_of(returns, Profile("x"), "decode", bind=returns),
-        target_of(returns, Profile("x"), "decode", bind=binds),
-    ):
-        assert judged(replayed, target) == Undefined("takes calls on Sundays")
-
-
-def test_not_applicable_takes_back_no_finding() -> None:
-    def wrong_then_gone(call: Call) -> torch.Tensor:
-        if call.num_splits:
-            raise NotApplicable("one split only")
-        return fill(call, torch.zeros_like(NaiveIndexer(replace(call, out=None)).answer()))
-
-    case = replace(PLAIN, num_splits=(0, 2))
-    assert isinstance(judged(case, target_of(wrong_then_gone, Profile("x"), has_splits=True)), Broke)
-
-
-def evidence(run: Callable[[Call], Any], case: Case = PLAIN) -> list[str]:
-    verdict = judged(case, target_of(run, Profile("x")))
-    assert isinstance(verdict, Broke)
-    return [str(found) for found in verdict.violations]
-
-
-def test_an_adapter_that_forgets_out_is_told_so_with_its_line() -> None:
-    def forgets(call: Call) -> None:
-        NaiveIndexer(replace(call, out=None)).answer()
-
-    def keeps_its_own(call: Call) -> torch.Tensor:
-        return NaiveIndexer(replace(call, out=None)).answer()
-
-    line = forgets.__code__.co_firstlineno
-    own = keeps_its_own.__code__.co_firstlineno
-    path = "tests/fuzz/test_kept_promises.py"
-    wrote_nothing = "WritesAll: wrote nothing into call.out, and returned"
-    assert evidence(forgets) == [f"{wrote_nothing} None ({path}, line {line})"]
-    assert evidence(keeps_its_own) == [
-        f"{wrote_nothing} a tensor, which fuzz.targets.fill would hand over ({path}, line {own})"
-    ]
-    allocates = replace(PLAIN, views=Views(is_out_given=False))
-    assert evidence(forgets, allocates) == [
-        f"Shape: answered None, not int32 [2, 6, 4] on cpu ({path}, line {line})",
-    ]
-
-
-def test_an_adapter_that_raises_is_told_the_line_of_its_own_file() -> None:
-    def raises(call: Call) -> torch.Tensor:
-        return torch.zeros(2).view(3)
-
-    line = raises.__code__.co_firstlineno + 1
-    (told,) = evidence(raises)
-    assert told.startswith("Runs: raised: RuntimeError: ")
-    assert told.endswith(f"(tests/fuzz/test_kept_promises.py, line {line})")

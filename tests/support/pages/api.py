@@ -60,6 +60,20 @@ def _methods(cls: type) -> dict[str, Any]:
     return found
 
 
+def fields_of(cls: type) -> str:
+    """A dataclass's fields in the words of its docstring, behind its first paragraph: `name: words` each."""
+    lines = []
+    for paragraph in (inspect.getdoc(cls) or "").split("\n\n")[1:]:
+        for entry in re.split(r"\n(?! )", paragraph):
+            named = re.match(r"([\w, ]+): (.+)", " ".join(entry.split()))
+            if named is None:
+                lines += ["", " ".join(entry.split()), ""]
+                continue
+            names = ", ".join(f"`{name}`" for name in named[1].split(", "))
+            lines.append(f"- {names}: {named[2]}")
+    return "\n".join(lines).strip()
+
+
 def first_paragraph(thing: Any) -> str:
     """The first paragraph of a docstring, on one line."""
     return " ".join((inspect.getdoc(thing) or "").split("\n\n")[0].split())

@@ -1,9 +1,11 @@
 """The list of generated parts. A new one is a line here and its line in the document."""
 
 from fuzz.canaries.field_defects_page import page as field_defects
+from fuzz.targets import Call
 from fuzz.values.families import page as families_page
+from msa_ref.profile import Profile
 from tests.support.pages import Part
-from tests.support.pages.api import api_page
+from tests.support.pages.api import api_page, fields_of
 from tests.support.pages.commands import command_table
 from tests.support.pages.laws import batch_laws, promises, row_laws, run_laws
 from tests.support.pages.matrix import support_matrix
@@ -26,6 +28,8 @@ PARTS = (
     Part("msa_ref/CONTRACT.md", "run laws", run_laws),
     Part("msa_ref/CONTRACT.md", "batch laws", batch_laws),
     Part("msa_fast/README.md", "api", api_page),
+    Part("fuzz/targets/README.md", "call", lambda: fields_of(Call)),
+    Part("fuzz/targets/README.md", "profile", lambda: fields_of(Profile)),
     Part("fuzz/SCORE.md", "", score_document),
     Part("fuzz/values/FAMILIES.md", "", lambda: families_page().removesuffix("\n")),
 )
