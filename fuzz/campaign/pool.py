@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 
+from fuzz.isolation.hearing import SECONDS_BETWEEN_LOOKS
 from fuzz.isolation.messages import Judged, Task
-from fuzz.isolation.worker import SECONDS_BETWEEN_LOOKS, Worker
+from fuzz.isolation.worker import Worker
 
 CASES_IN_FLIGHT = 8
 """Cases handed to each worker ahead of time: enough to keep it busy, few enough to stop early."""

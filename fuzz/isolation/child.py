@@ -17,6 +17,7 @@ import torch
 from fuzz.inputs.scene import Scene
 from fuzz.isolation.fork_server import set_path_variables
 from fuzz.isolation.messages import (
+    FirstCall,
     FromChild,
     Introduced,
     Introduction,
@@ -29,6 +30,7 @@ from fuzz.isolation.messages import (
 )
 from fuzz.judge.between_runs import diagnose
 from fuzz.judge.examiner import Examiner
+from fuzz.judge.surroundings import Surroundings
 from fuzz.judge.verdict import Broke, Verdict
 from fuzz.targets import Call, find
 from msa_ref.contract import Violation
@@ -52,13 +54,28 @@ def live(pipe: Connection, folder: str, gpu: str, path_variables: dict[str, str 
     warnings.simplefilter("ignore")  # numpy warns of NaN and infinities, which cases hold on purpose
     torch.set_num_threads(1)
     tempfile.tempdir = folder
-    own = os.getpid()
+    line = _Line(pipe)
+    surroundings = Surroundings(lambda is_over: line.send(FirstCall(is_over)))
     with suppress(EOFError, OSError):  # the pipe is closed, by the parent or by a target
         while True:
-            for answer in _answers(pipe.recv()):
-                if os.getpid() != own:
-                    os._exit(0)  # a fork that a target made and did not end: the target itself answers, once
-                pipe.send(answer)
+            for answer in _answers(pipe.recv(), surroundings):
+                line.send(answer)
+
+
+class _Line:
+    """The way to the parent, for this process alone."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe, self._own = pipe, os.getpid()
+
+    def send(self, message: FromChild) -> None:
+        """Send a message; a process that may not, or cannot, ends."""
+        if os.getpid() != self._own:
+            os._exit(0)  # a fork that a target made and did not end: the target itself answers, once
+        try:
+            self._pipe.send(message)
+        except OSError:  # the pipe is closed; a target must not catch this
+            os._exit(0)
 
 
 def _allow_processes() -> None:
@@ -67,32 +84,37 @@ def _allow_processes() -> None:
     multiprocessing.current_process().daemon = False
 
 
-def _answers(message: Task | Question | Introduction) -> Iterator[FromChild]:
+def _answers(message: Task | Question | Introduction, surroundings: Surroundings) -> Iterator[FromChild]:
     if isinstance(message, Introduction):
-        yield _introduced(message.target)
+        with surroundings.of(message.target, is_first=False):
+            introduced = _introduced(message.target)
+        yield introduced
         return
     if isinstance(message, Question):
-        found = diagnose(message.case, find(message.target), message.device, message.violation)
+        target = surroundings.around(find(message.target), is_told=False)
+        found = diagnose(message.case, target, message.device, message.violation)
         yield Reasons(tuple(found))
         return
     try:
-        examiner = Examiner(Scene(message.case, message.device))
+        examiner = Examiner(Scene(message.case, message.device), surroundings)
     except Exception as error:
         reason = traceback.format_exc(limit=-1).strip().splitlines()[-1]
         yield SceneFailed(reason, isinstance(error, torch.OutOfMemoryError))
         return
     yield SceneMade()
     for name in message.targets:
-        yield _verdict(examiner, name)
+        yield _verdict(examiner, name, surroundings)
     del examiner
     if message.device != "cpu" and torch.cuda.memory_reserved() > MAX_KEPT_BYTES:
         torch.cuda.empty_cache()
 
 
-def _verdict(examiner: Examiner, name: str) -> Verdict:
+def _verdict(examiner: Examiner, name: str, surroundings: Surroundings) -> Verdict:
     """The verdict on one target; an exit that would have ended the process is a violation with its name."""
     try:
-        return examiner.examine(find(name))
+        with surroundings.of(name, is_first=True):  # its module may compile
+            target = find(name)
+        return examiner.examine(target)
     except Exception:
         raise
     except BaseException as end:  # SystemExit, or KeyboardInterrupt: the keyboard's own is ignored here

@@ -33,6 +33,13 @@ class SceneMade:
 
 
 @dataclass(frozen=True)
+class FirstCall:
+    """A target's first call of its kind begins, in which it may compile, or is over."""
+
+    is_over: bool
+
+
+@dataclass(frozen=True)
 class SceneFailed:
     """The case's tensors could not be made: no verdict follows."""
 
@@ -68,7 +75,7 @@ class Refused:
     reason: str
 
 
-FromChild = SceneMade | SceneFailed | Verdict | Reasons | Introduced | Refused
+FromChild = SceneMade | SceneFailed | FirstCall | Verdict | Reasons | Introduced | Refused
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,16 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
 from fuzz.cases.case import Case
 from fuzz.isolation.child import live
 from fuzz.isolation.fork_server import fork_server, path_variables, warm_up
+from fuzz.isolation.hearing import SECONDS_BETWEEN_LOOKS, Stopped, is_heard
 from fuzz.isolation.messages import (
     DOES_NOT_FIT,
+    FirstCall,
     FromChild,
     Introduced,
     Introduction,
@@ -38,11 +40,11 @@ from msa_ref.contract import Violation
 HANGS_AFTER = 120.0
 """Seconds that one target may take for one case: several times the slowest on the interpreter."""
 
+FIRST_CALLS_TAKE = 5.0
+"""A first call may take so many times as long: it may compile, tune, and wait for others that compile the same."""
+
 SECONDS_TO_DIE = 20.0
 """Seconds that a killed child has to exit; the driver may wait for a running kernel."""
-
-SECONDS_BETWEEN_LOOKS = 0.5
-"""Seconds between two checks of a waiting worker whether it has to stop."""
 
 FORK_SERVER_IS_GONE = 255
 """Exit code of a child whose fork server ended before it."""
@@ -60,10 +62,6 @@ class ChildEnded(HarnessError):
         self.violation = violation
 
 
-class Stopped(Exception):
-    """The worker had to stop while it waited for its child."""
-
-
 class Worker:
     """A child process that judges, replaced as often as need be. Use it as a context manager, in one thread at a time.
 
@@ -77,20 +75,27 @@ class Worker:
         gpu: str = "",
         reference_seconds: float | None = None,
         stop: threading.Event | None = None,
+        first_call_hangs_after: float | None = None,
     ) -> None:
         """Nothing is started before it is needed.
 
         Args:
-            hangs_after: seconds that one target may take for one case.
+            hangs_after: seconds that one target may take for one case, its first calls apart.
             far_turn: held while far pages are judged, which take much of a GPU that others share.
             gpu: the only GPU that the child uses, by its name in CUDA_VISIBLE_DEVICES; empty for any.
             reference_seconds: for a case's right answers, which its first target waits for; as `hangs_after` if None.
             stop: when another thread sets it, a waiting call on this worker raises `Stopped`.
+            first_call_hangs_after: seconds for a call with new lengths or splits, in which a target may compile, and
+                for the import of its module; `FIRST_CALLS_TAKE` times `hangs_after` if None. A target that has hung
+                in one of them has `hangs_after` seconds for the next.
         """
         self.restarts, self.idle_ends = 0, list[Violation]()
         self.gpu = gpu
         self._hangs_after, self._far_turn = hangs_after, far_turn or nullcontext()
         self._reference_seconds = hangs_after if reference_seconds is None else reference_seconds
+        if first_call_hangs_after is None:
+            first_call_hangs_after = FIRST_CALLS_TAKE * hangs_after
+        self._first_call_hangs_after, self._have_hung = first_call_hangs_after, set[str]()
         self._stop = stop or threading.Event()
         self._child: BaseProcess | None = None
         self._pipe: Connection | None = None
@@ -159,7 +164,7 @@ class Worker:
             ValueError: one sentence, if there is no such target, or if its import ends the child.
         """
         self._send(Introduction(target))
-        answer = self._receive(self._hangs_after)
+        answer = self._receive(self._first_call_hangs_after)
         if isinstance(answer, Introduced):
             return answer
         if isinstance(answer, Refused):
@@ -184,7 +189,7 @@ class Worker:
         seconds = self._hangs_after + self._reference_seconds
         for name in task.targets:
             start = time.perf_counter()
-            verdict = self._receive(seconds)
+            verdict = self._verdict(name, seconds)
             if isinstance(verdict, Violation):
                 verdict = Broke((verdict,), rows=task.case.config.num_index_heads * task.case.total_q)
             assert isinstance(verdict, Agreed | Broke | Undefined)
@@ -194,6 +199,23 @@ class Worker:
             if self._child is None:
                 return
             seconds = self._hangs_after
+
+    def _verdict(self, name: str, seconds: float) -> FromChild | Violation:
+        """The verdict on a target, for which it has some seconds. Time in first calls has a limit of its own."""
+        left = seconds
+        while True:
+            start = time.perf_counter()
+            message = self._receive(left, f"no end after {seconds:g} s")
+            left -= time.perf_counter() - start
+            if not isinstance(message, FirstCall):
+                return message
+            limit = self._hangs_after if name in self._have_hung else self._first_call_hangs_after
+            over = self._receive(limit, f"no end of a first call after {limit:g} s, compilation included")
+            if isinstance(over, Violation):
+                if over.how == "hang":
+                    self._have_hung.add(name)
+                return over
+            assert over == FirstCall(is_over=True)
 
     def _send(self, message: Task | Question | Introduction) -> None:
         """Hand the child a message; a fresh child, if the last one has ended since its last task."""
@@ -207,40 +229,19 @@ class Worker:
             self._forget_idle()
             self._start().send(message)
 
-    def _receive(self, seconds: float) -> FromChild | Violation:
-        """The child's next message, or how it ended instead."""
+    def _receive(self, seconds: float, hang: str = "no end") -> FromChild | Violation:
+        """The child's next message, or how it ended instead. hang: the evidence that it says nothing in time."""
         assert self._pipe is not None
+        assert self._child is not None
         try:
-            if self._has_message(seconds):
+            if is_heard(self._child, self._pipe, seconds, self._stop):
                 message: FromChild = self._pipe.recv()
                 return message
-            ending = Violation("Runs", f"no end after {seconds:g} s", how="hang")
+            ending = Violation("Runs", hang, how="hang")
         except (EOFError, ConnectionResetError, BrokenPipeError):
             ending = self._crash()
         self._end()
         return ending
-
-    def _has_message(self, seconds: float) -> bool:
-        """Whether the child says something in time.
-
-        Raises:
-            EOFError: if it has ended. Its end is watched beside its pipe, which processes of a target may hold open.
-            Stopped: if the worker has to stop meanwhile.
-        """
-        assert self._pipe is not None
-        assert self._child is not None
-        deadline = time.perf_counter() + seconds
-        while True:
-            rest = max(0.0, min(SECONDS_BETWEEN_LOOKS, deadline - time.perf_counter()))
-            ready = wait([self._pipe, self._child.sentinel], rest)
-            if self._pipe in ready or (ready and self._pipe.poll()):
-                return True
-            if ready:
-                raise EOFError
-            if self._stop.is_set():
-                raise Stopped
-            if time.perf_counter() >= deadline:
-                return False
 
     def _start(self) -> Connection:
         if self._pipe is None:

@@ -12,7 +12,6 @@ import torch
 
 from fuzz.cases.case import Case
 from fuzz.inputs.scene import Scene
-from fuzz.judge.settings import OwnSettings
 from fuzz.targets import Call, Target
 from msa_ref import PagedBatch
 from msa_ref.contract import Violation
@@ -63,7 +62,7 @@ def as_run(case: Case, target: Target, num_splits: int) -> Run:
             query_lens=query_lens,
             seq_lens=batch.seq_lens.tolist(),
         )
-        with torch.no_grad(), OwnSettings():
+        with torch.no_grad():
             answer = target.run(call)
         return answer if out is None else out
 

@@ -7,6 +7,7 @@ from fuzz.judge.company import play_in_company
 from fuzz.judge.judged_run import RunJudge
 from fuzz.judge.lacking import lacking_here
 from fuzz.judge.replays import play
+from fuzz.judge.surroundings import Surroundings
 from fuzz.judge.truth import Truth
 from fuzz.judge.verdict import Agreed, Broke, Undefined, Verdict
 from fuzz.targets import NotApplicable, Target
@@ -17,8 +18,9 @@ from msa_ref.profile import CONTRACT
 class Examiner:
     """Judges one target after another on one scene."""
 
-    def __init__(self, scene: Scene) -> None:
-        self.scene = scene
+    def __init__(self, scene: Scene, surroundings: Surroundings | None = None) -> None:
+        """surroundings: of the targets of this process; by default, of those of this examiner."""
+        self.scene, self._surroundings = scene, surroundings or Surroundings()
         self._truths: dict[tuple[int, bool], Truth] = {}
 
     def examine(self, target: Target) -> Verdict:
@@ -26,6 +28,7 @@ class Examiner:
         reason = target.limits(self.scene.case, self.scene.device.type) or self._outside(target)
         if reason is not None:
             return Undefined(reason)
+        target = self._surroundings.around(target)
         judge, found = RunJudge(self.scene, self._truths), list[Violation]()
         first: torch.Tensor | None = None
         for number, num_splits in enumerate(self.scene.case.num_splits if target.has_splits else (0,)):

@@ -10,7 +10,6 @@ from fuzz.inputs.company import COMPANY
 from fuzz.inputs.output import is_marked
 from fuzz.inputs.poisoned_memory import GarbageWorkspaces
 from fuzz.inputs.scene import Scene
-from fuzz.judge.settings import OwnSettings
 from fuzz.judge.shown_scores import ShownScores
 from fuzz.judge.truth import Truth
 from fuzz.targets import Target
@@ -29,7 +28,7 @@ class RunJudge:
         """truths: the right answers by (state, whether scores are given); kept for the next target."""
         self.scene = scene
         self.rows = self.certified = self._num_runs = 0
-        self._truths, self._settings = truths, OwnSettings()
+        self._truths = truths
         self._shown: ShownScores | None = None
 
     def show(self, *scores: Any, **words: Any) -> None:
@@ -48,7 +47,7 @@ class RunJudge:
         is_inference = scene.case.first_mode == "inference" and self._num_runs == 0
         self._num_runs += 1
         with COMPANY[beside](scene):
-            with self._settings, GarbageWorkspaces(scene.case.pages.tail):
+            with GarbageWorkspaces(scene.case.pages.tail):
                 given = _first_in_inference_mode(run) if is_inference else _without_gradients(run)
             answer = self._copied(given, out, target)
         self.rows += scene.case.config.num_index_heads * scene.case.total_q

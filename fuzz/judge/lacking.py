@@ -15,12 +15,12 @@ def lacking_here(error: BaseException) -> str | None:
     """The reason why no target of this kind can run on this machine; None if the exception has another cause."""
     cause: BaseException | None = error
     while cause is not None:
-        text = " ".join(str(cause).split())
         if isinstance(cause, AttributeError) and type(cause.obj).__name__ == "InterpreterBuilder":
             return f"Triton's interpreter cannot run it: it has no {cause.name}"
         frames = traceback.extract_tb(cause.__traceback__)
         for (kind, place), lack in LACKS.items():
             if type(cause) is kind and frames and frames[-1].filename.replace("\\", "/").endswith(place):
-                return f"{lack}: {text}" if "CUDA error" not in text else None
+                text = " ".join(str(cause).split())
+                return None if "CUDA error" in text else f"{lack}: {text}"
         cause = cause.__cause__
     return None

@@ -6,15 +6,12 @@ distinguishes a broken capture from a broken kernel. The eager runs come after t
 between may hide a fault or cause one; a script that wants one there asks for it.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
 
 from fuzz.inputs.scene import Scene
 from fuzz.judge.judged_run import RunJudge
-from fuzz.judge.settings import OwnSettings
 from fuzz.targets import Target
 from fuzz.targets.target import Bound
 from msa_ref.contract import Violation
@@ -47,14 +44,7 @@ def play(
     return violations
 
 
-@contextmanager
-def _unjudged() -> Iterator[None]:
-    """Calls whose answer nobody reads; the settings that they change are restored."""
-    with torch.no_grad(), OwnSettings():
-        yield
-
-
-@_unjudged()
+@torch.no_grad()
 def disturb(scene: Scene, target: Target, run: Bound, num_splits: int, between: str) -> None:
     """Make the call that comes before a step's change, while the buffers hold the state before."""
     if between == "unread":

@@ -4,7 +4,10 @@ An engine's import may change torch's default device or number format for all of
 target finds them as it left them, and everything else finds them as they were.
 """
 
+import os
+import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,6 +42,27 @@ def _set_stream(stream: torch.cuda.Stream | None) -> None:
         torch.cuda.set_stream(stream)  # makes its device the current one, too
 
 
+def _flushes_subnormals() -> bool:
+    smallest = torch.full((1,), 2.0**-140, dtype=torch.float32, device="cpu")
+    return not bool(smallest * 0.5)
+
+
+def _filter_warnings(filters: list[Any]) -> None:
+    warnings.resetwarnings()  # forgets what was decided by the old ones
+    warnings.filters[:] = filters  # type: ignore[index]
+
+
+def _folder() -> str:
+    with suppress(OSError):  # the folder may have been removed
+        return os.getcwd()
+    return ""
+
+
+def _set_folder(folder: str) -> None:
+    with suppress(OSError):
+        os.chdir(folder)
+
+
 _SETTINGS: tuple[_Setting, ...] = (
     _Setting(torch.get_default_device, _set_default_device),
     _Setting(torch.get_default_dtype, torch.set_default_dtype),
@@ -48,6 +72,10 @@ _SETTINGS: tuple[_Setting, ...] = (
         lambda: (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()),
         _set_deterministic,
     ),
+    _Setting(torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    _Setting(_flushes_subnormals, torch.set_flush_denormal),
+    _Setting(lambda: list(warnings.filters), _filter_warnings),
+    _Setting(_folder, _set_folder),
     _Setting(np.geterr, lambda errors: np.seterr(**errors)),
     _Setting(_stream, _set_stream, is_kept=False),
 )
@@ -55,7 +83,7 @@ _SETTINGS: tuple[_Setting, ...] = (
 
 
 class OwnSettings:
-    """One target's settings, while it runs. A context manager, entered at each of its runs."""
+    """One target's settings, while its code runs. A context manager, entered whenever it does."""
 
     def __init__(self) -> None:
         self._own: tuple[Any, ...] | None = None

@@ -13,7 +13,8 @@ from fnmatch import fnmatch
 from fuzz.canaries import DEFECTS, Defect
 from fuzz.canaries.process import SECONDS_OF_SPINNING
 from fuzz.isolation.gpus import visible_gpus
-from fuzz.isolation.worker import Stopped, Worker
+from fuzz.isolation.hearing import Stopped
+from fuzz.isolation.worker import Worker
 from fuzz.scoring.scoreboard import Fate
 from fuzz.scoring.tier import Tier
 from fuzz.scoring.trial import Patience, try_defect
@@ -75,7 +76,7 @@ def fates(
             gpu, seconds = gpus[number % len(gpus)], patience.hangs_after
             if defect.kind == "process":
                 seconds = min(seconds, PROCESS_HANGS_AFTER)
-            with Worker(seconds, far_turns[gpu], gpu, reference_seconds=0.0, stop=stop) as worker:
+            with Worker(seconds, far_turns[gpu], gpu, 0.0, stop, first_call_hangs_after=seconds) as worker:
                 try:
                     done = try_defect(defect, tier, patience, worker)
                 except Stopped:

@@ -119,7 +119,7 @@ class Target:
         """Runs that take everything anew each time."""
 
         def run() -> torch.Tensor:
-            return _applied(self.run(self._call(scene, num_splits, show)))
+            return applied(self.run(self._call(scene, num_splits, show)))
 
         return run
 
@@ -129,8 +129,8 @@ class Target:
 
         def run() -> torch.Tensor:
             if not bound:
-                bound.append(_applied(bind(self._call(scene, num_splits, show))))
-            return _applied(bound[0]())
+                bound.append(applied(bind(self._call(scene, num_splits, show))))
+            return applied(bound[0]())
 
         return run
 
@@ -150,7 +150,7 @@ class Target:
         )
 
 
-def _applied(answer: Answer) -> Answer:
+def applied(answer: Answer) -> Answer:
     """The same answer.
 
     Raises:

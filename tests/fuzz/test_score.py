@@ -122,7 +122,7 @@ def _fate_of(name: str, tier: Tier = GATE, patience: Patience | None = None) -> 
     [
         ("exits", "crash: its process ended with status 7"),
         ("segfaults", "crash: its process ended by SIGSEGV"),
-        ("hangs", "hang: no end after 3 s"),
+        ("hangs", "hang: no end of a first call after 3 s, compilation included"),
     ],
 )
 def test_a_defect_that_ends_or_holds_its_process_is_killed_by_the_watchdog(name: str, way: str) -> None:

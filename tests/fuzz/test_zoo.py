@@ -4,6 +4,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,25 @@ def test_a_crash_is_told_at_once_and_ends_the_target_s_processes() -> None:
     assert not _runs(pid)
 
 
+def test_a_slow_first_call_is_no_hang() -> None:
+    target = "tests.fuzz.test_zoo:compiles_for_seconds"
+    with Worker(2, first_call_hangs_after=30) as worker:
+        ((_, verdict, seconds),) = worker.judge(Task(CASES[0], (target,), "cpu")).verdicts
+        assert isinstance(verdict, Agreed), verdict
+        assert seconds > 3
+
+
+def test_a_hang_is_found_in_its_time_and_sooner_when_it_comes_again() -> None:
+    with Worker(1, reference_seconds=0, first_call_hangs_after=3) as worker:
+        for is_later, limit in ((False, 3), (False, 1), (True, 1)):
+            target = f"tests.fuzz.test_zoo:hangs_{'later' if is_later else 'at_once'}"
+            ((_, verdict, seconds),) = worker.judge(Task(CASES[0], (target,), "cpu")).verdicts
+            assert isinstance(verdict, Broke)
+            part = "" if is_later else " of a first call"
+            assert verdict.violations[0].evidence.startswith(f"no end{part} after {limit} s")
+            assert limit <= seconds < limit + 3
+
+
 def test_a_fork_that_goes_on_in_the_harness_answers_nothing() -> None:
     target = "tests.fuzz.test_zoo:forks_and_goes_on"
     with Worker(60) as worker:
@@ -72,6 +92,33 @@ def crashes_beside_a_fork_that_sleeps(call: Call) -> None:
         os._exit(0)
     Path(tempfile.gettempdir(), "forked").write_text(str(pid))
     os.abort()
+
+
+@cache
+def _compile() -> None:
+    time.sleep(3)
+
+
+def compiles_for_seconds(call: Call) -> torch.Tensor:
+    """Right, and slow in its first call."""
+    _compile()
+    return fill(call, index_topk(call.batch))
+
+
+def hangs_at_once(call: Call) -> None:
+    """Sleeps for hours."""
+    time.sleep(10_000)
+
+
+_CALLS = list[Call]()
+
+
+def hangs_later(call: Call) -> torch.Tensor:
+    """Right in its first call, and sleeps in the second."""
+    _CALLS.append(call)
+    if len(_CALLS) > 1:
+        time.sleep(10_000)
+    return fill(call, index_topk(call.batch))
 
 
 def forks_and_goes_on(call: Call) -> torch.Tensor:

@@ -7,6 +7,7 @@ import os
 import random
 import tempfile
 import time
+import warnings
 from typing import Any
 
 import numpy as np
@@ -88,3 +89,23 @@ def is_slow(call: Call) -> torch.Tensor:
     """A little sleep."""
     time.sleep(0.05)
     return right(call)
+
+
+@honest
+def keeps_its_settings(call: Call) -> torch.Tensor:
+    """Settings of the whole process, chosen in its first call for good, and relied upon in the others."""
+    answer = right(call)
+    if torch.get_default_dtype() != torch.float64:
+        torch.set_default_dtype(torch.float64)
+        torch.set_flush_denormal(True)
+        torch.use_deterministic_algorithms(True)
+        torch.set_grad_enabled(False)
+        torch.set_float32_matmul_precision("medium")
+        warnings.simplefilter("error")
+        np.seterr(all="raise")
+        os.chdir("/")
+        torch.set_default_device("meta")
+    assert torch.empty(3).dtype == torch.float64
+    assert torch.empty(3).is_meta
+    assert os.getcwd() == "/"
+    return answer

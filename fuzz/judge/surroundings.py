@@ -1,0 +1,70 @@
+"""The surroundings of targets: settings of their own, and word of first calls, in which they may compile."""
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import wraps
+
+import torch
+
+from fuzz.judge.settings import OwnSettings
+from fuzz.targets import Call, Target
+from fuzz.targets.target import Bound, applied
+
+
+def ignore_first_calls(is_over: bool) -> None:
+    """No-op default of `Surroundings`."""
+
+
+class Surroundings:
+    """The surroundings of all targets of a process."""
+
+    def __init__(self, tell: Callable[[bool], None] = ignore_first_calls) -> None:
+        """tell: called with False before each first call, and with True when it is over."""
+        self._tell, self._settings = tell, defaultdict[str, OwnSettings](OwnSettings)
+
+    def around(self, target: Target, is_told: bool = True) -> Target:
+        """A target that is the same but for its surroundings.
+
+        is_told: whether first calls are told: those with new lengths or another split count.
+        """
+        seen = set[Hashable]()
+        bind = target.bind
+
+        @wraps(target.run)
+        def run(call: Call) -> torch.Tensor:
+            with self.of(target.name, is_told and _is_new(seen, call)):
+                return target.run(call)
+
+        def bound_to(call: Call) -> Bound:
+            assert bind is not None
+            with self.of(target.name, is_told):
+                bound = applied(bind(call))
+
+            def run_again() -> torch.Tensor:
+                with self.of(target.name, is_told and _is_new(seen, call)):
+                    return bound()
+
+            return run_again
+
+        return replace(target, run=run, bind=None if bind is None else bound_to)
+
+    @contextmanager
+    def of(self, name: str, is_first: bool) -> Iterator[None]:
+        """The surroundings of a target's code."""
+        if is_first:
+            self._tell(False)
+        try:
+            with self._settings[name]:
+                yield
+        finally:
+            if is_first:
+                self._tell(True)
+
+
+def _is_new(seen: set[Hashable], call: Call) -> bool:
+    key = (call.num_splits, tuple(call.query_lens), tuple(call.seq_lens))
+    is_new = key not in seen
+    seen.add(key)
+    return is_new
