@@ -47,7 +47,8 @@ def _kernel() -> Any:
     source = PACKAGE.file("vllm/third_party/fmha_sm100/csrc/sparse_topk_select.cu")
     if source is None:
         raise NotApplicable("the sources of vllm/third_party/fmha_sm100/csrc are not here")
-    module = compiled("msa_sparse_topk_select", [source], [source.parent / "include", source.parent])
+    text = f'#include "{source.name}"\n'
+    module = compiled("msa_sparse_topk_select", text, [source.parent / "include", source.parent])
     module.sparse_topk_select_init()
     return module
 
@@ -55,6 +56,7 @@ def _kernel() -> Any:
 _TOLD = promises(
     "MiniMax's selection",
     tie_rule=("any", f"{_API}:1324 sparse_topk_select: nothing is said of equal scores"),
+    rank_bits=(22, f"{_KERNEL}:163 drops bits 0-1: of scores, where thousands agree in all others"),
     score_nan=("undefined", f"{_API}:1324 sparse_topk_select: nothing is said of NaN"),
     score_infinities=("undefined", f"{_API}:1347 -inf: marks tiles that are none"),
     max_abs_score=(3e38, f"{_KERNEL}:266 FLT_MAX: stands for the forced blocks"),

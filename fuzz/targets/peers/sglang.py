@@ -5,9 +5,7 @@ its batch is one query token with its own length, as the backend makes them of d
 """
 
 import os
-import tempfile
 from functools import partial
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -20,9 +18,12 @@ from fuzz.targets.peers.package import Package, StandIns
 from fuzz.targets.peers.peer import Peer, promises
 from fuzz.targets.peers.tuning import settle_tuning
 from fuzz.targets.target import Target
+from msa_ref import PagedBatch
 
 READ = "sglang 0.5.23"
 MODULE = "sglang.kernels.ops.attention.minimax_sparse.decode.flash_with_topk_idx"
+MAX_COPIED = 2**28
+"""Elements of keys that are copied into SGLang's layout."""
 _TOPK_MODULE = "sglang.kernels.ops.attention.minimax_decode_topk"
 _RADIX = "SGLANG_OPT_USE_MINIMAX_DECODE_TOPK_RADIX"
 _DECODE = "sglang/kernels/ops/attention/minimax_sparse/decode/flash_with_topk_idx.py"
@@ -74,10 +75,10 @@ def _load_jit(name: str, *words: str, cuda_files: list[str], cuda_wrappers: list
     jit = folder / "sglang" / "kernels" / "jit"
     lines = ["#include <tvm/ffi/function.h>", *(f"#include <{file}>" for file in cuda_files)]
     lines += [f"TVM_FFI_DLL_EXPORT_TYPED_FUNC({export}, (sglang::{inner}));" for export, inner in cuda_wrappers]
-    source = Path(tempfile.mkdtemp(prefix="peer-")) / f"{name}.cu"
-    source.write_text("\n".join(lines) + "\n")
+    major, minor = torch.cuda.get_device_capability()
     tag = "_".join([name, *words]).replace("-", "_")
-    return compiled(tag, [source], [jit / "include", jit / "csrc"])
+    architecture = f"-DSGL_CUDA_ARCH={100 * major + 10 * minor}"
+    return compiled(tag, "\n".join(lines), [jit / "include", jit / "csrc"], [architecture])
 
 
 def decode(call: Call, has_radix: bool) -> torch.Tensor:
@@ -91,7 +92,7 @@ def decode(call: Call, has_radix: bool) -> torch.Tensor:
     _, topk_idx, _ = operators.flash_decode_with_topk_idx(
         q=batch.index_q,
         sink=None,
-        k_cache=batch.index_k_pages.reshape(-1, 1, config.index_head_dim),
+        k_cache=_slots(batch),
         v_cache=None,
         req_to_token=(batch.block_table[..., None] * size + token).flatten(1),
         seq_lens=batch.visible_lens().int(),
@@ -105,6 +106,14 @@ def decode(call: Call, has_radix: bool) -> torch.Tensor:
         page_size=size,
     )
     return fill(call, topk_idx)
+
+
+def _slots(batch: PagedBatch) -> torch.Tensor:
+    """The keys as SGLang holds them, a slot for each token: [slots, 1, D]. A copy where pages have gaps."""
+    pages, size = batch.index_k_pages, batch.config.block_size
+    if pages.stride(0) != size * pages.stride(1) and pages.numel() > MAX_COPIED:
+        raise NotApplicable("SGLang's keys lie slot by slot; these pages are too large to be copied so")
+    return pages.reshape(-1, 1, batch.config.index_head_dim)
 
 
 def _operators(has_radix: bool) -> ModuleType:
@@ -126,7 +135,6 @@ _BOTH = {
     "block_sizes": ((128,), f"{_BACKEND}:230 block_size_k: the model's sparse_block_size"),
     "num_index_heads": ((1, 2, 4), f"{_BACKEND}:322 sparse_num_index_heads: the model's 4, divided among ranks"),
     "rank_bits": (24, f"{_DECODE}:359 sub_max * scale: a product rounded to float32, so scores may become equal"),
-    "strides": ("contiguous", f"{_BACKEND}:61 _kv_cache_to_bnsd: views of contiguous caches"),
     "topk_blocks": (tuple(range(1, 33)), f"{_DECODE}:1054 topk <= 32: of the radix selection"),
     "max_visible_blocks": (16384, f"{_TOPK}:33 _MAX_NUM_BLOCKS: of the radix selection"),
 }
