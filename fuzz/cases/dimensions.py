@@ -204,7 +204,7 @@ DIMENSIONS = (
             "as long as its requests": lambda case: not case.extra_queries,
             "longer": lambda case: case.extra_queries,
         },
-        {"longer": lambda scale: False},
+        {"longer": lambda scale: scale.bounds.has_padded_queries},
     ),
     Dimension("page order", lambda scale: PAGE_ORDERS, lambda case: [case.pages.order]),
     Dimension("behind the table", lambda scale: BEHIND, lambda case: [case.pages.behind]),

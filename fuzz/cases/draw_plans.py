@@ -70,6 +70,14 @@ def draw_company(chooser: Chooser, scale: Scale) -> str:
     return "" if is_alone else chooser.choice(("late producer", "noise"))
 
 
+def draw_extra_queries(chooser: Chooser, scale: Scale, total_q: int) -> int:
+    """Rows of `index_q` behind the last request's tokens: some in every other case where a target takes them."""
+    room = scale.bounds.max_total_q - total_q
+    if not scale.bounds.has_padded_queries or room < 1 or chooser.boolean(50):
+        return 0
+    return min(room, chooser.choice((1, 3, 8)))
+
+
 def draw_first_mode(chooser: Chooser) -> str:
     """The mode of a case's first run, mostly none."""
     return "inference" if chooser.boolean(8) else ""

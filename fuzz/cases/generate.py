@@ -15,6 +15,7 @@ from fuzz.cases.chooser import Chooser, HypothesisChooser, SeededChooser
 from fuzz.cases.draw_plans import (
     draw_case_views,
     draw_company,
+    draw_extra_queries,
     draw_first_mode,
     draw_pages,
     draw_split_counts,
@@ -39,9 +40,14 @@ def draw_case(
     families: Sequence[str] = GATE_FAMILIES,
     kind: str | None = None,
 ) -> Case:
-    """One case of a specialization, and what goes on beside its runs. kind: of the scale's; None to draw it, too."""
+    """One case of a specialization, and what goes on around it. kind: of the scale's; None to draw it, too."""
     case = _draw_alone(chooser, scale, specialization, families, kind)
-    return replace(case, beside=draw_company(chooser, scale), first_mode=draw_first_mode(chooser))
+    return replace(
+        case,
+        beside=draw_company(chooser, scale),
+        first_mode=draw_first_mode(chooser),
+        extra_queries=draw_extra_queries(chooser, scale, case.total_q),
+    )
 
 
 def _draw_alone(

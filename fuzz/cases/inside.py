@@ -59,6 +59,7 @@ def inside(scale: Scale, domain: Domain) -> Scale:
         max_table_blocks=max_table_blocks,
         is_uniform=profile.query_lens == "uniform",
         has_padding=profile.padding_rows == "pad",
+        has_padded_queries=profile.padded_queries == profile.padding_rows == "pad",
         strides=profile.strides,
         is_token_major=profile.strides != "any" and profile.axes == "token-major",
         has_nonfinite=_takes_nonfinite(domain),

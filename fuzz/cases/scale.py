@@ -52,6 +52,7 @@ class Bounds:
     max_total_q: of a batch. max_row_blocks: of a request. max_table_blocks: columns of a block table.
     is_uniform: whether all requests of a batch bring equally many tokens.
     has_padding: whether a query token may see nothing.
+    has_padded_queries: whether `index_q` may have rows behind the last request's tokens.
     strides: of every tensor: any, contiguous, or aligned as well; see `msa_ref.profile`.
     is_token_major: whether `out` is [T, H, K] in memory, where it has to be contiguous.
     has_nonfinite: whether queries, keys and given scores may be NaN or infinite.
@@ -65,6 +66,7 @@ class Bounds:
     max_table_blocks: int = 2**30
     is_uniform: bool = False
     has_padding: bool = True
+    has_padded_queries: bool = False
     strides: Strides = "any"
     is_token_major: bool = False
     has_nonfinite: bool = True

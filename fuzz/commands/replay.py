@@ -11,10 +11,12 @@ from fuzz.cases.replay_words import script_lines
 from fuzz.commands.declared import option
 from fuzz.commands.device import device_option
 from fuzz.commands.options import chosen, named, target_option
+from fuzz.inputs.company import COMPANY
 from fuzz.inputs.scene import Scene
 from fuzz.isolation.messages import Task
 from fuzz.isolation.worker import Worker
 from fuzz.judge.between_runs import diagnose
+from fuzz.judge.company import COMPANY_LAWS
 from fuzz.judge.examiner import Examiner
 from fuzz.judge.replays import disturb
 from fuzz.judge.score_strip import score_strip
@@ -25,6 +27,7 @@ from fuzz.report.files import write
 from fuzz.report.replayed import Replayed, ScoreStrip, replayed_lines, to_json
 from fuzz.report.text import stamp_lines
 from fuzz.targets import BUILT_IN, Target, find
+from fuzz.targets.target import Bound
 from msa_fast import environment
 from msa_ref.contract import Violation
 
@@ -107,9 +110,17 @@ def _strip(scene: Scene, target: Target, violation: Violation) -> ScoreStrip:
     for state, step in enumerate(scene.case.states[: violation.state + 1]):
         disturb(scene, target, run, violation.num_splits, step.between)
         scene.apply(state)
-        out = scene.new_out()
-        answer = run()
-    answer = (target.profile.head_major(answer) if out is None else out)[:, : scene.case.total_q].clone()
+        answer = _answer(scene, target, run)
+    if violation.law in COMPANY_LAWS.values():
+        answer = _answer(scene, target, run, scene.case.beside)
     truth = Truth(scene, target.takes_score)
     title = f"{violation.law}, replay step {violation.state}" if violation.state else violation.law
     return score_strip(scene, truth, answer, violation.head, violation.token, violation.num_splits, title)
+
+
+def _answer(scene: Scene, target: Target, run: Bound, beside: str = "") -> torch.Tensor:
+    """A copy of what a run answers, head-major. beside: see `Case.beside`."""
+    out = scene.new_out()
+    with COMPANY[beside](scene):
+        answer = run()
+        return (target.profile.head_major(answer) if out is None else out)[:, : scene.case.total_q].clone()

@@ -8,7 +8,10 @@ import torch
 from fuzz.canaries.naive import NaiveIndexer
 from fuzz.canaries.padding import PADDED
 from fuzz.cases.case import Case, Request, Step, ValuePlan
+from fuzz.cases.generate import gate_cases
+from fuzz.cases.inside import Domain, inside
 from fuzz.cases.promised import outside
+from fuzz.cases.scale import SMALL
 from fuzz.inputs.scene import Scene
 from fuzz.judge.examiner import Examiner
 from fuzz.judge.verdict import Agreed, Undefined, Verdict
@@ -82,3 +85,10 @@ def test_a_case_tells_the_facts_of_its_padded_batch(extra: int, device: str) -> 
     promises_no_nan = replace(PADDED, nan="undefined", infinities="undefined")
     assert outside(case, promises_no_nan) is None
     assert promises_no_nan.undefined(Scene(case, device).batch) is None
+
+
+def test_longer_query_tensors_are_drawn_for_those_that_take_them() -> None:
+    for profile, is_drawn in ((PADDED, True), (CONTRACT, False), (replace(PADDED, padding_rows="undefined"), False)):
+        drawn = list(gate_cases(7, 24, inside(SMALL, Domain(profile))))
+        assert any(case.extra_queries for case in drawn) == is_drawn
+        assert not any(outside(case, profile) for case in drawn if profile != PADDED or case.extra_queries)
