@@ -39,7 +39,11 @@ class CampaignOptions:
         "size of cases (default large on a GPU, small on a CPU)", None, "--scale", choices=tuple(SCALES)
     )
     findings: Path = option("folder for what broke (default %(default)s)", FINDINGS)
-    hangs_after: float = option("seconds that a target has for one case (default %(default)g)", HANGS_AFTER)
+    hangs_after: float = option(
+        "seconds that a target has for one case, and five times as many for a first call, in which it may compile"
+        " (default %(default)g)",
+        HANGS_AFTER,
+    )
     shrink_seconds: float
     is_diagnosed: bool = option("ask broken targets the laws between runs, too", True, "--diagnose")
     json: Path | None = option("file for the record of the run", None)

@@ -1,6 +1,8 @@
 """The child process of a worker: makes cases' tensors, runs targets on them and judges the answers."""
 
+import ctypes
 import multiprocessing
+import multiprocessing.forkserver
 import os
 import signal
 import tempfile
@@ -10,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 
@@ -34,6 +36,9 @@ from fuzz.judge.surroundings import Surroundings
 from fuzz.judge.verdict import Broke, Verdict
 from fuzz.targets import Call, find
 from msa_ref.contract import Violation
+
+PR_SET_PDEATHSIG = 1
+"""Linux's name for the signal that a process gets when its parent ends."""
 
 MAX_KEPT_BYTES = 2**31
 """Bytes of GPU memory that a child may keep cached between cases: a dozen children share a GPU."""
@@ -79,9 +84,18 @@ class _Line:
 
 
 def _allow_processes() -> None:
-    """Let targets start processes, which a daemon may not; all of them belong to one group, and end with it."""
+    """Let targets start processes, which a daemon may not; all of them belong to one group, and end with it.
+
+    No terminal reaches that group. So this process ends with the fork server, which ends with the command: unless
+    its children keep it alive, which multiprocessing has them do.
+    """
     os.setsid()
     multiprocessing.current_process().daemon = False
+    server: Any = multiprocessing.forkserver._forkserver
+    os.close(server._forkserver_alive_fd)
+    server._forkserver_alive_fd = None
+    with suppress(AttributeError):  # Linux alone has it
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _answers(message: Task | Question | Introduction, surroundings: Surroundings) -> Iterator[FromChild]:

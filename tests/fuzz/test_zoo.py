@@ -1,6 +1,8 @@
 """Right targets that do odd things are accused of nothing, and leave nothing behind for others."""
 
 import os
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -75,6 +77,25 @@ def test_a_hang_is_found_in_its_time_and_sooner_when_it_comes_again() -> None:
             assert limit <= seconds < limit + 3
 
 
+def test_a_hung_child_ends_with_a_command_that_is_killed(tmp_path: Path) -> None:
+    mark = tmp_path / "pid"
+    program = """
+from fuzz.isolation.messages import Task
+from fuzz.isolation.worker import Worker
+from tests.fuzz.test_zoo import CASES
+Worker(60).judge(Task(CASES[0], ("tests.fuzz.test_zoo:hangs_at_once",), "cpu"))
+"""
+    command = subprocess.Popen([sys.executable, "-c", program], env=os.environ | {"HANGING_CHILD": str(mark)})
+    deadline = time.monotonic() + 60
+    while not (mark.exists() and mark.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    command.kill()
+    command.wait()
+    while _runs(int(mark.read_text())) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not _runs(int(mark.read_text()))
+
+
 def test_a_fork_that_goes_on_in_the_harness_answers_nothing() -> None:
     target = "tests.fuzz.test_zoo:forks_and_goes_on"
     with Worker(60) as worker:
@@ -107,6 +128,8 @@ def compiles_for_seconds(call: Call) -> torch.Tensor:
 
 def hangs_at_once(call: Call) -> None:
     """Sleeps for hours."""
+    if "HANGING_CHILD" in os.environ:
+        Path(os.environ["HANGING_CHILD"]).write_text(str(os.getpid()))
     time.sleep(10_000)
 
 

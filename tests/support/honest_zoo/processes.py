@@ -12,6 +12,7 @@ import sys
 import threading
 import warnings
 from functools import cache
+from typing import Any
 
 import torch
 
@@ -126,3 +127,20 @@ def sets_an_alarm(call: Call) -> torch.Tensor:
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
+
+
+@honest
+def hands_its_inputs_to_processes(call: Call) -> torch.Tensor:
+    """An input that another process reads in shared memory."""
+    pool = _pool_of_torch()
+    assert pool.apply(_sum_of, (call.batch.seq_lens,)) == sum(call.seq_lens)
+    return right(call)
+
+
+@cache
+def _pool_of_torch() -> Any:
+    return importlib.import_module("torch.multiprocessing").get_context("fork").Pool(1)
+
+
+def _sum_of(lens: torch.Tensor) -> int:
+    return int(lens.sum())
