@@ -3,6 +3,7 @@
 Only a GPU has streams. On a CPU a late producer changes nothing, and noise is a thread's.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
@@ -21,7 +22,7 @@ RUNS_IN_COMPANY = 3
 
 def play_in_company(
     judge: RunJudge, target: Target, run: Bound, num_splits: int, alone: torch.Tensor | None, is_sound: bool
-) -> list[Violation]:
+) -> Iterator[Violation]:
     """The violations of runs in the company that a case asks for; none where it asks for none.
 
     Args:
@@ -29,9 +30,9 @@ def play_in_company(
         alone: its answer there; None for a target whose right answers may differ in bits.
         is_sound: whether that answer broke no law.
     """
-    beside, violations = judge.scene.case.beside, list[Violation]()
+    beside = judge.scene.case.beside
     if not beside or (beside == "late producer" and judge.scene.device.type == "cpu"):
-        return []
+        return
     law = COMPANY_LAWS[beside]
     for _ in range(RUNS_IN_COMPANY):
         answer, found = judge.run(run, target, num_splits, beside)
@@ -40,7 +41,6 @@ def play_in_company(
             found.insert(0, replace(found[0], law=law, evidence=evidence))
         else:
             found += judge.differing(law, "the run alone", alone, answer, num_splits)
-        violations += found
+        yield from found
         if found:
             break
-    return violations

@@ -42,12 +42,12 @@ class Examiner:
                     found += judge.differing("SplitInvariance", than, first, answer, num_splits)
                 first = answer if first is None else first
             except NotApplicable as refusal:
-                if not found:
-                    return Undefined(str(refusal))
-                break
+                if found:  # what broke before stays broken
+                    break
+                return Undefined(str(refusal))
             except Exception as error:
                 lacking = lacking_here(error)
-                if lacking is not None:
+                if lacking is not None and not found:
                     return Undefined(lacking)
                 # Any exception here is the target's, and a finding: the harness's own work is outside of the `try`.
                 found.append(judge.failure(error, target, num_splits))

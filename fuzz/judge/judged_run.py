@@ -56,7 +56,7 @@ class RunJudge:
         if misshapen is not None or not isinstance(answer, torch.Tensor):
             return None, self._at(num_splits, [*found, *filter(None, [misshapen])])
         if out is not None and answer.numel() and bool(is_marked(answer).all()):
-            return answer, self._at(num_splits, [*found, _unwritten(target, given)])
+            return answer, self._at(num_splits, [*found, _unwritten(target, given, out)])
         found += self._row_violations(answer, target)
         return answer, self._at(num_splits, found)
 
@@ -142,10 +142,13 @@ class RunJudge:
         return self._truths[key]
 
 
-def _unwritten(target: Target, returned: object) -> Violation:
+def _unwritten(target: Target, returned: object, out: torch.Tensor) -> Violation:
     """The violation of a target that left all of `call.out` as it was, wherever its answer is."""
-    has_tensor = isinstance(returned, torch.Tensor)
-    got = "a tensor, which fuzz.targets.fill would hand over" if has_tensor else repr(returned)
+    if not isinstance(returned, torch.Tensor):
+        got = repr(returned)
+    else:
+        is_out = returned.data_ptr() == out.data_ptr()
+        got = "it" if is_out else "another tensor, which fuzz.targets.fill would hand over"
     return Violation("WritesAll", f"wrote nothing into call.out, and returned {got}{place_of(target.run)}")
 
 

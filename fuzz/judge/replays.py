@@ -6,6 +6,7 @@ distinguishes a broken capture from a broken kernel. The eager runs come after t
 between may hide a fault or cause one; a script that wants one there asks for it.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
@@ -19,18 +20,18 @@ from msa_ref.contract import Violation
 
 def play(
     judge: RunJudge, target: Target, run: Bound, num_splits: int, first: torch.Tensor | None, is_sound: bool
-) -> list[Violation]:
-    """The violations of a whole script, state after state.
+) -> Iterator[Violation]:
+    """The violations of a whole script, state after state, each as it is found: a later exception loses none.
 
     Args:
         run: from `target.open`; it has run at state 0.
         first: its answer there. is_sound: whether that answer broke no law.
     """
-    scene, violations, answers = judge.scene, list[Violation](), [first]
+    scene, answers = judge.scene, [first]
     for state in range(1, len(scene.case.states)):
         between = scene.case.states[state].between
         if between == "eager":  # a call on the same buffers, judged as any other
-            violations += judge.run(target.eager(scene, num_splits, judge.show), target, num_splits)[1]
+            yield from judge.run(target.eager(scene, num_splits, judge.show), target, num_splits)[1]
         else:
             disturb(scene, target, run, num_splits, between)
         scene.apply(state)
@@ -38,10 +39,9 @@ def play(
         answers.append(answer)
         if found and is_sound:
             found.insert(0, replace(found[0], law="Replay", evidence=f"broke {found[0].law} only then"))
-        violations += found
+        yield from found
     if target.is_bound and target.is_repeatable:
-        violations += _unlike_eager(judge, target, num_splits, answers)
-    return violations
+        yield from _unlike_eager(judge, target, num_splits, answers)
 
 
 @torch.no_grad()
@@ -61,12 +61,10 @@ def disturb(scene: Scene, target: Target, run: Bound, num_splits: int, between: 
 
 def _unlike_eager(
     judge: RunJudge, target: Target, num_splits: int, answers: list[torch.Tensor | None]
-) -> list[Violation]:
+) -> Iterator[Violation]:
     """Replays that differ from a right eager run at the same state; every state is run once more for that."""
-    violations = list[Violation]()
     for state, replayed in enumerate(answers):
         judge.scene.apply(state)
         answer, found = judge.run(target.eager(judge.scene, num_splits, judge.show), target, num_splits)
         if not found:
-            violations += judge.differing("GraphIsEager", "an eager run", answer, replayed, num_splits)
-    return violations
+            yield from judge.differing("GraphIsEager", "an eager run", answer, replayed, num_splits)

@@ -13,6 +13,7 @@ from fuzz.cases.scale import MAX_DECODE_QUERY_LEN
 from fuzz.inputs.scene import Scene
 from fuzz.targets.call import Call, ignore_scores
 from fuzz.targets.not_applicable import NotApplicable
+from msa_ref.config import require
 from msa_ref.profile import CONTRACT, Profile
 
 Answer = TypeVar("Answer")
@@ -22,6 +23,9 @@ Run = Callable[[Call], torch.Tensor]
 
 Bound = Callable[[], torch.Tensor]
 """A target bound to its call: it answers for the present contents of the buffers."""
+
+KINDS = ("decode", "prefill", "any", "foreign")
+"""The kinds of targets."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,9 @@ class Target:
     profile: Profile = CONTRACT
     bind: Callable[[Call], Bound] | None = None
     check: Callable[[Case], None] | None = None
+
+    def __post_init__(self) -> None:
+        require(self.kind in KINDS, "kind", f"must be one of {', '.join(KINDS)}", repr(self.kind))
 
     @property
     def is_kernel(self) -> bool:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fuzz.__main__ import main
-from fuzz.targets import find
+from fuzz.targets import Target, find
 
 
 @pytest.fixture
@@ -87,3 +87,8 @@ def test_any_docstring_gives_a_sentence(docstring: str, folder: Path) -> None:
     name = f"odd_doc_{abs(hash(docstring))}"
     (folder / f"{name}.py").write_text(f"def fn(call): ...\n\n\nfn.__doc__ = {docstring}\n")
     assert find(f"{name}:fn").sentence in ("A foreign kernel.", "5")
+
+
+def test_a_kind_that_there_is_not_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^kind must be one of decode, prefill, any, foreign; got 'Decode'$"):
+        Target("x", "", "Decode", lambda call: call.batch.index_q)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import pytest
 import torch
 
 from fuzz.canaries.naive import NaiveIndexer
@@ -34,14 +35,24 @@ def test_an_adapter_may_say_that_a_call_is_not_its_own() -> None:
         assert judged(replayed, target) == Undefined("takes calls on Sundays")
 
 
-def test_not_applicable_takes_back_no_finding() -> None:
-    def wrong_then_gone(call: Call) -> torch.Tensor:
-        if call.num_splits:
-            raise NotApplicable("one split only")
-        return fill(call, torch.zeros_like(NaiveIndexer(replace(call, out=None)).answer()))
+@pytest.mark.parametrize("later", [NotApplicable("no third run"), RuntimeError("no third run")])
+@pytest.mark.parametrize("is_replayed", [False, True], ids=["split", "replay"])
+def test_a_later_refusal_takes_back_no_finding(later: Exception, is_replayed: bool) -> None:
+    num_runs = 0
 
-    case = replace(PLAIN, num_splits=(0, 2))
-    assert isinstance(judged(case, target_of(wrong_then_gone, Profile("x"), has_splits=True)), Broke)
+    def right_wrong_gone(call: Call) -> torch.Tensor:
+        nonlocal num_runs
+        num_runs += 1
+        if num_runs > 2:
+            raise later
+        right = NaiveIndexer(replace(call, out=None)).answer()
+        return fill(call, right if num_runs == 1 else torch.zeros_like(right))
+
+    again = {"replay": (PLAIN.states[0],) * 3} if is_replayed else {"num_splits": (0, 2, 3)}
+    target = target_of(right_wrong_gone, Profile("x"), "decode", has_splits=not is_replayed)
+    verdict = judged(replace(PLAIN, **again), target)
+    assert isinstance(verdict, Broke)
+    assert "Distinct" in {found.law for found in verdict.violations}
 
 
 def evidence(run: Callable[[Call], Any], case: Case = PLAIN) -> list[str]:
@@ -63,12 +74,17 @@ def test_an_adapter_that_forgets_out_is_told_so_with_its_line() -> None:
     wrote_nothing = "WritesAll: wrote nothing into call.out, and returned"
     assert evidence(forgets) == [f"{wrote_nothing} None ({path}, line {line})"]
     assert evidence(keeps_its_own) == [
-        f"{wrote_nothing} a tensor, which fuzz.targets.fill would hand over ({path}, line {own})"
+        f"{wrote_nothing} another tensor, which fuzz.targets.fill would hand over ({path}, line {own})"
     ]
     allocates = replace(PLAIN, views=Views(is_out_given=False))
     assert evidence(forgets, allocates) == [
         f"Shape: answered None, not int32 [2, 6, 4] on cpu ({path}, line {line})",
     ]
+
+
+def test_an_answer_beside_a_kept_out_is_told_from_a_forgotten_one() -> None:
+    """A call that keeps an older `out`, as a graph may, returns no tensor of its own."""
+    assert evidence(lambda call: call.out)[0].startswith("WritesAll: wrote nothing into call.out, and returned it (")
 
 
 def test_an_adapter_that_raises_is_told_the_line_of_its_own_file() -> None:
