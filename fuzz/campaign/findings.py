@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -121,13 +122,16 @@ class Findings:
 def stored(folder: Path, targets: set[str]) -> dict[Path, Finding]:
     """Path -> the findings of some targets that earlier runs left in a folder, except for those marked as fixed.
 
-    Files that an earlier version of this program wrote in another form are passed over; they still replay.
+    Files that hold something else, as an earlier version of this program wrote, are passed over with a sentence.
     """
     found = {}
     for path in sorted(folder.glob("*.json")):
-        data = read_object(path)
-        if data.get("target") in targets and "violation" in data and not data.get("fixed_since"):
-            found[path] = from_data(Finding, data, str(path))
+        try:
+            data = read_object(path)
+            if data.get("target") in targets and not data.get("fixed_since"):
+                found[path] = from_data(Finding, data, str(path))
+        except ValueError as refusal:
+            print(f"fuzz: passed over: {refusal}", file=sys.stderr)
     return found
 
 

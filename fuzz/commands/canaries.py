@@ -19,6 +19,7 @@ from fuzz.commands.options import (
     at_least,
     default_jobs,
 )
+from fuzz.commands.places import file_option
 from fuzz.report.text import stamp_lines
 from fuzz.scoring.published import PUBLISHED, published_text, read_published
 from fuzz.scoring.score_page import score_page
@@ -54,17 +55,16 @@ class Options:
     hangs_after: float | None = option("seconds that a defect has for one case", None)
     shrink_seconds: float = option("seconds to shrink each killing case (default 0)", 0.0)
     jobs: int | None = option("defects judged at once (default one per core)", None)
-    json: Path | None = option("file to keep the score in, with cases and evidence", None)
-    publish: Path | None = option(
+    json: Path | None = file_option("file to keep the score in, with cases and evidence")
+    publish: Path | None = file_option(
         "also put the fates into the published score (or into FILE of its kind)",
-        None,
         nargs="?",
         const=PUBLISHED,
         metavar="FILE",
     )
     is_resumed: bool = option("keep the fates of this tier in the files, and judge the rest", False, "--resume")
     is_markdown: bool = option("only print the page of the published score", False, "--markdown")
-    into: Path | None = option("write that page into a file", None, metavar="FILE.md")
+    into: Path | None = file_option("write that page into a file", metavar="FILE.md")
 
     def __post_init__(self) -> None:
         for name, value, bound in (

@@ -30,6 +30,9 @@ from fuzz.isolation.messages import Task
 from fuzz.report.text import stamp_lines
 from fuzz.targets import Target
 
+MAX_CASES = 100_000
+"""Bound on a gate's drawn cases, which are all drawn before the first is judged."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options(CampaignOptions):
@@ -46,6 +49,8 @@ class Options(CampaignOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least("--cases", self.num_cases, 0)
+        if self.num_cases > MAX_CASES:
+            raise ValueError(f"--cases must be <= {MAX_CASES:,} in a gate; got {self.num_cases:,}: `run` has no bound")
         at_least("--jobs", self.num_jobs, 1)
         if self.is_smoke and self.cases is not None:
             raise ValueError(f"--smoke must come without --cases, as it has cases of its own; got --cases {self.cases}")

@@ -16,6 +16,7 @@ from fuzz.campaign.shard import Shard
 from fuzz.commands.declared import option
 from fuzz.commands.device import device_option
 from fuzz.commands.options import FINDINGS, at_least, chosen, named, seed_or_fresh, target_option
+from fuzz.commands.places import folder_option
 from fuzz.commands.report import write_report
 from fuzz.isolation.gpus import visible_gpus
 from fuzz.report.command_line import again
@@ -36,8 +37,8 @@ class Options:
     minutes: float = option("minutes that each shard runs (default %(default)g)", 30.0)
     shards: int | None = option("processes (default one per GPU, or one without)", None)
     seed: int = option("seed of all draws (default: a fresh one, which is printed)", None, settle=seed_or_fresh)
-    folder: Path = option("folder for records, logs and the report (default %(default)s)", Path(".fuzz/nightly"))
-    findings: Path = option("folder for what broke (default %(default)s)", FINDINGS)
+    folder: Path = folder_option("folder for records, logs and the report (default %(default)s)", Path(".fuzz/nightly"))
+    findings: Path = folder_option("folder for what broke (default %(default)s)", FINDINGS)
     canary: str = option("the target that must break (default %(default)s)", "fuzz.canaries:highest_id_wins_ties")
     is_replayed: bool = option("show findings' score strips on the page", True, "--replay")
     device: str = device_option(is_settled=False)

@@ -9,6 +9,7 @@ from typing import Any
 from fuzz.cases.scale import SCALES, Scale
 from fuzz.commands.declared import option
 from fuzz.commands.device import device_option
+from fuzz.commands.places import file_option, folder_option
 from fuzz.isolation.worker import HANGS_AFTER, Worker
 from fuzz.report.command_line import again
 from fuzz.targets import BUILT_IN, Target, find
@@ -38,7 +39,7 @@ class CampaignOptions:
     scale_name: str | None = option(
         "size of cases (default large on a GPU, small on a CPU)", None, "--scale", choices=tuple(SCALES)
     )
-    findings: Path = option("folder for what broke (default %(default)s)", FINDINGS)
+    findings: Path = folder_option("folder for what broke (default %(default)s)", FINDINGS)
     hangs_after: float = option(
         "seconds that a target has for one case, and five times as many for a first call, in which it may compile"
         " (default %(default)g)",
@@ -46,12 +47,15 @@ class CampaignOptions:
     )
     shrink_seconds: float
     is_diagnosed: bool = option("ask broken targets the laws between runs, too", True, "--diagnose")
-    json: Path | None = option("file for the record of the run", None)
-    junit: Path | None = option("file for the verdicts as JUnit XML", None)
+    json: Path | None = file_option("file for the record of the run")
+    junit: Path | None = file_option("file for the verdicts as JUnit XML")
     is_verbose: bool = option("print how often each bucket was reached", False, "--verbose")
 
     def __post_init__(self) -> None:
         at_least("--hangs-after", self.hangs_after, 1)
+        at_least("--shrink-seconds", self.shrink_seconds, 0)
+        if self.device == "cpu" and self.scale_name == "large":
+            raise ValueError("--scale must be small on a CPU, whose interpreter takes hours for large cases; got large")
 
     @property
     def scale(self) -> Scale:
@@ -112,4 +116,4 @@ def seed_or_fresh(seed: int | None) -> int:
 
 def named(targets: Sequence[str]) -> list[str]:
     """The words that name targets on a command line."""
-    return [word for name in targets for word in ("--target", name)]
+    return [word for name in dict.fromkeys(targets) for word in ("--target", name)]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fuzz.commands import gate
 from fuzz.commands.declared import option
+from fuzz.commands.places import file_option
 from fuzz.report.files import write
 from fuzz.report.peer_table import markdown_lines, peer_rows, row_data, table_lines
 from fuzz.report.record import Record
@@ -23,8 +24,8 @@ class Options(gate.Options):
     has_sources: bool = option(
         "print where each promise is written in the released source, and stop", False, "--sources"
     )
-    markdown: Path | None = option("file for the table as Markdown", None)
-    table: Path | None = option("file for the table as JSON", None)
+    markdown: Path | None = file_option("file for the table as Markdown")
+    table: Path | None = file_option("file for the table as JSON")
     shrink_seconds: float = option("seconds to shrink each finding (default %(default)g)", 20.0)
 
     def __post_init__(self) -> None:

@@ -12,6 +12,7 @@ from fuzz.commands.declared import option
 from fuzz.commands.device import device_option
 from fuzz.commands.options import chosen, named, target_option
 from fuzz.inputs.company import COMPANY
+from fuzz.commands.places import file_option
 from fuzz.inputs.scene import Scene
 from fuzz.isolation.messages import Task
 from fuzz.isolation.worker import Worker
@@ -40,7 +41,7 @@ class Options:
     """The case to replay, and on what."""
 
     case: Path = option("JSON of a case, a finding or a corpus entry", flag="case")
-    json: Path | None = option("file for the verdicts and what broke, as data", None)
+    json: Path | None = file_option("file for the verdicts and what broke, as data")
     device: str = device_option()
     target_names: tuple[str, ...] = target_option()
 

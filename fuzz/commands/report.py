@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fuzz.commands.declared import option
+from fuzz.commands.places import file_option
 from fuzz.report.command_line import started, words_of
 from fuzz.report.files import write
 from fuzz.report.html import html_page
@@ -28,9 +29,9 @@ class Options:
     """The records to merge, and the files to write."""
 
     shards: tuple[Path, ...] = option("from `gate` or `run --json`", flag="shards", nargs="+", metavar="RECORD.json")
-    json: Path | None = option("file for the merged record", None)
-    junit: Path | None = option("file for the verdicts as JUnit XML", None)
-    html: Path | None = option("file for one page that needs nothing else", None)
+    json: Path | None = file_option("file for the merged record")
+    junit: Path | None = file_option("file for the verdicts as JUnit XML")
+    html: Path | None = file_option("file for one page that needs nothing else")
     is_replayed: bool = option("show findings' score strips on the page", True, "--replay")
 
 

@@ -69,7 +69,8 @@ def text_lines(record: Record, is_verbose: bool = False) -> Iterator[str]:
             yield f"  {title}: " + ", ".join(f"{name} {count}" for name, count in counts.items())
     if record.command != "smoke" and len(record.targets) > 1:
         yield f"all targets together were judged in {_coverage_line(record.coverage)}"
-    yield f"rows with exactly one admissible set: {percent(record.certified_share)}"
+    if record.rows:
+        yield f"rows with exactly one admissible set: {percent(record.certified_share)}"
     yield ""
     for target in record.targets:
         yield from _target_lines(record, target)
@@ -91,8 +92,8 @@ def _coverage_line(coverage: Coverage) -> str:
 def _target_lines(record: Record, target: TargetRecord) -> Iterator[str]:
     word = target.verdict if target.verdict == "agreed" else target.verdict.upper()
     cases = f"{target.agreed} cases agreed, {target.broke} broke, {target.num_undefined} undefined"
-    rows = f"{target.rows} rows, {percent(target.certified_share)} certified, in {target.seconds:.1f} s"
-    yield f"{word:<9} {target.name:<14} {cases}; {rows}"
+    share = f"{percent(target.certified_share)} certified, " if target.rows else ""
+    yield f"{word:<9} {target.name:<14} {cases}; {target.rows} rows, {share}in {target.seconds:.1f} s"
     if target.verdict == "thin":
         yield f"          thin: {lack_in_words(target)}"
     # Shown for every target: a reader should see how much of a verdict was left open.
@@ -101,7 +102,7 @@ def _target_lines(record: Record, target: TargetRecord) -> Iterator[str]:
     if len(target.reasons) > MAX_SHOWN:
         rest = sum(count for _, count in target.reasons[MAX_SHOWN:])
         yield f"          and {many(rest, 'case')} for {len(target.reasons) - MAX_SHOWN} more reasons: see the record"
-    if target.coverage and record.command != "smoke":
+    if target.coverage and target.num_judged and record.command != "smoke":
         yield f"          judged in {_coverage_line(target.coverage)}"
     found = [finding for finding in record.findings if finding.target == target.name]
     for finding in found[:MAX_SHOWN]:

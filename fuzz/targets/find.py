@@ -32,7 +32,8 @@ def find(name: str) -> Target:
     if name.removesuffix(BEYOND) in PEERS:
         return PEERS[name.removesuffix(BEYOND)].beyond()
     require(":" in name, "target", f"must be one of {', '.join((*BUILT_IN, *PEERS))} or module:callable", repr(name))
-    path, _, profile_path = name.partition("@")
+    path, has_profile, profile_path = name.partition("@")
+    require(bool(profile_path) or not has_profile, "target", "must name a profile's file behind the @", repr(name))
     module, _, attribute = path.partition(":")
     found = getattr(_imported(module), attribute, None)
     rule = f"must name a target or a function in {module}"

@@ -91,23 +91,76 @@ def test_worker_processes_change_no_verdict(fuzz: Fuzz) -> None:
     assert verdicts("1") == verdicts("2") != []
 
 
+FILE, FOLDER = "a_file", "a_folder"
+
+
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
+    ("words", "sentence"),
     [
-        (("gate", "--target", "nobody"), "target must be one of"),
-        (("gate", "--cases", "-1"), "--cases must be >= 0; got -1"),
-        (("gate", "--jobs", "0"), "--jobs must be >= 1; got 0"),
-        (("run", "--minutes", "nan"), "--minutes must be >= 0; got nan"),
-        (("replay", "no-such-file.json"), "no-such-file.json"),
+        ("gate --target nobody", "target must be one of"),
+        ("gate --target msa_ref:index_topk@absent.json", "absent.json must be a file of JSON that can be read"),
+        ("gate --target msa_ref:index_topk@", "target must name a profile's file behind the @"),
+        ("gate --target msa_ref:absent", "target must name a target or a function in msa_ref; got 'absent'"),
+        ("gate --target absent.py:kernel", "target must be in a module that can be imported; got 'absent.py'"),
+        ("gate --cases -1", "--cases must be >= 0; got -1"),
+        ("gate --cases 100001", "--cases must be <= 100,000 in a gate; got 100,001"),
+        ("gate --jobs 0", "--jobs must be >= 1; got 0"),
+        ("gate --hangs-after nan", "--hangs-after must be >= 1; got nan"),
+        ("gate --shrink-seconds -1", "--shrink-seconds must be >= 0; got -1.0"),
+        ("gate --scale large", "--scale must be small on a CPU"),
+        ("run --scale large", "--scale must be small on a CPU"),
+        ("run --minutes nan", "--minutes must be >= 0; got nan"),
+        ("run --shrink-seconds nan", "--shrink-seconds must be >= 0; got nan"),
+        ("run --shard 2/2", "--shard must be i/n with 0 <= i < n; got 2/2"),
+        ("replay no-such-file.json", "no-such-file.json"),
+        *[
+            (f"{command} {option} {place}", f"{place} must be a {kind} that can be ")
+            for command, option in [
+                ("gate", "--json"),
+                ("gate", "--junit"),
+                ("run", "--json"),
+                ("replay absent.json", "--json"),
+                ("canaries", "--json"),
+                ("canaries", "--publish"),
+                ("canaries --markdown", "--into"),
+                ("report absent.json", "--html"),
+                ("gate", "--findings"),
+                ("nightly", "--folder"),
+                ("nightly", "--findings"),
+            ]
+            for kind in ["folder" if option in ("--findings", "--folder") else "file"]
+            for place in [f"{FILE}/below", *([FOLDER] if kind == "file" else [FILE])]
+        ],
     ],
 )
 def test_bad_arguments_exit_with_2_and_one_sentence(
-    arguments: tuple[str, ...], sentence: str, capsys: pytest.CaptureFixture[str]
+    words: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([*arguments, "--device", "cpu"]) == 2
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / FILE).touch()
+    (tmp_path / FOLDER).mkdir()
+    device = [] if words.startswith("report") else ["--device", "cpu"]
+    assert main([*words.split(), *device]) == 2
+    printed = capsys.readouterr()
+    assert sentence in printed.err
+    assert len(printed.err.strip().splitlines()) == 1
+    assert printed.out == "", "before anything was judged"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [FILE, FOLDER]
+
+
+def test_files_that_hold_no_finding_are_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "f").mkdir()
+    (tmp_path / "f" / "corrupt.json").write_text("{")
+    (tmp_path / "f" / "old.json").write_text('{"target": "reference", "violation": {}, "case": {"heads": 4}}')
+    options = [*GATE, "--cases", "1", "--findings", "f", "--target", "reference"]
+    assert main(["gate", *options]) == 0
     printed = capsys.readouterr().err
-    assert sentence in printed
-    assert len(printed.strip().splitlines()) == 1
+    assert [line.split()[:4] for line in printed.splitlines()] == [
+        ["fuzz:", "passed", "over:", f"f/{name}"] for name in ("corrupt.json", "old.json")
+    ]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
