@@ -53,7 +53,7 @@ def test_a_broken_kernel_fails_and_the_printed_command_shows_it(
 ) -> None:
     name = f"fuzz.canaries:{target}"
     # Of this seed the cases that break are small, and soon asked why.
-    status, printed = fuzz("gate", *GATE, "--cases", "12", "--seed", "7", "--target", name)
+    status, printed = fuzz("gate", *GATE, "--cases", "12", "--seed", "4", "--target", name)
     assert status == 1
     place = re.search(rf"^    {law}: head (\d+), token (\d+), request (\d+).*: .*$", printed, re.MULTILINE)
     assert place, printed
