@@ -187,19 +187,6 @@ def test_a_target_that_no_case_judged_exits_with_3(fuzz: Fuzz) -> None:
     assert "graphs need a CUDA device" in printed
 
 
-def test_cases_that_say_nothing_of_a_target_cover_nothing(fuzz: Fuzz, tmp_path: Path) -> None:
-    (tmp_path / "narrow.json").write_text('{"dtypes": ["float16"]}')
-    target = "fuzz.targets.built_in:_reference@narrow.json"
-    status, printed = fuzz("gate", *GATE, "--target", target, "--target", "reference", "--json", "a.json")
-    record = Record.from_json(Path("a.json").read_text())
-    narrow, whole = record.targets
-    assert 0 < narrow.num_judged < whole.num_judged == record.cases
-    assert [row.coverage["dtype"]["float16"] for row in record.targets] == [narrow.num_judged] * 2
-    assert narrow.coverage["dtype"] == {"bfloat16": 0, "float16": narrow.num_judged, "float32": 0}
-    assert re.search(r"^ +judged in .*; not reached: .*dtype: bfloat16, float32", printed, re.MULTILINE)
-    assert status == record.exit_status
-
-
 def test_targets_are_listed_with_a_sentence_each(fuzz: Fuzz) -> None:
     status, printed = fuzz("targets")
     assert status == 0

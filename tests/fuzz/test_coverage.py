@@ -4,7 +4,10 @@ from fuzz.cases.case import Case, Request, Step
 from fuzz.cases.coverage import Coverage
 from fuzz.cases.dimensions import DIMENSIONS, Dimension
 from fuzz.cases.scale import LARGE, SMALL
+from fuzz.isolation.messages import Judged, Task
+from fuzz.judge.verdict import Agreed, Undefined
 from msa_ref import IndexerConfig
+from tests.support.rounds import new_results
 
 CONFIG = IndexerConfig(1, 16, 16, 1)
 
@@ -38,3 +41,15 @@ def test_a_late_producer_counts_on_a_gpu_alone() -> None:
         coverage = Coverage(LARGE, device=device)
         coverage.add(case)
         assert coverage.table()["beside the runs"].get("late producer") == count
+
+
+def test_a_case_covers_what_it_judges_and_nothing_else() -> None:
+    results = new_results(SMALL, "one", "other")
+    for dtype, of_other in (("float16", Agreed(4)), ("float32", Undefined("takes no float32"))):
+        task = Task(Case(CONFIG, (Request(1, 40),), dtype=dtype), ("one", "other"), "cpu")
+        results.add(Judged(task, (("one", Agreed(4), 0.0), ("other", of_other, 0.0))))
+    task = Task(Case(CONFIG, (Request(1, 40),), dtype="bfloat16"), ("other",), "cpu")
+    results.add(Judged(task, (("other", Undefined("takes no bfloat16"), 0.0),)))
+    one, other = (target.coverage["dtype"] for target in results.record.targets)
+    assert one == {"bfloat16": 0, "float16": 1, "float32": 1} == results.record.coverage["dtype"]
+    assert other == {"bfloat16": 0, "float16": 1, "float32": 0}
