@@ -11,8 +11,8 @@ from fuzz.cases.replay_words import script_lines
 from fuzz.commands.declared import option
 from fuzz.commands.device import device_option
 from fuzz.commands.options import chosen, named, target_option
-from fuzz.inputs.company import COMPANY
 from fuzz.commands.places import file_option
+from fuzz.inputs.company import COMPANY
 from fuzz.inputs.scene import Scene
 from fuzz.isolation.messages import Task
 from fuzz.isolation.worker import Worker
