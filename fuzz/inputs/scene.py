@@ -123,6 +123,7 @@ class Scene:
         if self._score_out is not None:
             self._score_out.tensor.fill_(GARBAGE[self.case.pages.tail])
 
+    @torch.inference_mode(False)  # a target that asks for it may run in that mode, and later runs are outside of it
     def _new_score(self) -> View:
         case = self.case
         shape = (case.config.num_index_heads, case.total_q, case.max_blocks)
@@ -130,6 +131,7 @@ class Scene:
             return make_far_scores(shape, case.max_row_blocks, self.device)
         return make_view(shape, torch.float32, self.device, case.views.score, float("nan"))
 
+    @torch.inference_mode(False)
     def new_out(self, is_high: bool = False) -> torch.Tensor | None:
         """A freshly marked output [H, T + extra_rows, K] for one run, at the same address every time.
 

@@ -7,7 +7,7 @@ import torch
 
 from fuzz.canaries import CANARIES, Defect
 from fuzz.canaries.naive import NaiveIndexer, ShowingIndexer
-from fuzz.cases.case import BESIDE, Case, Request, Step, ValuePlan
+from fuzz.cases.case import BESIDE, Case, Request, Step, ValuePlan, ViewPlan, Views
 from fuzz.commands.replay import replay
 from fuzz.inputs.bit_equality import same_bits
 from fuzz.inputs.company import COMPANY, late_producer
@@ -40,6 +40,13 @@ def _broken_laws(verdict: Verdict) -> list[str]:
 @company
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_kernels_agree_in_any_company(name: str, case: Case, device: str) -> None:
+    assert _broken_laws(_verdict(case, BUILT_IN[name], device)) == []
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_memory_that_a_case_gives_is_of_no_mode(name: str, device: str) -> None:
+    views = Views(score=ViewPlan(axes=(2, 0, 1)))
+    case = replace(CASE, replay=(), first_mode="inference", views=views, num_splits=(0, 2))
     assert _broken_laws(_verdict(case, BUILT_IN[name], device)) == []
 
 
