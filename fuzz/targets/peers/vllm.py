@@ -12,9 +12,9 @@ import torch
 from fuzz.targets.call import Call, fill
 from fuzz.targets.not_applicable import NotApplicable
 from fuzz.targets.peers.package import Package, StandIns
-from fuzz.targets.peers.peer import Peer, promises
+from fuzz.targets.peers.peer import Peer, Promises, promises
 from fuzz.targets.peers.tuning import settle_tuning
-from fuzz.targets.target import Target
+from fuzz.targets.target import Run, Target
 
 READ = "vllm 0.33.0"
 MODULE = "vllm.models.minimax_m3.common.ops.index_topk"
@@ -94,6 +94,25 @@ def prefill(call: Call) -> torch.Tensor:
     return topk_idx
 
 
+def topk(call: Call) -> torch.Tensor:
+    """The top-k kernel of prefill alone, on given scores."""
+    operators, batch, config = _operators(), call.batch, call.batch.config
+    if batch.total_q == 0:
+        return _no_rows(call)
+    cu_seqlens_q, seq_lens = batch.cu_seqlens_q.contiguous(), batch.seq_lens.contiguous()
+    topk_idx: torch.Tensor = operators.minimax_m3_index_topk(
+        call.score,
+        cu_seqlens_q,
+        seq_lens - cu_seqlens_q.diff(),
+        max(call.query_lens),
+        config.topk_blocks,
+        config.init_blocks,
+        config.local_blocks,
+        out=call.out,
+    )
+    return topk_idx
+
+
 def decode(call: Call, is_captured: bool = False) -> torch.Tensor:
     """Split-K score kernel, then split-K top-k.
 
@@ -134,44 +153,51 @@ def _no_rows(call: Call) -> torch.Tensor:
     return fill(call, torch.empty(shape, dtype=torch.int32, device=call.batch.device))
 
 
-_BOTH = {
+_ALL = {
     "tie_rule": ("any", f"{_OPS}:31 _compare_and_swap: compares scores alone"),
     "order": ("any", f"{_OPS}:895 minimax_m3_index_decode: block ids, -1 behind them; no order is named"),
-    "nan": ("undefined", f"{_OPS}:257 score != score: NaN becomes the -1e30 that also fills empty slots"),
-    "infinities": ("undefined", f"{_OPS}:31 _compare_and_swap: multiplies scores by 0 and 1, and 0 * inf is NaN"),
     "max_abs_score": (1e29, f"{_OPS}:266 1e29: 1e30 and 1e29 stand for the forced blocks"),
-    "dtypes": ((torch.bfloat16,), f"{_INDEXER}:121 cache_dtype: keys are bf16, or e4m3 on request"),
-    "index_head_dims": ((128,), f"{_INDEXER}:90 get_supported_head_sizes"),
     "block_sizes": ((128,), f"{_INDEXER}:94 get_supported_kernel_block_sizes"),
     "num_index_heads": ((1, 2, 4), f"{_INDEXER}:229 total_index_heads: the model's 4, divided among ranks"),
     "topk_blocks": (tuple(range(1, 33)), f"{_OPS}:230 BLOCK_SIZE_T: less than the smallest tile, 64, of the tuner"),
 }
-_PREFILL = promises(
-    "vLLM prefill",
-    **_BOTH,
-    padding_rows=("undefined", f"{_INDEXER}:283 compute_num_computed_tokens: context lengths are never negative"),
-)
+_NAN = ("undefined", f"{_OPS}:257 score != score: NaN becomes the -1e30 that also fills empty slots")
+_INFINITIES = ("undefined", f"{_OPS}:31 _compare_and_swap: multiplies scores by 0 and 1, and 0 * inf is NaN")
+_SCORED = _ALL | {
+    "nan": _NAN,
+    "infinities": _INFINITIES,
+    "dtypes": ((torch.bfloat16,), f"{_INDEXER}:121 cache_dtype: keys are bf16, or e4m3 on request"),
+    "index_head_dims": ((128,), f"{_INDEXER}:90 get_supported_head_sizes"),
+}
+_EAGER = {
+    "padding_rows": ("undefined", f"{_INDEXER}:283 compute_num_computed_tokens: context lengths are never negative")
+}
+_PREFILL = promises("vLLM prefill", **_SCORED, **_EAGER)
+_TOPK = promises("vLLM top-k", **_ALL, **_EAGER, score_nan=_NAN, score_infinities=_INFINITIES)
 _DECODE = promises(
     "vLLM decode",
-    **_BOTH,
+    **_SCORED,
     query_lens=("uniform", f"{_INDEXER}:304 decode_query_len: asserts that all requests have as many tokens"),
 )
 
 
-def _peer(name: str, sentence: str, kind: str, **target: object) -> Peer:
-    told = _PREFILL if kind == "prefill" else _DECODE
-    made = Target(name, sentence, kind, profile=told.profile, **target)  # type: ignore[arg-type]
-    return Peer(made, PACKAGE, MODULE, READ, told.sources)
+def _peer(
+    name: str, told: Promises, sentence: str, kind: str, run: Run, takes_score: bool = False, is_graph: bool = False
+) -> Peer:
+    target = Target(name, sentence, kind, run, takes_score=takes_score, is_graph=is_graph, profile=told.profile)
+    return Peer(target, PACKAGE, MODULE, READ, told.sources)
 
 
 PEERS = (
-    _peer("vllm-prefill", "vLLM's Triton prefill: score kernel, then top-k kernel.", "prefill", run=prefill),
-    _peer("vllm-decode", "vLLM's Triton decode: split-K score, then split-K top-k.", "decode", run=decode),
+    _peer("vllm-prefill", _PREFILL, "vLLM's Triton prefill: score kernel, then top-k kernel.", "prefill", prefill),
+    _peer("vllm-topk", _TOPK, "vLLM's Triton top-k of prefill, on given scores.", "any", topk, takes_score=True),
+    _peer("vllm-decode", _DECODE, "vLLM's Triton decode: split-K score, then split-K top-k.", "decode", decode),
     _peer(
         "vllm-decode-graph",
+        _DECODE,
         "vLLM's Triton decode in a CUDA graph, captured once and replayed.",
         "decode",
-        run=partial(decode, is_captured=True),
+        partial(decode, is_captured=True),
         is_graph=True,
     ),
 )
