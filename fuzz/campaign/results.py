@@ -1,7 +1,8 @@
 """The results of a run: its record, filled as each case is judged, and its findings."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from fuzz.campaign.findings import Findings
 from fuzz.cases.case import Case
@@ -22,11 +23,16 @@ Ask = Callable[[Question], tuple[Violation, ...]]
 class Results:
     """A record that grows with every judged case, and the findings that it lists."""
 
-    def __init__(self, record: Record, scale: Scale, findings_folder: Path) -> None:
+    def __init__(
+        self, record: Record, scale: Scale, findings_folder: Path, scales: Mapping[str, Scale] = MappingProxyType({})
+    ) -> None:
+        """scales: target -> its scale, narrowed to what it promises, where that is another than the run's."""
         self.record = record
         self.findings = Findings(findings_folder, record.environment)
         self._coverage = Coverage(scale, device=record.device)
-        self._coverage_of = {target.name: Coverage(scale, device=record.device) for target in record.targets}
+        self._coverage_of = {
+            target.name: Coverage(scales.get(target.name, scale), device=record.device) for target in record.targets
+        }
         self._tell_coverage()
 
     def add(self, judged: Judged, ask: Ask | None = None) -> None:

@@ -1,11 +1,16 @@
 """A planted defect: what is broken, which laws must catch it, and the target that has it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
+
 from fuzz.canaries.field_defects import FIELD_DEFECTS
+from fuzz.cases.scale import MAX_DECODE_QUERY_LEN
 from fuzz.targets import Target
 from msa_ref.config import require
+from msa_ref.profile import Profile
 
 NEEDS = ("gpu", "graph", "large memory", "fence", "tiles of rows")
 """Words for what a machine must have to show a defect.
@@ -13,6 +18,36 @@ NEEDS = ("gpu", "graph", "large memory", "fence", "tiles of rows")
 fence: memory that ends where tensors end (`fuzz.inputs.guard_pages`); a CPU has it.
 tiles of rows: selection programs of several rows, which only the interpreter runs (`msa_fast.ops.launch_table`).
 """
+
+
+def _allows(field: str, is_enough: Callable[[int], bool]) -> Callable[[Profile], bool]:
+    """Whether a set, or a bound, of a profile allows a number that is enough."""
+
+    def holds(profile: Profile) -> bool:
+        allowed = getattr(profile, field)
+        return allowed is None or any(map(is_enough, allowed if isinstance(allowed, tuple) else (allowed,)))
+
+    return holds
+
+
+ASKS: dict[str, Callable[[Profile], bool]] = {
+    "several heads": _allows("num_index_heads", lambda heads: heads > 1),
+    "several requests": _allows("max_num_reqs", lambda reqs: reqs > 2),
+    "several tokens": _allows("max_query_len", lambda tokens: tokens > 1),
+    "prefill": _allows("max_query_len", lambda tokens: tokens > MAX_DECODE_QUERY_LEN),
+    "init and local blocks": lambda profile: ASKS["init blocks"](profile) and ASKS["local blocks"](profile),
+    "init blocks": _allows("init_blocks", lambda blocks: blocks > 0),
+    "local blocks": _allows("local_blocks", lambda blocks: blocks > 0),
+    "no local blocks": _allows("local_blocks", lambda blocks: blocks == 0),
+    "strides": lambda profile: profile.strides == "any",
+    "fp32": lambda profile: torch.float32 in profile.dtypes,
+    "NaN": lambda profile: profile.nan == "minus-inf" and profile.infinities == "ordinary",
+    "padding rows": lambda profile: profile.padding_rows == "pad",
+    "padded queries": lambda profile: profile.padded_queries != "undefined",
+    "lowest id": lambda profile: profile.tie_rule == "lowest-id",
+    "ascending": lambda profile: profile.order == "ascending",
+}
+"""Words for what a target must promise for a defect to show: word -> whether a profile does."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +60,7 @@ class Defect:
     needs: what a machine must have to show it; of `NEEDS`.
     equivalent: one sentence that proves that no answer can change; empty for a defect.
     how: how a process canary's run must be said to have failed (`Violation.how`).
+    asks: what a target must promise for it to show; of `ASKS`.
 
     Raises:
         ValueError: one sentence naming the field, the rule and what was got.
@@ -39,11 +75,17 @@ class Defect:
     needs: tuple[str, ...] = ()
     equivalent: str = ""
     how: str = ""
+    asks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         require(self.name.isidentifier(), "name", "must be an identifier", repr(self.name))
         is_row = self.field_defect in (*FIELD_DEFECTS, "systematic", "process")
         require(is_row, "field_defect", "must be a row of the table, or systematic", repr(self.field_defect))
         require(bool(self.sentence), "sentence", "must say what is broken", repr(self.name))
+        require(set(self.asks) <= set(ASKS), "asks", f"must be of {', '.join(ASKS)}", list(self.asks))
         require(set(self.needs) <= set(NEEDS), "needs", f"must be of {', '.join(NEEDS)}", list(self.needs))
         require(bool(self.laws) != bool(self.equivalent), "laws", "must be named unless it is equivalent", self.name)
+
+    def shows_in(self, profile: Profile) -> bool:
+        """True if a target of that profile promises what the defect breaks."""
+        return all(ASKS[word](profile) for word in self.asks)

@@ -7,7 +7,7 @@ from fuzz.canaries.naive import NaiveIndexer, Row, ShowingIndexer
 from fuzz.canaries.table import canary
 
 
-@canary("D10", "Best", "PoisonBlind")
+@canary("D10", "Best", "PoisonBlind", asks=("no local blocks",))
 class TailNotMasked(NaiveIndexer):
     """Reads the whole last page, including the tail after the last visible token."""
 
@@ -24,7 +24,7 @@ class CannotSeeItself(NaiveIndexer):
         return max(0, super().visible_len(row) - 1)
 
 
-@canary("D11", "Best")
+@canary("D11", "Best", asks=("several tokens",))
 class SeesTheNext(NaiveIndexer):
     """A token sees the one after it, where there is one."""
 
@@ -33,7 +33,7 @@ class SeesTheNext(NaiveIndexer):
         return min(length + 1, row.seq_len) if length else 0
 
 
-@canary("D11", "Score")
+@canary("D11", "Score", asks=("several tokens",))
 class ShowsTheFuture(ShowingIndexer):
     """Selects by the right scores and shows others, in which a row's last block counts tokens after the row's own."""
 
@@ -51,7 +51,7 @@ class BestOfWhatIsAbsent(ShowingIndexer):
         return super().best(score.nan_to_num(0.0, torch.inf, -torch.inf))
 
 
-@canary("D12", "Forced")
+@canary("D12", "Forced", asks=("local blocks", "several tokens"))
 class LocalOfLastToken(NaiveIndexer):
     """Forces the local blocks of the request's last token on all of its tokens."""
 
@@ -61,7 +61,7 @@ class LocalOfLastToken(NaiveIndexer):
         return {*first, *last}
 
 
-@canary("D13", "Forced")
+@canary("D13", "Forced", asks=("local blocks",))
 class LocalForgotten(NaiveIndexer):
     """Forgets the local blocks."""
 
@@ -69,7 +69,7 @@ class LocalForgotten(NaiveIndexer):
         return set(range(min(self.config.init_blocks, n)))
 
 
-@canary("D14", "Distinct")
+@canary("D14", "Distinct", asks=("init and local blocks",))
 class OverlapTwice(NaiveIndexer):
     """Selects a block twice that is both initial and local."""
 
@@ -79,7 +79,7 @@ class OverlapTwice(NaiveIndexer):
         return sorted([*chosen, *both])[: config.topk_blocks]
 
 
-@canary("D15", "Best", "HeadIndependence")
+@canary("D15", "Best", "HeadIndependence", asks=("several heads",))
 class OneHeadForAll(NaiveIndexer):
     """Uses the first head's selection for every head."""
 
@@ -88,7 +88,7 @@ class OneHeadForAll(NaiveIndexer):
         return vector
 
 
-@canary("D16", "Visible", "Count")
+@canary("D16", "Visible", "Count", asks=("padding rows",))
 class NegativeLength(NaiveIndexer):
     """Takes the negative length of a row that sees nothing as a huge one."""
 

@@ -30,7 +30,7 @@ class RowsBehind(NaiveIndexer):
         out[:, self.batch.total_q :] = PAD
 
 
-@canary("D17", "WritesAll")
+@canary("D17", "WritesAll", asks=("padding rows",))
 class NoPaddingRows(NaiveIndexer):
     """Writes no PAD into rows that see nothing, so that an earlier batch's ids stay there."""
 
@@ -57,7 +57,7 @@ class PadsInFront(NaiveIndexer):
         return [*[PAD] * (self.config.topk_blocks - len(chosen)), *super().finish(row, chosen)]
 
 
-@canary("D40", "Order")
+@canary("D40", "Order", asks=("ascending",))
 class ScoreOrder(NaiveIndexer):
     """Writes ids in score order, where ascending ids were promised."""
 
@@ -76,7 +76,7 @@ class ReadsBehindTheTable(NaiveIndexer):
         return n
 
 
-@canary("D25", "Best", "ViewBlind")
+@canary("D25", "Best", "ViewBlind", asks=("strides",))
 class TableStrideAsWidth(NaiveIndexer):
     """Takes the block table as contiguous: its width as its row stride."""
 
@@ -107,7 +107,7 @@ class ScoreOffsetInSevenBits(NaiveIndexer):
         return -np.inf if np.isnan(score) else score
 
 
-@canary("D29", "Best", "ViewBlind")
+@canary("D29", "Best", "ViewBlind", asks=("strides",))
 class KeysAsIfContiguous(NaiveIndexer):
     """Reads the key pages as if they were contiguous."""
 
@@ -119,7 +119,7 @@ class KeysAsIfContiguous(NaiveIndexer):
         self.pages = flat.double().cpu().numpy()
 
 
-@canary("D30", "Count", "RequestPermutation")
+@canary("D30", "Count", "RequestPermutation", asks=("several requests",))
 class OffsetsNotRebased(NaiveIndexer):
     """Starts every request but the first one row early, like offsets that were not rebased."""
 
@@ -128,7 +128,7 @@ class OffsetsNotRebased(NaiveIndexer):
         return [first, *(max(0, start - 1) for start in rest)]
 
 
-@canary("D34", "NeighbourIndependence", "Best")
+@canary("D34", "NeighbourIndependence", "Best", asks=("several requests",))
 class DependsOnNeighbours(NaiveIndexer):
     """Ranks coarsely when another request in the batch is alive."""
 
@@ -137,7 +137,7 @@ class DependsOnNeighbours(NaiveIndexer):
         return (-round(candidate[0]) if is_coarse and abs(candidate[0]) < 1e6 else -candidate[0], candidate[1])
 
 
-@canary("D34", "DecodeIsLastPrefillRow", "ChunkedPrefill", "Best")
+@canary("D34", "DecodeIsLastPrefillRow", "ChunkedPrefill", "Best", asks=("several tokens",))
 class PrefillPathIsCoarse(NaiveIndexer):
     """Ranks a request of several query tokens on a path of its own, by rounded scores."""
 
@@ -188,7 +188,7 @@ class WritesKeys(NaiveIndexer):
         return answer
 
 
-@canary("D31", "Best")
+@canary("D31", "Best", asks=("several requests",))
 class TileCrossesRequests(NaiveIndexer):
     """Ends a tile one row late, so that its last row is stored over the next request's first."""
 

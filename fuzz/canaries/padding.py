@@ -12,7 +12,7 @@ from msa_ref.profile import Profile
 PADDED = Profile("a padded kernel", padded_queries="pad")
 
 
-@canary("D51", "WritesAll", profile=PADDED)
+@canary("D51", "WritesAll", profile=PADDED, asks=("padded queries",))
 class PaddingUnwritten(NaiveIndexer):
     """Writes the rows of its requests alone, and leaves those of the padding behind them."""
 
@@ -21,7 +21,7 @@ class PaddingUnwritten(NaiveIndexer):
         out[:, :num_tokens] = topk_idx[:, :num_tokens].to(out.device)
 
 
-@canary("D51", "Visible", profile=PADDED)
+@canary("D51", "Visible", profile=PADDED, asks=("padded queries",))
 class PaddingOfTheLastRequest(NaiveIndexer):
     """Takes the queries behind the last request's tokens for more tokens of that request."""
 

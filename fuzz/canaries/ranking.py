@@ -9,7 +9,7 @@ from fuzz.canaries.naive import Candidate, NaiveIndexer, Row
 from fuzz.canaries.table import canary
 
 
-@canary("D03", "Best")
+@canary("D03", "Best", asks=("lowest id",))
 class HighestIdWinsTies(NaiveIndexer):
     """Breaks ties towards the higher block id."""
 
@@ -17,7 +17,7 @@ class HighestIdWinsTies(NaiveIndexer):
         return (-candidate[0], -candidate[1])
 
 
-@canary("D03", "SplitInvariance", "Best")
+@canary("D03", "SplitInvariance", "Best", asks=("lowest id",))
 class TiesBySplit(NaiveIndexer):
     """Breaks ties by the order in which splits arrive, the last one first."""
 
@@ -55,7 +55,7 @@ class FixedStepKey(NaiveIndexer):
         return (-round(score / 4) if abs(score) < 1e6 else -score, block)
 
 
-@canary("D06", "Forced")
+@canary("D06", "Forced", asks=("local blocks",))
 class SentinelForForced(NaiveIndexer):
     """Gives forced blocks a score of 1e4 and ranks them with the rest."""
 
@@ -75,7 +75,7 @@ class SentinelForAbsent(NaiveIndexer):
         return super().merge(row, [[(s, b) for s, b in part if s > -1e4] for part in parts], slots)
 
 
-@canary("D07", "Best")
+@canary("D07", "Best", asks=("NaN",))
 class NanWins(NaiveIndexer):
     """Lets a NaN token score win its block."""
 
@@ -84,7 +84,7 @@ class NanWins(NaiveIndexer):
         return np.where(np.isnan(scores), np.inf, scores)
 
 
-@canary("D07", "Count")
+@canary("D07", "Count", asks=("NaN",))
 class NanDropsBlock(NaiveIndexer):
     """Leaves a hole where a block has no score above -inf."""
 
@@ -92,7 +92,7 @@ class NanDropsBlock(NaiveIndexer):
         return super().merge(row, [[(s, b) for s, b in part if s != -np.inf] for part in parts], slots)
 
 
-@canary("D08", "Best")
+@canary("D08", "Best", asks=("NaN",))
 class InfinityCorruptsNeighbour(NaiveIndexer):
     """An infinite score turns the next candidate of its split into NaN, as 0 * inf does in a network."""
 
@@ -104,7 +104,7 @@ class InfinityCorruptsNeighbour(NaiveIndexer):
         return super().best_of_split(row, hurt, slots)
 
 
-@canary("D09", "Best", takes_score=True)
+@canary("D09", "Best", takes_score=True, asks=("lowest id",))
 class NegativeZeroIsLess(NaiveIndexer):
     """Ranks -0.0 below +0.0."""
 
@@ -112,7 +112,7 @@ class NegativeZeroIsLess(NaiveIndexer):
         return (-candidate[0], -math.copysign(1.0, candidate[0]), candidate[1])
 
 
-@canary("D38", "Best")
+@canary("D38", "Best", asks=("fp32",))
 class ElevenBitProducts(NaiveIndexer):
     """Rounds keys to eleven significant bits before the product, as TF32 does to fp32."""
 

@@ -12,7 +12,7 @@ from fuzz.canaries.table import canary
 from fuzz.targets import Call
 
 
-@canary("D33", "Replay", "PageRelabel")
+@canary("D33", "Replay", "PageRelabel", asks=("several requests",))
 class OldKeysOfSharedPage(NaiveIndexer):
     """Keeps the keys of a page that requests share, and reads those even after the page has changed."""
 
@@ -38,7 +38,7 @@ class PageIsOneBlock(NaiveIndexer):
         return [block_of[self.page(row, block)] for block in super().merge(row, parts, slots)]
 
 
-@canary("D43", "Count", "Best")
+@canary("D43", "Count", "Best", asks=("several requests",))
 class TwoRequestsStaged(NaiveIndexer):
     """Stages the lengths of two requests alone (few, so that few requests show it), and bounds a third by the first."""
 
@@ -46,7 +46,7 @@ class TwoRequestsStaged(NaiveIndexer):
         return min(super().visible_len(row), self.call.seq_lens[row.req % 2])
 
 
-@canary("D44", "WritesAll")
+@canary("D44", "WritesAll", asks=("prefill",))
 class FirstTokensWritten(NaiveIndexer):
     """Writes the first 64 query tokens alone, as a grid that ends at 65,535 does: 64, so that few tokens show it."""
 

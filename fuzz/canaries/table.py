@@ -24,9 +24,15 @@ def words_of(indexer: type[NaiveIndexer]) -> tuple[str, str]:
     return snake_case(indexer.__name__), (indexer.__doc__ or "").strip()
 
 
-def enter(field_defect: str, laws: tuple[str, ...], target: Target, needs: tuple[str, ...] = ()) -> None:
-    """Put a canary into the table, under its target's name. needs: see `Defect`."""
-    CANARIES[target.name] = Defect(target.name, "canary", field_defect, target.sentence, laws, target, needs)
+def enter(
+    field_defect: str,
+    laws: tuple[str, ...],
+    target: Target,
+    needs: tuple[str, ...] = (),
+    asks: tuple[str, ...] = (),
+) -> None:
+    """Put a canary into the table, under its target's name. needs, asks: see `Defect`."""
+    CANARIES[target.name] = Defect(target.name, "canary", field_defect, target.sentence, laws, target, needs, asks=asks)
 
 
 Indexer = TypeVar("Indexer", bound=type[NaiveIndexer])
@@ -37,12 +43,13 @@ def canary(
     *laws: str,
     takes_score: bool = False,
     needs: tuple[str, ...] = (),
+    asks: tuple[str, ...] = (),
     profile: Profile = CONTRACT,
 ) -> Callable[[Indexer], Indexer]:
     """Enter a broken indexer into the table; its docstring is the sentence.
 
     takes_score: whether it is given scores, for a defect that no product of queries and keys can show.
-    needs: see `Defect`. profile: its promises, where they are not the contract's.
+    needs, asks: see `Defect`. profile: its promises, where they are not the contract's.
     """
 
     def enter_class(indexer: Indexer) -> Indexer:
@@ -52,7 +59,7 @@ def canary(
             return indexer(call).answer()
 
         target = Target(name, sentence, "foreign", run, takes_score, has_splits=True, profile=profile)
-        enter(field_defect, laws, target, needs)
+        enter(field_defect, laws, target, needs, asks)
         return indexer
 
     return enter_class

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from fuzz.cases.case import BEHIND, BETWEEN, DTYPES, PAGE_ORDERS, TAILS, Case, Request, ViewPlan
+from fuzz.cases.case import BEHIND, BETWEEN, PAGE_ORDERS, TAILS, Case, Request, ViewPlan
 from fuzz.cases.scale import WIDE_TABLE, Scale
 from fuzz.cases.specialization import OWN_SHAPE
 from fuzz.values.families import FAMILIES, GATE_FAMILIES
@@ -64,6 +64,12 @@ def _topk(case: Case) -> str:
     if k > 16:
         return "above 32" if k > 32 else "above 16"
     return "1" if k == 1 else "power of two" if k & (k - 1) == 0 else "odd one out"
+
+
+def _forces(scale: Scale, init: bool, local: bool) -> bool:
+    """True if configs inside a scale's bounds may force initial blocks, and local ones, or may force none."""
+    pairs = ((init, scale.bounds.init_blocks), (local, scale.bounds.local_blocks))
+    return all(allowed is None or any((number > 0) == forced for number in allowed) for forced, allowed in pairs)
 
 
 def _blocks(case: Case) -> Iterator[str]:
@@ -132,7 +138,7 @@ DIMENSIONS = (
     Dimension(
         "own shape", lambda scale: ("keys as they lie", "keys in a view") if scale.percent.own_shape else (), _own_shape
     ),
-    Dimension("dtype", lambda scale: DTYPES, lambda case: [case.dtype]),
+    Dimension("dtype", lambda scale: scale.dtypes, lambda case: [case.dtype]),
     Dimension(
         "topk",
         lambda scale: ("1", "power of two", "odd one out", "above 16", *["above 32"][: max(scale.topk) > 32]),
@@ -147,11 +153,18 @@ DIMENSIONS = (
             "both": lambda case: case.config.init_blocks and case.config.local_blocks,
             "every slot": lambda case: case.config.forced_blocks == case.config.topk_blocks,
         },
+        {
+            "none": lambda scale: _forces(scale, init=False, local=False),
+            "local": lambda scale: _forces(scale, init=False, local=True),
+            "init": lambda scale: _forces(scale, init=True, local=False),
+            "both": lambda scale: _forces(scale, init=True, local=True),
+            "every slot": lambda scale: scale.bounds.init_blocks is None and scale.bounds.local_blocks is None,
+        },
     ),
     Dimension(
         "values",
         lambda scale: [
-            *GATE_FAMILIES,
+            *(name for name in GATE_FAMILIES if scale.bounds.has_nonfinite or not FAMILIES[name].has_nonfinite),
             *(name for name, family in FAMILIES.items() if scale.percent.long and family.is_on_device),
         ],
         lambda case: [case.values.family],
@@ -185,7 +198,10 @@ DIMENSIONS = (
     ),
     Dimension(
         "lengths",
-        lambda scale: ("padding row", "shorter than its query", "full last block", "one token in it", "all but one"),
+        lambda scale: (
+            *("padding row", "shorter than its query")[: 2 * scale.bounds.has_padding],
+            *("full last block", "one token in it", "all but one"),
+        ),
         _lengths,
     ),
     Dimension("context % S", lambda scale: ("0", "1", "S-1", "other"), _context),
@@ -230,6 +246,13 @@ DIMENSIONS = (
             "stepped": lambda case: any(plan.step > 1 for plan in _views(case)),
             "transposed": lambda case: any(plan.axes for plan in _views(case)),
             "fenced": lambda case: case.views.is_fenced,
+        },
+        {
+            "offset": lambda scale: scale.bounds.strides != "aligned",
+            "padded": lambda scale: scale.bounds.strides == "any",
+            "stepped": lambda scale: scale.bounds.strides == "any",
+            "transposed": lambda scale: scale.bounds.strides == "any",
+            "fenced": lambda scale: scale.bounds.strides != "aligned",
         },
     ),
     _flags(

@@ -23,19 +23,18 @@ def draw_values(chooser: Chooser, scale: Scale, family: str, shape: Shape) -> Va
     plan = ValuePlan(family, is_finite=not bounds.has_nonfinite, max_abs_score=bounds.max_abs_score)
     if not isinstance(made_by, Lattice):
         return plan
-    log2_scale = 0 if chooser.boolean(70) else _log2_scale(chooser, shape.dtype)
+    log2_scale = 0 if chooser.boolean(70) else chooser.integer(*log2_scales(shape.dtype))
     if bounds.max_abs_score is not None:
         log2_scale = min(log2_scale, made_by.log2_inside(shape))
     is_negative = scale.percent.negative > 0 and chooser.boolean(scale.percent.negative)
     return replace(plan, log2_scale=log2_scale, is_negative=is_negative)
 
 
-def _log2_scale(chooser: Chooser, dtype: str) -> int:
-    """The log2 of a factor. A narrow format has no room for large or small factors beside the integers of `wide`."""
+def log2_scales(dtype: str) -> tuple[int, int]:
+    """Bounds on the log2 of a factor. A narrow format has no room for large or small ones beside those of `wide`."""
     row = ELEMENTS[dtype]
     high = min(MAX_LOG2_SCALE, int(math.log2(row.max_power)) - row.precision)
-    low = max(-MAX_LOG2_SCALE, -2 * high, int(math.log2(row.subnormal_step)))
-    return chooser.integer(low, high)
+    return max(-MAX_LOG2_SCALE, -2 * high, int(math.log2(row.subnormal_step))), high
 
 
 def draw_pages(chooser: Chooser, scale: Scale) -> PagePlan:

@@ -25,7 +25,7 @@ from fuzz.cases.draw_requests import MIN_LONGEST, draw_request, draw_requests, w
 from fuzz.cases.inside import families_inside
 from fuzz.cases.replay_script import draw_script
 from fuzz.cases.scale import Bounds, Scale
-from fuzz.cases.specialization import Specialization, draw_specializations
+from fuzz.cases.specialization import Specialization, draw_specializations, spread
 from fuzz.values.families import ALL_FAMILIES, FAMILIES, GATE_FAMILIES
 from fuzz.values.family import Shape
 
@@ -40,7 +40,10 @@ def draw_case(
     families: Sequence[str] = GATE_FAMILIES,
     kind: str | None = None,
 ) -> Case:
-    """One case of a specialization, and what goes on around it. kind: of the scale's; None to draw it, too."""
+    """One case of a specialization, and what goes on around it.
+
+    kind: of the scale's, with the first family that is inside its bounds; None to draw both.
+    """
     case = _draw_alone(chooser, scale, specialization, families, kind)
     return replace(
         case,
@@ -58,6 +61,7 @@ def _draw_alone(
         families = ("hashed",)
         percent = replace(scale.percent, many=100)
         scale = replace(scale, max_key_elements=scale.max_long_key_elements, percent=percent)
+    is_in_turn = kind is not None
     kind = kind or chooser.choice(scale.kinds[::-1])  # the kind without a replay script first: it is simpler
     config, bounds = specialization.config, scale.bounds
     # Requests are drawn later: whatever lengths they get, no row has more blocks.
@@ -70,7 +74,8 @@ def _draw_alone(
         specialization.dtype,
         max_abs_score=bounds.max_abs_score,
     )
-    family = chooser.choice(families_inside(families, bounds, shape))
+    fitting = families_inside(families, bounds, shape)
+    family = fitting[0] if is_in_turn else chooser.choice(fitting)
     case = _without_requests(chooser, scale, specialization, family, shape)
     requests = draw_requests(chooser, scale, specialization, kind)
     script = _script(chooser, scale, specialization, requests) if kind == "replay" else ()
@@ -177,7 +182,14 @@ def _numbered(seed: int, count: int, scale: Scale) -> Iterator[tuple[int, Case]]
             chooser = SeededChooser(seed, f"forms {scale.name} {len(drawn)}")
             drawn += draw_specializations(chooser, scale, NUM_SPECIALIZATIONS)
         chooser = SeededChooser(seed, f"{kind} {scale.name} {number}")
-        yield place, draw_case(chooser, scale, drawn[place], kind=kind)
+        yield place, draw_case(chooser, scale, drawn[place], _families_in_turn(seed, kind, number), kind)
+
+
+def _families_in_turn(seed: int, kind: str, number: int) -> list[str]:
+    """The gate's families, first the one whose turn it is: all in one order, and then in another."""
+    cycle, place = divmod(number, len(GATE_FAMILIES))
+    order = spread(SeededChooser(seed, f"families {kind} {cycle}"), GATE_FAMILIES, len(GATE_FAMILIES))
+    return order[place:] + order[:place]
 
 
 @st.composite

@@ -42,20 +42,15 @@ class Domain:
         return DECODE_KINDS if self.is_decode or is_short else ALL_KINDS
 
 
-def inside(scale: Scale, domain: Domain) -> Scale:
-    """The scale, with the options and bounds of a domain."""
+def bounds_of(domain: Domain) -> Bounds:
+    """The limits that a domain sets to every case."""
     profile = domain.profile
-    max_query_len = min(_limit(profile.max_query_len), _limit(profile.max_total_q))
     max_table_blocks = _limit(profile.max_table_blocks)
-    max_row_blocks = min(_limit(profile.max_visible_blocks), max_table_blocks)
-    max_reqs = min(_limit(profile.max_num_reqs), _limit(profile.max_total_q))
-    min_forced = min(profile.init_blocks or (0,)) + min(profile.local_blocks or (0,))
-    dtypes = [name for name, row in ELEMENTS.items() if row.dtype in profile.dtypes]
-    bounds = Bounds(
+    return Bounds(
         init_blocks=profile.init_blocks,
         local_blocks=profile.local_blocks,
         max_total_q=_limit(profile.max_total_q),
-        max_row_blocks=max_row_blocks,
+        max_row_blocks=min(_limit(profile.max_visible_blocks), max_table_blocks),
         max_table_blocks=max_table_blocks,
         is_uniform=profile.query_lens == "uniform",
         has_padding=profile.padding_rows == "pad",
@@ -65,6 +60,15 @@ def inside(scale: Scale, domain: Domain) -> Scale:
         has_nonfinite=_takes_nonfinite(domain),
         max_abs_score=profile.max_abs_score,
     )
+
+
+def inside(scale: Scale, domain: Domain) -> Scale:
+    """The scale, with the options and bounds of a domain."""
+    profile, bounds = domain.profile, bounds_of(domain)
+    max_query_len = min(_limit(profile.max_query_len), bounds.max_total_q)
+    max_reqs = min(_limit(profile.max_num_reqs), bounds.max_total_q)
+    min_forced = min(profile.init_blocks or (0,)) + min(profile.local_blocks or (0,))
+    dtypes = [name for name, row in ELEMENTS.items() if row.dtype in profile.dtypes]
     return replace(
         scale,
         heads=_narrowed(scale.heads, profile.num_index_heads),
@@ -74,9 +78,9 @@ def inside(scale: Scale, domain: Domain) -> Scale:
         dtypes=tuple(name for name in scale.dtypes if name in dtypes) or tuple(dtypes),
         max_reqs=_at_most(scale.max_reqs, max_reqs),
         decode_query_lens=_at_most(scale.decode_query_lens, max_query_len),
-        table_blocks=_at_most(scale.table_blocks, max_table_blocks),
-        edges=tuple(edge for edge in scale.edges if edge <= max_row_blocks),
-        many_blocks=tuple(many for many in scale.many_blocks if many <= max_row_blocks),
+        table_blocks=_at_most(scale.table_blocks, bounds.max_table_blocks),
+        edges=tuple(edge for edge in scale.edges if edge <= bounds.max_row_blocks),
+        many_blocks=tuple(many for many in scale.many_blocks if many <= bounds.max_row_blocks),
         max_prefill_len=min(scale.max_prefill_len, max_query_len),
         has_far_pages=scale.has_far_pages and profile.strides == "any",
         bounds=bounds,

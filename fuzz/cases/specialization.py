@@ -70,10 +70,10 @@ def draw_specializations(chooser: Chooser, scale: Scale, count: int) -> list[Spe
         scale.decode_query_lens,
         scale.table_blocks,
     )
-    rows = [_Row(*row) for row in zip(*(_spread(chooser, column, count) for column in options), strict=True)]
+    rows = [_Row(*row) for row in zip(*(spread(chooser, column, count) for column in options), strict=True)]
     is_own = [takes_own_config(scale) and i % OWN_EACH == OWN_EACH - 1 for i in range(count)]
-    heads = _spread(chooser, [heads for heads in OWN_HEADS if heads in scale.heads], sum(is_own))
-    dtypes = _spread(chooser, [dtype for dtype in OWN_DTYPES if dtype in scale.dtypes], sum(is_own))
+    heads = spread(chooser, [heads for heads in OWN_HEADS if heads in scale.heads], sum(is_own))
+    dtypes = spread(chooser, [dtype for dtype in OWN_DTYPES if dtype in scale.dtypes], sum(is_own))
     num_others, share = 0, scale.percent.own_shape
     for i, row in enumerate(rows):
         if is_own[i]:
@@ -99,14 +99,14 @@ def _has_own_shape(scale: Scale) -> bool:
     return OWN_SHAPE[0] in scale.head_dims and OWN_SHAPE[1] in scale.block_sizes
 
 
-def _spread(chooser: Chooser, options: Sequence[Option], count: int) -> list[Option]:
+def spread(chooser: Chooser, options: Sequence[Option], count: int) -> list[Option]:
     """`count` of the options: shuffled, and shuffled again where they are used up."""
-    spread: list[Option] = []
-    while options and len(spread) < count:
+    taken: list[Option] = []
+    while options and len(taken) < count:
         rest = list(options)
         while rest:
-            spread.append(rest.pop(chooser.integer(0, len(rest) - 1)))
-    return spread[:count]
+            taken.append(rest.pop(chooser.integer(0, len(rest) - 1)))
+    return taken[:count]
 
 
 def _specialization(chooser: Chooser, scale: Scale, row: _Row) -> Specialization:

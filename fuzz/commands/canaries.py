@@ -1,7 +1,7 @@
 """`python -m fuzz canaries`: judge the suite by the defects planted in it, and keep the score."""
 
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from fuzz.scoring.scoreboard import SCHEMA, Fate, Score, text_lines
 from fuzz.scoring.tier import Tier
 from fuzz.scoring.trial import Patience
 from fuzz.scoring.trials import fates, planted
+from fuzz.targets.profiles import read_profile
 from msa_fast import environment
 from msa_fast.ops.checks import check_interpreter
 
@@ -44,6 +45,11 @@ class Options:
     processes: int | None = option("worker processes; a defect gets the sum of their time (default: as `run`)", None)
     only: tuple[str, ...] = option("names of defects; may be repeated", (), metavar="PATTERN")
     kinds: tuple[str, ...] = option("may be repeated", (), "--kind", choices=("canary", "process", "mutant"))
+    profile: Path | None = option(
+        "promises to hold canaries to: only those that can show inside of them are judged, on cases drawn inside",
+        None,
+        metavar="FILE",
+    )
     sample: int | None = option("judge N defects, sampled by the seed", None, metavar="N")
     seed: int = option("seed of all draws (default %(default)s)", DEFAULT_SEED)
     cases: int | None = option(f"the gate's lattice cases ({DEFAULT_CASES_IN_WORDS})", None)
@@ -84,6 +90,8 @@ class Options:
         num_cases = DEFAULT_CASES[self.device] if self.cases is None else self.cases
         scale = "large" if self.device == "cuda" else "small"
         tier = Tier(self.device, self.seed, scale, num_cases, self.has_corpus, self.has_production)
+        if self.profile is not None:
+            tier = replace(tier, profile=str(self.profile))
         if self.tier_name == "gate":
             return tier
         processes = default_jobs(self.device) if self.processes is None else self.processes
@@ -123,7 +131,7 @@ def canaries(options: Options) -> int:
     if device == "cpu" and any(one.target.is_kernel for one in table):
         check_interpreter()
     stamp = environment.stamp(device)
-    run = {name: str(value) for name, value in asdict(tier).items()}
+    run = tier.settings
     score = Score.read(options.json) if options.json else Score(SCHEMA, {})
     published = read_published(options.publish, planted()) if options.publish else Score(SCHEMA, {})
     _require_whole(published, tier.name, run, is_whole=len(table) == len(planted()))
@@ -165,6 +173,9 @@ def canaries(options: Options) -> int:
 def _chosen(options: Options) -> list[Defect]:
     """The planted defects that --only, --kind and --sample leave."""
     table = [one for one in planted(options.only) if not options.kinds or one.kind in options.kinds]
+    if options.profile is not None:
+        profile = read_profile(options.profile)
+        table = [one for one in table if one.kind == "canary" and one.shows_in(profile)]
     if options.sample is not None:
         chooser, rest, taken = SeededChooser(options.tier.seed, "sample"), list(table), set[str]()
         while rest and len(taken) < options.sample:

@@ -5,18 +5,15 @@
 
 from dataclasses import dataclass
 
-from fuzz import corpus
 from fuzz.campaign.fixed_list import judge_all
 from fuzz.campaign.interrupts import ended_politely
 from fuzz.campaign.pool import Pool
 from fuzz.campaign.recheck import look_back
+from fuzz.campaign.results import Results
 from fuzz.campaign.shrink import shrink_findings
-from fuzz.cases import generate
-from fuzz.cases.case import Case
-from fuzz.cases.inside import inside
-from fuzz.cases.production import production_cases
 from fuzz.cases.smoke import smoke_cases
 from fuzz.commands.declared import option
+from fuzz.commands.gate_tasks import GateTasks
 from fuzz.commands.options import (
     DEFAULT_CASES,
     DEFAULT_CASES_IN_WORDS,
@@ -84,7 +81,7 @@ def run(options: Options) -> int:
     print(f"seed {options.seed}, {size} at scale {options.scale.name}, on {device}")
     print("\n".join(stamp_lines(results.record.environment)), flush=True)
 
-    tasks = _smoke_tasks(options, chosen) if options.is_smoke else _tasks(options, chosen)
+    tasks = _tasks(options, chosen, results)
     with ended_politely(), Pool(options.num_jobs, options.hangs_after) as pool:
         if not options.is_smoke:
             look_back(results, options.findings, device, pool)
@@ -95,41 +92,17 @@ def run(options: Options) -> int:
         return report(results.record, options)  # before the pool's children are waited for
 
 
-def _smoke_tasks(options: Options, chosen: list[Target]) -> list[Task]:
-    """The smoke cases on every target."""
-    names = tuple(target.name for target in chosen)
-    return [Task(case, names, options.device) for case in smoke_cases(options.seed)]
-
-
-def _tasks(options: Options, chosen: list[Target]) -> list[Task]:
+def _tasks(options: Options, chosen: list[Target], results: Results) -> list[Task]:
     """All tasks, the kept cases first, because they broke something before and a gate may be cut short."""
-    device = options.device
-    names = tuple(target.name for target in chosen)
-    tasks = _corpus_tasks(names, device) if options.has_corpus else []
+    tasks = GateTasks(chosen, options.device)
+    if options.is_smoke:
+        tasks.give_smoke(options.seed, options.scale)
+        return tasks.as_list()
+    if options.has_corpus:
+        tasks.give_kept()
     if options.has_production:
-        tasks += _production_tasks(chosen, device, options.seed)
-    return tasks + _drawn_tasks(options, chosen)
-
-
-def _drawn_tasks(options: Options, chosen: list[Target]) -> list[Task]:
-    """Drawn cases, as many for each target: those that it takes, shared with other targets that take them, too."""
-    takers: dict[Case, list[str]] = {}
-    for scale in dict.fromkeys(inside(options.scale, target.domain) for target in chosen):
-        owners = [target for target in chosen if inside(options.scale, target.domain) == scale]
-        for case in generate.gate_cases(options.seed, options.num_cases, scale):
-            takers.setdefault(case, []).extend(target.name for target in owners if target.is_run_by(case))
-    return [Task(case, tuple(names), options.device) for case, names in takers.items() if names]
-
-
-def _corpus_tasks(names: tuple[str, ...], device: str) -> list[Task]:
-    """Every kept case on every target; far pages only where there is memory for them."""
-    kept = [entry.case for entry in corpus.entries().values()]
-    return [Task(case, names, device) for case in kept if device != "cpu" or not case.pages.is_far]
-
-
-def _production_tasks(chosen: list[Target], device: str, seed: int) -> list[Task]:
-    """Production shapes, each on the targets of its kind and on foreign ones."""
-    return [
-        Task(case, tuple(target.name for target in chosen if target.kind in (kind, "foreign")), device)
-        for case, kind in production_cases(device == "cuda", seed)
-    ]
+        tasks.give_production(options.seed)
+    tasks.give_drawn(options.seed, options.num_cases, options.scale)
+    for name, left_out in tasks.left_out.items():
+        results.record.target(name).left_out = tuple(left_out)
+    return tasks.as_list()

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from fuzz.campaign.results import Results
+from fuzz.cases.inside import inside
 from fuzz.commands.options import CampaignOptions
 from fuzz.report.files import write
 from fuzz.report.junit import junit_xml
@@ -29,7 +30,8 @@ def new_results(
             TargetRecord(target.name, target.sentence, promises_in_words(target.profile)) for target in targets
         ),
     )
-    return Results(record, options.scale, options.findings)
+    scales = {target.name: inside(options.scale, target.domain) for target in targets}
+    return Results(record, options.scale, options.findings, scales)
 
 
 def report(record: Record, options: CampaignOptions) -> int:

@@ -76,6 +76,7 @@ def _targets(parts: Iterable[TargetRecord]) -> tuple[TargetRecord, ...]:
             known,
             undefined=dict(Counter(known.undefined) + Counter(part.undefined)),
             coverage=_added((known.coverage, part.coverage)),
+            left_out=tuple(dict.fromkeys((*known.left_out, *part.left_out))),
             **{
                 name: getattr(known, name) + getattr(part, name)
                 for name in ("agreed", "broke", "rows", "certified_rows", "seconds")

@@ -65,6 +65,7 @@ class TargetRecord:
     undefined: reason -> cases. rows: (head, token) rows judged, over all runs.
     certified_rows: those of them with exactly one admissible set. seconds: spent in judging it.
     coverage: of the cases that judged this target.
+    left_out: names of kept and production cases whose point does not survive in what it promises.
     """
 
     name: str
@@ -77,6 +78,7 @@ class TargetRecord:
     certified_rows: int = 0
     seconds: float = 0.0
     coverage: Coverage = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> str:

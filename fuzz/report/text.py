@@ -102,6 +102,9 @@ def _target_lines(record: Record, target: TargetRecord) -> Iterator[str]:
     if len(target.reasons) > MAX_SHOWN:
         rest = sum(count for _, count in target.reasons[MAX_SHOWN:])
         yield f"          and {many(rest, 'case')} for {len(target.reasons) - MAX_SHOWN} more reasons: see the record"
+    if target.left_out:
+        names = ", ".join(target.left_out)
+        yield f"          outside of its promises, not asked: {many(len(target.left_out), 'kept case')} ({names})"
     if target.coverage and target.num_judged and record.command != "smoke":
         yield f"          judged in {_coverage_line(target.coverage)}"
     found = [finding for finding in record.findings if finding.target == target.name]

@@ -6,10 +6,12 @@ kernels are compiled, compilations cost most, so cases of one specialization com
 
 import math
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from itertools import chain, count
+from pathlib import Path
 
 from fuzz import corpus
 from fuzz.cases.case import Case
@@ -17,9 +19,11 @@ from fuzz.cases.chooser import SeededChooser
 from fuzz.cases.generate import NUM_SPECIALIZATIONS, by_specialization, draw_case
 from fuzz.cases.inside import inside
 from fuzz.cases.production import production_cases
+from fuzz.cases.project import project
 from fuzz.cases.scale import SCALES, Scale
 from fuzz.cases.specialization import Specialization, draw_specializations
 from fuzz.targets import Target
+from fuzz.targets.profiles import read_profile
 from fuzz.values.families import ALL_FAMILIES
 
 INFORMATIVE_COST = 2**16
@@ -37,6 +41,7 @@ class Tier:
     """The settings that planted defects are judged with.
 
     device: `cpu` or `cuda`. seconds: 0 for the gate's own cases, else how long random ones are drawn.
+    profile: a file with the promises that each defect is held to, and that cases are drawn inside; empty for its own.
     processes: how many processes of `run` the time stands for; a defect runs in one process for the time of all.
     cases: the number of the gate's lattice cases. has_corpus, has_production: the gate's other cases.
     """
@@ -49,6 +54,12 @@ class Tier:
     has_production: bool = True
     seconds: float = 0.0
     processes: int = 1
+    profile: str = ""
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The settings in words, by name; what is not set is left out."""
+        return {name: str(value) for name, value in asdict(self).items() if value != ""}
 
     @property
     def name(self) -> str:
@@ -61,15 +72,21 @@ class Tier:
         """Seconds of random cases for one defect; 0 for the gate's own cases."""
         return self.seconds * self.processes
 
+    def held(self, target: Target) -> Target:
+        """The target, held to the tier's promises where there are any."""
+        return replace(target, profile=read_profile(Path(self.profile))) if self.profile else target
+
     def cases_for(self, target: Target, needs: tuple[str, ...] = ()) -> Iterator[Case]:
         """The cases that one target has to agree on, likely killers first. needs: see `Defect.needs`."""
         if self.seconds:
             yield from self._drawn(target)
             return
+        target = self.held(target)
         scale = inside(SCALES[self.scale], target.domain)
         with _DRAWING:
             groups, kept, production = _gate(self, scale)
-        more = [case for case, kind in production if target.kind in (kind, "foreign")]
+        kept = tuple(_projected(kept, target))
+        more = list(_projected((case for case, kind in production if target.kind in (kind, "foreign")), target))
         if target.is_kernel and self.device == "cuda":
             groups = [_most_informative_first(group) for group in groups]
             first, rest = groups[:NUM_SPECIALIZATIONS], groups[NUM_SPECIALIZATIONS:]
@@ -83,6 +100,7 @@ class Tier:
 
     def _drawn(self, target: Target) -> Iterator[Case]:
         """Random cases without end, as `run` draws them."""
+        target = self.held(target)
         scale = inside(SCALES[self.scale], target.domain)
         drawn: list[Specialization] = []
         for number in count():
@@ -108,6 +126,13 @@ def _gate(tier: Tier, scale: Scale) -> tuple[list[list[Case]], tuple[Case, ...],
     kept = tuple(entry.case for entry in corpus.entries().values()) if tier.has_corpus else ()
     production = tuple(production_cases(tier.device == "cuda", tier.seed)) if tier.has_production else ()
     return drawn, kept, production
+
+
+def _projected(cases: Iterable[Case], target: Target) -> Iterator[Case]:
+    """Cases projected into the promises of a target; not those whose point does not survive."""
+    for case in cases:
+        with suppress(ValueError):
+            yield project(case, target.domain)
 
 
 def _is_informative(case: Case, target: Target, device: str) -> bool:

@@ -36,7 +36,7 @@ NAMES = ["tie_to_the_highest_id", "decode_bound_from_lengths", "score_nan_kept",
 
 def _canaries(*names: str, more: tuple[str, ...] = ()) -> int:
     only = [word for name in names for word in ("--only", name)]
-    few = ["--device", "cpu", "--seed", "20", "--cases", "6", "--no-corpus", "--jobs", "2"]
+    few = ["--device", "cpu", "--seed", "20", "--cases", "12", "--no-corpus", "--jobs", "2"]
     return main(["canaries", *only, *few, *more])
 
 

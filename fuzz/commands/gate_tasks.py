@@ -1,0 +1,75 @@
+"""The tasks of a gate: kept, production and drawn cases, each for the targets that take it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from fuzz import corpus
+from fuzz.cases.case import Case
+from fuzz.cases.generate import gate_cases
+from fuzz.cases.inside import inside
+from fuzz.cases.production import production_cases
+from fuzz.cases.project import project
+from fuzz.cases.scale import Scale
+from fuzz.cases.smoke import smoke_cases
+from fuzz.isolation.messages import Task
+from fuzz.targets import Target
+
+
+@dataclass
+class GateTasks:
+    """Cases and their targets. Each case is made once, whichever targets it is for.
+
+    left_out: target -> names of what it was not given, as its point does not survive in the target's promises.
+    """
+
+    targets: Sequence[Target]
+    device: str
+    takers: dict[Case, list[str]] = field(default_factory=dict)
+    left_out: dict[str, list[str]] = field(default_factory=dict)
+
+    def as_list(self) -> list[Task]:
+        """The tasks, in the order in which their cases came."""
+        return [Task(case, tuple(names), self.device) for case, names in self.takers.items() if names]
+
+    def give_kept(self) -> None:
+        """The corpus, projected into each target's promises; far pages only where there is memory for them."""
+        for stem, entry in corpus.entries().items():
+            if self.device != "cpu" or not entry.case.pages.is_far:
+                for target in self.targets:
+                    self._give_projected(stem, entry.case, target)
+
+    def give_production(self, seed: int) -> None:
+        """Production shapes, projected, each to the targets of its kind and to foreign ones."""
+        for case, kind in production_cases(self.device == "cuda", seed):
+            for target in self.targets:
+                if target.kind in (kind, "foreign"):
+                    self._give_projected(f"production {kind}", case, target)
+
+    def give_smoke(self, seed: int, scale: Scale) -> None:
+        """The smoke cases, projected, and drawn ones in the place of those that cannot be."""
+        for target in self.targets:
+            for number, case in enumerate(smoke_cases(seed)):
+                self._give_projected(f"smoke {number}", case, target)
+            for case in gate_cases(seed, len(self.left_out.pop(target.name, ())), inside(scale, target.domain)):
+                self._give(case, target)
+
+    def give_drawn(self, seed: int, count: int, scale: Scale) -> None:
+        """Cases drawn inside each target's promises, as many for each; targets share those that they both take."""
+        scales = {target.name: inside(scale, target.domain) for target in self.targets}
+        for inner in dict.fromkeys(scales.values()):
+            for case in gate_cases(seed, count, inner):
+                for target in self.targets:
+                    if scales[target.name] == inner:
+                        self._give(case, target)
+
+    def _give_projected(self, name: str, case: Case, target: Target) -> None:
+        try:
+            self._give(project(case, target.domain), target)
+        except ValueError:
+            left_out = self.left_out.setdefault(target.name, [])
+            if name not in left_out:
+                left_out.append(name)
+
+    def _give(self, case: Case, target: Target) -> None:
+        if target.is_run_by(case) and target.name not in self.takers.setdefault(case, []):
+            self.takers[case].append(target.name)
