@@ -9,6 +9,7 @@ from msa_fast.indexer_msa import (
     MiniMaxM3IndexerMSAMetadataBuilder,
     MiniMaxM3IndexerMSAPrefillMetadata,
 )
+from msa_fast.ops.bound import DecodeLaunch, PrefillLaunch
 from msa_fast.ops.decode import minimax_m3_index_decode, minimax_m3_index_decode_with_score
 from msa_fast.ops.decode_topk import minimax_m3_index_decode_topk
 from msa_fast.ops.prefill import minimax_m3_index_prefill
@@ -19,11 +20,13 @@ from msa_fast.ops.topk import minimax_m3_index_topk
 __all__ = [
     "CommonAttentionMetadata",
     "DecodeGraph",
+    "DecodeLaunch",
     "MiniMaxM3IndexerMSABackend",
     "MiniMaxM3IndexerMSAImpl",
     "MiniMaxM3IndexerMSAMetadata",
     "MiniMaxM3IndexerMSAMetadataBuilder",
     "MiniMaxM3IndexerMSAPrefillMetadata",
+    "PrefillLaunch",
     "PrefillPlan",
     "minimax_m3_index_decode",
     "minimax_m3_index_decode_topk",

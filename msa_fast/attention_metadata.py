@@ -22,6 +22,9 @@ _DEVICE_FIELDS: dict[str, tuple[tuple[str, ...], torch.dtype]] = {
     "slot_mapping": (("num_actual_tokens",), torch.int64),
 }
 """Tensors of a step on the device: their axes and dtype."""
+_COUNTS = ("num_reqs", "num_actual_tokens", "max_query_len", "max_seq_len")
+_FIELDS = ("query_start_loc_cpu", *_DEVICE_FIELDS, *_COUNTS)
+"""What every engine's object has; how the host knows seq_lens differs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,10 +117,9 @@ def host_lens(common: Any) -> HostLens:
             are not looked at.
     """
     kind = type(common).__name__
-    for name in CommonAttentionMetadata.__dataclass_fields__:
-        if name != "seq_lens_cpu":
-            require(hasattr(common, name), "common_attn_metadata", f"must have {name}", kind)
-    for name in ("num_reqs", "num_actual_tokens", "max_query_len", "max_seq_len"):
+    missing = [name for name in _FIELDS if not hasattr(common, name)]
+    require(not missing, "common_attn_metadata", f"must have {(missing or [''])[0]}", kind)
+    for name in _COUNTS:
         check_int(getattr(common, name), name, 0)
     num_reqs, num_tokens, max_seq_len = common.num_reqs, common.num_actual_tokens, common.max_seq_len
     for name, (axes, dtype) in _DEVICE_FIELDS.items():
@@ -133,14 +135,15 @@ def host_lens(common: Any) -> HostLens:
     starts = _on_host(common, "query_start_loc_cpu", num_reqs + 1, num_reqs)
     seq_lens = _on_host(common, seq_lens_name, num_reqs, num_reqs)
     never_falls = starts[0] == 0 and bool((starts[1:] >= starts[:-1]).all())
-    require(never_falls, "query_start_loc_cpu", "must start at 0 and never fall", starts if num_reqs < 32 else "it")
+    if not never_falls:
+        require(False, "query_start_loc_cpu", "must start at 0 and never fall", starts)
     require(
         int(starts[-1]) <= num_tokens,
         "num_actual_tokens",
         f"must be >= the {starts[-1]} tokens that query_start_loc_cpu counts",
         num_tokens,
     )
-    shortest, longest = (int(seq_lens.min()), int(seq_lens.max())) if num_reqs else (0, 0)
+    shortest, longest = int(seq_lens.min(initial=0)), int(seq_lens.max(initial=0))
     require(shortest >= 0, seq_lens_name, "must be >= 0", shortest)
     rule = f"must be >= the {longest} tokens in {seq_lens_name}"
     require(max_seq_len >= longest, "max_seq_len", rule, max_seq_len)
@@ -159,7 +162,8 @@ def _on_host(common: Any, name: str, num_entries: int, num_reqs: int) -> np.ndar
 
 
 def _require_entries(tensor: torch.Tensor, name: str, min_len: int, num_reqs: int) -> None:
-    require(len(tensor) >= min_len, name, f"must have >= {min_len} entries for num_reqs = {num_reqs}", len(tensor))
+    if len(tensor) < min_len:
+        require(False, name, f"must have >= {min_len} entries for num_reqs = {num_reqs}", len(tensor))
 
 
 @dataclass(frozen=True)

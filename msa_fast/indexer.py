@@ -81,6 +81,7 @@ class MiniMaxM3IndexerMetadataBuilder(ABC):
         self.reorder_batch_threshold = 1 + num_speculative_tokens
         self.micro_batch = micro_batch
         self._builds = Builds()
+        self._num_filled = 0
         with torch.inference_mode(False):  # a tensor made in that mode could not be filled outside of it
             # A row of offsets for each decode query length: constant, so no step can leave them stale.
             query_lens = torch.arange(self.reorder_batch_threshold + 1, dtype=torch.int32, device=self.device)
@@ -131,7 +132,8 @@ class MiniMaxM3IndexerMetadataBuilder(ABC):
         device = self._seq_lens.device
         for name in ("query_start_loc", "seq_lens", "block_table_tensor"):
             got = getattr(common, name).device
-            require(got == device, name, f"must be on the builder's device, {device}", got)
+            if got != device:
+                require(False, name, f"must be on the builder's device, {device}", got)
         require(common.num_reqs <= self.max_num_reqs, "num_reqs", f"must be <= {self.max_num_reqs}", common.num_reqs)
         require(
             common.max_seq_len <= self.max_model_len,
@@ -165,9 +167,13 @@ class MiniMaxM3IndexerMetadataBuilder(ABC):
         """
         num_decodes = split.num_decodes
         num_blocks = self.config.num_blocks(common.max_seq_len)
-        self._seq_lens[:num_decodes].copy_(common.seq_lens[:num_decodes])
-        self._seq_lens[num_decodes:].zero_()
-        self._block_table[:num_decodes, :num_blocks].copy_(common.block_table_tensor[:num_decodes, :num_blocks])
+        # An operation on no entries would take the host as long as another.
+        if num_decodes < self._num_filled:
+            self._seq_lens[num_decodes : self._num_filled].zero_()
+        if num_decodes:
+            self._seq_lens[:num_decodes].copy_(common.seq_lens[:num_decodes])
+            self._block_table[:num_decodes, :num_blocks].copy_(common.block_table_tensor[:num_decodes, :num_blocks])
+        self._num_filled = num_decodes
 
 
 class MiniMaxM3IndexerImpl(ABC):
@@ -197,6 +203,8 @@ class MiniMaxM3IndexerImpl(ABC):
         require_no_overlap(buffer, name)
         self.config = config
         self.topk_indices_buffer = buffer if buffer.ndim == 4 else buffer[None]
+        self._slots = tuple(self.topk_indices_buffer)
+        self._max_tokens = self.topk_indices_buffer.shape[2]
 
     def topk_slot(self, micro_batch: int, num_tokens: int) -> torch.Tensor:
         """[H, max_tokens, K] int32: the slot of one micro-batch, with room for `num_tokens`.
@@ -204,10 +212,13 @@ class MiniMaxM3IndexerImpl(ABC):
         Raises:
             ValueError: if there is no such slot or it is too short.
         """
-        num_slots, _, max_tokens, _ = self.topk_indices_buffer.shape
-        require(micro_batch < num_slots, "micro_batch", f"must be < the {num_slots} slots of the buffer", micro_batch)
-        require(num_tokens <= max_tokens, "topk_indices_buffer", f"must have >= {num_tokens} rows", max_tokens)
-        return self.topk_indices_buffer[micro_batch]
+        num_slots, max_tokens = len(self._slots), self._max_tokens
+        if micro_batch >= num_slots or num_tokens > max_tokens:
+            rule = f"must be < the {num_slots} slots of the buffer"
+            require(micro_batch < num_slots, "micro_batch", rule, micro_batch)
+            require(num_tokens <= max_tokens, "topk_indices_buffer", f"must have >= {num_tokens} rows", max_tokens)
+        slot: torch.Tensor = self._slots[micro_batch]
+        return slot
 
     @abstractmethod
     def forward(

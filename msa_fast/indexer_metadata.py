@@ -27,17 +27,21 @@ class MiniMaxM3IndexerPrefillMetadata:
     """Prefill side of one step, P requests; eager, on tensors of this step.
 
     cu_seqlens_q: [P + 1] int32, rebased: 0 first, though decode tokens come before.
-    seq_lens, context_lens: [P] int32; context: tokens before this step's queries.
+    seq_lens: [P] int32.
     block_table: [P, n] int32, as many columns as max_seq_len needs; a view of the engine's.
     max_query_len, max_seq_len: host bounds over these requests, in tokens.
     """
 
     cu_seqlens_q: torch.Tensor
     seq_lens: torch.Tensor
-    context_lens: torch.Tensor
     block_table: torch.Tensor
     max_query_len: int
     max_seq_len: int
+
+    @property
+    def context_lens(self) -> torch.Tensor:
+        """[P] int32, tokens before this step's queries. Computed when asked for: no kernel of ours does."""
+        return self.seq_lens - self.cu_seqlens_q.diff()
 
 
 @dataclass(frozen=True, eq=False)

@@ -63,15 +63,13 @@ from msa_fast.indexer_metadata import (
     MiniMaxM3IndexerMetadata,
     MiniMaxM3IndexerPrefillMetadata,
 )
+from msa_fast.ops.bound import DecodeLaunch, PrefillLaunch
 from msa_fast.ops.buffers import new_score
 from msa_fast.ops.checks import check_num_splits
-from msa_fast.ops.decode import minimax_m3_index_decode
-from msa_fast.ops.prefill import minimax_m3_index_prefill
 from msa_fast.ops.prefill_plan import PrefillPlan, plan_of_lens
 from msa_fast.ops.score import minimax_m3_index_score
 from msa_fast.ops.topk import minimax_m3_index_topk
 from msa_fast.prefill_scorer import PrefillScorer, choose_scorer
-from msa_ref.batch import PagedBatch
 from msa_ref.config import IndexerConfig, require
 
 
@@ -96,16 +94,24 @@ class MiniMaxM3IndexerMSABackend(MiniMaxM3IndexerBackend):
 
 @dataclass(frozen=True, eq=False)
 class MiniMaxM3IndexerMSAPrefillMetadata(MiniMaxM3IndexerPrefillMetadata):
-    """The prefill side with its plan, built once per step on the host and shared by all layers."""
+    """The prefill side with its plan, built once per step on the host and shared by all layers.
+
+    launch: the side, bound to what does not change between layers.
+    """
 
     plan: PrefillPlan
+    launch: PrefillLaunch
 
 
 @dataclass(frozen=True, eq=False)
 class MiniMaxM3IndexerMSAMetadata(MiniMaxM3IndexerMetadata):
-    """One step for the MSA impl: `decode` as in the base, `prefill_msa` instead of the base's `prefill`."""
+    """One step for the MSA impl: `decode` as in the base, `prefill_msa` instead of the base's `prefill`.
+
+    decode_launch: the decode side, bound to what does not change between layers.
+    """
 
     prefill_msa: MiniMaxM3IndexerMSAPrefillMetadata | None = None
+    decode_launch: DecodeLaunch | None = None
 
 
 class MiniMaxM3IndexerMSAMetadataBuilder(MiniMaxM3IndexerMetadataBuilder):
@@ -128,6 +134,7 @@ class MiniMaxM3IndexerMSAMetadataBuilder(MiniMaxM3IndexerMetadataBuilder):
         """
         common = common_attn_metadata
         lens, split = self._split(common)
+        decode = self._build_decode(common, split)
         return MiniMaxM3IndexerMSAMetadata(
             num_actual_tokens=common.num_actual_tokens,
             slot_mapping=common.slot_mapping,
@@ -136,10 +143,16 @@ class MiniMaxM3IndexerMSAMetadataBuilder(MiniMaxM3IndexerMetadataBuilder):
             num_prefills=split.num_prefills,
             num_prefill_tokens=split.num_prefill_tokens,
             micro_batch=self.micro_batch,
-            decode=self._build_decode(common, split),
+            decode=decode,
+            decode_launch=None if decode is None else self._bind_decode(decode, split.num_decode_tokens),
             prefill_msa=self._build_prefill(common, lens, split, fast_build) if split.num_prefills else None,
             build_number=self._builds.newest,
             builds=self._builds,
+        )
+
+    def _bind_decode(self, decode: MiniMaxM3IndexerDecodeMetadata, num_tokens: int) -> DecodeLaunch:
+        return DecodeLaunch(
+            self.config, decode.decode_query_len, decode.block_table, decode.seq_lens, decode.cu_seqlens_q, num_tokens
         )
 
     def _build_prefill(
@@ -150,16 +163,20 @@ class MiniMaxM3IndexerMSAMetadataBuilder(MiniMaxM3IndexerMetadataBuilder):
         query_lens = np.diff(lens.query_start_loc[first : last + 1])
         seq_lens_cpu = lens.seq_lens[first:last]
         max_seq_len = int(seq_lens_cpu.max())
-        cu_seqlens_q = common.query_start_loc[first : last + 1] - split.num_decode_tokens
+        cu_seqlens_q = common.query_start_loc[first : last + 1]
+        if split.num_decode_tokens:
+            cu_seqlens_q = cu_seqlens_q - split.num_decode_tokens
         seq_lens = common.seq_lens[first:last]
+        block_table = common.block_table_tensor[first:last, : self.config.num_blocks(max_seq_len)]
+        plan = plan_of_lens(self.config, query_lens, seq_lens_cpu, self.device, num_splits=1 if fast_build else None)
         return MiniMaxM3IndexerMSAPrefillMetadata(
             cu_seqlens_q=cu_seqlens_q,
             seq_lens=seq_lens,
-            context_lens=seq_lens - cu_seqlens_q.diff(),
-            block_table=common.block_table_tensor[first:last, : self.config.num_blocks(max_seq_len)],
+            block_table=block_table,
             max_query_len=int(query_lens.max()),
             max_seq_len=max_seq_len,
-            plan=plan_of_lens(self.config, query_lens, seq_lens_cpu, self.device, num_splits=1 if fast_build else None),
+            plan=plan,
+            launch=PrefillLaunch(plan, block_table, seq_lens, cu_seqlens_q, split.num_decode_tokens),
         )
 
 
@@ -175,6 +192,9 @@ class MiniMaxM3IndexerMSAImpl(MiniMaxM3IndexerImpl):
             last two score the whole batch at once, in as much memory as that takes. The attribute
             `prefill_scorer` keeps the choice.
         num_splits: programs per decode request, as `minimax_m3_index_decode` takes it.
+        bind_launches: launch what the first layer of a step launched with other pointers, as `msa_fast.ops.bound` says.
+            False: check every layer, and launch by Triton. Changes what the host spends, never a bit of the answer. A
+            function of the caller's own is never bound.
 
     Raises:
         ValueError: one sentence naming the argument, the rule and what was got.
@@ -188,11 +208,13 @@ class MiniMaxM3IndexerMSAImpl(MiniMaxM3IndexerImpl):
         topk_indices_buffer: torch.Tensor,
         prefill_scorer: str | PrefillScorer = "triton",
         num_splits: int | None = None,
+        bind_launches: bool = True,
     ) -> None:
         super().__init__(config, topk_indices_buffer)
         check_num_splits(num_splits)
         self.prefill_scorer = prefill_scorer
         self.num_splits = num_splits
+        self.bind_launches = bind_launches
         self._score = choose_scorer(prefill_scorer, topk_indices_buffer.device, config)
 
     def forward(
@@ -222,44 +244,35 @@ class MiniMaxM3IndexerMSAImpl(MiniMaxM3IndexerImpl):
         require(is_msa, "attn_metadata", "must be a MiniMaxM3IndexerMSAMetadata", type(attn_metadata).__name__)
         assert isinstance(attn_metadata, MiniMaxM3IndexerMSAMetadata)
         attn_metadata.require_newest()
-        for name, tensor in (("index_query", index_query), ("index_k_pages", index_k_pages)):
-            require(isinstance(tensor, torch.Tensor), name, "must be a tensor", type(tensor).__name__)
-        middle = attn_metadata.num_decode_tokens
-        end = middle + attn_metadata.num_prefill_tokens
-        require(len(index_query) >= end, "index_query", f"must have >= {end} rows", len(index_query))
+        end = attn_metadata.num_decode_tokens + attn_metadata.num_prefill_tokens
         slot = self.topk_slot(attn_metadata.micro_batch, end)
         decode_topk = prefill_topk = None
         if attn_metadata.decode is not None:
-            decode_topk = self._decode(index_query[:middle], index_k_pages, attn_metadata.decode, slot[:, :middle])
+            decode_topk = self._decode(index_query, index_k_pages, attn_metadata, slot)
         if attn_metadata.prefill_msa is not None:
-            prefill_topk = self._prefill(
-                index_query[middle:end], index_k_pages, attn_metadata.prefill_msa, slot[:, middle:end]
-            )
+            prefill_topk = self._prefill(index_query, index_k_pages, attn_metadata.prefill_msa, slot)
         return decode_topk, prefill_topk
 
     def _decode(
         self,
         index_query: torch.Tensor,
         index_k_pages: torch.Tensor,
-        decode: MiniMaxM3IndexerDecodeMetadata,
-        out: torch.Tensor,
+        metadata: MiniMaxM3IndexerMSAMetadata,
+        slot: torch.Tensor,
     ) -> torch.Tensor:
-        batch = PagedBatch(
-            self.config, index_query, index_k_pages, decode.block_table, decode.seq_lens, decode.cu_seqlens_q
-        )
-        return minimax_m3_index_decode(batch, decode.decode_query_len, self.num_splits, out)
+        assert metadata.decode_launch is not None
+        return metadata.decode_launch(index_query, index_k_pages, slot, self.num_splits, self.bind_launches)
 
     def _prefill(
         self,
         index_query: torch.Tensor,
         index_k_pages: torch.Tensor,
         prefill: MiniMaxM3IndexerMSAPrefillMetadata,
-        out: torch.Tensor,
+        slot: torch.Tensor,
     ) -> torch.Tensor:
-        batch = PagedBatch(
-            self.config, index_query, index_k_pages, prefill.block_table, prefill.seq_lens, prefill.cu_seqlens_q
-        )
-        if self._score is minimax_m3_index_score:  # together the two kernels also share the best scores of superblocks
-            return minimax_m3_index_prefill(batch, prefill.plan, out)
+        # Together the two kernels also share the best scores of superblocks.
+        if self._score is minimax_m3_index_score:
+            return prefill.launch(index_query, index_k_pages, slot, self.bind_launches)
+        batch, out = prefill.launch.batch_of(index_query, index_k_pages, slot)
         score = self._score(batch, prefill.plan, new_score(batch, is_block_major=True))
         return minimax_m3_index_topk(score, batch, prefill.plan, out)

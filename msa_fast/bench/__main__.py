@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from msa_fast.bench import ceilings
+from msa_fast.bench import ceilings, host
 from msa_fast.bench.measure import Row, measure
 from msa_fast.bench.shapes import decode_shapes, prefill_shapes
 from msa_fast.bench.timing import interleave
@@ -22,7 +22,7 @@ HEADER = (
 def main(argv: list[str] | None = None) -> int:
     """Run the benchmark. Exit status 1: a timed configuration gave a wrong answer."""
     parser = argparse.ArgumentParser(prog="python -m msa_fast.bench", description=__doc__)
-    parser.add_argument("stage", nargs="?", choices=["all", "prefill", "decode"], default="all")
+    parser.add_argument("stage", nargs="?", choices=["all", "prefill", "decode", "host"], default="all")
     parser.add_argument("--heads", type=int, nargs="+", default=[4, 2, 1], help="index heads to time")
     parser.add_argument("--rounds", type=int, default=10, help="timed replays of each graph")
     parser.add_argument("--every", type=int, default=1, help="time every n-th shape only")
@@ -35,6 +35,8 @@ def main(argv: list[str] | None = None) -> int:
 
     stamp = environment()
     print(" ".join(f"{key}={value}" for key, value in stamp.items()))
+    if args.stage == "host":
+        return _host(args, stamp)
     print(HEADER)
     mm, copy = ceilings.matmul_graph(), ceilings.copy_graph()
     work = [("prefill", shape) for shape in prefill_shapes(args.heads)] if args.stage != "decode" else []
@@ -56,6 +58,23 @@ def main(argv: list[str] | None = None) -> int:
     if args.json:
         args.json.write_text(json.dumps({"environment": stamp, "rows": [vars(row) for row in rows]}, indent=1))
     return int(any(row.wrong_rows for row in rows))
+
+
+def _host(args: argparse.Namespace, stamp: dict[str, str]) -> int:
+    """The host's times; see `msa_fast.bench.host`."""
+    print(host.HEADER)
+    rows = []
+    for shape in host.HOST_SHAPES[:: args.every]:
+        for row in host.measure_host(shape, args.heads[0], args.rounds):
+            rows.append(row)
+            print(host.text_of(row), flush=True)
+        torch.cuda.empty_cache()
+    plain = host.plain_launch(args.rounds)
+    print(f"a launch by Triton with 19 arguments: {plain:.1f} us of host")
+    if args.json:
+        stamp["plain launch us"] = f"{plain:.1f}"
+        args.json.write_text(json.dumps({"environment": stamp, "rows": [vars(row) for row in rows]}, indent=1))
+    return 0
 
 
 def text_of(row: Row) -> str:

@@ -46,9 +46,10 @@ def check_int(value: object, name: str, low: int, high: int | None = None) -> No
         ValueError: one sentence naming the argument, the rule and what was got.
     """
     is_int = isinstance(value, int) and not isinstance(value, bool)
-    fits = is_int and value >= low and (high is None or value <= high)  # type: ignore[operator]
+    if is_int and value >= low and (high is None or value <= high):  # type: ignore[operator]
+        return
     rule = f"must be an int >= {low}" if high is None else f"must be an int from {low} to {high}"
-    require(fits, name, rule, repr(value))
+    require(False, name, rule, repr(value))
 
 
 def check_ints(values: object, name: str) -> None:
@@ -71,11 +72,13 @@ def check_tensor(value: object, name: str, axes: tuple[str, ...], dtypes: tuple[
     Raises:
         ValueError: one sentence naming the argument, the rule and what was got.
     """
+    if isinstance(value, torch.Tensor) and value.ndim == len(axes) and value.dtype in dtypes:
+        return
     require(isinstance(value, torch.Tensor), name, "must be a tensor", type(value).__name__)
     assert isinstance(value, torch.Tensor)
     require(value.ndim == len(axes), name, f"must be [{', '.join(axes)}]", f"shape {list(value.shape)}")
     names = " or ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
-    require(value.dtype in dtypes, name, f"must be {names}", value.dtype)
+    require(False, name, f"must be {names}", value.dtype)
 
 
 def check_config(config: IndexerConfig) -> None:

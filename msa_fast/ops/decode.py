@@ -1,7 +1,7 @@
 """Decode: scores of a few query tokens per request, then the selection."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -9,7 +9,7 @@ from msa_fast.ops import decode_score
 from msa_fast.ops.buffers import new_decode_score, own_out
 from msa_fast.ops.checks import MAX_PRODUCT_ROWS, MAX_SCORED_REQS, check_batch, check_decode, check_num_splits
 from msa_fast.ops.decode_topk import decode_selection
-from msa_fast.ops.dispatch import DecodeScorer
+from msa_fast.ops.dispatch import DecodeScorer, DecodeSelection
 from msa_fast.ops.hopper import decode as hopper_decode
 from msa_fast.ops.launch_table import (
     EARLY,
@@ -18,6 +18,7 @@ from msa_fast.ops.launch_table import (
     num_processors,
     number,
 )
+from msa_fast.ops.launching import Launched
 from msa_ref.batch import PagedBatch
 
 DECODE_SCORERS: tuple[DecodeScorer, ...] = (hopper_decode, decode_score)
@@ -69,29 +70,59 @@ def _decode(
     batch: PagedBatch, decode_query_len: int, num_splits: int | None, out: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """`minimax_m3_index_decode`, and its scores in memory of `new_decode_score`."""
+    choice = choose_decode(batch, decode_query_len, num_splits)
+    out = own_out(out, batch)
+    score = new_decode_score(batch, choice.is_interleaved)
+    launch_decode(batch, choice, out, score)
+    return out[:, : batch.total_q], score
+
+
+@dataclass(frozen=True)
+class DecodeChoice:
+    """What serves a call: its scorer, the heads that one launch of it takes, its selection, how scores lie."""
+
+    decode_query_len: int
+    num_splits: int | None
+    scorer: DecodeScorer
+    heads_each: int
+    selection: DecodeSelection
+    is_interleaved: bool
+
+
+def choose_decode(batch: PagedBatch, decode_query_len: int, num_splits: int | None) -> DecodeChoice:
+    """Check a call, and choose what serves it.
+
+    Raises:
+        ValueError: one sentence naming the argument, the rule and what was got.
+    """
     check_batch(batch)
     check_decode(decode_query_len, batch.num_reqs, batch.total_q, batch.max_blocks)
     check_num_splits(num_splits)
-    out = own_out(out, batch)
     heads_each = _heads_each(batch, decode_query_len)
     first_heads = _with_heads(batch, slice(heads_each))
     scorer = next(scorer for scorer in DECODE_SCORERS if scorer.is_served(first_heads, decode_query_len))
     selection = decode_selection(batch)
-    score = new_decode_score(batch, scorer.TAKES_INTERLEAVED and selection.is_interleaved(batch))
-    if batch.total_q == 0:
-        return out[:, :0], score
+    is_interleaved = scorer.TAKES_INTERLEAVED and selection.is_interleaved(batch)
+    return DecodeChoice(decode_query_len, num_splits, scorer, heads_each, selection, is_interleaved)
 
+
+def launch_decode(batch: PagedBatch, choice: DecodeChoice, out: torch.Tensor, score: torch.Tensor) -> list[Launched]:
+    """Launch on checked arguments, with scores of `new_decode_score`. Returns what was launched."""
+    if batch.total_q == 0:
+        return []
+    scorer, decode_query_len, num_splits = choice.scorer, choice.decode_query_len, choice.num_splits
     is_early = bool(number(EARLY, architecture_of(batch.device)))
-    for part, part_score in _parts(batch, score, heads_each):
+    launches = []
+    for part, part_score in _parts(batch, score, choice.heads_each):
         if num_splits is None:
             num_programs = default_num_programs(part, scorer.programs_per_processor(part.config, decode_query_len))
         else:
             num_programs = part.num_reqs * num_splits
         num_reqs = next_power_of_2(part.num_reqs)
-        scorer.launch_score(part, part_score, num_programs, num_reqs, decode_query_len, is_early)
+        launches.append(scorer.launch_score(part, part_score, num_programs, num_reqs, decode_query_len, is_early))
     rows_per_req = decode_query_len * batch.config.num_index_heads
-    selection.launch_decode_topk(score, batch, out, rows_per_req, is_early)
-    return out[:, : batch.total_q], score
+    launches.append(choice.selection.launch_decode_topk(score, batch, out, rows_per_req, is_early))
+    return [launch for launch in launches if launch is not None]
 
 
 def _heads_each(batch: PagedBatch, decode_query_len: int) -> int:

@@ -18,6 +18,13 @@ class Launched:
     compiled: Any
 
 
+def current_stream(device: torch.device) -> int:
+    """The handle of the current stream of a GPU."""
+    # The function that torch's own generated code calls; the public one makes an object at every call.
+    raw = getattr(torch._C, "_cuda_getCurrentRawStream", None)
+    return int(raw(device.index) if raw is not None else torch.cuda.current_stream(device).cuda_stream)
+
+
 def launched(device: torch.device, kernel: Any, grid: tuple[int, ...], *args: Any, **options: Any) -> Launched:
     """Launch a kernel by Triton's own dispatch, on a device that need not be the current one."""
     if device.type == "cuda" and device.index != torch.cuda.current_device():

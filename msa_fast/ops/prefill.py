@@ -4,6 +4,7 @@ import torch
 
 from msa_fast.ops.buffers import new_score, own_out
 from msa_fast.ops.checks import check_batch
+from msa_fast.ops.launching import Launched
 from msa_fast.ops.prefill_plan import PrefillPlan, check_plan
 from msa_fast.ops.score import launch_slab_score
 from msa_fast.ops.topk import launch_slab_topk
@@ -29,12 +30,25 @@ def minimax_m3_index_prefill(batch: PagedBatch, plan: PrefillPlan, out: torch.Te
     check_batch(batch)
     check_plan(plan, batch)
     out = own_out(out, batch)
+    launch_prefill(batch, plan, out, *prefill_scores(batch, plan))
+    return out[:, : batch.total_q]
+
+
+def prefill_scores(batch: PagedBatch, plan: PrefillPlan) -> tuple[torch.Tensor, torch.Tensor]:
+    """Memory for the block scores of the plan's largest slab, and for the best scores of its superblocks."""
     num_tokens = max((slab.num_tokens for slab in plan.slabs), default=0)
     # All block scores are written and few are read, so they have the layout of the writer; best scores that of the
     # reader.
     score = new_score(batch, is_block_major=True, num_tokens=num_tokens, num_blocks=plan.max_row_blocks)
-    superblock_score = new_score(batch, plan.superblock, num_tokens=num_tokens, num_blocks=plan.max_row_blocks)
+    return score, new_score(batch, plan.superblock, num_tokens=num_tokens, num_blocks=plan.max_row_blocks)
+
+
+def launch_prefill(
+    batch: PagedBatch, plan: PrefillPlan, out: torch.Tensor, score: torch.Tensor, superblock_score: torch.Tensor
+) -> list[Launched]:
+    """Launch on checked arguments, with scores of `prefill_scores`. Returns what was launched."""
+    launches = []
     for slab in plan.slabs:
-        launch_slab_score(batch, plan, slab, score, superblock_score)
-        launch_slab_topk(batch, plan, slab, score, superblock_score, out)
-    return out[:, : batch.total_q]
+        launches.append(launch_slab_score(batch, plan, slab, score, superblock_score))
+        launches.append(launch_slab_topk(batch, plan, slab, score, superblock_score, out))
+    return [launch for launch in launches if launch is not None]

@@ -103,7 +103,7 @@ HOST_TYPES: dict[str, Any] = {
     "common_attn_metadata must have seq_lens_cpu or seq_lens_cpu_upper_bound; got SimpleNamespace": (
         lambda: builder("cpu").build(0, without("seq_lens_cpu"))
     ),
-    "common_attn_metadata must have query_start_loc; got NoneType": lambda: builder("cpu").build(0, None),  # type: ignore
+    "common_attn_metadata must have query_start_loc_cpu; got NoneType": lambda: builder("cpu").build(0, None),  # type: ignore
     "query_start_loc must be on the builder's device, cpu; got meta": lambda: builder("cpu").build(
         0, engines_own(query_start_loc=torch.zeros(3, dtype=torch.int32, device="meta"))
     ),

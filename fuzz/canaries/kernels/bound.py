@@ -1,0 +1,80 @@
+"""Mutants of bound calls: what a layer must not keep of the layer before it."""
+
+from fuzz.canaries.kernels.mutant import mutants_of
+
+_repeat = mutants_of("ops/launch_repeat.py", "prefill-bound")
+_bound = mutants_of("ops/bound.py", "prefill-bound")
+_driver = mutants_of("ops/driver_launch.py", "prefill-bound", "gpu")
+
+MUTANTS = [
+    _repeat(
+        "bound_queries_of_the_first_layer",
+        "The queries of the first layer serve all others.",
+        "if span.start <= address < span.stop:",
+        "if which != 0 and span.start <= address < span.stop:",
+        ("Best",),
+        defect="D19",
+    ),
+    _repeat(
+        "bound_keys_of_the_first_layer",
+        "The key pages of the first layer serve all others.",
+        "if span.start <= address < span.stop:",
+        "if which != 1 and span.start <= address < span.stop:",
+        ("Best",),
+        defect="D19",
+    ),
+    _repeat(
+        "bound_out_of_the_first_layer",
+        "All layers write where the first one wrote.",
+        "if span.start <= address < span.stop:",
+        "if which != 2 and span.start <= address < span.stop:",
+        ("WritesAll",),
+        defect="D21",
+    ),
+    _bound(
+        "bound_to_one_layout_of_queries",
+        "Queries of other strides are launched as those that were bound first.",
+        "index_query.stride(), index_query.dtype",
+        "index_query.dtype",
+        ("Best", "Runs"),
+    ),
+    _bound(
+        "bound_to_one_layout_of_keys",
+        "Key pages of other strides are launched as those that were bound first.",
+        "index_k_pages.stride(), index_k_pages.dtype",
+        "index_k_pages.dtype",
+        ("Best", "Runs"),
+    ),
+    _bound(
+        "bound_to_one_layout_of_out",
+        "Selections of other strides are written as those that were bound first.",
+        "out.stride(), out.dtype",
+        "out.dtype",
+        ("WritesAll", "Runs"),
+    ),
+    _driver(
+        "bound_pointers_never_change",
+        "The pointers of the first repeat serve all others.",
+        "values[place] = addresses[which] + offset",
+        "values[place] = values[place] or addresses[which] + offset",
+        ("WritesAll", "Best"),
+        target="decode-bound",
+        defect="D19",
+    ),
+    _driver(
+        "bound_maps_of_other_pages",
+        "One tensor map serves all pages of one shape.",
+        "found = made.get(address)",
+        "found = made.get(address, next(iter(made.values()), None))",
+        ("Best", "Runs"),
+        defect="D19",
+    ),
+    _bound(
+        "bound_whatever_the_alignment",
+        "Tensors between steps of 16 bytes are launched as aligned ones.",
+        "index_query.device, addresses[0] & 15",
+        "index_query.device",
+        ("Best", "Runs"),
+        needs=("gpu",),
+    ),
+]

@@ -1,0 +1,277 @@
+"""Calls that are bound once a step: what does not change between layers is checked, chosen and laid out for the first.
+
+`PrefillLaunch` and `DecodeLaunch` hold the lengths, the pages' table and the plan of one step. The first call with
+tensors of some shapes, strides and alignment checks them, launches as the operators do, and writes down what it
+launched; further calls with such tensors launch the same kernels with other pointers, some ten times sooner. Tensors of
+another kind are bound anew. On NVIDIA GPUs the CUDA driver repeats a launch (`driver_launch`); on other GPUs, and on
+the interpreter, Triton does, at its own price (`launch_repeat`).
+"""
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from msa_fast.ops.buffers import new_decode_score
+from msa_fast.ops.checks import check_batch, check_out, check_tensor
+from msa_fast.ops.decode import choose_decode, launch_decode
+from msa_fast.ops.dot import IS_INTERPRETED
+from msa_fast.ops.driver_launch import DriverLaunch
+from msa_fast.ops.launch_repeat import Span, TritonLaunch, find, is_apart
+from msa_fast.ops.launching import Launched, current_stream
+from msa_fast.ops.prefill import launch_prefill, prefill_scores
+from msa_fast.ops.prefill_plan import PrefillPlan, check_plan
+from msa_ref.batch import PagedBatch
+from msa_ref.config import IndexerConfig, require
+from msa_ref.formats import SUPPORTED_DTYPES
+
+MEMORY_STEP = 512
+"""Bytes that each score tensor in the memory of a call starts at a multiple of, as torch's own tensors do."""
+
+
+class StepLaunch(ABC):
+    """One side of one step, called once a layer with tensors that may differ. `num_bound` counts the bindings made.
+
+    The answer is that of the operator with the same tensors, bit for bit; memory for scores is allocated at every call,
+    so that calls on two streams, or in a captured graph, have their own.
+
+    Args:
+        config: the indexer.
+        block_table, seq_lens, cu_seqlens_q: as `PagedBatch` takes them; kept, never copied.
+        total_q: query tokens of this side.
+        first_token: row of `index_query` and of `out` where they begin.
+    """
+
+    def __init__(
+        self,
+        config: IndexerConfig,
+        block_table: torch.Tensor,
+        seq_lens: torch.Tensor,
+        cu_seqlens_q: torch.Tensor,
+        total_q: int,
+        first_token: int = 0,
+    ) -> None:
+        self.config = config
+        self.num_bound = 0
+        self._metadata = (block_table, seq_lens, cu_seqlens_q)
+        self._tokens = slice(first_token, first_token + total_q)
+        self._bindings: dict[Any, _Binding] = {}
+        self._lock = threading.Lock()
+
+    @abstractmethod
+    def _launch(self, batch: PagedBatch, out: torch.Tensor, num_splits: int | None) -> "_Made":
+        """Check and launch as the operator does."""
+
+    def _call(
+        self,
+        index_query: torch.Tensor,
+        index_k_pages: torch.Tensor,
+        out: torch.Tensor,
+        num_splits: int | None,
+        is_bound: bool,
+    ) -> torch.Tensor:
+        if not is_bound:
+            return self._plain(index_query, index_k_pages, out, num_splits)[0]
+        try:
+            addresses = index_query.data_ptr(), index_k_pages.data_ptr(), out.data_ptr()
+            key = (
+                *(index_query.shape, index_query.stride(), index_query.dtype, index_query.device, addresses[0] & 15),
+                *(index_k_pages.shape, index_k_pages.stride(), index_k_pages.dtype, addresses[1] & 15),
+                *(out.shape, out.stride(), out.dtype, index_k_pages.device, out.device, num_splits),
+            )
+        except AttributeError:  # no tensors: the checks say which
+            return self._plain(index_query, index_k_pages, out, num_splits)[0]
+        binding = self._bindings.get(key)
+        if binding is not None:
+            with self._lock:
+                return binding.run((index_query, index_k_pages, out), addresses)
+        topk_idx, made = self._plain(index_query, index_k_pages, out, num_splits)
+        changing = (index_query, index_k_pages, out, *made.scores)
+        # Where they lie within each other in memory, an address does not say whose it is: such layers stay plain.
+        if is_apart(changing, (*self._metadata, *made.kept)):
+            self._bindings[key] = _Binding(made, changing, self._tokens)
+            self.num_bound += 1
+        return topk_idx
+
+    def _plain(
+        self, index_query: Any, index_k_pages: Any, out: Any, num_splits: int | None
+    ) -> tuple[torch.Tensor, "_Made"]:
+        """The answer by plain launches, and what was launched."""
+        batch, own_out = self.batch_of(index_query, index_k_pages, out)
+        return own_out, self._launch(batch, own_out, num_splits)
+
+    def batch_of(self, index_query: Any, index_k_pages: Any, out: Any) -> tuple[PagedBatch, torch.Tensor]:
+        """The batch of this side for one layer, and its rows of `out`, all of them checked.
+
+        Raises:
+            ValueError: one sentence naming the argument, the rule and what was got.
+        """
+        check_tensor(index_query, "index_query", ("total_q", "num_index_heads", "index_head_dim"), SUPPORTED_DTYPES)
+        check_tensor(index_k_pages, "index_k_pages", ("num_pages", "block_size", "index_head_dim"), SUPPORTED_DTYPES)
+        end = self._tokens.stop
+        require(len(index_query) >= end, "index_query", f"must have >= {end} rows", len(index_query))
+        heads, k = self.config.num_index_heads, self.config.topk_blocks
+        has_rows = isinstance(out, torch.Tensor) and out.ndim == 3 and out.shape[1] >= end
+        require(has_rows, "out", f"must be [{heads}, >= {end}, {k}]", getattr(out, "shape", type(out).__name__))
+        batch = PagedBatch(self.config, index_query[self._tokens], index_k_pages, *self._metadata)
+        check_batch(batch)
+        own_out = out[:, self._tokens]
+        check_out(own_out, batch)
+        return batch, own_out
+
+
+class PrefillLaunch(StepLaunch):
+    """`minimax_m3_index_prefill` of one step, bound: called once a layer with queries, key pages and `out`.
+
+    Args:
+        plan: built for the step's lengths.
+        block_table, seq_lens, cu_seqlens_q, first_token: as `StepLaunch` takes them.
+    """
+
+    def __init__(
+        self,
+        plan: PrefillPlan,
+        block_table: torch.Tensor,
+        seq_lens: torch.Tensor,
+        cu_seqlens_q: torch.Tensor,
+        first_token: int = 0,
+    ) -> None:
+        super().__init__(plan.config, block_table, seq_lens, cu_seqlens_q, plan.total_q, first_token)
+        self.plan = plan
+
+    def __call__(
+        self, index_query: torch.Tensor, index_k_pages: torch.Tensor, out: torch.Tensor, is_bound: bool = True
+    ) -> torch.Tensor:
+        """Select for one layer.
+
+        Args:
+            index_query: [>= first_token + T, H, D].
+            index_k_pages: [num_pages, S, D].
+            out: [H, >= first_token + T, K] int32; rows of other tokens stay untouched.
+            is_bound: False checks and launches as the operator does.
+
+        Returns:
+            [H, T, K] int32, a view of `out`.
+
+        Raises:
+            ValueError: one sentence naming the argument, the rule and what was got.
+        """
+        return self._call(index_query, index_k_pages, out, None, is_bound)
+
+    def _launch(self, batch: PagedBatch, out: torch.Tensor, num_splits: int | None) -> "_Made":
+        check_plan(self.plan, batch)
+
+        def allocate() -> tuple[torch.Tensor, ...]:
+            return prefill_scores(batch, self.plan)
+
+        scores = allocate()
+        launches = launch_prefill(batch, self.plan, out, *scores)
+        return _Made(launches, scores, allocate, (self.plan.score_tiles, self.plan.topk_tiles))
+
+
+class DecodeLaunch(StepLaunch):
+    """`minimax_m3_index_decode` of one step, bound: called once a layer with queries, key pages and `out`.
+
+    Args:
+        decode_query_len: bound on the query tokens of a request.
+        config, block_table, seq_lens, cu_seqlens_q, total_q, first_token: as `StepLaunch` takes them.
+    """
+
+    def __init__(
+        self,
+        config: IndexerConfig,
+        decode_query_len: int,
+        block_table: torch.Tensor,
+        seq_lens: torch.Tensor,
+        cu_seqlens_q: torch.Tensor,
+        total_q: int,
+        first_token: int = 0,
+    ) -> None:
+        super().__init__(config, block_table, seq_lens, cu_seqlens_q, total_q, first_token)
+        self.decode_query_len = decode_query_len
+
+    def __call__(
+        self,
+        index_query: torch.Tensor,
+        index_k_pages: torch.Tensor,
+        out: torch.Tensor,
+        num_splits: int | None = None,
+        is_bound: bool = True,
+    ) -> torch.Tensor:
+        """Select for one layer; arguments as `PrefillLaunch` takes them, num_splits as `minimax_m3_index_decode`."""
+        return self._call(index_query, index_k_pages, out, num_splits, is_bound)
+
+    def _launch(self, batch: PagedBatch, out: torch.Tensor, num_splits: int | None) -> "_Made":
+        choice = choose_decode(batch, self.decode_query_len, num_splits)
+
+        def allocate() -> tuple[torch.Tensor, ...]:
+            return (new_decode_score(batch, choice.is_interleaved),)
+
+        scores = allocate()
+        return _Made(launch_decode(batch, choice, out, *scores), scores, allocate, ())
+
+
+def is_by_driver(device: torch.device) -> bool:
+    """True where the CUDA driver repeats launches; elsewhere Triton does."""
+    return device.type == "cuda" and torch.version.hip is None and not IS_INTERPRETED
+
+
+class _Made:
+    """What one plain call launched: its launches, its scores, how to allocate others, and tensors that stay."""
+
+    def __init__(
+        self,
+        launches: Sequence[Launched],
+        scores: tuple[torch.Tensor, ...],
+        allocate: Callable[[], tuple[torch.Tensor, ...]],
+        kept: tuple[torch.Tensor, ...],
+    ) -> None:
+        self.launches, self.scores, self.allocate, self.kept = launches, scores, allocate, kept
+
+
+class _Binding:
+    """The launches of one call, for other tensors of the same kind.
+
+    changing: queries, key pages, `out` and the scores of the call that was made.
+    """
+
+    def __init__(self, made: _Made, changing: tuple[torch.Tensor, ...], tokens: slice) -> None:
+        self.tokens = tokens
+        self.device = changing[0].device
+        spans = [Span.of(tensor) for tensor in changing]
+        self.is_by_driver = is_by_driver(self.device)
+        self._view: tuple[int, torch.Tensor | None] = (-1, None)
+        if self.is_by_driver:
+            sizes = [-(-tensor.untyped_storage().nbytes() // MEMORY_STEP) * MEMORY_STEP for tensor in made.scores]
+            self.offsets, self.num_bytes = [sum(sizes[:place]) for place in range(len(sizes))], sum(sizes)
+            self.driven = [DriverLaunch(launch, lambda tensor: find(tensor, spans)) for launch in made.launches]
+        else:
+            self.allocate = made.allocate
+            self.repeated = [TritonLaunch(launch, spans) for launch in made.launches]
+
+    def run(self, tensors: tuple[torch.Tensor, ...], addresses: tuple[int, ...]) -> torch.Tensor:
+        """Launch for other queries, key pages and `out`. Returns the rows of `out`."""
+        if not self.is_by_driver:
+            everything = (*tensors, *self.allocate())
+            for repeat in self.repeated:
+                repeat(everything)
+        elif self.device.index == torch.cuda.current_device():
+            self._drive(addresses)
+        else:
+            with torch.cuda.device(self.device):
+                self._drive(addresses)
+        address, view = self._view
+        if view is None or address != addresses[2]:
+            view = tensors[2][:, self.tokens]
+            self._view = addresses[2], view
+        return view
+
+    def _drive(self, addresses: tuple[int, ...]) -> None:
+        memory = torch.empty(self.num_bytes, dtype=torch.uint8, device=self.device)
+        start = memory.data_ptr()
+        stream = current_stream(self.device)
+        everything = (*addresses, *[start + offset for offset in self.offsets])
+        for launch in self.driven:
+            launch(stream, everything)

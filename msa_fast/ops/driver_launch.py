@@ -1,0 +1,232 @@
+"""A launch repeated by the CUDA driver itself: the compiled kernel, the same arguments, other pointers.
+
+Triton looks at every argument of every launch again. Here they are looked at once: a block of parameters is laid out
+as the kernel's PTX declares them, and a repeat writes a few pointers into it and calls `cuLaunchKernelEx`. What Triton
+compiles and how it passes arguments is no public interface, so the layout is compared with the PTX of the very kernel
+before the first use, and a difference is an error. The driver's own interface is public: structures and functions
+below are those of cuda.h. Hooks on Triton's launches (`knobs.runtime.launch_enter_hook`) are not called.
+"""
+
+import ctypes
+import re
+from collections.abc import Callable, Sequence
+from functools import cache, lru_cache
+from typing import Any
+
+import torch
+
+from msa_fast.ops.launching import Launched
+
+MAP_BYTES = 128
+"""Size of a CUtensorMap, and its alignment here; the driver asks for 64."""
+MAX_MAPS = 4096
+"""Tensor maps that one launch keeps; layers and micro-batches have fewer addresses."""
+_MAP_TYPES = {torch.float16: 6, torch.bfloat16: 9}
+"""CU_TENSOR_MAP_DATA_TYPE of the element formats that are copied by tensor descriptor."""
+_L2_PROMOTION_128B = 2
+_PROGRAMMATIC_STREAM_SERIALIZATION = 6
+_INVALID_CONTEXT = 201
+_SMALL_MAP_BYTES, _SMALL_MAP_DRIVER, _SMALL_MAP_BIT = 128 * 1024, 13010, 1 << 21
+"""Drivers up to 13.1 set a bit in the map of a small tensor that they should not; Triton 3.9 clears it, too."""
+
+_Map = tuple[int, Any]
+"""The address of a tensor map, and the memory that holds it."""
+Pointer = tuple[int, int]
+"""A pointer that changes between repeats: which of the tensors it leads to, and how many bytes behind its start."""
+
+
+class _Attribute(ctypes.Structure):
+    _fields_ = (("id", ctypes.c_int), ("_pad", ctypes.c_int), ("value", ctypes.c_int), ("_rest", ctypes.c_byte * 60))
+
+
+class _Config(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_uint) for name in ("grid_x", "grid_y", "grid_z", "block_x", "block_y", "block_z")),
+        ("shared_bytes", ctypes.c_uint),
+        ("stream", ctypes.c_void_p),
+        ("attributes", ctypes.POINTER(_Attribute)),
+        ("num_attributes", ctypes.c_uint),
+    )
+
+
+@cache
+def _driver() -> ctypes.CDLL:
+    return ctypes.CDLL("libcuda.so.1")
+
+
+@cache
+def _driver_version() -> int:
+    version = ctypes.c_int()
+    _check(_driver().cuDriverGetVersion(ctypes.byref(version)), "cuDriverGetVersion")
+    return version.value
+
+
+def _check(code: int, what: str) -> None:
+    if code:
+        text = ctypes.c_char_p()
+        _driver().cuGetErrorString(code, ctypes.byref(text))
+        raise RuntimeError(f"{what} failed: {(text.value or b'unknown error').decode()}")
+
+
+def parameters_of(signature: Sequence[str]) -> list[str]:
+    """The PTX types of a kernel's parameters, from Triton's types of its arguments. Pointers to scratch end them."""
+    kinds: list[str] = []
+    for kind in signature:
+        if kind.startswith("tensordesc"):
+            rank = kind.partition("[")[2].partition("]")[0].count(",") + 1
+            kinds += ["map", *["u32"] * rank, *["u64"] * rank]
+        elif kind != "constexpr":
+            kinds.append("u64" if kind.startswith("*") else {"i32": "u32", "i64": "u64"}.get(kind, kind))
+    return [*kinds, "u64", "u64"]
+
+
+def declared_parameters(ptx: str) -> list[str]:
+    """The types of the parameters that a kernel's PTX declares."""
+    entry = re.search(r"\.entry\s+\w+\s*\((.*?)\)", ptx, re.DOTALL)
+    lines = entry.group(1).strip().splitlines() if entry else []
+    found = [re.search(r"\.param\s+(?:\.align\s+64\s+)?\.(u32|u64|b8)\b.*?(\[128\])?,?\s*$", line) for line in lines]
+    return [("map" if one.group(2) else one.group(1)) if one else "unknown" for one in found]
+
+
+class DriverLaunch:
+    """One launch, bound: called with the addresses of the tensors that change, in the order in which they were named.
+
+    launch: as it was made, on the current device. pointer_of: where in these tensors one of its arguments lies, or None
+    for an argument that stays; kept alive here.
+
+    Raises:
+        RuntimeError: if this Triton passes arguments to kernels in another way than is known here.
+    """
+
+    def __init__(self, launch: Launched, pointer_of: Callable[[torch.Tensor], Pointer | None]) -> None:
+        compiled, metadata = launch.compiled, launch.compiled.metadata
+        signature = [compiled.src.signature[name] for name in launch.kernel.arg_names]
+        known = parameters_of(signature)
+        _require_as_known(compiled, tuple(known))
+        # Parameters lie in 8 bytes each, maps behind them; `_addresses` lists where.
+        self._values = (ctypes.c_uint64 * len(known))()
+        self._addresses = (ctypes.c_void_p * len(known))()
+        self._pointers: list[tuple[int, int, int]] = []
+        self._maps: list[tuple[int, int, int, Callable[[int], _Map]]] = []
+        self._maps_in_use: dict[int, _Map] = {}
+        self._kept: list[Any] = [compiled]
+        start = ctypes.addressof(self._values)
+        for place in range(len(known)):
+            self._addresses[place] = start + 8 * place
+        place, descriptors = 0, iter(metadata.tensordesc_meta or ())
+        for kind, value in zip(signature, (*launch.args, *[None] * len(signature)), strict=False):
+            if kind == "constexpr":
+                continue
+            if kind.startswith("tensordesc"):
+                place = self._add_map(place, value, next(descriptors), pointer_of)
+            elif kind.startswith("*"):
+                self._add_pointer(place, value, pointer_of)
+                place += 1
+            else:
+                self._values[place] = int(value) & 0xFFFFFFFFFFFFFFFF
+                place += 1
+        self._config = _Config(*(*launch.grid, 1, 1)[:3], 32 * metadata.num_warps, 1, 1, metadata.shared)
+        if metadata.launch_pdl:
+            self._attribute = _Attribute(_PROGRAMMATIC_STREAM_SERIALIZATION, 0, 1)
+            self._config.attributes, self._config.num_attributes = ctypes.pointer(self._attribute), 1
+        self._function = ctypes.c_void_p(compiled.function)
+        self._config_at = ctypes.byref(self._config)
+        self._context = ctypes.c_void_p()
+        self._call = _driver().cuLaunchKernelEx
+        _check(_driver().cuCtxGetCurrent(ctypes.byref(self._context)), "cuCtxGetCurrent")
+
+    def __call__(self, stream: int, addresses: Sequence[int]) -> None:
+        """Launch on a stream of the current device. Not for two threads at once."""
+        values, places = self._values, self._addresses
+        for place, which, offset in self._pointers:
+            values[place] = addresses[which] + offset
+        for place, which, offset, map_at in self._maps:
+            self._maps_in_use[place] = made = map_at(addresses[which] + offset)
+            places[place] = made[0]
+        self._config.stream = stream
+        code = self._call(self._config_at, self._function, places, None)
+        if code == _INVALID_CONTEXT:  # the first call of a thread that has not used the GPU yet
+            _check(_driver().cuCtxSetCurrent(self._context), "cuCtxSetCurrent")
+            code = self._call(self._config_at, self._function, places, None)
+        if code:
+            _check(code, "cuLaunchKernelEx")
+
+    def _add_pointer(self, place: int, value: Any, pointer_of: Callable[[torch.Tensor], Pointer | None]) -> None:
+        pointer = pointer_of(value)
+        if pointer is None:
+            self._values[place] = value.data_ptr()
+            self._kept.append(value)
+        else:
+            self._pointers.append((place, *pointer))
+
+    def _add_map(
+        self, place: int, descriptor: Any, meta: dict[str, Any], pointer_of: Callable[[torch.Tensor], Pointer | None]
+    ) -> int:
+        """A descriptor's parameters: its map, its shape, its strides. Returns the place behind them."""
+        shape, strides = tuple(map(int, descriptor.shape)), tuple(map(int, descriptor.strides))
+        map_at = maps_of(descriptor.base.dtype, shape, strides, tuple(meta["block_size"]), meta["swizzle"])
+        pointer = pointer_of(descriptor.base)
+        if pointer is None:
+            self._maps_in_use[place] = made = map_at(descriptor.base.data_ptr())
+            self._addresses[place] = made[0]
+            self._kept.append(descriptor)
+        else:
+            self._maps.append((place, *pointer, map_at))
+        for number in (*shape, *strides):
+            place += 1
+            self._values[place] = number
+        return place + 1
+
+
+@lru_cache(maxsize=256)
+def _require_as_known(compiled: Any, known: tuple[str, ...]) -> None:
+    metadata = compiled.metadata
+    declared = declared_parameters(compiled.asm["ptx"])
+    plain = (metadata.num_ctas, metadata.launch_cooperative_grid, metadata.global_scratch_size) == (1, False, 0)
+    if tuple(declared) != known or not plain or metadata.profile_scratch_size:
+        raise RuntimeError(
+            f"This Triton passes {declared} to {compiled.name}, and msa_fast knows {list(known)} without clusters and "
+            "scratch: make the impl with bind_launches=False, and report this"
+        )
+
+
+@lru_cache(maxsize=64)
+def maps_of(
+    dtype: torch.dtype, shape: tuple[int, ...], strides: tuple[int, ...], box: tuple[int, ...], swizzle: int
+) -> Callable[[int], _Map]:
+    """A function from the address of a tensor to its tensor map, which is made when it is first asked for.
+
+    A map depends on nothing but these and the address, so that memory which is freed and used again keeps its map.
+    """
+    made: dict[int, _Map] = {}
+
+    def map_at(address: int) -> _Map:
+        found = made.get(address)
+        if found is None:
+            if len(made) >= MAX_MAPS:
+                made.clear()  # launches keep those that they use
+            memory = ctypes.create_string_buffer(2 * MAP_BYTES)
+            found = made[address] = (-(-ctypes.addressof(memory) // MAP_BYTES) * MAP_BYTES, memory)
+            _encode(found[0], address, dtype, shape, strides, box, swizzle)
+        return found
+
+    return map_at
+
+
+def _encode(
+    at: int, address: int, dtype: torch.dtype, shape: tuple[int, ...], strides: tuple[int, ...],
+    box: tuple[int, ...], swizzle: int,
+) -> None:  # fmt: skip
+    """Write the map of a tensor to host memory. Axes fastest first, strides in bytes, as the driver counts them."""
+    rank, size = len(shape), dtype.itemsize
+    sizes = (ctypes.c_uint64 * rank)(*reversed(shape))
+    steps = (ctypes.c_uint64 * rank)(*(stride * size for stride in reversed(strides[:-1])))
+    boxes, ones = (ctypes.c_uint32 * rank)(*reversed(box)), (ctypes.c_uint32 * rank)(*[1] * rank)
+    code = _driver().cuTensorMapEncodeTiled(
+        ctypes.c_void_p(at), _MAP_TYPES[dtype], rank, ctypes.c_void_p(address), sizes, steps, boxes, ones, 0, swizzle,
+        _L2_PROMOTION_128B, 0,
+    )  # fmt: skip
+    _check(code, "cuTensorMapEncodeTiled")
+    reach = sum((count - 1) * stride * size for count, stride in zip(shape, strides, strict=True)) + 1
+    if _driver_version() <= _SMALL_MAP_DRIVER and reach < _SMALL_MAP_BYTES:
+        ctypes.cast(at, ctypes.POINTER(ctypes.c_uint64))[1] &= ~_SMALL_MAP_BIT & 0xFFFFFFFFFFFFFFFF

@@ -1,0 +1,95 @@
+"""A launch repeated by Triton's own dispatch with other tensors; and which argument lies in which tensor."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from msa_fast.ops.launching import Launched, launched
+
+
+@dataclass(frozen=True)
+class Span:
+    """The bytes from a tensor's first element to behind its last."""
+
+    start: int
+    stop: int
+
+    @staticmethod
+    def of(tensor: torch.Tensor) -> "Span":
+        """The span of a tensor; empty without elements."""
+        start = tensor.data_ptr()
+        if tensor.numel() == 0:
+            return Span(start, start)
+        reach = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+        return Span(start, start + (reach + 1) * tensor.element_size())
+
+
+def find(tensor: torch.Tensor, spans: Sequence[Span]) -> tuple[int, int] | None:
+    """Which span an argument begins in, and how many bytes behind its start; None for an argument of its own."""
+    address = tensor.data_ptr()
+    for which, span in enumerate(spans):
+        if span.start <= address < span.stop:
+            return which, address - span.start
+    return None
+
+
+def is_apart(changing: Sequence[torch.Tensor], kept: Sequence[torch.Tensor]) -> bool:
+    """True if an address tells whose it is: the tensors that change overlap neither each other nor those that stay."""
+    spans = [span for span in map(Span.of, (*changing, *kept)) if span.start < span.stop]
+    num_changing = sum(tensor.numel() > 0 for tensor in changing)
+    pairs = ((one, other) for place, one in enumerate(spans[:num_changing]) for other in spans[place + 1 :])
+    return all(one.stop <= other.start or other.stop <= one.start for one, other in pairs)
+
+
+class TritonLaunch:
+    """A launch, bound: called with the tensors that change, in the order of their spans when it was made."""
+
+    def __init__(self, launch: Launched, spans: Sequence[Span]) -> None:
+        self._kernel, self._grid, self._options = launch.kernel, launch.grid, launch.options
+        self._args: list[Any] = []
+        self._changes: list[tuple[int, int, int, Any]] = []
+        for place, value in enumerate(launch.args):
+            tensor = _tensor_of(value)
+            found = None if tensor is None else find(tensor, spans)
+            if found is not None:
+                self._changes.append((place, *found, _Kind.of(value)))
+            self._args.append(value if found is None else None)  # what changes is not kept alive
+
+    def __call__(self, tensors: Sequence[torch.Tensor]) -> None:
+        """Launch on the current stream."""
+        args = list(self._args)
+        for place, which, offset, kind in self._changes:
+            args[place] = kind.within(tensors[which], offset)
+        launched(tensors[0].device, self._kernel, self._grid, *args, **self._options)
+
+
+def _tensor_of(value: Any) -> torch.Tensor | None:
+    """The tensor of an argument: itself, or that of a tensor descriptor."""
+    base = getattr(value, "base", None)
+    found = value if isinstance(value, torch.Tensor) else base
+    return found if isinstance(found, torch.Tensor) else None
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """An argument without its memory: shape and strides of its tensor, and what else a tensor descriptor says."""
+
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    descriptor: tuple[type, dict[str, Any]] | None
+
+    @staticmethod
+    def of(value: Any) -> "_Kind":
+        """The kind of a tensor or of a tensor descriptor."""
+        if isinstance(value, torch.Tensor):
+            return _Kind(tuple(value.shape), value.stride(), None)
+        more = {name: part for name, part in vars(value).items() if name != "base"}
+        return _Kind(tuple(value.base.shape), value.base.stride(), (type(value), more))
+
+    def within(self, tensor: torch.Tensor, offset: int) -> Any:
+        """Such an argument in a tensor, `offset` bytes behind its start."""
+        first = tensor.storage_offset() + offset // tensor.element_size()
+        own = tensor.as_strided(self.shape, self.stride, first)
+        return own if self.descriptor is None else self.descriptor[0](base=own, **self.descriptor[1])
