@@ -112,7 +112,7 @@ def _strip(scene: Scene, target: Target, violation: Violation) -> ScoreStrip:
         disturb(scene, target, run, violation.num_splits, step.between)
         scene.apply(state)
         answer = _answer(scene, target, run)
-    if violation.law in COMPANY_LAWS.values():
+    if violation.law in {law.name for law in COMPANY_LAWS.values()}:
         answer = _answer(scene, target, run, scene.case.beside)
     truth = Truth(scene, target.takes_score)
     title = f"{violation.law}, replay step {violation.state}" if violation.state else violation.law

@@ -5,6 +5,7 @@ Only a GPU has streams. On a CPU a late producer changes nothing, and noise is a
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 
@@ -13,11 +14,20 @@ from fuzz.targets import Target
 from fuzz.targets.target import Bound
 from msa_ref.contract import Violation
 
-COMPANY_LAWS = {"late producer": "OwnStream", "noise": "Undisturbed"}
-"""`Case.beside` -> the law about it, see `fuzz.judge.run_laws`."""
-_IN_WORDS = {"late producer": "a late producer", "noise": "another's noise"}
-RUNS_IN_COMPANY = 3
-"""Runs in company: a race does not show in each."""
+
+class CompanyLaw(NamedTuple):
+    """A law about runs in company: its name in `fuzz.judge.run_laws`, the company in words, and the number of runs."""
+
+    name: str
+    words: str
+    runs: int
+
+
+COMPANY_LAWS = {
+    "late producer": CompanyLaw("OwnStream", "a late producer", 1),
+    "noise": CompanyLaw("Undisturbed", "another's noise", 3),  # a race does not show in each run
+}
+"""`Case.beside` -> the law about it."""
 
 
 def play_in_company(
@@ -34,13 +44,13 @@ def play_in_company(
     if not beside or (beside == "late producer" and judge.scene.device.type == "cpu"):
         return
     law = COMPANY_LAWS[beside]
-    for _ in range(RUNS_IN_COMPANY):
+    for _ in range(law.runs):
         answer, found = judge.run(run, target, num_splits, beside)
         if found and is_sound:
-            evidence = f"broke {found[0].law} only beside {_IN_WORDS[beside]}"
-            found.insert(0, replace(found[0], law=law, evidence=evidence))
+            evidence = f"broke {found[0].law} only beside {law.words}"
+            found.insert(0, replace(found[0], law=law.name, evidence=evidence))
         else:
-            found += judge.differing(law, "the run alone", alone, answer, num_splits)
+            found += judge.differing(law.name, "the run alone", alone, answer, num_splits)
         yield from found
         if found:
             break

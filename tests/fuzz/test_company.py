@@ -12,7 +12,7 @@ from fuzz.commands.replay import replay
 from fuzz.inputs.bit_equality import same_bits
 from fuzz.inputs.company import COMPANY, late_producer
 from fuzz.inputs.scene import Scene
-from fuzz.judge.company import COMPANY_LAWS, RUNS_IN_COMPANY
+from fuzz.judge.company import COMPANY_LAWS
 from fuzz.judge.examiner import Examiner
 from fuzz.judge.verdict import Agreed, Broke, Verdict
 from fuzz.targets import BUILT_IN, Call, Target, fill
@@ -83,7 +83,7 @@ def test_noise_is_beside_further_runs_of_the_first_split_count(device: str) -> N
 
     case = replace(CASE, beside="noise", replay=(), num_splits=(1, 2))
     _verdict(case, Target("counts", "", "foreign", run, has_splits=True), device)
-    assert num_runs == 2 + RUNS_IN_COMPANY
+    assert num_runs == 2 + COMPANY_LAWS["noise"].runs
 
 
 def test_inputs_are_those_of_no_tokens_until_they_are_delivered(device: str) -> None:
@@ -114,7 +114,7 @@ def test_a_replay_shows_the_answer_in_company(device: str) -> None:
 @pytest.mark.gpu
 @pytest.mark.parametrize("canary", [one for one in CANARIES.values() if "gpu" in one.needs], ids=lambda one: one.name)
 def test_a_canary_that_trusts_streams_dies_by_its_law(canary: Defect) -> None:
-    beside = next(beside for beside, law in COMPANY_LAWS.items() if law in canary.laws)
+    beside = next(beside for beside, law in COMPANY_LAWS.items() if law.name in canary.laws)
     # Other processes on the same GPU may disturb it as well.
     assert any(isinstance(_verdict(CASE, canary.target, "cuda"), Agreed) for _ in range(5))
     assert canary.laws[0] in _broken_laws(_verdict(replace(CASE, beside=beside), canary.target, "cuda"))
