@@ -33,6 +33,8 @@ class Results:
         self._coverage_of = {
             target.name: Coverage(scales.get(target.name, scale), device=record.device) for target in record.targets
         }
+        if self._coverage_of:
+            self._coverage.expect(self._coverage_of.values())
         self._tell_coverage()
 
     def add(self, judged: Judged, ask: Ask | None = None) -> None:

@@ -1,7 +1,7 @@
 """Counts which buckets of which dimensions the cases of a run reached, and names those it never reached."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from fuzz.cases.case import Case
 from fuzz.cases.dimensions import DIMENSIONS, GPU_ALONE, Dimension
@@ -26,6 +26,14 @@ class Coverage:
         }
         self.universe = {name: buckets for name, buckets in wanted.items() if buckets}
         self.counts: Counter[tuple[str, str]] = Counter()
+
+    def expect(self, parts: Iterable["Coverage"]) -> None:
+        """Expect the buckets that any of some others expects, and no others."""
+        wanted: dict[str, dict[str, None]] = {}
+        for part in parts:
+            for name, buckets in part.universe.items():
+                wanted.setdefault(name, {}).update(dict.fromkeys(buckets))
+        self.universe = {name: tuple(buckets) for name, buckets in wanted.items()}
 
     def add(self, case: Case) -> None:
         """Count one case, once per bucket."""

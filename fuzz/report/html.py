@@ -10,10 +10,10 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from fuzz.report.buckets import Coverage, num_buckets, num_reached, unreached
-from fuzz.report.record import Record
+from fuzz.report.record import Record, TargetRecord
 from fuzz.report.replayed import Replayed
 from fuzz.report.statuses import AGREED, BROKE
-from fuzz.report.text import headline, many, percent
+from fuzz.report.text import headline, left_out_in_words, many, percent
 
 TONES = {"agreed": "good", "broke": "bad", "thin": "note", "undefined": "note"}
 """Verdict -> the class that colours it."""
@@ -48,7 +48,7 @@ def html_page(
         tones=TONES,
         tiles=_tiles(record),
         fixed=[(one.target, one.law, one.path, one.since) for one in record.fixed],
-        reasons=[(one.name, reason, f"{count:,}") for one in record.targets for reason, count in one.reasons],
+        reasons=[(one.name, reason, f"{count:,}") for one in record.targets for reason, count in _reasons(one)],
         missed=[
             (one.name, _buckets(one.coverage), missed) for one in record.targets for missed in unreached(one.coverage)
         ],
@@ -65,6 +65,12 @@ def _tiles(record: Record) -> list[tuple[str, str]]:
         (_buckets(record.coverage), "buckets reached"),
         (_duration(record.seconds), "of fuzzing"),
     ]
+
+
+def _reasons(target: TargetRecord) -> list[tuple[str, int]]:
+    """(why cases said nothing about a target, cases), the most frequent first."""
+    left_out = [(left_out_in_words(target), len(target.left_out))] if target.left_out else []
+    return target.reasons + left_out
 
 
 def _buckets(coverage: Coverage) -> str:

@@ -3,7 +3,7 @@
 from xml.etree import ElementTree
 
 from fuzz.report.record import Record
-from fuzz.report.text import lack_in_words, many
+from fuzz.report.text import lack_in_words, left_out_in_words, many
 
 
 def junit_xml(record: Record) -> str:
@@ -22,9 +22,10 @@ def junit_xml(record: Record) -> str:
         if target.verdict in ("undefined", "thin"):
             skipped += 1
             ElementTree.SubElement(case, "skipped", message=f"{target.verdict}: {lack_in_words(target)}")
-        if target.reasons:
-            output = ElementTree.SubElement(case, "system-out")
-            output.text = "\n".join(f"undefined: {reason}: {many(count, 'case')}" for reason, count in target.reasons)
+        said = [f"undefined: {reason}: {many(count, 'case')}" for reason, count in target.reasons]
+        said += [left_out_in_words(target)] if target.left_out else []
+        if said:
+            ElementTree.SubElement(case, "system-out").text = "\n".join(said)
     errors = 0
     if record.aborted:
         errors = 1

@@ -6,6 +6,7 @@ from records alone, so shards that ran on several GPUs or machines can be merged
 
 import json
 from dataclasses import dataclass, field
+from typing import Any
 
 from fuzz.cases.codec import from_data, to_data
 from fuzz.report.buckets import Coverage, unreached
@@ -195,7 +196,7 @@ class Record:
     def to_json(self) -> str:
         """The record as JSON text."""
         data = to_data(self) | {"figures": {name: getattr(self, name) for name in FIGURES}}
-        return json.dumps(data, indent=1) + "\n"
+        return "{\n" + ",\n".join(f"{json.dumps(name)}: {_in_lines(value)}" for name, value in data.items()) + "\n}\n"
 
     @staticmethod
     def from_json(text: str) -> "Record":
@@ -209,3 +210,12 @@ class Record:
         require(data.get("schema") == SCHEMA, "schema", f"must be {SCHEMA}", data.get("schema"))
         data.pop("figures", None)
         return from_data(Record, data, "record")
+
+
+def _in_lines(value: Any) -> str:
+    """JSON text of one field, with a line for each of its parts."""
+    if isinstance(value, list) and value:
+        return "[\n" + ",\n".join(json.dumps(part) for part in value) + "\n]"
+    if isinstance(value, dict) and value:
+        return "{\n" + ",\n".join(f"{json.dumps(name)}: {json.dumps(part)}" for name, part in value.items()) + "\n}"
+    return json.dumps(value)

@@ -35,6 +35,12 @@ def lack_in_words(target: TargetRecord) -> str:
     return f"{judged}{reason}"
 
 
+def left_out_in_words(target: TargetRecord) -> str:
+    """The kept and production cases that a target was not given."""
+    cases = many(len(target.left_out), "kept case")
+    return f"outside of its promises, not asked: {cases} ({', '.join(target.left_out)})"
+
+
 def many(count: int, what: str) -> str:
     """A count and its noun."""
     return f"{count:,} {what}{'' if count == 1 else 's'}"
@@ -103,8 +109,7 @@ def _target_lines(record: Record, target: TargetRecord) -> Iterator[str]:
         rest = sum(count for _, count in target.reasons[MAX_SHOWN:])
         yield f"          and {many(rest, 'case')} for {len(target.reasons) - MAX_SHOWN} more reasons: see the record"
     if target.left_out:
-        names = ", ".join(target.left_out)
-        yield f"          outside of its promises, not asked: {many(len(target.left_out), 'kept case')} ({names})"
+        yield f"          {left_out_in_words(target)}"
     if target.coverage and target.num_judged and record.command != "smoke":
         yield f"          judged in {_coverage_line(target.coverage)}"
     found = [finding for finding in record.findings if finding.target == target.name]

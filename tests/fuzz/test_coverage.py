@@ -1,12 +1,20 @@
 """Coverage counts which buckets of which dimensions the cases of a run reached."""
 
+from pathlib import Path
+
+import torch
+
+from fuzz.campaign.results import Results
 from fuzz.cases.case import Case, Request, Step
 from fuzz.cases.coverage import Coverage
 from fuzz.cases.dimensions import DIMENSIONS, Dimension
+from fuzz.cases.inside import Domain, inside
 from fuzz.cases.scale import LARGE, SMALL
 from fuzz.isolation.messages import Judged, Task
 from fuzz.judge.verdict import Agreed, Undefined
+from fuzz.report.record import Record, TargetRecord
 from msa_ref import IndexerConfig
+from msa_ref.profile import Profile
 from tests.support.rounds import new_results
 
 CONFIG = IndexerConfig(1, 16, 16, 1)
@@ -53,3 +61,12 @@ def test_a_case_covers_what_it_judges_and_nothing_else() -> None:
     one, other = (target.coverage["dtype"] for target in results.record.targets)
     assert one == {"bfloat16": 0, "float16": 1, "float32": 1} == results.record.coverage["dtype"]
     assert other == {"bfloat16": 0, "float16": 1, "float32": 0}
+
+
+def test_a_target_is_expected_where_it_promises_to_answer() -> None:
+    narrow = inside(SMALL, Domain(Profile("narrow", dtypes=(torch.float16,), num_index_heads=(4,))))
+    record = Record("gate", "", 0, "small", "cpu", {}, targets=(TargetRecord("narrow", "A target.", "float16"),))
+    Results(record, SMALL, Path("unused"), {"narrow": narrow})
+    for coverage in (record.targets[0].coverage, record.coverage):
+        assert coverage["dtype"] == {"float16": 0}
+        assert coverage["heads"] == {"4": 0}

@@ -28,6 +28,15 @@ def test_json_keeps_a_record_whole() -> None:
     assert Record.from_json(RECORD.to_json()) == RECORD
 
 
+def test_a_record_s_text_has_a_line_for_each_part() -> None:
+    lines = RECORD.to_json().splitlines()
+    assert json.loads(next(line for line in lines if line.startswith('{"name": "decode"')).rstrip(",")) == {
+        "name": "decode",
+        **json.loads(RECORD.to_json())["targets"][0],
+    }
+    assert '"dtype": {"bfloat16": 10, "float16": 0}' in lines
+
+
 def test_figures_follow_from_what_was_counted() -> None:
     assert (RECORD.rows, RECORD.rows_per_second, RECORD.certified_share) == (40, 20.0, 0.75)
     assert RECORD.unreached == ["dtype: float16"]

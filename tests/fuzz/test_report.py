@@ -162,6 +162,15 @@ def test_a_thin_target_is_never_said_to_agree() -> None:
     assert '<span class="note"><span class="pill">thin</span>' in page
 
 
+def test_cases_outside_of_a_promise_are_named_in_every_form() -> None:
+    record = replace(SHARD, targets=(replace(AGREED, left_out=("D03-far", "prefill 8192")),))
+    words = "outside of its promises, not asked: 2 kept cases (D03-far, prefill 8192)"
+    assert f"          {words}" in text_lines(record)
+    assert words in junit_xml(record)
+    assert f"<td>{words}</td>" in html_page(record)
+    assert merge([record, replace(record, shard="1/2")]).targets[0].left_out == ("D03-far", "prefill 8192")
+
+
 def test_a_verdict_needs_no_more_cases_than_a_share_of_those_given() -> None:
     few = [replace(IDLE, agreed=1, undefined={"x": count}) for count in (0, 7, 8)]
     assert [target.verdict for target in few] == ["agreed", "agreed", "thin"]
