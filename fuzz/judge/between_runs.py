@@ -12,7 +12,8 @@ import torch
 
 from fuzz.cases.case import Case
 from fuzz.inputs.scene import Scene
-from fuzz.targets import Call, Target
+from fuzz.targets import Call, NotApplicable, Target
+from fuzz.targets.target import applied
 from msa_ref import PagedBatch
 from msa_ref.contract import Violation
 from msa_ref.laws import BATCH_LAWS, Run
@@ -24,11 +25,12 @@ def diagnose(
 ) -> list[Violation]:
     """The laws between runs that a target breaks on a batch where it broke a law already: `broken`.
 
-    Targets that are given scores are left out, because the laws are about queries and keys. So are targets
-    that promise less than the contract, because the laws compare answers bit by bit.
+    Targets that are given scores are left out, because the laws are about queries and keys. The laws compare answers
+    bit by bit: a target that promises less than the contract is asked where sums are exact and leave it one answer.
     """
     asked = [law for name, law in BATCH_LAWS.items() if name in laws]
-    if not asked or target.takes_score or target.profile != CONTRACT:
+    has_one_answer = target.profile.has_one_answer and case.values.made_by.sums_are_exact
+    if not asked or target.takes_score or not (target.profile == CONTRACT or has_one_answer):
         return []
     scene = Scene(case, device)
     scene.apply(broken.state)
@@ -47,15 +49,23 @@ def diagnose(
 
 
 def as_run(case: Case, target: Target, num_splits: int) -> Run:
-    """A target as a function of a batch, as the laws between runs call it: a fresh call each time."""
+    """A target as a function of a batch, as the laws between runs call it: a fresh call each time.
+
+    Raises:
+        NotApplicable: if the target does not take the batch.
+    """
+    profile = target.profile
 
     def run(batch: PagedBatch) -> torch.Tensor:
+        outside = None if profile == CONTRACT else profile.undefined(batch)
+        if outside is not None:
+            raise NotApplicable(outside)
         query_lens = batch.query_lens().tolist()
         shape = (batch.config.num_index_heads, batch.total_q, batch.config.topk_blocks)
         out = torch.empty(shape, dtype=torch.int32, device=batch.device) if case.views.is_out_given else None
         call = Call(
             batch=batch,
-            out=out,
+            out=None if out is None else profile.head_major(out),
             score=None,
             decode_query_len=max(1, *query_lens, 0),
             num_splits=num_splits or None,
@@ -63,7 +73,7 @@ def as_run(case: Case, target: Target, num_splits: int) -> Run:
             seq_lens=batch.seq_lens.tolist(),
         )
         with torch.no_grad():
-            answer = target.run(call)
-        return answer if out is None else out
+            answer = applied(target.run(call))
+        return profile.head_major(answer) if out is None else out
 
     return run
