@@ -1,9 +1,55 @@
-"""Canaries that rank by a key with less range or fewer bits than a score has."""
+"""Canaries that rank by a key with less range or fewer bits than a score has, or stage too few candidates."""
 
 import numpy as np
 
 from fuzz.canaries.naive import Candidate, NaiveIndexer, Row
 from fuzz.canaries.table import canary
+
+FINE, COARSE = 16, 20
+"""Low bits of a float32 key that a fine bin ignores, and that a coarser one does."""
+
+
+def key_of(score: float) -> int:
+    """The integer below 2**32 by whose order radix selections rank float32 scores."""
+    pattern = int(np.float32(score if score else 0.0).view(np.uint32))
+    return 2**32 - 1 - pattern if pattern >> 31 else 2**31 + pattern
+
+
+@canary("D41", "Distinct")
+class SecondPassTakesAgain(NaiveIndexer):
+    """Stages 2,048 blocks of the cut's 16-bit bin; if there are more, a pass by 12 bits takes again what is above."""
+
+    def best_of_split(self, row: Row, candidates: list[Candidate], slots: int) -> list[Candidate]:
+        return candidates
+
+    def merge(self, row: Row, parts: list[list[Candidate]], slots: int) -> list[int]:
+        together = sorted((candidate for part in parts for candidate in part), key=self.order)
+        if not 0 < slots < len(together):
+            return [block for _, block in together[:slots]]
+        keys = [key_of(score) for score, _ in together]
+        cut = keys[slots - 1]
+        num_above = sum(key >> FINE > cut >> FINE for key in keys)
+        is_staged = sum(key >> FINE == cut >> FINE for key in keys) <= 2_048
+        first = num_above if is_staged else sum(key >> COARSE > cut >> COARSE for key in keys)
+        return [block for _, block in [*together[:num_above], *together[first:]][:slots]]
+
+
+@canary("D04", "Best")
+class BinOverflowDropped(NaiveIndexer):
+    """Stages the first 1,024 blocks of the cut's 16-bit bin, and drops those that come after."""
+
+    def best_of_split(self, row: Row, candidates: list[Candidate], slots: int) -> list[Candidate]:
+        return candidates
+
+    def merge(self, row: Row, parts: list[list[Candidate]], slots: int) -> list[int]:
+        arrived = [candidate for part in parts for candidate in part]
+        together = sorted(arrived, key=self.order)
+        if not 0 < slots < len(together):
+            return [block for _, block in together[:slots]]
+        cut = key_of(together[slots - 1][0]) >> FINE
+        above = [block for score, block in together if key_of(score) >> FINE > cut]
+        staged = [(score, block) for score, block in arrived if key_of(score) >> FINE == cut][:1_024]
+        return [*above, *(block for _, block in sorted(staged, key=self.order))][:slots]
 
 
 @canary("D05", "Best")

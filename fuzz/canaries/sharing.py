@@ -1,4 +1,4 @@
-"""Canaries that keep something per page, or stage something for a fixed number of requests, blocks or tokens."""
+"""Canaries that keep something per page, or have room for so many requests, tokens, blocks, heads or slots alone."""
 
 from collections.abc import MutableMapping
 from typing import ClassVar
@@ -52,3 +52,65 @@ class FirstTokensWritten(NaiveIndexer):
 
     def write_out(self, out: torch.Tensor, topk_idx: torch.Tensor) -> None:
         super().write_out(out[:, :64], topk_idx[:, :64])
+
+
+@canary("D43", "Count")
+class RequestsInAnArray(NaiveIndexer):
+    """Stages the lengths of 32 requests alone, and bounds each of the others by one of them."""
+
+    def visible_len(self, row: Row) -> int:
+        return min(super().visible_len(row), self.call.seq_lens[row.req % 32])
+
+
+@canary("D43", "WritesAll")
+class RequestsOfOneLaunch(NaiveIndexer):
+    """Launches a program for each of 1,024 requests at most, and writes no row of the others."""
+
+    def write_out(self, out: torch.Tensor, topk_idx: torch.Tensor) -> None:
+        end = sum(self.call.query_lens[:1_024])
+        super().write_out(out[:, :end], topk_idx[:, :end])
+
+
+@canary("D44", "Best")
+class TokensInEightBits(NaiveIndexer):
+    """Keeps a query token's number in eight bits, and scores the first tokens in the place of those past 256."""
+
+    def query(self, row: Row) -> np.ndarray:
+        vector: np.ndarray = self.q[row.token % 256, row.head]
+        return vector
+
+
+@canary("D44", "Best")
+class GridOfBlocks(NaiveIndexer):
+    """Scores blocks on a grid of 128 programs, and leaves the others at -inf."""
+
+    def block_score(self, row: Row, block: int) -> float:
+        return super().block_score(row, block) if block < 128 else -np.inf
+
+
+@canary("D52", "Best", "HeadIndependence")
+class HeadsOfATile(NaiveIndexer):
+    """Holds 12 heads in a tile, and takes the first ones for those that are left."""
+
+    def query(self, row: Row) -> np.ndarray:
+        vector: np.ndarray = self.q[row.token, row.head % 12]
+        return vector
+
+
+@canary("D52", "Count")
+class SlotsOfAWarp(NaiveIndexer):
+    """Has a slot for each of a warp's 32 threads, and selects no more blocks."""
+
+    def finish(self, row: Row, chosen: list[int]) -> list[int]:
+        return super().finish(row, chosen)[:32]
+
+
+@canary("D52", "Best")
+class RowsOfATile(NaiveIndexer):
+    """Packs a request's heads and tokens into 64 rows, and takes the first of them for those that are left."""
+
+    def query(self, row: Row) -> np.ndarray:
+        heads, first = self.config.num_index_heads, row.token - row.token_in_req
+        packed = (row.token_in_req * heads + row.head) % 64
+        vector: np.ndarray = self.q[first + packed // heads, packed % heads]
+        return vector

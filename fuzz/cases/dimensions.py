@@ -121,6 +121,10 @@ def _changes(case: Case) -> list[tuple[Request, Request]]:
     ]
 
 
+def _has_many_rows(case: Case) -> bool:
+    return case.config.num_index_heads * max(request.query_len for request in case.requests) > 64
+
+
 def has_repeated_page(case: Case) -> bool:
     """True if a request of several blocks has a page twice."""
     longest = case.max_row_blocks
@@ -221,6 +225,24 @@ DIMENSIONS = (
             "longer": lambda case: case.extra_queries,
         },
         {"longer": lambda scale: scale.bounds.has_padded_queries},
+    ),
+    _flags(
+        "more than an array holds",
+        {
+            "33 requests": lambda case: len(case.requests) > 32,
+            "257 requests": lambda case: len(case.requests) > 256,
+            "1,025 requests": lambda case: len(case.requests) > 1_024,
+            "65,536 requests": lambda case: len(case.requests) > 65_535,
+            "257 tokens": lambda case: case.total_q > 256,
+            "65,536 tokens": lambda case: case.total_q > 65_535,
+            "129 blocks": lambda case: case.max_row_blocks > 128,
+            "2,049 blocks in a band": lambda case: case.max_row_blocks > 2_048 and case.values.family == "band",
+            "65,536 blocks": lambda case: case.max_row_blocks > 65_535,
+            "13 heads": lambda case: case.config.num_index_heads > 12,
+            "33 slots": lambda case: case.config.topk_blocks > 32,
+            "65 rows of a request": _has_many_rows,
+        },
+        {f"65,536 {what}": lambda scale: scale.is_compiled for what in ("requests", "tokens", "blocks")},
     ),
     Dimension("page order", lambda scale: PAGE_ORDERS, lambda case: [case.pages.order]),
     Dimension("behind the table", lambda scale: BEHIND, lambda case: [case.pages.behind]),

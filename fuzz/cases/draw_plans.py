@@ -45,10 +45,10 @@ def draw_pages(chooser: Chooser, scale: Scale) -> PagePlan:
         spare_pages=chooser.integer(4 if is_far else 0, 6),
         extra_blocks=chooser.choice((0, 1) if is_far else (0, 1, 3, 16, 130)),
         behind=chooser.choice(BEHIND),
-        shared_blocks=chooser.choice((0, 0, 1, 3)),
+        shared_blocks=chooser.choice((0, 1, 3)),
         tail=chooser.choice(TAILS),
         is_far=is_far,
-        repeated_blocks=chooser.choice((0, 0, 0, 0, 1, 5)),
+        repeated_blocks=chooser.choice((0, 0, 1, 5)),
     )
 
 

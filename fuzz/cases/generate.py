@@ -23,6 +23,7 @@ from fuzz.cases.draw_plans import (
 )
 from fuzz.cases.draw_requests import MIN_LONGEST, draw_request, draw_requests, within
 from fuzz.cases.inside import families_inside
+from fuzz.cases.rare_sizes import rare_case
 from fuzz.cases.replay_script import draw_script
 from fuzz.cases.scale import Bounds, Scale
 from fuzz.cases.specialization import Specialization, draw_specializations, spread
@@ -182,7 +183,8 @@ def _numbered(seed: int, count: int, scale: Scale) -> Iterator[tuple[int, Case]]
             chooser = SeededChooser(seed, f"forms {scale.name} {len(drawn)}")
             drawn += draw_specializations(chooser, scale, NUM_SPECIALIZATIONS)
         chooser = SeededChooser(seed, f"{kind} {scale.name} {number}")
-        yield place, draw_case(chooser, scale, drawn[place], _families_in_turn(seed, kind, number), kind)
+        case = draw_case(chooser, scale, drawn[place], _families_in_turn(seed, kind, number), kind)
+        yield place, rare_case(chooser, scale, kind, number, case)
 
 
 def _families_in_turn(seed: int, kind: str, number: int) -> list[str]:

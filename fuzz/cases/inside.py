@@ -59,6 +59,7 @@ def bounds_of(domain: Domain) -> Bounds:
         is_token_major=profile.strides != "any" and profile.axes == "token-major",
         has_nonfinite=_takes_nonfinite(domain),
         max_abs_score=profile.max_abs_score,
+        profile=replace(profile, name=CONTRACT.name),
     )
 
 

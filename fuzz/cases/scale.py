@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from fuzz.cases.case import DTYPES
 from msa_ref.call_facts import Strides
+from msa_ref.profile import CONTRACT, Profile
 
 HEADS = (1, 2, 3, 4, 5, 6, 8, 12)
 TOPK = (16, 1, 2, 3, 4, 5, 7, 8, 12, 13, 17, 24, 32)
@@ -57,6 +58,7 @@ class Bounds:
     is_token_major: whether `out` is [T, H, K] in memory, where it has to be contiguous.
     has_nonfinite: whether queries, keys and given scores may be NaN or infinite.
     max_abs_score: a magnitude that no score reaches; None for any.
+    profile: the promises themselves.
     """
 
     init_blocks: tuple[int, ...] | None = None
@@ -71,6 +73,7 @@ class Bounds:
     is_token_major: bool = False
     has_nonfinite: bool = True
     max_abs_score: float | None = None
+    profile: Profile = CONTRACT
 
 
 @dataclass(frozen=True)
@@ -177,6 +180,7 @@ LARGE = Scale(
     max_cells=2**20,
     max_split_counts=3,
     has_far_pages=True,
+    heads=(*HEADS, 13, 33, 64),
     topk=(*TOPK, 33, 64, 128),  # more than a warp has threads, and all that the kernels take
     table_blocks=(0, 128, 0, 512, 0, 2048, 8192, WIDE_TABLE),
     is_compiled=True,

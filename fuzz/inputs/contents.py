@@ -21,6 +21,8 @@ from msa_ref.formats import ELEMENTS
 
 GARBAGE = {"nan": np.nan, "inf": np.inf, "bait": 1e30}
 """Scores of blocks that a row does not see, by the poison of a case's page tails."""
+MAX_OWN_SCORES = 64
+"""Requests whose given scores are all made; of more, some have the scores of others of their lengths."""
 
 
 def shape_of(case: Case, num_blocks: int) -> Shape:
@@ -112,14 +114,17 @@ def designed_scores(case: Case, step: Step) -> torch.Tensor:
     """CPU [H, T, max_blocks] float32 made to order, garbage where a row sees no block."""
     num_heads, garbage, values = case.config.num_index_heads, GARBAGE[case.pages.tail], case.values
     score = np.full((num_heads, case.total_q, case.max_blocks), garbage, dtype=np.float32)
-    token = 0
+    token, made = 0, dict[tuple[int, int, int], np.ndarray]()
     for req, request in enumerate(step.requests):
         num_blocks = case.config.num_blocks(request.seq_len)
         if request.query_len and num_blocks:
-            shape = replace(shape_of(case, num_blocks), dtype="float32", is_score=True)
-            stream = Stream(step.values_seed or case.seed, f"score {req}")
-            rows = mix_scores(values.family, stream, num_heads * request.query_len, shape, values.is_finite)
-            score[:, token : token + request.query_len, :num_blocks] = rows.reshape(num_heads, -1, num_blocks)
+            key = req % MAX_OWN_SCORES, request.query_len, num_blocks
+            if key not in made:
+                shape = replace(shape_of(case, num_blocks), dtype="float32", is_score=True)
+                stream = Stream(step.values_seed or case.seed, f"score {key[0]}")
+                rows = mix_scores(values.family, stream, num_heads * request.query_len, shape, values.is_finite)
+                made[key] = rows.reshape(num_heads, -1, num_blocks)
+            score[:, token : token + request.query_len, :num_blocks] = made[key]
         token += request.query_len
     score[:, np.arange(case.max_blocks) >= visible_blocks(case, step)[:, None]] = garbage
     return torch.from_numpy(score)

@@ -57,10 +57,16 @@ def lay_out(case: Case, state: int) -> Layout:
 
 
 def _with_repeats(case: Case, req: int, logical: np.ndarray) -> np.ndarray:
-    """The logical pages of a request's blocks, some of them the same page."""
-    if case.pages.repeated_blocks:
-        same = Stream(case.seed, f"repeated {req}").permutation(len(logical))[: case.pages.repeated_blocks + 1]
-        logical[same] = logical[same[:1]]
+    """The logical pages of a request's blocks, some of them the same page.
+
+    Half of the repeated blocks lie in one page, as null blocks do, and each other one in a page of some block.
+    """
+    count = min(case.pages.repeated_blocks, len(logical) - 1)
+    if count > 0:
+        order = Stream(case.seed, f"repeated {req}").permutation(len(logical))
+        in_one = -(-count // 2)
+        logical[order[1 : 1 + in_one]] = logical[order[0]]
+        logical[order[1 + in_one : 1 + count]] = logical[order[::-1][: count - in_one]]
     return logical
 
 

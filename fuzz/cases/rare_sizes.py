@@ -1,0 +1,218 @@
+"""Sizes that no array of fixed size holds, in the place of every so many drawn cases.
+
+Many requests, tokens, blocks, heads or slots cost time: a gate draws each of them a few times only, but each of them.
+A size is one row of a table: its name, and the cases that have it, made of a drawn one.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from fuzz.cases.case import Case, Request, Step
+from fuzz.cases.chooser import Chooser
+from fuzz.cases.inside import families_inside
+from fuzz.cases.promised import outside
+from fuzz.cases.scale import MAX_DECODE_QUERY_LEN, Scale
+from fuzz.values.family import Shape
+
+PAST_A_GRID = 70_000
+"""More than the 65,535 programs that some axes of a grid allow."""
+BAND_BLOCKS = (2_049, 2_050, 2_111)
+"""Blocks of a row, more than any staging buffer of candidates holds."""
+MAX_LONG_KEYS = 2**20
+"""Key elements of a long row; one that would have more has several blocks in each page."""
+MANY_HEADS = (13, 16, 33, 64)
+MANY_SLOTS = (33, 48, 64, 128)
+MIN_ROWS = 65
+"""Query rows (head, token) of a request: one more than the largest tile of decode's products holds."""
+SMALLEST = 16
+"""Head dim and block size of cases that need neither."""
+FEW_LENGTHS = 7
+"""Requests whose lengths are drawn; the others repeat these."""
+
+Cases = Iterator[Case]
+"""Cases of a rare size, the best one first: the first that a target's promises allow is taken."""
+
+
+@dataclass(frozen=True)
+class RareSize:
+    """One rare size.
+
+    name: what there is many of. kind: of the drawn cases in whose place it comes. scales: by name.
+    cases: makes the cases in the place of a drawn one.
+    """
+
+    name: str
+    kind: str
+    scales: tuple[str, ...]
+    cases: Callable[[Chooser, Scale, Case], Cases]
+
+
+EVERY = {"small": {"prefill": 16, "decode": 6, "replay": 24}, "large": {"prefill": 66, "decode": 20, "replay": 50}}
+"""Scale -> kind -> one of so many drawn cases of the kind has a rare size."""
+
+
+def rare_case(chooser: Chooser, scale: Scale, kind: str, number: int, case: Case) -> Case:
+    """The drawn case number `number` of a kind, or one of rare size in its place: every size in turn."""
+    turn, rest = divmod(number, EVERY[scale.name][kind])
+    if rest != EVERY[scale.name][kind] - 1:
+        return case
+    sizes = [size for size in RARE_SIZES if kind == size.kind and scale.name in size.scales]
+    size = sizes[turn % len(sizes)]
+    return next((rare for rare in size.cases(chooser, scale, case) if _takes(scale, rare)), case)
+
+
+def _takes(scale: Scale, case: Case) -> bool:
+    """True if the targets that a scale is for take the case."""
+    return outside(case, scale.bounds.profile) is None
+
+
+def _with_config(scale: Scale, case: Case, **wanted: int) -> Case:
+    """The case with each wanted number in its config that is promised; forced blocks fit the slots."""
+    for name, value in wanted.items():
+        slots = value if name == "topk_blocks" else case.config.topk_blocks
+        init = min(case.config.init_blocks, slots)
+        local = min(case.config.local_blocks, slots - init)
+        config = replace(case.config, **{"init_blocks": init, "local_blocks": local, name: value})
+        if _takes(scale, changed := replace(case, config=config)):
+            case = changed
+    return case
+
+
+def _promised(scale: Scale, case: Case, family: str) -> str:
+    """The family, or a plain one where the promises do not allow its scores."""
+    config = case.config
+    shape = Shape(max(BAND_BLOCKS), config.block_size, config.index_head_dim, config.topk_blocks, case.dtype)
+    return families_inside((family,), scale.bounds, shape)[0]
+
+
+def _with_requests(case: Case, requests: Sequence[Request]) -> Case:
+    """The case with other requests, without what would make many of them slow: a script, repeats, wide tables."""
+    pages = replace(case.pages, extra_blocks=min(1, case.pages.extra_blocks), is_far=False)
+    return replace(
+        case, requests=tuple(requests), replay=(), repeats=0, num_splits=case.num_splits[:1], host_slack=0, pages=pages
+    )
+
+
+def _short(chooser: Chooser, case: Case, query_lens: Sequence[int]) -> Cases:
+    """Requests of at most three blocks; some of them see nothing, where that is allowed."""
+    lens = [chooser.integer(0, 3 * case.config.block_size) for _ in range(FEW_LENGTHS)]
+    seq_lens = [lens[req % FEW_LENGTHS] for req in range(len(query_lens))]
+    pairs = list(zip(query_lens, seq_lens, strict=True))
+    yield _with_requests(case, [Request(query_len, seq_len) for query_len, seq_len in pairs])
+    yield _with_requests(case, [Request(query_len, max(query_len, seq_len)) for query_len, seq_len in pairs])
+
+
+def _requests(low: int, high: int) -> Callable[[Chooser, Scale, Case], Cases]:
+    """Decode batches of `low` to `high` requests of one token."""
+
+    def cases(chooser: Chooser, scale: Scale, case: Case) -> Cases:
+        if not scale.is_compiled:
+            few = {"num_index_heads": 1, "index_head_dim": SMALLEST, "block_size": SMALLEST, "topk_blocks": 2}
+            case = _with_config(scale, case, **few)
+        yield from _short(chooser, case, [1] * chooser.choice((low, low + 1, high)))
+
+    return cases
+
+
+def _mostly_idle(low: int, high: int) -> Callable[[Chooser, Scale, Case], Cases]:
+    """Prefill batches of `low` to `high` requests, of which most bring no token."""
+
+    def cases(chooser: Chooser, scale: Scale, case: Case) -> Cases:
+        lens = [0] * chooser.choice((low, low + 1, high))
+        for _ in range(10):
+            lens[chooser.integer(0, len(lens) - 1)] = chooser.integer(1, 3)
+        lens[-1] = MAX_DECODE_QUERY_LEN + 1
+        yield from _short(chooser, case, lens)
+
+    return cases
+
+
+def _tokens(low: int, high: int) -> Callable[[Chooser, Scale, Case], Cases]:
+    """Prefill requests of `low` to `high` tokens, with another behind them or alone."""
+
+    def cases(chooser: Chooser, scale: Scale, case: Case) -> Cases:
+        few_heads = _with_config(scale, case, num_index_heads=1)
+        query_len = chooser.choice((low, high))
+        request = Request(query_len, query_len + chooser.integer(0, 40))
+        yield _with_requests(few_heads, [request, Request(3, 3 + chooser.integer(0, 40))])
+        yield _with_requests(few_heads, [request])
+
+    return cases
+
+
+def _band(chooser: Chooser, scale: Scale, case: Case) -> Cases:
+    """More blocks in a narrow band of scores than any staging buffer holds, and a few above."""
+    if not scale.is_compiled:
+        case = _with_config(scale, case, num_index_heads=1, index_head_dim=SMALLEST, block_size=SMALLEST)
+    case = _with_config(scale, case, topk_blocks=max(2, case.config.topk_blocks))
+    config, blocks = case.config, chooser.choice(BAND_BLOCKS)
+    page = config.block_size * config.index_head_dim
+    # Each page comes as often as two of them fill the slots.
+    pool = 0 if blocks * page <= MAX_LONG_KEYS else -(-2 * blocks // config.topk_blocks)
+    family = _promised(scale, case, "band")
+    pages = replace(case.pages, shared_blocks=0, repeated_blocks=0, pool_pages=pool)
+    values = replace(case.values, family=family, log2_scale=0, is_negative=False, is_future_best=False)
+    request = Request(1, blocks * config.block_size - chooser.integer(0, config.block_size - 1))
+    yield _with_requests(replace(case, pages=pages, values=values), [request])
+
+
+def _heads(chooser: Chooser, scale: Scale, case: Case) -> Cases:
+    """Heads that no tile holds, and with their tokens more rows than one; few slots, for which blocks compete."""
+    heads, size = chooser.choice(MANY_HEADS), case.config.block_size
+    case = _with_config(scale, case, num_index_heads=heads, topk_blocks=min(2, case.config.topk_blocks))
+    query_len = min(MAX_DECODE_QUERY_LEN, -(-MIN_ROWS // case.config.num_index_heads))
+    # Every head has keys of its own that are best.
+    case = replace(case, values=replace(case.values, family=_promised(scale, case, "integers"), is_future_best=False))
+    yield _with_requests(case, [Request(query_len, blocks * size + chooser.integer(0, size)) for blocks in (4, 7)])
+
+
+def _slots(chooser: Chooser, scale: Scale, case: Case) -> Cases:
+    """Slots that no warp holds, one for each thread, and a few more blocks than that."""
+    case = _with_config(scale, case, num_index_heads=1, topk_blocks=chooser.choice(MANY_SLOTS))
+    blocks = case.config.topk_blocks + chooser.integer(1, 9)
+    yield _with_requests(case, [Request(1, blocks * case.config.block_size - chooser.integer(0, 3))])
+
+
+def _replayed(chooser: Chooser, scale: Scale, case: Case) -> Cases:
+    """33 requests and more, which change their lengths once."""
+    for many in _requests(33, 40)(chooser, scale, case):
+        after = (*many.requests[3:], *many.requests[:3])
+        yield replace(many, replay=(Step(after, is_remapped=chooser.boolean()),))
+
+
+def _blocks(chooser: Chooser, scale: Scale, case: Case) -> Cases:
+    """Rows of more blocks than a grid has programs."""
+    size = case.config.block_size
+    row = Request(1, PAST_A_GRID * size - chooser.integer(0, size - 1))
+    yield _with_requests(case, [row, Request(1, 3 * size)])
+
+
+def _hashed(made: Callable[[Chooser, Scale, Case], Cases]) -> Callable[[Chooser, Scale, Case], Cases]:
+    """Cases whose values are made on the device, in few pages."""
+
+    def cases(chooser: Chooser, scale: Scale, case: Case) -> Cases:
+        for large in made(chooser, scale, case):
+            pages = replace(large.pages, shared_blocks=0, repeated_blocks=0, pool_pages=2**12)
+            values = replace(large.values, family="hashed", log2_scale=0, is_future_best=False)
+            yield replace(large, pages=pages, values=values)
+
+    return cases
+
+
+BOTH, ON_SMALL, ON_LARGE = ("small", "large"), ("small",), ("large",)
+RARE_SIZES = (
+    RareSize("a band of 2,049 blocks", "decode", BOTH, _band),
+    RareSize("33 requests", "decode", ON_SMALL, _requests(33, 40)),
+    RareSize("33 requests, replayed", "replay", BOTH, _replayed),
+    RareSize("257 requests", "prefill", ON_SMALL, _mostly_idle(257, 260)),
+    RareSize("1,025 requests", "prefill", BOTH, _mostly_idle(1_025, 1_030)),
+    RareSize("257 tokens", "prefill", ON_SMALL, _tokens(257, 280)),
+    RareSize("13 to 64 heads", "decode", ON_SMALL, _heads),
+    RareSize("33 to 128 slots", "decode", ON_SMALL, _slots),
+    RareSize("257 requests", "decode", ON_LARGE, _requests(257, 300)),
+    RareSize("1,025 requests", "decode", ON_LARGE, _requests(1_025, 1_100)),
+    RareSize("70,000 requests", "decode", ON_LARGE, _hashed(_requests(PAST_A_GRID, PAST_A_GRID + 1))),
+    RareSize("70,000 tokens", "prefill", ON_LARGE, _hashed(_tokens(PAST_A_GRID, PAST_A_GRID + 1))),
+    RareSize("70,000 blocks", "decode", ON_LARGE, _hashed(_blocks)),
+)
+"""Every rare size, in the order in which they take turns."""
