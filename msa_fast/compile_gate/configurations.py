@@ -45,12 +45,13 @@ class Configuration:
         return f"{self.kernel.partition(':')[2]} | {self.label}"
 
 
-class _OnMeta(TorchFunctionMode):
-    """A mode in which tensors made for a GPU are meta tensors that claim to be on the GPU."""
+class _Elsewhere(TorchFunctionMode):
+    """A mode in which tensors made for a GPU are made elsewhere, and claim to be on the GPU."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, real: str) -> None:
+        """real: where tensors are in truth: `meta`, without memory, or `cpu`."""
         super().__init__()
-        self.device = device
+        self.device, self.real = device, real
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -60,20 +61,28 @@ class _OnMeta(TorchFunctionMode):
             return func(*args, **kwargs)
         if func == torch.Tensor.device.__get__:
             device = func(*args, **kwargs)
-            return self.device if device.type == "meta" else device
-        return func(*map(_as_meta, args), **{name: _as_meta(value) for name, value in kwargs.items()})
+            return self.device if device.type == self.real else device
+        if func == torch.Tensor.is_cuda.__get__:
+            return func(*args, **kwargs) or torch.Tensor.device.__get__(args[0]).type == self.real
+        if self.real == "cpu" and kwargs.get("pin_memory"):
+            kwargs = kwargs | {"pin_memory": False}
+        return func(*map(self._real, args), **{name: self._real(value) for name, value in kwargs.items()})
 
-
-def _as_meta(value: Any) -> Any:
-    is_gpu = (isinstance(value, torch.device) and value.type == "cuda") or (
-        isinstance(value, str) and value.startswith("cuda")
-    )
-    return torch.device("meta") if is_gpu else value
+    def _real(self, value: Any) -> Any:
+        is_gpu = (isinstance(value, torch.device) and value.type == "cuda") or (
+            isinstance(value, str) and value.startswith("cuda")
+        )
+        return torch.device(self.real) if is_gpu else value
 
 
 @contextlib.contextmanager
-def pretend(architecture: Architecture, on_compile: Callable[..., bool]) -> Iterator[torch.device]:
-    """A make-believe device that launchers can launch on; Triton calls on_compile before it compiles."""
+def pretend(
+    architecture: Architecture, on_compile: Callable[..., bool], is_on_cpu: bool = False
+) -> Iterator[torch.device]:
+    """A make-believe device that launchers can launch on; Triton calls on_compile before it compiles.
+
+    is_on_cpu: its tensors are those of the CPU, instead of tensors without memory.
+    """
     arch = architecture.arch
     index = FIRST_DEVICE + list(ARCHITECTURES).index(architecture.name)
     properties = SimpleNamespace(
@@ -101,7 +110,7 @@ def pretend(architecture: Architecture, on_compile: Callable[..., bool]) -> Iter
         stack.enter_context(mock.patch.object(torch.version, "hip", None if architecture.is_nvidia else "make-believe"))
         stack.enter_context(mock.patch.object(driver, "_active", stand_in))
         stack.enter_context(mock.patch.object(knobs.runtime, "jit_cache_hook", on_compile))
-        stack.enter_context(_OnMeta(device))
+        stack.enter_context(_Elsewhere(device, "cpu" if is_on_cpu else "meta"))
         yield device
 
 

@@ -1,0 +1,1 @@
+"""Turns TTGIR into Python: a generator for each program, which yields where others may go on."""

@@ -1,0 +1,143 @@
+"""Rules for barriers, fences, copies and products: whatever goes on beside the threads that started it."""
+
+import re
+
+from fuzz.twin.arithmetic import dtype_of
+from fuzz.twin.emit.emitter import Emitter, rule
+from fuzz.twin.ir.module import Op
+from fuzz.twin.ir.read import VALUE
+from fuzz.twin.ir.types import Type
+
+SWIZZLE = re.compile(r"(swizzlingByteWidth|elementBitWidth|transposed|fp4Padded) = (\w+)")
+"""The parts of a layout in shared memory that say where a copy puts which element."""
+
+
+@rule("ttg.barrier", "gpu.barrier", "ttg.local_barrier")
+def _barrier(emitter: Emitter, op: Op) -> None:
+    emitter.pause()
+    emitter.put("M.barrier(G)")
+
+
+@rule("ttng.fence_async_shared")
+def _fence(emitter: Emitter, op: Op) -> None:
+    emitter.put("M.fence(G)")
+
+
+@rule("ttng.init_barrier")
+def _init(emitter: Emitter, op: Op) -> None:
+    emitter.put(f"M.init_barrier(G, {emitter.operands(op)[0]}, {op.literal()}, {op.place!r})")
+
+
+@rule("ttng.inval_barrier")
+def _invalidate(emitter: Emitter, op: Op) -> None:
+    emitter.put(f"M.invalidate_barrier(G, {emitter.operands(op)[0]}, {op.place!r})")
+
+
+@rule("ttng.barrier_expect", "ttng.arrive_barrier")
+def _arrive(emitter: Emitter, op: Op) -> None:
+    function = "expect" if op.name == "ttng.barrier_expect" else "arrive"
+    barrier, *predicate = emitter.operands(op)
+    emitter.pause()
+    emitter.put(f"M.{function}(G, {barrier}, {op.literal()}, {predicate[0] if predicate else True}, {op.place!r})")
+
+
+@rule("ttng.wait_barrier")
+def _wait(emitter: Emitter, op: Op) -> None:
+    # What follows `deps` is there for the compiler alone.
+    barrier, parity, *predicate = (emitter.name(value) for value in re.findall(VALUE, op.text.partition(" deps ")[0]))
+    emitter.pause()
+    emitter.put(f"yield from M.wait(G, {barrier}, {parity}, {predicate[0] if predicate else True}, {op.place!r})")
+
+
+@rule("ttng.async_tma_copy_global_to_local")
+def _tensor_copy(emitter: Emitter, op: Op) -> None:
+    if "multicast" in op.text or op.is_set("multicast"):
+        raise NotImplementedError(f"the twin has no multicast (at {op.place})")
+    rank = op.text[: op.text.index("]")].count("%") - 1
+    descriptor, *rest = emitter.operands(op)
+    at, (memory, barrier, predicate) = ", ".join(rest[:rank]), rest[rank : rank + 3]
+    target = op.result_types[0] if op.result_types else op.types[-1]
+    if SWIZZLE.findall(op.types[0].layout) != SWIZZLE.findall(target.layout):
+        emitter.put(f"M.mismatch({op.place!r})")
+    emitter.pause()
+    emitter.put(f"M.tensor_copy(G, {descriptor}, [{at}], {memory}, {barrier}, {predicate}, {op.place!r})")
+
+
+@rule("ttg.async_copy_global_to_local")
+def _copy(emitter: Emitter, op: Op) -> None:
+    pointer, memory, *rest = emitter.operands(op)
+    mask = rest.pop(0) if " mask " in op.text else "None"
+    other = rest.pop(0) if " other " in op.text else "0"
+    emitter.pause()
+    loaded = f"X.load({pointer}, {mask}, {other}, {op.types[0].pointee!r}, {op.place!r})"
+    emitter.put(f"M.copy(G, {memory}, {loaded}, {op.place!r})")
+    _token(emitter, op)
+
+
+@rule("ttg.async_commit_group")
+def _commit_copies(emitter: Emitter, op: Op) -> None:
+    emitter.put("M.commit_copies(G)")
+    _token(emitter, op)
+
+
+@rule("ttg.async_wait")
+def _wait_for_copies(emitter: Emitter, op: Op) -> None:
+    emitter.pause()
+    emitter.put(f"M.wait_for_copies(G, {op.number('num')})")
+    _token(emitter, op)
+
+
+def _token(emitter: Emitter, op: Op) -> None:
+    """A token orders operations for the compiler; it has no value."""
+    for name in emitter.results(op):
+        emitter.put(f"{name} = None")
+
+
+def _wide(emitter: Emitter, value: str, kind: Type) -> str:
+    """An operand of a product: a view of memory as it is, numbers in registers as fp32."""
+    dtype_of(kind.element)  # refuses formats that the twin does not have
+    return value if kind.kind == "memory" else f"widened({value}, {kind.element!r})"
+
+
+@rule("tt.dot")
+def _dot(emitter: Emitter, op: Op) -> None:
+    a, b, c = emitter.operands(op)
+    emitter.result(op, f"M.dot({_wide(emitter, a, op.types[0])}, {_wide(emitter, b, op.types[1])}, {c})")
+
+
+@rule("ttng.warp_group_dot")
+def _warp_group_dot(emitter: Emitter, op: Op) -> None:
+    a, b, c, *is_used = emitter.operands(op)
+    a, b = _wide(emitter, a, op.types[0]), _wide(emitter, b, op.types[1])
+    emitter.pause()
+    how = f"{c}, {is_used[0] if is_used else True}, {op.is_set('isAsync')}, {op.place!r}"
+    emitter.result(op, f"M.warp_group_dot(G, {a}, {b}, {how})")
+
+
+@rule("ttng.warp_group_dot_wait")
+def _wait_for_products(emitter: Emitter, op: Op) -> None:
+    values = ", ".join(emitter.operands(op))
+    names = ", ".join(emitter.results(op))
+    emitter.put(f"{names}, = M.wait_for_products(G, [{values}], {op.number('pendings')})")
+
+
+@rule("ttng.tc_gen5_mma")
+def _tensor_product(emitter: Emitter, op: Op) -> None:
+    if "two_ctas" in op.text or op.is_set("two_ctas"):
+        raise NotImplementedError(f"the twin has no product of two programs (at {op.place})")
+    paired = re.compile(rf"({VALUE})\[({VALUE})\]")
+    barriers = ", ".join(f"({emitter.name(b)}, {emitter.name(p)})" for b, p in paired.findall(op.text))
+    plain = re.sub(
+        r"\[\]|\[" + VALUE + r"\]", "", paired.sub("", op.text)
+    )  # the accumulator's token stands in brackets
+    a, b, d, is_used, predicate = (emitter.name(value) for value in re.findall(VALUE, plain)[:5])
+    emitter.pause()
+    emitter.put(f"M.tensor_product(G, {a}, {b}, {d}, {is_used}, {predicate}, [{barriers}], {op.place!r})")
+    _token(emitter, op)
+
+
+@rule("ttng.tc_gen5_commit")
+def _commit_products(emitter: Emitter, op: Op) -> None:
+    barrier, *rest = (emitter.name(value) for value in re.findall(VALUE, op.text.partition(" descs ")[0]))
+    emitter.pause()
+    emitter.put(f"M.commit_products(G, {barrier}, {rest[0] if rest else True}, {op.place!r})")

@@ -1,0 +1,166 @@
+"""Writes a kernel as Python source, one line or a few for each operation, by a table of rules.
+
+A rule is a function of the emitter and an operation. Whether a value is a number or an array is known from its
+type when the source is written, so nothing is asked when it runs.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from fuzz.twin.ir.module import Module, Op, Region
+from fuzz.twin.ir.types import Type
+
+Rule = Callable[["Emitter", Op], None]
+RULES: dict[str, Rule] = {}
+"""Operation -> what it becomes."""
+
+
+def rule(*names: str) -> Callable[[Rule], Rule]:
+    """Decorator: the rule of some operations."""
+
+    def add(function: Rule) -> Rule:
+        for name in names:
+            assert name not in RULES, name
+            RULES[name] = function
+        return function
+
+    return add
+
+
+def template(name: str, text: str) -> None:
+    """A rule whose result is one expression: `{0}`, `{1}` .. are the operands, `{bits}` those of an integer result."""
+
+    def put(emitter: "Emitter", op: Op) -> None:
+        element = op.result_type.element
+        bits = element[1:] if element[0] == "i" else ""
+        emitter.result(op, text.format(*emitter.operands(op), bits=bits, element=repr(element)))
+
+    rule(name)(put)
+
+
+class Emitter:
+    """The source so far, and where the next line goes.
+
+    constants: the values that the source names and that stand in no line of it.
+    """
+
+    def __init__(self, module: Module) -> None:
+        self.module = module
+        self.constants: dict[str, Any] = {}
+        self._lines: list[str] = []
+        self._depth = 0
+        self._is_in_body = False
+        self._targets: Sequence[str] = ()
+        self._kind = ""
+        self._num_names = 0
+
+    # ---- lines ----
+
+    def put(self, text: str) -> None:
+        """One more line."""
+        self._lines.append("    " * self._depth + text)
+
+    @contextmanager
+    def deeper(self) -> Iterator[None]:
+        """Lines inside are a block of the line before."""
+        self._depth += 1
+        yield
+        self._depth -= 1
+
+    def pause(self) -> None:
+        """Others may go on here, before something that they could notice."""
+        self.put("yield")
+
+    # ---- names ----
+
+    def name(self, value: str) -> str:
+        """The Python name of a value."""
+        return "v_" + re.sub(r"\W", "_", value[1:])
+
+    def fresh(self, stem: str) -> str:
+        """A name that no other value has."""
+        self._num_names += 1
+        return f"{stem}_{self._num_names}"
+
+    def constant(self, value: Any) -> str:
+        """The name of a value that stands beside the source."""
+        name = self.fresh("K")
+        self.constants[name] = value
+        return name
+
+    def operands(self, op: Op) -> list[str]:
+        """The Python names of an operation's operands."""
+        return [self.name(value) for value in op.operands]
+
+    def results(self, op: Op) -> list[str]:
+        """The Python names of an operation's results."""
+        return [self.name(value) for value in op.results]
+
+    def result(self, op: Op, expression: str) -> None:
+        """The line that gives an operation's one result its value."""
+        self.put(f"{self.name(op.results[0])} = {expression}")
+
+    def is_array(self, kind: Type) -> bool:
+        """True if a value is an array: a tensor, or anything in the body of a reduction, which runs on arrays."""
+        return kind.is_tensor or self._is_in_body
+
+    # ---- structure ----
+
+    def source(self) -> str:
+        """The whole program: `program(M, G, X, *parameters)`, a generator."""
+        names = ", ".join(self.name(value) for value, _ in self.module.parameters)
+        self.put(f"def program(M, G, X, {names}):")
+        with self.deeper():
+            self.put("if False: yield")
+            self.region(self.module.body, "program")
+        return "\n".join(self._lines) + "\n"
+
+    def region(self, region: Region, kind: str, targets: Sequence[str] = ()) -> None:
+        """The lines of a region. targets: the names that its last line gives values.
+
+        kind: `program`, `partition`, `nested` in a loop or a branch, or `body` of a reduction.
+        """
+        before = self._targets, self._kind
+        self._targets, self._kind = targets, kind
+        if not region.ops:
+            self.put("pass")
+        for op in region.ops:
+            if op.name not in RULES:
+                raise NotImplementedError(f"the twin has no {op.name} (at {op.place}): {op.text[:80]}")
+            RULES[op.name](self, op)
+        self._targets, self._kind = before
+
+    def body(self, region: Region) -> str:
+        """The name of a function that does what the body of a reduction or a scan does."""
+        name = self.fresh("body")
+        self.put(f"def {name}({', '.join(map(self.name, region.arguments))}):")
+        before, self._is_in_body = self._is_in_body, True
+        with self.deeper():
+            self.region(region, "body")
+        self._is_in_body = before
+        return name
+
+    def leave(self, values: Sequence[str]) -> None:
+        """The last line of a region: its values go to its targets, or back to who called it."""
+        if self._kind == "body":
+            self.put(f"return {', '.join(values)},")
+        elif self._targets:
+            self.assign(self._targets, values)
+        else:
+            self.put("pass")
+
+    def assign(self, targets: Sequence[str], values: Sequence[str]) -> None:
+        """Several names get values at once."""
+        self.put(f"{', '.join(targets)}, = {', '.join(values)},")
+
+    @property
+    def is_nested(self) -> bool:
+        """True inside of a loop or a branch."""
+        return self._kind == "nested"
+
+    @property
+    def targets(self) -> Sequence[str]:
+        """The names that the region gives values."""
+        return self._targets

@@ -1,0 +1,133 @@
+"""Rules for global memory, and for views of shared and tensor memory that threads read and write themselves."""
+
+import re
+
+from fuzz.twin.arithmetic import dtype_of
+from fuzz.twin.emit.emitter import Emitter, rule
+from fuzz.twin.ir.module import Op
+from fuzz.twin.ir.types import Type
+
+
+def pointee_size(kind: Type) -> int:
+    """Bytes that a pointer's elements take."""
+    return dtype_of(kind.pointee).itemsize
+
+
+@rule("tt.addptr")
+def _add_pointer(emitter: Emitter, op: Op) -> None:
+    pointer, offset = emitter.operands(op)
+    emitter.result(op, f"{pointer} + {offset} * {pointee_size(op.result_type)}")
+
+
+@rule("tt.load")
+def _load(emitter: Emitter, op: Op) -> None:
+    pointer, mask, other = (*emitter.operands(op), "None", "None")[:3]
+    emitter.result(op, f"X.load({pointer}, {mask}, {other}, {op.types[0].pointee!r}, {op.place!r})")
+
+
+@rule("tt.store")
+def _store(emitter: Emitter, op: Op) -> None:
+    pointer, value, mask = (*emitter.operands(op), "None")[:3]
+    emitter.put(f"X.store({pointer}, {value}, {mask}, {op.types[0].pointee!r}, {op.place!r})")
+
+
+@rule("tt.get_program_id")
+def _program_id(emitter: Emitter, op: Op) -> None:
+    emitter.result(op, f"X.program[{'xyz'.index(op.text.split()[0])}]")
+
+
+@rule("tt.get_num_programs")
+def _num_programs(emitter: Emitter, op: Op) -> None:
+    emitter.result(op, f"X.grid[{'xyz'.index(op.text.split()[0])}]")
+
+
+@rule("tt.grid_dependency_wait")
+def _dependency_wait(emitter: Emitter, op: Op) -> None:
+    emitter.put("X.dependency_wait()")
+
+
+@rule("tt.grid_dependency_launch_dependents")
+def _launch_dependents(emitter: Emitter, op: Op) -> None:
+    emitter.put("X.launch_dependents()")
+
+
+@rule("ttg.local_alloc")
+def _local_alloc(emitter: Emitter, op: Op) -> None:
+    kind, offset = op.result_type, op.attributes.get("allocation.offset")
+    emitter.result(op, f"M.local_alloc({kind.shape}, {kind.element!r}, {offset}, {op.place!r})")
+    for value in emitter.operands(op):
+        emitter.put(f"M.local_store(G, {value}, {emitter.name(op.results[0])}, {op.place!r})")
+
+
+@rule("ttg.local_dealloc")
+def _local_dealloc(emitter: Emitter, op: Op) -> None:
+    pass  # places are given once and for all
+
+
+@rule("ttg.local_store")
+def _local_store(emitter: Emitter, op: Op) -> None:
+    value, memory = emitter.operands(op)
+    emitter.pause()
+    emitter.put(f"M.local_store(G, {value}, {memory}, {op.place!r})")
+
+
+@rule("ttg.local_load")
+def _local_load(emitter: Emitter, op: Op) -> None:
+    emitter.pause()
+    emitter.result(op, f"M.local_load(G, {emitter.operands(op)[0]}, {op.place!r})")
+
+
+@rule("ttg.memdesc_index")
+def _index(emitter: Emitter, op: Op) -> None:
+    memory, index = emitter.operands(op)
+    emitter.result(op, f"{memory}.index({index}, {op.place!r})")
+
+
+@rule("ttg.memdesc_reshape")
+def _reshape(emitter: Emitter, op: Op) -> None:
+    emitter.result(op, f"{emitter.operands(op)[0]}.reshape({op.result_type.shape})")
+
+
+@rule("ttg.memdesc_trans")
+def _transposed(emitter: Emitter, op: Op) -> None:
+    emitter.result(op, f"{emitter.operands(op)[0]}.transpose({op.numbers('order')})")
+
+
+@rule("ttg.memdesc_subslice")
+def _subslice(emitter: Emitter, op: Op) -> None:
+    offsets = tuple(int(number) for number in re.findall(r"-?\d+", op.text[op.text.index("[") :]))
+    emitter.result(op, f"{emitter.operands(op)[0]}.slice({offsets}, {op.result_type.shape})")
+
+
+@rule("ttng.tmem_subslice")
+def _tensor_subslice(emitter: Emitter, op: Op) -> None:
+    start = op.number("N") if "N" in op.attributes else op.number("offset")
+    emitter.result(op, f"{emitter.operands(op)[0]}.slice((0, {start}), {op.result_type.shape})")
+
+
+@rule("ttng.tmem_alloc")
+def _tensor_alloc(emitter: Emitter, op: Op) -> None:
+    kind, column = op.result_type, op.attributes.get("tensor_memory_col_offset")
+    emitter.put(
+        f"{emitter.name(op.results[0])} = M.tensor_alloc({kind.shape}, {kind.element!r}, {column}, {op.place!r})"
+    )
+    for value in emitter.operands(op):
+        emitter.put(f"M.tensor_store(G, {value}, {emitter.name(op.results[0])}, True, {op.place!r})")
+
+
+@rule("ttng.tmem_load")
+def _tensor_load(emitter: Emitter, op: Op) -> None:
+    emitter.pause()
+    emitter.put(f"{emitter.name(op.results[0])} = M.tensor_load(G, {emitter.operands(op)[0]}, {op.place!r})")
+
+
+@rule("ttng.tmem_store")
+def _tensor_store(emitter: Emitter, op: Op) -> None:
+    value, memory, *rest = emitter.operands(op)
+    emitter.pause()
+    emitter.put(f"M.tensor_store(G, {value}, {memory}, {rest[-1] if rest else True}, {op.place!r})")
+
+
+@rule("ttng.tmem_wait")
+def _tensor_wait(emitter: Emitter, op: Op) -> None:
+    emitter.put(f"M.tensor_wait(G, {'store' in op.text})")

@@ -1,0 +1,178 @@
+"""Global memory: real addresses of real tensors, and who wrote what in which launch."""
+
+import bisect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from fuzz.twin.arithmetic import dtype_of
+from fuzz.twin.finding import Finding
+
+NOBODY = -1
+
+
+@dataclass(eq=False)
+class Storage:
+    """The memory of one tensor, or of several that share it.
+
+    launches, programs: for each byte that begins an element, the launch and the program that stored there last.
+    """
+
+    name: str
+    base: int
+    content: npt.NDArray[np.uint8]
+    last_launch: int = NOBODY
+    launches: npt.NDArray[np.int32] | None = None
+    programs: npt.NDArray[np.int32] | None = None
+
+
+class GlobalMemory:
+    """All storages that kernels were given, by address."""
+
+    def __init__(self) -> None:
+        self._storages: list[Storage] = []
+        self._bases: list[int] = []
+        self._alive: list[torch.Tensor] = []
+
+    def register(self, tensor: torch.Tensor, name: str) -> int:
+        """The address of a tensor's first element; kernels may touch its whole storage from now on."""
+        storage = tensor.untyped_storage()
+        base, size = storage.data_ptr(), storage.nbytes()
+        place = bisect.bisect_left(self._bases, base)
+        is_known = place < len(self._bases) and self._bases[place] == base
+        if is_known and len(self._storages[place].content) != size:  # another tensor lies where one was that is gone
+            del self._storages[place], self._bases[place], self._alive[place]
+            is_known = False
+        if size and not is_known:
+            whole = torch.empty(0, dtype=torch.uint8).set_(storage)  # type: ignore[call-overload]
+            self._storages.insert(place, Storage(name, base, whole.numpy()))
+            self._bases.insert(place, base)
+            self._alive.insert(place, whole)  # so that no other tensor can come to lie there
+        return tensor.data_ptr()
+
+    def storage(self, low: int, high: int, what: str, place: str) -> Storage:
+        """The storage that holds the bytes [low, high)."""
+        i = bisect.bisect_right(self._bases, low) - 1
+        if i < 0 or high > self._bases[i] + len(self._storages[i].content):
+            raise Finding("bounds", f"a {what} at {place} of an address in no tensor")
+        return self._storages[i]
+
+
+class Launch:
+    """A launch, and what one of its programs sees of the world.
+
+    program: its numbers. is_early: whether it runs before the launch before it is done.
+    """
+
+    def __init__(self, memory: GlobalMemory, number: int, grid: tuple[int, int, int], is_early: bool) -> None:
+        self.grid, self.program = grid, (0, 0, 0)
+        self.starts_early = is_early
+        self.is_early = is_early
+        self._memory, self._number = memory, number
+
+    def begin(self, program: tuple[int, int, int]) -> None:
+        """The next program."""
+        self.program, self.is_early = program, self.starts_early
+
+    def dependency_wait(self) -> None:
+        """The launch before is done, and its stores are there."""
+        self.is_early = False
+
+    def launch_dependents(self) -> None:
+        """The next launch may start: it changes no order that the twin knows of."""
+
+    def load(self, pointer: Any, mask: Any, other: Any, element: str, place: str) -> Any:
+        """Elements at addresses, where the mask holds; elsewhere `other`, or 0."""
+        dtype = dtype_of(element)
+        if not isinstance(pointer, np.ndarray):
+            if mask is not None and not mask:
+                return other if other is not None else 0
+            storage = self._reached(pointer, pointer + dtype.itemsize, "load", place)
+            at = pointer - storage.base
+            value = storage.content[at : at + dtype.itemsize].view(dtype)[0]
+            return value.item() if element[0] == "i" else value
+        out = np.empty(pointer.shape, dtype)
+        if mask is None:
+            chosen: Any = slice(None)
+        else:
+            chosen = np.broadcast_to(mask, pointer.shape)
+            out[...] = 0 if other is None else other
+        wanted = pointer[chosen]
+        if wanted.size:
+            storage = self._reached(int(wanted.min()), int(wanted.max()) + dtype.itemsize, "load", place)
+            out[chosen] = _elements(storage, dtype)[self._index(storage, wanted, dtype, place)]
+        return out
+
+    def store(self, pointer: Any, value: Any, mask: Any, element: str, place: str) -> None:
+        """Elements to addresses, where the mask holds."""
+        dtype = dtype_of(element)
+        pointer = np.asarray(pointer)
+        value = np.broadcast_to(np.asarray(value), pointer.shape)
+        if mask is not None:
+            mask = np.broadcast_to(mask, pointer.shape)
+            pointer, value = pointer[mask], value[mask]
+        if not pointer.size:
+            return
+        storage = self._reached(int(pointer.min()), int(pointer.max()) + dtype.itemsize, "store", place)
+        index = self._index(storage, pointer, dtype, place)
+        _elements(storage, dtype)[index] = value
+        self._note(storage, index * dtype.itemsize, place)
+
+    def _reached(self, low: int, high: int, what: str, place: str) -> Storage:
+        storage = self._memory.storage(low, high, what, place)
+        if self.is_early and storage.last_launch == self._number - 1:
+            sentence = f"a {what} of {storage.name} at {place} does not wait for the launch that writes it"
+            raise Finding("dependency", sentence)
+        return storage
+
+    def _index(self, storage: Storage, pointer: Any, dtype: np.dtype[Any], place: str) -> Any:
+        index, rest = np.divmod(pointer - storage.base, dtype.itemsize)
+        if rest.any():
+            raise Finding("bounds", f"an address at {place} is not a multiple of its element's size")
+        return index
+
+    def _note(self, storage: Storage, at: Any, place: str) -> None:
+        """Two programs of a launch that store in one place have no order between them."""
+        if storage.launches is None or storage.programs is None:
+            size = len(storage.content)
+            storage.launches, storage.programs = np.full(size, NOBODY, np.int32), np.full(size, NOBODY, np.int32)
+        program = int(np.ravel_multi_index(self.program, self.grid))
+        if ((storage.launches[at] == self._number) & (storage.programs[at] != program)).any():
+            raise Finding("two writers", f"two programs store in one place of {storage.name}, the second at {place}")
+        storage.launches[at], storage.programs[at] = self._number, program
+        storage.last_launch = self._number
+
+
+def _elements(storage: Storage, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    return storage.content[: len(storage.content) // dtype.itemsize * dtype.itemsize].view(dtype)
+
+
+class TileReader:
+    """A tensor descriptor's tiles, which tensor copies read."""
+
+    def __init__(
+        self, tensor: torch.Tensor, shape: Sequence[int], strides: Sequence[int], block: Sequence[int]
+    ) -> None:
+        bits = tensor.view({1: torch.int8, 2: torch.int16, 4: torch.int32}[tensor.element_size()])
+        self._values = torch.as_strided(bits, tuple(shape), tuple(strides)).numpy()
+        self._shape, self._block = tuple(shape), tuple(block)
+
+    def read(self, at: Sequence[int], shape: tuple[int, ...], place: str) -> npt.NDArray[Any]:
+        """The tile that begins at `at`; zeros outside of the tensor."""
+        if int(np.prod(shape)) != int(np.prod(self._block)):
+            raise Finding("copy", f"a tile of {self._block} is copied to {shape} at {place}")
+        unsigned = self._values.view(f"u{self._values.itemsize}")
+        tile = np.zeros(self._block, unsigned.dtype)
+        source, target = [], []
+        for start, size, limit in zip(at, self._block, self._shape, strict=True):
+            low, high = max(start, 0), min(start + size, limit)
+            if low >= high:
+                return tile.reshape(shape)
+            source.append(slice(low, high))
+            target.append(slice(low - start, high - start))
+        tile[tuple(target)] = unsigned[tuple(source)]
+        return tile.reshape(shape)

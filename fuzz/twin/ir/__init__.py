@@ -1,0 +1,1 @@
+"""The IR that Triton makes of a kernel (TTGIR), read from its text."""

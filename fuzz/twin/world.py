@@ -1,0 +1,169 @@
+"""A GPU that is not there: launches of Triton's and Gluon's kernels run here, program by program."""
+
+import contextlib
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+from triton.runtime.jit import JITFunction
+
+from fuzz.twin import arithmetic
+from fuzz.twin.compile import Specialization, has_tensor_waits, ttgir
+from fuzz.twin.emit import arithmetic as arithmetic_rules  # noqa: F401
+from fuzz.twin.emit import asynchronous, control, memory, tensors  # noqa: F401 (they fill the table of rules)
+from fuzz.twin.emit.emitter import Emitter
+from fuzz.twin.global_memory import GlobalMemory, Launch, TileReader
+from fuzz.twin.ir.module import Module
+from fuzz.twin.ir.read import read
+from fuzz.twin.machine.core import SOURCE_SHARED_BYTES, Dot, Level
+from fuzz.twin.machine.events import Group
+from fuzz.twin.machine.machine import Machine
+from fuzz.twin.machine.scheduler import Policy
+from fuzz.twin.matrix import quick_dot
+from msa_fast.compile_gate.architectures import ARCHITECTURES, Architecture
+from msa_fast.compile_gate.configurations import pretend
+
+IN_SOURCE = {
+    name: getattr(arithmetic, name)
+    for name in (
+        "wrap", "unsigned", "signed", "div", "rem", "mulhi", "cast", "to_bf16", "from_bf16", "widened", "bitcast",
+        "reduce_with", "reduce_by", "scan_by",
+    )
+}  # fmt: skip
+"""The functions that generated code calls, by name."""
+
+
+@dataclass
+class Program:
+    """A kernel as Python. source: its text; code: (machine, group, launch, *arguments) -> a generator."""
+
+    module: Module
+    source: str
+    code: Callable[..., Any]
+
+
+@dataclass
+class Counts:
+    """What ran. steps: choices of the scheduler; events: accesses to memories inside of a program."""
+
+    launches: int = 0
+    programs: int = 0
+    steps: int = 0
+    events: int = 0
+
+
+@dataclass
+class World:
+    """One make-believe GPU.
+
+    dot: the matrix unit. edit: changes TTGIR before it is read, to plant a defect.
+    """
+
+    architecture: Architecture = ARCHITECTURES["sm_90"]
+    level: Level = "source"
+    policy: Policy = "random"
+    seed: int = 0
+    dot: Dot = quick_dot
+    edit: Callable[[str], str] | None = None
+    counts: Counts = field(default_factory=Counts)
+    memory: GlobalMemory = field(default_factory=GlobalMemory)
+    programs: dict[tuple[str, str], Program] = field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def installed(self) -> Iterator[torch.device]:
+        """Inside, tensors of this process are on the make-believe device, and launches run on the twin."""
+        told: list[Specialization] = []
+        original = JITFunction.run
+
+        def on_compile(*, compile: dict[str, Any], **_: Any) -> bool:
+            told.append(Specialization(compile["specialization_data"]))
+            return True  # nothing is compiled
+
+        def run(kernel: JITFunction[Any], *args: Any, grid: Any, warmup: bool = False, **kwargs: Any) -> None:
+            told.clear()
+            original(kernel, *args, grid=grid, warmup=True, **kwargs)
+            if not warmup:
+                self.launch(kernel, told[-1], args, grid, kwargs)
+
+        with contextlib.ExitStack() as stack:
+            device = stack.enter_context(pretend(self.architecture, on_compile, is_on_cpu=True))
+            stack.enter_context(mock.patch.object(JITFunction, "run", run))
+            yield device
+
+    def launch(
+        self,
+        kernel: JITFunction[Any],
+        specialization: Specialization,
+        args: Sequence[Any],
+        grid: Any,
+        kwargs: dict[str, Any],
+    ) -> None:
+        """Run all programs of a launch, one after the other.
+
+        Raises:
+            Finding: what is wrong with one of them.
+        """
+        program = self.program(kernel, specialization)
+        spec = specialization.data
+        given = {name: value for name, value in kwargs.items() if name in kernel.signature.parameters}
+        bound = kernel.signature.bind(*args, **given)
+        bound.apply_defaults()
+        values = self._arguments(bound, spec["signature"])
+        assert len(values) == len(program.module.parameters), (len(values), program.module.parameters)
+        sizes = tuple(grid(dict(bound.arguments)) if callable(grid) else grid)
+        x, y, z = (*sizes, 1, 1)[:3]
+        self.counts.launches += 1
+        is_early = bool(spec["options"].get("launch_pdl", False))
+        launch = Launch(self.memory, self.counts.launches, (x, y, z), is_early)
+        attributes = program.module.attributes
+        for place in product(range(x), range(y), range(z)):
+            launch.begin(place)
+            machine = Machine(
+                attributes.get("ttg.shared", SOURCE_SHARED_BYTES),
+                self.level,
+                self.policy,
+                self.seed + self.counts.programs,
+                self.dot,
+                has_tensor_waits(self.level),
+                kernel.is_gluon(),
+            )
+            group = Group.fresh("the program", program.module.num_warps)
+            with np.errstate(all="ignore"):
+                machine.run(program.code(machine, group, launch, *values), group)
+            self.counts.programs += 1
+            self.counts.steps += machine.scheduler.num_steps
+            self.counts.events += len(machine.log.events)
+
+    def program(self, kernel: JITFunction[Any], specialization: Specialization) -> Program:
+        """A kernel as Python; made once."""
+        key = (kernel.cache_key, specialization.spec)
+        if key not in self.programs:
+            text = ttgir(kernel, specialization, self.architecture, self.level)
+            module = read(self.edit(text) if self.edit else text)
+            emitter = Emitter(module)
+            source = emitter.source()
+            scope = {**IN_SOURCE, **emitter.constants, "np": np}
+            exec(compile(source, f"<twin of {module.name}>", "exec"), scope)
+            self.programs[key] = Program(module, source, scope["program"])
+        return self.programs[key]
+
+    def _arguments(self, bound: inspect.BoundArguments, signature: dict[str, str]) -> list[Any]:
+        """The values of a program's parameters: addresses for tensors, readers of tiles for descriptors."""
+        values: list[Any] = []
+        for name, kind in signature.items():
+            value = bound.arguments[name]
+            if kind == "constexpr":
+                continue
+            if isinstance(value, torch.Tensor):
+                values.append(self.memory.register(value, name))
+            elif hasattr(value, "block_shape"):
+                reader = TileReader(value.base, value.shape, value.strides, value.block_shape)
+                values += [reader, *map(int, value.shape), *map(int, value.strides)]
+            else:
+                values.append(value)
+        return values

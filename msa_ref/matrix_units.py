@@ -1,0 +1,110 @@
+"""Bit models of matrix units: the fp32 numbers that a unit's sums of products come out as.
+
+A unit takes L products at a time and the accumulator, aligns all of them to the largest exponent
+among them, drops what lies F bits below that, adds what is left exactly, and keeps m fraction
+bits, towards zero; the next L products are added to that. A selection on scores of known units and
+a known order of products is thereby a point, not an interval.
+
+Source: F. A. Khattak and M. Mikaitis, Accurate models of NVIDIA tensor cores, arXiv:2512.07004;
+the parameters are those of the public package `mmasim`, which the tests hold the models against.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from msa_ref.config import require
+
+FP32_MIN_EXPONENT = -126
+"""Exponent of the smallest normal fp32 number, which smaller ones count for, too."""
+FP32_FRACTION_BITS = 23
+MAX_PRODUCTS = 2**22
+"""Products that are held at once; bounds the memory of a large matrix."""
+
+
+@dataclass(frozen=True)
+class MatrixUnit:
+    """One unit. L, F, m: see the module. zero_exponent: the exponent that a product of 0 counts for."""
+
+    name: str
+    L: int
+    F: int
+    m: int
+    zero_exponent: int
+
+
+UNITS: dict[str, MatrixUnit] = {
+    unit.name: unit
+    for unit in (
+        MatrixUnit("wgmma", L=16, F=25, m=23, zero_exponent=-133),
+        MatrixUnit("tcgen05", L=16, F=25, m=23, zero_exponent=-133),
+        MatrixUnit("mma.sync of Ampere", L=8, F=24, m=23, zero_exponent=-132),
+        MatrixUnit("mma.sync", L=16, F=25, m=23, zero_exponent=-133),
+        MatrixUnit("wgmma fp8", L=32, F=13, m=13, zero_exponent=-133),
+        MatrixUnit("tcgen05 fp8", L=32, F=25, m=23, zero_exponent=-133),
+    )
+}
+"""Name -> unit. `mma.sync` is that of Hopper and of both Blackwells, on bf16 and fp16."""
+
+
+def unit_product(
+    queries: torch.Tensor, keys: torch.Tensor, unit: MatrixUnit, accumulator: torch.Tensor | None = None
+) -> torch.Tensor:
+    """The products of queries and keys as a unit sums them.
+
+    Args:
+        queries, keys: [M, D] and [N, D], bf16, fp16 or e4m3; D is summed from its first element to its last.
+        accumulator: [M, N] float32 to begin with; zeros if None.
+
+    Returns:
+        [M, N] float32. Where a product is NaN or infinite, so is the sum that IEEE arithmetic gives.
+
+    Raises:
+        ValueError: if D is not the same, or no multiple of the unit's L.
+    """
+    dim = queries.shape[-1]
+    require(keys.shape[-1] == dim, "keys", f"must have D = {dim}", keys.shape[-1])
+    require(dim % unit.L == 0, "D", f"must be a multiple of {unit.L} for {unit.name}", dim)
+    shape = len(queries), len(keys)
+    total = torch.zeros(shape, device=queries.device) if accumulator is None else accumulator.clone()
+    rows = max(1, MAX_PRODUCTS // max(1, len(keys) * unit.L))
+    q, k = queries.double(), keys.double()
+    q_exponent, k_exponent = _exponent(queries), _exponent(keys)
+    for row in range(0, len(queries), rows):
+        part = slice(row, row + rows)
+        for first in range(0, dim, unit.L):
+            at = slice(first, first + unit.L)
+            products = q[part, None, at] * k[None, :, at]
+            exponents = q_exponent[part, None, at] + k_exponent[None, :, at]
+            total[part] = _added(total[part], products, exponents, unit)
+    return total
+
+
+def _added(total: torch.Tensor, products: torch.Tensor, exponents: torch.Tensor, unit: MatrixUnit) -> torch.Tensor:
+    """One instruction: products [.., L] with their exponents, added to the accumulator."""
+    zero = unit.zero_exponent
+    own = torch.where(total == 0, zero, _exponent(total))
+    top = torch.where(products == 0, zero, exponents).amax(-1).maximum(own)
+    # A power of two, so that scaling is exact: the last bit that is kept becomes the ones.
+    scale = torch.ldexp(torch.ones_like(products[..., 0]), unit.F - top)
+    kept = (products * scale[..., None]).trunc_().sum(-1) + (total.double() * scale).trunc_()
+    return _toward_zero(kept / scale, unit.m)
+
+
+def _exponent(values: torch.Tensor) -> torch.Tensor:
+    """floor(log2 |x|), int32; a subnormal number's is that of its format's smallest normal one."""
+    least = int(torch.finfo(values.dtype).smallest_normal.as_integer_ratio()[1].bit_length() - 1)
+    return (torch.frexp(values.float()).exponent - 1).clamp_min_(-least)
+
+
+def _toward_zero(values: torch.Tensor, fraction_bits: int) -> torch.Tensor:
+    """float64 as fp32 with so many fraction bits, the others cut off; -0 becomes +0."""
+    near = values.float()
+    is_beyond = near.double().abs() > values.abs()
+    near = torch.where(is_beyond, torch.nextafter(near, torch.zeros_like(near)), near)
+    dropped = FP32_FRACTION_BITS - fraction_bits
+    if dropped:
+        near = torch.where(
+            near.isfinite(), near.view(torch.int32).bitwise_and(-(1 << dropped)).view(torch.float32), near
+        )
+    return near + 0.0
