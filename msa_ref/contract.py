@@ -13,9 +13,9 @@ from msa_ref.indexer import MAX_TOKEN_SCORES, scored_chunks
 from msa_ref.profile import CONTRACT, Profile
 from msa_ref.rows import ROW_LAWS, Selection
 
-How = Literal["", "raised", "memory", "cuda error", "crash", "hang"]
-"""The ways in which a run can fail to give an answer; empty if it gave one. After the last three its process must be
-replaced."""
+How = Literal["", "raised", "twin", "memory", "cuda error", "crash", "hang"]
+"""The ways in which a run can fail to give an answer; empty if it gave one. `twin`: the twin found a mistake. After the
+last three its process must be replaced."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,9 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
+from itertools import takewhile
 from multiprocessing.connection import Connection
+from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 
 from fuzz.cases.case import Case
@@ -34,7 +36,9 @@ from fuzz.isolation.messages import (
     SceneFailed,
     Task,
 )
+from fuzz.isolation.twin_child import fresh, live_on_twin
 from fuzz.judge.verdict import Agreed, Broke, Undefined, Verdict, is_out_of_memory, is_poisoned
+from fuzz.targets.twins import is_twin
 from msa_ref.contract import Violation
 
 HANGS_AFTER = 120.0
@@ -97,6 +101,7 @@ class Worker:
             first_call_hangs_after = FIRST_CALLS_TAKE * hangs_after
         self._first_call_hangs_after, self._have_hung = first_call_hangs_after, set[str]()
         self._stop = stop or threading.Event()
+        self._is_on_twin = False
         self._child: BaseProcess | None = None
         self._pipe: Connection | None = None
         self._folder = tempfile.TemporaryDirectory(prefix="fuzz-worker-", ignore_cleanup_errors=True)
@@ -136,7 +141,9 @@ class Worker:
         """Add the verdicts on a task's targets to a list, in their order."""
         tried = set[str]()
         while len(verdicts) < len(task.targets):
-            rest = replace(task, targets=task.targets[len(verdicts) :])
+            left = task.targets[len(verdicts) :]
+            of_one_kind = takewhile(lambda name: is_twin(name) == is_twin(left[0]), left)  # noqa: B023
+            rest = replace(task, targets=tuple(of_one_kind))
             for name, verdict, seconds in self._verdicts(rest):
                 does_not_fit = verdict == DOES_NOT_FIT
                 if name not in tried and (does_not_fit or is_out_of_memory(verdict)):
@@ -218,9 +225,13 @@ class Worker:
             assert over == FirstCall(is_over=True)
 
     def _send(self, message: Task | Question | Introduction) -> None:
-        """Hand the child a message; a fresh child, if the last one has ended since its last task."""
+        """Hand the child a message; a fresh child, if the last has ended since its task or is of another kind."""
         if self._stop.is_set():
             raise Stopped
+        is_on_twin = is_twin(message.targets[0] if isinstance(message, Task) else message.target)
+        if is_on_twin != self._is_on_twin:
+            self._end()
+            self._is_on_twin = is_on_twin
         if self._child is not None and not self._child.is_alive():
             self._forget_idle()
         try:
@@ -245,11 +256,15 @@ class Worker:
 
     def _start(self) -> Connection:
         if self._pipe is None:
-            warm_up()
-            context = fork_server()
+            if self._is_on_twin:
+                context: BaseContext = fresh()
+                serve = live_on_twin
+            else:
+                warm_up()
+                context, serve = fork_server(), live
             self._pipe, theirs = context.Pipe()
             arguments = (theirs, self._folder.name, self.gpu, path_variables())
-            self._child = context.Process(target=live, args=arguments, daemon=True)
+            self._child = context.Process(target=serve, args=arguments, daemon=True)  # type: ignore[attr-defined]
             self._child.start()
             theirs.close()
             self.restarts += 1

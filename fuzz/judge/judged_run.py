@@ -15,6 +15,7 @@ from fuzz.judge.truth import Truth
 from fuzz.targets import Target
 from fuzz.targets.places import place_of, place_of_error
 from fuzz.targets.target import Bound
+from fuzz.twin.finding import Finding
 from msa_ref.contract import How, Violation, with_reqs
 
 
@@ -83,6 +84,9 @@ class RunJudge:
 
     def failure(self, error: Exception, target: Target, num_splits: int) -> Violation:
         """The violation of a target that raised instead of answering, with the line of its own file."""
+        if isinstance(error, Finding):
+            text = f"{error.kind}: {error}"
+            return Violation("Runs", text, num_splits=num_splits, state=self.scene.state, how="twin")
         said = _said(error)
         lines = said.strip().splitlines()
         # A fault of the GPU is raised by the first library that asks the driver afterwards: torch and Triton word it

@@ -12,6 +12,7 @@ from fuzz.targets.peers import PEERS
 from fuzz.targets.peers.peer import BEYOND
 from fuzz.targets.profiles import read_profile
 from fuzz.targets.target import Target
+from fuzz.targets.twins import is_twin, on_twin, parsed
 from msa_ref.config import require
 from msa_ref.profile import CONTRACT, Profile
 
@@ -27,6 +28,9 @@ def find(name: str) -> Target:
     """
     if name in BUILT_IN:
         return BUILT_IN[name]
+    if is_twin(name):
+        twin, inner = parsed(name)
+        return replace(on_twin(twin, find(inner)), name=name)
     if name in PEERS:
         return PEERS[name].installed()
     if name.removesuffix(BEYOND) in PEERS:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fuzz.twin.finding import Finding
+from fuzz.twin.finding import Finding, NotModelled
 
 DTYPES: dict[str, Any] = {
     "i1": np.bool_,
@@ -29,11 +29,12 @@ def dtype_of(element: str) -> np.dtype[Any]:
     """The NumPy type of an element's array.
 
     Raises:
-        NotImplementedError: if the twin has no such element.
+        NotModelled: if the twin has no such element.
     """
     if element not in DTYPES:
-        raise NotImplementedError(f"the twin has no element {element}")
-    return np.dtype(DTYPES[element])
+        raise NotModelled(f"the twin has no element {element}")
+    dtype: np.dtype[Any] = np.dtype(DTYPES[element])
+    return dtype
 
 
 def wrap(value: int, bits: int) -> int:

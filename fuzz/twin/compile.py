@@ -10,7 +10,7 @@ from triton.compiler.compiler import make_backend
 from triton.experimental.gluon._runtime import GluonASTSource
 from triton.runtime.jit import JITFunction
 
-from fuzz.twin.machine.core import Level
+from fuzz.twin.options import Level
 from msa_fast.compile_gate.architectures import Architecture
 from msa_ref.config import require
 

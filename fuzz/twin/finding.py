@@ -1,4 +1,4 @@
-"""A finding of the twin: one sentence about a mistake in a kernel, and the kind of mistake that it is."""
+"""What the twin raises: a finding about a kernel, or that a kernel does something which it has no model of."""
 
 from typing import Literal
 
@@ -33,3 +33,7 @@ class Finding(Exception):
     def __init__(self, kind: Kind, sentence: str) -> None:
         super().__init__(sentence)
         self.kind = kind
+
+
+class NotModelled(NotImplementedError):
+    """An operation, a type or a layout that the twin does not understand: no verdict about the kernel."""

@@ -48,7 +48,7 @@ class GlobalMemory:
             del self._storages[place], self._bases[place], self._alive[place]
             is_known = False
         if size and not is_known:
-            whole = torch.empty(0, dtype=torch.uint8).set_(storage)  # type: ignore[call-overload]
+            whole = torch.empty(0, dtype=torch.uint8).set_(storage)
             self._storages.insert(place, Storage(name, base, whole.numpy()))
             self._bases.insert(place, base)
             self._alive.insert(place, whole)  # so that no other tensor can come to lie there

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fuzz.twin.arithmetic import dtype_of
-from fuzz.twin.finding import Finding
+from fuzz.twin.finding import Finding, NotModelled
 from fuzz.twin.ir.types import Type
 
 LANES = np.arange(32, dtype=np.uint32)
@@ -40,12 +40,12 @@ class Assembly:
 
     def __init__(self, text: str, num_packed: int, results: list[Type], place: str) -> None:
         if not results or not results[0].is_tensor:
-            raise NotImplementedError(f"the twin has no assembly on scalars (at {place})")
+            raise NotModelled(f"the twin has no assembly on scalars (at {place})")
         self._lines, self._memory = _lines(text), _declared(text)
         self._num_packed, self._results, self._place = num_packed, results, place
         self._held = held_by(results[0].layout, results[0].shape)
         if self._memory and self._held.shape[0] > 1:
-            raise NotImplementedError(f"the twin has no shared memory of several warps in assembly (at {place})")
+            raise NotModelled(f"the twin has no shared memory of several warps in assembly (at {place})")
 
     def run(self, values: list[Any]) -> list[Any]:
         """The results, warp by warp."""
@@ -76,7 +76,7 @@ def held_by(layout: str, shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
     Source: Triton's documentation of `ttg.blocked` and `ttg.slice` (TritonGPUAttrDefs.td).
 
     Raises:
-        NotImplementedError: for a layout of another kind.
+        NotModelled: for a layout of another kind.
     """
     if layout.startswith("#ttg.slice"):
         found = re.search(r"dim = (\d+), parent = ", layout)
@@ -87,7 +87,7 @@ def held_by(layout: str, shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
         kept = [i for i, c in enumerate(columns) if not any((c == columns[j]).all() for j in range(i))]
         return parent[:, :, kept]
     if not layout.startswith("#ttg.blocked"):
-        raise NotImplementedError(f"the twin does not know where {layout} holds what")
+        raise NotModelled(f"the twin does not know where {layout} holds what")
     size, threads, warps, order = (
         [int(n) for n in re.search(rf"{name} = \[([^\]]*)\]", layout)[1].split(",")]  # type: ignore[index]
         for name in ("sizePerThread", "threadsPerWarp", "warpsPerCTA", "order")
@@ -123,7 +123,7 @@ def _declared(text: str) -> dict[str, int]:
     """Name -> words of the shared memory that a text declares; at most one such array."""
     found = re.findall(r"\.shared[^;]*?\.b32 (\w+)\[(\d+)\]\s*;", text)
     if len(found) != text.count(".shared .align"):
-        raise NotImplementedError(f"the twin does not understand the shared memory in {text[:80]!r}")
+        raise NotModelled(f"the twin does not understand the shared memory in {text[:80]!r}")
     return {name: int(words) for name, words in found[:1]}
 
 
@@ -167,7 +167,7 @@ class _Warp:
         if text in LANE_MASKS:
             return LANE_MASKS[text]
         if not re.fullmatch(r"-?(0x[0-9a-fA-F]+|\d+)", text):
-            raise NotImplementedError(f"the twin has no operand {text} in assembly (at {self._place})")
+            raise NotModelled(f"the twin has no operand {text} in assembly (at {self._place})")
         return np.full(32, int(text, 0) & 0xFFFFFFFF, np.uint32)
 
     def step(self, line: str) -> None:
@@ -181,7 +181,8 @@ class _Warp:
             self._writer[:] = NOBODY
             return
         if opcode == "st.shared.b32":
-            self._store(*rest.split(","), guard)
+            address, value = rest.split(",")
+            self._store(address, value, guard)
             return
         target, *sources = (part.strip() for part in rest.split(","))
         with np.errstate(over="ignore"):
@@ -236,7 +237,7 @@ class _Warp:
             case "mad" if "lo" in words:
                 return args[0] * args[1] + args[2]
             case "shfl" if "idx" in words:
-                return args[0][args[1] & 31]
+                return np.asarray(args[0][args[1] & 31])
             case "lop3":
                 return _lop3(args[0], args[1], args[2], int(sources[3], 0))
             case "shl" | "shr":
@@ -244,7 +245,7 @@ class _Warp:
                 return np.where(args[1] < 32, shift(args[0], np.minimum(args[1], 31)), 0).astype(args[0].dtype)
             case _ if base in BINARY:
                 return np.asarray(BINARY[base](args[0], args[1]))
-        raise NotImplementedError(f"the twin has no {opcode} (at {self._place})")
+        raise NotModelled(f"the twin has no {opcode} (at {self._place})")
 
 
 def _lop3(a: Lanes, b: Lanes, c: Lanes, table: int) -> Lanes:

@@ -1,20 +1,46 @@
-"""The matrix units that a twin may multiply by."""
+"""The matrix units that a twin may multiply by: functions of operands, an accumulator, and the operands' element."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+
+from fuzz.twin.finding import NotModelled
+from msa_ref.matrix_units import UNITS, unit_product
 
 Matrix = npt.NDArray[np.float32]
 
 
-def exact_dot(a: Matrix, b: Matrix, c: Any) -> Matrix:
+def exact_dot(a: Matrix, b: Matrix, c: Any, element: str) -> Matrix:
     """Sums in fp64, rounded once: right to the bit wherever sums are exact, in any order."""
     total = a.astype(np.float64) @ b.astype(np.float64)
     return (total if c is None else total + c).astype(np.float32)
 
 
-def quick_dot(a: Matrix, b: Matrix, c: Any) -> Matrix:
+def quick_dot(a: Matrix, b: Matrix, c: Any, element: str) -> Matrix:
     """Sums in fp32, in the order of the machine's BLAS: right to the bit wherever sums are exact."""
     total = a @ b
     return total if c is None else total + np.asarray(c, np.float32)
+
+
+FORMATS = {"bf16": torch.bfloat16, "f16": torch.float16}
+"""Elements of operands -> their format, of those that bit models multiply."""
+UNIT_OF = {"sm_90": "wgmma", "sm_100": "tcgen05", "sm_103": "tcgen05", "sm_120": "mma.sync"}
+"""Architecture -> the matrix unit of its 16-bit products, in `msa_ref.matrix_units`."""
+
+
+def unit_dot(architecture: str) -> Callable[[Matrix, Matrix, Any, str], Matrix]:
+    """Sums as an architecture's matrix unit makes them, bit for bit."""
+    unit = UNITS[UNIT_OF[architecture]]
+
+    def dot(a: Matrix, b: Matrix, c: Any, element: str) -> Matrix:
+        start = None if c is None else torch.from_numpy(np.ascontiguousarray(c, np.float32))
+        if element not in FORMATS:
+            raise NotModelled(f"the twin has no bit model of products in {element}")
+        left, right = (torch.from_numpy(np.ascontiguousarray(matrix)).to(FORMATS[element]) for matrix in (a, b.T))
+        product: Matrix = unit_product(left, right, unit, start).numpy()
+        return product
+
+    return dot

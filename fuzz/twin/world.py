@@ -4,6 +4,7 @@ import contextlib
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import product
 from typing import Any
 from unittest import mock
@@ -13,18 +14,18 @@ import torch
 from triton.runtime.jit import JITFunction
 
 from fuzz.twin import arithmetic
-from fuzz.twin.compile import Specialization, has_tensor_waits, ttgir
+from fuzz.twin.compile import Specialization, has_level, has_tensor_waits, ttgir
 from fuzz.twin.emit import arithmetic as arithmetic_rules  # noqa: F401
 from fuzz.twin.emit import asynchronous, control, memory, tensors  # noqa: F401 (they fill the table of rules)
 from fuzz.twin.emit.emitter import Emitter
 from fuzz.twin.global_memory import GlobalMemory, Launch, TileReader
 from fuzz.twin.ir.module import Module
 from fuzz.twin.ir.read import read
-from fuzz.twin.machine.core import SOURCE_SHARED_BYTES, Dot, Level
+from fuzz.twin.machine.core import SOURCE_SHARED_BYTES, Dot
 from fuzz.twin.machine.events import Group
 from fuzz.twin.machine.machine import Machine
-from fuzz.twin.machine.scheduler import Policy
-from fuzz.twin.matrix import quick_dot
+from fuzz.twin.matrix import quick_dot, unit_dot
+from fuzz.twin.options import Level, Policy
 from msa_fast.compile_gate.architectures import ARCHITECTURES, Architecture
 from msa_fast.compile_gate.configurations import pretend
 
@@ -167,3 +168,21 @@ class World:
             else:
                 values.append(value)
         return values
+
+
+@cache
+def _programs(architecture: str, level: Level) -> dict[tuple[str, str], Program]:
+    """The programs of an architecture, made once in a process."""
+    return {}
+
+
+def world(architecture: str, level: Level | None, policy: Policy, seed: int, has_bits: bool) -> World:
+    """A world of its own memory, whose kernels are compiled once in a process.
+
+    level: None takes `compiled` where the installed Triton can show it. has_bits: whether products are those of the
+        matrix unit, bit for bit.
+    """
+    level = level or ("compiled" if has_level("compiled") else "source")
+    dot = unit_dot(architecture) if has_bits else quick_dot
+    programs = _programs(architecture, level)
+    return World(ARCHITECTURES[architecture], level, policy, seed, dot, programs=programs)

@@ -62,7 +62,7 @@ class _Elsewhere(TorchFunctionMode):
         if func == torch.Tensor.device.__get__:
             device = func(*args, **kwargs)
             return self.device if device.type == self.real else device
-        if func == torch.Tensor.is_cuda.__get__:
+        if func == torch.Tensor.is_cuda.__get__:  # type: ignore[attr-defined]
             return func(*args, **kwargs) or torch.Tensor.device.__get__(args[0]).type == self.real
         if self.real == "cpu" and kwargs.get("pin_memory"):
             kwargs = kwargs | {"pin_memory": False}

@@ -9,11 +9,10 @@ import torch
 
 from fuzz.twin.finding import Finding
 from fuzz.twin.global_memory import GlobalMemory, Launch
-from fuzz.twin.machine.core import Level
 from fuzz.twin.machine.events import Group
 from fuzz.twin.machine.machine import Machine
-from fuzz.twin.machine.scheduler import Policy
 from fuzz.twin.matrix import exact_dot
+from fuzz.twin.options import Level, Policy
 
 POLICIES: tuple[Policy, ...] = ("late", "early", "random")
 TILE = (16, 16)
@@ -79,7 +78,7 @@ def store_is_fenced_before_a_product(m: Machine, g: Group, is_right: bool) -> It
     if is_right:
         m.fence(g)
     m.barrier(g)
-    product = m.warp_group_dot(g, page, page, None, False, True, "product")
+    product = m.warp_group_dot(g, page, page, None, False, "f32", True, "product")
     m.wait_for_products(g, [product], 0)
     yield
 
@@ -90,13 +89,13 @@ def stores_of_all_warps_are_seen_by_a_product(m: Machine, g: Group, is_right: bo
     m.fence(g)
     if is_right:
         m.barrier(g)
-    m.wait_for_products(g, [m.warp_group_dot(g, page, page, None, False, True, "product")], 0)
+    m.wait_for_products(g, [m.warp_group_dot(g, page, page, None, False, "f32", True, "product")], 0)
     yield
 
 
 def product_is_waited_for(m: Machine, g: Group, is_right: bool) -> Iterator[Any]:
     ones = np.ones(TILE, np.float32)
-    product = m.warp_group_dot(g, ones, ones, None, False, True, "product")
+    product = m.warp_group_dot(g, ones, ones, None, False, "f32", True, "product")
     yield
     if is_right:
         (product,) = m.wait_for_products(g, [product], 0)
@@ -108,7 +107,7 @@ def page_is_kept_until_a_product_is_done(m: Machine, g: Group, is_right: bool) -
     page, bar = page_and_barrier(m, g)
     fetch(m, g, page, bar)
     yield from m.wait(g, bar, 0, True, "wait")
-    product = m.warp_group_dot(g, page, page, None, False, True, "product")
+    product = m.warp_group_dot(g, page, page, None, False, "f32", True, "product")
     (product,) = m.wait_for_products(g, [product], 0 if is_right else 1)
     m.barrier(g)
     fetch(m, g, page, bar, 2)

@@ -157,10 +157,7 @@ def _bitcast(emitter: Emitter, op: Op) -> None:
 
 @rule("arith.constant")
 def _constant(emitter: Emitter, op: Op) -> None:
-    if op.types:
-        kind = op.result_type
-    else:  # `true` and `false` have no type
-        kind = Type("scalar", (), "i1")
+    kind = op.result_type if op.types else Type("scalar", (), "i1")  # `true` and `false` stand without a type
     emitter.result(op, emitter.constant(_value(op.text.strip(), kind)))
 
 

@@ -4,6 +4,7 @@ import re
 
 from fuzz.twin.arithmetic import dtype_of
 from fuzz.twin.emit.emitter import Emitter, rule
+from fuzz.twin.finding import NotModelled
 from fuzz.twin.ir.module import Op
 from fuzz.twin.ir.read import VALUE
 from fuzz.twin.ir.types import Type
@@ -52,7 +53,7 @@ def _wait(emitter: Emitter, op: Op) -> None:
 @rule("ttng.async_tma_copy_global_to_local")
 def _tensor_copy(emitter: Emitter, op: Op) -> None:
     if "multicast" in op.text or op.is_set("multicast"):
-        raise NotImplementedError(f"the twin has no multicast (at {op.place})")
+        raise NotModelled(f"the twin has no multicast (at {op.place})")
     rank = op.text[: op.text.index("]")].count("%") - 1
     descriptor, *rest = emitter.operands(op)
     at, (memory, barrier, predicate) = ", ".join(rest[:rank]), rest[rank : rank + 3]
@@ -102,7 +103,8 @@ def _wide(emitter: Emitter, value: str, kind: Type) -> str:
 @rule("tt.dot")
 def _dot(emitter: Emitter, op: Op) -> None:
     a, b, c = emitter.operands(op)
-    emitter.result(op, f"M.dot({_wide(emitter, a, op.types[0])}, {_wide(emitter, b, op.types[1])}, {c})")
+    a, b = _wide(emitter, a, op.types[0]), _wide(emitter, b, op.types[1])
+    emitter.result(op, f"M.dot({a}, {b}, {c}, {op.types[0].element!r})")
 
 
 @rule("ttng.warp_group_dot")
@@ -110,7 +112,7 @@ def _warp_group_dot(emitter: Emitter, op: Op) -> None:
     a, b, c, *is_used = emitter.operands(op)
     a, b = _wide(emitter, a, op.types[0]), _wide(emitter, b, op.types[1])
     emitter.pause()
-    how = f"{c}, {is_used[0] if is_used else True}, {op.is_set('isAsync')}, {op.place!r}"
+    how = f"{c}, {is_used[0] if is_used else True}, {op.types[0].element!r}, {op.is_set('isAsync')}, {op.place!r}"
     emitter.result(op, f"M.warp_group_dot(G, {a}, {b}, {how})")
 
 
@@ -124,7 +126,7 @@ def _wait_for_products(emitter: Emitter, op: Op) -> None:
 @rule("ttng.tc_gen5_mma")
 def _tensor_product(emitter: Emitter, op: Op) -> None:
     if "two_ctas" in op.text or op.is_set("two_ctas"):
-        raise NotImplementedError(f"the twin has no product of two programs (at {op.place})")
+        raise NotModelled(f"the twin has no product of two programs (at {op.place})")
     paired = re.compile(rf"({VALUE})\[({VALUE})\]")
     barriers = ", ".join(f"({emitter.name(b)}, {emitter.name(p)})" for b, p in paired.findall(op.text))
     plain = re.sub(

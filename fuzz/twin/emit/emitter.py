@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from fuzz.twin.finding import NotModelled
 from fuzz.twin.ir.module import Module, Op, Region
 from fuzz.twin.ir.types import Type
 
@@ -128,7 +129,7 @@ class Emitter:
             self.put("pass")
         for op in region.ops:
             if op.name not in RULES:
-                raise NotImplementedError(f"the twin has no {op.name} (at {op.place}): {op.text[:80]}")
+                raise NotModelled(f"the twin has no {op.name} (at {op.place}): {op.text[:80]}")
             RULES[op.name](self, op)
         self._targets, self._kind = before
 

@@ -6,6 +6,7 @@ executed that was half understood.
 
 import re
 
+from fuzz.twin.finding import NotModelled
 from fuzz.twin.ir.module import Attribute, Module, Op, Region
 from fuzz.twin.ir.types import Type, read_type, split
 
@@ -19,7 +20,7 @@ def read(text: str) -> Module:
     """The kernel in a module's text.
 
     Raises:
-        NotImplementedError: if it holds something that the reader does not know.
+        NotModelled: if it holds something that the reader does not know.
     """
     return _Reader(text).module()
 
@@ -96,7 +97,7 @@ class _Reader:
         while not self.lines[self.at].startswith("}"):
             if self.lines[self.at].startswith("^"):
                 if region.ops:
-                    raise NotImplementedError(f"a region of several blocks: {self.peek()[:80]}")
+                    raise NotModelled(f"a region of several blocks: {self.peek()[:80]}")
                 head, _ = self.line()
                 for part in split(head[head.index("(") + 1 : head.rindex(")")] if "(" in head else ""):
                     name, kind = self.argument(part)

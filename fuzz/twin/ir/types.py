@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
+from fuzz.twin.finding import NotModelled
+
 Kind = Literal["scalar", "tensor", "memory", "descriptor", "token"]
 
 
@@ -55,7 +57,7 @@ def read_type(text: str) -> Type:
     """The type that a text means; its aliases are written out already.
 
     Raises:
-        NotImplementedError: if the twin does not know such a type.
+        NotModelled: if the twin does not know such a type.
     """
     text = text.strip()
     if text == "!ttg.async.token":
@@ -72,7 +74,7 @@ def read_type(text: str) -> Type:
         return _shaped("descriptor", text[len("!tt.tensordesc<") : -1].removeprefix("tensor<").removesuffix(">>"))
     if text.startswith("<"):  # operations that take one kind of memory leave its name out
         return _shaped("memory", text[1:-1])
-    raise NotImplementedError(f"the twin knows no type {text}")
+    raise NotModelled(f"the twin knows no type {text}")
 
 
 def _shaped(kind: Kind, inside: str) -> Type:

@@ -1,14 +1,14 @@
 """The state of one program, and the one way in which threads touch its memories."""
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fuzz.twin.machine.barriers import Mbarrier
 from fuzz.twin.machine.events import Events, Group, Log
-from fuzz.twin.machine.scheduler import Policy, Scheduler
+from fuzz.twin.machine.scheduler import Scheduler
 from fuzz.twin.machine.spaces import (
     SHARED_GARBAGE,
     TENSOR_COLUMNS,
@@ -18,13 +18,10 @@ from fuzz.twin.machine.spaces import (
     View,
     mark,
 )
+from fuzz.twin.options import Level, Policy
 
-Level = Literal["source", "compiled"]
-"""`source`: TTGIR as the front end leaves it, which is what a kernel's author must get right for any release.
-`compiled`: with the places, barriers and fences that this release adds to it."""
-
-Dot = Callable[[npt.NDArray[np.float32], npt.NDArray[np.float32], Any], npt.NDArray[np.float32]]
-"""A matrix unit: fp32 [M, K], fp32 [K, N] and an accumulator (None for zeros) -> fp32 [M, N]."""
+Dot = Callable[[npt.NDArray[np.float32], npt.NDArray[np.float32], Any, str], npt.NDArray[np.float32]]
+"""A matrix unit: fp32 [M, K], fp32 [K, N], an accumulator (None for zeros) and the operands' element -> fp32 [M, N]."""
 
 SOURCE_SHARED_BYTES, SOURCE_COLUMNS = 1 << 21, 8 * TENSOR_COLUMNS
 """Room at the level `source`, where nothing has a place of its own yet and no place is used twice."""

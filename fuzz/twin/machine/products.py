@@ -36,11 +36,13 @@ def _operand(value: Any) -> Any:
 class Products(Phases):
     """Products. Operands are read when a product is done, so a page that changes before shows."""
 
-    def dot(self, a: Any, b: Any, c: Any) -> Any:
+    def dot(self, a: Any, b: Any, c: Any, element: str) -> Any:
         """A product that threads wait for: mma.sync."""
-        return self.dot_of(_operand(a), _operand(b), c)
+        return self.dot_of(_operand(a), _operand(b), c, element)
 
-    def warp_group_dot(self, group: Group, a: Any, b: Any, c: Any, is_used: Any, is_async: bool, place: str) -> Any:
+    def warp_group_dot(
+        self, group: Group, a: Any, b: Any, c: Any, is_used: Any, element: str, is_async: bool, place: str
+    ) -> Any:
         """All warps of a group start a product. is_used: whether it is added to c.
 
         Its operands in shared memory are read by the async proxy. Source: PTX ISA 9.7.15, wgmma.mma_async.
@@ -61,7 +63,7 @@ class Products(Phases):
 
         def land() -> None:
             start = (c.value if isinstance(c, Pending) else c) if is_used else None
-            product.value = self.dot_of(_operand(a), _operand(b), start)
+            product.value = self.dot_of(_operand(a), _operand(b), start, element)
 
         flight = Flight(f"{what} at {place}", land, (group, "warp group"))
         self.scheduler.flights.append(flight)
@@ -109,7 +111,7 @@ class Products(Phases):
             d.array[...] = np.float32(np.nan)  # what was there is gone, and nothing is there yet
 
         def land() -> None:
-            d.array[...] = self.dot_of(_operand(a), _operand(b), d.array if is_used else None)
+            d.array[...] = self.dot_of(_operand(a), _operand(b), d.array if is_used else None, a.element)
 
         self.scheduler.flights.append(Flight(f"{what} at {place}", land, (group, "tensor")))
         for bar, condition in bars:

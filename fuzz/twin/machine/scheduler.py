@@ -7,11 +7,10 @@ both. Whatever is in line with something (products of one thread) is done in tha
 import random
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from fuzz.twin.finding import Finding
-
-Policy = Literal["late", "early", "random"]
+from fuzz.twin.options import Policy
 
 
 class Waits(Protocol):
@@ -92,7 +91,8 @@ class Scheduler:
         if not ready and not heads:
             raise Finding("deadlock", "; ".join(t.waits.tell(t.name) for t in self.threads if t.waits is not None))
         options: list[Any] = {"late": ready or heads, "early": heads or ready, "random": [*ready, *heads]}[self._policy]
-        return self._random.choice(options) if len(options) > 1 else options[0]
+        chosen: Thread | Flight = self._random.choice(options) if len(options) > 1 else options[0]
+        return chosen
 
 
 @dataclass(eq=False)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from fuzz.twin.arithmetic import dtype_of
-from fuzz.twin.finding import Finding
+from fuzz.twin.finding import Finding, NotModelled
 from fuzz.twin.machine.core import Core
 from fuzz.twin.machine.events import Group
 from fuzz.twin.machine.scheduler import Join, Thread, Waits, waiting
@@ -60,7 +60,7 @@ class Threads(Core):
         """A view of tensor memory: 128 rows of columns; entries of an outer axis lie side by side."""
         dtype = dtype_of(element)
         if shape[-2] != TENSOR_ROWS:
-            raise NotImplementedError(f"the twin has tensor memory of {TENSOR_ROWS} rows alone (at {place})")
+            raise NotModelled(f"the twin has tensor memory of {TENSOR_ROWS} rows alone (at {place})")
         width = int(np.prod(shape)) // TENSOR_ROWS * dtype.itemsize // 4
         if column is None:
             column, self.next_column = self.next_column, self.next_column + width
