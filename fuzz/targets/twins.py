@@ -105,3 +105,6 @@ def _executed(twin: Twin, act: Callable[[], Any]) -> Any:
             return act()
     except NotModelled as unknown:
         raise NotApplicable(str(unknown)) from unknown
+    except NotImplementedError as missing:  # torch's, of an operation that a GPU alone has
+        sentence = next(iter(str(missing).strip().splitlines()), "")
+        raise NotApplicable(f"the twin runs launches of Triton alone: {sentence}") from missing

@@ -2,9 +2,8 @@
 
 import contextlib
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from itertools import product
 from typing import Any
 from unittest import mock
@@ -13,39 +12,15 @@ import numpy as np
 import torch
 from triton.runtime.jit import JITFunction
 
-from fuzz.twin import arithmetic
-from fuzz.twin.compile import Specialization, has_level, has_tensor_waits, ttgir
-from fuzz.twin.emit import arithmetic as arithmetic_rules  # noqa: F401
-from fuzz.twin.emit import asynchronous, control, memory, tensors  # noqa: F401 (they fill the table of rules)
-from fuzz.twin.emit.emitter import Emitter
+from fuzz.twin.compile import Specialization, has_level, has_tensor_waits
 from fuzz.twin.global_memory import GlobalMemory, Launch, TileReader
-from fuzz.twin.ir.module import Module
-from fuzz.twin.ir.read import read
+from fuzz.twin.library import Library, library
 from fuzz.twin.machine.core import SOURCE_SHARED_BYTES, Dot
 from fuzz.twin.machine.events import Group
 from fuzz.twin.machine.machine import Machine
 from fuzz.twin.matrix import quick_dot, unit_dot
 from fuzz.twin.options import Level, Policy
-from msa_fast.compile_gate.architectures import ARCHITECTURES, Architecture
 from msa_fast.compile_gate.configurations import pretend
-
-IN_SOURCE = {
-    name: getattr(arithmetic, name)
-    for name in (
-        "wrap", "unsigned", "signed", "div", "rem", "mulhi", "cast", "to_bf16", "from_bf16", "widened", "bitcast",
-        "reduce_with", "reduce_by", "scan_by",
-    )
-}  # fmt: skip
-"""The functions that generated code calls, by name."""
-
-
-@dataclass
-class Program:
-    """A kernel as Python. source: its text; code: (machine, group, launch, *arguments) -> a generator."""
-
-    module: Module
-    source: str
-    code: Callable[..., Any]
 
 
 @dataclass
@@ -62,18 +37,15 @@ class Counts:
 class World:
     """One make-believe GPU.
 
-    dot: the matrix unit. edit: changes TTGIR before it is read, to plant a defect.
+    library: its kernels. dot: its matrix unit. seed: of random moments.
     """
 
-    architecture: Architecture = ARCHITECTURES["sm_90"]
-    level: Level = "source"
+    library: Library
     policy: Policy = "random"
     seed: int = 0
     dot: Dot = quick_dot
-    edit: Callable[[str], str] | None = None
     counts: Counts = field(default_factory=Counts)
     memory: GlobalMemory = field(default_factory=GlobalMemory)
-    programs: dict[tuple[str, str], Program] = field(default_factory=dict)
 
     @contextlib.contextmanager
     def installed(self) -> Iterator[torch.device]:
@@ -92,7 +64,7 @@ class World:
                 self.launch(kernel, told[-1], args, grid, kwargs)
 
         with contextlib.ExitStack() as stack:
-            device = stack.enter_context(pretend(self.architecture, on_compile, is_on_cpu=True))
+            device = stack.enter_context(pretend(self.library.architecture, on_compile, is_on_cpu=True))
             stack.enter_context(mock.patch.object(JITFunction, "run", run))
             yield device
 
@@ -109,7 +81,7 @@ class World:
         Raises:
             Finding: what is wrong with one of them.
         """
-        program = self.program(kernel, specialization)
+        program, level = self.library.program(kernel, specialization), self.library.level
         spec = specialization.data
         given = {name: value for name, value in kwargs.items() if name in kernel.signature.parameters}
         bound = kernel.signature.bind(*args, **given)
@@ -126,11 +98,11 @@ class World:
             launch.begin(place)
             machine = Machine(
                 attributes.get("ttg.shared", SOURCE_SHARED_BYTES),
-                self.level,
+                level,
                 self.policy,
                 self.seed + self.counts.programs,
                 self.dot,
-                has_tensor_waits(self.level),
+                has_tensor_waits(level),
                 kernel.is_gluon(),
             )
             group = Group.fresh("the program", program.module.num_warps)
@@ -139,19 +111,6 @@ class World:
             self.counts.programs += 1
             self.counts.steps += machine.scheduler.num_steps
             self.counts.events += len(machine.log.events)
-
-    def program(self, kernel: JITFunction[Any], specialization: Specialization) -> Program:
-        """A kernel as Python; made once."""
-        key = (kernel.cache_key, specialization.spec)
-        if key not in self.programs:
-            text = ttgir(kernel, specialization, self.architecture, self.level)
-            module = read(self.edit(text) if self.edit else text)
-            emitter = Emitter(module)
-            source = emitter.source()
-            scope = {**IN_SOURCE, **emitter.constants, "np": np}
-            exec(compile(source, f"<twin of {module.name}>", "exec"), scope)
-            self.programs[key] = Program(module, source, scope["program"])
-        return self.programs[key]
 
     def _arguments(self, bound: inspect.BoundArguments, signature: dict[str, str]) -> list[Any]:
         """The values of a program's parameters: addresses for tensors, readers of tiles for descriptors."""
@@ -170,12 +129,6 @@ class World:
         return values
 
 
-@cache
-def _programs(architecture: str, level: Level) -> dict[tuple[str, str], Program]:
-    """The programs of an architecture, made once in a process."""
-    return {}
-
-
 def world(architecture: str, level: Level | None, policy: Policy, seed: int, has_bits: bool) -> World:
     """A world of its own memory, whose kernels are compiled once in a process.
 
@@ -183,6 +136,4 @@ def world(architecture: str, level: Level | None, policy: Policy, seed: int, has
         matrix unit, bit for bit.
     """
     level = level or ("compiled" if has_level("compiled") else "source")
-    dot = unit_dot(architecture) if has_bits else quick_dot
-    programs = _programs(architecture, level)
-    return World(ARCHITECTURES[architecture], level, policy, seed, dot, programs=programs)
+    return World(library(architecture, level), policy, seed, unit_dot(architecture) if has_bits else quick_dot)

@@ -115,6 +115,18 @@ def page_is_kept_until_a_product_is_done(m: Machine, g: Group, is_right: bool) -
     m.wait_for_products(g, [product], 0)
 
 
+def bytes_of_all_copies_are_expected(m: Machine, g: Group, is_right: bool) -> Iterator[Any]:
+    """Two copies may arrive at one barrier, if it expects the bytes of both."""
+    page, bar = page_and_barrier(m, g)
+    other = m.local_alloc(TILE, "f32", 1024 + BYTES, "other page")
+    m.expect(g, bar, 2 * BYTES if is_right else BYTES, True, "expect")
+    for number, target in enumerate((page, other)):
+        m.tensor_copy(g, Tiles(), [number, 0], target, bar, True, "copy")
+    yield from m.wait(g, bar, 0, True, "wait")
+    assert (m.local_load(g, page, "load") == 0).all()
+    assert (m.local_load(g, other, "load") == 1).all()
+
+
 def barrier_has_turned_before_its_next_phase_is_waited_for(m: Machine, g: Group, is_right: bool) -> Iterator[Any]:
     page, bar = page_and_barrier(m, g)
     fetch(m, g, page, bar)
@@ -297,6 +309,7 @@ RULES: dict[Callable[..., Any], str] = {
     stores_of_all_warps_are_seen_by_a_product: "race",
     product_is_waited_for: "unwaited",
     page_is_kept_until_a_product_is_done: "race",
+    bytes_of_all_copies_are_expected: "race",
     barrier_has_turned_before_its_next_phase_is_waited_for: "deadlock",
     every_phase_is_seen: "barrier",
     no_more_arrivals_than_expected: "barrier",

@@ -1,0 +1,111 @@
+"""Whole kernels on the twin: right ones agree with the reference, and planted races are found, whatever the moments."""
+
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
+
+import pytest
+
+from fuzz.cases.case import Case, Request, Step, ValuePlan
+from fuzz.isolation.messages import Task
+from fuzz.isolation.worker import Worker
+from fuzz.judge.verdict import Agreed, Broke, Undefined
+from fuzz.targets import find
+from fuzz.twin.options import ARCHITECTURES
+from msa_ref import IndexerConfig
+from tests.support import on_twin
+
+DECODE = Case(
+    config=IndexerConfig(),
+    requests=(Request(1, 100), Request(1, 4000), Request(1, 2700), Request(1, 0)),
+    seed=3,
+    num_splits=(3,),
+    replay=(Step((Request(1, 128 * 40), Request(1, 5), Request(1, 128 * 18), Request(1, 1)), is_remapped=True),),
+)
+PREFILL = Case(
+    config=IndexerConfig(num_index_heads=3),
+    requests=(Request(40, 40), Request(3, 128 * 19), Request(33, 33 + 128 * 20)),
+    seed=4,
+    values=ValuePlan("few_values"),
+)
+
+
+@pytest.fixture(scope="module")
+def worker() -> Iterator[Worker]:
+    """One process for all of the module's runs, so that kernels are compiled once."""
+    with Worker() as worker:
+        yield worker
+
+
+def verdict(worker: Worker, case: Case, target: str) -> Agreed | Broke | Undefined:
+    ((_, found, _),) = worker.judge(Task(case, (target,), "cpu")).verdicts
+    return found
+
+
+@pytest.mark.parametrize("level", ["source", "compiled"])
+@pytest.mark.parametrize("stage", ["decode", "prefill-apart"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_kernels_agree_on_the_twin(worker: Worker, architecture: str, stage: str, level: str) -> None:
+    case = DECODE if stage == "decode" else PREFILL
+    found = verdict(worker, case, f"twin-{architecture}+{level}/{stage}")
+    if isinstance(found, Undefined):  # of a release that shows no such level
+        assert "must be `source`" in found.reason
+        return
+    assert isinstance(found, Agreed), found
+
+
+@pytest.mark.parametrize("policy", ["late", "early", "random"])
+@pytest.mark.parametrize(
+    "mutant",
+    ["sm90_phase_not_flipped", "sm90_slot_one_on", "decode_sm90_half_not_waited_for", "decode_sm90_phase_not_flipped"],
+)
+def test_planted_race_is_found_at_any_moment(worker: Worker, mutant: str, policy: str) -> None:
+    case = DECODE if mutant.startswith("decode") else PREFILL
+    found = verdict(worker, case, f"twin-sm_90+source+{policy}/fuzz.canaries:{mutant}")
+    assert isinstance(found, Broke)
+    assert {violation.how for violation in found.violations} == {"twin"}
+    assert any(violation.evidence.startswith(("race", "deadlock")) for violation in found.violations)
+
+
+@pytest.mark.parametrize("architecture", ["sm_90", "sm_100", "sm_120"])
+def test_foreign_kernel_runs_on_the_twin(worker: Worker, architecture: str) -> None:
+    config = IndexerConfig(2, 32, 16, 3, 0, 1)
+    case = Case(config=config, requests=(Request(1, 50), Request(2, 17)), seed=5)
+    foreign = f"twin-{architecture}/tests.support.foreign_indexer"
+    assert isinstance(verdict(worker, case, f"{foreign}:in_bf16"), Agreed)
+    unknown = verdict(worker, case, f"{foreign}:in_assembly")
+    assert isinstance(unknown, Undefined)
+    assert "the twin has no assembly on scalars" in unknown.reason
+
+
+def test_bits_are_those_of_the_matrix_unit(worker: Worker) -> None:
+    case = replace(DECODE, requests=DECODE.requests[1:2], replay=(), values=ValuePlan("normal"))
+    assert isinstance(verdict(worker, case, "twin-sm_90+bits/decode"), Agreed)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("twin-sm_90", "must say what runs on the twin"),
+        ("twin-sm_70/decode", "must be one of sm_90"),
+        ("twin-sm_90+later/decode", "must be one of source, compiled, late"),
+        ("twin-sm_90/nosuch", "must be one of reference"),
+    ],
+)
+def test_twin_that_there_is_not_is_refused(name: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        find(name)
+
+
+@pytest.mark.parametrize("stage", ["prefill", "decode"])
+def test_each_operation_that_orders_is_missed_or_a_barrier_of_the_compilers(
+    stage: on_twin.Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRITON_INTERPRET", "0")  # for the process that begins here
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        count, unneeded = pool.submit(on_twin.unneeded, "sm_90", "source", stage).result()
+    assert count > 10
+    # Barriers between the loads and stores of the threads themselves, which every release adds where they are left out.
+    assert len(unneeded) <= 3
+    assert all("barrier at" in outcome.what and "wait" not in outcome.what for outcome in unneeded), unneeded
