@@ -14,6 +14,7 @@ COMMANDS = {
     "nightly": "fuzz in shards, one per GPU, and fail if a planted defect lives",
     "replay": "judge one case from a file and show its scores around the cut",
     "report": "merge the records of shards into one report",
+    "twin": "judge targets on GPUs that are not there: executed on a model, on a CPU",
     "promote": "keep a finding's case in the corpus, which every gate judges",
     "targets": "list the built-in targets, and the peers that are installed",
     "peers": "judge the kernels that others ship, as far as they are installed: one table",
@@ -21,5 +22,5 @@ COMMANDS = {
 }
 """Name -> one line for `--help`."""
 
-JUDGES = frozenset({"gate", "run", "replay", "canaries", "peers"})
+JUDGES = frozenset({"gate", "run", "replay", "canaries", "peers", "twin"})
 """Commands that run kernels in this process or its children: their device is settled before they are imported."""

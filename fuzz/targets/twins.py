@@ -8,7 +8,7 @@ one, a planted defect, or `module:callable`. Twins run in processes of their own
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, get_args
+from typing import Any
 
 import torch
 
@@ -16,7 +16,7 @@ from fuzz.targets.call import Call
 from fuzz.targets.not_applicable import NotApplicable
 from fuzz.targets.target import Target
 from fuzz.twin.finding import NotModelled
-from fuzz.twin.options import ARCHITECTURES, Level, Policy
+from fuzz.twin.options import ARCHITECTURES, LEVELS, POLICIES, Level, Policy
 from msa_ref.config import require
 
 PREFIX = "twin-"
@@ -39,8 +39,8 @@ class Twin:
 
 
 CHOICES: dict[str, dict[str, Any]] = {
-    **{word: {"level": word} for word in get_args(Level)},
-    **{word: {"policy": word} for word in get_args(Policy)},
+    **{word: {"level": word} for word in LEVELS},
+    **{word: {"policy": word} for word in POLICIES},
     "bits": {"has_bits": True},
 }
 """Word of a target's name -> the field of `Twin` that it settles."""

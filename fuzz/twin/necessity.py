@@ -5,11 +5,9 @@ from dataclasses import dataclass
 
 from fuzz.twin.finding import Finding
 from fuzz.twin.library import Dropped, Library
-from fuzz.twin.options import Level, Policy
+from fuzz.twin.options import POLICIES, Level
 from fuzz.twin.world import World
 from msa_fast.compile_gate.architectures import ARCHITECTURES
-
-POLICIES: tuple[Policy, ...] = ("late", "early", "random")
 
 
 @dataclass(frozen=True)

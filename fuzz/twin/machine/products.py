@@ -12,6 +12,10 @@ from fuzz.twin.machine.scheduler import Flight
 from fuzz.twin.machine.spaces import View, mark
 
 
+WARP_GROUP = 4
+"""Warps that start a product together."""
+
+
 class Pending:
     """An accumulator in registers that a product in flight still writes: any use of it is a finding."""
 
@@ -73,7 +77,8 @@ class Products(Phases):
     def wait_for_products(self, group: Group, values: list[Any], num_pending: int) -> list[Any]:
         """All but the last products are done. What a warp waited for, that warp alone knows.
 
-        Source: PTX ISA 9.7.15, wgmma.wait_group: it waits for the groups of the executing threads.
+        Source: PTX ISA 9.7.15, wgmma.wait_group: it waits for the groups of the executing threads. Where a program has
+        several warp groups, Triton's lowering puts a barrier of all of them behind the wait (PTX of 3.6 and 3.9).
         """
         done = group.products[: max(0, len(group.products) - num_pending)]
         group.products = group.products[len(done) :]
@@ -81,6 +86,8 @@ class Products(Phases):
             if flight in self.scheduler.flights:
                 self.scheduler.land(flight)
             group.learn(each)
+        if group.num_warps > WARP_GROUP:
+            group.meet()
         running = {id(product) for _, product, _ in group.products}
         return [v.value if isinstance(v, Pending) and id(v) not in running else v for v in values]
 

@@ -1,0 +1,78 @@
+"""`python -m fuzz twin`: a gate for GPUs that are not there, whose kernels run on a model of the GPU, on a CPU.
+
+Any target has a twin. The command names them (`twin-sm_100/decode`, see `fuzz.targets.twins`) and judges them as a
+gate does, so findings, records and `replay` are those of a gate.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fuzz.commands import gate
+from fuzz.commands.declared import option
+from fuzz.commands.options import DEFAULT_SEED, FINDINGS, at_least, target_option
+from fuzz.isolation.worker import HANGS_AFTER
+from fuzz.targets.twins import Twin
+from fuzz.twin.options import ARCHITECTURES, LEVELS, POLICIES, Level, Policy
+
+DEFAULT_CASES = 24
+"""Drawn cases for each target. One takes a second or a few."""
+STAGES = ("decode", "prefill-apart", "decode-topk")
+"""The built-in targets that launch every kernel of the suite."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The GPUs, what runs on them, and the cases."""
+
+    architectures: tuple[str, ...] = option(
+        "GPU to stand in for; may be repeated (default all)", (), "--arch", choices=ARCHITECTURES
+    )
+    target_names: tuple[str, ...] = target_option()
+    level: Level | None = option(
+        "`source`: as the front end leaves kernels; `compiled`: with what this release of Triton adds "
+        "(default compiled, where the release shows it)",
+        None,
+        choices=LEVELS,
+        type=str,
+    )
+    policy: Policy = option("when what is in flight is done (default %(default)s)", "random", choices=POLICIES, type=str)
+    has_bits: bool = option("multiply as the matrix unit does, bit for bit, and slowly", False, "--bits")
+    seed: int = option("seed of all draws (default %(default)s)", DEFAULT_SEED)
+    cases: int = option("drawn cases for each target (default %(default)s)", DEFAULT_CASES)
+    has_corpus: bool = option("judge kept cases too", False, "--corpus")
+    jobs: int | None = option("child processes (default one per core)", None)
+    hangs_after: float = option("seconds that a target has for one case (default %(default)g)", HANGS_AFTER)
+    findings: Path = option("folder for what broke (default %(default)s)", FINDINGS)
+    json: Path | None = option("file for the record of the run", None)
+    is_verbose: bool = option("print how often each bucket was reached", False, "--verbose")
+
+    def __post_init__(self) -> None:
+        at_least("--cases", self.cases, 0)
+
+    @property
+    def twins(self) -> tuple[str, ...]:
+        """The names of the targets to judge."""
+        return tuple(
+            Twin(architecture, self.level, self.policy, self.has_bits).prefix + name
+            for architecture in self.architectures or ARCHITECTURES
+            for name in self.target_names or STAGES
+        )
+
+
+def run(options: Options) -> int:
+    """Judge targets on the twin. Returns the exit status."""
+    return gate.run(
+        gate.Options(
+            target_names=options.twins,
+            device="cpu",
+            seed=options.seed,
+            cases=options.cases,
+            has_corpus=options.has_corpus,
+            has_production=False,
+            jobs=options.jobs,
+            hangs_after=options.hangs_after,
+            findings=options.findings,
+            json=options.json,
+            is_verbose=options.is_verbose,
+        )
+    )
