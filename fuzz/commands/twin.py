@@ -35,7 +35,9 @@ class Options:
         choices=LEVELS,
         type=str,
     )
-    policy: Policy = option("when what is in flight is done (default %(default)s)", "random", choices=POLICIES, type=str)
+    policy: Policy = option(
+        "when what is in flight is done (default %(default)s)", "random", choices=POLICIES, type=str
+    )
     has_bits: bool = option("multiply as the matrix unit does, bit for bit, and slowly", False, "--bits")
     seed: int = option("seed of all draws (default %(default)s)", DEFAULT_SEED)
     cases: int = option("drawn cases for each target (default %(default)s)", DEFAULT_CASES)

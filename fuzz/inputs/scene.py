@@ -125,6 +125,7 @@ class Scene:
 
     @torch.inference_mode(False)  # a target that asks for it may run in that mode, and later runs are outside of it
     def _new_score(self) -> View:
+        """Memory for scores. A target's run may ask for it in inference mode; it is filled again outside of that."""
         case = self.case
         shape = (case.config.num_index_heads, case.total_q, case.max_blocks)
         if case.pages.is_far:

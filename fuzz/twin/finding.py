@@ -1,4 +1,4 @@
-"""What the twin raises: a finding about a kernel, or that a kernel does something which it has no model of."""
+"""Exceptions of the twin: a finding about a kernel, or an operation that it has no model of."""
 
 from typing import Literal
 

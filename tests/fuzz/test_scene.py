@@ -264,3 +264,11 @@ def test_a_workspace_of_any_format_gets_garbage(tail: str) -> None:
             assert torch.empty(4, dtype=getattr(torch, name)).view(torch.uint8).any(), name
         torch.empty(4, requires_grad=True)
         torch.empty((2, 2), layout=torch.sparse_coo)
+
+
+def test_scores_asked_for_in_inference_mode_are_filled_again_outside() -> None:
+    scene = Scene(replace(CASE, views=Views(score=ViewPlan(pads=(0, 0, 1)))), "cpu")
+    with torch.inference_mode():
+        assert scene.score_out() is not None
+        scene.score()
+    scene.new_out()

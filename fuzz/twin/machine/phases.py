@@ -1,4 +1,4 @@
-"""What threads do to mbarriers: initialise, expect, arrive, wait."""
+"""Threads at mbarriers: they initialise, expect, arrive and wait."""
 
 from collections.abc import Generator
 from typing import Any

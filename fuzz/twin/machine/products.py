@@ -11,7 +11,6 @@ from fuzz.twin.machine.phases import Phases
 from fuzz.twin.machine.scheduler import Flight
 from fuzz.twin.machine.spaces import View, mark
 
-
 WARP_GROUP = 4
 """Warps that start a product together."""
 

@@ -7,6 +7,7 @@ FUZZ = {
     "run": ("no", "`--minutes N`"),
     "nightly": ("no", "`--minutes N`"),
     "canaries": ("for some", "15 min; `--sample N`: minutes"),
+    "twin": ("no", "2 min for one `--arch`"),
     "peers": ("for most", "2 min for transformers"),
 }
 """Command of `python -m fuzz` -> whether it needs a GPU, and its time on 2 cores."""

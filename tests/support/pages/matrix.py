@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import msa_fast
+from fuzz.twin.options import ARCHITECTURES as TWINS
 from msa_fast.compile_gate.architectures import ARCHITECTURES
 from msa_fast.ops.checks import check_config
 from msa_ref import IndexerConfig
@@ -43,11 +44,19 @@ def _compiled() -> dict[str, list[str]]:
     return {architecture: list(data[architecture]) for architecture in ARCHITECTURES}
 
 
+def _state(architecture: str) -> str:
+    """The trials of an architecture's kernels. A model of a GPU is not that GPU."""
+    if architecture in HAS_RUN:
+        return "run and judged"
+    is_modelled = architecture in TWINS
+    return f"compiled{', executed on [a model](fuzz/twin/README.md)' if is_modelled else ''}, never run"
+
+
 def support_matrix() -> str:
     """A table: a row for the GPUs that get the same kernels and were tried as much."""
     rows: dict[tuple[str, str], list[str]] = {}
     for architecture in ARCHITECTURES:
-        state = "run and judged" if architecture in HAS_RUN else "compiled on every change, never run"
+        state = _state(architecture)
         rows.setdefault((_kernels(architecture), state), []).append(f"{CARDS[architecture]} ({architecture})")
     rows[("generic ones", "not tried")] = ["any other GPU that Triton serves"]
     rows[("generic ones", "run and judged on every change")] = ["no GPU: Triton's interpreter on a CPU"]
