@@ -1,5 +1,6 @@
 """The surroundings of targets: settings of their own, and word of first calls, in which they may compile."""
 
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
@@ -12,9 +13,21 @@ from fuzz.judge.settings import OwnSettings
 from fuzz.targets import Call, Target
 from fuzz.targets.target import Bound, applied
 
+RECOMPILATION_LIMITS = ("recompile_limit", "accumulated_recompile_limit")
+MAX_RECOMPILATIONS = 2**20
+"""Limits of torch.compile, beyond which it raises or no longer compiles, and the number that they are set to."""
+
 
 def ignore_first_calls(is_over: bool) -> None:
     """No-op default of `Surroundings`."""
+
+
+def allow_recompilations() -> None:
+    """Let torch.compile compile as often as need be: no engine meets so many shapes in one process."""
+    dynamo = sys.modules.get("torch._dynamo.config")
+    for name in RECOMPILATION_LIMITS:
+        if dynamo is not None and hasattr(dynamo, name):
+            setattr(dynamo, name, MAX_RECOMPILATIONS)
 
 
 class Surroundings:
@@ -55,6 +68,7 @@ class Surroundings:
         """The surroundings of a target's code."""
         if is_first:
             self._tell(False)
+        allow_recompilations()
         try:
             with self._settings[name]:
                 yield

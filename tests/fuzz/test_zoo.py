@@ -1,5 +1,6 @@
 """Right targets that do odd things are accused of nothing, and leave nothing behind for others."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -42,6 +43,14 @@ def test_a_right_target_is_accused_of_nothing(name: str, worker: Worker) -> None
         for target, verdict, _ in worker.judge(Task(case, targets, "cpu")).verdicts:
             assert isinstance(verdict, Agreed), (target, verdict)
     assert (worker.restarts, worker.idle_ends) == (1, [])
+
+
+def test_a_compiled_target_may_meet_any_number_of_shapes(worker: Worker) -> None:
+    name = "tests.fuzz.test_zoo:copies_in_a_compiled_function"
+    for heads, topk, query_len, mode in itertools.product((1, 2), (1, 3), (1, 2), ("", "inference")):
+        case = Case(IndexerConfig(heads, 16, 16, topk), (Request(query_len, 40),), first_mode=mode)
+        ((_, verdict, _),) = worker.judge(Task(case, (name,), "cpu")).verdicts
+        assert isinstance(verdict, Agreed), verdict
 
 
 def test_a_crash_is_told_at_once_and_ends_the_target_s_processes() -> None:
@@ -113,6 +122,12 @@ def crashes_beside_a_fork_that_sleeps(call: Call) -> None:
         os._exit(0)
     Path(tempfile.gettempdir(), "forked").write_text(str(pid))
     os.abort()
+
+
+def copies_in_a_compiled_function(call: Call) -> torch.Tensor:
+    """Right, and compiled anew for sizes 0 and 1."""
+    copy = torch.compile(lambda x: torch.empty_like(x).copy_(x), backend="eager", fullgraph=True)
+    return fill(call, copy(index_topk(call.batch)))
 
 
 @cache
