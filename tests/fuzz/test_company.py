@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fuzz.canaries import CANARIES, Defect
+from fuzz.canaries import CANARIES
 from fuzz.canaries.naive import NaiveIndexer, ShowingIndexer
 from fuzz.cases.case import BESIDE, Case, Request, Step, ValuePlan, ViewPlan, Views
 from fuzz.commands.replay import replay
 from fuzz.inputs.bit_equality import same_bits
-from fuzz.inputs.company import COMPANY, late_producer
+from fuzz.inputs.company import COMPANY
 from fuzz.inputs.scene import Scene
 from fuzz.judge.company import COMPANY_LAWS
 from fuzz.judge.examiner import Examiner
@@ -109,29 +109,3 @@ def test_a_replay_shows_the_answer_in_company(device: str) -> None:
     assert replayed.strips, replayed
     assert replayed.strips[0].title == "Undisturbed"
     assert replayed.strips[0].answered != replayed.strips[0].expected
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("canary", [one for one in CANARIES.values() if "gpu" in one.needs], ids=lambda one: one.name)
-def test_a_canary_that_trusts_streams_dies_by_its_law(canary: Defect) -> None:
-    beside = next(beside for beside, law in COMPANY_LAWS.items() if law.name in canary.laws)
-    # Other processes on the same GPU may disturb it as well.
-    assert any(isinstance(_verdict(CASE, canary.target, "cuda"), Agreed) for _ in range(5))
-    assert canary.laws[0] in _broken_laws(_verdict(replace(CASE, beside=beside), canary.target, "cuda"))
-
-
-@pytest.mark.gpu
-def test_a_late_producer_runs_a_target_on_a_side_stream_of_its_own() -> None:
-    scene = Scene(CASE, "cuda")
-    outside = torch.cuda.current_stream()
-    with late_producer(scene):
-        side = torch.cuda.current_stream()
-        assert side != outside
-        assert not side.query()  # the producer still spins
-        seen = scene.batch.seq_lens.clone()
-        elsewhere = torch.cuda.Stream()
-        with torch.cuda.stream(elsewhere):
-            too_early = scene.batch.seq_lens.tolist()
-    assert torch.cuda.current_stream() == outside
-    assert seen.tolist() == scene.seq_lens
-    assert too_early == [0, 0, 0]
