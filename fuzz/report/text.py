@@ -18,11 +18,11 @@ def headline(record: Record) -> str:
         parts.append(f"{many(names, 'target')} broke {many(laws, 'law')}: {many(len(record.findings), 'finding')}")
     elif record.aborted:
         parts.append("ended early, without a finding")
-    for verdict, words in (("undefined", "judged by no case"), ("thin", "judged by too few cases")):
+    for verdict, words in (("undefined", "judged by no case"), ("thin", "thin")):
         lacking = [target for target in record.targets if target.verdict == verdict]
         if lacking and not record.aborted:
             why = "; ".join(f"{target.name}: {lack_in_words(target)}" for target in lacking)
-            parts.append(f"{len(lacking)} of {many(len(record.targets), 'target')} {words} ({why})")
+            parts.append(f"{words}: {len(lacking)} of {many(len(record.targets), 'target')} ({why})")
     return "; ".join(parts) or ("all agreed" if record.targets else "nothing to judge")
 
 
@@ -30,9 +30,10 @@ def lack_in_words(target: TargetRecord) -> str:
     """The reason why a target was judged by no case, or by too few."""
     if not target.num_asked:
         return "it was given no case"
-    judged = f"{target.num_judged} of {many(target.num_asked, 'case')} judged it, fewer than {target.min_judged}"
+    judged = f"{target.num_judged or 'none'} of {many(target.num_asked, 'case')} judged it"
+    bound = f", fewer than {target.min_judged}" if target.num_judged else ""
     reason = f"; most often {target.reasons[0][0]}" if target.reasons else ""
-    return f"{judged}{reason}"
+    return f"{judged}{bound}{reason}"
 
 
 def left_out_in_words(target: TargetRecord) -> str:

@@ -155,10 +155,10 @@ def test_a_thin_target_is_never_said_to_agree() -> None:
     why = "8 of 179 cases judged it, fewer than 23; most often no head dim of 128"
     lines = list(text_lines(record))
     assert f"          thin: {why}" in lines
-    assert lines[-2] == f"1 of 2 targets judged by too few cases (vendor: {why})"
+    assert lines[-2] == f"thin: 1 of 2 targets (vendor: {why})"
     assert f'message="thin: {why}"' in junit_xml(record)
     page = html_page(record)
-    assert f"<h1>{lines[-2]}</h1>" in page
+    assert f"<h1>T{lines[-2][1:]}</h1>" in page
     assert '<span class="note"><span class="pill">thin</span>' in page
 
 
