@@ -59,8 +59,7 @@ def _own_shape(case: Case) -> Iterator[str]:
         yield "keys as they lie" if case.views.index_k_pages == ViewPlan() else "keys in a view"
 
 
-def _topk(case: Case) -> str:
-    k = case.config.topk_blocks
+def _topk(k: int) -> str:
     if k > 16:
         return "above 32" if k > 32 else "above 16"
     return "1" if k == 1 else "power of two" if k & (k - 1) == 0 else "odd one out"
@@ -143,11 +142,7 @@ DIMENSIONS = (
         "own shape", lambda scale: ("keys as they lie", "keys in a view") if scale.percent.own_shape else (), _own_shape
     ),
     Dimension("dtype", lambda scale: scale.dtypes, lambda case: [case.dtype]),
-    Dimension(
-        "topk",
-        lambda scale: ("1", "power of two", "odd one out", "above 16", *["above 32"][: max(scale.topk) > 32]),
-        lambda case: [_topk(case)],
-    ),
+    Dimension("topk", lambda scale: map(_topk, scale.topk), lambda case: [_topk(case.config.topk_blocks)]),
     _flags(
         "forced",
         {
