@@ -86,10 +86,13 @@ def stages(
     off: list[Violation] = []
     wrong: list[Violation] = []
     for rows, bounded in selections(batch, topk_idx, interval_chunks(batch, bound, max_token_scores), profile):
-        own = replace(bounded, score=score[:, rows, : bounded.score.shape[-1]].double() / scale, upper=None)
+        shown = score[:, rows, : bounded.score.shape[-1]].double() / scale
+        own = replace(bounded, score=shown, upper=None)
         is_judged = own.is_visible if are_forced_shown else own.is_visible & ~own.is_forced
-        if is_lazy:
-            is_judged = is_judged & (own.num_visible_blocks > own.config.topk_blocks)[:, None]
+        if is_lazy and bounded.upper is not None:  # rows without a choice are judged on the intervals
+            is_scored = (own.num_visible_blocks > own.config.topk_blocks)[:, None]
+            is_judged = is_judged & is_scored
+            own = replace(own, score=shown.where(is_scored, bounded.score), upper=shown.where(is_scored, bounded.upper))
         off += islice(_wrong_scores(bounded, own, rows.start, is_judged), max_violations - len(off))
         wrong += islice(violations(own, rows.start), max_violations - len(wrong))
     return Stages(list(with_reqs(batch, off)), list(with_reqs(batch, wrong)))

@@ -47,7 +47,8 @@ class ShownScores:
 def wrong_superblocks(shown: ShownScores, num_visible_blocks: torch.Tensor) -> Iterator[Violation]:
     """One violation for every row with a superblock whose best score is not that of its visible blocks.
 
-    num_visible_blocks: [T]. NaN counts as -inf; superblocks without a visible block are ignored.
+    num_visible_blocks: [T], 0 for rows that are not judged.
+    NaN counts as -inf; superblocks without a visible block are ignored.
     """
     heads, tokens = shown.score.shape[:2]
     max_visible = int(num_visible_blocks.max()) if len(num_visible_blocks) else 0

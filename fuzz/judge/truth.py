@@ -83,7 +83,10 @@ class Truth:
             scale=shown.scale,
             are_forced_shown=shown.forced == "scored",
         )
-        superblocks = islice(wrong_superblocks(shown, self.num_visible_blocks), MAX_EXPLAINED_ROWS)
+        scored = self.num_visible_blocks
+        if shown.is_lazy:
+            scored = scored.where(scored > self.config.topk_blocks, 0)
+        superblocks = islice(wrong_superblocks(shown, scored), MAX_EXPLAINED_ROWS)
         scores = self._first_few(found.score) + self._first_few(list(superblocks))
         return scores if self.is_exact else scores + self._first_few(found.selection)
 

@@ -16,11 +16,11 @@ def place_of(run: Callable[..., Any]) -> str:
 
 
 def place_of_error(run: Callable[..., Any], error: BaseException) -> str:
-    """The last line of a target's own file that an error passed, in brackets; empty if it passed none."""
+    """The last line of a target's own file that an error passed, in brackets; if it passed none, as `place_of`."""
     code = _code_of(run)
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if code is not None and frame.filename == code.co_filename]
-    return _place(own[-1].filename, own[-1].lineno or 0) if own else ""
+    return _place(own[-1].filename, own[-1].lineno or 0) if own else place_of(run)
 
 
 def _code_of(run: Any) -> CodeType | None:

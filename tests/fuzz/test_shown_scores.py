@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from fuzz.canaries.naive import Row, ShowingIndexer
-from fuzz.cases.case import Case
+from fuzz.canaries.naive import NaiveIndexer, Row, ShowingIndexer
+from fuzz.cases.case import Case, Request
 from fuzz.judge.verdict import Agreed, Broke
-from fuzz.targets import Target
+from fuzz.targets import Call, Target
 from msa_ref.profile import Profile
 from tests.support.promising import PLAIN, ROUNDED, TIES, answers, judged, laws, target_of
 
@@ -66,3 +66,32 @@ def test_a_wrong_word_about_shown_scores_is_refused(words: dict[str, Any], sente
     verdict = judged(PLAIN, showing(words=words))
     assert isinstance(verdict, Broke)
     assert sentence in verdict.violations[0].evidence
+
+
+def test_a_lazy_targets_unscored_rows_may_have_any_superblocks() -> None:
+    """Two of the requests' rows see no more blocks than they select; what is shown of them is garbage."""
+
+    def lazy(call: Call) -> torch.Tensor:
+        shape = (call.batch.config.num_index_heads, call.batch.total_q, call.batch.max_blocks)
+        score, best = torch.full(shape, 3.0), torch.full((*shape[:2], 1), 5.0)
+        call.show(score, best, shape[-1], is_lazy=True)
+        return answers(NaiveIndexer)(call)
+
+    short = replace(PLAIN, requests=(Request(2, 40), Request(3, 64)))
+    assert isinstance(judged(short, target_of(lazy, Profile("x"))), Agreed)
+    long = replace(PLAIN, requests=(Request(2, 40), Request(3, 150)))
+    assert laws([judged(long, target_of(lazy, Profile("x")))]) == {"Score", "Superblocks"}
+
+
+def test_a_misshapen_matrix_is_told_with_the_adapters_place() -> None:
+    def shows(call: Call) -> torch.Tensor:
+        call.show(torch.zeros(3))
+        return answers(NaiveIndexer)(call)
+
+    verdict = judged(PLAIN, target_of(shows, Profile("x")))
+    assert isinstance(verdict, Broke)
+    line = shows.__code__.co_firstlineno
+    assert str(verdict.violations[0]) == (
+        "Runs: raised: ValueError: score must be [H, T, N] with H, T = 2, 6; got [3] "
+        f"(tests/fuzz/test_shown_scores.py, line {line})"
+    )

@@ -122,3 +122,14 @@ def test_scores_that_do_not_fit_are_refused(score, sentence):
     with pytest.raises(ValueError) as refusal:  # noqa: PT011
         stages(batch, index_topk(batch), score)
     assert str(refusal.value) == sentence
+
+
+def test_a_lazy_targets_garbage_says_nothing_about_the_order_of_its_ids():
+    """Best score first: block 1, of score 7, and then block 0, of 5; garbage says the opposite."""
+    batch = row_batch(CONFIG, [[1.0]], [[5.0], [7.0]])
+    best_first = Profile(name="best-first", order="score-desc")
+    for row, laws in (([1, 0], []), ([0, 1], ["Order"])):
+        topk_idx, garbage = torch.tensor([[row]], dtype=torch.int32), torch.tensor([[[9.0, 1.0]]])
+        found = stages(batch, topk_idx, garbage, profile=best_first, is_lazy=True)
+        assert [violation.law for violation in found.selection] == laws
+        assert found.score == []
