@@ -86,16 +86,17 @@ class _Line:
 def _allow_processes() -> None:
     """Let targets start processes, which a daemon may not; all of them belong to one group, and end with it.
 
-    No terminal reaches that group. So this process ends with the fork server, which ends with the command: unless
+    No terminal reaches that group. So a child of the fork server ends with it, and it ends with the command: unless
     its children keep it alive, which multiprocessing has them do.
     """
     os.setsid()
     multiprocessing.current_process().daemon = False
     server: Any = multiprocessing.forkserver._forkserver
-    os.close(server._forkserver_alive_fd)
-    server._forkserver_alive_fd = None
-    with suppress(AttributeError):  # Linux alone has it
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if server._forkserver_alive_fd is not None:
+        os.close(server._forkserver_alive_fd)
+        server._forkserver_alive_fd = None
+        with suppress(AttributeError):  # Linux alone has it
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _answers(message: Task | Question | Introduction, surroundings: Surroundings) -> Iterator[FromChild]:
