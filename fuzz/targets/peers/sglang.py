@@ -135,6 +135,7 @@ _BOTH = {
     "block_sizes": ((128,), f"{_BACKEND}:230 block_size_k: the model's sparse_block_size"),
     "num_index_heads": ((1, 2, 4), f"{_BACKEND}:322 sparse_num_index_heads: the model's 4, divided among ranks"),
     "rank_bits": (24, f"{_DECODE}:359 sub_max * scale: a product rounded to float32, so scores may become equal"),
+    "padding_rows": ("undefined", f"{_BACKEND}:617 get_cuda_graph_seq_len_fill_value: rows that pad have length 1"),
     "topk_blocks": (tuple(range(1, 33)), f"{_DECODE}:1054 topk <= 32: of the radix selection"),
     "max_visible_blocks": (16384, f"{_TOPK}:33 _MAX_NUM_BLOCKS: of the radix selection"),
 }
