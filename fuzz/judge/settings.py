@@ -32,6 +32,21 @@ def _set_deterministic(wanted: tuple[bool, bool]) -> None:
     torch.use_deterministic_algorithms(is_on, warn_only=is_warning)
 
 
+def _matmul_precision() -> tuple[str, str]:
+    """torch's older word for it and none; none and a newer word once a target has used such, which hides the older."""
+    with suppress(RuntimeError):
+        return torch.get_float32_matmul_precision(), ""
+    return "", str(torch.backends.cuda.matmul.fp32_precision)
+
+
+def _set_matmul_precision(wanted: tuple[str, str]) -> None:
+    older, newer = wanted
+    if older:
+        torch.set_float32_matmul_precision(older)
+    else:
+        torch.backends.cuda.matmul.fp32_precision = newer
+
+
 def _stream() -> torch.cuda.Stream | None:
     is_initialized: Callable[[], bool] = torch.cuda.is_initialized
     return torch.cuda.current_stream() if is_initialized() else None
@@ -72,7 +87,7 @@ _SETTINGS: tuple[_Setting, ...] = (
         lambda: (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()),
         _set_deterministic,
     ),
-    _Setting(torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    _Setting(_matmul_precision, _set_matmul_precision),
     _Setting(_flushes_subnormals, torch.set_flush_denormal),
     _Setting(lambda: list(warnings.filters), _filter_warnings),
     _Setting(_folder, _set_folder),

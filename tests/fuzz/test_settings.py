@@ -17,6 +17,14 @@ from msa_ref import IndexerConfig, index_topk
 
 CASE = Case(IndexerConfig(2, 16, 16, 3), (Request(1, 130),), seed=5, values=ValuePlan("integers"))
 
+
+def _precision() -> str:
+    """torch's word for it, which it refuses to say once its newer words were used."""
+    with suppress(RuntimeError):
+        return torch.get_float32_matmul_precision()
+    return f"newer: {torch.backends.cuda.matmul.fp32_precision}"
+
+
 CHANGES: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
     "default device": (lambda: torch.set_default_device("meta"), torch.get_default_device),
     "default dtype": (lambda: torch.set_default_dtype(torch.float64), torch.get_default_dtype),
@@ -25,6 +33,11 @@ CHANGES: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
     "deterministic": (
         lambda: torch.use_deterministic_algorithms(True),
         torch.are_deterministic_algorithms_enabled,
+    ),
+    "matmul precision": (lambda: torch.set_float32_matmul_precision("high"), _precision),
+    "matmul precision in newer words": (
+        lambda: setattr(torch.backends.cuda.matmul, "fp32_precision", "tf32"),
+        _precision,
     ),
     "numpy": (lambda: np.seterr(all="raise"), np.geterr),
 }
