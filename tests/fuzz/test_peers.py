@@ -1,5 +1,6 @@
 """Kernels that others ship: found where they are, held to what their source says, and told in one table."""
 
+import json
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -10,12 +11,16 @@ import torch
 
 from fuzz.__main__ import main
 from fuzz.cases.case import Case, Request
+from fuzz.cases.generate import gate_cases
+from fuzz.cases.inside import inside
+from fuzz.cases.scale import SMALL
+from fuzz.commands import peers
 from fuzz.inputs.scene import Scene
 from fuzz.judge.examiner import Examiner
-from fuzz.judge.verdict import Undefined
-from fuzz.report.peer_table import HEADS, markdown_lines, peer_rows, table_lines
+from fuzz.judge.verdict import Agreed, Broke, Undefined
+from fuzz.report.peer_table import markdown_lines, peer_rows, table_lines
 from fuzz.report.record import FindingRecord, Record, TargetRecord
-from fuzz.targets import PEERS, Call, NotApplicable, Target
+from fuzz.targets import PEERS, Call, NotApplicable, Target, find
 from fuzz.targets.peers import Peer, package
 from fuzz.targets.peers.package import Package
 from fuzz.targets.peers.peer import BEYOND
@@ -133,15 +138,42 @@ def test_the_table_tells_inside_from_outside_of_a_promise() -> None:
     assert list(markdown_lines(rows))[2] == "| engine | 1.0 | inside | 5 | 5 | 0 | none | - |"
 
 
-def test_peers_judges_what_is_installed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("transformers")
-    words = ("--device", "cpu", "--cases", "12", "--no-corpus", "--no-production", "--jobs", "1")
-    table = tmp_path / "peers.md"
-    status = main(["peers", *words, "--target", "transformers", "--markdown", str(table)])
-    assert status in (0, 4), capsys.readouterr().out
-    row = dict(zip(HEADS, table.read_text().splitlines()[2].strip("| ").split(" | "), strict=True))
-    assert (row["version"], row["promise"], row["laws broken"]) == (PEERS["transformers"].version, "inside", "none")
-    assert row["judged"] == row["agreed"] != "0"
+def test_transformers_agrees_inside_its_promise() -> None:
+    pytest.importorskip("transformers")  # its import takes most of the time
+    target = find("transformers")
+    cases = gate_cases(3, 12, inside(SMALL, target.domain))
+    verdicts = [Examiner(Scene(case, "cpu")).examine(target) for case in cases]
+    assert not [verdict for verdict in verdicts if isinstance(verdict, Broke)]
+    assert sum(isinstance(verdict, Agreed) for verdict in verdicts) >= 9
+
+
+def test_peers_counts_only_what_breaks_inside_of_a_promise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = list[str]()
+
+    def gated(options: peers.Options) -> int:
+        asked.extend(options.target_names)
+        record = Record("gate", "", 0, "small", "cpu", {}, cases=500)
+        inside, outside = (TargetRecord(name, "", "") for name in options.target_names)
+        inside.agreed, outside.agreed, outside.broke = 500, 499, 1
+        record.targets = (inside, outside)
+        assert options.json is not None
+        options.json.write_text(record.to_json())
+        return 1
+
+    monkeypatch.setattr(peers.gate, "run", gated)
+    monkeypatch.setattr(Package, "version", lambda self, module: "9.9")
+    table = tmp_path / "peers.json"
+    words = ("--device", "cpu", "--target", "transformers", "--beyond", "--table", str(table))
+    assert main(["peers", *words]) == 0
+    assert asked == ["transformers", "transformers" + BEYOND]
+    rows = json.loads(table.read_text())
+    assert [(row["peer"], row["promise"], row["judged"], row["agreed"]) for row in rows] == [
+        ("transformers", "inside", 500, 500),
+        ("transformers", "outside", 500, 499),
+    ]
+    assert "transformers  9.9      inside" in capsys.readouterr().out
 
 
 def test_peers_refuses_a_target_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
