@@ -32,9 +32,11 @@ KINDS = ("decode", "prefill", "any", "foreign")
 class Target:
     """One thing to judge, and its limits.
 
-    kind: `decode` takes batches of few query tokens per request; `prefill`, `any` and `foreign` take
-        all. Production shapes go to targets of their own kind and to foreign ones.
-    takes_score: given a score matrix and judged on it. takes_score_out: given memory for its scores.
+    kind: `decode` is given decode batches alone, the others prefill as well; `decode` and `foreign` are run through
+        replay scripts. Production shapes go to targets of their own kind and to foreign ones.
+    run: the adapter.
+    takes_score: given a score matrix and judged on it.
+    takes_score_out: given memory for its scores.
     has_splits: obeys `call.num_splits`.
     is_graph: captured once per case as a CUDA graph, then replayed.
     profile: the promises of the target; a case outside of it is Undefined.
