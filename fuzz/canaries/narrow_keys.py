@@ -5,7 +5,7 @@ import numpy as np
 from fuzz.canaries.naive import Candidate, NaiveIndexer, Row
 from fuzz.canaries.table import canary
 
-FINE, COARSE = 16, 20
+FINE, COARSE = 16, 21
 """Low bits of a float32 key that a fine bin ignores, and that a coarser one does."""
 
 
@@ -17,7 +17,7 @@ def key_of(score: float) -> int:
 
 @canary("D41", "Distinct")
 class SecondPassTakesAgain(NaiveIndexer):
-    """Stages 2,048 blocks of the cut's 16-bit bin; if there are more, a pass by 12 bits takes again what is above."""
+    """Stages 2,048 blocks of the cut's 16-bit bin; if there are more, a pass by 11 bits takes again what is above."""
 
     def best_of_split(self, row: Row, candidates: list[Candidate], slots: int) -> list[Candidate]:
         return candidates

@@ -16,8 +16,8 @@ from fuzz.values.family import Shape
 
 PAST_A_GRID = 70_000
 """More than the 65,535 programs that some axes of a grid allow."""
-BAND_BLOCKS = (2_049, 2_050, 2_111)
-"""Blocks of a row, more than any staging buffer of candidates holds."""
+BAND_BLOCKS = (2_065, 2_080, 2_111)
+"""Blocks of a row: 2,049, more than any staging buffer of candidates holds, and 16 that win or are forced."""
 MAX_LONG_KEYS = 2**20
 """Key elements of a long row; one that would have more has several blocks in each page."""
 MANY_HEADS = (13, 16, 33, 64)
@@ -107,8 +107,8 @@ def _requests(low: int, high: int) -> Callable[[Chooser, Scale, Case], Cases]:
 
     def cases(chooser: Chooser, scale: Scale, case: Case) -> Cases:
         if not scale.is_compiled:
-            few = {"num_index_heads": 1, "index_head_dim": SMALLEST, "block_size": SMALLEST, "topk_blocks": 2}
-            case = _with_config(scale, case, **few)
+            case = _with_config(scale, case, num_index_heads=1, index_head_dim=SMALLEST, block_size=SMALLEST)
+            case = _with_config(scale, case, init_blocks=0, local_blocks=1, topk_blocks=2)
         yield from _short(chooser, case, [1] * chooser.choice((low, low + 1, high)))
 
     return cases
@@ -127,15 +127,15 @@ def _mostly_idle(low: int, high: int) -> Callable[[Chooser, Scale, Case], Cases]
     return cases
 
 
-def _tokens(low: int, high: int) -> Callable[[Chooser, Scale, Case], Cases]:
-    """Prefill requests of `low` to `high` tokens, with another behind them or alone."""
+def _tokens(low: int, high: int, num_reqs: int) -> Callable[[Chooser, Scale, Case], Cases]:
+    """Prefill batches of `low` to `high` tokens in some requests of equal length, with a short one behind or none."""
 
     def cases(chooser: Chooser, scale: Scale, case: Case) -> Cases:
         few_heads = _with_config(scale, case, num_index_heads=1)
-        query_len = chooser.choice((low, high))
-        request = Request(query_len, query_len + chooser.integer(0, 40))
-        yield _with_requests(few_heads, [request, Request(3, 3 + chooser.integer(0, 40))])
-        yield _with_requests(few_heads, [request])
+        query_len = -(-chooser.choice((low, high)) // num_reqs)
+        requests = [Request(query_len, query_len + chooser.integer(0, 40))] * num_reqs
+        yield _with_requests(few_heads, [*requests, Request(3, 3 + chooser.integer(0, 40))])
+        yield _with_requests(few_heads, requests)
 
     return cases
 
@@ -143,8 +143,8 @@ def _tokens(low: int, high: int) -> Callable[[Chooser, Scale, Case], Cases]:
 def _band(chooser: Chooser, scale: Scale, case: Case) -> Cases:
     """More blocks in a narrow band of scores than any staging buffer holds, and a few above."""
     if not scale.is_compiled:
-        case = _with_config(scale, case, num_index_heads=1, index_head_dim=SMALLEST, block_size=SMALLEST)
-    case = _with_config(scale, case, topk_blocks=max(2, case.config.topk_blocks))
+        case = _with_config(scale, case, num_index_heads=4, index_head_dim=SMALLEST, block_size=SMALLEST)
+    case = _with_config(scale, case, init_blocks=0, local_blocks=1, topk_blocks=16)
     config, blocks = case.config, chooser.choice(BAND_BLOCKS)
     page = config.block_size * config.index_head_dim
     # Each page comes as often as two of them fill the slots.
@@ -159,7 +159,7 @@ def _band(chooser: Chooser, scale: Scale, case: Case) -> Cases:
 def _heads(chooser: Chooser, scale: Scale, case: Case) -> Cases:
     """Heads that no tile holds, and with their tokens more rows than one; few slots, for which blocks compete."""
     heads, size = chooser.choice(MANY_HEADS), case.config.block_size
-    case = _with_config(scale, case, num_index_heads=heads, topk_blocks=min(2, case.config.topk_blocks))
+    case = _with_config(scale, case, num_index_heads=heads, init_blocks=0, local_blocks=1, topk_blocks=2)
     query_len = min(MAX_DECODE_QUERY_LEN, -(-MIN_ROWS // case.config.num_index_heads))
     # Every head has keys of its own that are best.
     case = replace(case, values=replace(case.values, family=_promised(scale, case, "integers"), is_future_best=False))
@@ -181,8 +181,11 @@ def _replayed(chooser: Chooser, scale: Scale, case: Case) -> Cases:
 
 
 def _blocks(chooser: Chooser, scale: Scale, case: Case) -> Cases:
-    """Rows of more blocks than a grid has programs."""
+    """Rows of more blocks than a grid has programs, none where their keys would need too much memory."""
+    case = _with_config(scale, case, index_head_dim=SMALLEST, block_size=SMALLEST)
     size = case.config.block_size
+    if PAST_A_GRID * size * case.config.index_head_dim > scale.max_long_key_elements:
+        return
     row = Request(1, PAST_A_GRID * size - chooser.integer(0, size - 1))
     yield _with_requests(case, [row, Request(1, 3 * size)])
 
@@ -206,13 +209,13 @@ RARE_SIZES = (
     RareSize("33 requests, replayed", "replay", BOTH, _replayed),
     RareSize("257 requests", "prefill", ON_SMALL, _mostly_idle(257, 260)),
     RareSize("1,025 requests", "prefill", BOTH, _mostly_idle(1_025, 1_030)),
-    RareSize("257 tokens", "prefill", ON_SMALL, _tokens(257, 280)),
+    RareSize("257 tokens", "prefill", ON_SMALL, _tokens(257, 280, 1)),
     RareSize("13 to 64 heads", "decode", ON_SMALL, _heads),
     RareSize("33 to 128 slots", "decode", ON_SMALL, _slots),
     RareSize("257 requests", "decode", ON_LARGE, _requests(257, 300)),
     RareSize("1,025 requests", "decode", ON_LARGE, _requests(1_025, 1_100)),
     RareSize("70,000 requests", "decode", ON_LARGE, _hashed(_requests(PAST_A_GRID, PAST_A_GRID + 1))),
-    RareSize("70,000 tokens", "prefill", ON_LARGE, _hashed(_tokens(PAST_A_GRID, PAST_A_GRID + 1))),
+    RareSize("70,000 tokens", "prefill", ON_LARGE, _hashed(_tokens(PAST_A_GRID, PAST_A_GRID + 1, 14))),
     RareSize("70,000 blocks", "decode", ON_LARGE, _hashed(_blocks)),
 )
 """Every rare size, in the order in which they take turns."""
