@@ -17,7 +17,10 @@ from tests.support.fuzz_command import ROOT
 
 PACKAGES = ("msa_ref", "msa_fast", "fuzz")
 ADAPTER = '''
+import os
 from msa_ref import index_topk
+
+assert "PYTHONSAFEPATH" not in os.environ, "the harness's own, which processes of a target must not inherit"
 
 def decode(call, is_reversed=False):
     """The engine's decode."""
