@@ -31,6 +31,8 @@ from fuzz.targets.profiles import read_profile
 from msa_fast import environment
 from msa_fast.ops.checks import check_interpreter
 
+TWIN = "twin-sm_90+source"
+"""The twin of `--tier twin`, as a prefix of targets' names."""
 HANGS_AFTER = {"cuda": 60.0, "cpu": 90.0}
 """Seconds that a defect has for one case, by device."""
 
@@ -40,7 +42,9 @@ class Options:
     """The planted defects to judge, the way to judge them, and the files for their fates."""
 
     device: str = device_option()
-    tier_name: str = option("the gate's cases, or random ones", "gate", "--tier", choices=("gate", "fuzz"))
+    tier_name: str = option(
+        "the gate's cases, random ones, or those of the twin", "gate", "--tier", choices=("gate", "fuzz", "twin")
+    )
     seconds: float = option("seconds of random cases per defect (default %(default)g)", 60.0)
     processes: int | None = option("worker processes; a defect gets the sum of their time (default: as `run`)", None)
     only: tuple[str, ...] = option("names of defects; may be repeated", (), metavar="PATTERN")
@@ -94,6 +98,8 @@ class Options:
             tier = replace(tier, profile=str(self.profile))
         if self.tier_name == "gate":
             return tier
+        if self.tier_name == "twin":
+            return replace(tier, device="cpu", scale="small", has_production=False, twin=TWIN)
         processes = default_jobs(self.device) if self.processes is None else self.processes
         return replace(tier, seconds=self.seconds, processes=processes)
 
@@ -101,7 +107,8 @@ class Options:
     def patience(self) -> Patience:
         """The time that each defect has."""
         hangs_after = HANGS_AFTER[self.device] if self.hangs_after is None else self.hangs_after
-        return Patience(hangs_after, self.give_up_after, self.first_kill, self.shrink_seconds)
+        is_first_enough = self.first_kill or bool(self.tier.twin)  # a race is told before the answer is looked at
+        return Patience(hangs_after, self.give_up_after, is_first_enough, self.shrink_seconds)
 
     @property
     def num_jobs(self) -> int:
@@ -134,7 +141,7 @@ def canaries(options: Options) -> int:
     run = tier.settings
     score = Score.read(options.json) if options.json else Score(SCHEMA, {})
     published = read_published(options.publish, planted()) if options.publish else Score(SCHEMA, {})
-    _require_whole(published, tier.name, run, is_whole=len(table) == len(planted()))
+    _require_whole(published, tier.name, run, is_whole=len(table) == len([*filter(tier.judges, planted())]))
     known = _known(published, tier.name, run) | _known(score, tier.name, run)
     before = {name: fate for name, fate in known.items() if fate.status in ("killed", "survived", "equivalent")}
     rest = [one for one in table if not options.is_resumed or one.name not in before]
@@ -172,7 +179,8 @@ def canaries(options: Options) -> int:
 
 def _chosen(options: Options) -> list[Defect]:
     """The planted defects that --only, --kind and --sample leave."""
-    table = [one for one in planted(options.only) if not options.kinds or one.kind in options.kinds]
+    planted_here = filter(options.tier.judges, planted(options.only))
+    table = [one for one in planted_here if not options.kinds or one.kind in options.kinds]
     if options.profile is not None:
         profile = read_profile(options.profile)
         table = [one for one in table if one.kind == "canary" and one.shows_in(profile)]

@@ -13,7 +13,10 @@ from functools import cache
 from itertools import chain, count
 from pathlib import Path
 
+import torch
+
 from fuzz import corpus
+from fuzz.canaries import Defect, Mutant
 from fuzz.cases.case import Case
 from fuzz.cases.chooser import SeededChooser
 from fuzz.cases.generate import NUM_SPECIALIZATIONS, by_specialization, draw_case
@@ -24,7 +27,9 @@ from fuzz.cases.scale import SCALES, Scale
 from fuzz.cases.specialization import Specialization, draw_specializations
 from fuzz.targets import Target
 from fuzz.targets.profiles import read_profile
+from fuzz.targets.twins import on_twin, parsed
 from fuzz.values.families import ALL_FAMILIES
+from msa_ref.profile import CONTRACT
 
 INFORMATIVE_COST = 2**16
 """Cost of an informative case that is cheap next to a compilation: dozens of rows of dozens of blocks."""
@@ -32,6 +37,10 @@ MAX_NAIVE_COST = 2**22
 """Bound on the cost of a case for a naive indexer, which takes blocks one by one: more would look like a hang."""
 SPECIALIZATIONS_PER_ROUND = 6
 """Specializations that random fuzzing compiles before it draws others."""
+TWIN_FOLDER = "ops/hopper/"
+"""Folder of the kernels whose mutants are judged on the twin: no interpreter runs them."""
+TWIN_SHAPE = replace(CONTRACT, index_head_dims=(128,), block_sizes=(128,), dtypes=(torch.bfloat16, torch.float16))
+"""The cases that those kernels serve: MiniMax-M3's shape."""
 DRAWN_EACH = 16
 """Random cases of one specialization side by side: about as many as a round of `run` has."""
 
@@ -43,6 +52,7 @@ class Tier:
     device: `cpu` or `cuda`. seconds: 0 for the gate's own cases, else how long random ones are drawn.
     profile: a file with the promises that each defect is held to, and that cases are drawn inside; empty for its own.
     processes: how many processes of `run` the time stands for; a defect runs in one process for the time of all.
+    twin: the twin that mutants of an architecture's own kernels run on (`fuzz.targets.twins`); empty for none.
     cases: the number of the gate's lattice cases. has_corpus, has_production: the gate's other cases.
     """
 
@@ -55,6 +65,7 @@ class Tier:
     seconds: float = 0.0
     processes: int = 1
     profile: str = ""
+    twin: str = ""
 
     @property
     def settings(self) -> dict[str, str]:
@@ -64,6 +75,8 @@ class Tier:
     @property
     def name(self) -> str:
         """Its name in the score."""
+        if self.twin:
+            return f"{parsed(f'{self.twin}/')[0].architecture} on the twin"
         place = "CPU" if self.device == "cpu" else "GPU"
         return f"{self.seconds:g} s of {place} fuzzing" if self.seconds else f"{place} gate"
 
@@ -72,8 +85,26 @@ class Tier:
         """Seconds of random cases for one defect; 0 for the gate's own cases."""
         return self.seconds * self.processes
 
+    @property
+    def present(self) -> set[str]:
+        """The requirements of defects (`Defect.needs`) that the tier's machine has."""
+        if self.device == "cuda":
+            return {"gpu", "graph", "large memory"}
+        return {"gpu", "fence"} if self.twin else {"fence", "tiles of rows"}
+
+    def judges(self, defect: Defect) -> bool:
+        """True if the tier is for a defect: a twin's, if it is one of its architecture's own kernels."""
+        return not self.twin or (isinstance(defect, Mutant) and defect.fragment.path.startswith(TWIN_FOLDER))
+
+    def name_of(self, defect: Defect) -> str:
+        """The name of a defect as a target of the tier."""
+        held_to = f"@{self.profile}" if self.profile else ""
+        return "/".join(filter(None, (self.twin, f"fuzz.canaries:{defect.name}{held_to}")))
+
     def held(self, target: Target) -> Target:
         """The target, held to the tier's promises where there are any."""
+        if self.twin:
+            return replace(on_twin(parsed(f"{self.twin}/")[0], target), profile=TWIN_SHAPE)
         return replace(target, profile=read_profile(Path(self.profile))) if self.profile else target
 
     def cases_for(self, target: Target, needs: tuple[str, ...] = ()) -> Iterator[Case]:
@@ -87,7 +118,7 @@ class Tier:
             groups, kept, production = _gate(self, scale)
         kept = tuple(_projected(kept, target))
         more = list(_projected((case for case, kind in production if target.kind in (kind, "foreign")), target))
-        if target.is_kernel and self.device == "cuda":
+        if target.is_kernel and (self.device == "cuda" or self.twin):  # each specialization is compiled
             groups = [_most_informative_first(group) for group in groups]
             first, rest = groups[:NUM_SPECIALIZATIONS], groups[NUM_SPECIALIZATIONS:]
             cases = [*chain(*first), *sorted(kept, key=cost), *chain(*rest), *more]

@@ -51,8 +51,7 @@ class _Trial:
 
     def __init__(self, defect: Defect, tier: Tier, patience: Patience, worker: Worker) -> None:
         self._defect, self._tier, self._patience, self._worker = defect, tier, patience, worker
-        held_to = f"@{tier.profile}" if tier.profile else ""
-        self._name, self._named = f"fuzz.canaries:{defect.name}{held_to}", set(defect.laws)
+        self._name, self._named = tier.name_of(defect), set(defect.laws)
 
     def outcome(self, start: float) -> Fate:
         """The fate of the defect, whose time began at `start`.

@@ -35,15 +35,9 @@ def planted(patterns: Sequence[str] = ()) -> list[Defect]:
     return [one for one in DEFECTS.values() if not patterns or any(fnmatch(one.name, pattern) for pattern in patterns)]
 
 
-def missing(defect: Defect, device: str) -> list[str]:
-    """Requirements of a defect that this machine lacks."""
-    present = {"gpu", "graph", "large memory"} if device == "cuda" else {"fence", "tiles of rows"}
-    return [need for need in defect.needs if need not in present]
-
-
-def unjudged(defect: Defect, device: str, with_equivalents: bool) -> Fate | None:
-    """The fate of a defect that is not judged here; None if it is."""
-    lacking = missing(defect, device)
+def unjudged(defect: Defect, tier: Tier, with_equivalents: bool) -> Fate | None:
+    """The fate of a defect that a tier cannot judge; None if it can."""
+    lacking = [need for need in defect.needs if need not in tier.present]
     if lacking:
         return Fate.of(defect, "not run", evidence=f"needs {', '.join(lacking)}")
     if defect.equivalent and not with_equivalents:
@@ -71,7 +65,7 @@ def fates(
     gpus = (visible_gpus() if tier.device == "cuda" else []) or [""]
 
     def fate(number: int, defect: Defect) -> Fate | None:
-        done = unjudged(defect, tier.device, with_equivalents)
+        done = unjudged(defect, tier, with_equivalents)
         if done is None:
             gpu, seconds = gpus[number % len(gpus)], patience.hangs_after
             if defect.kind == "process":
