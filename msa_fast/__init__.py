@@ -12,6 +12,7 @@ from msa_fast.indexer_msa import (
 from msa_fast.ops.bound import DecodeLaunch, PrefillLaunch
 from msa_fast.ops.decode import minimax_m3_index_decode, minimax_m3_index_decode_with_score
 from msa_fast.ops.decode_topk import minimax_m3_index_decode_topk
+from msa_fast.ops.device_plan import plan_on_device
 from msa_fast.ops.prefill import minimax_m3_index_prefill
 from msa_fast.ops.prefill_plan import PrefillPlan
 from msa_fast.ops.score import minimax_m3_index_score
@@ -34,4 +35,5 @@ __all__ = [
     "minimax_m3_index_prefill",
     "minimax_m3_index_score",
     "minimax_m3_index_topk",
+    "plan_on_device",
 ]

@@ -8,15 +8,13 @@ import torch
 
 from fuzz.cases.case import Case
 from fuzz.targets.call import Call, fill
+from fuzz.targets.layers import layer_of, other_layers
 from fuzz.targets.target import Bound, Run, Target
 from msa_ref import index_topk
 from msa_ref.formats import ELEMENTS
 
 SLAB_BYTES = 1024
 """Bytes of memory for prefill's scores, times the split count: in a small case enough for a few query tiles."""
-
-OTHER_LAYER_BYTES = 64 << 20
-"""Bytes of a tensor that another layer gets, too, where calls are bound."""
 
 # Kernels are imported by name when they run: triton reads TRITON_INTERPRET once, when they are first imported.
 
@@ -92,9 +90,18 @@ def _prefill_bound(call: Call, package: str = "msa_fast") -> torch.Tensor:
         batch.config, call.query_lens, call.seq_len_bounds, batch.device, num_splits=call.num_splits, **workspace
     )
     launch = bound.PrefillLaunch(plan, batch.block_table, batch.seq_lens, batch.cu_seqlens_q)
-    for layer in _other_layers(call):
+    for layer in other_layers(call):
         launch(*layer)
-    topk_idx: torch.Tensor = launch(*_layer(call))
+    topk_idx: torch.Tensor = launch(*layer_of(call))
+    return topk_idx
+
+
+def _prefill_graph(call: Call, package: str = "msa_fast") -> torch.Tensor:
+    kernels, batch = importlib.import_module(package), call.batch
+    plan = importlib.import_module(f"{package}.ops.device_plan").plan_on_device(
+        batch.config, batch.seq_lens, batch.cu_seqlens_q, batch.total_q, batch.max_blocks, call.num_splits
+    )
+    topk_idx: torch.Tensor = kernels.minimax_m3_index_prefill(batch, plan, out=call.out)
     return topk_idx
 
 
@@ -103,42 +110,13 @@ def _bind_decode(call: Call, package: str = "msa_fast") -> Bound:
     launch = bound.DecodeLaunch(
         batch.config, call.decode_query_len, batch.block_table, batch.seq_lens, batch.cu_seqlens_q, batch.total_q
     )
-    for layer in _other_layers(call):
+    for layer in other_layers(call):
         launch(*layer, call.num_splits)
-    return lambda: launch(*_layer(call), call.num_splits)
+    return lambda: launch(*layer_of(call), call.num_splits)
 
 
 def _decode_bound(call: Call, package: str = "msa_fast") -> torch.Tensor:
     return _bind_decode(call, package)()
-
-
-def _layer(call: Call) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Queries, key pages and `out` of a call."""
-    batch, config = call.batch, call.batch.config
-    shape = (config.num_index_heads, batch.total_q, config.topk_blocks)
-    out = torch.empty(shape, dtype=torch.int32, device=batch.device) if call.out is None else call.out
-    return batch.index_q, batch.index_k_pages, out
-
-
-def _other_layers(call: Call) -> list[tuple[torch.Tensor, ...]]:
-    """Layers that come before: where a tensor has strides of its own, one without; and one of the same kind."""
-    layer = _layer(call)
-    is_strided = not all(tensor.is_contiguous() for tensor in layer)
-    plain = [tuple(torch.zeros_like(tensor, memory_format=torch.contiguous_format) for tensor in layer)]
-    return [*(plain if is_strided else []), tuple(map(_elsewhere, layer))]
-
-
-def _elsewhere(tensor: torch.Tensor) -> torch.Tensor:
-    """Zeros of the same shape, strides and alignment in other memory, as another layer has them.
-
-    The tensor itself where that would take more than OTHER_LAYER_BYTES.
-    """
-    reach = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True)) + 1
-    if tensor.numel() == 0 or reach * tensor.element_size() > OTHER_LAYER_BYTES:
-        return tensor
-    first = tensor.data_ptr() % 16 // tensor.element_size()
-    memory = torch.zeros(first + reach, dtype=tensor.dtype, device=tensor.device)
-    return memory.as_strided(tensor.shape, tensor.stride(), first)
 
 
 def _checked(case: Case) -> ModuleType:
@@ -191,6 +169,8 @@ _ON_KERNELS: dict[str, Callable[[Call, str], torch.Tensor]] = {
     "decode-graph": _decode,
     "decode-bound": _decode_bound,
     "prefill-bound": _prefill_bound,
+    "prefill-device": _prefill_graph,
+    "prefill-graph": _prefill_graph,
 }
 
 
@@ -227,6 +207,23 @@ BUILT_IN = {
             "prefill",
             _prefill_bound,
             has_splits=True,
+            check=check_prefill,
+        ),
+        Target(
+            "prefill-device",
+            "Prefill by a plan that the device makes, called eagerly.",
+            "prefill",
+            _prefill_graph,
+            has_splits=True,
+            check=check_prefill,
+        ),
+        Target(
+            "prefill-graph",
+            "The same in a CUDA graph, captured once and replayed; short requests, whose lengths change in place.",
+            "decode",
+            _prefill_graph,
+            has_splits=True,
+            is_graph=True,
             check=check_prefill,
         ),
         Target(

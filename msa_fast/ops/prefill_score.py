@@ -82,6 +82,7 @@ def _score_kernel(
     first_token = first_row // H
     # Padding rows reuse the last token, and are never stored.
     token = tl.minimum(token, query_len - 1)
+    token = tl.maximum(token, 0)  # an empty tile of a plan made on the device may belong to a request without tokens
     visible_len = context_len + token + 1
     last_token = tl.minimum((first_row + ROWS - 1) // H, query_len - 1)
     end_block = tl.minimum(end_block, tl.cdiv(tl.maximum(context_len + last_token + 1, 0), S))

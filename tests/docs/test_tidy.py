@@ -24,7 +24,6 @@ MAX_KERNEL_LINES = 400
 """Lines of a file of kernels, or of mutants of kernels."""
 LONG = {
     "fuzz/canaries/field_defects.py",  # a table
-    "msa_fast/ops/topk.py",
     "tests/fast/test_indexer.py",
     "tests/fuzz/test_score.py",
     "tests/ref/test_certified.py",

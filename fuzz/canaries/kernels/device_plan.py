@@ -1,0 +1,61 @@
+"""Mutants of the plan that the device makes: tiles, ranges, their bounds."""
+
+from fuzz.canaries.kernels.mutant import mutants_of
+
+_mutant = mutants_of("ops/device_plan.py", "prefill-device")
+
+MUTANTS = [
+    _mutant(
+        "device_plan_without_heads",
+        "Query tiles count a request's tokens, not its rows.",
+        "(query_lens * H + TILE_ROWS - 1) // TILE_ROWS",
+        "(query_lens + TILE_ROWS - 1) // TILE_ROWS",
+        ("WritesAll",),
+    ),
+    _mutant(
+        "device_plan_bound_of_first_row",
+        "A tile's blocks are bounded by its first row, not by its last.",
+        "tl.minimum((row + TILE_ROWS - 1) // H, query_len - 1)",
+        "row // H",
+        ("Best", "Forced"),
+        defect="D12",
+    ),
+    _mutant(
+        "device_plan_bound_one_short",
+        "A tile's blocks are bounded one token short.",
+        "tl.maximum(context_len + last_token + 1, 0)",
+        "tl.maximum(context_len + last_token, 0)",
+        ("Best", "Runs"),
+        defect="D11",
+    ),
+    _mutant(
+        "device_plan_last_range_forgotten",
+        "The last range of all is not listed.",
+        "slot < tl.sum(num_ranges, axis=0)",
+        "slot < tl.sum(num_ranges, axis=0) - 1",
+        ("Best", "SplitInvariance"),
+        defect="D22",
+    ),
+    _mutant(
+        "device_plan_not_at_superblocks",
+        "Ranges start anywhere instead of at superblocks only.",
+        "tl.maximum((each + SUPERBLOCK - 1) // SUPERBLOCK, 1).to(tl.int32) * SUPERBLOCK",
+        "tl.maximum(each, 1).to(tl.int32)",
+        ("Best", "SplitInvariance"),
+    ),
+    _mutant(
+        "device_plan_of_the_first_request",
+        "Every tile is one of request 0.",
+        "tl.store(topk_tiles_ptr + slot * 2, req)",
+        "tl.store(topk_tiles_ptr + slot * 2, 0)",
+        ("WritesAll", "Best"),
+    ),
+    _mutant(
+        "device_plan_of_too_few_slots",
+        "There is room for the query tiles of one request alone.",
+        "(SCORE_ROWS - 1) * min(num_reqs, max_total_q)",
+        "(SCORE_ROWS - 1) * min(1, max_total_q)",
+        ("WritesAll",),
+        defect="D22",
+    ),
+]
