@@ -4,16 +4,9 @@ A canary is a naive indexer with one piece broken; a process canary ends or hold
 is the real kernels with one fragment of their source exchanged. As a target, a defect's name is
 `fuzz.canaries:<name>`. A gate that lets one of them pass is worth nothing.
 
-from fuzz.canaries import (  # noqa: F401  (importing them fills the table)
-    company,
-    graphs,
-    lengths,
-    memory,
-    narrow_keys,
-    padding,
-    ranking,
-    sharing,
-)
+To add a canary, write one class in the module that fits (`ranking`, `narrow_keys`, `lengths`, `memory`, `sharing`,
+`padding`, `company`, `graphs`): it overrides one method of `NaiveIndexer`, its docstring says in one sentence what is
+broken, and the decorator names its row in `field_defects` and the laws that must catch it, each of them on its own:
 
     @canary("D03", "Best")
     class HighestIdWinsTies(NaiveIndexer):
@@ -31,7 +24,7 @@ the fragment as it stands, the fragment broken, and the laws of which at least o
 Either way `python -m fuzz canaries --device cpu --only NAME` must say "killed", by a law that is named.
 """
 
-from fuzz.canaries import (  # noqa: F401  (importing them fills the table)
+from fuzz.canaries import (  # noqa: F401 - importing them fills the table
     company,
     graphs,
     lengths,

@@ -1,4 +1,4 @@
-"""What a GPU does beside a run: a late producer of the inputs on the run's own stream, or noise on other streams.
+"""A run's company on a GPU: a late producer of the inputs on the run's own stream, or noise on other streams.
 
 A kernel that waits for its stream and for nothing else answers in any company as it does alone.
 """

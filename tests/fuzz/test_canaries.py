@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, find, settings
 
 from fuzz.canaries import CANARIES, DEFECTS, MUTANTS, PROCESS_CANARIES, Defect
 from fuzz.canaries.naive import NaiveIndexer, ShowingIndexer
+from fuzz.canaries.padding import PADDED
 from fuzz.cases.case import Case, Views
 from fuzz.cases.scale import SMALL
 from fuzz.inputs.scene import Scene
@@ -55,7 +56,7 @@ def test_the_gate_kills_every_canary_by_the_laws_it_names(
 def test_the_indexer_that_canaries_break_is_right_as_it_stands(
     indexer: type[NaiveIndexer], examiners: list[Examiner], kept_examiners: list[Examiner]
 ) -> None:
-    sane = Target("sane", "", "foreign", lambda call: indexer(call).answer(), has_splits=True)
+    sane = Target("sane", "", "foreign", lambda call: indexer(call).answer(), has_splits=True, profile=PADDED)
     for examiner in [*examiners, *kept_examiners]:
         assert isinstance(examiner.examine(sane), Agreed), examiner.scene.case.to_json()
 

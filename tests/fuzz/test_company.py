@@ -1,4 +1,4 @@
-"""What goes on beside a run, and the mode it begins in, change no right answer and show wrong ones."""
+"""A run's company, and the mode it begins in, change no right answer and show wrong ones."""
 
 from dataclasses import replace
 
