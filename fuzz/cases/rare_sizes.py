@@ -174,8 +174,10 @@ def _slots(chooser: Chooser, scale: Scale, case: Case) -> Cases:
 
 
 def _replayed(chooser: Chooser, scale: Scale, case: Case) -> Cases:
-    """33 requests and more, which change their lengths once."""
-    for many in _requests(33, 40)(chooser, scale, case):
+    """33 requests, a third of which bring a token, and which change their lengths once."""
+    if not scale.is_compiled:
+        case = _with_config(scale, case, num_index_heads=1, index_head_dim=SMALLEST, block_size=SMALLEST)
+    for many in _short(chooser, case, [1, 0, 0] * 11):
         after = (*many.requests[3:], *many.requests[:3])
         yield replace(many, replay=(Step(after, is_remapped=chooser.boolean()),))
 
