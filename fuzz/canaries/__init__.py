@@ -6,7 +6,8 @@ is the real kernels with one fragment of their source exchanged. As a target, a 
 
 To add a canary, write one class in the module that fits (`ranking`, `narrow_keys`, `lengths`, `memory`, `sharing`,
 `padding`, `company`, `graphs`): it overrides one method of `NaiveIndexer`, its docstring says in one sentence what is
-broken, and the decorator names its row in `field_defects` and the laws that must catch it, each of them on its own:
+broken, and the decorator names its row in `field_defects`, the laws that must catch it, each of them on its own, and
+what a target must promise for it to show (`asks`):
 
     @canary("D03", "Best")
     class HighestIdWinsTies(NaiveIndexer):

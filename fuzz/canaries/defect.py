@@ -30,8 +30,20 @@ def _allows(field: str, is_enough: Callable[[int], bool]) -> Callable[[Profile],
     return holds
 
 
+def _rows(profile: Profile) -> int:
+    """Bound on the (head, token) rows of a request."""
+    heads, tokens = profile.num_index_heads, profile.max_query_len
+    return MANY_ROWS if heads is None or tokens is None else max(heads) * tokens
+
+
+MANY_ROWS = 2**20
+"""Rows of a request that no profile bounds."""
+
 ASKS: dict[str, Callable[[Profile], bool]] = {
     "several heads": _allows("num_index_heads", lambda heads: heads > 1),
+    "13 heads": _allows("num_index_heads", lambda heads: heads >= 13),
+    "33 slots": _allows("topk_blocks", lambda slots: slots >= 33),
+    "65 rows of a request": lambda profile: _rows(profile) >= 65,
     "several requests": _allows("max_num_reqs", lambda reqs: reqs > 2),
     "several tokens": _allows("max_query_len", lambda tokens: tokens > 1),
     "prefill": _allows("max_query_len", lambda tokens: tokens > MAX_DECODE_QUERY_LEN),

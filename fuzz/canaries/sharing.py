@@ -71,7 +71,7 @@ class RequestsOfOneLaunch(NaiveIndexer):
         super().write_out(out[:, :end], topk_idx[:, :end])
 
 
-@canary("D44", "Best")
+@canary("D44", "Best", asks=("prefill",))
 class TokensInEightBits(NaiveIndexer):
     """Keeps a query token's number in eight bits, and scores the first tokens in the place of those past 256."""
 
@@ -88,7 +88,7 @@ class GridOfBlocks(NaiveIndexer):
         return super().block_score(row, block) if block < 128 else -np.inf
 
 
-@canary("D52", "Best", "HeadIndependence")
+@canary("D52", "Best", "HeadIndependence", asks=("13 heads",))
 class HeadsOfATile(NaiveIndexer):
     """Holds 12 heads in a tile, and takes the first ones for those that are left."""
 
@@ -97,7 +97,7 @@ class HeadsOfATile(NaiveIndexer):
         return vector
 
 
-@canary("D52", "Count")
+@canary("D52", "Count", asks=("33 slots",))
 class SlotsOfAWarp(NaiveIndexer):
     """Has a slot for each of a warp's 32 threads, and selects no more blocks."""
 
@@ -105,7 +105,7 @@ class SlotsOfAWarp(NaiveIndexer):
         return super().finish(row, chosen)[:32]
 
 
-@canary("D52", "Best")
+@canary("D52", "Best", asks=("65 rows of a request",))
 class RowsOfATile(NaiveIndexer):
     """Packs a request's heads and tokens into 64 rows, and takes the first of them for those that are left."""
 
