@@ -6,6 +6,8 @@ from fuzz.targets.call import Call
 
 OTHER_LAYER_BYTES = 64 << 20
 """Bytes of a tensor that another layer gets, too, where calls are bound."""
+ALIGNMENT = 16
+"""Bytes by which a kernel is compiled apart for addresses that they divide."""
 
 
 def layer_of(call: Call) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -17,24 +19,28 @@ def layer_of(call: Call) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 def other_layers(call: Call) -> list[tuple[torch.Tensor, ...]]:
-    """Layers that come before: where a tensor has strides or alignment of its own, one without; two of the same kind.
+    """Layers that come before: one without strides of its own, one at aligned addresses, and two of the same kind.
 
-    The first of a kind is launched plainly, so that only the second would leave something behind in what repeats it.
+    The first two only where the call's tensors differ from them. The first layer of a kind is launched plainly, so that
+    only the second would leave something behind in what repeats it.
     """
     layer = layer_of(call)
-    is_plain = all(tensor.is_contiguous() and tensor.data_ptr() % 16 == 0 for tensor in layer)
-    plain = [tuple(torch.zeros_like(tensor, memory_format=torch.contiguous_format) for tensor in layer)]
-    return [*([] if is_plain else plain), tuple(map(_elsewhere, layer)), tuple(map(_elsewhere, layer))]
+    layers: list[tuple[torch.Tensor, ...]] = []
+    if not all(tensor.is_contiguous() for tensor in layer):
+        layers.append(tuple(torch.zeros_like(tensor, memory_format=torch.contiguous_format) for tensor in layer))
+    if any(tensor.data_ptr() % ALIGNMENT for tensor in layer):
+        layers.append(tuple(_elsewhere(tensor, 0) for tensor in layer))
+    return layers + [tuple(_elsewhere(tensor, tensor.data_ptr() % ALIGNMENT) for tensor in layer) for _ in range(2)]
 
 
-def _elsewhere(tensor: torch.Tensor) -> torch.Tensor:
-    """Zeros of the same shape, strides and alignment in other memory, as another layer has them.
+def _elsewhere(tensor: torch.Tensor, behind: int) -> torch.Tensor:
+    """Zeros of the same shape and strides in other memory, `behind` bytes behind an aligned address.
 
     The tensor itself where that would take more than OTHER_LAYER_BYTES.
     """
     reach = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True)) + 1
     if tensor.numel() == 0 or reach * tensor.element_size() > OTHER_LAYER_BYTES:
         return tensor
-    first = tensor.data_ptr() % 16 // tensor.element_size()
+    first = behind // tensor.element_size()
     memory = torch.zeros(first + reach, dtype=tensor.dtype, device=tensor.device)
     return memory.as_strided(tensor.shape, tensor.stride(), first)

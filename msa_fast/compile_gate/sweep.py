@@ -9,7 +9,13 @@ from dataclasses import dataclass
 
 import torch
 
-from msa_fast import PrefillPlan, minimax_m3_index_decode, minimax_m3_index_prefill, minimax_m3_index_topk
+from msa_fast import (
+    PrefillPlan,
+    minimax_m3_index_decode,
+    minimax_m3_index_prefill,
+    minimax_m3_index_topk,
+    plan_on_device,
+)
 from msa_fast.ops.buffers import new_score
 from msa_ref.batch import PagedBatch
 from msa_ref.config import IndexerConfig
@@ -66,6 +72,9 @@ class Call:
         if self.stage == "decode":
             minimax_m3_index_decode(batch, self.query_len)
             return
+        if self.stage == "plan":  # the plan that the device makes, of prefill in a captured graph
+            plan_on_device(config, batch.seq_lens, batch.cu_seqlens_q, total_q, self.blocks)
+            return
         plan = PrefillPlan.build(config, [self.query_len] * self.num_reqs, [self.blocks * s] * self.num_reqs, device)
         if self.stage == "select":  # selection from scores alone, without the best of each superblock
             minimax_m3_index_topk(new_score(batch), batch, plan)
@@ -101,3 +110,5 @@ def calls() -> Iterator[Call]:
     for topk in (16, 32):  # enough rows for two per program
         yield from (Call("decode", query_len=8, num_reqs=128, blocks=blocks, topk=topk) for blocks in (32, 64, 128))
     yield Call("decode", query_len=8, num_reqs=128, blocks=2**13)  # many rows of a wide table
+    yield from (Call("plan", heads=heads, query_len=128, blocks=64) for heads in HEADS + OTHER_HEADS)
+    yield from (Call("plan", query_len=8, num_reqs=num_reqs, blocks=64) for num_reqs in (16, 256))

@@ -142,7 +142,8 @@ def kernels() -> list[str]:
 
 
 def _modules() -> list[ModuleType]:
-    """Every module of `msa_fast` but the gate itself and the ones with a command line."""
+    """Every module of `msa_fast` but the gate itself, the benchmark and the ones with a command line."""
     names = [info.name for info in pkgutil.walk_packages(msa_fast.__path__, "msa_fast.")]
-    left = [name for name in names if "compile_gate" not in name and not name.endswith("__main__")]
+    others = ("msa_fast.compile_gate", "msa_fast.bench")
+    left = [name for name in names if not name.startswith(others) and not name.endswith("__main__")]
     return [importlib.import_module(name) for name in left]
