@@ -47,14 +47,15 @@ class RareSize:
     cases: Callable[[Chooser, Scale, Case], Cases]
 
 
-EVERY = {"small": {"prefill": 16, "decode": 6, "replay": 24}, "large": {"prefill": 66, "decode": 20, "replay": 50}}
-"""Scale -> kind -> one of so many drawn cases of the kind has a rare size."""
+EVERY = {"small": {"prefill": 15, "decode": 6, "replay": 24}, "large": {"prefill": 66, "decode": 18, "replay": 51}}
+"""Scale -> kind -> one of so many drawn cases of the kind has a rare size. All are multiples of `OWN_EACH`: none
+takes the place of a case of MiniMax-M3's own config."""
 
 
 def rare_case(chooser: Chooser, scale: Scale, kind: str, number: int, case: Case) -> Case:
     """The drawn case number `number` of a kind, or one of rare size in its place: every size in turn."""
     turn, rest = divmod(number, EVERY[scale.name][kind])
-    if rest != EVERY[scale.name][kind] - 1:
+    if rest != EVERY[scale.name][kind] - 3:
         return case
     sizes = [size for size in RARE_SIZES if kind == size.kind and scale.name in size.scales]
     size = sizes[turn % len(sizes)]

@@ -1,6 +1,7 @@
 """Cases are data: the same on every machine, whole after JSON, refused where they contradict themselves."""
 
 import json
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -133,15 +134,16 @@ def test_every_gate_has_a_longest_row_of_65_blocks(seed: int) -> None:
 def test_a_gpus_cases_of_one_specialization_share_views() -> None:
     drawn = {scale.name: by_specialization(3, 2 * NUM_SPECIALIZATIONS * CASES_EACH, scale) for scale in (SMALL, LARGE)}
 
-    def kinds(cases_of_one: list[Case]) -> int:
-        """How many things kernels are compiled for, by cases whose pages lie near."""
+    def others(cases_of_one: list[Case]) -> int:
+        """Cases whose pages lie near for which kernels are compiled anew, beside those of the commonest kind."""
         near = [case for case in cases_of_one if not case.pages.is_far]
-        return len({(case.config, case.dtype, replace(case.views, **PER_CASE)) for case in near})
+        kinds = Counter((case.config, case.dtype, replace(case.views, **PER_CASE)) for case in near)
+        return kinds.total() - max(kinds.values())
 
     for groups in drawn.values():
         assert [len(group) for group in groups] == [2 * CASES_EACH] * NUM_SPECIALIZATIONS
-    assert all(kinds(group) == 1 for group in drawn["large"])
-    assert all(kinds(group) > 1 for group in drawn["small"])  # where nothing is compiled, views differ
+    assert sum(map(others, drawn["large"])) <= NUM_SPECIALIZATIONS / 2  # those of rare sizes
+    assert all(others(group) > 1 for group in drawn["small"])  # where nothing is compiled, views differ
 
 
 @pytest.mark.parametrize("scale", SCALES.values(), ids=SCALES.keys())
