@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from fuzz.cases.case import Case
-from fuzz.cases.dimensions import DIMENSIONS, GPU_ALONE, Dimension
+from fuzz.cases.dimension import Dimension
+from fuzz.cases.dimensions import DIMENSIONS, GPU_ALONE
 from fuzz.cases.scale import Scale
 from fuzz.values.families import FAMILIES
 

@@ -1,51 +1,12 @@
 """The dimensions of cases: one row each, with the buckets that a run should reach and those that a case reaches."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 
 from fuzz.cases.case import BEHIND, BETWEEN, PAGE_ORDERS, TAILS, Case, Request, ViewPlan
+from fuzz.cases.dimension import Dimension, Test, flags, ranges
 from fuzz.cases.scale import WIDE_TABLE, Scale
 from fuzz.cases.specialization import OWN_SHAPE
 from fuzz.values.families import FAMILIES, GATE_FAMILIES
-
-
-@dataclass(frozen=True)
-class Dimension:
-    """One way in which cases differ.
-
-    buckets: scale -> every bucket that a run at this scale should reach; none where the scale does not vary it.
-    of: case -> the buckets that it reaches, some perhaps twice. Buckets that are not in `buckets` are counted, too.
-    """
-
-    name: str
-    buckets: Callable[[Scale], Iterable[str]]
-    of: Callable[[Case], Iterable[str]]
-
-
-Test = Callable[[Case], object]
-
-
-def _flags(
-    name: str, tests: Mapping[str, Test], only_where: Mapping[str, Callable[[Scale], object]] | None = None
-) -> Dimension:
-    """Buckets that a case reaches where their test holds. only_where: the scales that should reach a bucket."""
-    wanted = only_where or {}
-    return Dimension(
-        name,
-        lambda scale: [bucket for bucket in tests if bucket not in wanted or wanted[bucket](scale)],
-        lambda case: [bucket for bucket, holds in tests.items() if holds(case)],
-    )
-
-
-def _ranges(name: str, limits: Mapping[str, int], others: str, values: Callable[[Case], Iterable[int]]) -> Dimension:
-    """Buckets of numbers: the first one whose limit is at least the number, else `others`."""
-    return Dimension(
-        name,
-        lambda scale: [*limits, others],
-        lambda case: [
-            next((bucket for bucket, limit in limits.items() if value <= limit), others) for value in values(case)
-        ],
-    )
 
 
 def _requests(case: Case) -> Iterator[Request]:
@@ -143,7 +104,7 @@ DIMENSIONS = (
     ),
     Dimension("dtype", lambda scale: scale.dtypes, lambda case: [case.dtype]),
     Dimension("topk", lambda scale: map(_topk, scale.topk), lambda case: [_topk(case.config.topk_blocks)]),
-    _flags(
+    flags(
         "forced",
         {
             "none": lambda case: case.config.forced_blocks == 0,
@@ -168,16 +129,16 @@ DIMENSIONS = (
         ],
         lambda case: [case.values.family],
     ),
-    _flags(
+    flags(
         "scaled values",
         {"yes": lambda case: case.values.log2_scale, "no": lambda case: not case.values.log2_scale},
     ),
-    _flags(
+    flags(
         "scores above 0",
         {"yes": lambda case: not case.values.is_negative, "no": lambda case: case.values.is_negative},
         {"yes": lambda scale: scale.percent.negative, "no": lambda scale: scale.percent.negative},
     ),
-    _flags(
+    flags(
         "best key",
         {
             "behind each query": lambda case: case.values.is_future_best,
@@ -189,7 +150,7 @@ DIMENSIONS = (
         lambda scale: ["0", "1", "2", "K-1", "K", "K+1", *map(str, sorted(scale.edges)), *map(str, scale.many_blocks)],
         _blocks,
     ),
-    _ranges(
+    ranges(
         "query_len",
         {"0": 0, "1": 1, "2..8": 8, "9..32": 32},
         "33 and more",
@@ -204,7 +165,7 @@ DIMENSIONS = (
         _lengths,
     ),
     Dimension("context % S", lambda scale: ("0", "1", "S-1", "other"), _context),
-    _flags(
+    flags(
         "requests",
         {
             "1": lambda case: len(case.requests) == 1,
@@ -213,7 +174,7 @@ DIMENSIONS = (
             "without a query": lambda case: case.total_q == 0,
         },
     ),
-    _flags(
+    flags(
         "query tensor",
         {
             "as long as its requests": lambda case: not case.extra_queries,
@@ -221,7 +182,7 @@ DIMENSIONS = (
         },
         {"longer": lambda scale: scale.bounds.has_padded_queries},
     ),
-    _flags(
+    flags(
         "more than an array holds",
         {
             "33 requests": lambda case: len(case.requests) > 32,
@@ -242,7 +203,7 @@ DIMENSIONS = (
     Dimension("page order", lambda scale: PAGE_ORDERS, lambda case: [case.pages.order]),
     Dimension("behind the table", lambda scale: BEHIND, lambda case: [case.pages.behind]),
     Dimension("poison", lambda scale: TAILS, lambda case: [case.pages.tail]),
-    _flags(
+    flags(
         "pages",
         {
             "spare": lambda case: case.pages.spare_pages,
@@ -254,7 +215,7 @@ DIMENSIONS = (
         },
         {"very wide table": lambda scale: WIDE_TABLE in scale.table_blocks, "far": lambda scale: scale.has_far_pages},
     ),
-    _flags(
+    flags(
         "views",
         {
             "plain": lambda case: not all(plan.offset for plan in _views(case)),
@@ -272,7 +233,7 @@ DIMENSIONS = (
             "fenced": lambda scale: scale.bounds.strides != "aligned",
         },
     ),
-    _flags(
+    flags(
         "out",
         {
             "plain": lambda case: case.views.is_out_given and case.views.out == ViewPlan(),
@@ -281,9 +242,9 @@ DIMENSIONS = (
             "allocated by the target": lambda case: not case.views.is_out_given,
         },
     ),
-    _flags("host bounds", {"exact": lambda case: not case.host_slack, "loose": lambda case: case.host_slack}),
+    flags("host bounds", {"exact": lambda case: not case.host_slack, "loose": lambda case: case.host_slack}),
     Dimension("splits", lambda scale: ("own", "1", "2..8", "9 and more", "more than blocks"), _splits),
-    _flags(
+    flags(
         "replay",
         {
             "none": lambda case: not case.replay,
@@ -302,7 +263,7 @@ DIMENSIONS = (
         lambda scale: ("nothing", *filter(None, BETWEEN)),
         lambda case: [step.between or "nothing" for step in case.replay],
     ),
-    _flags(
+    flags(
         "beside the runs",
         {
             "nothing": lambda case: not case.beside,
@@ -311,7 +272,7 @@ DIMENSIONS = (
         },
         {"late producer": lambda scale: scale.percent.company, "noise": lambda scale: scale.percent.company},
     ),
-    _flags("first mode", {"none": lambda case: not case.first_mode, "inference": lambda case: case.first_mode}),
+    flags("first mode", {"none": lambda case: not case.first_mode, "inference": lambda case: case.first_mode}),
 )
 """Every dimension. A row here is all that coverage, reports and the test of a default run need."""
 

@@ -8,7 +8,8 @@ from fuzz.cases.chooser import Chooser
 from fuzz.cases.scale import Scale
 from fuzz.cases.specialization import Specialization, draw_views
 from fuzz.values.families import FAMILIES
-from fuzz.values.family import Lattice, Shape
+from fuzz.values.family import Lattice
+from fuzz.values.shape import Shape
 from msa_ref.formats import ELEMENTS
 
 FEW_SPLITS = (1, 2, 3, 4, 5, 7, 8, 16)

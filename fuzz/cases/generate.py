@@ -28,7 +28,7 @@ from fuzz.cases.replay_script import draw_script
 from fuzz.cases.scale import Bounds, Scale
 from fuzz.cases.specialization import Specialization, draw_specializations, spread
 from fuzz.values.families import ALL_FAMILIES, FAMILIES, GATE_FAMILIES
-from fuzz.values.family import Shape
+from fuzz.values.shape import Shape
 
 MAX_TABLE_CELLS = 2**27
 """Bound on scores, one for each row and column of a block table: 0.5 GiB if a target or a judge keeps all of them."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from fuzz.cases.scale import MAX_DECODE_QUERY_LEN, Bounds, Scale
 from fuzz.values.families import FAMILIES
-from fuzz.values.family import Shape
+from fuzz.values.shape import Shape
 from msa_ref import IndexerConfig
 from msa_ref.formats import ELEMENTS
 from msa_ref.profile import CONTRACT, Profile

@@ -13,7 +13,7 @@ from fuzz.cases.draw_plans import log2_scales
 from fuzz.cases.inside import Domain, bounds_of
 from fuzz.cases.promised import outside
 from fuzz.cases.scale import MAX_DECODE_QUERY_LEN, Bounds
-from fuzz.values.family import Shape
+from fuzz.values.shape import Shape
 from msa_ref import IndexerConfig
 from msa_ref.config import require
 from msa_ref.formats import ELEMENTS

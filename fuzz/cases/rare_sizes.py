@@ -12,7 +12,7 @@ from fuzz.cases.chooser import Chooser
 from fuzz.cases.inside import families_inside
 from fuzz.cases.promised import outside
 from fuzz.cases.scale import MAX_DECODE_QUERY_LEN, Scale
-from fuzz.values.family import Shape
+from fuzz.values.shape import Shape
 
 PAST_A_GRID = 70_000
 """More than the 65,535 programs that some axes of a grid allow."""

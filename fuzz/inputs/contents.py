@@ -13,8 +13,9 @@ from fuzz.cases.case import Case, Step
 from fuzz.inputs.future_keys import plant_future
 from fuzz.inputs.page_layout import Layout, live_tokens, poison_page
 from fuzz.values.families import mix_scores, plant_nonfinite, require_exact
-from fuzz.values.family import Designed, Lattice, Shape
+from fuzz.values.family import Designed, Lattice
 from fuzz.values.rng import Stream, hashed_integers
+from fuzz.values.shape import Shape
 from msa_ref import PagedBatch
 from msa_ref.config import require
 from msa_ref.formats import ELEMENTS

@@ -7,8 +7,9 @@ does, unless the token's block is forced.
 import numpy as np
 
 from fuzz.cases.case import ValuePlan
-from fuzz.values.family import Designed, Shape
+from fuzz.values.family import Designed
 from fuzz.values.rng import Stream
+from fuzz.values.shape import Shape
 
 
 def plant_future(

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from fuzz.values.family import SCORE_BITS, Shape, designed
+from fuzz.values.family import SCORE_BITS, designed
 from fuzz.values.rng import Stream
+from fuzz.values.shape import Shape
 
 BINS = ((16, 20), (16, 21), (16, 23), (8, 16), (10, 21))
 """(low bits that a fine bin ignores, low bits that a coarser one does): 16 and 12, 11 or 9 bits of a float32 key, 24

@@ -5,8 +5,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from fuzz.values.family import Shape, designed
+from fuzz.values.family import designed
 from fuzz.values.rng import Stream
+from fuzz.values.shape import Shape
 from msa_ref.formats import ELEMENTS
 
 _PATTERN_DTYPES = {1: torch.int8, 2: torch.int16, 4: torch.int32}

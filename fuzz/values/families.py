@@ -4,9 +4,10 @@ import numpy as np
 import torch
 
 from fuzz.values import bands, designed, lattices, natural
-from fuzz.values.family import Family, Shape
+from fuzz.values.family import Family
 from fuzz.values.lattices import EXACT_LIMIT
 from fuzz.values.rng import Stream
+from fuzz.values.shape import Shape
 from msa_ref.config import require
 from msa_ref.precision import lattice_unit
 

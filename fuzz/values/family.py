@@ -8,50 +8,17 @@ import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from fuzz.values.rng import Stream
-from msa_ref.formats import ELEMENTS, ElementFormat
+from fuzz.values.shape import Shape
 
 SCORE_BITS = 24
 """Significant bits of a float32 score."""
 SOME_TIES = "ties now and then"
 """The tie class of families that promise nothing special."""
-
-
-@dataclass(frozen=True)
-class Shape:
-    """The facts that a family may use: blocks n, tokens per block S, head dim D, slots K, dtype by name.
-
-    is_score: whether numbers are given scores, which no sum makes: they may be subnormal.
-    max_abs_score: a magnitude that no score may reach; None for any.
-    """
-
-    num_blocks: int
-    block_size: int
-    index_head_dim: int
-    topk_blocks: int
-    dtype: str
-    is_score: bool = False
-    max_abs_score: float | None = None
-
-    @property
-    def format(self) -> ElementFormat:
-        """The row of the dtype in the table of formats; it ends at a quarter of the magnitude that no score may reach.
-
-        So twice its greatest number, as a key planted behind a query has it (`fuzz.inputs.future_keys`), is below.
-        """
-        row = ELEMENTS[self.dtype]
-        if self.max_abs_score is None:
-            return row
-        return replace(row, max=min(row.max, 2.0 ** (math.floor(math.log2(self.max_abs_score)) - 2)))
-
-    @property
-    def keys_size(self) -> tuple[int, int, int]:
-        """[n, S, D]."""
-        return self.num_blocks, self.block_size, self.index_head_dim
 
 
 @dataclass(frozen=True, kw_only=True)

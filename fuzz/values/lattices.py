@@ -1,6 +1,7 @@
 """The lattice families: integers whose sums are exact in fp32, in any order."""
 
-from fuzz.values.family import Range, Shape, lattice
+from fuzz.values.family import Range, lattice
+from fuzz.values.shape import Shape
 
 EXACT_LIMIT = 2**24
 """Bound on the integers that fp32 holds: every partial sum below it is exact."""

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from fuzz.values.family import Family, Shape, rounded, sentence_of
+from fuzz.values.family import Family, rounded, sentence_of
 from fuzz.values.rng import Stream
+from fuzz.values.shape import Shape
 from msa_ref.formats import ELEMENTS
 
 MAX_TAIL = 1024.0

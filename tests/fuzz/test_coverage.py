@@ -7,7 +7,8 @@ import torch
 from fuzz.campaign.results import Results
 from fuzz.cases.case import Case, Request, Step
 from fuzz.cases.coverage import Coverage
-from fuzz.cases.dimensions import DIMENSIONS, Dimension
+from fuzz.cases.dimension import Dimension
+from fuzz.cases.dimensions import DIMENSIONS
 from fuzz.cases.inside import Domain, inside
 from fuzz.cases.scale import LARGE, SMALL
 from fuzz.isolation.messages import Judged, Task

@@ -7,8 +7,9 @@ import torch
 from fuzz.cases.case import ValuePlan
 from fuzz.inputs.future_keys import plant_future
 from fuzz.values.families import FAMILIES, require_exact
-from fuzz.values.family import Designed, Lattice, Shape
+from fuzz.values.family import Designed, Lattice
 from fuzz.values.rng import Stream
+from fuzz.values.shape import Shape
 
 MADE_WHOLE = [family for family in FAMILIES.values() if not family.is_on_device]
 PLANS = [ValuePlan(family.name, is_future_best=True) for family in MADE_WHOLE]

@@ -11,9 +11,10 @@ from fuzz.cases.case import DTYPES
 from fuzz.values.bands import BINS, band
 from fuzz.values.designed import spread, ulp_ladder
 from fuzz.values.families import EXACT_FAMILIES, FAMILIES, page, plant_nonfinite, require_exact
-from fuzz.values.family import Designed, Shape
+from fuzz.values.family import Designed
 from fuzz.values.natural import model
 from fuzz.values.rng import Stream
+from fuzz.values.shape import Shape
 
 DESIGNED = [family for family in FAMILIES.values() if isinstance(family, Designed)]
 NUM_BLOCKS, BLOCK_SIZE, HEADS, TOKENS = 9, 16, 3, 4
