@@ -5,6 +5,8 @@ They change speed, never a bit of an answer on exact inputs. The figures behind 
 """
 
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import torch
 import triton
@@ -107,9 +109,9 @@ def architecture_of(device: torch.device) -> str:
     """sm_90, gfx942, ...; `interpreter` where kernels are interpreted."""
     if IS_INTERPRETED or device.type != "cuda":
         return "interpreter"
-    properties = torch.cuda.get_device_properties(device)
+    properties = _properties(device)
     if torch.version.hip:
-        return properties.gcnArchName.split(":")[0]
+        return str(properties.gcnArchName.split(":")[0])
     return f"sm_{properties.major}{properties.minor}"
 
 
@@ -117,7 +119,17 @@ def num_processors(device: torch.device) -> int:
     """Multiprocessors of a GPU; four for the interpreter."""
     if device.type != "cuda":
         return 4
-    return torch.cuda.get_device_properties(device).multi_processor_count
+    return int(_properties(device).multi_processor_count)
+
+
+def _properties(device: torch.device) -> Any:
+    """The properties of a GPU, asked for once; of the current one at every call, since another may be current later."""
+    return torch.cuda.get_device_properties(device) if device.index is None else _properties_of(device.index)
+
+
+@cache
+def _properties_of(index: int) -> Any:
+    return torch.cuda.get_device_properties(index)
 
 
 def next_power_of_2(value: int) -> int:

@@ -250,7 +250,7 @@ def _steps(superblock: int) -> np.ndarray:
 def _to_device(ranges: list[np.ndarray], tiles: _Tiles, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """Score tiles and selection tiles on the device, int32, as views of one tensor that one copy brought there."""
     num_ranges, num_tiles = sum(map(len, ranges)), len(tiles.req)
-    is_pinned = device.type == "cuda" and torch.cuda.is_available()
+    is_pinned = device.type == "cuda" and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     host = torch.empty(2 * num_ranges + num_tiles, 2, dtype=torch.int32, device="cpu", pin_memory=is_pinned)
     values, end = host.numpy(), 0
     for of_slab in ranges:
