@@ -25,6 +25,8 @@ def draw_values(chooser: Chooser, scale: Scale, family: str, shape: Shape) -> Va
     if not isinstance(made_by, Lattice):
         return plan
     log2_scale = 0 if chooser.boolean(70) else chooser.integer(*log2_scales(shape.dtype))
+    if made_by.has_nonfinite and not ELEMENTS[shape.dtype].has_infinities:
+        log2_scale = min(log2_scale, 0)  # its greatest number stands where others have infinities
     if bounds.max_abs_score is not None:
         log2_scale = min(log2_scale, made_by.log2_inside(shape))
     is_negative = scale.percent.negative > 0 and chooser.boolean(scale.percent.negative)

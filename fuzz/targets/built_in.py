@@ -138,6 +138,18 @@ def check_prefill(case: Case) -> None:
     checks.check_row_blocks(case.config.num_blocks(longest), "seq_lens")
 
 
+def check_prefill_device(case: Case) -> None:
+    """Refuse what a plan on the device would refuse.
+
+    Raises:
+        ValueError: the kernels' own sentence.
+    """
+    check_prefill(case)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    bounds = case.config, len(case.requests), case.total_q, case.max_blocks, device
+    importlib.import_module("msa_fast.ops.device_plan").check_bounds(*bounds)
+
+
 def check_decode_topk(case: Case) -> None:
     """Refuse what the launcher of decode's selection would refuse.
 
@@ -215,7 +227,7 @@ BUILT_IN = {
             "prefill",
             _prefill_graph,
             has_splits=True,
-            check=check_prefill,
+            check=check_prefill_device,
         ),
         Target(
             "prefill-graph",
@@ -224,7 +236,7 @@ BUILT_IN = {
             _prefill_graph,
             has_splits=True,
             is_graph=True,
-            check=check_prefill,
+            check=check_prefill_device,
         ),
         Target(
             "topk",

@@ -218,7 +218,7 @@ class Rounded(Family):
     sums_are_exact: bool = False
 
     def max_coordinate(self, shape: Shape) -> float:
-        return self.max_drawn
+        return min(self.max_drawn, shape.format.max / 4)
 
     def max_score(self, shape: Shape) -> float:
         highest = 2.0 * self.max_drawn

@@ -96,6 +96,27 @@ def _ranges_kernel(
     tl.store(score_tiles_ptr + slot * 4 + 3, tl.where(is_range, end, 0))
 
 
+def check_bounds(
+    config: IndexerConfig,
+    num_reqs: int,
+    max_total_q: int,
+    max_row_blocks: int,
+    device: torch.device,
+    workspace_bytes: int = WORKSPACE_BYTES,
+) -> None:
+    """Refuse bounds that one plan on the device cannot serve. Arguments: as `plan_on_device` takes them.
+
+    Raises:
+        ValueError: one sentence naming the argument, the rule and what was got.
+    """
+    require(num_reqs <= MAX_SCORED_REQS, "seq_lens", f"must have <= {MAX_SCORED_REQS} entries", num_reqs)
+    superblock = number(SUPERBLOCK, architecture_of(device))
+    scores_of_row = max_row_blocks + aligned(-(-max_row_blocks // superblock))  # and the best of each superblock
+    needed = 4 * config.num_index_heads * aligned(max_total_q) * scores_of_row
+    rule = f"must be >= {needed} for max_total_q = {max_total_q} and max_row_blocks = {max_row_blocks}"
+    require(workspace_bytes >= needed, "workspace_bytes", rule, workspace_bytes)
+
+
 def plan_on_device(
     config: IndexerConfig,
     seq_lens: torch.Tensor,
@@ -126,7 +147,6 @@ def plan_on_device(
     check_tensor(seq_lens, "seq_lens", ("num_reqs",), (torch.int32,))
     check_tensor(cu_seqlens_q, "cu_seqlens_q", ("num_reqs + 1",), (torch.int32,))
     num_reqs, device = len(seq_lens), seq_lens.device
-    require(num_reqs <= MAX_SCORED_REQS, "seq_lens", f"must have <= {MAX_SCORED_REQS} entries", num_reqs)
     require(len(cu_seqlens_q) == num_reqs + 1, "cu_seqlens_q", f"must have {num_reqs + 1} entries", len(cu_seqlens_q))
     require(
         cu_seqlens_q.device == device, "cu_seqlens_q", f"must be on seq_lens' device, {device}", cu_seqlens_q.device
@@ -134,12 +154,9 @@ def plan_on_device(
     check_int(max_total_q, "max_total_q", 0)
     check_int(max_row_blocks, "max_row_blocks", 0)
     check_row_blocks(max_row_blocks, "max_row_blocks")
+    check_bounds(config, num_reqs, max_total_q, max_row_blocks, device, workspace_bytes)
     architecture = architecture_of(device)
     superblock, heads = number(SUPERBLOCK, architecture), config.num_index_heads
-    scores_of_row = max_row_blocks + aligned(-(-max_row_blocks // superblock))
-    needed = 4 * heads * aligned(max_total_q) * scores_of_row
-    rule = f"must be >= {needed} for max_total_q = {max_total_q} and max_row_blocks = {max_row_blocks}"
-    require(workspace_bytes >= needed, "workspace_bytes", rule, workspace_bytes)
     num_more = PROGRAMS_PER_PROCESSOR * num_processors(device) if num_more is None else num_more
     check_int(num_more, "num_more", 1)
     # A request has one tile more than its rows fill, at most.
