@@ -22,9 +22,12 @@ def other_layers(call: Call) -> list[tuple[torch.Tensor, ...]]:
     """Layers that come before: one without strides of its own, one at aligned addresses, and two of the same kind.
 
     The first two only where the call's tensors differ from them. The first layer of a kind is launched plainly, so that
-    only the second would leave something behind in what repeats it.
+    only the second would leave something behind in what repeats it. On the interpreter, which repeats nothing and takes
+    its time, one layer comes before.
     """
     layer = layer_of(call)
+    if layer[0].device.type == "cpu":
+        return [tuple(_elsewhere(tensor, tensor.data_ptr() % ALIGNMENT) for tensor in layer)]
     layers: list[tuple[torch.Tensor, ...]] = []
     if not all(tensor.is_contiguous() for tensor in layer):
         layers.append(tuple(torch.zeros_like(tensor, memory_format=torch.contiguous_format) for tensor in layer))

@@ -7,7 +7,7 @@ from multiprocessing import get_context
 
 import pytest
 
-from fuzz.cases.case import Case, Request, Step, ValuePlan
+from fuzz.cases.case import Case, Request, Step, ValuePlan, ViewPlan, Views
 from fuzz.isolation.messages import Task
 from fuzz.isolation.worker import Worker
 from fuzz.judge.verdict import Agreed, Broke, Undefined
@@ -31,6 +31,16 @@ PREFILL = Case(
 )
 
 
+BY_THREADS = Case(
+    config=IndexerConfig(num_index_heads=2, index_head_dim=64, topk_blocks=4),
+    requests=(Request(5, 700), Request(3, 300)),
+    seed=6,
+    dtype="float16",
+    views=Views(index_k_pages=ViewPlan(axes=(0, 2, 1), pads=(0, 1, 0), offset=3)),
+)
+"""Keys that no copy takes: threads store each page, eight warps multiply it, and its memory is used again."""
+
+
 @pytest.fixture(scope="module")
 def worker() -> Iterator[Worker]:
     """One process for all of the module's runs, so that kernels are compiled once."""
@@ -52,6 +62,13 @@ def test_kernels_agree_on_the_twin(worker: Worker, architecture: str, stage: str
     if isinstance(found, Undefined):  # of a release that shows no such level
         assert "must be `source`" in found.reason
         return
+    assert isinstance(found, Agreed), found
+
+
+@pytest.mark.parametrize("stage", ["decode", "prefill-apart"])
+@pytest.mark.parametrize("architecture", ["sm_90", "sm_100"])
+def test_barriers_that_lowering_adds_of_its_own_are_known(worker: Worker, architecture: str, stage: str) -> None:
+    found = verdict(worker, BY_THREADS, f"twin-{architecture}/{stage}")
     assert isinstance(found, Agreed), found
 
 

@@ -95,12 +95,15 @@ class Products(Phases):
     ) -> None:
         """One thread starts a product into tensor memory. Products of one thread are done in order.
 
+        Triton's lowering puts a barrier of the group before it (PTX of 3.9).
         Source: PTX ISA 9.7.16, tcgen05.mma. bars: (mbarrier, whether) that the product arrives at.
         """
         if not predicate:
             return
         what = "product"
         self.compiler_barrier(group)
+        if not self.is_source:
+            group.meet()
         knows = group.knows[0] | group.issued | self.given_order(group)
         event = self.log.add(what, place, group)
         for view in (a, b):

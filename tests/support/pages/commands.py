@@ -3,11 +3,11 @@
 from fuzz.commands import COMMANDS
 
 FUZZ = {
-    "gate": ("no", "3 min; `--smoke`: 6 s"),
+    "gate": ("no", "4 min; `--smoke`: 6 s"),
     "run": ("no", "`--minutes N`"),
     "nightly": ("no", "`--minutes N`"),
     "canaries": ("for some", "15 min; `--sample N`: minutes"),
-    "twin": ("no", "2 min for one `--arch`"),
+    "twin": ("no", "1 min"),
     "peers": ("for most", "2 min for transformers"),
 }
 """Command of `python -m fuzz` -> whether it needs a GPU, and its time on 2 cores."""
