@@ -24,7 +24,7 @@ _DEVICE_FIELDS: dict[str, tuple[tuple[str, ...], torch.dtype]] = {
 """Tensors of a step on the device: their axes and dtype."""
 _COUNTS = ("num_reqs", "num_actual_tokens", "max_query_len", "max_seq_len")
 _FIELDS = ("query_start_loc_cpu", *_DEVICE_FIELDS, *_COUNTS)
-"""What every engine's object has; how the host knows seq_lens differs."""
+"""The fields that every engine's object has; how the host knows seq_lens differs."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ SECONDS_OF_ONE_WISH = 2.0
 
 @dataclass
 class Ending:
-    """Whether the run was asked to end before it was done, and when for the first time (`time.monotonic`)."""
+    """The state of a run that may be asked to end, and when it was asked first (`time.monotonic`)."""
 
     is_asked: bool = False
     since: float = 0.0

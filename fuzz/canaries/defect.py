@@ -21,7 +21,7 @@ tiles of rows: selection programs of several rows, which only the interpreter ru
 
 
 def _allows(field: str, is_enough: Callable[[int], bool]) -> Callable[[Profile], bool]:
-    """Whether a set, or a bound, of a profile allows a number that is enough."""
+    """The test that a set, or a bound, of a profile allows a number that is enough."""
 
     def holds(profile: Profile) -> bool:
         allowed = getattr(profile, field)

@@ -67,7 +67,7 @@ def draw_case_views(chooser: Chooser, scale: Scale, specialization: Specializati
 
 
 def draw_company(chooser: Chooser, scale: Scale) -> str:
-    """What goes on beside further runs, mostly nothing."""
+    """The work that goes on beside further runs, mostly none."""
     is_alone = scale.percent.company == 0 or not chooser.boolean(scale.percent.company)
     return "" if is_alone else chooser.choice(("late producer", "noise"))
 

@@ -110,7 +110,7 @@ OWN_DTYPES = ("bfloat16",)
 
 
 def families_inside(families: Sequence[str], bounds: Bounds, shape: Shape) -> tuple[str, ...]:
-    """Those families whose values are within the bounds, perhaps after scaling; `few_values` if there is none."""
+    """The families whose values are within the bounds, perhaps after scaling; `few_values` if there is none."""
 
     def fits(name: str) -> bool:
         family = FAMILIES[name]

@@ -14,7 +14,7 @@ class Stopped(Exception):
 
 
 def is_heard(child: BaseProcess, pipe: Connection, seconds: float, stop: threading.Event) -> bool:
-    """Whether a child says something in time.
+    """True if a child says something in time.
 
     Raises:
         EOFError: if it has ended. Its end is watched beside its pipe, which processes of a target may hold open.

@@ -23,7 +23,7 @@ MIN_JUDGED = 40
 """Cases that have to judge a target: 40 drawn ones kill 95 of 100 planted defects (30 kill 94, 20 kill 92)."""
 
 MIN_JUDGED_SHARE = 8
-"""Of fewer than 320 cases, an eighth has to judge it: so many replay something, which some targets need."""
+"""The part of fewer than 320 cases that has to judge a target: an eighth replay something, which some need."""
 
 
 @dataclass(frozen=True)

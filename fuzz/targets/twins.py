@@ -96,7 +96,7 @@ _RUNS = itertools.count()
 
 
 def _executed(twin: Twin, act: Callable[[], Any]) -> Any:
-    """What an act gives, with its launches on the twin."""
+    """The result of an act whose launches run on the twin."""
     # Triton reads TRITON_INTERPRET when it is first imported, so the twin is imported where it runs.
     from fuzz.twin.world import world
 

@@ -25,7 +25,7 @@ from msa_fast.compile_gate.configurations import pretend
 
 @dataclass
 class Counts:
-    """What ran. steps: choices of the scheduler; events: accesses to memories inside of a program."""
+    """Counts of a run. steps: choices of the scheduler; events: accesses to memories inside of a program."""
 
     launches: int = 0
     programs: int = 0

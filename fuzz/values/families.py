@@ -89,7 +89,7 @@ def require_exact(queries: torch.Tensor, keys: torch.Tensor, family: str) -> Non
 
 
 def _picks_exactly(queries: torch.Tensor, keys: torch.Tensor) -> bool:
-    """Whether every query [N, D] is 1 on few coordinates, on which all keys [..., D] are few enough units apart."""
+    """True if every query [N, D] is 1 on few coordinates, on which all keys [..., D] are few enough units apart."""
     is_one = queries == 1
     if not bool((is_one | (queries == 0)).all() and (is_one.sum(-1) <= MAX_ONES).all()):
         return False

@@ -219,7 +219,7 @@ def is_by_driver(device: torch.device) -> bool:
 
 
 class _Made:
-    """What one plain call launched: its launches, its scores, how to allocate others, and tensors that stay."""
+    """One plain call: its launches, its scores, how to allocate others, and tensors that stay."""
 
     def __init__(
         self,

@@ -79,7 +79,7 @@ def _decode(
 
 @dataclass(frozen=True)
 class DecodeChoice:
-    """What serves a call: its scorer, the heads that one launch of it takes, its selection, how scores lie."""
+    """The choices that serve a call: its scorer, heads of one launch, its selection, how scores lie."""
 
     decode_query_len: int
     num_splits: int | None
