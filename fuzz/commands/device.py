@@ -35,7 +35,7 @@ def settle_and_warm_up(words: Sequence[str]) -> None:
 
     device, is_judged = wanted(words), not NEED_NO_CHILD & set(words)
     if device == "cpu" and is_judged:
-        os.environ["TRITON_INTERPRET"] = "1"
+        _interpret()
         warm_up()  # its imports run beside this process's own
     settle(device)
     if is_judged:
@@ -48,7 +48,7 @@ def settle(device: str) -> str:
     Triton reads TRITON_INTERPRET once, when it is first imported: call this before any kernel is.
     """
     if device == "cpu":
-        os.environ["TRITON_INTERPRET"] = "1"
+        _interpret()
     import torch
 
     if device == "auto":
@@ -56,5 +56,11 @@ def settle(device: str) -> str:
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device must be available; got cuda on a machine without a CUDA device")
     if device == "cpu":
-        os.environ["TRITON_INTERPRET"] = "1"
+        _interpret()
     return device
+
+
+def _interpret() -> None:
+    """Have kernels interpreted, here and in children, on one thread each: a child for every core takes them all."""
+    os.environ["TRITON_INTERPRET"] = "1"
+    os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -16,7 +16,7 @@ from fuzz.targets import BUILT_IN, Target, find
 from msa_fast.ops.checks import check_interpreter
 
 DEFAULT_SEED = 20_260
-DEFAULT_CASES = {"cuda": 350, "cpu": 96}
+DEFAULT_CASES = {"cuda": 400, "cpu": 96}
 """Drawn cases of a gate for each target, by device. More of them try the same again: the first reach every bucket."""
 DEFAULT_CASES_IN_WORDS = f"default {DEFAULT_CASES['cuda']:,} on a GPU, {DEFAULT_CASES['cpu']:,} on a CPU"
 FINDINGS = Path(".fuzz/findings")
