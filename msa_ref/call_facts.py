@@ -23,7 +23,7 @@ ROUNDING = 2.0**-10
 
 @dataclass(frozen=True)
 class CallFacts:
-    """What a call asks of a target, apart from the sizes of its scores.
+    """The demands of a call on a target, apart from the sizes of its scores.
 
     dtypes: of queries and of keys.
     visible_blocks, query_len, num_reqs, total_q, table_blocks: the greatest number of blocks that a row sees and of

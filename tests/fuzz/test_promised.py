@@ -36,7 +36,7 @@ CASES = [
 ]
 
 BY_VALUES = "x takes scores within"
-"""What a case cannot tell: whether a score is beyond `max_abs_score`."""
+"""The reason that a case cannot tell: whether a score is beyond `max_abs_score`."""
 
 
 @pytest.mark.parametrize("takes_score", [False, True], ids=["keys", "scores"])

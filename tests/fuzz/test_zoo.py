@@ -166,7 +166,7 @@ def forks_and_goes_on(call: Call) -> torch.Tensor:
 
 
 def _runs(pid: int) -> bool:
-    """Whether a process runs: it has not ended, waited for or not."""
+    """True if a process runs: it has not ended, waited for or not."""
     time.sleep(0.2)
     status = Path(f"/proc/{pid}/stat")
     return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"

@@ -42,7 +42,7 @@ def right_answers(scores, config: IndexerConfig, profile: Profile) -> set[tuple[
     local = {block for block in range(n) if block >= max(config.init_blocks, n - config.local_blocks)}
 
     def is_before(one: int, other: int) -> bool:
-        """Whether a block may be ranked before another."""
+        """True if a block may be ranked before another."""
         if scores[one] == scores[other]:
             return profile.tie_rule == "any" or one < other
         return scores[one] > scores[other]
