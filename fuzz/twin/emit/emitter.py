@@ -31,12 +31,17 @@ def rule(*names: str) -> Callable[[Rule], Rule]:
 
 
 def template(name: str, text: str) -> None:
-    """A rule whose result is one expression: `{0}`, `{1}` .. are the operands, `{bits}` those of an integer result."""
+    """A rule whose result is one expression.
+
+    `{0}`, `{1}` .. are the operands; `{shape}`, `{element}` and `{bits}` those of the result, the last of an integer's;
+    any other name is an attribute's.
+    """
 
     def put(emitter: "Emitter", op: Op) -> None:
-        element = op.result_type.element
-        bits = element[1:] if element[0] == "i" else ""
-        emitter.result(op, text.format(*emitter.operands(op), bits=bits, element=repr(element)))
+        kind = op.result_type
+        bits = kind.element[1:] if kind.element[0] == "i" else ""
+        names = op.attributes | {"shape": kind.shape, "element": repr(kind.element), "bits": bits}
+        emitter.result(op, text.format(*emitter.operands(op), **names))
 
     rule(name)(put)
 

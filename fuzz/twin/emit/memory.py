@@ -3,7 +3,7 @@
 import re
 
 from fuzz.twin.arithmetic import dtype_of
-from fuzz.twin.emit.emitter import Emitter, rule
+from fuzz.twin.emit.emitter import Emitter, rule, template
 from fuzz.twin.ir.module import Op
 from fuzz.twin.ir.types import Type
 
@@ -83,14 +83,8 @@ def _index(emitter: Emitter, op: Op) -> None:
     emitter.result(op, f"{memory}.index({index}, {op.place!r})")
 
 
-@rule("ttg.memdesc_reshape")
-def _reshape(emitter: Emitter, op: Op) -> None:
-    emitter.result(op, f"{emitter.operands(op)[0]}.reshape({op.result_type.shape})")
-
-
-@rule("ttg.memdesc_trans")
-def _transposed(emitter: Emitter, op: Op) -> None:
-    emitter.result(op, f"{emitter.operands(op)[0]}.transpose({op.numbers('order')})")
+template("ttg.memdesc_reshape", "{0}.reshape({shape})")
+template("ttg.memdesc_trans", "{0}.transpose({order})")
 
 
 @rule("ttg.memdesc_subslice")

@@ -3,7 +3,7 @@
 import re
 
 from fuzz.twin.arithmetic import UFUNCS, dtype_of
-from fuzz.twin.emit.emitter import Emitter, rule
+from fuzz.twin.emit.emitter import Emitter, rule, template
 from fuzz.twin.ir.module import Op
 from fuzz.twin.lanes import Assembly
 
@@ -15,34 +15,15 @@ def _splat(emitter: Emitter, op: Op) -> None:
     emitter.result(op, f"np.full({kind.shape}, {value}, np.{dtype_of(kind.element).name})")
 
 
-@rule("tt.unsplat")
-def _unsplat(emitter: Emitter, op: Op) -> None:
-    emitter.result(op, f"cast({emitter.operands(op)[0]}.item(), {op.result_type.element!r})")
-
-
-@rule("tt.make_range")
-def _make_range(emitter: Emitter, op: Op) -> None:
-    emitter.result(op, f"np.arange({op.number('start')}, {op.number('end')}, dtype=np.int32)")
-
-
-@rule("tt.expand_dims")
-def _expand_dims(emitter: Emitter, op: Op) -> None:
-    emitter.result(op, f"np.expand_dims({emitter.operands(op)[0]}, {op.number('axis')})")
-
-
-@rule("tt.broadcast")
-def _broadcast(emitter: Emitter, op: Op) -> None:
-    emitter.result(op, f"np.broadcast_to({emitter.operands(op)[0]}, {op.result_type.shape})")
-
-
-@rule("tt.reshape")
-def _reshape(emitter: Emitter, op: Op) -> None:
-    emitter.result(op, f"np.reshape({emitter.operands(op)[0]}, {op.result_type.shape})")
-
-
-@rule("tt.trans")
-def _transposed(emitter: Emitter, op: Op) -> None:
-    emitter.result(op, f"np.transpose({emitter.operands(op)[0]}, {op.numbers('order')})")
+for _name, _text in {
+    "tt.unsplat": "cast({0}.item(), {element})",
+    "tt.make_range": "np.arange({start}, {end}, dtype=np.int32)",
+    "tt.expand_dims": "np.expand_dims({0}, {axis})",
+    "tt.broadcast": "np.broadcast_to({0}, {shape})",
+    "tt.reshape": "np.reshape({0}, {shape})",
+    "tt.trans": "np.transpose({0}, {order})",
+}.items():
+    template(_name, _text)
 
 
 @rule("tt.join")
