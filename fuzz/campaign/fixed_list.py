@@ -1,4 +1,4 @@
-"""Judges a fixed list of cases, and keeps what was judged if it ends early."""
+"""Judges a fixed list of cases, tells what broke as soon as it is known, and keeps what was judged if it ends early."""
 
 import time
 from collections.abc import Iterable
@@ -7,36 +7,62 @@ from tqdm import tqdm
 
 from fuzz.campaign.pool import Pool
 from fuzz.campaign.results import Results
-from fuzz.isolation.messages import Question, Task
+from fuzz.campaign.told import Told
+from fuzz.isolation.messages import Judged, Question, Task
 from fuzz.isolation.worker import HarnessError
 from msa_ref.contract import Violation
 
 
-def judge_all(tasks: Iterable[Task], total: int, results: Results, pool: Pool, is_diagnosed: bool = True) -> None:
+def judge_all(
+    tasks: Iterable[Task],
+    total: int,
+    results: Results,
+    pool: Pool,
+    is_diagnosed: bool = True,
+    is_first_only: bool = False,
+) -> None:
     """Judge every task and add it to the results, in order. An interrupt adds what is judged, and stops the pool.
 
     Args:
         total: how many tasks there are, in words that tell how far it came.
         is_diagnosed: whether a broken target is asked for the laws between runs.
+        is_first_only: whether the first finding ends it, which is added at once, and not diagnosed.
     """
 
     def ask(question: Question) -> tuple[Violation, ...]:
         with pool.worker() as worker:
             return worker.diagnose(question)
 
-    record, start = results.record, time.perf_counter()
+    record, start, told = results.record, time.perf_counter(), Told()
     if record.aborted:
         return
+    waiting, number_of_next = dict[int, Judged](), 0  # what came before its turn: results do not depend on the speed
     try:
         with tqdm(total=total, unit=" cases", leave=False, disable=None) as line:
-            for judged in pool.judged_in_order(tasks):
-                results.add(judged, ask if is_diagnosed else None)
+            for number, judged in pool.judged(tasks):
+                waiting[number] = judged
+                has_broken = told.tell(judged)
+                if has_broken and is_first_only:
+                    record.aborted = (
+                        f"stopped at the first finding, after {record.cases + len(waiting)} of {total} cases"
+                    )
+                    break
+                while number_of_next in waiting:
+                    number_of_next += 1
+                    results.add(waiting.pop(number_of_next - 1), ask if is_diagnosed else None)
                 line.set_postfix_str(f"{record.broke} broke", refresh=False)
                 line.update()
+        _add_all(waiting, results)
     except HarnessError as error:
+        _add_all(waiting, results)
         record.aborted = f"the harness failed on case number {record.cases}: {error}"
     except KeyboardInterrupt:  # what was judged is worth a report
-        for judged in pool.stop():
-            results.add(judged)
+        _add_all(waiting | dict(pool.stop()), results)
         record.aborted = f"ended after {record.cases} of {total} cases"
     record.seconds = round(record.seconds + time.perf_counter() - start, 3)
+
+
+def _add_all(waiting: dict[int, Judged], results: Results) -> None:
+    """Add what came before its turn."""
+    for number in sorted(waiting):
+        results.add(waiting[number])

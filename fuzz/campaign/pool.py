@@ -1,9 +1,9 @@
-"""One pool of child processes per command: it judges tasks in order, and lends workers for single questions."""
+"""One pool of child processes per command: it judges tasks, and lends workers for single questions."""
 
 import itertools
 import threading
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 
 from fuzz.isolation.hearing import SECONDS_BETWEEN_LOOKS
@@ -27,7 +27,7 @@ class Pool:
         self._jobs, self._hangs_after = jobs, hangs_after
         self._far_turn = threading.Lock()
         self._threads, self._stop = ThreadPoolExecutor(jobs), threading.Event()
-        self._ahead: list[Future[Judged]] = []
+        self._ahead: dict[Future[Judged], int] = {}
 
     def __enter__(self) -> "Pool":
         return self
@@ -56,27 +56,28 @@ class Pool:
         with self.worker() as worker:
             return worker.judge(task)
 
-    def judged_in_order(self, tasks: Iterable[Task]) -> Iterator[Judged]:
-        """The outcomes of all tasks, in order; a few tasks are judged ahead of the one that is asked for."""
-        rest = iter(tasks)
+    def judged(self, tasks: Iterable[Task]) -> Iterator[tuple[int, Judged]]:
+        """(number of a task, its outcome), as they come; a few tasks are judged ahead of what is asked for."""
+        rest = enumerate(tasks)
         self._submit(itertools.islice(rest, self._jobs * CASES_IN_FLIGHT))
         while self._ahead:
-            judged = self._ahead[0].result()
-            del self._ahead[0]  # behind the result: an interrupt while it is awaited must not lose it
-            yield judged
-            self._submit(itertools.islice(rest, 1))
+            wait(self._ahead, return_when=FIRST_COMPLETED)
+            for future in [one for one in self._ahead if one.done()]:
+                outcome = future.result()
+                yield self._ahead.pop(future), outcome
+                self._submit(itertools.islice(rest, 1))
 
-    def stop(self) -> Iterator[Judged]:
+    def stop(self) -> Iterator[tuple[int, Judged]]:
         """End after an interrupt: the outcomes that are there, also of tasks of which some targets are judged."""
         self._stop.set()
-        ahead, self._ahead = self._ahead, []
+        ahead, self._ahead = self._ahead, {}
         for future in ahead:
             future.cancel()
         wait(ahead, 4 * SECONDS_BETWEEN_LOOKS)  # a worker that is busy otherwise is not waited for
-        yield from (future.result() for future in ahead if _has_result(future))
+        yield from ((number, future.result()) for future, number in ahead.items() if _has_result(future))
 
-    def _submit(self, tasks: Iterable[Task]) -> None:
-        self._ahead += [self._threads.submit(self.judge, task) for task in tasks]
+    def _submit(self, tasks: Iterable[tuple[int, Task]]) -> None:
+        self._ahead |= {self._threads.submit(self.judge, task): number for number, task in tasks}
 
 
 def _has_result(future: Future[Judged]) -> bool:

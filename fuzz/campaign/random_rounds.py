@@ -17,6 +17,7 @@ from hypothesis import given, seed, settings
 
 from fuzz.campaign.results import Results
 from fuzz.campaign.round_shrinker import RoundShrinker
+from fuzz.campaign.told import Told
 from fuzz.cases.case import Case, Views
 from fuzz.cases.chooser import SeededChooser
 from fuzz.cases.generate import cases_of
@@ -67,10 +68,15 @@ class RandomRounds:
         budget: Budget,
         is_diagnosed: bool = True,
         is_interrupted: Callable[[], bool] = lambda: False,
+        is_first_only: bool = False,
     ) -> None:
-        """is_interrupted: asked before every case; True ends the run with KeyboardInterrupt."""
+        """is_interrupted: asked before every case; True ends the run with KeyboardInterrupt.
+
+        is_first_only: whether the first finding ends the run, before it is shrunk.
+        """
         self._results, self._worker, self._targets, self._device = results, worker, targets, device
         self._budget, self._is_diagnosed, self._is_interrupted = budget, is_diagnosed, is_interrupted
+        self._is_first_only, self._told = is_first_only, Told()
         self._start = time.perf_counter()
         self._known: set[tuple[str, str]] = set()
         self._scales: dict[str, Scale] = {}
@@ -78,6 +84,8 @@ class RandomRounds:
     def is_over(self) -> bool:
         """True if the budget is spent."""
         budget, num_cases = self._budget, self._results.record.cases
+        if self._is_first_only and self._results.record.findings:
+            return True
         if budget.cases is not None and num_cases >= budget.cases:
             return True
         # A run judges at least one case, however slow the machine: without any it would say nothing.
@@ -157,6 +165,8 @@ class RandomRounds:
         self._end_if_interrupted()
         judged = self._worker.judge(Task(case, names, self._device))
         self._results.add(judged)
+        if self._told.tell(judged) and self._is_first_only:
+            raise Enough
         for name, verdict, _ in judged.verdicts:
             if isinstance(verdict, Broke):
                 for violation in verdict.violations:

@@ -22,8 +22,8 @@ def look_back(results: Results, folder: Path, device: str, pool: Pool) -> None:
     old = [(path, finding) for path, finding in old if device != "cpu" or not finding.case.pages.is_far]
     tasks = [Task(finding.case, (finding.target,), device) for _, finding in old]
     try:
-        for (path, finding), judged in zip(old, pool.judged_in_order(tasks), strict=True):
-            ((_, verdict, _),) = judged.verdicts
+        for number, judged in pool.judged(tasks):
+            (path, finding), ((_, verdict, _),) = old[number], judged.verdicts
             if isinstance(verdict, Agreed):
                 mark_fixed(path, since)
                 record.fixed += (FixedRecord(finding.target, finding.law, str(path), since),)

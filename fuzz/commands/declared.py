@@ -20,7 +20,8 @@ def option(
 
     Args:
         words: for --help. `%(default)s` stands for the default.
-        flag: its name for a user; by default the field's. A name without dashes is that of a positional argument.
+        flag: its name for a user, or several with spaces between them; by default the field's. A name without dashes is
+            that of a positional argument.
         settle: makes the field of what was read.
         more: for `add_argument`.
     """
@@ -33,7 +34,7 @@ def declare(parser: argparse.ArgumentParser, options: type[Any]) -> None:
     for one in sorted(fields(options), key=lambda one: own.index(one.name) if one.name in own else len(own)):
         flag = one.metadata["flag"] or "--" + one.name.replace("_", "-")
         keywords = {"help": one.metadata["words"], **_reading(one, hints[one.name], flag), **one.metadata["more"]}
-        parser.add_argument(flag, **keywords)
+        parser.add_argument(*flag.split(), **keywords)
 
 
 def _reading(one: Field[Any], hint: Any, flag: str) -> dict[str, Any]:

@@ -85,7 +85,7 @@ def run(options: Options) -> int:
     with ended_politely(), Pool(options.num_jobs, options.hangs_after) as pool:
         if not options.is_smoke:
             look_back(results, options.findings, device, pool)
-        judge_all(tasks, len(tasks), results, pool, options.is_diagnosed)
+        judge_all(tasks, len(tasks), results, pool, options.is_diagnosed, options.is_first_only)
         if options.shrink_seconds > 0:
             with pool.worker() as worker:
                 shrink_findings(results, worker, device, options.shrink_seconds)

@@ -29,6 +29,11 @@ def target_option() -> Any:
     return option(words, (), "--target")
 
 
+def first_only_option() -> Any:
+    """The field of --exitfirst."""
+    return option("stop at the first finding, and show it as it is", False, "-x --exitfirst")
+
+
 @dataclass(frozen=True, kw_only=True)
 class CampaignOptions:
     """The options that `gate` and `run` share: the targets to judge, how, and where to write what came out."""
@@ -47,6 +52,7 @@ class CampaignOptions:
     )
     shrink_seconds: float
     is_diagnosed: bool = option("ask broken targets the laws between runs, too", True, "--diagnose")
+    is_first_only: bool = first_only_option()
     json: Path | None = file_option("file for the record of the run")
     junit: Path | None = file_option("file for the verdicts as JUnit XML")
     is_verbose: bool = option("print how often each bucket was reached", False, "--verbose")
@@ -71,7 +77,7 @@ class CampaignOptions:
 
     def command_line(self, command: str, length: Sequence[str], *more: str) -> str:
         """The command that does the same again. length: the words that say how long it runs."""
-        settled = ("--scale", self.scale.name, "--device", self.device)
+        settled = ("--scale", self.scale.name, "--device", self.device, *(["-x"] if self.is_first_only else []))
         return again(command, "--seed", str(self.seed), *length, *settled, *more, *named(self.target_names))
 
 

@@ -90,13 +90,22 @@ def run(options: Options) -> int:
         look_back(results, options.findings, device, pool)
         with pool.worker() as worker:
             rounds = RandomRounds(
-                results, worker, chosen, device, budget, options.is_diagnosed, lambda: ending.is_asked
+                results,
+                worker,
+                chosen,
+                device,
+                budget,
+                options.is_diagnosed,
+                lambda: ending.is_asked,
+                options.is_first_only,
             )
             try:
                 if not record.aborted:
                     rounds.run(
                         options.seed, options.scale, options.shard, profile, lambda number: _tell(number, record)
                     )
+                if options.is_first_only and record.findings:
+                    record.aborted = f"stopped at the first finding, after {record.cases} cases"
             except HarnessError as error:
                 record.aborted = f"the harness failed on case number {record.cases}: {error}"
             except KeyboardInterrupt:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fuzz.commands import gate
 from fuzz.commands.declared import option
-from fuzz.commands.options import DEFAULT_SEED, FINDINGS, at_least, target_option
+from fuzz.commands.options import DEFAULT_SEED, FINDINGS, at_least, first_only_option, target_option
 from fuzz.isolation.worker import HANGS_AFTER
 from fuzz.targets.twins import Twin
 from fuzz.twin.options import ARCHITECTURES, LEVELS, POLICIES, Level, Policy
@@ -44,6 +44,7 @@ class Options:
     has_corpus: bool = option("judge kept cases too", False, "--corpus")
     jobs: int | None = option("child processes (default one per core)", None)
     hangs_after: float = option("seconds that a target has for one case (default %(default)g)", HANGS_AFTER)
+    is_first_only: bool = first_only_option()
     findings: Path = option("folder for what broke (default %(default)s)", FINDINGS)
     json: Path | None = option("file for the record of the run", None)
     is_verbose: bool = option("print how often each bucket was reached", False, "--verbose")
@@ -73,6 +74,7 @@ def run(options: Options) -> int:
             has_production=False,
             jobs=options.jobs,
             hangs_after=options.hangs_after,
+            is_first_only=options.is_first_only,
             findings=options.findings,
             json=options.json,
             is_verbose=options.is_verbose,

@@ -1,4 +1,4 @@
-"""The pool: one set of workers per command, and tasks in order."""
+"""The pool: one set of workers per command, and each task's outcome as it comes."""
 
 import time
 from pathlib import Path
@@ -32,11 +32,12 @@ def test_a_gate_opens_its_workers_once(tmp_path: Path, monkeypatch: pytest.Monke
     assert len(opened) <= 2, "one for the tasks, one for questions meanwhile"
 
 
-def test_tasks_come_back_in_order_and_workers_are_shared() -> None:
+def test_every_task_comes_back_by_number_and_workers_are_shared() -> None:
     config = IndexerConfig(1, 16, 16, 2)
     tasks = [Task(Case(config, (Request(1, 20 + n),)), ("reference",), "cpu") for n in range(12)]
     with Pool(2, 60.0) as shared:
-        assert [judged.task for judged in shared.judged_in_order(tasks)] == tasks
+        outcomes = dict(shared.judged(tasks))
+        assert [outcomes[number].task for number in range(12)] == tasks
         with shared.worker() as worker:
             assert worker.violations(tasks[0].case, "reference", "cpu") == ()
         assert worker in shared.workers
@@ -46,7 +47,7 @@ def test_tasks_come_back_in_order_and_workers_are_shared() -> None:
 def test_a_pool_that_ends_waits_for_no_hung_child() -> None:
     fatal = Case(IndexerConfig(2, 16, 16, 4), (Request(2, 70), Request(1, 9)))
     with Pool(1, 60.0) as shared:
-        tasks = shared.judged_in_order([Task(fatal, (name,), "cpu") for name in ("reference", "fuzz.canaries:hangs")])
+        tasks = shared.judged([Task(fatal, (name,), "cpu") for name in ("reference", "fuzz.canaries:hangs")])
         next(tasks)
         time.sleep(1)
         start = time.perf_counter()

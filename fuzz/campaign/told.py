@@ -1,0 +1,33 @@
+"""One line on stderr for each law that a target breaks for the first time, as soon as it is known."""
+
+import sys
+from collections.abc import Callable
+
+from tqdm import tqdm
+
+from fuzz.isolation.messages import Judged
+from fuzz.judge.verdict import Broke
+
+
+def say(line: str) -> None:
+    """Print a line on stderr, above a progress bar if there is one."""
+    tqdm.write(line, file=sys.stderr)
+    sys.stderr.flush()
+
+
+class Told:
+    """The broken laws that a user has been told of."""
+
+    def __init__(self, say: Callable[[str], None] = say) -> None:
+        self._say = say
+        self._known: set[tuple[str, str]] = set()
+
+    def tell(self, judged: Judged) -> bool:
+        """Say what is new in an outcome. Returns whether any target broke."""
+        broken = [(name, verdict) for name, verdict, _ in judged.verdicts if isinstance(verdict, Broke)]
+        for name, verdict in broken:
+            for violation in verdict.violations:
+                if (name, violation.law) not in self._known:
+                    self._known.add((name, violation.law))
+                    self._say(f"broke: {name}: {violation}")
+        return bool(broken)
