@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 
+from fuzz.isolation.hangs import Hangs
 from fuzz.isolation.hearing import SECONDS_BETWEEN_LOOKS
 from fuzz.isolation.messages import Judged, Task
 from fuzz.isolation.worker import Worker
@@ -25,7 +26,7 @@ class Pool:
         self.workers: list[Worker] = []
         self._idle: list[Worker] = []
         self._jobs, self._hangs_after = jobs, hangs_after
-        self._far_turn = threading.Lock()
+        self._far_turn, self._hangs = threading.Lock(), Hangs()
         self._threads, self._stop = ThreadPoolExecutor(jobs), threading.Event()
         self._ahead: dict[Future[Judged], int] = {}
 
@@ -44,7 +45,7 @@ class Pool:
         try:
             worker = self._idle.pop()
         except IndexError:
-            worker = Worker(self._hangs_after, self._far_turn, stop=self._stop)
+            worker = Worker(self._hangs_after, self._far_turn, stop=self._stop, hangs=self._hangs)
             self.workers.append(worker)
         try:
             yield worker

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from tqdm import tqdm
 
+from fuzz.isolation.hangs import GIVEN_UP
 from fuzz.isolation.messages import Judged
 from fuzz.judge.verdict import Broke
 
@@ -21,6 +22,7 @@ class Told:
     def __init__(self, say: Callable[[str], None] = say) -> None:
         self._say = say
         self._known: set[tuple[str, str]] = set()
+        self._given_up: set[str] = set()
 
     def tell(self, judged: Judged) -> bool:
         """Say what is new in an outcome. Returns whether any target broke."""
@@ -30,4 +32,8 @@ class Told:
                 if (name, violation.law) not in self._known:
                     self._known.add((name, violation.law))
                     self._say(f"broke: {name}: {violation}")
+        given_up = {name for name, verdict, _ in judged.verdicts if verdict == GIVEN_UP} - self._given_up
+        self._given_up |= given_up
+        for name in given_up:
+            self._say(f"{name}: {GIVEN_UP.reason}")
         return bool(broken)

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 import torch
 
 from fuzz.inputs.scene import Scene
+from fuzz.isolation.faults import tell_faults
 from fuzz.isolation.fork_server import set_path_variables
 from fuzz.isolation.messages import (
     FirstCall,
@@ -59,6 +60,7 @@ def live(pipe: Connection, folder: str, gpu: str, path_variables: dict[str, str 
     warnings.simplefilter("ignore")  # numpy warns of NaN and infinities, which cases hold on purpose
     torch.set_num_threads(1)
     tempfile.tempdir = folder
+    tell_faults(folder)
     line = _Line(pipe)
     surroundings = Surroundings(lambda is_over: line.send(FirstCall(is_over)))
     with suppress(EOFError, OSError):  # the pipe is closed, by the parent or by a target

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
+from functools import partial
 from itertools import takewhile
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
@@ -21,7 +22,9 @@ from multiprocessing.process import BaseProcess
 
 from fuzz.cases.case import Case
 from fuzz.isolation.child import live
+from fuzz.isolation.faults import place_of_crash, place_of_hang
 from fuzz.isolation.fork_server import fork_server, path_variables, warm_up
+from fuzz.isolation.hangs import GIVEN_UP, Hangs
 from fuzz.isolation.hearing import SECONDS_BETWEEN_LOOKS, Stopped, is_heard
 from fuzz.isolation.messages import (
     DOES_NOT_FIT,
@@ -80,6 +83,7 @@ class Worker:
         reference_seconds: float | None = None,
         stop: threading.Event | None = None,
         first_call_hangs_after: float | None = None,
+        hangs: Hangs | None = None,
     ) -> None:
         """Nothing is started before it is needed.
 
@@ -92,6 +96,7 @@ class Worker:
             first_call_hangs_after: seconds for a call with new lengths or splits, in which a target may compile, and
                 for the import of its module; `FIRST_CALLS_TAKE` times `hangs_after` if None. A target that has hung
                 in one of them has `hangs_after` seconds for the next.
+            hangs: of all targets of the command, if it has several workers.
         """
         self.restarts, self.idle_ends = 0, list[Violation]()
         self.gpu = gpu
@@ -99,7 +104,7 @@ class Worker:
         self._reference_seconds = hangs_after if reference_seconds is None else reference_seconds
         if first_call_hangs_after is None:
             first_call_hangs_after = FIRST_CALLS_TAKE * hangs_after
-        self._first_call_hangs_after, self._have_hung = first_call_hangs_after, set[str]()
+        self._first_call_hangs_after, self._hangs = first_call_hangs_after, hangs or Hangs()
         self._stop = stop or threading.Event()
         self._is_on_twin = False
         self._child: BaseProcess | None = None
@@ -142,8 +147,10 @@ class Worker:
         tried = set[str]()
         while len(verdicts) < len(task.targets):
             left = task.targets[len(verdicts) :]
-            of_one_kind = takewhile(lambda name: is_twin(name) == is_twin(left[0]), left)  # noqa: B023
-            rest = replace(task, targets=tuple(of_one_kind))
+            if self._hangs.is_given_up(left[0]):
+                verdicts.append((left[0], GIVEN_UP, 0.0))
+                continue
+            rest = replace(task, targets=tuple(takewhile(partial(self._goes_with, left[0]), left)))
             for name, verdict, seconds in self._verdicts(rest):
                 does_not_fit = verdict == DOES_NOT_FIT
                 if name not in tried and (does_not_fit or is_out_of_memory(verdict)):
@@ -151,6 +158,10 @@ class Worker:
                     self._end()
                     break
                 verdicts.append((name, verdict, seconds))
+
+    def _goes_with(self, first: str, name: str) -> bool:
+        """True if a target is judged together with the first of a task."""
+        return is_twin(name) == is_twin(first) and not self._hangs.is_given_up(name)
 
     def violations(self, case: Case, target: str, device: str) -> tuple[Violation, ...]:
         """The laws that one target breaks on a case."""
@@ -198,6 +209,8 @@ class Worker:
             start = time.perf_counter()
             verdict = self._verdict(name, seconds)
             if isinstance(verdict, Violation):
+                if verdict.how == "hang":
+                    self._hangs.count(name)
                 verdict = Broke((verdict,), rows=task.case.config.num_index_heads * task.case.total_q)
             assert isinstance(verdict, Agreed | Broke | Undefined)
             if is_poisoned(verdict):
@@ -216,11 +229,11 @@ class Worker:
             left -= time.perf_counter() - start
             if not isinstance(message, FirstCall):
                 return message
-            limit = self._hangs_after if name in self._have_hung else self._first_call_hangs_after
+            limit = self._hangs_after if self._hangs.has_hung_in_first_call(name) else self._first_call_hangs_after
             over = self._receive(limit, f"no end of a first call after {limit:g} s, compilation included")
             if isinstance(over, Violation):
                 if over.how == "hang":
-                    self._have_hung.add(name)
+                    self._hangs.count_first_call(name)
                 return over
             assert over == FirstCall(is_over=True)
 
@@ -248,7 +261,7 @@ class Worker:
             if is_heard(self._child, self._pipe, seconds, self._stop):
                 message: FromChild = self._pipe.recv()
                 return message
-            ending = Violation("Runs", hang, how="hang")
+            ending = Violation("Runs", hang + place_of_hang(self._folder.name, self._child.pid), how="hang")
         except (EOFError, ConnectionResetError, BrokenPipeError):
             ending = self._crash()
         self._end()
@@ -284,7 +297,8 @@ class Worker:
         if code in (-signal.SIGTERM, FORK_SERVER_IS_GONE) and self._stop.wait(SECONDS_BETWEEN_LOOKS):
             raise Stopped
         way = f"with status {code}" if code is None or code >= 0 else f"by {signal.Signals(-code).name}"
-        return Violation("Runs", f"its process ended {way}", how="crash")
+        place = place_of_crash(self._folder.name, self._child.pid, code)
+        return Violation("Runs", f"its process ended {way}{place}", how="crash")
 
     def _end(self) -> None:
         """End the child, and with it the processes that its targets have started."""

@@ -12,7 +12,7 @@ from typing import Any
 def place_of(run: Callable[..., Any]) -> str:
     """The file and line where a target's function begins, in brackets; empty if it is not written in Python."""
     code = _code_of(run)
-    return _place(code.co_filename, code.co_firstlineno) if code else ""
+    return place(code.co_filename, code.co_firstlineno) if code else ""
 
 
 def place_of_error(run: Callable[..., Any], error: BaseException) -> str:
@@ -20,7 +20,14 @@ def place_of_error(run: Callable[..., Any], error: BaseException) -> str:
     code = _code_of(run)
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if code is not None and frame.filename == code.co_filename]
-    return _place(own[-1].filename, own[-1].lineno or 0) if own else place_of(run)
+    return place(own[-1].filename, own[-1].lineno or 0) if own else place_of(run)
+
+
+def place(filename: str, line: int) -> str:
+    """A file and a line, in brackets, as a sentence ends with them."""
+    path = Path(filename)
+    here = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    return f" ({here}, line {line})"
 
 
 def _code_of(run: Any) -> CodeType | None:
@@ -29,9 +36,3 @@ def _code_of(run: Any) -> CodeType | None:
         run = inspect.unwrap(run.func)
     code = getattr(run if hasattr(run, "__code__") else type(run).__call__, "__code__", None)
     return code if isinstance(code, CodeType) else None
-
-
-def _place(filename: str, line: int) -> str:
-    path = Path(filename)
-    here = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-    return f" ({here}, line {line})"

@@ -76,7 +76,7 @@ def test_a_real_illegal_address_is_a_crash_with_the_error_s_name_and_a_fresh_chi
 @pytest.mark.gpu
 def test_a_kernel_that_spins_is_a_hang_and_its_gpu_is_free_again() -> None:
     evidence, children, seconds = _judged_around("spins", 20)
-    assert evidence == "Runs: hang: no end of a first call after 20 s, compilation included"
+    assert evidence.startswith("Runs: hang: no end of a first call after 20 s, compilation included")
     assert children == 2
     # The process died when it was killed, and its kernel with it: nobody waited for its own end.
     assert seconds < 20 + SECONDS_TO_DIE - 1 < SECONDS_OF_SPINNING
@@ -168,7 +168,7 @@ def test_behind_a_fenced_input_there_is_no_memory(name: str, axes: tuple[int, ..
             ((_, verdict, _),) = worker.judge(Task(case, (target,), "cpu")).verdicts
             assert isinstance(verdict, expected), (is_fenced, distance)
             if isinstance(verdict, Broke):
-                assert verdict.violations[0].evidence == "its process ended by SIGSEGV"
+                assert verdict.violations[0].evidence.startswith("its process ended by SIGSEGV")
 
 
 def ends_later(call: Call) -> torch.Tensor:

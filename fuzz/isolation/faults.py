@@ -1,0 +1,76 @@
+"""The line of Python at which a child crashed or hangs, as the interpreter itself writes it into a file."""
+
+import faulthandler
+import os
+import re
+import signal
+import sysconfig
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from fuzz.report.command_line import HOME
+from fuzz.targets.places import place
+
+FATAL = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
+"""Signals of a crash of which the interpreter tells the line."""
+
+SECONDS_TO_TELL = 1.0
+"""Seconds that a hanging child has to write where it is."""
+
+_FRAME = re.compile(r'^  File "(.+)", line (\d+) in ', re.MULTILINE)
+_STACK = re.compile(r"^(?:Current thread|Stack|Thread) .*\(most recent call first\):$", re.MULTILINE)
+_CALLERS = tuple(os.path.join(HOME, *parts, "") for parts in (("fuzz", "judge"), ("fuzz", "isolation")))
+"""Folders of the harness that call targets: what stands below one of their frames is no target's."""
+_LIBRARIES = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+
+_files = list[object]()
+"""The open files of this process: the interpreter keeps their numbers alone."""
+
+
+def tell_faults(folder: str) -> None:
+    """Have this process write where it is, if it crashes and whenever a worker asks."""
+    file = _path(folder, os.getpid()).open("w")
+    _files.append(file)
+    faulthandler.enable(file, all_threads=False)
+    faulthandler.register(signal.SIGUSR1, file, all_threads=False)
+
+
+def place_of_crash(folder: str, pid: int | None, code: int | None) -> str:
+    """The line at which a child crashed, in brackets; empty if it is not known."""
+    return _place_in(folder, pid) if code is not None and -code in FATAL else ""
+
+
+def place_of_hang(folder: str, pid: int | None) -> str:
+    """The line at which a child hangs, in brackets; empty if it does not say."""
+    if pid is None:
+        return ""
+    with suppress(OSError):
+        _path(folder, pid).write_text("")
+        os.kill(pid, signal.SIGUSR1)
+        deadline = time.perf_counter() + SECONDS_TO_TELL
+        while not _place_in(folder, pid) and time.perf_counter() < deadline:
+            time.sleep(0.02)
+    return _place_in(folder, pid)
+
+
+def _path(folder: str, pid: int) -> Path:
+    return Path(folder) / f"fault-{pid}"
+
+
+def _place_in(folder: str, pid: int | None) -> str:
+    """The place that the last stack in a child's file is about."""
+    try:
+        text = "" if pid is None else _path(folder, pid).read_text(errors="replace")
+    except OSError:
+        return ""
+    frames = [(name, int(line)) for name, line in _FRAME.findall(_STACK.split(text)[-1])]
+    outer = next((i for i, (name, _) in enumerate(frames) if name.startswith(_CALLERS)), len(frames))
+    of_target = [frame for frame in frames[:outer] if not _is_harness(frame[0])] or frames[:1]
+    own = [frame for frame in of_target if not frame[0].startswith(_LIBRARIES)]
+    return place(*(own or of_target)[0]) if of_target else ""
+
+
+def _is_harness(name: str) -> bool:
+    """True for the lines by which a target is called: they call everything, and say nothing."""
+    return name == os.path.join(HOME, "fuzz", "targets", "target.py")
