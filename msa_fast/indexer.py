@@ -25,6 +25,7 @@ from msa_fast.attention_metadata import (
 )
 from msa_fast.indexer_metadata import Builds, MiniMaxM3IndexerDecodeMetadata, MiniMaxM3IndexerMetadata
 from msa_fast.ops.checks import (
+    DTYPES,
     MAX_DECODE_QUERY_LEN,
     MAX_TILE,
     MIN_TILE,
@@ -33,7 +34,6 @@ from msa_fast.ops.checks import (
     require_no_overlap,
 )
 from msa_ref.config import IndexerConfig, require
-from msa_ref.formats import SUPPORTED_DTYPES
 
 
 class MiniMaxM3IndexerMetadataBuilder(ABC):
@@ -233,7 +233,7 @@ class MiniMaxM3IndexerImpl(ABC):
 class MiniMaxM3IndexerBackend:
     """The properties of the indexer's side cache: keys alone, one key head, a page per block."""
 
-    supported_dtypes: ClassVar[tuple[torch.dtype, ...]] = SUPPORTED_DTYPES
+    supported_dtypes: ClassVar[tuple[torch.dtype, ...]] = DTYPES
 
     @staticmethod
     def get_name() -> str:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import torch
 
 from msa_ref.config import IndexerConfig, require
-from msa_ref.formats import format_of
+from msa_ref.formats import ElementFormat, format_of, format_pair
+from msa_ref.nvfp4 import GROUP
 
 EVERY_ROW = slice(None)
 """All rows of total_q: the default of methods that also take some of them."""
@@ -16,7 +17,8 @@ class PagedBatch:
     """The inputs of one call. T = total_q, H, D, S, B = num_reqs.
 
     index_q: [T, H, D] in a format of `msa_ref.formats`, any strides.
-    index_k_pages: [num_pages, S, D], the dtype of `index_q`, any strides. A page holds one block.
+    index_k_pages: [num_pages, S, D], any strides; in NVFP4 [num_pages, S, D/2 + D/16] bytes. A page holds one block.
+        Its format is that of `index_q` or one that is deployed beside it, see `FORMAT_PAIRS`.
     block_table: [B, max_blocks] int32, any strides. Page of each logical block; entries behind a
         request's live blocks may hold anything.
     seq_lens: [B] int32, tokens of context plus this step's queries. 0 marks a graph padding row.
@@ -47,12 +49,15 @@ class PagedBatch:
         for name in ("block_table", "seq_lens", "cu_seqlens_q"):
             dtype = getattr(self, name).dtype
             require(dtype == torch.int32, name, "must be int32", dtype)
-        q, pages = self.index_q.dtype, self.index_k_pages.dtype
-        format_of(q, "index_q")
-        require(pages == q, "index_k_pages", f"must have index_q's dtype, {q}", pages)
-
+        _, keys = format_pair(self.index_q.dtype, self.index_k_pages.dtype)
+        all_axes = _AXES
         known = {"num_reqs": self.num_reqs, "num_reqs + 1": self.num_reqs + 1, **vars(config)}
-        for name, axes in _AXES.items():
+        if (row_len := keys.row_len(config.index_head_dim)) != config.index_head_dim:
+            rule = f"must be a multiple of {GROUP} for {keys.short_name} keys"
+            require(config.index_head_dim % GROUP == 0, "index_head_dim", rule, config.index_head_dim)
+            all_axes = {**_AXES, "index_k_pages": ("num_pages", "block_size", "bytes of a key")}
+            known["bytes of a key"] = row_len
+        for name, axes in all_axes.items():
             for axis, (what, size) in enumerate(zip(axes, getattr(self, name).shape, strict=True)):
                 wanted = known.get(what, size)
                 require(size == wanted, name, f"must have {what} = {wanted} on axis {axis}", size)
@@ -76,6 +81,16 @@ class PagedBatch:
     def num_pages(self) -> int:
         """Pages in the key cache."""
         return len(self.index_k_pages)
+
+    @property
+    def query_format(self) -> ElementFormat:
+        """The element format of `index_q`."""
+        return format_of(self.index_q.dtype)
+
+    @property
+    def key_format(self) -> ElementFormat:
+        """The element format of `index_k_pages`."""
+        return format_of(self.index_k_pages.dtype)
 
     @property
     def device(self) -> torch.device:

@@ -8,7 +8,6 @@ import torch
 
 from msa_ref.batch import PagedBatch
 from msa_ref.config import IndexerConfig
-from msa_ref.formats import format_of
 from msa_ref.indexer import scored_chunks
 
 Strides = Literal["any", "contiguous", "aligned"]
@@ -57,7 +56,7 @@ def facts_of(batch: PagedBatch, score: torch.Tensor | None = None, looks_at_valu
     """The facts of a batch, and of the scores [H, T, N] that a target is given with it. Synchronizes."""
     query_lens = batch.query_lens().tolist()
     given = [batch.index_q, batch.index_k_pages] if score is None else [score]
-    read = _read_values(batch, score) if looks_at_values else batch.index_q[:0]
+    read = _read_values(batch, score) if looks_at_values else torch.empty(0)
     return CallFacts(
         config=batch.config,
         dtypes=(batch.index_q.dtype, batch.index_k_pages.dtype),
@@ -72,7 +71,7 @@ def facts_of(batch: PagedBatch, score: torch.Tensor | None = None, looks_at_valu
         strides=strides_of([*given, batch.block_table, batch.seq_lens, batch.cu_seqlens_q]),
         is_of_scores=score is not None,
         has_nan=bool(read.isnan().any()),
-        has_infinities=format_of(read.dtype).has_infinities and bool(read.isinf().any()),
+        has_infinities=bool(read.isinf().any()),
     )
 
 
@@ -80,8 +79,13 @@ def _read_values(batch: PagedBatch, score: torch.Tensor | None) -> torch.Tensor:
     """1-D, every value that the target must read."""
     if score is not None:
         return visible_scores(batch, score)
-    queries = batch.index_q[: int(batch.cu_seqlens_q[-1])]
-    return torch.cat([queries.flatten(), batch.index_k_pages[batch.live_slots()].flatten()])
+    queries = batch.query_format.values(batch.index_q[: int(batch.cu_seqlens_q[-1])])
+    return torch.cat([queries.flatten(), _live_keys(batch).flatten()])
+
+
+def _live_keys(batch: PagedBatch) -> torch.Tensor:
+    """[keys, D] float32, the keys of all requests' tokens."""
+    return batch.key_format.values(batch.index_k_pages[batch.live_slots()])
 
 
 def strides_of(tensors: Iterable[torch.Tensor]) -> Strides:
@@ -106,8 +110,8 @@ def greatest_score(batch: PagedBatch, score: torch.Tensor | None, enough: float)
     if score is not None:
         return _greatest(visible_scores(batch, score))
     queries, keys = (
-        values.float().abs().nan_to_num(0.0, torch.inf)
-        for values in (batch.index_q, batch.index_k_pages[batch.live_slots()])
+        values.abs().nan_to_num(0.0, torch.inf)
+        for values in (batch.query_format.values(batch.index_q), _live_keys(batch))
     )
     if queries.numel() == 0 or keys.numel() == 0:
         return 0.0

@@ -6,10 +6,12 @@ kernels that read it.
 """
 
 import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
 
+from msa_ref import nvfp4
 from msa_ref.config import require
 
 
@@ -17,14 +19,20 @@ from msa_ref.config import require
 class ElementFormat:
     """One format of elements.
 
-    name, short_name: torch's name, and the one in sentences.
-    bits: of one element in memory.
+    name, short_name: torch's name where it has one, and the one in sentences.
+    dtype: of tensors in this format.
+    bits: of one element of such a tensor.
     precision: significant bits, the hidden one included.
     max: the greatest finite number.
     min_normal: the least positive number of full precision.
     subnormal_step: the distance of neighbours below `min_normal`, and the least positive number.
     has_infinities, has_nan: whether some codes mean +-inf, and NaN.
-    bounds: the functions of `msa_ref.precision`, by name, that cover every unit which may score the format.
+    bounds: the functions of `msa_ref.precision`, by name, that cover every unit which may score queries of the format.
+    values: the function from a tensor in this format to the numbers that it holds, float32 and exact.
+    row_len: the function from D to the number of elements in which a tensor holds a vector of D numbers.
+    constant: the function from a number and D to a vector of D such numbers, as a tensor holds it; None where it
+        holds each number in an element of its own.
+    is_for_queries: whether queries may have it; else keys alone.
     """
 
     name: str
@@ -38,6 +46,10 @@ class ElementFormat:
     has_infinities: bool
     has_nan: bool
     bounds: tuple[str, ...]
+    values: Callable[[torch.Tensor], torch.Tensor] = torch.Tensor.float
+    row_len: Callable[[int], int] = int
+    constant: Callable[[float, int], torch.Tensor] | None = None
+    is_for_queries: bool = True
 
     @property
     def num_bytes(self) -> int:
@@ -53,6 +65,13 @@ class ElementFormat:
     def top(self) -> float:
         """The greatest value of all: +inf, or the greatest number where there are no infinities."""
         return math.inf if self.has_infinities else self.max
+
+    def vector(self, value: float, index_head_dim: int) -> torch.Tensor:
+        """CPU [row_len(D)], a vector of one number throughout: NaN, or the nearest to `value` that the format has."""
+        number = value if math.isnan(value) else max(-self.top, min(self.top, value))
+        if self.constant is not None:
+            return self.constant(number, index_head_dim)
+        return torch.full((index_head_dim,), number).to(self.dtype)
 
 
 _FP32_OR_TENSOR_CORE = ("any_order_fp32", "wgmma", "tcgen05")
@@ -100,15 +119,55 @@ ELEMENTS = {
             has_nan=True,
             bounds=("ieee_fp32",),
         ),
+        # 0x7f and 0xff are NaN; all other codes are numbers, subnormal ones included. No scale beside them.
+        ElementFormat(
+            name="float8_e4m3fn",
+            short_name="e4m3",
+            dtype=torch.float8_e4m3fn,
+            bits=8,
+            precision=4,
+            max=448.0,
+            min_normal=2.0**-6,
+            subnormal_step=2.0**-9,
+            has_infinities=False,
+            has_nan=True,
+            bounds=(*_FP32_OR_TENSOR_CORE, "blackwell_fp8"),
+        ),
+        # Bytes in torch, and e4m3 numbers in a key: the limits below are those of the numbers.
+        ElementFormat(
+            name="nvfp4",
+            short_name="nvfp4",
+            dtype=torch.uint8,
+            bits=8,
+            precision=4,
+            max=nvfp4.MAX_E4M3,
+            min_normal=2.0**-6,
+            subnormal_step=2.0**-9,
+            has_infinities=False,
+            has_nan=True,
+            bounds=(*_FP32_OR_TENSOR_CORE, "blackwell_fp8"),
+            values=nvfp4.values,
+            row_len=nvfp4.row_bytes,
+            constant=nvfp4.constant,
+            is_for_queries=False,
+        ),
     )
 }
 """Every format, by name. Seeded draws choose among them in this order."""
 
-SUPPORTED_DTYPES = tuple(row.dtype for row in ELEMENTS.values())
-"""The torch dtypes that `index_q` and `index_k_pages` may have."""
+_MIXED_PAIRS = (("bfloat16", "float8_e4m3fn"), ("float8_e4m3fn", "nvfp4"))
 
-_SHORT_NAMES = [row.short_name for row in ELEMENTS.values()]
-_RULE = f"must be {', '.join(_SHORT_NAMES[:-1])} or {_SHORT_NAMES[-1]}"
+FORMAT_PAIRS = (*((row.name, row.name) for row in ELEMENTS.values() if row.is_for_queries), *_MIXED_PAIRS)
+"""The formats of queries and of keys, by name, that a batch may have: equal ones, and those that are deployed."""
+
+SUPPORTED_DTYPES = tuple(row.dtype for row in ELEMENTS.values())
+"""The torch dtypes that `index_q` or `index_k_pages` may have."""
+
+
+def one_of(rows: Iterable[ElementFormat]) -> str:
+    """The rule that a tensor has one of some formats, for refusals."""
+    *others, last = (row.short_name for row in rows)
+    return f"must be {', '.join(others)} or {last}" if others else f"must be {last}"
 
 
 def format_of(dtype: torch.dtype, name: str = "dtype") -> ElementFormat:
@@ -118,6 +177,22 @@ def format_of(dtype: torch.dtype, name: str = "dtype") -> ElementFormat:
         ValueError: one sentence, if no format has this dtype.
     """
     row = next((row for row in ELEMENTS.values() if row.dtype == dtype), None)
-    require(row is not None, name, _RULE, dtype)
+    require(row is not None, name, one_of(ELEMENTS.values()), dtype)
     assert row is not None
     return row
+
+
+def format_pair(queries: torch.dtype, keys: torch.dtype) -> tuple[ElementFormat, ElementFormat]:
+    """The formats of queries and of keys of these torch dtypes.
+
+    Raises:
+        ValueError: one sentence naming the tensor, the rule and what was got, if a batch may not have them.
+    """
+    is_known = any(row.dtype == queries and row.is_for_queries for row in ELEMENTS.values())
+    require(is_known, "index_q", one_of(row for row in ELEMENTS.values() if row.is_for_queries), queries)
+    row = format_of(queries, "index_q")
+    allowed = [ELEMENTS[key] for query, key in FORMAT_PAIRS if query == row.name]
+    of_keys = next((key for key in allowed if key.dtype == keys), None)
+    require(of_keys is not None, "index_k_pages", f"{one_of(allowed)} for {row.short_name} queries", keys)
+    assert of_keys is not None
+    return row, of_keys

@@ -54,7 +54,8 @@ def head_independence(batch: PagedBatch, run: Run) -> Iterator[Violation]:
     whole = _of(run, batch)
     for head in range(batch.config.num_index_heads):
         is_head = torch.arange(batch.config.num_index_heads, device=batch.device)[:, None] == head
-        got = run(replace(batch, index_q=batch.index_q.where(is_head, -batch.index_q)))
+        negated = (-batch.query_format.values(batch.index_q)).to(batch.index_q.dtype)
+        got = run(replace(batch, index_q=batch.index_q.where(is_head, negated)))
         got = got.where(is_head[..., None], whole)
         yield from _differing("HeadIndependence", batch, whole, got, "with all other heads negated")
 
@@ -80,10 +81,11 @@ def power_of_two_scale(batch: PagedBatch, run: Run, exponent: int = 1) -> Iterat
     normal numbers of their dtype.
     """
     scale = 2.0**exponent
-    scaled = batch.index_q * scale
-    is_same = (scaled.double() == batch.index_q.double() * scale) | batch.index_q.isnan()
-    live_keys = batch.index_k_pages[batch.live_slots()]
-    queries, keys = (values.double().nan_to_num(0.0, 0.0, 0.0) for values in (batch.index_q, live_keys))
+    queries = batch.query_format.values(batch.index_q).double()
+    keys = batch.key_format.values(batch.index_k_pages[batch.live_slots()]).double().nan_to_num(0.0, 0.0, 0.0)
+    scaled = (queries * scale).to(batch.index_q.dtype)
+    is_same = (scaled.double() == queries * scale) | queries.isnan()
+    queries = queries.nan_to_num(0.0, 0.0, 0.0)
     keys = torch.nn.functional.pad(keys, (0, 0, 0, 1))  # a key of zeros, for a batch without any
     low = lattice_unit(queries) * lattice_unit(keys).amin() * min(1.0, scale)
     high = queries.abs().sum(-1) * keys.abs().amax() * max(1.0, scale)

@@ -53,7 +53,9 @@ def operands(batch: PagedBatch, rows: slice) -> Operands:
     is_seen = key_pos < by_request(visible_lens)[..., None, None]
     is_live = is_seen[..., 0].any(1)
     pages = batch.block_table[reqs, :num_blocks].long().where(is_live, 0)
-    return Operands(by_request(batch.index_q[rows].double()), batch.index_k_pages[pages].double(), is_token, is_seen)
+    queries = batch.query_format.values(batch.index_q[rows]).double()
+    keys = batch.key_format.values(batch.index_k_pages[pages]).double()
+    return Operands(by_request(queries), keys, is_token, is_seen)
 
 
 def dot_products(queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
@@ -72,13 +74,13 @@ def block_scores(batch: PagedBatch, rows: slice) -> torch.Tensor:
     A NaN token score counts as -inf, and so does a token that the query does not see.
 
     Args:
-        batch: the batch; bf16, fp16 or fp32.
+        batch: the batch, in any formats.
         rows: which rows of total_q, of however many requests.
 
     Returns:
         [H, rows, n] float64, where n is the greatest number of blocks that one of the rows sees; -inf for
-        those that a row does not see. Products of bf16, fp16 or fp32 values are exact in float64, so only the sum
-        over D rounds.
+        those that a row does not see. Products of values of any format are exact in float64, so only the sum over
+        D rounds.
     """
     parts = operands(batch, rows)
     return parts.block_max(parts.token_scores())

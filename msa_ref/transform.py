@@ -79,9 +79,12 @@ def _labelled(batch: PagedBatch, label: torch.Tensor) -> PagedBatch:
 
 
 def poison(batch: PagedBatch, value: float, entry: int) -> PagedBatch:
-    """The same batch with `value` in every key slot that holds no token, and `entry` in every dead table entry."""
+    """The same batch with `value` in every key slot that holds no token, and `entry` in every dead table entry.
+
+    A format without infinities has its greatest number in place of one.
+    """
     pages, block_table = batch.index_k_pages.clone(), batch.block_table.clone()
-    pages[~batch.live_slots()] = value
+    pages[~batch.live_slots()] = batch.key_format.vector(value, batch.config.index_head_dim).to(pages.device)
     block_table[~live_entries(batch)] = entry
     return replace(batch, index_k_pages=pages, block_table=block_table)
 

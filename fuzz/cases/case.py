@@ -9,7 +9,7 @@ from fuzz.values.family import Family, Lattice
 from msa_ref.config import IndexerConfig, require
 from msa_ref.formats import ELEMENTS
 
-DTYPES = tuple(ELEMENTS)
+DTYPES = tuple(name for name, row in ELEMENTS.items() if row.is_for_queries)
 PAGE_ORDERS = ("permuted", "identity", "reversed")
 BEHIND = ("int_max", "minus_one", "random", "huge")
 TAILS = ("nan", "inf", "bait")

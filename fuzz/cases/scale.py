@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from fuzz.cases.case import DTYPES
 from msa_ref.call_facts import Strides
 from msa_ref.profile import CONTRACT, Profile
 
@@ -118,7 +117,7 @@ class Scale:
     has_far_pages: bool
     heads: tuple[int, ...] = HEADS
     topk: tuple[int, ...] = TOPK
-    dtypes: tuple[str, ...] = DTYPES
+    dtypes: tuple[str, ...] = ("bfloat16", "float16", "float32")
     decode_query_lens: tuple[int, ...] = DECODE_QUERY_LENS
     table_blocks: tuple[int, ...] = (0,)
     is_compiled: bool = False

@@ -17,6 +17,7 @@ from msa_fast import (
     plan_on_device,
 )
 from msa_fast.ops.buffers import new_score
+from msa_fast.ops.checks import FORMATS
 from msa_ref.batch import PagedBatch
 from msa_ref.config import IndexerConfig
 from msa_ref.formats import ELEMENTS
@@ -24,7 +25,7 @@ from msa_ref.formats import ELEMENTS
 HEADS = (4, 2, 1)
 """Index heads per rank of MiniMax-M3 under tensor parallelism."""
 OTHER_HEADS = (3, 6, 8)
-DTYPES = {row.short_name: row.dtype for row in ELEMENTS.values()}
+DTYPES = {row.short_name: row.dtype for row in ELEMENTS.values() if row.short_name in FORMATS}
 BLOCKS = tuple(2**i for i in range(14))
 """Blocks of a request up to a context of a million tokens: launch choices change at powers of two."""
 NUM_REQS = tuple(2**i for i in range(9))

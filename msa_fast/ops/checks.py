@@ -12,10 +12,12 @@ import triton
 from msa_fast.ops.dot import IS_INTERPRETED
 from msa_ref.batch import PagedBatch
 from msa_ref.config import IndexerConfig, require
-from msa_ref.formats import ElementFormat, format_of
+from msa_ref.formats import ELEMENTS, ElementFormat
 
 FORMATS = ("bf16", "fp16", "fp32")
 """Short names of the element formats that the kernels read, of those in `msa_ref.formats`."""
+DTYPES = tuple(row.dtype for row in ELEMENTS.values() if row.short_name in FORMATS)
+"""Their torch dtypes."""
 MIN_TILE, MAX_TILE = 16, 128
 """Bounds on D and S. Matrix units multiply 16 elements at a time. The scorers keep two pages beside the queries in
 shared memory, and two larger ones do not fit sm_120's 99 KiB."""
@@ -97,14 +99,14 @@ def check_config(config: IndexerConfig) -> None:
         require(value <= bound, name, f"must be <= {bound} for the kernels", value)
 
 
-def check_format(element: ElementFormat) -> None:
-    """Refuse an element format that no kernel reads.
+def check_format(element: ElementFormat, name: str = "index_q") -> None:
+    """Refuse an element format that no kernel reads. name: the tensor that has it.
 
     Raises:
         ValueError: one sentence naming the argument, the rule and what was got.
     """
     rule = f"must be {', '.join(FORMATS[:-1])} or {FORMATS[-1]} for the kernels"
-    require(element.short_name in FORMATS, "index_q", rule, element.short_name)
+    require(element.short_name in FORMATS, name, rule, element.short_name)
 
 
 def check_row_blocks(num_blocks: int, name: str) -> None:
@@ -147,7 +149,8 @@ def check_batch(batch: PagedBatch) -> None:
     """
     require(isinstance(batch, PagedBatch), "batch", "must be a PagedBatch", type(batch).__name__)
     check_config(batch.config)
-    check_format(format_of(batch.index_q.dtype))
+    check_format(batch.query_format)
+    check_format(batch.key_format, "index_k_pages")
     require(
         batch.device.type == ("cpu" if IS_INTERPRETED else "cuda"),
         "batch",

@@ -129,7 +129,7 @@ REFUSED: dict[str, Callable[[torch.Tensor, torch.Tensor, torch.Tensor], tuple]] 
     "index_query must have >= 5 rows; got 4": lambda q, pages, out: (q[:4], pages, out),
     "index_query must be a tensor; got NoneType": lambda q, pages, out: (None, pages, out),
     "index_q must have num_index_heads = 2 on axis 1; got 1": lambda q, pages, out: (q[:, :1], pages, out),
-    "index_k_pages must have index_q's dtype, torch.bfloat16; got torch.float16": (
+    "index_k_pages must be bf16 or e4m3 for bf16 queries; got torch.float16": (
         lambda q, pages, out: (q, pages.half(), out)
     ),
     "index_k_pages must be on index_q's device, DEVICE; got meta": lambda q, pages, out: (q, pages.to("meta"), out),

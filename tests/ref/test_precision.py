@@ -223,7 +223,7 @@ def test_bound_for_a_dtype_covers_every_unit_that_may_score_it():
 
 
 def test_a_dtype_without_a_bound_is_refused():
-    with pytest.raises(ValueError, match=r"^dtype must be bf16, fp16 or fp32; got torch.float64$"):
+    with pytest.raises(ValueError, match=r"^dtype must be bf16, fp16, fp32, e4m3 or nvfp4; got torch.float64$"):
         precision.bound_for(torch.float64, 128)
 
 

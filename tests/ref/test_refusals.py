@@ -85,11 +85,11 @@ BATCHES = {
     ),
     "dtype of index_q": (
         {"index_q": torch.zeros(4, 2, 8, dtype=torch.float64)},
-        "index_q must be bf16, fp16 or fp32; got torch.float64",
+        "index_q must be bf16, fp16, fp32 or e4m3; got torch.float64",
     ),
     "mixed dtypes": (
         {"index_k_pages": torch.zeros(4, 4, 8, dtype=torch.float16)},
-        "index_k_pages must have index_q's dtype, torch.bfloat16; got torch.float16",
+        "index_k_pages must be bf16 or e4m3 for bf16 queries; got torch.float16",
     ),
     "head count": (
         {"index_q": torch.zeros(4, 3, 8, dtype=torch.bfloat16)},

@@ -6,6 +6,8 @@ Slow on purpose. It exists so that two independent readings of the contract can 
 import math
 from collections.abc import Sequence
 
+from tests.support.byte_values import numbers_of
+
 PAD = -1
 
 
@@ -46,7 +48,7 @@ def row_scores(query: Sequence[float], keys: Sequence[Sequence[float]], block_si
 def index_topk(batch) -> list[list[list[int]]]:
     """[H][T][K] nested lists for a PagedBatch, read only through `tolist`."""
     config = batch.config
-    index_q, pages = batch.index_q.tolist(), batch.index_k_pages.tolist()
+    index_q, pages = numbers_of(batch.index_q), numbers_of(batch.index_k_pages)
     block_table, seq_lens, cu = batch.block_table.tolist(), batch.seq_lens.tolist(), batch.cu_seqlens_q.tolist()
     answer = [[[PAD] * config.topk_blocks for _ in index_q] for _ in range(config.num_index_heads)]
     for req, seq_len in enumerate(seq_lens):
