@@ -25,7 +25,16 @@ import torch
 from msa_ref.batch import PagedBatch
 from msa_ref.contract import Violation, selections, violations, with_reqs
 from msa_ref.indexer import MAX_TOKEN_SCORES, row_chunks
-from msa_ref.precision import ScoreBound, bound_for, half_width, lattice_unit, magnitudes
+from msa_ref.precision import (
+    ScoreBound,
+    bound_for,
+    finite_magnitudes,
+    half_width,
+    has_subnormals,
+    largest_partial_sum,
+    lattice_unit,
+    magnitudes,
+)
 from msa_ref.profile import CONTRACT, Profile
 from msa_ref.rows import Selection, broken_rows, cut
 from msa_ref.score import dot_products, nan_to_minus_inf, operands
@@ -41,11 +50,15 @@ def block_intervals(batch: PagedBatch, rows: slice, bound: ScoreBound) -> tuple[
     Returns:
         (lower, upper), each [H, rows, n] float64, as `msa_ref.score.block_scores` has them.
     """
-    parts, dtype = operands(batch, rows), batch.index_q.dtype
+    parts, dtype = operands(batch, rows), batch.index_q.dtype  # keys of another format are upcast to the queries'
     score = parts.token_scores()
     magnitude = dot_products(magnitudes(parts.queries, dtype), magnitudes(parts.keys, dtype))
+    exact_magnitude = magnitude
+    if has_subnormals(parts.queries, dtype) or has_subnormals(parts.keys, dtype):
+        exact_magnitude = dot_products(finite_magnitudes(parts.queries), finite_magnitudes(parts.keys))
     unit = torch.einsum("rqh,rns->hrqns", lattice_unit(parts.queries), lattice_unit(parts.keys))
-    width = half_width(magnitude, unit, batch.config.index_head_dim, bound)
+    largest = largest_partial_sum(score, exact_magnitude, magnitude)
+    width = half_width(magnitude, unit, batch.config.index_head_dim, bound, largest)
 
     # An infinite width is an overflow that may happen, and opens an interval at both ends, except
     # that a score of -inf stays: unseen, NaN, or the sum of an infinity and whatever it meets.

@@ -7,7 +7,13 @@ Every bound has one form. For a query q and a key k of D numbers each, with M = 
 whatever the order of summation, and the score is exact where the operands lie on a lattice that
 is coarse enough (`exact_units`). A fact about sums makes such bounds possible: no partial sum
 exceeds M in magnitude, so every rounding is at most a fixed share of M, and cancellation, which
-makes the result small, cannot make the loss large.
+makes the result small, cannot make the loss large. More sharply, a partial sum lies between the
+sum of all negative products and that of all positive ones, and neither exceeds (M + |q . k|) / 2.
+
+All e4m3 numbers are multiples of 2^-9, and their products of 2^-18. So a score of e4m3 queries and
+keys is exact in fp32, in any order, where that half is at most 2^24 * 2^-18 = 64, which RMS-normed
+vectors of 128 keep, and its interval is a point. Hopper's fp8 unit keeps 13 bits: there the half
+must stay below 2^13 * 2^-18 = 2^-5.
 
 Three things stand outside the relative term, and each has its place:
 
@@ -51,8 +57,9 @@ class ScoreBound:
     """|score - exact| <= relative * magnitude + absolute, and 0 up to exact_units of a lattice.
 
     exact_units: if every operand of a dot product is a multiple of a power of two, u_q and u_k,
-        with u_q * u_k >= 2^-126 and magnitude <= exact_units * u_q * u_k, then every partial sum
-        is a representable multiple of u_q * u_k, nothing is dropped, and the score is exact.
+        with u_q * u_k >= 2^-126, and no partial sum and no product, as the unit sees it, exceeds
+        exact_units * u_q * u_k, then every partial sum is a representable multiple of u_q * u_k,
+        nothing is dropped, and the score is exact.
     by_factor: the share of the magnitude that a factor loses, be the score itself exact or not.
     """
 
@@ -220,9 +227,26 @@ def magnitudes(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     Subnormal numbers of `dtype`, zero excepted, count as its smallest normal number. NaN and
     infinities count as zero: their scores need no bound.
     """
-    magnitude = values.double().abs().nan_to_num_(nan=0.0, posinf=0.0)
-    min_normal = torch.finfo(dtype).smallest_normal  # of any format: a unit may be studied that no kernel uses yet
-    return magnitude.masked_fill_((magnitude > 0) & (magnitude < min_normal), min_normal)
+    magnitude = finite_magnitudes(values)
+    return magnitude.masked_fill_(_is_subnormal(magnitude, dtype), _min_normal(dtype))
+
+
+def finite_magnitudes(values: torch.Tensor) -> torch.Tensor:
+    """|values| in float64, NaN and infinities as zero."""
+    return values.double().abs().nan_to_num_(nan=0.0, posinf=0.0)
+
+
+def has_subnormals(values: torch.Tensor, dtype: torch.dtype) -> bool:
+    """True if some of the values are subnormal numbers of a dtype: `magnitudes` lifts them. Synchronizes."""
+    return bool(_is_subnormal(values.abs(), dtype).any())
+
+
+def _is_subnormal(magnitude: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    return (magnitude > 0) & (magnitude < _min_normal(dtype))
+
+
+def _min_normal(dtype: torch.dtype) -> float:
+    return torch.finfo(dtype).smallest_normal  # of any format: a unit may be studied that no kernel uses yet
 
 
 def lattice_unit(values: torch.Tensor) -> torch.Tensor:
@@ -242,12 +266,32 @@ def lattice_unit(values: torch.Tensor) -> torch.Tensor:
     return unit.nan_to_num_(nan=torch.inf).amin(-1)  # 0 / 0: a zero is a multiple of anything
 
 
-def half_width(magnitude: torch.Tensor, unit: torch.Tensor, index_head_dim: int, bound: ScoreBound) -> torch.Tensor:
+def largest_partial_sum(score: torch.Tensor, exact_magnitude: torch.Tensor, magnitude: torch.Tensor) -> torch.Tensor:
+    """Bound on every partial sum of a dot product, and on every product as a unit sees it.
+
+    A partial sum is at most (M + |score|) / 2, and so is a product; a lifted one is larger by no more than M is.
+
+    Args:
+        score: [...] float64, the dot products.
+        exact_magnitude, magnitude: [...] float64, M of the operands, and of operands lifted as in `magnitudes`.
+    """
+    largest = score.abs().add_(exact_magnitude).mul_(0.5)
+    return largest if magnitude is exact_magnitude else largest.add_(magnitude - exact_magnitude)
+
+
+def half_width(
+    magnitude: torch.Tensor,
+    unit: torch.Tensor,
+    index_head_dim: int,
+    bound: ScoreBound,
+    largest: torch.Tensor | None = None,
+) -> torch.Tensor:
     """Bound on the distance of a kernel's score from the float64 score of the reference.
 
     Args:
         magnitude: [...] float64, M of each dot product, in `magnitudes`.
         unit: [...] float64, u_q * u_k of each, as `lattice_unit` finds them.
+        largest: [...] float64, the `largest_partial_sum` of each; M, which is no less, if None.
 
     Returns:
         [...] float64: 0 where the score is exact, +inf where it may overflow, else the bound plus
@@ -259,5 +303,7 @@ def half_width(magnitude: torch.Tensor, unit: torch.Tensor, index_head_dim: int,
     width = magnitude * relative + bound.absolute
     exact_up_to = (bound.exact_units * unit).masked_fill_(unit < 2.0**-126, 0.0)
     overflow_from = (torch.finfo(torch.float32).max - bound.absolute) / (1 + relative)
-    width = width.masked_fill_(magnitude <= exact_up_to, 0.0).add_(magnitude, alpha=bound.by_factor)
+    width = width.masked_fill_((magnitude if largest is None else largest) <= exact_up_to, 0.0).add_(
+        magnitude, alpha=bound.by_factor
+    )
     return width.masked_fill_(magnitude >= overflow_from, torch.inf)

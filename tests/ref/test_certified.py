@@ -15,9 +15,10 @@ from msa_ref import IndexerConfig, PagedBatch, index_topk, select_blocks
 from msa_ref.certified import block_intervals, certify, interval_chunks, is_certified
 from msa_ref.contract import judge, violations
 from msa_ref.indexer import scored_chunks
-from msa_ref.precision import ScoreBound, any_order_fp32, bound_for, ieee_fp32, tf32
+from msa_ref.precision import ScoreBound, any_order_fp32, bound_for, hopper_fp8, ieee_fp32, tf32
 from msa_ref.profile import CONTRACT, Profile
 from msa_ref.rows import ROW_LAWS, Selection
+from msa_ref.writers import e4m3, nvfp4_divided
 from tests.support import accumulators as sim
 from tests.support import naive
 from tests.support.ref_batches import INF, NAN, batches, int32, make_batch, row_batch
@@ -307,3 +308,31 @@ def test_the_default_bound_is_that_of_the_dtype():
     default = list(interval_chunks(batch))
     named = list(interval_chunks(batch, bound_for(torch.bfloat16, 8)))
     assert all(torch.equal(a[1], b[1]) for a, b in zip(default, named, strict=True))
+
+
+def normed_batch(queries: str, keys: str) -> PagedBatch:
+    """One request of 24 rows over 6 blocks of RMS-normed vectors, written in some formats."""
+    generator = torch.Generator().manual_seed(11)
+    config = IndexerConfig(num_index_heads=2, index_head_dim=128, block_size=16, topk_blocks=3)
+    q, k = (torch.randn(*size, 128, generator=generator) for size in ((24, 2), (6, 16)))
+    q, k = (values * values.square().mean(-1, keepdim=True).rsqrt() for values in (q, k))
+    write = {"float8_e4m3fn": e4m3, "nvfp4": nvfp4_divided, "bfloat16": torch.Tensor.bfloat16}
+    lens = [int32([96]), int32([0, 24])]
+    return PagedBatch(config, write[queries](q), write[keys](k), int32([range(6)]), *lens)
+
+
+@pytest.mark.parametrize("pair", [("float8_e4m3fn", "float8_e4m3fn"), ("float8_e4m3fn", "nvfp4")], ids="-".join)
+def test_scores_of_e4m3_numbers_are_points_unless_the_unit_keeps_13_bits(pair):
+    batch = normed_batch(*pair)
+    for _, lower, upper in interval_chunks(batch):
+        assert torch.equal(lower, upper)
+    for _, lower, upper in interval_chunks(batch, hopper_fp8(128)):
+        assert (lower < upper).any()
+    certificate = certify(batch, index_topk(batch))
+    assert not certificate.violations
+    assert certificate.certified_share == 1
+
+
+def test_scores_of_bf16_queries_keep_their_intervals():
+    for keys in ("bfloat16", "float8_e4m3fn"):
+        assert all((lower < upper).any() for _, lower, upper in interval_chunks(normed_batch("bfloat16", keys)))

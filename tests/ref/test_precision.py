@@ -155,6 +155,52 @@ def test_a_score_on_the_lattice_is_exact(data, seed, unit):
     assert precision.half_width(magnitude, unit_q, 8, make_bound(8)) == 0
 
 
+@settings(max_examples=200, deadline=None)
+@given(data=st.data(), seed=st.integers(0, 2**32), unit=st.sampled_from(list(TENSOR_CORES)))
+def test_a_score_is_exact_where_positive_and_negative_products_stay_on_the_lattice(data, seed, unit):
+    """M may be twice exact_units: no partial sum leaves the sums of all products of one sign."""
+    make_bound, _, parameters = TENSOR_CORES[unit]
+    small = int(make_bound(8).exact_units) // 4
+    sizes = data.draw(st.lists(st.integers(small // 2, small), min_size=8, max_size=8))
+    products = [size * sign for size, sign in zip(sizes, [1, -1] * 4, strict=True)]
+    random.Random(seed).shuffle(products)
+    query, key = [Fraction(p) for p in products], [Fraction(1)] * 8
+    assert sim.tensor_core_dot(query, key, min_normal=-126, **parameters) == sum(products)
+    assert sim.any_order_sum(query, random.Random(seed)) == sum(products)
+    score, magnitude = (torch.tensor(float(total), dtype=torch.float64) for total in (sum(products), sum(sizes)))
+    largest = precision.largest_partial_sum(score, magnitude, magnitude)
+    assert precision.half_width(magnitude, torch.ones_like(score), 8, make_bound(8), largest) == 0
+
+
+E4M3_UNITS = {"Blackwell fp8": -6, "wgmma bf16": -126, "mma.sync bf16": -126, "tcgen05 fp16": -14}
+"""Units that score e4m3 as it is, or upcast, and log2 of the smallest normal number of what they are given."""
+
+
+@pytest.mark.parametrize("unit", E4M3_UNITS)
+def test_e4m3_scores_are_exact_while_partial_sums_stay_below_64(unit):
+    """Vectors whose products reach 2^-18, and whose sums come close to 64 and go beyond."""
+    rng, generator = random.Random(unit), torch.Generator().manual_seed(3)
+    q = torch.randn(60, 128, generator=generator).to(torch.float8_e4m3fn)
+    k = (torch.randn(60, 128, generator=generator) * torch.linspace(0.5, 1.3, 60)[:, None]).to(torch.float8_e4m3fn)
+    exact_magnitude, magnitude = (
+        (of(q) * of(k)).sum(-1)
+        for of in (precision.finite_magnitudes, lambda x: precision.magnitudes(x, torch.float8_e4m3fn))
+    )
+    score = (q.double() * k.double()).sum(-1)
+    largest = precision.largest_partial_sum(score, exact_magnitude, magnitude)
+    units = precision.lattice_unit(q) * precision.lattice_unit(k)
+    bound = precision.bound_for(torch.float8_e4m3fn, 128)
+    is_exact = precision.half_width(magnitude, units, 128, bound, largest) == 0
+    assert 10 < is_exact.sum() < 60
+    assert magnitude[is_exact].max() > 70
+    assert (is_exact == (largest <= 2**24 * units)).all()
+    for row in is_exact.nonzero().flatten().tolist():
+        query, key = ([Fraction(value) for value in x[row].tolist()] for x in (q.double(), k.double()))
+        got = sim.tensor_core_dot(query, key, min_normal=E4M3_UNITS[unit], **TENSOR_CORES[unit][2])
+        assert got == sum(a * b for a, b in zip(query, key, strict=True))
+        assert sim.any_order_sum([a * b for a, b in zip(query, key, strict=True)], rng) == got
+
+
 def test_one_unit_beyond_the_lattice_is_not_exact():
     bound = precision.any_order_fp32(2)
     assert sim.left_to_right_sum([Fraction(2**24), Fraction(1)]) == 2**24  # loses the 1
@@ -214,11 +260,18 @@ def test_zero_magnitude_is_exact_whatever_the_unit():
 
 
 def test_bound_for_a_dtype_covers_every_unit_that_may_score_it():
+    upcast = (precision.any_order_fp32, precision.wgmma, precision.tcgen05)
     for dim in (1, 16, 64, 128, 256):
-        for dtype in (torch.bfloat16, torch.float16):
+        for dtype, more in (
+            (torch.bfloat16, ()),
+            (torch.float16, ()),
+            (torch.float8_e4m3fn, (precision.blackwell_fp8,)),
+        ):
             bound = precision.bound_for(dtype, dim)
-            for unit in (precision.any_order_fp32, precision.wgmma, precision.tcgen05):
+            for unit in (*upcast, *more):
                 assert bound.relative >= unit(dim).relative
+                assert bound.exact_units <= unit(dim).exact_units
+        assert precision.bound_for(torch.float8_e4m3fn, dim).relative < precision.hopper_fp8(dim).relative
         assert precision.bound_for(torch.float32, dim) == precision.ieee_fp32(dim)
 
 

@@ -26,7 +26,8 @@ def nearest_e4m3(value: float) -> float:
     """The nearest e4m3 number, of two equally near ones that with the even byte; 448 at most."""
     if math.isnan(value):
         return value
-    byte = min(range(0x7F), key=lambda byte: (abs(FINITE[byte] - abs(value)), byte % 2))
+    size = min(abs(value), 1000.0)
+    byte = min(range(0x7F), key=lambda byte: (abs(FINITE[byte] - size), byte % 2))
     return math.copysign(FINITE[byte], value)
 
 
