@@ -9,7 +9,7 @@ The modules in reading order:
 - `precision`, `certified` and `staged`: judging sums that round;
 - `profile`, `call_facts` and `rounded_ranks`: targets that promise less.
 
-`walkthrough/README.md` teaches all of it on one page, and `walkthrough.attention` shows the use of the answer.
+`walkthrough/README.md` leads through all of it in eleven chapters; `python -m msa_ref.walkthrough` explains a row.
 """
 
 from msa_ref.batch import PagedBatch

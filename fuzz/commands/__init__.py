@@ -15,6 +15,7 @@ COMMANDS = {
     "replay": "judge one case from a file and show its scores around the cut",
     "report": "merge the records of shards into one report",
     "twin": "judge targets on GPUs that are not there: executed on a model, on a CPU",
+    "trace": "show one program of a kernel on the twin, moment by moment",
     "promote": "keep a finding's case in the corpus, which every gate judges",
     "targets": "list the built-in targets, and the peers that are installed",
     "peers": "judge the kernels that others ship, as far as they are installed: one table",

@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -18,6 +19,7 @@ from fuzz.twin.library import Library, library
 from fuzz.twin.machine.core import SOURCE_SHARED_BYTES, Dot
 from fuzz.twin.machine.events import Group
 from fuzz.twin.machine.machine import Machine
+from fuzz.twin.machine.timeline import Timeline
 from fuzz.twin.matrix import quick_dot, unit_dot
 from fuzz.twin.options import Level, Policy
 from msa_fast.compile_gate.configurations import pretend
@@ -38,6 +40,8 @@ class World:
     """One make-believe GPU.
 
     library: its kernels. dot: its matrix unit. seed: of random moments.
+    watched: number, among each kernel's programs, of the one whose timeline is written; None for no timelines.
+    timelines: kernel -> that program's.
     """
 
     library: Library
@@ -46,6 +50,9 @@ class World:
     dot: Dot = quick_dot
     counts: Counts = field(default_factory=Counts)
     memory: GlobalMemory = field(default_factory=GlobalMemory)
+    watched: int | None = None
+    timelines: dict[str, Timeline] = field(default_factory=dict)
+    programs_of: Counter[str] = field(default_factory=Counter)
 
     @contextlib.contextmanager
     def installed(self) -> Iterator[torch.device]:
@@ -104,6 +111,7 @@ class World:
                 self.dot,
                 has_tensor_waits(level),
                 kernel.is_gluon(),
+                self._timeline(program.module.name),
             )
             group = Group.fresh("the program", program.module.num_warps)
             with np.errstate(all="ignore"):
@@ -111,6 +119,13 @@ class World:
             self.counts.programs += 1
             self.counts.steps += machine.scheduler.num_steps
             self.counts.events += len(machine.log.events)
+
+    def _timeline(self, kernel: str) -> Timeline | None:
+        """The timeline to write of the kernel's next program, or None."""
+        self.programs_of[kernel] += 1
+        if self.watched != self.programs_of[kernel] - 1:
+            return None
+        return self.timelines.setdefault(kernel, Timeline())
 
     def _arguments(self, bound: inspect.BoundArguments, signature: dict[str, str]) -> list[Any]:
         """The values of a program's parameters: addresses for tensors, readers of tiles for descriptors."""

@@ -1,1 +1,1 @@
-"""The teaching text: `README.md`, and the attention that it ends with."""
+"""The teaching text: chapters, what draws their figures, and the attention that reads a selection."""

@@ -14,8 +14,18 @@ DOCUMENTS = tuple(
 
 def blocks(text: str, *languages: str) -> list[tuple[str, str]]:
     """(language, body) of the fenced blocks in these languages, in order."""
-    found = re.findall(r"^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    return [(language, body) for language, body in found if language in languages]
+    return [(language, body) for language, body, _ in placed_blocks(text, *languages)]
+
+
+def placed_blocks(text: str, *languages: str) -> list[tuple[str, str, int]]:
+    """The same with the number of lines above each body."""
+    found = re.finditer(r"^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return [(one[1], one[2], text[: one.start(2)].count("\n")) for one in found if one[1] in languages]
+
+
+def without_code(text: str) -> str:
+    """The text without its fenced blocks."""
+    return re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
 
 
 def run_python(path: Path) -> None:
@@ -26,11 +36,12 @@ def run_python(path: Path) -> None:
     """
     namespace: dict[str, object] = {"__name__": path.stem}
     printed = ""
-    for language, body in [*blocks(path.read_text(), "python", "output"), ("output", "")]:
+    for language, body, lines_above in [*placed_blocks(path.read_text(), "python", "output"), ("output", "", 0)]:
         if language == "output":
             assert printed == body, f"{path.name} shows {body!r} where its code prints {printed!r}"
             printed = ""
             continue
         with contextlib.redirect_stdout(io.StringIO()) as stdout:
-            exec(compile(body, str(path), "exec"), namespace)
+            # Lines have the file's numbers, so that tracebacks name them and Triton finds the source of a kernel.
+            exec(compile("\n" * lines_above + body, str(path), "exec"), namespace)
         printed += stdout.getvalue()

@@ -46,7 +46,7 @@ class Copies(Phases):
             view.array[...] = descriptor.read(at, view.array.shape, place).view(view.array.dtype)
             barrier.arrive(0, -view.num_bytes, knows | event, fenced, self.log.tell, place)
 
-        self.scheduler.flights.append(Flight(f"{what} at {place}", land))
+        self.scheduler.start(Flight(f"{what} at {place}", land))
 
     def mismatch(self, place: str) -> None:
         """A copy whose descriptor lays elements out in another way than its readers take them."""

@@ -18,6 +18,7 @@ from fuzz.twin.machine.spaces import (
     View,
     mark,
 )
+from fuzz.twin.machine.timeline import Timeline
 from fuzz.twin.options import Level, Policy
 
 Dot = Callable[[npt.NDArray[np.float32], npt.NDArray[np.float32], Any, str], npt.NDArray[np.float32]]
@@ -39,6 +40,7 @@ class Core:
         dot: Dot,
         has_waits: bool,
         is_gluon: bool,
+        timeline: Timeline | None = None,
     ) -> None:
         """has_waits: whether the IR says when loads and stores of tensor memory are waited for.
 
@@ -50,7 +52,7 @@ class Core:
         columns = SOURCE_COLUMNS if is_source else TENSOR_COLUMNS
         self.shared = Space("shared", np.full(size, SHARED_GARBAGE, np.uint8))
         self.tensor = Space("tensor", np.full((TENSOR_ROWS, columns), TENSOR_GARBAGE, np.uint32))
-        self.log, self.scheduler = Log(), Scheduler(policy, seed)
+        self.log, self.scheduler = Log(), Scheduler(policy, seed, timeline)
         self.mbarriers: dict[int, Mbarrier] = {}
         self.next_byte = self.next_column = 0
 

@@ -69,7 +69,7 @@ class Products(Phases):
             product.value = self.dot_of(_operand(a), _operand(b), start, element)
 
         flight = Flight(f"{what} at {place}", land, (group, "warp group"))
-        self.scheduler.flights.append(flight)
+        self.scheduler.start(flight)
         group.products.append((each, product, flight))
         return product if is_async else self.wait_for_products(group, [product], 0)[0]
 
@@ -122,7 +122,7 @@ class Products(Phases):
         def land() -> None:
             d.array[...] = self.dot_of(_operand(a), _operand(b), d.array if is_used else None, a.element)
 
-        self.scheduler.flights.append(Flight(f"{what} at {place}", land, (group, "tensor")))
+        self.scheduler.start(Flight(f"{what} at {place}", land, (group, "tensor")))
         for bar, condition in bars:
             self.commit_products(group, bar, condition, place)
 
@@ -137,4 +137,4 @@ class Products(Phases):
         def land() -> None:
             barrier.arrive(1, 0, knows, fenced, self.log.tell, place)
 
-        self.scheduler.flights.append(Flight(f"commit at {place}", land, (group, "tensor")))
+        self.scheduler.start(Flight(f"commit at {place}", land, (group, "tensor")))

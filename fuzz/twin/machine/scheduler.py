@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from fuzz.twin.finding import Finding
+from fuzz.twin.machine.timeline import Span, Timeline
 from fuzz.twin.options import Policy
 
 
@@ -29,29 +30,32 @@ Code = Generator[Waits | None, None, None]
 
 @dataclass(eq=False)
 class Flight:
-    """Something asynchronous on its way. line: what it is in line with, or None."""
+    """Something asynchronous on its way. line: what it is in line with, or None. span: its place in a timeline."""
 
     what: str
     land: Any
     line: object = None
+    span: Span | None = None
 
 
 @dataclass(eq=False)
 class Thread:
-    """The warps of one code, on their way through it."""
+    """The warps of one code, on their way through it. span: their wait's place in a timeline."""
 
     name: str
     code: Code
     waits: Waits | None = None
+    span: Span | None = None
 
 
 class Scheduler:
-    """All threads and flights of one program."""
+    """All threads and flights of one program. timeline: written if there is one."""
 
-    def __init__(self, policy: Policy, seed: int) -> None:
+    def __init__(self, policy: Policy, seed: int, timeline: Timeline | None = None) -> None:
         self.flights: list[Flight] = []
         self.threads: list[Thread] = []
         self.num_steps = 0
+        self.timeline = timeline
         self._policy, self._random = policy, random.Random(seed)
 
     def run(self) -> None:
@@ -66,17 +70,33 @@ class Scheduler:
             if isinstance(chosen, Flight):
                 self.land(chosen)
                 continue
+            self._end(chosen.span)
             try:
                 chosen.waits = next(chosen.code)
             except StopIteration:
                 self.threads.remove(chosen)
+            else:
+                chosen.span = self._begin(chosen.name, chosen.waits.tell(chosen.name)) if chosen.waits else None
         if self.flights:
             raise Finding("in flight", f"the program ends before the {self.flights[0].what} is done")
+
+    def start(self, flight: Flight) -> None:
+        """Something is on its way from now on."""
+        self.flights.append(flight)
+        flight.span = self._begin(flight.what.partition(" at ")[0], flight.what)
 
     def land(self, flight: Flight) -> None:
         """Something in flight is done."""
         self.flights.remove(flight)
+        self._end(flight.span)
         flight.land()
+
+    def _begin(self, lane: str, what: str) -> Span | None:
+        return self.timeline.begin(lane, what) if self.timeline else None
+
+    def _end(self, span: Span | None) -> None:
+        if self.timeline and span:
+            self.timeline.end(span)
 
     def _heads(self) -> list[Flight]:
         """The flights that nothing is in front of."""

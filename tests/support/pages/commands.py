@@ -11,7 +11,7 @@ FUZZ = {
     "peers": ("for most", "2 min for transformers"),
 }
 """Command of `python -m fuzz` -> whether it needs a GPU, and its time on 2 cores."""
-QUICK = ("replay", "report", "promote", "targets")
+QUICK = ("replay", "trace", "report", "promote", "targets")
 """Commands that take seconds and need no GPU; they share a row."""
 OTHERS = (
     ("python -m msa_fast.compile_gate", "compile the kernels for six GPUs, and check the machine code", "no", "3 min"),

@@ -12,6 +12,7 @@ from tests.support.pages.matrix import support_matrix
 from tests.support.pages.picture import row_picture
 from tests.support.pages.samples import explained_failure, gate_output
 from tests.support.pages.statuses import statuses_in_words
+from tests.support.pages.walkthrough import gallery, ties, timeline
 from tests.support.pages.worth import judge_headline, score_document
 
 PARTS = (
@@ -30,6 +31,9 @@ PARTS = (
     Part("msa_fast/README.md", "api", api_page),
     Part("fuzz/targets/README.md", "call", lambda: fields_of(Call)),
     Part("fuzz/targets/README.md", "profile", lambda: fields_of(Profile)),
+    Part("msa_ref/walkthrough/09-asynchrony.md", "timeline", timeline),
+    Part("msa_ref/walkthrough/how-engines-break-ties.md", "ties", ties),
+    Part("msa_ref/walkthrough/real-bugs.md", "gallery", gallery),
     Part("fuzz/SCORE.md", "", score_document),
     Part("fuzz/values/FAMILIES.md", "", lambda: families_page().removesuffix("\n")),
 )

@@ -1,0 +1,79 @@
+"""The walk-through is whole: figures and notebooks are those of its source, and every bug has an answer."""
+
+import json
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from fuzz.canaries import CANARIES, MUTANTS
+from msa_ref import IndexerConfig
+from msa_ref.walkthrough.__main__ import main
+from msa_ref.walkthrough.explained_row import explained
+from msa_ref.walkthrough.figures import FIGURES, FOLDER
+from msa_ref.walkthrough.notebooks import chapters, notebook
+from tests.support.markdown import blocks
+from tests.support.pages.walkthrough import FIGURE, timeline_and_picture
+
+PAGES = FOLDER.parent
+ANSWERS = (PAGES / "answers.md").read_text()
+
+
+def anchor(title: str) -> str:
+    """The name that a heading has in links, as GitHub makes it."""
+    return re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_is_what_its_function_draws(name: str) -> None:
+    assert (FOLDER / f"{name}.svg").read_text() == FIGURES[name]().svg(), "python -m msa_ref.walkthrough figures"
+
+
+def test_the_timeline_is_that_of_the_kernel_today() -> None:
+    made = timeline_and_picture()[1]
+    assert FIGURE.read_text() == made, "python -m fuzz trace --arch sm_90 --svg msa_ref/walkthrough/figures draws it"
+
+
+@pytest.mark.parametrize("figure", sorted(FOLDER.glob("*.svg")), ids=lambda path: path.stem)
+def test_a_figure_has_words_and_a_page_that_shows_it(figure: Path) -> None:
+    root = ElementTree.parse(figure).getroot()
+    assert root.find("{http://www.w3.org/2000/svg}title").text
+    assert any(f"](figures/{figure.name})" in page.read_text() for page in PAGES.glob("*.md"))
+
+
+@pytest.mark.parametrize("chapter", chapters(), ids=lambda path: path.stem)
+def test_a_chapter_has_a_bug_with_an_answer(chapter: Path) -> None:
+    text = chapter.read_text()
+    assert "## Find the bug" in text
+    (link,) = re.findall(r"\(answers\.md#([\w-]+)\)", text)
+    assert link in {anchor(title) for title in re.findall(r"^## (.+)$", ANSWERS, re.MULTILINE)}
+
+
+def test_every_planted_defect_that_a_page_names_exists() -> None:
+    text = "\n".join(page.read_text() for page in PAGES.glob("*.md"))
+    named = set(re.findall(r"fuzz\.canaries:([a-z]\w+)", text)) | set(re.findall(r"Planted as `(\w+)`", text))
+    assert named - {*CANARIES, *MUTANTS} == set()
+
+
+@pytest.mark.parametrize("chapter", chapters(), ids=lambda path: path.stem)
+def test_a_notebook_has_the_code_of_its_chapter(chapter: Path) -> None:
+    cells = json.loads(json.dumps(notebook(chapter.read_text())))["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    assert code == [body.strip("\n") for _, body in blocks(chapter.read_text(), "python")]
+    assert not any("```python" in "".join(cell["source"]) for cell in cells)
+
+
+def test_a_row_is_explained_by_the_reference(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = explained([5.0, 1.0, 7.0, 5.0, 0.0], IndexerConfig(1, topk_blocks=3, local_blocks=1))
+    assert [row.rank for row in rows] == [2, 4, 1, 3, 0]
+    assert [row.block for row in rows if "ties" in row.why] == [0, 3]
+    assert main(["row", "--scores=-inf,nan", "--topk", "3"]) == 0
+    assert capsys.readouterr().out.endswith("topk_idx = [0, 1, -1]\n")
+    assert main(["row", "--topk", "1", "--init", "2"]) == 2
+
+
+def test_notebooks_and_figures_are_written(tmp_path: Path) -> None:
+    assert main(["notebooks", "--into", str(tmp_path)]) == 0
+    assert main(["figures", "--into", str(tmp_path)]) == 0
+    assert len([*tmp_path.glob("*.ipynb")]) == len(chapters()) == 11

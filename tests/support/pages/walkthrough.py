@@ -1,0 +1,82 @@
+"""The generated parts of the walk-through: a timeline, how engines break ties, and a gallery of real bugs."""
+
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from fuzz import corpus
+from fuzz.canaries import CANARIES
+from fuzz.canaries.field_defects import FIELD_DEFECTS
+from fuzz.targets.peers import PEERS
+from tests.support.markdown import ROOT
+
+FIGURE = ROOT / "msa_ref" / "walkthrough" / "figures" / "timeline.svg"
+"""The picture of the timeline, written by `fuzz trace --svg`."""
+SHOWN_MOMENTS = 64
+"""Moments of the timeline that the chapter shows."""
+
+FIXES = {
+    "D03": "The id is part of the key that is compared, so the order is total and arrival decides nothing.",
+    "D06": "Forced and absent blocks are known by flags of their own, and take no part in the comparison of scores.",
+    "D09": "Minus zero is mapped to plus zero before scores are turned into integers that sort.",
+    "D10": "Tokens behind the last one are masked to -inf, after the product and not before.",
+    "D12": "The local block is computed for each query token, not for the request.",
+    "D16": "Lengths are clamped at 0 before anything is divided or compared unsigned.",
+    "D18": "A row's selection is bounded by its own length, not by what the buffer holds.",
+    "D19": "What depends on lengths is read on the device; the host decides by shapes alone.",
+    "D26": "Page ids are widened to 64 bits before they are multiplied by a stride.",
+    "D31": "A tile ends where its request ends, for loads and for stores.",
+    "D42": "Pages are looked up by block; nothing is kept per page.",
+}
+"""Field defect of the gallery -> the mend, in our words."""
+
+
+def gallery() -> str:
+    """A paragraph for each: cause, trigger, law, a command that shows it, and its mend."""
+    parts = []
+    for name, mend in FIXES.items():
+        row = FIELD_DEFECTS[name]
+        canary = next(
+            canary
+            for key, entry in corpus.entries().items()
+            if entry.flag == name and (canary := key.partition("-")[2]) in CANARIES
+        )
+        parts.append(
+            f"**{row.cause}** *Shows on:* {row.trigger}. *Caught by:* {row.caught_by}. *Mend:* {mend}\n\n"
+            f"```sh\npython -m fuzz replay fuzz/corpus/{name}-{canary}.json --device cpu"
+            f" --target fuzz.canaries:{canary}\n```"
+        )
+    return "\n\n".join(parts)
+
+
+def ties() -> str:
+    """A row for each peer: what it promises of equal scores and of the order of ids."""
+    lines = ["| kernel | release read | of equal scores | order of ids |", "|---|---|---|---|"]
+    for name, peer in PEERS.items():
+        profile = peer.target.profile
+        lines.append(f"| {name} | {peer.read} | {profile.tie_rule} | {profile.order} |")
+    lines.append("| this suite's kernels | | lowest-id | ascending |")
+    return "\n".join(lines)
+
+
+@cache
+def timeline_and_picture() -> tuple[str, str]:
+    """The lanes of the Hopper scorer's first moments, and the picture, by `python -m fuzz trace`."""
+    with TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "fuzz", "trace", "--arch", "sm_90", "--svg", folder]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        (picture,) = Path(folder).glob("*.svg")
+        lanes = [line[: 16 + SHOWN_MOMENTS].rstrip() for line in done.stdout.splitlines() if _is_lane(line)]
+        return "\n".join(["```text", *lanes, "```"]), picture.read_text()
+
+
+def timeline() -> str:
+    """The lanes alone."""
+    return timeline_and_picture()[0]
+
+
+def _is_lane(line: str) -> bool:
+    return re.match(r" *(tensor copy|product|the program)  ", line) is not None
