@@ -19,7 +19,6 @@ def look_back(results: Results, folder: Path, device: str, pool: Pool) -> None:
     record = results.record
     since = record.environment["commit"]
     old = list(stored(folder, {target.name for target in record.targets}).items())[:MAX_RECHECKED]
-    old = [(path, finding) for path, finding in old if device != "cpu" or not finding.case.pages.is_far]
     tasks = [Task(finding.case, (finding.target,), device) for _, finding in old]
     try:
         for number, judged in pool.judged(tasks):

@@ -1,6 +1,7 @@
 """Canaries that rank by a key with less range or fewer bits than a score has, or stage too few candidates."""
 
 import numpy as np
+import torch
 
 from fuzz.canaries.naive import Candidate, NaiveIndexer, Row
 from fuzz.canaries.table import canary
@@ -87,6 +88,46 @@ class SubnormalsAreZero(NaiveIndexer):
 
     def order(self, candidate: Candidate) -> tuple[float, ...]:
         return (-candidate[0] if abs(candidate[0]) >= 2.0**-126 else 0.0, candidate[1])
+
+
+def _flushed(numbers: np.ndarray, dtype: torch.dtype) -> np.ndarray:
+    """The numbers with a zero for each that is subnormal in a format."""
+    kept: np.ndarray = np.where(np.abs(numbers) < torch.finfo(dtype).smallest_normal, 0.0, numbers)
+    return kept
+
+
+@canary("D38", "Best")
+class SubnormalKeysAreZero(NaiveIndexer):
+    """Flushes subnormal numbers in keys to zero, as fast-math options of compilers do."""
+
+    def keys(self, row: Row, block: int) -> np.ndarray:
+        return _flushed(super().keys(row, block), self.batch.index_k_pages.dtype)
+
+
+@canary("D38", "Best")
+class SubnormalQueriesAreZero(NaiveIndexer):
+    """Flushes subnormal numbers in queries to zero."""
+
+    def query(self, row: Row) -> np.ndarray:
+        return _flushed(super().query(row), self.batch.index_q.dtype)
+
+
+@canary("D38", "Best")
+class SubnormalSumsAreZero(NaiveIndexer):
+    """Flushes subnormal sums of products to zero."""
+
+    def token_scores(self, row: Row, keys: np.ndarray) -> np.ndarray:
+        return _flushed(super().token_scores(row, keys), torch.float32)
+
+
+@canary("D38", "Best", asks=("fp32",))
+class TwentyBitQueries(NaiveIndexer):
+    """Rounds queries to twenty significant bits, fewer than fp32 has and more than the bounds of its sums show."""
+
+    def query(self, row: Row) -> np.ndarray:
+        mantissa, exponent = np.frexp(super().query(row))
+        rounded: np.ndarray = np.ldexp(np.round(mantissa * 2**20) / 2**20, exponent)
+        return rounded
 
 
 @canary("systematic", "Best")

@@ -6,7 +6,7 @@ from fuzz.cases.case import BEHIND, BETWEEN, PAGE_ORDERS, TAILS, Case, Request, 
 from fuzz.cases.dimension import Dimension, Test, flags, ranges
 from fuzz.cases.scale import WIDE_TABLE, Scale
 from fuzz.cases.specialization import OWN_SHAPE
-from fuzz.values.families import FAMILIES, GATE_FAMILIES
+from fuzz.values.families import DRAWN_FAMILIES, FAMILIES
 
 
 def _requests(case: Case) -> Iterator[Request]:
@@ -124,7 +124,7 @@ DIMENSIONS = (
     Dimension(
         "values",
         lambda scale: [
-            *(name for name in GATE_FAMILIES if scale.bounds.has_nonfinite or not FAMILIES[name].has_nonfinite),
+            *(name for name in DRAWN_FAMILIES if scale.bounds.has_nonfinite or not FAMILIES[name].has_nonfinite),
             *(name for name, family in FAMILIES.items() if scale.percent.long and family.is_on_device),
         ],
         lambda case: [case.values.family],

@@ -24,7 +24,9 @@ def draw_values(chooser: Chooser, scale: Scale, family: str, shape: Shape) -> Va
     plan = ValuePlan(family, is_finite=not bounds.has_nonfinite, max_abs_score=bounds.max_abs_score)
     if not isinstance(made_by, Lattice):
         return plan
-    log2_scale = 0 if chooser.boolean(70) else chooser.integer(*log2_scales(shape.dtype))
+    log2_scale = 0
+    if made_by.is_scalable and not chooser.boolean(70):
+        log2_scale = chooser.integer(*log2_scales(shape.dtype))
     if made_by.has_nonfinite and not ELEMENTS[shape.dtype].has_infinities:
         log2_scale = min(log2_scale, 0)  # its greatest number stands where others have infinities
     if bounds.max_abs_score is not None:
@@ -42,7 +44,7 @@ def log2_scales(dtype: str) -> tuple[int, int]:
 
 def draw_pages(chooser: Chooser, scale: Scale) -> PagePlan:
     """The pages of blocks, and the poison around them."""
-    is_far = scale.has_far_pages and chooser.boolean(2)
+    is_far = scale.has_far_pages and chooser.boolean(scale.percent.far)
     return PagePlan(
         order=chooser.choice(PAGE_ORDERS),
         spare_pages=chooser.integer(4 if is_far else 0, 6),

@@ -112,4 +112,4 @@ def _blocks(chooser: Chooser, scale: Scale, topk_blocks: int, max_blocks: int) -
     edges = [n for n in scale.edges if k + 2 < n <= max_blocks]
     if edges and chooser.boolean():
         return chooser.choice(edges)
-    return min(max_blocks, chooser.choice((k + 1, k, k - 1, k + 2, 2 * k + 1, 1, 2, 3, 0, 5)))
+    return min(max_blocks, chooser.choice((k + 1, k - 1, k, k + 2, 2 * k + 1, 1, 2, 3, 0, 5)))

@@ -1,7 +1,7 @@
 """The facts of a case that a profile may ask for, known before a tensor is made."""
 
 from fuzz.cases.case import Case, Step, ViewPlan
-from fuzz.values.families import FAMILIES, GATE_FAMILIES
+from fuzz.values.families import DRAWN_FAMILIES, FAMILIES
 from msa_ref.call_facts import ALIGNMENT, CallFacts, Strides
 from msa_ref.formats import ELEMENTS
 from msa_ref.profile import Profile
@@ -32,7 +32,7 @@ def case_facts(case: Case, step: Step, is_token_major: bool = False, takes_score
     query_lens = [query_len for query_len, _ in lens]
     has_nonfinite = case.values.made_by.has_nonfinite
     if takes_score:  # a score matrix holds rows of every exact family, see `fuzz.values.families.mix_scores`
-        mixed = any(FAMILIES[name].has_nonfinite for name in GATE_FAMILIES)
+        mixed = any(FAMILIES[name].has_nonfinite for name in DRAWN_FAMILIES)
         has_nonfinite |= mixed and not case.values.is_finite
     return CallFacts(
         config=case.config,

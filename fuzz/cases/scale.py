@@ -27,6 +27,7 @@ class Shares:
     negative: no score above 0; of cases of lattice families.
     long: rows as long as the scale allows, of values made on the device.
     company: a late producer, or another stream's noise: where there are streams.
+    far: pages and scores so far apart that offsets pass 2**31.
 
     Of single draws:
     many: a number of blocks from `many_blocks`. many_splits: a large split count.
@@ -42,6 +43,7 @@ class Shares:
     long: int = 0
     company: int = 0
     across: int = 0
+    far: int = 2
 
 
 @dataclass(frozen=True)
@@ -148,12 +150,12 @@ SMALL = Scale(
     max_reqs=(1, 2, 4),
     edges=around(8, 64, 65),
     many_blocks=(129, 66, 67, 127, 128, 129),  # 2**n + 1 is repeated to draw it more often
-    percent=Shares(many=25, many_splits=8, across=30),
+    percent=Shares(many=25, many_splits=8, across=30, far=6),
     max_prefill_len=82,
     max_key_elements=2**19,
     max_cells=2**13,
     max_split_counts=1,
-    has_far_pages=False,
+    has_far_pages=True,
 )
 LARGE = Scale(
     "large",

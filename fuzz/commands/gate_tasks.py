@@ -32,11 +32,10 @@ class GateTasks:
         return [Task(case, tuple(names), self.device) for case, names in self.takers.items() if names]
 
     def give_kept(self) -> None:
-        """The corpus, projected into each target's promises; far pages only where there is memory for them."""
+        """The corpus, projected into each target's promises."""
         for stem, entry in corpus.entries().items():
-            if self.device != "cpu" or not entry.case.pages.is_far:
-                for target in self.targets:
-                    self._give_projected(stem, entry.case, target)
+            for target in self.targets:
+                self._give_projected(stem, entry.case, target)
 
     def give_production(self, seed: int) -> None:
         """Production shapes, projected, each to the targets of its kind and to foreign ones."""

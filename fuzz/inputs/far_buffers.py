@@ -1,4 +1,9 @@
-"""Pages and scores so far apart that element offsets pass 2**31."""
+"""Pages and scores so far apart that element offsets pass 2**31.
+
+A GPU has memory for them. On a CPU they lie in address space that nothing reserves: what no one touches costs nothing.
+"""
+
+import mmap
 
 import torch
 
@@ -6,12 +11,18 @@ from fuzz.inputs.views import View
 
 MAX_FAR_SCORES = 2**32 + 2**12
 """Elements of a buffer for far scores: a little more than 16 GiB of them."""
+NO_RESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)
+"""Linux's flag for address space without memory behind it, which Python 3.11 does not name."""
 
 
 def make_far_pages(num_pages: int, block_size: int, head_dim: int, dtype: torch.dtype, device: torch.device) -> View:
-    """Pages so far apart that the last ones' element offsets pass 2**31. Touches only the pages."""
-    page_stride = 2**31 // max(1, num_pages - 2) // 16 * 16 + 16
-    base = torch.empty(num_pages * page_stride, dtype=dtype, device=device)
+    """Pages so far apart that the last ones' element offsets pass 2**31: on a CPU those of half of them.
+
+    Touches only the pages.
+    """
+    num_near = -(-num_pages // 2) if device.type == "cpu" else num_pages - 2
+    page_stride = 2**31 // max(1, num_near) // 16 * 16 + 16
+    base = _spread_out(num_pages * page_stride, dtype, device)
     view = base.as_strided((num_pages, block_size, head_dim), (page_stride, head_dim, 1))
     return View(view, view)
 
@@ -28,6 +39,23 @@ def make_far_scores(shape: tuple[int, ...], num_blocks: int, device: torch.devic
     stride = max(heads * tokens, 2**31 // first_far + 16)
     if max_blocks * stride > MAX_FAR_SCORES:
         stride = max(1, heads * tokens)
-    base = torch.empty(max_blocks * stride, dtype=torch.float32, device=device)
+    base = _spread_out(max_blocks * stride, torch.float32, device)
     view = base.as_strided(shape, (1, heads, stride))
     return View(view, view)
+
+
+def _spread_out(length: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """A 1-D tensor; on a CPU only what is touched of it becomes memory.
+
+    Raises:
+        MemoryError: if the system has no such address space.
+    """
+    if device.type != "cpu" or not length:
+        return torch.empty(length, dtype=dtype, device=device)
+    try:
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NO_RESERVE
+        memory = mmap.mmap(-1, length * dtype.itemsize, flags=flags)
+        memory.madvise(mmap.MADV_NOHUGEPAGE)  # a touched element makes one small page of memory, not a large one
+    except OSError as error:
+        raise MemoryError(f"no address space for {length} elements of {dtype}") from error
+    return torch.frombuffer(memory, dtype=dtype, count=length)

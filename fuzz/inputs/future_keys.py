@@ -44,10 +44,9 @@ def plant_future(
             above[values.made_by.num_rows(shape) :] = 0.0  # the leading bits are enough
             flat[behind] = np.where(is_of_token, above, flat[behind])
         return
-    high = values.made_by.max_coordinate(shape)
     head = stream.integers(0, num_heads - 1, token.shape)
     # The best key of a plan without positive scores is 0.
-    flat[behind] = (0 if values.is_negative else high) * np.sign(queries[token, head])
+    flat[behind] = 0 if values.is_negative else values.made_by.best_keys(queries[token, head], shape)
 
 
 def _above(best: np.ndarray, max_power: float, min_normal: float) -> np.ndarray:

@@ -116,7 +116,7 @@ def _answers(message: Task | Question | Introduction, surroundings: Surroundings
         examiner = Examiner(Scene(message.case, message.device), surroundings)
     except Exception as error:
         reason = traceback.format_exc(limit=-1).strip().splitlines()[-1]
-        yield SceneFailed(reason, isinstance(error, torch.OutOfMemoryError))
+        yield SceneFailed(reason, isinstance(error, MemoryError | torch.OutOfMemoryError))
         return
     yield SceneMade()
     for name in message.targets:

@@ -28,7 +28,7 @@ from fuzz.cases.specialization import Specialization, draw_specializations
 from fuzz.targets import Target
 from fuzz.targets.profiles import read_profile
 from fuzz.targets.twins import on_twin, parsed
-from fuzz.values.families import ALL_FAMILIES
+from fuzz.values.families import DRAWN_FAMILIES
 from msa_ref.profile import CONTRACT
 
 INFORMATIVE_COST = 2**16
@@ -89,8 +89,8 @@ class Tier:
     def present(self) -> set[str]:
         """The requirements of defects (`Defect.needs`) that the tier's machine has."""
         if self.device == "cuda":
-            return {"gpu", "graph", "large memory"}
-        return {"gpu", "fence"} if self.twin else {"fence", "tiles of rows"}
+            return {"gpu", "graph", "far memory"}
+        return {"gpu", "fence"} if self.twin else {"fence", "far memory", "tiles of rows"}
 
     def judges(self, defect: Defect) -> bool:
         """True if the tier is for a defect: a twin's, if it is one of its architecture's own kernels."""
@@ -125,7 +125,7 @@ class Tier:
         else:
             cases = [*sorted(kept, key=cost), *sorted(chain(*groups), key=cost), *more]
         cases = [case for case in dict.fromkeys(cases) if _is_informative(case, target, self.device)]
-        if "large memory" in needs:
+        if "far memory" in needs:
             cases.sort(key=lambda case: -max(_score_elements(case), 2**31 * case.pages.is_far))
         yield from cases
 
@@ -141,7 +141,7 @@ class Tier:
                 chooser = SeededChooser(self.seed, f"fuzz forms {scale.name} {round_number}")
                 drawn = draw_specializations(chooser, scale, SPECIALIZATIONS_PER_ROUND)
             chooser = SeededChooser(self.seed, f"fuzz case {scale.name} {number}")
-            case = draw_case(chooser, scale, drawn[i // DRAWN_EACH], ALL_FAMILIES)
+            case = draw_case(chooser, scale, drawn[i // DRAWN_EACH], DRAWN_FAMILIES)
             if _is_informative(case, target, self.device):
                 yield case
 
@@ -168,8 +168,6 @@ def _projected(cases: Iterable[Case], target: Target) -> Iterator[Case]:
 
 def _is_informative(case: Case, target: Target, device: str) -> bool:
     """True if a case, as far as its data tell, is within the limits of a target and a device, and not too expensive."""
-    if case.pages.is_far and device == "cpu":
-        return False
     if not target.is_kernel and cost(case) > MAX_NAIVE_COST:
         return False
     return target.limits(case, device) is None

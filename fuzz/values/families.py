@@ -1,9 +1,11 @@
 """All families of values, what is added to their numbers, and the proof that their sums are exact."""
 
+import math
+
 import numpy as np
 import torch
 
-from fuzz.values import bands, designed, lattices, natural
+from fuzz.values import bands, designed, full_width, lattices, natural, subnormal
 from fuzz.values.family import Family
 from fuzz.values.lattices import EXACT_LIMIT
 from fuzz.values.rng import Stream
@@ -13,17 +15,17 @@ from msa_ref.precision import lattice_unit
 
 FAMILIES = {
     value.name: value
-    for module in (designed, bands, lattices, natural)
+    for module in (designed, bands, lattices, subnormal, full_width, natural)
     for value in vars(module).values()
     if isinstance(value, Family)
 }
 """Every family, by name, in the order of the source: part of what a seed means, which draws a place in it."""
 EXACT_FAMILIES = tuple(name for name, family in FAMILIES.items() if family.sums_are_exact)
 """Names of the families that are judged bit for bit."""
-GATE_FAMILIES = tuple(name for name, family in FAMILIES.items() if family.is_gated and not family.is_on_device)
-"""Names of the families that the gate draws from, and rows of given scores."""
-ALL_FAMILIES = tuple(name for name, family in FAMILIES.items() if not family.is_on_device)
-"""Names of the families that random rounds draw from: independent numbers whose sums round included."""
+DRAWN_FAMILIES = tuple(name for name, family in FAMILIES.items() if not family.is_on_device)
+"""Names of the families that cases are drawn from, and rows of given scores."""
+LOG2_LEAST = -149
+"""The log2 of the least float32."""
 MAX_ONES = 8
 """Coordinates of a row that a designed family may use, more than any format needs."""
 
@@ -56,7 +58,7 @@ def mix_scores(family: str, stream: Stream, rows: int, shape: Shape, is_finite: 
 
     is_finite: no family with NaN and infinities.
     """
-    families = [name for name in GATE_FAMILIES if not (is_finite and FAMILIES[name].has_nonfinite)]
+    families = [name for name in DRAWN_FAMILIES if not (is_finite and FAMILIES[name].has_nonfinite)]
     count = len(families)
     kinds = stream.integers(0, 4 * count - 1, (rows,)).tolist()
     drawn = [families[k] if k < count else "spread" if k < 2 * count else family for k in kinds]
@@ -79,13 +81,28 @@ def require_exact(queries: torch.Tensor, keys: torch.Tensor, family: str) -> Non
         ValueError: if no construction of this package proves it.
     """
     queries = queries.flatten(0, -2)
-    if _picks_exactly(queries, keys):
+    if _picks_exactly(queries, keys) or _is_picked(keys) or _is_lattice(queries, keys):
         return
-    max_key = float(keys.abs().max()) if keys.numel() else 0.0
-    max_query = float(queries.abs().sum(-1, dtype=torch.float64).max()) if queries.numel() else 0.0
-    is_whole = torch.equal(queries, queries.round()) and torch.equal(keys, keys.round())
-    is_small = max_query * max_key < EXACT_LIMIT
-    require(is_whole and is_small, "values", "must sum exactly in fp32 in any order", f"family {family!r}")
+    require(False, "values", "must sum exactly in fp32 in any order", f"family {family!r}")
+
+
+def _is_lattice(queries: torch.Tensor, keys: torch.Tensor) -> bool:
+    """True if all products are multiples of a float32, and no sum has more than 2**24 of it."""
+    log2_unit, limit = 0.0, float(EXACT_LIMIT)
+    for values in (queries, keys):
+        if not values.numel() or not bool(values.any()):
+            return True
+    if not (torch.equal(queries, queries.round()) and torch.equal(keys, keys.round())):
+        units = [float(lattice_unit(values.flatten())) for values in (queries, keys)]
+        log2_unit, limit = sum(map(math.log2, units)), EXACT_LIMIT * units[0] * units[1]
+    max_sum = float(queries.abs().sum(-1, dtype=torch.float64).max()) * float(keys.abs().max())
+    return log2_unit >= LOG2_LEAST and max_sum < limit
+
+
+def _is_picked(keys: torch.Tensor) -> bool:
+    """True if every key is a power of two on one coordinate at most, so that no sum has two terms."""
+    is_power = keys.frexp().mantissa.abs() == 0.5
+    return bool(((keys == 0) | is_power).all() and ((keys != 0).sum(-1) <= 1).all())
 
 
 def _picks_exactly(queries: torch.Tensor, keys: torch.Tensor) -> bool:

@@ -28,7 +28,6 @@ class Family(ABC):
     ties: the class of ties that its rows have, as coverage shows it.
     sentence: what the family is for.
     sums_are_exact: whether fp32 sums of its products are exact in any order; else rows are judged on intervals.
-    is_gated: whether the gate draws it, and score matrices hold its rows; random rounds draw every family.
     is_on_device: whether its tensors are made where they live, by hashing: for the largest shapes.
     has_nonfinite: whether NaN and infinities are planted in its tensors.
     """
@@ -37,7 +36,6 @@ class Family(ABC):
     ties: str
     sentence: str
     sums_are_exact: bool = True
-    is_gated: bool = True
     is_on_device: bool = False
     has_nonfinite: bool = False
 
@@ -63,6 +61,10 @@ class Family(ABC):
     @abstractmethod
     def keys(self, stream: Stream, shape: Shape, is_negative: bool = False) -> np.ndarray:
         """[n, S, D] float32: the key tokens of one request's blocks, without poison. is_negative: see `queries`."""
+
+    def best_keys(self, queries: np.ndarray, shape: Shape) -> np.ndarray:
+        """[N, D] float32: the best key that the family may hold for each of its queries [N, D]."""
+        return np.asarray(self.max_coordinate(shape) * np.sign(queries), dtype=np.float32)
 
     @abstractmethod
     def queries(
@@ -264,7 +266,7 @@ def lattice(
     )
 
 
-def rounded(*, ties: str = SOME_TIES, max_drawn: float, is_gated: bool = False) -> Callable[[Numbers], Rounded]:
+def rounded(*, ties: str = SOME_TIES, max_drawn: float) -> Callable[[Numbers], Rounded]:
     """Makes a family whose sums round of the function that draws its numbers."""
     return lambda numbers: Rounded(
         name=numbers.__name__,
@@ -272,7 +274,6 @@ def rounded(*, ties: str = SOME_TIES, max_drawn: float, is_gated: bool = False) 
         sentence=sentence_of(numbers),
         numbers=numbers,
         max_drawn=max_drawn,
-        is_gated=is_gated,
     )
 
 

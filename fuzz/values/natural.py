@@ -24,7 +24,7 @@ def normal(stream: Stream, size: tuple[int, ...], dtype: str) -> np.ndarray:
     return _round(_bell(stream, size) / 2**12, dtype)
 
 
-@rounded(ties="near-ties of rounded sums", max_drawn=MAX_TAIL, is_gated=True)
+@rounded(ties="near-ties of rounded sums", max_drawn=MAX_TAIL)
 def heavy_tails(stream: Stream, size: tuple[int, ...], dtype: str) -> np.ndarray:
     """Student's t with two degrees of freedom: most numbers are small, and a few dwarf them.
 

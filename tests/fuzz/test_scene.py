@@ -40,8 +40,6 @@ def _laws(verdict: Agreed | Broke | Undefined) -> set[str]:
 @pytest.mark.parametrize(("scale", "count"), [(SMALL, 30), (LARGE, 4)], ids=["small", "large"])
 def test_a_case_always_makes_the_same_valid_tensors(scale: Scale, count: int) -> None:
     for case in gate_cases(2, count, scale):
-        if case.pages.is_far:
-            continue
         one, two = Scene(case, "cpu"), Scene(case, "cpu")
         for state in range(len(case.states)):
             one.apply(state)
@@ -102,22 +100,15 @@ def test_replay_steps_change_contents_and_no_address() -> None:
     assert pointers == [getattr(scene.batch, name).data_ptr() for name in ("index_q", "index_k_pages", "block_table")]
 
 
-def test_far_pages_need_memory() -> None:
-    with pytest.raises(ValueError, match="device must have memory for far pages"):
-        Scene(replace(CASE, pages=PagePlan(is_far=True, spare_pages=4)), "cpu")
-
-
-@pytest.mark.gpu
-def test_far_pages_pass_two_to_the_31_elements_and_change_nothing() -> None:
-    far = Scene(replace(CASE, pages=PagePlan(is_far=True, spare_pages=4)), "cuda")
+def test_far_pages_pass_two_to_the_31_elements_and_change_nothing(device: str) -> None:
+    far = Scene(replace(CASE, pages=PagePlan(is_far=True, spare_pages=4)), device)
     assert far.batch.index_k_pages.stride(0) * (far.batch.num_pages - 1) >= 2**31
     assert torch.equal(index_topk(far.batch).cpu(), index_topk(Scene(CASE, "cpu").batch))
 
 
-@pytest.mark.gpu
-def test_far_scores_pass_2_to_the_31_and_change_nothing() -> None:
+def test_far_scores_pass_2_to_the_31_and_change_nothing(device: str) -> None:
     case = replace(CASE, pages=PagePlan(is_far=True, spare_pages=4))
-    far, near = Scene(case, "cuda"), Scene(CASE, "cpu")
+    far, near = Scene(case, device), Scene(CASE, "cpu")
     most = case.max_row_blocks
     assert far.score().stride(2) * (most - 1) >= 2**31
     assert torch.equal(far.score()[..., :most].cpu().nan_to_num(), near.score()[..., :most].nan_to_num())

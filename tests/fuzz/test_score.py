@@ -219,7 +219,7 @@ def test_the_order_of_a_gate_leaves_its_cases_what_they_are(name: str) -> None:
 
 
 def test_what_a_defect_needs_comes_first() -> None:
-    ordered = Tier("cuda", 3, "large", 400).cases_for(find("prefill"), ("large memory",))
+    ordered = Tier("cuda", 3, "large", 400).cases_for(find("prefill"), ("far memory",))
     first, *more = islice(ordered, 4)
     assert first.config.num_index_heads * first.total_q * first.max_blocks > 2**31
     assert all(case.pages.is_far for case in more)

@@ -127,6 +127,29 @@ def test_models_score_in_a_narrow_band_far_from_zero(dtype: str) -> None:
     assert signs == {1.0, -1.0}
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_subnormal_families_are_below_the_smallest_normal_number(dtype: str) -> None:
+    shape = Shape(NUM_BLOCKS, BLOCK_SIZE, 128, 4, dtype)
+    min_normal = shape.format.min_normal
+    for name, is_of_keys in (("subnormal_keys", True), ("subnormal_queries", False)):
+        family = FAMILIES[name]
+        keys, queries = family.keys(Stream(3, name), shape), family.queries(Stream(4, name), TOKENS, HEADS, shape)
+        small, large = (keys, queries) if is_of_keys else (queries, keys)
+        assert 0 < np.abs(small).max() < min_normal <= np.abs(large).max()
+        score = np.einsum("thd,nsd->thns", queries.astype(np.float64), keys).max(axis=-1)
+        is_subnormal = np.abs(score) < 2.0**-126
+        assert is_subnormal.mean() > 0.9 if not is_of_keys and dtype != "float16" else not is_subnormal.all()
+
+
+def test_full_width_queries_differ_in_their_last_bits() -> None:
+    shape = Shape(NUM_BLOCKS, BLOCK_SIZE, 16, 4, "float32")
+    queries = FAMILIES["full_width"].queries(Stream(3, "full"), 40, 2, shape).reshape(80, 16)
+    pattern = np.ascontiguousarray(queries).view(np.uint32)
+    assert (pattern & 1).any()
+    alike = [len(set(row >> 4)) == 1 < len(set(row)) for row in pattern]
+    assert any(alike), "the last four bits alone tell some rows apart"
+
+
 def test_a_ladder_climbs_by_one_ulp() -> None:
     for dtype in DTYPES:
         steps = np.sort(np.abs(ulp_ladder.rows(Stream(1, "x"), 1, Shape(50, 16, 16, 4, dtype))[0]))
@@ -140,7 +163,7 @@ def test_inexact_values_are_refused() -> None:
     with pytest.raises(ValueError, match="values must sum exactly"):
         require_exact(third, third, "thirds")
     with pytest.raises(ValueError, match="values must sum exactly"):
-        require_exact(torch.full((1, 4), 2048.0), torch.full((1, 4), 2048.0), "too wide")
+        require_exact(torch.full((1, 4), 2047.0), torch.full((1, 4), 2051.0), "too wide")
 
 
 def test_score_matrices_hold_zeros_of_both_signs() -> None:

@@ -78,7 +78,7 @@ MUTANTS = [
         "page.to(tl.int32) * stride_page.to(tl.int32)\n",
         ("Score", "Best", "Runs"),
         defect="D26",
-        needs=("gpu", "large memory"),
+        needs=("far memory",),
     ),
     _topk(
         "topk_rows_not_rebased",
@@ -143,6 +143,6 @@ MUTANTS = [
         "rows[:, None] + (first // EACH * stride_b).to(tl.int32)",
         ("Best", "Runs"),
         defect="D27",
-        needs=("gpu", "large memory"),
+        needs=("far memory",),
     ),
 ]

@@ -154,7 +154,7 @@ MUTANTS = [
         "page.to(tl.int32) * stride_page.to(tl.int32)\n",
         ("Score", "Best", "Runs"),
         defect="D26",
-        needs=("gpu", "large memory"),
+        needs=("far memory",),
     ),
     _mutant(
         "score_offset_32",
@@ -164,7 +164,7 @@ MUTANTS = [
         ("Best", "Runs"),
         defect="D27",
         count=2,
-        needs=("gpu", "large memory"),
+        needs=("far memory",),
     ),
     _mutant(
         "score_superblock_strides_swapped",
