@@ -58,7 +58,7 @@ def pages() -> Drawing:
 
 def near_ties() -> Drawing:
     """Scores as intervals: two overlap at the cut."""
-    middles, reach, slots = (9.0, 7.4, 6.05, 5.9, 4.2, 2.5), 0.28, 3
+    middles, reach, slots = (9.0, 7.4, 6.05, 5.8, 4.2, 2.5), 0.45, 3
     drawing = Drawing(
         640, 230, "Six blocks with intervals. The third and the fourth overlap, so either may be selected."
     )
