@@ -157,7 +157,8 @@ class RandomRounds:
         return tuple(
             target.name
             for target in self._targets
-            if (self._scales[target.name] == scale and target.is_run_by(case)) or target.takes(case, self._device)
+            if (self._scales[target.name] == scale and target.is_run_by(case, self._device))
+            or target.takes(case, self._device)
         )
 
     def _judge(self, case: Case, names: tuple[str, ...], shrinker: RoundShrinker) -> bool:

@@ -70,5 +70,5 @@ class GateTasks:
                 left_out.append(name)
 
     def _give(self, case: Case, target: Target) -> None:
-        if target.is_run_by(case) and target.name not in self.takers.setdefault(case, []):
+        if target.is_run_by(case, self.device) and target.name not in self.takers.setdefault(case, []):
             self.takers[case].append(target.name)

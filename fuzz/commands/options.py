@@ -72,8 +72,7 @@ class CampaignOptions:
         """The targets to judge: all built-in ones that can run here, if none is named."""
         if self.target_names:
             return chosen(self.target_names, self.device)
-        here = [name for name, target in BUILT_IN.items() if self.device != "cpu" or not target.is_graph]
-        return chosen(here, self.device)
+        return chosen(tuple(BUILT_IN), self.device)
 
     def command_line(self, command: str, length: Sequence[str], *more: str) -> str:
         """The command that does the same again. length: the words that say how long it runs."""

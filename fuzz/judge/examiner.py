@@ -6,7 +6,7 @@ from fuzz.inputs.scene import Scene
 from fuzz.judge.company import play_in_company
 from fuzz.judge.judged_run import RunJudge
 from fuzz.judge.lacking import lacking_here
-from fuzz.judge.replays import play
+from fuzz.judge.replays import First, play
 from fuzz.judge.surroundings import Surroundings
 from fuzz.judge.truth import Truth
 from fuzz.judge.verdict import Agreed, Broke, Undefined, Verdict
@@ -31,7 +31,7 @@ class Examiner:
         target = self._surroundings.around(target)
         judge, found = RunJudge(self.scene, self._truths), list[Violation]()
         first: torch.Tensor | None = None
-        for number, num_splits in enumerate(self.scene.case.num_splits if target.has_splits else (0,)):
+        for number, num_splits in enumerate(target.split_counts(self.scene.case, self.scene.device.type)):
             self.scene.apply(0)
             if target.takes_score:
                 self.scene.score()  # outside the `try`: a harness error must not be blamed on the target
@@ -65,6 +65,7 @@ class Examiner:
         before = len(found)
         run = target.open(self.scene, num_splits, judge.show)
         answer, broken = judge.run(run, target, num_splits)
+        is_settled = judge.is_settled
         found += broken
         for _ in range(max(self.scene.case.repeats, bool(self.scene.case.first_mode)) if is_first else 0):
             again, broken = judge.run(run, target, num_splits)
@@ -75,7 +76,7 @@ class Examiner:
             alone = answer if target.is_repeatable else None
             found += play_in_company(judge, target, run, num_splits, alone, is_sound=len(found) == before)
         if is_first and target.has_replay:
-            found += play(judge, target, run, num_splits, answer, is_sound=len(found) == before)
+            found += play(judge, target, run, num_splits, First(answer, len(found) == before, is_settled))
         return answer
 
     def _outside(self, target: Target) -> str | None:

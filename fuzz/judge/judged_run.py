@@ -23,12 +23,14 @@ class RunJudge:
     """Judges run after run on one scene; the right answers are computed once per state, after a target ran.
 
     rows: (head, token) rows judged so far. certified: those of them with exactly one admissible set.
+    is_settled: whether the last answer was right, and no other answer would have been.
     """
 
     def __init__(self, scene: Scene, truths: dict[tuple[int, bool], Truth]) -> None:
         """truths: the right answers by (state, whether scores are given); kept for the next target."""
         self.scene = scene
         self.rows = self.certified = self._num_runs = 0
+        self.is_settled = False
         self._truths = truths
         self._shown: ShownScores | None = None
 
@@ -43,7 +45,7 @@ class RunJudge:
 
         beside: what goes on beside the run, see `Case.beside`.
         """
-        scene, self._shown = self.scene, None
+        scene, self._shown, self.is_settled = self.scene, None, False
         out = scene.new_out(is_high=self._num_runs % 2 == 1)
         is_inference = scene.case.first_mode == "inference" and self._num_runs == 0
         self._num_runs += 1
@@ -135,6 +137,7 @@ class RunJudge:
         truth = self._truth(target.takes_score)
         broken_rows, certified = truth.compare(answer, target.profile)
         self.certified += certified
+        self.is_settled = not found and not broken_rows and certified == answer.shape[0] * answer.shape[1]
         if self._shown is not None:
             found += truth.compare_shown(answer, self._shown, target.profile)
         return found + broken_rows

@@ -12,6 +12,7 @@ from fuzz.cases.inside import Domain
 from fuzz.cases.scale import MAX_DECODE_QUERY_LEN
 from fuzz.inputs.scene import Scene
 from fuzz.targets.call import Call, ignore_scores
+from fuzz.targets.host_graph import HostGraph
 from fuzz.targets.not_applicable import NotApplicable
 from msa_ref.config import require
 from msa_ref.profile import CONTRACT, Profile
@@ -38,7 +39,9 @@ class Target:
     takes_score: given a score matrix and judged on it.
     takes_score_out: given memory for its scores.
     has_splits: obeys `call.num_splits`.
-    is_graph: captured once per case as a CUDA graph, then replayed.
+    has_sibling: another target runs the same kernels at all split counts; so on a CPU, whose interpreter takes its
+        time, this one is run at one of them.
+    is_graph: captured once per case as a CUDA graph, or on a CPU as a `fuzz.targets.host_graph`, then replayed.
     profile: the promises of the target; a case outside of it is Undefined.
     bind: turns one call into a function that replays it; this captures a target without a CUDA graph.
     check: the check that the kernels themselves make before a launch, on a case: raises the ValueError that
@@ -52,6 +55,7 @@ class Target:
     takes_score: bool = False
     takes_score_out: bool = False
     has_splits: bool = False
+    has_sibling: bool = False
     is_graph: bool = False
     profile: Profile = CONTRACT
     bind: Callable[[Call], Bound] | None = None
@@ -93,9 +97,7 @@ class Target:
 
         device: `cpu` or `cuda`.
         """
-        if self.is_graph and device != "cuda":
-            return "graphs need a CUDA device"
-        if not self.is_run_by(case):
+        if not self.is_run_by(case, device):
             return "nothing is replayed"
         try:
             if self.check is not None:
@@ -104,9 +106,18 @@ class Target:
             return str(refusal)
         return None
 
-    def is_run_by(self, case: Case) -> bool:
-        """False if a case has nothing for it to run: its call would be bound, and never run again."""
-        return self.bind is None or bool(case.replay)
+    def split_counts(self, case: Case, device: str) -> tuple[int, ...]:
+        """The split counts of a case that the target is run at; 0 leaves the choice to it."""
+        if not self.has_splits:
+            return (0,)
+        return case.num_splits[-1:] if self.has_sibling and device == "cpu" else case.num_splits
+
+    def is_run_by(self, case: Case, device: str) -> bool:
+        """False if a case has nothing for it to run: its call would be bound, and never run again.
+
+        A CUDA graph is run all the same, because a capture alone may fail.
+        """
+        return bool(case.replay) or not self.is_bound or (self.is_graph and device != "cpu")
 
     def takes(self, case: Case, device: str) -> bool:
         """True if a case that was drawn for another target is one for this, too, as far as the case tells."""
@@ -122,7 +133,10 @@ class Target:
         if self.bind is not None:
             return self._bound(self.bind, scene, num_splits, show)
         run = self.eager(scene, num_splits, show)
-        return _captured(run, scene.new_out, scene.batch.device) if self.is_graph else run
+        if not self.is_graph:
+            return run
+        device = scene.batch.device
+        return _kept(run) if device.type == "cpu" else _captured(run, scene.new_out, device)
 
     def eager(self, scene: Scene, num_splits: int, show: Callable[..., None] = ignore_scores) -> Bound:
         """Runs that take everything anew each time."""
@@ -190,6 +204,28 @@ def _captured(run: Bound, mark_out: Callable[[], object], device: torch.device) 
             answer.append(captured)
             mark_out()  # so that only the replay can have written what is judged
         graph.replay()
+        return answer[0]
+
+    return replay
+
+
+def _kept(run: Bound) -> Bound:
+    """A function that repeats the launches of its first call, as a CUDA graph would.
+
+    Raises:
+        NotApplicable: if that call launches no kernel on Triton's interpreter.
+    """
+    graph, answer = HostGraph(), list[torch.Tensor]()
+
+    def replay() -> torch.Tensor:
+        if answer:
+            graph.replay()
+            return answer[0]
+        run()  # compiles and allocates, as before a capture on a GPU
+        with graph.capture():
+            answer.append(run())
+        if not graph.num_kernels:
+            raise NotApplicable("only a GPU can capture what launches no kernel of Triton")
         return answer[0]
 
     return replay

@@ -67,8 +67,8 @@ def test_the_captured_indexer_that_canaries_break_is_right_as_it_stands(case: Ca
 def test_the_decode_kernel_bound_to_its_buffers_agrees_through_a_script(device: str) -> None:
     verdict = Examiner(Scene(replace(CASE, replay=SCRIPT), device)).examine(find_target("decode-bound"))
     assert isinstance(verdict, Agreed), verdict
-    # The capture, four steps, one judged call in between, and five states once more eagerly.
-    assert verdict.rows == 2 * 3 * (1 + 4 + 1 + 5)
+    # The capture, four steps, and one judged call in between: each answer is the only right one.
+    assert verdict.rows == 2 * 3 * (1 + 4 + 1)
 
 
 def test_a_bound_target_says_nothing_about_a_case_without_a_script() -> None:

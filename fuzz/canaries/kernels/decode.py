@@ -298,7 +298,7 @@ MUTANTS = [
         ("Runs", "Replay"),
         target="decode-graph",
         defect="D19",
-        needs=("gpu", "graph"),
+        needs=(),
     ),
     _decode(
         "decode_filler_forgotten",
