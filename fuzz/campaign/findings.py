@@ -8,8 +8,9 @@ from pathlib import Path
 
 from fuzz.cases.case import Case
 from fuzz.cases.codec import from_data, read_object, to_data
+from fuzz.isolation.messages import Order
 from fuzz.report.command_line import again, on_device
-from fuzz.report.record import FindingRecord
+from fuzz.report.record import Breaks, FindingRecord
 from msa_ref.config import require
 from msa_ref.contract import Violation
 
@@ -20,6 +21,8 @@ class Finding:
 
     signature: see `signature`. environment: as `msa_fast.environment.stamp` gives it.
     fixed_since: the commit at which the case was seen not to fail any more; empty as long as it fails.
+    breaks: how it was reproduced, see `fuzz.report.record.FindingRecord`.
+    before: what its process had judged before; nothing if the case is known to break alone.
     """
 
     target: str
@@ -30,6 +33,8 @@ class Finding:
     case: Case
     is_minimised: bool = False
     fixed_since: str = ""
+    breaks: Breaks = "untried"
+    before: Order = ()
 
 
 def signature(target: str, violation: Violation, case: Case, architecture: str) -> str:
@@ -58,15 +63,25 @@ class Findings:
         # What broke on the interpreter need not break on a GPU.
         self._device = on_device("cpu" if environment.get("architecture") == "interpreter" else "cuda")
         self._records: dict[str, FindingRecord] = {}
-        self._cases: dict[str, Case] = {}
+        self._kept: dict[str, Finding] = {}
 
     def is_new(self, target: str, violations: tuple[Violation, ...]) -> bool:
         """True if any of these violations is of a law that the target has not broken before."""
         known = {(finding.target, finding.law) for finding in self._records.values()}
         return any((target, violation.law) not in known for violation in violations)
 
-    def add(self, target: str, case: Case, violations: tuple[Violation, ...], is_minimised: bool = False) -> None:
-        """Count a broken case; the first one of each signature is written, and a minimised one in its place."""
+    def add(
+        self,
+        target: str,
+        case: Case,
+        violations: tuple[Violation, ...],
+        before: Order = (),
+        is_minimised: bool = False,
+    ) -> None:
+        """Count a broken case; the first one of each signature is written, and a minimised one in its place.
+
+        before: what its process had judged before.
+        """
         first = {violation.law: violation for violation in reversed(violations)}
         for law in dict.fromkeys(violation.law for violation in violations):
             key = signature(target, first[law], case, self._environment.get("architecture", "unknown"))
@@ -74,10 +89,11 @@ class Findings:
             if known is None or (is_minimised and not known.is_minimised):
                 if known is not None:
                     Path(known.path).unlink(missing_ok=True)
-                self._write(Finding(target, law, key, first[law], self._environment, case, is_minimised))
+                found = Finding(target, law, key, first[law], self._environment, case, is_minimised, before=before)
+                self._write(found)
             self._records[key] = replace(self._records[key], cases=1 + (known.cases if known else 0))
 
-    def settle(self, target: str, case: Case, violations: tuple[Violation, ...]) -> None:
+    def settle(self, target: str, case: Case, violations: tuple[Violation, ...], before: Order = ()) -> None:
         """Put a minimised case in the place of all larger ones that broke the same laws on the same target."""
         laws = {violation.law for violation in violations}
         counted = 0
@@ -85,15 +101,25 @@ class Findings:
             if known.target == target and known.law in laws and not known.is_minimised:
                 Path(known.path).unlink(missing_ok=True)
                 counted = max(counted, known.cases)
-                del self._records[key], self._cases[key]
-        self.add(target, case, violations, is_minimised=True)
+                del self._records[key], self._kept[key]
+        self.add(target, case, violations, before, is_minimised=True)
         for key, known in self._records.items():
-            if known.target == target and known.law in laws and self._cases[key] == case:
+            if known.target == target and known.law in laws and self._kept[key].case == case:
                 self._records[key] = replace(known, cases=max(known.cases, counted))
+
+    def replace(self, finding: Finding) -> None:
+        """Write a finding anew that says more of itself."""
+        cases = self._records[finding.signature].cases
+        self._write(finding)
+        self._records[finding.signature] = replace(self._records[finding.signature], cases=cases)
+
+    def kept(self) -> tuple[Finding, ...]:
+        """What stands in the files, in the order of `records`."""
+        return tuple(self._kept[key] for key in self._records)
 
     def case(self, finding: FindingRecord) -> Case:
         """The case that stands for a finding."""
-        return self._cases[finding.signature]
+        return self._kept[finding.signature].case
 
     def records(self) -> tuple[FindingRecord, ...]:
         """Every finding, in the order they were found."""
@@ -105,7 +131,7 @@ class Findings:
         path = self._folder / f"{name}-{finding.law}-{hashlib.sha256(text.encode()).hexdigest()[:8]}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(to_data(finding), indent=1) + "\n")
-        self._cases[finding.signature] = case
+        self._kept[finding.signature] = finding
         self._records[finding.signature] = FindingRecord(
             target=finding.target,
             law=finding.law,
@@ -116,6 +142,8 @@ class Findings:
             requests=len(case.requests),
             blocks=case.max_row_blocks,
             is_minimised=finding.is_minimised,
+            breaks=finding.breaks,
+            before=len(finding.before),
         )
 
 
@@ -139,6 +167,12 @@ def mark_fixed(path: Path, since: str) -> None:
     """Write into a stored finding at which commit it was seen not to fail any more."""
     data = read_object(path)
     path.write_text(json.dumps(data | {"fixed_since": since}, indent=1) + "\n")
+
+
+def read_order(path: Path) -> Order:
+    """What the process of a finding in a file had judged before it; nothing for any other file."""
+    data = read_object(path)
+    return from_data(Order, data.get("before", []), f"{path}.before")
 
 
 def read_case(path: Path) -> tuple[Case, str | None]:

@@ -31,7 +31,9 @@ def judge_all(
 
     def ask(question: Question) -> tuple[Violation, ...]:
         with pool.worker() as worker:
-            return worker.diagnose(question)
+            found = worker.diagnose(question)
+            worker.renew()  # a question runs the target on other batches, which no finding's order holds
+            return found
 
     record, start, told = results.record, time.perf_counter(), Told()
     if record.aborted:
@@ -43,9 +45,9 @@ def judge_all(
                 waiting[number] = judged
                 has_broken = told.tell(judged)
                 if has_broken and is_first_only:
-                    record.aborted = (
-                        f"stopped at the first finding, after {record.cases + len(waiting)} of {total} cases"
-                    )
+                    num_cases = record.cases + len(waiting)
+                    record.aborted = f"stopped at the first finding, after {num_cases} of {total} cases"
+                    pool.cancel()
                     break
                 while number_of_next in waiting:
                     number_of_next += 1

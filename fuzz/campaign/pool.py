@@ -70,12 +70,17 @@ class Pool:
 
     def stop(self) -> Iterator[tuple[int, Judged]]:
         """End after an interrupt: the outcomes that are there, also of tasks of which some targets are judged."""
+        ahead = self.cancel()
+        wait(ahead, 4 * SECONDS_BETWEEN_LOOKS)  # a worker that is busy otherwise is not waited for
+        yield from ((number, future.result()) for future, number in ahead.items() if _has_result(future))
+
+    def cancel(self) -> dict[Future[Judged], int]:
+        """Judge nothing more. Returns what was judged ahead, which may be busy still."""
         self._stop.set()
         ahead, self._ahead = self._ahead, {}
         for future in ahead:
             future.cancel()
-        wait(ahead, 4 * SECONDS_BETWEEN_LOOKS)  # a worker that is busy otherwise is not waited for
-        yield from ((number, future.result()) for future, number in ahead.items() if _has_result(future))
+        return ahead
 
     def _submit(self, tasks: Iterable[tuple[int, Task]]) -> None:
         self._ahead |= {self._threads.submit(self.judge, task): number for number, task in tasks}

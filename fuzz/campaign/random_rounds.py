@@ -24,7 +24,7 @@ from fuzz.cases.generate import cases_of
 from fuzz.cases.inside import inside
 from fuzz.cases.scale import Scale
 from fuzz.cases.specialization import Specialization, draw_specializations
-from fuzz.isolation.messages import Question, Task
+from fuzz.isolation.messages import Order, Question, Task
 from fuzz.isolation.worker import Worker
 from fuzz.judge.verdict import Broke
 from fuzz.targets import Target
@@ -80,6 +80,7 @@ class RandomRounds:
         self._start = time.perf_counter()
         self._known: set[tuple[str, str]] = set()
         self._scales: dict[str, Scale] = {}
+        self._last_broken: tuple[str, Case | None, Order] = ("", None, ())
 
     def is_over(self) -> bool:
         """True if the budget is spent."""
@@ -179,7 +180,11 @@ class RandomRounds:
     def _violations(self, case: Case, target: str) -> tuple[Violation, ...]:
         """The laws that a target breaks on a case, judged without counting it."""
         self._end_if_interrupted()
-        return self._worker.violations(case, target, self._device)
+        judged = self._worker.judge(Task(case, (target,), self._device))
+        if judged.orders:
+            self._last_broken = (target, case, judged.orders[target])
+        ((_, verdict, _),) = judged.verdicts
+        return verdict.violations if isinstance(verdict, Broke) else ()
 
     def _end_if_interrupted(self) -> None:
         if self._is_interrupted():
@@ -190,9 +195,11 @@ class RandomRounds:
         has_ended = any(violation.has_ended_process for violation in violations)
         if violations and self._is_diagnosed and not has_ended:
             violations += self._worker.diagnose(Question(case, target, self._device, violations[0]))
+            self._worker.renew()  # a question runs the target on other batches, which no finding's order holds
         self._known |= {(target, law), *((target, violation.law) for violation in violations)}
         if violations:
-            self._results.settle(target, case, violations)
+            *last, order = self._last_broken
+            self._results.settle(target, case, violations, order if last == [target, case] else ())
 
 
 def plainness(one: Specialization) -> tuple[int, ...]:

@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from fuzz.campaign.findings import Findings
+from fuzz.campaign.findings import Finding, Findings
 from fuzz.cases.case import Case
 from fuzz.cases.coverage import Coverage
 from fuzz.cases.scale import Scale
-from fuzz.isolation.messages import Judged, Question
+from fuzz.isolation.messages import Judged, Order, Question
 from fuzz.judge.verdict import Agreed, Broke, Undefined
 from fuzz.report.record import Record
 from msa_ref.contract import Violation
@@ -61,20 +61,26 @@ class Results:
                     target.rows += rows
                     target.certified_rows += certified
                     is_asked = target.broke <= MAX_DIAGNOSED or self.findings.is_new(name, violations)
-                    self._find(name, case, violations)
+                    before = judged.orders.get(name, ())
+                    self._find(name, case, violations, before)
                     has_ended = any(violation.has_ended_process for violation in violations)
                     if ask is not None and is_asked and not has_ended:  # behind the finding: it may be interrupted
                         known = {violation.law for violation in violations}
                         found = ask(Question(case, name, device, violations[0]))
-                        self._find(name, case, tuple(one for one in found if one.law not in known))
+                        self._find(name, case, tuple(one for one in found if one.law not in known), before)
 
-    def _find(self, target: str, case: Case, violations: tuple[Violation, ...]) -> None:
-        self.findings.add(target, case, violations)
+    def _find(self, target: str, case: Case, violations: tuple[Violation, ...], before: Order) -> None:
+        self.findings.add(target, case, violations, before)
         self.record.findings = self.findings.records()
 
-    def settle(self, target: str, case: Case, violations: tuple[Violation, ...]) -> None:
+    def settle(self, target: str, case: Case, violations: tuple[Violation, ...], before: Order = ()) -> None:
         """Put a minimised case in the place of the larger ones that broke the same laws."""
-        self.findings.settle(target, case, violations)
+        self.findings.settle(target, case, violations, before)
+        self.record.findings = self.findings.records()
+
+    def replace(self, finding: Finding) -> None:
+        """Keep a finding that says more of itself."""
+        self.findings.replace(finding)
         self.record.findings = self.findings.records()
 
     def _cover(self, judged: Judged) -> None:

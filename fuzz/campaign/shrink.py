@@ -5,7 +5,9 @@ import time
 from fuzz.campaign.results import Results
 from fuzz.cases.case import Case
 from fuzz.cases.simplify import shrink
+from fuzz.isolation.messages import Task
 from fuzz.isolation.worker import Worker
+from fuzz.judge.verdict import Broke
 
 
 def shrink_findings(results: Results, worker: Worker, device: str, seconds: float) -> None:
@@ -32,7 +34,9 @@ def _shrink_each(results: Results, worker: Worker, device: str, seconds: float) 
             return law in {violation.law for violation in worker.violations(case, target, device)}
 
         case = shrink(results.findings.case(finding), shows, time.perf_counter() + seconds)
-        violations = worker.violations(case, target, device)
+        judged = worker.judge(Task(case, (target,), device))
+        ((_, verdict, _),) = judged.verdicts
+        violations = verdict.violations if isinstance(verdict, Broke) else ()
         settled |= {(target, law), *((target, violation.law) for violation in violations)}
         if violations:
-            results.settle(target, case, violations)
+            results.settle(target, case, violations, judged.orders[target])

@@ -11,6 +11,7 @@ from fuzz.campaign.pool import Pool
 from fuzz.campaign.recheck import look_back
 from fuzz.campaign.results import Results
 from fuzz.campaign.shrink import shrink_findings
+from fuzz.campaign.tried_again import try_again
 from fuzz.cases.smoke import smoke_cases
 from fuzz.commands.declared import option
 from fuzz.commands.gate_tasks import GateTasks
@@ -89,6 +90,8 @@ def run(options: Options) -> int:
         if options.shrink_seconds > 0:
             with pool.worker() as worker:
                 shrink_findings(results, worker, device, options.shrink_seconds)
+        if options.is_first_only or not results.record.aborted:
+            try_again(results, device, options.hangs_after)
         return report(results.record, options)  # before the pool's children are waited for
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from fuzz.campaign.findings import read_case
+from fuzz.campaign.findings import read_case, read_order
 from fuzz.cases.case import Case
 from fuzz.cases.replay_words import script_lines
 from fuzz.commands.declared import option
@@ -14,7 +14,9 @@ from fuzz.commands.options import chosen, named, target_option
 from fuzz.commands.places import file_option
 from fuzz.inputs.company import COMPANY
 from fuzz.inputs.scene import Scene
-from fuzz.isolation.messages import Task
+from fuzz.isolation.messages import Order, Task
+from fuzz.isolation.order import renamed, tasks_in
+from fuzz.isolation.repeated import judged_behind
 from fuzz.isolation.worker import Worker
 from fuzz.judge.between_runs import diagnose
 from fuzz.judge.company import COMPANY_LAWS
@@ -22,11 +24,11 @@ from fuzz.judge.examiner import Examiner
 from fuzz.judge.replays import disturb
 from fuzz.judge.score_strip import score_strip
 from fuzz.judge.truth import Truth
-from fuzz.judge.verdict import Agreed, Broke, Undefined
+from fuzz.judge.verdict import Agreed, Broke, Undefined, Verdict
 from fuzz.report.command_line import again, on_device
 from fuzz.report.files import write
 from fuzz.report.replayed import Replayed, ScoreStrip, replayed_lines, to_json
-from fuzz.report.text import stamp_lines
+from fuzz.report.text import many, stamp_lines
 from fuzz.targets import BUILT_IN, Target, find
 from fuzz.targets.target import Bound
 from msa_fast import environment
@@ -48,7 +50,7 @@ class Options:
 
 def run(options: Options) -> int:
     """Judge the case on each target. Returns 0 agreed, 1 broke, 3 undefined."""
-    case, found_on = read_case(options.case)
+    (case, found_on), order = read_case(options.case), read_order(options.case)
     wanted = options.target_names or ([found_on] if found_on else list(BUILT_IN))
     names = [target.name for target in chosen(wanted, options.device)]
     print(f"seed {case.seed}, {options.case} on {options.device}")
@@ -56,7 +58,7 @@ def run(options: Options) -> int:
     print(case.to_json())
     done = []
     for name in names:
-        done.append(replay(case, find(name), options.device))
+        done.append(replay(case, find(name), options.device, renamed(order, found_on or "", name)))
         print("\n".join(replayed_lines(done[-1])))
     if options.json:
         write(options.json, to_json(done))
@@ -65,18 +67,24 @@ def run(options: Options) -> int:
     return 1 if 1 in statuses else max(statuses, default=3)
 
 
-def replay(case: Case, target: Target, device: torch.device | str) -> Replayed:
-    """Judge a case on a target and explain what broke.
+def replay(case: Case, target: Target, device: torch.device | str, before: Order = ()) -> Replayed:
+    """Judge a case on a target and explain what broke. before: what its process has to judge first.
 
     It runs first in a child process: if that one crashes or hangs, nothing is run in this process.
     """
+    task = Task(case, (target.name,), str(device))
     with Worker() as worker:
-        ((_, verdict, _),) = worker.judge(Task(case, (target.name,), str(device))).verdicts
+        in_child = judged_behind(worker, before, task)
     steps = tuple(script_lines(case))
-    if isinstance(verdict, Broke) and any(violation.has_ended_process for violation in verdict.violations):
-        return Replayed(target.name, "broke", steps=steps, violations=tuple(map(str, verdict.violations)))
-    scene = Scene(case, device)
-    verdict = Examiner(scene).examine(target)
+    if before:
+        steps = (f"in a process that has judged {many(len(before), 'other case')}, which the file holds", *steps)
+    if isinstance(in_child, Broke):
+        broke = Replayed(target.name, "broke", steps=steps, violations=tuple(map(str, in_child.violations)))
+        if any(violation.has_ended_process for violation in in_child.violations):
+            return broke
+    scene, verdict = _examined(tasks_in(before, task), target)
+    if isinstance(in_child, Broke) and not isinstance(verdict, Broke):
+        return replace(broke, unexplained=("no score strip: it broke in a fresh process, and not in this one",))
     match verdict:
         case Undefined(reason=reason):
             return Replayed(target.name, "undefined", reason, steps)
@@ -86,6 +94,16 @@ def replay(case: Case, target: Target, device: torch.device | str) -> Replayed:
             found = (*violations, *diagnose(case, target, device, violations[0]))
             broke = Replayed(target.name, "broke", steps=steps, violations=tuple(map(str, found)))
             return _with_strips(broke, scene, target, violations)
+
+
+def _examined(tasks: list[Task], target: Target) -> tuple[Scene, Verdict]:
+    """The scene of the last task, and its verdict on a target behind all other tasks, in this process."""
+    for task in tasks:
+        scene = Scene(task.case, task.device)
+        examiner = Examiner(scene)
+        for name in task.targets[: -1 if task is tasks[-1] else None]:
+            examiner.examine(find(name))
+    return scene, examiner.examine(target)
 
 
 def _with_strips(replayed: Replayed, scene: Scene, target: Target, violations: tuple[Violation, ...]) -> Replayed:

@@ -8,6 +8,7 @@ from fuzz.campaign.interrupts import ended_politely
 from fuzz.campaign.pool import Pool
 from fuzz.campaign.random_rounds import Budget, RandomRounds
 from fuzz.campaign.recheck import look_back
+from fuzz.campaign.tried_again import try_again
 from fuzz.commands.declared import option
 from fuzz.commands.options import CampaignOptions, at_least, seed_or_fresh
 from fuzz.commands.reporting import new_results, report
@@ -111,6 +112,8 @@ def run(options: Options) -> int:
             except KeyboardInterrupt:
                 done = f"{record.cases} cases" if options.num_cases is None else str(record.cases)
                 record.aborted = f"ended after {done} of {options.budget}"
+        if options.is_first_only or not record.aborted:
+            try_again(results, device, options.hangs_after)
         return report(record, options)  # before the pool's children are waited for
 
 

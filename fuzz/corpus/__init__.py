@@ -59,6 +59,8 @@ def promote(finding: Path, flag: str, origin: str, note: str, folder: Path = FOL
     data = read_object(finding)
     is_finding = {"target", "law", "case", "violation"} <= set(data)
     require(is_finding, str(finding), "must hold a finding", f"the keys {', '.join(data)}")
+    num_before = len(data.get("before", []))
+    require(not num_before, str(finding), "must break alone, as kept cases are judged", f"{num_before} cases before it")
     words = {"flag": flag, "origin": origin, "note": note}
     entry = from_data(Entry, words | {key: data[key] for key in ("target", "law", "case")}, str(finding))
     name = re.sub(r"\W+", "_", entry.target.rpartition(":")[2])

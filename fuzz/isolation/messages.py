@@ -1,6 +1,6 @@
 """Messages between a worker and its child, and what comes of a task."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fuzz.cases.case import Case
 from fuzz.judge.verdict import Undefined, Verdict
@@ -79,11 +79,27 @@ FromChild = SceneMade | SceneFailed | FirstCall | Verdict | Reasons | Introduced
 
 
 @dataclass(frozen=True)
+class Earlier:
+    """One case that a process judged before, on these targets, in their order."""
+
+    case: Case
+    targets: tuple[str, ...]
+
+
+Order = tuple[Earlier, ...]
+"""The cases that a process judged, from its start."""
+
+
+@dataclass(frozen=True)
 class Judged:
-    """The outcome of a task: (target, verdict, seconds) each."""
+    """The outcome of a task: (target, verdict, seconds) each.
+
+    orders: a target that broke -> what its process had judged before.
+    """
 
     task: Task
     verdicts: tuple[tuple[str, Verdict, float], ...]
+    orders: dict[str, Order] = field(default_factory=dict)
 
 
 DOES_NOT_FIT = Undefined("the case does not fit the memory that is free")

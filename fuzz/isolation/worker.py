@@ -33,12 +33,14 @@ from fuzz.isolation.messages import (
     Introduced,
     Introduction,
     Judged,
+    Order,
     Question,
     Reasons,
     Refused,
     SceneFailed,
     Task,
 )
+from fuzz.isolation.order import order_of
 from fuzz.isolation.twin_child import fresh, live_on_twin
 from fuzz.judge.verdict import Agreed, Broke, Undefined, Verdict, is_out_of_memory, is_poisoned
 from fuzz.targets.twins import is_twin
@@ -55,6 +57,10 @@ SECONDS_TO_DIE = 20.0
 
 FORK_SERVER_IS_GONE = 255
 """Exit code of a child whose fork server ended before it."""
+
+
+MAX_JUDGED = 3_000
+"""(case, target) pairs that one child judges: what comes behind them could not be repeated in a sensible time."""
 
 
 class HarnessError(ValueError):
@@ -107,6 +113,7 @@ class Worker:
         self._first_call_hangs_after, self._hangs = first_call_hangs_after, hangs or Hangs()
         self._stop = stop or threading.Event()
         self._is_on_twin = False
+        self._order = list[tuple[Case, str]]()  # what the present child has judged
         self._child: BaseProcess | None = None
         self._pipe: Connection | None = None
         self._folder = tempfile.TemporaryDirectory(prefix="fuzz-worker-", ignore_cleanup_errors=True)
@@ -116,6 +123,10 @@ class Worker:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def renew(self) -> None:
+        """Let what comes next be judged by a fresh child, which has judged nothing."""
+        self._end()
 
     def close(self) -> None:
         """End the child."""
@@ -133,17 +144,19 @@ class Worker:
             HarnessError: if the harness failed on the case before any target ran.
             Stopped: if the worker has to stop before the first verdict.
         """
-        verdicts = list[tuple[str, Verdict, float]]()
+        verdicts, orders = list[tuple[str, Verdict, float]](), dict[str, Order]()
         try:
             with self._turn(task.case):
-                self._judge(task, verdicts)
+                self._judge(task, verdicts, orders)
         except Stopped:
             if not verdicts:
                 raise
-        return Judged(task, tuple(verdicts))
+        return Judged(task, tuple(verdicts), orders)
 
-    def _judge(self, task: Task, verdicts: list[tuple[str, Verdict, float]]) -> None:
-        """Add the verdicts on a task's targets to a list, in their order."""
+    def _judge(self, task: Task, verdicts: list[tuple[str, Verdict, float]], orders: dict[str, Order]) -> None:
+        """Add the verdicts on a task's targets to a list, in their order, and the order before each that broke."""
+        if len(self._order) > MAX_JUDGED:
+            self.renew()
         tried = set[str]()
         while len(verdicts) < len(task.targets):
             left = task.targets[len(verdicts) :]
@@ -157,6 +170,9 @@ class Worker:
                     tried |= set(rest.targets) if does_not_fit else {name}
                     self._end()
                     break
+                if isinstance(verdict, Broke):
+                    orders[name] = order_of(self._order)
+                self._order.append((task.case, name))
                 verdicts.append((name, verdict, seconds))
 
     def _goes_with(self, first: str, name: str) -> bool:
@@ -279,6 +295,7 @@ class Worker:
             arguments = (theirs, self._folder.name, self.gpu, path_variables())
             self._child = context.Process(target=serve, args=arguments, daemon=True)  # type: ignore[attr-defined]
             self._child.start()
+            self._order = []
             theirs.close()
             self.restarts += 1
         return self._pipe

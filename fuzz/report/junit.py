@@ -18,7 +18,8 @@ def junit_xml(record: Record) -> str:
         failures += bool(found)
         for finding in found:
             failure = ElementTree.SubElement(case, "failure", message=finding.evidence, type=finding.law)
-            failure.text = f"{finding.evidence}\nagain: {finding.command}"
+            lines = (finding.evidence, finding.reproduction, f"again: {finding.command}")
+            failure.text = "\n".join(filter(None, lines))
         if target.verdict in ("undefined", "thin"):
             skipped += 1
             ElementTree.SubElement(case, "skipped", message=f"{target.verdict}: {lack_in_words(target)}")

@@ -6,7 +6,7 @@ from records alone, so shards that ran on several GPUs or machines can be merged
 
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from fuzz.cases.codec import from_data, to_data
 from fuzz.report.buckets import Coverage, unreached
@@ -26,6 +26,10 @@ MIN_JUDGED_SHARE = 8
 """The part of fewer than 320 cases that has to judge a target: an eighth replay something, which some need."""
 
 
+Breaks = Literal["untried", "alone", "sometimes", "behind", "never"]
+"""The ways in which a finding is reproduced, by a fresh process: see `FindingRecord.reproduction`."""
+
+
 @dataclass(frozen=True)
 class FindingRecord:
     """One finding: the first, or the smallest, broken case of a signature.
@@ -34,6 +38,7 @@ class FindingRecord:
     law: the law that broke. evidence: where and by which numbers, one sentence.
     path: the JSON file that holds the case. command: shows it again when pasted.
     cases: how many cases of the run had this signature. is_minimised: whether the case was shrunk.
+    breaks: how it is reproduced. before: how many cases its file holds that its process had judged before.
     """
 
     target: str
@@ -46,6 +51,20 @@ class FindingRecord:
     requests: int = 0
     blocks: int = 0
     is_minimised: bool = False
+    breaks: Breaks = "untried"
+    before: int = 0
+
+    @property
+    def reproduction(self) -> str:
+        """How the command behind `again:` shows the finding; empty if it simply does."""
+        cases = f"{self.before} other case{'' if self.before == 1 else 's'}"
+        return {
+            "untried": "not tried again",
+            "alone": "",
+            "sometimes": "its case breaks, and not every time",
+            "behind": f"its case alone agrees, and breaks in a process that has judged {cases}, which the file holds",
+            "never": f"did not break again, alone or in a process that has judged the {cases} before it",
+        }[self.breaks]
 
 
 @dataclass(frozen=True)

@@ -116,6 +116,8 @@ def _target_lines(record: Record, target: TargetRecord) -> Iterator[str]:
     found = [finding for finding in record.findings if finding.target == target.name]
     for finding in found[:MAX_SHOWN]:
         yield f"    {finding.evidence}"
+        if finding.reproduction:
+            yield f"      {finding.reproduction}"
         yield f"      in {many(finding.cases, 'case')}; again: {finding.command}"
     if len(found) > MAX_SHOWN:
         yield f"    and {len(found) - MAX_SHOWN} more findings: see the record or the findings' folder"
