@@ -1,5 +1,7 @@
 """Canaries that read, write or remember something they must not."""
 
+import ctypes
+
 import numpy as np
 import torch
 
@@ -74,6 +76,17 @@ class ReadsBehindTheTable(NaiveIndexer):
         if 0 < n < self.table.shape[1]:
             self.pages[self.page(row, n)]
         return n
+
+
+@canary("D24", "Runs", needs=("fence",))
+class ReadsInFrontOfThePages(NaiveIndexer):
+    """Loads the page in front of the first one as well, for an entry of -1 whose value is then ignored."""
+
+    def answer(self) -> torch.Tensor:
+        pages = self.batch.index_k_pages
+        if pages.numel():
+            ctypes.string_at(pages.data_ptr() - abs(pages.stride(0)) * pages.element_size(), 1)
+        return super().answer()
 
 
 @canary("D25", "Best", "ViewBlind", asks=("strides",))

@@ -16,6 +16,7 @@ TAILS = ("nan", "inf", "bait")
 BETWEEN = ("", "eager", "elsewhere", "unread")
 BESIDE = ("", "late producer", "noise")
 FIRST_MODES = ("", "inference")
+FENCES = ("", "behind", "in front")
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,8 @@ class Views:
     score: for targets that are given scores.
     extra_rows: rows of `out` behind total_q.
     is_out_given: False lets the target allocate its output.
-    is_fenced: whether every input is followed by memory that cannot be read (on a CPU).
+    fence: the end at which inputs have no margin, so that forbidden memory is next to them (on a CPU): `behind` them,
+        `in front`, where they begin at an aligned address whatever their plan, or neither.
     """
 
     index_q: ViewPlan = ViewPlan()
@@ -132,7 +134,10 @@ class Views:
     out: ViewPlan = ViewPlan()
     extra_rows: int = 0
     is_out_given: bool = True
-    is_fenced: bool = False
+    fence: str = ""
+
+    def __post_init__(self) -> None:
+        require(self.fence in FENCES, "fence", f"must be one of {', '.join(map(repr, FENCES))}", repr(self.fence))
 
 
 @dataclass(frozen=True)

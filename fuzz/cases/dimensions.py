@@ -223,14 +223,15 @@ DIMENSIONS = (
             "padded": lambda case: any(any(plan.pads) for plan in _views(case)),
             "stepped": lambda case: any(plan.step > 1 for plan in _views(case)),
             "transposed": lambda case: any(plan.axes for plan in _views(case)),
-            "fenced": lambda case: case.views.is_fenced,
+            "fenced behind": lambda case: case.views.fence == "behind",
+            "fenced in front": lambda case: case.views.fence == "in front",
         },
         {
             "offset": lambda scale: scale.bounds.strides != "aligned",
             "padded": lambda scale: scale.bounds.strides == "any",
             "stepped": lambda scale: scale.bounds.strides == "any",
             "transposed": lambda scale: scale.bounds.strides == "any",
-            "fenced": lambda scale: scale.bounds.strides != "aligned",
+            "fenced behind": lambda scale: scale.bounds.strides != "aligned",
         },
     ),
     flags(

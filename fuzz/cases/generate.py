@@ -86,10 +86,12 @@ def _draw_alone(
     case = _with_table_inside(case, bounds)
     if kind != "prefill" and (wider := _with_wide_table(case, specialization.table_blocks)) is not None:
         return wider
-    if bounds.strides == "aligned" or not chooser.boolean(30):  # what ends at a fence begins anywhere
+    if not chooser.boolean(30):
         return case
+    # What ends at a fence begins anywhere.
+    fence = "in front" if bounds.strides == "aligned" else chooser.choice(("behind", "in front"))
     # A table no wider than its longest row: the entry behind that row lies behind the fence, too.
-    return replace(case, views=replace(case.views, is_fenced=True), pages=replace(case.pages, extra_blocks=0))
+    return replace(case, views=replace(case.views, fence=fence), pages=replace(case.pages, extra_blocks=0))
 
 
 def _with_table_inside(case: Case, bounds: Bounds) -> Case:

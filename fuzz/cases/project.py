@@ -135,7 +135,7 @@ def _views(views: Views, bounds: Bounds) -> Views:
         out=ViewPlan(axes=(1, 0, 2)) if bounds.is_token_major else ViewPlan(),
         extra_rows=views.extra_rows,
         is_out_given=views.is_out_given,
-        is_fenced=views.is_fenced and bounds.strides != "aligned",
+        fence="in front" if views.fence and bounds.strides == "aligned" else views.fence,
     )
 
 

@@ -65,8 +65,8 @@ def _strides(case: Case, is_token_major: bool, takes_score: bool) -> Strides:
     if not are_dense:
         return "any"
     # The offset of a tensor of int32 passes this test, too, if that of narrower elements would.
-    is_aligned = not views.is_fenced and all(plan.offset * min(4, num_bytes) % ALIGNMENT == 0 for plan in given)
-    return "aligned" if is_aligned else "contiguous"
+    are_aligned = all(plan.offset * min(4, num_bytes) % ALIGNMENT == 0 for plan in given)
+    return "aligned" if are_aligned and views.fence != "behind" else "contiguous"
 
 
 def _is_dense(plan: ViewPlan, is_token_major: bool = False) -> bool:

@@ -3,7 +3,8 @@
 Memory that a target must not read holds poison, and margins around every buffer show wrong writes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 
 import torch
 
@@ -14,6 +15,7 @@ from fuzz.inputs.far_buffers import make_far_pages, make_far_scores
 from fuzz.inputs.output import OUT_MARKER, Output
 from fuzz.inputs.page_layout import INT_MAX, block_table, lay_out, physical_pages
 from fuzz.inputs.views import View, make_view
+from fuzz.inputs.write_barrier import write_barrier
 from msa_ref import PagedBatch
 from msa_ref.formats import ELEMENTS
 
@@ -39,7 +41,7 @@ class Scene:
         q_shape = (case.total_q, config.num_index_heads, config.index_head_dim)
 
         def view(shape: tuple[int, ...], kind: torch.dtype, plan: ViewPlan, fill: float) -> View:
-            return make_view(shape, kind, device, plan, fill, views.is_fenced)
+            return make_view(shape, kind, device, plan, fill, views.fence)
 
         self._views = {
             "index_q": view(q_shape, dtype, views.index_q, nan),
@@ -53,7 +55,6 @@ class Scene:
         self._out: Output | None = None
         self._score: View | None = None
         self._score_out: View | None = None
-        self._withheld: torch.Tensor | None = None
         self._values: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self.batch = PagedBatch(config, **{name: view.tensor for name, view in self._views.items()})
         self.apply(0)
@@ -83,26 +84,31 @@ class Scene:
         self.batch.cu_seqlens_q.copy_(torch.tensor(_running_sum(self.query_lens), dtype=torch.int32))
         if self._score is not None:
             self._score.tensor.copy_(designed_scores(case, step))
-        self._before = {name: view.base.clone() for name, view in self._views.items()}
+        self._before = {name: view.base.clone() for name, view in self._inputs().items()}
+
+    def write_barrier(self) -> AbstractContextManager[Callable[[], list[str]]]:
+        """While a run is inside, a write to an input on a CPU is noticed, whatever is written."""
+        return write_barrier({name: view.pages for name, view in self._inputs().items() if view.pages is not None})
+
+    def _inputs(self) -> dict[str, View]:
+        return self._views if self._score is None else self._views | {"score": self._score}
 
     def withhold(self) -> None:
         """Overwrite the inputs with those of a batch whose requests have no tokens, until `deliver`."""
-        self._withheld = None if self._score is None else self._score.tensor.clone()
-        for view in (*self._views.values(), *filter(None, [self._score])):
+        for view in self._inputs().values():
             view.tensor.zero_()
 
     def deliver(self) -> None:
         """Write the inputs again that `withhold` overwrote."""
-        for name, view in self._views.items():
+        for name, view in self._inputs().items():
             view.base.copy_(self._before[name])
-        if self._score is not None and self._withheld is not None:
-            self._score.tensor.copy_(self._withheld)
 
     def score(self) -> torch.Tensor:
         """[H, T, max_blocks] float32 made to order, garbage where a row sees no block."""
         if self._score is None:
             self._score = self._new_score()
             self._score.tensor.copy_(designed_scores(self.case, self.case.states[self.state]))
+            self._before["score"] = self._score.base.clone()
         return self._score.tensor
 
     def score_out(self) -> torch.Tensor | None:
@@ -158,7 +164,7 @@ class Scene:
 
     def changed_inputs(self) -> list[str]:
         """Names of the inputs whose buffers, margins included, are no longer what they were."""
-        return [name for name, view in self._views.items() if not same_bits(view.base, self._before[name])]
+        return [name for name, view in self._inputs().items() if not same_bits(view.base, self._before[name])]
 
 
 def _running_sum(lens: Sequence[int]) -> list[int]:

@@ -1,11 +1,13 @@
 """Tensors as views into larger buffers, laid out as a case plans."""
 
+import mmap
 from dataclasses import dataclass
+from math import prod
 
 import torch
 
 from fuzz.cases.case import ViewPlan
-from fuzz.inputs.guard_pages import fenced
+from fuzz.inputs.guard_pages import OwnPages, own_pages
 from msa_ref.config import require
 
 MARGIN = 64
@@ -14,10 +16,11 @@ MARGIN = 64
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """A tensor inside a buffer of its own. base: the 1-D buffer; tensor: the view."""
+    """A tensor inside a buffer of its own. base: the 1-D buffer; tensor: the view; pages: the buffer's, on a CPU."""
 
     base: torch.Tensor
     tensor: torch.Tensor
+    pages: OwnPages | None = None
 
 
 def make_view(
@@ -26,11 +29,13 @@ def make_view(
     device: torch.device | str,
     plan: ViewPlan,
     fill: float,
-    is_fenced: bool = False,
+    fence: str = "",
 ) -> View:
     """A view of `shape`, laid out as planned, in a buffer that holds `fill` everywhere.
 
-    is_fenced: whether the buffer ends with the view's last element, with forbidden memory behind it on a CPU.
+    On a CPU forbidden memory lies in front of the buffer and behind it.
+
+    fence: the end at which the view has no margin; see `Views.fence`.
 
     Raises:
         ValueError: one sentence, if the plan does not fit the rank of the tensor.
@@ -42,12 +47,14 @@ def make_view(
     for axis in reversed(axes):
         strides[axis] = stride
         stride *= max(1, shape[axis] + pads[axis])  # as torch lays out empty tensors
-    length = MARGIN + plan.offset + stride + MARGIN
-    if is_fenced:
-        reach = sum((size - 1) * step for size, step in zip(shape, strides, strict=True)) + 1 if all(shape) else 0
-        length = MARGIN + plan.offset + reach
-    if is_fenced and torch.device(device).type == "cpu":
-        base = fenced(length, fill, dtype)
-    else:
+    if fence == "behind":
+        stride = sum((size - 1) * step for size, step in zip(shape, strides, strict=True)) + 1 if prod(shape) else 0
+    first = 0 if fence == "in front" else MARGIN + plan.offset
+    length = first + stride + (0 if fence == "behind" else MARGIN)
+    if torch.device(device).type != "cpu":
         base = torch.full((length,), fill, dtype=dtype, device=device)
-    return View(base, base.as_strided(shape, strides, MARGIN + plan.offset))
+        return View(base, base.as_strided(shape, strides, first))
+    if fence != "behind":  # else a write into the rest of the last page would be missed
+        length = -(-length // mmap.PAGESIZE) * mmap.PAGESIZE
+    pages = own_pages(length, fill, dtype, begins_at_fence=fence != "behind")
+    return View(pages.base, pages.base.as_strided(shape, strides, first), pages)

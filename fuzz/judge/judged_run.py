@@ -50,11 +50,11 @@ class RunJudge:
         is_inference = scene.case.first_mode == "inference" and self._num_runs == 0
         self._num_runs += 1
         with COMPANY[beside](scene):
-            with GarbageWorkspaces(scene.case.pages.tail):
+            with GarbageWorkspaces(scene.case.pages.tail), scene.write_barrier() as written:
                 given = _first_in_inference_mode(run) if is_inference else _without_gradients(run)
             answer = self._copied(given, out, target)
         self.rows += scene.case.config.num_index_heads * scene.case.total_q
-        found = self._memory_violations()
+        found = self._memory_violations(written())
         misshapen = self._shape_violation(answer, target)
         if misshapen is not None or not isinstance(answer, torch.Tensor):
             return None, self._at(num_splits, [*found, *filter(None, [misshapen])])
@@ -103,13 +103,18 @@ class RunJudge:
     def _at(self, num_splits: int, found: list[Violation]) -> list[Violation]:
         return [replace(violation, num_splits=num_splits, state=self.scene.state) for violation in found]
 
-    def _memory_violations(self) -> list[Violation]:
-        """Violations by inputs that a run changed, which are restored, and by writes outside of its output."""
+    def _memory_violations(self, written: list[str]) -> list[Violation]:
+        """Violations by inputs that a run changed, which are restored, and by writes outside of its output.
+
+        written: inputs that it wrote to, whether they have changed or not.
+        """
         scene, found = self.scene, list[Violation]()
         changed = scene.changed_inputs()
         if changed:
             found.append(Violation("ReadsOnly", f"changed {', '.join(changed)}"))
             scene.apply(scene.state, is_forced=True)
+        elif written:
+            found.append(Violation("ReadsOnly", f"wrote to {', '.join(written)}, and left what was there"))
         outside = scene.written_outside()
         if outside:
             found.append(Violation("WritesOnly", f"wrote {outside} elements outside the answer's rows"))

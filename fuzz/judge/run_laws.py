@@ -5,7 +5,7 @@ RUN_LAWS = {
     "Shape": "The answer is [H, T, K] int32, and is `out` where `out` is given.",
     "WritesAll": "No element of the answer keeps the marker that was there before the run.",
     "WritesOnly": "Nothing outside the answer's rows is written.",
-    "ReadsOnly": "No input changes, the margins of its buffer included.",
+    "ReadsOnly": "No input is written to, nor the margins of its buffer.",
     "SplitInvariance": "Every split count gives the same bits.",
     "RepeatDeterminism": "A second run on the same inputs gives the same bits.",
     "OwnStream": "A run on a side stream, whose inputs are written late, agrees as the first one did.",

@@ -159,14 +159,15 @@ def test_a_child_serves_many_cases(device: str) -> None:
 
 @pytest.mark.parametrize("name", ["index_q", "index_k_pages", "block_table", "seq_lens", "cu_seqlens_q"])
 @pytest.mark.parametrize("axes", [(), (1, 0)], ids=["plain", "transposed"])
-def test_behind_a_fenced_input_there_is_no_memory(name: str, axes: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("fence", ["behind", "in front"])
+def test_beside_a_fenced_input_there_is_no_memory(name: str, axes: tuple[int, ...], fence: str) -> None:
     views = Views(index_q=ViewPlan(offset=3, step=2), block_table=ViewPlan(axes, pads=(1, 2)))
     with Worker() as worker:
-        for is_fenced, distance, expected in ((True, 1, Broke), (True, 0, Agreed), (False, 1, Agreed)):
-            case = replace(FATAL, views=replace(views, is_fenced=is_fenced))
-            target = f"tests.fuzz.test_isolation:reads_{name}_{distance}"
+        for near, distance, expected in ((fence, 1, Broke), (fence, 0, Agreed), ("", 1, Agreed), ("", 2**20, Broke)):
+            case = replace(FATAL, views=replace(views, fence=near))
+            target = f"tests.fuzz.test_isolation:reads_{name}_{distance}_{fence.replace(' ', '_')}"
             ((_, verdict, _),) = worker.judge(Task(case, (target,), "cpu")).verdicts
-            assert isinstance(verdict, expected), (is_fenced, distance)
+            assert isinstance(verdict, expected), (near, distance)
             if isinstance(verdict, Broke):
                 assert verdict.violations[0].evidence.startswith("its process ended by SIGSEGV")
 
@@ -188,15 +189,17 @@ def lacks_memory_in_the_first_child(call: Call) -> torch.Tensor:
 
 
 def __getattr__(name: str) -> Target:
-    """reads_<input>_<distance>: a target that reads so many elements behind the last one of an input."""
+    """reads_<input>_<distance>_<side>: a target that reads so many elements past an end of an input."""
     if not name.startswith("reads_"):
         raise AttributeError(name)
-    tensor, _, distance = name.removeprefix("reads_").rpartition("_")
+    place, is_behind = name.removeprefix("reads_").removesuffix("_behind").removesuffix("_in_front"), "_behind" in name
+    tensor, _, distance = place.rpartition("_")
 
     def run(call: Call) -> torch.Tensor:
         given: torch.Tensor = getattr(call.batch, tensor)
         last = sum((size - 1) * stride for size, stride in zip(given.shape, given.stride(), strict=True))
-        ctypes.string_at(given.data_ptr() + (last + int(distance)) * given.element_size(), given.element_size())
+        element = last + int(distance) if is_behind else -int(distance)
+        ctypes.string_at(given.data_ptr() + element * given.element_size(), given.element_size())
         return fill(call, index_topk(call.batch))
 
     return Target(name, "", "foreign", run)

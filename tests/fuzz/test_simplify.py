@@ -18,7 +18,7 @@ FULL = Case(
     "float16",
     ValuePlan("wide", 2, True, True, True, 2.0**60),
     PagePlan("reversed", 2, 3, "random", 1, "bait", 4, True, 2),
-    Views(VIEW, VIEW, VIEW, VIEW, VIEW, VIEW, VIEW, 5, False, True),
+    Views(VIEW, VIEW, VIEW, VIEW, VIEW, VIEW, VIEW, 5, False, "behind"),
     (0, 7),
     1,
     (Step((Request(1, 80), Request(2, 20)), True, 3, "eager"),),

@@ -1,8 +1,10 @@
 """Right targets with odd workspaces, modes and answers."""
 
+import ctypes
 import importlib
 from typing import Any
 
+import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -114,6 +116,16 @@ def differentiates(call: Call) -> torch.Tensor:
     with torch.enable_grad():
         (query * 2).sum().backward()  # type: ignore[no-untyped-call]
     assert query.grad is not None
+    return right(call)
+
+
+@honest
+def reads_its_inputs_in_odd_ways(call: Call) -> torch.Tensor:
+    """Inputs read as numpy arrays, by DLPack, byte by byte, and as views that are transposed in place."""
+    table = call.batch.block_table
+    assert np.shares_memory(table.numpy(), torch.from_dlpack(table).numpy())
+    assert len(ctypes.string_at(call.batch.seq_lens.data_ptr(), 4)) == 4
+    call.batch.index_q.as_strided((1,), (1,)).view(torch.uint8).sum(), table.detach().t_()
     return right(call)
 
 
