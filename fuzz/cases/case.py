@@ -162,6 +162,27 @@ class Step:
 
 
 @dataclass(frozen=True)
+class EnginePlan:
+    """The model and the engine around a batch, for targets of kind `step`: there every state of a case is a step.
+
+    num_layers: layers of the model, each with queries and keys of its own.
+    judged_layer: the layer whose queries, keys and selections are the case's.
+    is_buffer_shared: whether all layers write one `topk_indices_buffer`, else each has its own.
+    second_micro_batch: the request that a step's second micro-batch begins with; 0 for no second one.
+    """
+
+    num_layers: int = 1
+    judged_layer: int = 0
+    is_buffer_shared: bool = False
+    second_micro_batch: int = 0
+
+    def __post_init__(self) -> None:
+        rule = f"must be within 0 .. {self.num_layers - 1}"
+        require(0 <= self.judged_layer < self.num_layers, "judged_layer", rule, self.judged_layer)
+        require(self.second_micro_batch >= 0, "second_micro_batch", "must be >= 0", self.second_micro_batch)
+
+
+@dataclass(frozen=True)
 class Case:
     """One case: everything that `fuzz.inputs.scene` needs to make the tensors, bit for bit.
 
@@ -172,6 +193,7 @@ class Case:
     beside: what goes on beside further runs: nothing, a `late producer` of the inputs on the runs' own side stream
         (on a GPU), or `noise` on other streams and threads.
     first_mode: the mode of the first run, `inference` or none; a further run is outside of it.
+    engine: the engine around the batch, for targets that run an engine's classes.
     note: the purpose of the case.
 
     Raises:
@@ -192,6 +214,7 @@ class Case:
     extra_queries: int = 0
     beside: str = ""
     first_mode: str = ""
+    engine: EnginePlan = EnginePlan()
     note: str = ""
 
     def __post_init__(self) -> None:

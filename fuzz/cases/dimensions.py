@@ -6,6 +6,7 @@ from fuzz.cases.case import BEHIND, BETWEEN, PAGE_ORDERS, TAILS, Case, Request, 
 from fuzz.cases.dimension import Dimension, Test, flags, ranges
 from fuzz.cases.scale import WIDE_TABLE, Scale
 from fuzz.cases.specialization import OWN_SHAPE
+from fuzz.cases.step_dimensions import STEP_DIMENSIONS
 from fuzz.values.families import DRAWN_FAMILIES, FAMILIES
 
 
@@ -273,6 +274,7 @@ DIMENSIONS = (
         },
         {"late producer": lambda scale: scale.percent.company, "noise": lambda scale: scale.percent.company},
     ),
+    *STEP_DIMENSIONS,
     flags("first mode", {"none": lambda case: not case.first_mode, "inference": lambda case: case.first_mode}),
 )
 """Every dimension. A row here is all that coverage, reports and the test of a default run need."""

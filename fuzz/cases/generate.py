@@ -22,6 +22,7 @@ from fuzz.cases.draw_plans import (
     draw_values,
 )
 from fuzz.cases.draw_requests import MIN_LONGEST, draw_request, draw_requests, within
+from fuzz.cases.draw_steps import draw_engine, draw_steps
 from fuzz.cases.inside import families_inside
 from fuzz.cases.rare_sizes import rare_case
 from fuzz.cases.replay_script import draw_script
@@ -78,9 +79,14 @@ def _draw_alone(
     fitting = families_inside(families, bounds, shape)
     family = fitting[0] if is_in_turn else chooser.choice(fitting)
     case = _without_requests(chooser, scale, specialization, family, shape)
-    requests = draw_requests(chooser, scale, specialization, kind)
-    script = _script(chooser, scale, specialization, requests) if kind == "replay" else ()
-    case = replace(case, requests=tuple(requests), replay=script)
+    if kind == "step":
+        first, *more = draw_steps(chooser, scale, specialization)
+        engine = draw_engine(chooser, len(first.requests))
+        case = replace(case, requests=first.requests, replay=tuple(more), engine=engine)
+    else:
+        requests = draw_requests(chooser, scale, specialization, kind)
+        script = _script(chooser, scale, specialization, requests) if kind == "replay" else ()
+        case = replace(case, requests=tuple(requests), replay=script)
     if not FAMILIES[family].is_on_device and chooser.boolean(30):
         case = replace(case, values=replace(case.values, is_future_best=True))
     case = _with_table_inside(case, bounds)

@@ -20,6 +20,7 @@ UNBOUNDED = 2**30
 """Stands for a limit that a profile does not set: more than any case has."""
 ALL_KINDS = ("replay", "prefill", "decode", "prefill")
 DECODE_KINDS = ("replay", "decode", "decode")
+STEP_KINDS = ("step",)
 
 
 @dataclass(frozen=True)
@@ -28,15 +29,19 @@ class Domain:
 
     is_decode: only batches of few query tokens per request.
     takes_score: it is given scores, which its profile may limit, too.
+    is_step: only decode-first batches, as an engine's steps.
     """
 
     profile: Profile = CONTRACT
     is_decode: bool = False
     takes_score: bool = False
+    is_step: bool = False
 
     @property
     def kinds(self) -> tuple[str, ...]:
         """The kinds of cases that are drawn for it, in turn."""
+        if self.is_step:
+            return STEP_KINDS
         longest = self.profile.max_query_len
         is_short = longest is not None and longest <= MAX_DECODE_QUERY_LEN
         return DECODE_KINDS if self.is_decode or is_short else ALL_KINDS

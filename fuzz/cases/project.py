@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from fuzz.cases.case import Case, Request, Step, ValuePlan, ViewPlan, Views
 from fuzz.cases.draw_plans import log2_scales
+from fuzz.cases.engine_steps import order_fault, query_lens_of
 from fuzz.cases.inside import Domain, bounds_of
 from fuzz.cases.promised import outside
 from fuzz.cases.scale import MAX_DECODE_QUERY_LEN, Bounds
@@ -50,6 +51,8 @@ def _reason(case: Case, domain: Domain) -> str | None:
     """The reason why a case is outside a domain; None if it is inside."""
     if domain.is_decode and case.decode_query_len > MAX_DECODE_QUERY_LEN:
         return f"it has more than {MAX_DECODE_QUERY_LEN} query tokens of a request"
+    if domain.is_step and (told := order_fault(query_lens_of(case))) is not None:
+        return told
     bounds = bounds_of(domain)
     if bounds.max_abs_score is not None and case.values != _values(case, bounds):
         return f"it may have scores beyond {bounds.max_abs_score:g}"

@@ -54,9 +54,10 @@ takes the place of a case of MiniMax-M3's own config."""
 
 def rare_case(chooser: Chooser, scale: Scale, kind: str, number: int, case: Case) -> Case:
     """The drawn case number `number` of a kind, or one of rare size in its place: every size in turn."""
-    turn, rest = divmod(number, EVERY[scale.name][kind])
-    if rest != EVERY[scale.name][kind] - 3:
+    every = EVERY[scale.name].get(kind, 0)  # none of the steps of an engine, which are several batches each
+    if not every or number % every != every - 3:
         return case
+    turn = number // every
     sizes = [size for size in RARE_SIZES if kind == size.kind and scale.name in size.scales]
     size = sizes[turn % len(sizes)]
     return next((rare for rare in size.cases(chooser, scale, case) if _takes(scale, rare)), case)

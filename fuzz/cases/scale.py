@@ -102,7 +102,7 @@ class Scale:
     max_split_counts: split counts that one case runs at, beside the target's own choice.
     bounds: limits of the targets that the cases are for; see `fuzz.cases.inside`.
     kinds: the kinds of cases, in turn: `replay` (a decode batch with a replay script), `decode`, or `prefill` (perhaps
-        behind one decode request).
+        behind one decode request); or `step` (decodes, then prefills, then padding, with a script of further steps).
     """
 
     name: str

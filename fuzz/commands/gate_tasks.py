@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from fuzz import corpus
-from fuzz.cases.case import Case
+from fuzz.cases.case import Case, EnginePlan
 from fuzz.cases.generate import gate_cases
 from fuzz.cases.inside import inside
 from fuzz.cases.production import production_cases
@@ -33,9 +33,11 @@ class GateTasks:
 
     def give_kept(self) -> None:
         """The corpus, projected into each target's promises."""
-        for stem, entry in corpus.entries().items():
+        for number, (stem, entry) in enumerate(corpus.entries().items()):
             for target in self.targets:
-                self._give_projected(stem, entry.case, target)
+                # What is about kernels alone needs no engine every time.
+                if target.kind != "step" or entry.case.engine != EnginePlan() or number % target.drawn_each == 0:
+                    self._give_projected(stem, entry.case, target)
 
     def give_production(self, seed: int) -> None:
         """Production shapes, projected, each to the targets of its kind and to foreign ones."""
@@ -56,9 +58,10 @@ class GateTasks:
         """Cases drawn inside each target's promises, as many for each; targets share those that they both take."""
         scales = {target.name: inside(scale, target.domain) for target in self.targets}
         for inner in dict.fromkeys(scales.values()):
-            for case in gate_cases(seed, count, inner):
+            for number, case in enumerate(gate_cases(seed, count, inner)):
+                turn = number // len(inner.kinds)  # so that each share has all kinds
                 for target in self.targets:
-                    if scales[target.name] == inner:
+                    if scales[target.name] == inner and turn % target.drawn_each == 0:
                         self._give(case, target)
 
     def _give_projected(self, name: str, case: Case, target: Target) -> None:

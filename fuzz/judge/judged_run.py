@@ -13,6 +13,7 @@ from fuzz.inputs.scene import Scene
 from fuzz.judge.shown_scores import ShownScores
 from fuzz.judge.truth import Truth
 from fuzz.targets import Target
+from fuzz.targets.broken_law import BrokenLaw
 from fuzz.targets.places import place_of, place_of_error
 from fuzz.targets.target import Bound
 from fuzz.twin.finding import Finding
@@ -89,6 +90,8 @@ class RunJudge:
         if isinstance(error, Finding):
             text = f"{error.kind}: {error}"
             return Violation("Runs", text, num_splits=num_splits, state=self.scene.state, how="twin")
+        if isinstance(error, BrokenLaw):
+            return Violation(error.law, str(error), num_splits=num_splits, state=self.scene.state)
         said = _said(error)
         lines = said.strip().splitlines()
         # A fault of the GPU is raised by the first library that asks the driver afterwards: torch and Triton word it

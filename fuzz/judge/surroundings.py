@@ -9,9 +9,10 @@ from functools import wraps
 
 import torch
 
+from fuzz.cases.case import Case
 from fuzz.judge.settings import OwnSettings
 from fuzz.targets import Call, Target
-from fuzz.targets.target import Bound, applied
+from fuzz.targets.target import Bound, Run, applied
 
 RECOMPILATION_LIMITS = ("recompile_limit", "accumulated_recompile_limit")
 MAX_RECOMPILATIONS = 2**20
@@ -43,7 +44,7 @@ class Surroundings:
         is_told: whether first calls are told: those with new lengths or another split count.
         """
         seen = set[Hashable]()
-        bind = target.bind
+        bind, start = target.bind, target.start
 
         @wraps(target.run)
         def run(call: Call) -> torch.Tensor:
@@ -61,7 +62,20 @@ class Surroundings:
 
             return run_again
 
-        return replace(target, run=run, bind=None if bind is None else bound_to)
+        def started(call: Call, case: Case) -> Run:
+            assert start is not None
+            with self.of(target.name, is_told):
+                step = applied(start(call, case))
+
+            def run_step(call: Call) -> torch.Tensor:
+                with self.of(target.name, is_told and _is_new(seen, call)):
+                    return step(call)
+
+            return run_step
+
+        return replace(
+            target, run=run, bind=None if bind is None else bound_to, start=None if start is None else started
+        )
 
     @contextmanager
     def of(self, name: str, is_first: bool) -> Iterator[None]:

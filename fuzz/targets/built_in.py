@@ -9,12 +9,18 @@ import torch
 from fuzz.cases.case import Case
 from fuzz.targets.call import Call, fill
 from fuzz.targets.layers import layer_of, other_layers
-from fuzz.targets.target import Bound, Run, Target
+from fuzz.targets.own_engine import ENGINES
+from fuzz.targets.step import step_target
+from fuzz.targets.target import Bound, Run, Start, Target
 from msa_ref import index_topk
 from msa_ref.formats import ELEMENTS
+from msa_ref.profile import Profile
 
 SLAB_BYTES = 1024
 """Bytes of memory for prefill's scores, times the split count: in a small case enough for a few query tiles."""
+
+STEP = Profile("the engine's classes", padded_queries="pad")
+"""The contract, and rows behind the last request: PAD, or left as they are, which the harness reads as PAD."""
 
 # Kernels are imported by name when they run: triton reads TRITON_INTERPRET once, when they are first imported.
 
@@ -188,8 +194,17 @@ _ON_KERNELS: dict[str, Callable[[Call, str], torch.Tensor]] = {
 
 def on_package(name: str, package: str) -> Run:
     """The run of a built-in target on the kernels of another package: a copy of `msa_fast` with a planted defect."""
+    if name in ENGINES:
+        return step_target(name, "", ENGINES[name](package)).run
     run = _ON_KERNELS[name]
     return lambda call: run(call, package)
+
+
+def started_on_package(name: str, package: str) -> Start:
+    """The start of a built-in target of kind `step` on the classes of another package."""
+    start = step_target(name, "", ENGINES[name](package)).start
+    assert start is not None
+    return start
 
 
 BUILT_IN = {
@@ -222,6 +237,7 @@ BUILT_IN = {
             has_splits=True,
             has_sibling=True,
             check=check_prefill,
+            drawn_each=3,
         ),
         Target(
             "prefill-device",
@@ -284,6 +300,23 @@ BUILT_IN = {
             has_sibling=True,
             bind=_bind_decode,
             check=check_decode,
+            drawn_each=2,
+        ),
+        step_target(
+            "step",
+            "The engine's classes, eagerly: steps of decodes, prefills and padding, several layers, micro-batches.",
+            ENGINES["step"]("msa_fast"),
+            STEP,
+            check_prefill,
+            drawn_each=3,
+        ),
+        step_target(
+            "step-graph",
+            "The same, steps of decodes alone replayed: in a CUDA graph for each layer, or as launches that are kept.",
+            ENGINES["step-graph"]("msa_fast"),
+            STEP,
+            check_prefill,
+            drawn_each=6,
         ),
     )
 }

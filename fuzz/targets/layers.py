@@ -47,3 +47,14 @@ def _elsewhere(tensor: torch.Tensor, behind: int) -> torch.Tensor:
     first = behind // tensor.element_size()
     memory = torch.zeros(first + reach, dtype=tensor.dtype, device=tensor.device)
     return memory.as_strided(tensor.shape, tensor.stride(), first)
+
+
+def another_layer(call: Call) -> tuple[torch.Tensor, torch.Tensor]:
+    """Queries and key pages of another layer of the same step: the call's own numbers elsewhere, in another order."""
+    queries, pages, _ = layer_of(call)
+    others = [_elsewhere(tensor, tensor.data_ptr() % ALIGNMENT) for tensor in (queries, pages)]
+    if others[0] is not queries:
+        others[0].copy_(queries.flip(-1))
+    if others[1] is not pages:
+        others[1].copy_(pages.roll(1, 0))
+    return others[0], others[1]

@@ -8,6 +8,7 @@ import torch
 
 from fuzz.cases import promised
 from fuzz.cases.case import Case
+from fuzz.cases.engine_steps import order_fault, query_lens_of
 from fuzz.cases.inside import Domain
 from fuzz.cases.scale import MAX_DECODE_QUERY_LEN
 from fuzz.inputs.scene import Scene
@@ -25,7 +26,10 @@ Run = Callable[[Call], torch.Tensor]
 Bound = Callable[[], torch.Tensor]
 """A target bound to its call: it answers for the present contents of the buffers."""
 
-KINDS = ("decode", "prefill", "any", "foreign")
+Start = Callable[[Call, Case], Run]
+"""A target that lives through all states of a case: made for the first call, it answers one call after another."""
+
+KINDS = ("decode", "prefill", "any", "foreign", "step")
 """The kinds of targets."""
 
 
@@ -33,8 +37,9 @@ KINDS = ("decode", "prefill", "any", "foreign")
 class Target:
     """One thing to judge, and its limits.
 
-    kind: `decode` is given decode batches alone, the others prefill as well; `decode` and `foreign` are run through
-        replay scripts. Production shapes go to targets of their own kind and to foreign ones.
+    kind: `decode` is given decode batches alone, the others prefill as well; `decode`, `foreign` and `step` are run
+        through replay scripts. Production shapes go to targets of their own kind and to foreign ones. `step`, made by
+        `fuzz.targets.step_target`, is given the steps of an engine.
     run: the adapter.
     takes_score: given a score matrix and judged on it.
     takes_score_out: given memory for its scores.
@@ -44,6 +49,8 @@ class Target:
     is_graph: captured once per case as a CUDA graph, or on a CPU as a `fuzz.targets.host_graph`, then replayed.
     profile: the promises of the target; a case outside of it is Undefined.
     bind: turns one call into a function that replays it; this captures a target without a CUDA graph.
+    start: makes what keeps its state from one call of a case to the next, as an engine does.
+    drawn_each: a gate gives it one of so many drawn cases, because others try most of the same.
     check: the check that the kernels themselves make before a launch, on a case: raises the ValueError that
         they would. A case that it refuses is Undefined. None for targets that run no kernels of the suite.
     """
@@ -60,6 +67,8 @@ class Target:
     profile: Profile = CONTRACT
     bind: Callable[[Call], Bound] | None = None
     check: Callable[[Case], None] | None = None
+    start: Start | None = None
+    drawn_each: int = 1
 
     def __post_init__(self) -> None:
         require(self.kind in KINDS, "kind", f"must be one of {', '.join(KINDS)}", repr(self.kind))
@@ -82,7 +91,7 @@ class Target:
     @property
     def domain(self) -> Domain:
         """The cases that are drawn for it."""
-        return Domain(self.profile, self.kind == "decode", self.takes_score)
+        return Domain(self.profile, self.kind == "decode", self.takes_score, self.kind == "step")
 
     @property
     def has_replay(self) -> bool:
@@ -90,7 +99,7 @@ class Target:
 
         Prefill does not, because every batch is planned anew; nor do scores that are given.
         """
-        return self.kind in ("decode", "foreign") and not self.takes_score
+        return self.kind in ("decode", "foreign", "step") and not self.takes_score
 
     def limits(self, case: Case, device: str) -> str | None:
         """The reason why the target cannot run a case, in the words of the kernels' own check; None if it can.
@@ -99,6 +108,9 @@ class Target:
         """
         if not self.is_run_by(case, device):
             return "nothing is replayed"
+        fault = order_fault(query_lens_of(case)) if self.kind == "step" else None
+        if fault is not None:
+            return fault
         try:
             if self.check is not None:
                 self.check(case)
@@ -132,6 +144,8 @@ class Target:
         """Prepare runs on a scene, whose contents may change between them. show: see `Call.show`."""
         if self.bind is not None:
             return self._bound(self.bind, scene, num_splits, show)
+        if self.start is not None:
+            return self._started(self.start, scene, num_splits, show)
         run = self.eager(scene, num_splits, show)
         if not self.is_graph:
             return run
@@ -154,6 +168,18 @@ class Target:
             if not bound:
                 bound.append(applied(bind(self._call(scene, num_splits, show))))
             return applied(bound[0]())
+
+        return run
+
+    def _started(self, start: Start, scene: Scene, num_splits: int, show: Callable[..., None]) -> Bound:
+        """Runs of what was started at the first of them, each with the call of its state."""
+        started = list[Run]()
+
+        def run() -> torch.Tensor:
+            call = self._call(scene, num_splits, show)
+            if not started:
+                started.append(applied(start(call, scene.case)))
+            return applied(started[0](call))
 
         return run
 

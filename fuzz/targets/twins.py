@@ -79,6 +79,7 @@ def on_twin(twin: Twin, target: Target) -> Target:
         sentence=f"On the twin of {twin.architecture}: {target.sentence}",
         run=lambda call: _executed(twin, lambda: run(call)),
         bind=None if bind is None else _bound(twin, bind),
+        start=None,
         is_graph=False,
     )
 

@@ -65,11 +65,40 @@ def my_index_decode(index_q, index_k_pages, block_table, seq_lens, decode_query_
     return MyDecoder(index_q, index_k_pages, block_table, seq_lens).run(decode_query_len)
 
 
+class MyMetadataBuilder:
+    """A builder whose metadata is the step itself."""
+
+    def __init__(self, config, device, max_num_reqs, max_model_len, num_speculative_tokens):
+        self.limits = max_num_reqs, max_model_len
+
+    def build(self, common_prefix_len, common_attn_metadata):
+        assert common_attn_metadata.num_reqs <= self.limits[0]
+        assert common_attn_metadata.max_seq_len <= self.limits[1]
+        return common_attn_metadata
+
+
+class MyIndexerImpl:
+    """The reference, which writes into an engine's buffer."""
+
+    def __init__(self, config, topk_indices_buffer):
+        self.config, self.buffer = config, topk_indices_buffer
+
+    def forward(self, index_query, index_k_pages, step):
+        from msa_ref import PagedBatch, index_topk
+
+        num_tokens = int(step.query_start_loc[-1])
+        queries, rows = index_query[:num_tokens], self.buffer[:, :num_tokens]
+        batch = PagedBatch(
+            self.config, queries, index_k_pages, step.block_table_tensor, step.seq_lens, step.query_start_loc
+        )
+        return rows.copy_(index_topk(batch))
+
+
 @pytest.fixture(autouse=True)
 def _my_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     """`from my_engine import my_index_topk` works in the documents' code, as do its other names."""
     module = types.ModuleType("my_engine")
-    for thing in (my_index_topk, my_topk, my_index_decode, MyDecoder):
+    for thing in (my_index_topk, my_topk, my_index_decode, MyDecoder, MyMetadataBuilder, MyIndexerImpl):
         setattr(module, thing.__name__, thing)
     monkeypatch.setitem(sys.modules, "my_engine", module)
 

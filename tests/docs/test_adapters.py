@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import torch
 
-from fuzz.cases.case import Case, Request, Step, ValuePlan, ViewPlan, Views
+from fuzz.cases.case import Case, EnginePlan, Request, Step, ValuePlan, ViewPlan, Views
 from fuzz.inputs.scene import Scene
 from fuzz.judge.examiner import Examiner
 from fuzz.judge.verdict import Agreed, Broke, Undefined, Verdict
-from fuzz.targets import Call, Target, fill
+from fuzz.targets import Call, EngineStep, Target, fill, step_target
 from msa_ref import IndexerConfig
 from msa_ref.profile import CONTRACT
 from tests.support.markdown import ROOT, blocks
@@ -90,6 +90,42 @@ def test_the_bound_target_is_bound_once_and_caught_if_it_keeps_too_much(page: di
     assert len(calls) == 1
     assert isinstance(verdict, Broke)
     assert {"Replay", "GraphIsEager"} & {found.law for found in verdict.violations}
+
+
+STEPS = replace(
+    M3,
+    requests=(Request(2, 2500), Request(2, 300), Request(9, 400), Request(0, 0)),
+    replay=(Step((Request(2, 2700), Request(2, 2500), Request(2, 430), Request(7, 300)), is_remapped=True),),
+    engine=EnginePlan(3, judged_layer=1),
+    extra_queries=2,
+    note="two steps of an engine",
+)
+
+
+@pytest.mark.parametrize("is_buffer_shared", [False, True])
+def test_an_engine_agrees_through_its_steps(page: dict[str, Any], is_buffer_shared: bool) -> None:
+    case = replace(STEPS, engine=replace(STEPS.engine, is_buffer_shared=is_buffer_shared))
+    verdict = judged(case, page["step"])
+    assert isinstance(verdict, Agreed), verdict
+    assert verdict.rows == 2 * 4 * (13 + 2)
+
+
+def test_an_engine_that_keeps_the_first_steps_lengths_is_caught(page: dict[str, Any]) -> None:
+    class Keeps(page["MyEngine"]):
+        def build(self, step: EngineStep, micro_batch: int) -> Any:
+            self.lens = getattr(self, "lens", step.seq_lens.clone())
+            return replace(step, seq_lens=self.lens)
+
+    verdict = judged(STEPS, step_target("keeps", "", Keeps, page["M3_STEP"]))
+    assert isinstance(verdict, Broke)
+    assert "Replay" in {found.law for found in verdict.violations}
+
+
+def test_an_engine_says_what_it_does_not_take(page: dict[str, Any]) -> None:
+    halves = replace(STEPS, engine=EnginePlan(second_micro_batch=2))
+    assert judged(halves, page["step"]) == Undefined("my engine has no micro-batches")
+    unordered = replace(STEPS, requests=STEPS.requests[::-1], replay=())
+    assert judged(unordered, page["step"]) == Undefined("a request without a token comes before others at step 0")
 
 
 def test_the_selection_is_judged_on_the_scores_that_it_is_given(page: dict[str, Any]) -> None:

@@ -19,8 +19,10 @@ from pathlib import Path
 import torch
 
 from fuzz.canaries.defect import Defect
+from fuzz.cases.case import Case
 from fuzz.targets import BUILT_IN, Call
-from fuzz.targets.built_in import on_package
+from fuzz.targets.built_in import on_package, started_on_package
+from fuzz.targets.target import Run
 from msa_ref.config import require
 
 
@@ -96,7 +98,8 @@ def mutants_of(path: str, target: str, *needs: str) -> Callable[..., Mutant]:
         require(target in BUILT_IN, "target", f"must be one of {', '.join(BUILT_IN)}", repr(target))
         fragment = Fragment(path, old, new, nth, count)
         run = partial(_run, name, fragment, target)
-        broken = replace(BUILT_IN[target], name=name, sentence=sentence, run=run)
+        start = None if BUILT_IN[target].start is None else partial(_start, name, fragment, target)
+        broken = replace(BUILT_IN[target], name=name, sentence=sentence, run=run, start=start)
         return Mutant(name, "mutant", defect, sentence, laws, broken, needs, equivalent, fragment=fragment)
 
     return make
@@ -105,6 +108,11 @@ def mutants_of(path: str, target: str, *needs: str) -> Callable[..., Mutant]:
 def _run(name: str, fragment: Fragment, target: str, call: Call) -> torch.Tensor:
     """Run a built-in target on the kernels of a mutant. The copy is made when it first runs."""
     return on_package(target, package_of(name, fragment))(call)
+
+
+def _start(name: str, fragment: Fragment, target: str, call: Call, case: Case) -> Run:
+    """Start a built-in target on the classes of a mutant."""
+    return started_on_package(target, package_of(name, fragment))(call, case)
 
 
 @cache
