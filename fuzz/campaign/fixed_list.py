@@ -14,16 +14,17 @@ from msa_ref.contract import Violation
 
 
 def judge_all(
-    tasks: Iterable[Task],
+    tasks: Iterable[tuple[int, Task]],
     total: int,
     results: Results,
     pool: Pool,
     is_diagnosed: bool = True,
     is_first_only: bool = False,
 ) -> None:
-    """Judge every task and add it to the results, in order. An interrupt adds what is judged, and stops the pool.
+    """Judge every task and add it to the results, by number. An interrupt adds what is judged, and stops the pool.
 
     Args:
+        tasks: (number from 0, task) each, in the order in which they are begun.
         total: how many tasks there are, in words that tell how far it came.
         is_diagnosed: whether a broken target is asked for the laws between runs.
         is_first_only: whether the first finding ends it, which is added at once, and not diagnosed.

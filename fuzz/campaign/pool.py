@@ -57,9 +57,12 @@ class Pool:
         with self.worker() as worker:
             return worker.judge(task)
 
-    def judged(self, tasks: Iterable[Task]) -> Iterator[tuple[int, Judged]]:
-        """(number of a task, its outcome), as they come; a few tasks are judged ahead of what is asked for."""
-        rest = enumerate(tasks)
+    def judged(self, tasks: Iterable[tuple[int, Task]]) -> Iterator[tuple[int, Judged]]:
+        """(number of a task, its outcome), as they come; a few tasks are judged ahead of what is asked for.
+
+        tasks: (number, task) each.
+        """
+        rest = iter(tasks)
         self._submit(itertools.islice(rest, self._jobs * CASES_IN_FLIGHT))
         while self._ahead:
             wait(self._ahead, return_when=FIRST_COMPLETED)

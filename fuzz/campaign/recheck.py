@@ -43,7 +43,7 @@ def _fixed(old: dict[Path, Finding], device: str, pool: Pool) -> Iterator[Path]:
     """Paths of findings that agree now, in the circumstances in which they broke."""
     tasks = {path: Task(finding.case, (finding.target,), device) for path, finding in old.items()}
     plain = [path for path, finding in old.items() if not finding.before and finding.breaks in ("alone", "untried")]
-    for number, judged in pool.judged(tasks[path] for path in plain):
+    for number, judged in pool.judged(enumerate(tasks[path] for path in plain)):
         if isinstance(judged.verdicts[0][1], Agreed):
             yield plain[number]
     num_repeated = 0

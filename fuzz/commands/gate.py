@@ -10,6 +10,7 @@ from fuzz.campaign.interrupts import ended_politely
 from fuzz.campaign.pool import Pool
 from fuzz.campaign.recheck import look_back
 from fuzz.campaign.results import Results
+from fuzz.campaign.schedule import in_turn
 from fuzz.campaign.shrink import shrink_findings
 from fuzz.campaign.tried_again import try_again
 from fuzz.cases.smoke import smoke_cases
@@ -86,7 +87,8 @@ def run(options: Options) -> int:
     with ended_politely(), Pool(options.num_jobs, options.hangs_after) as pool:
         if not options.is_smoke:
             look_back(results, options.findings, device, pool)
-        judge_all(tasks, len(tasks), results, pool, options.is_diagnosed, options.is_first_only)
+        turns = list(enumerate(tasks)) if options.is_first_only else in_turn(tasks, device == "cuda")
+        judge_all(turns, len(tasks), results, pool, options.is_diagnosed, options.is_first_only)
         if options.shrink_seconds > 0:
             with pool.worker() as worker:
                 shrink_findings(results, worker, device, options.shrink_seconds)

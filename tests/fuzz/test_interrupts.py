@@ -38,7 +38,7 @@ def test_an_interrupted_run_keeps_what_it_judged(device: str) -> None:
 
     results = new_results(SCALES["small"])
     with Pool(1, 60.0) as pool:
-        judge_all(tasks(), 20, results, pool)
+        judge_all(enumerate(tasks()), 20, results, pool)
     record = results.record
     assert record.aborted == f"ended after {record.cases} of 20 cases"
     assert record.targets[0].agreed == record.cases > 0

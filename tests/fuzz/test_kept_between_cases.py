@@ -44,7 +44,7 @@ def _judged(tasks: list[Task], folder: Path) -> Results:
     """The results of some cases, judged in order by one child, with every finding tried again."""
     results = _nothing_yet(tuple(dict.fromkeys(name for task in tasks for name in task.targets)), folder)
     with Pool(1, 60.0) as pool:
-        judge_all(tasks, len(tasks), results, pool)
+        judge_all(enumerate(tasks), len(tasks), results, pool)
     tried_again.try_again(results, "cpu", 60.0)
     return results
 

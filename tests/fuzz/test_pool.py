@@ -1,6 +1,7 @@
 """The pool: one set of workers per command, and each task's outcome as it comes."""
 
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import pytest
 from fuzz.__main__ import main
 from fuzz.campaign import pool
 from fuzz.campaign.pool import Pool
-from fuzz.cases.case import Case, Request
+from fuzz.campaign.schedule import in_turn
+from fuzz.cases.case import Case, PagePlan, Request
 from fuzz.isolation.messages import Task
 from fuzz.isolation.worker import Worker
 from msa_ref import IndexerConfig
@@ -36,7 +38,7 @@ def test_every_task_comes_back_by_number_and_workers_are_shared() -> None:
     config = IndexerConfig(1, 16, 16, 2)
     tasks = [Task(Case(config, (Request(1, 20 + n),)), ("reference",), "cpu") for n in range(12)]
     with Pool(2, 60.0) as shared:
-        outcomes = dict(shared.judged(tasks))
+        outcomes = dict(shared.judged(enumerate(tasks)))
         assert [outcomes[number].task for number in range(12)] == tasks
         with shared.worker() as worker:
             assert worker.violations(tasks[0].case, "reference", "cpu") == ()
@@ -47,9 +49,26 @@ def test_every_task_comes_back_by_number_and_workers_are_shared() -> None:
 def test_a_pool_that_ends_waits_for_no_hung_child() -> None:
     fatal = Case(IndexerConfig(2, 16, 16, 4), (Request(2, 70), Request(1, 9)))
     with Pool(1, 60.0) as shared:
-        tasks = shared.judged([Task(fatal, (name,), "cpu") for name in ("reference", "fuzz.canaries:hangs")])
+        names = enumerate(("reference", "fuzz.canaries:hangs"))
+        tasks = shared.judged((number, Task(fatal, (name,), "cpu")) for number, name in names)
         next(tasks)
         time.sleep(1)
         start = time.perf_counter()
         tasks.close()
     assert time.perf_counter() - start < 20
+
+
+@pytest.mark.parametrize("is_on_gpu", [False, True])
+def test_far_pages_are_begun_apart_and_heavy_cases_first_on_a_gpu(is_on_gpu: bool) -> None:
+    config = IndexerConfig(1, 16, 16, 2)
+    tasks = [
+        Task(Case(config, (Request(2, 20 + n),), pages=PagePlan(spare_pages=4, is_far=n % 100 < 2)), ("decode",), "cpu")
+        for n in range(200)
+    ]
+    heavy = Task(Case(config, (Request(99, 900),)), ("decode",), "cpu")
+    turns = in_turn([*tasks, heavy], is_on_gpu)
+    assert sorted(number for number, _ in turns) == list(range(201))
+    assert all(task == [*tasks, heavy][number] for number, task in turns)
+    far = [place for place, (_, task) in enumerate(turns) if task.case.pages.is_far]
+    assert all(later - earlier >= 50 for earlier, later in pairwise(far))
+    assert [number for number, _ in turns].index(200) == (1 if is_on_gpu else 200)

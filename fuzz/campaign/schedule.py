@@ -1,0 +1,44 @@
+"""The order in which a fixed list of tasks is begun, so that no child waits for another, and all end together."""
+
+from collections.abc import Sequence
+
+from fuzz.cases.case import Case
+from fuzz.isolation.messages import Task
+
+NUM_HEAVIEST = 100
+"""Tasks that are begun first on a GPU, the heaviest of all: one of them begun late would be waited for at the end."""
+
+Numbered = tuple[int, Task]
+"""A task, and its number in the list: results come in that order, whichever task was begun first."""
+
+
+def in_turn(tasks: Sequence[Task], is_on_gpu: bool) -> list[Numbered]:
+    """The tasks as they are begun: on a GPU the heaviest first, and far pages one by one, with others between.
+
+    Far pages are judged by one child at a time, and a second one would wait. A CPU judges kept cases first, as they
+    broke something before.
+    """
+    numbered = list(enumerate(tasks))
+    if is_on_gpu:
+        by_weight = sorted(numbered, key=lambda one: -weight(one[1]))
+        heaviest = by_weight[:NUM_HEAVIEST]
+        numbers = {number for number, _ in heaviest}
+        numbered = [*heaviest, *(one for one in numbered if one[0] not in numbers)]
+    far = [one for one in numbered if one[1].case.pages.is_far]
+    turns = [one for one in numbered if not one[1].case.pages.is_far]
+    for count, one in enumerate(far):
+        turns.insert(count * len(numbered) // len(far), one)
+    return turns
+
+
+def weight(task: Task) -> int:
+    """A measure of a task's work: scores of rows and blocks, over all runs and targets."""
+    return _runs(task.case) * _scores(task.case) * len(task.targets)
+
+
+def _runs(case: Case) -> int:
+    return len(case.num_splits) + case.repeats + len(case.replay)
+
+
+def _scores(case: Case) -> int:
+    return case.config.num_index_heads * sum(one.query_len for one in case.requests) * case.max_row_blocks
