@@ -60,6 +60,7 @@ class SharedSlot(NaiveIndexer):
     """Keeps a number in the process's random generator for a while: other work refills that slot before it is read."""
 
     def answer(self) -> torch.Tensor:
+        before = torch.get_rng_state()
         torch.manual_seed(46)
         kept = torch.get_rng_state()
         for _ in range(MAX_TURNS):
@@ -67,6 +68,7 @@ class SharedSlot(NaiveIndexer):
             if threading.active_count() == 1:  # no other work will come
                 break
         self.is_refilled = not torch.equal(torch.get_rng_state(), kept)
+        torch.set_rng_state(before)
         return super().answer()
 
     def order(self, candidate: Candidate) -> tuple[float, ...]:

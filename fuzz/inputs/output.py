@@ -6,6 +6,8 @@ from fuzz.inputs.views import View
 
 OUT_MARKER = -7_777_777
 """Content of integer outputs and their margins before a run: neither an id nor PAD."""
+NUM_OLD_IDS = 5
+"""Bound on the ids that an output holds as if left by an earlier step."""
 
 
 class Output:
@@ -13,22 +15,26 @@ class Output:
 
     def __init__(self, view: View, num_rows: int) -> None:
         self.tensor = view.tensor
-        self._base, self._num_rows, self._marker = view.base, num_rows, OUT_MARKER
+        self._base, self._num_rows = view.base, num_rows
+        self._before = view.base.clone()
 
-    def mark(self, is_high: bool) -> None:
-        """Fill the buffer with the marker, or with its negative.
+    def mark(self, number: int) -> None:
+        """Fill the buffer with the marker, with its negative, or with small numbers: in turn, run after run.
 
-        Runs alternate between the two: a kernel that keeps the greater of old and new is right with one of them only.
+        A kernel that keeps the greater of old and new is right with one of the markers only. Small numbers are ids, as
+        an engine's buffer holds: nothing tells such a run from one in production.
         """
-        self._marker = -OUT_MARKER if is_high else OUT_MARKER
-        self._base.fill_(self._marker)
+        self._base.fill_((OUT_MARKER, -OUT_MARKER, 0)[number % 3])
+        if number % 3 == 2:
+            self._base += torch.arange(self._base.numel(), dtype=torch.int32, device=self._base.device) % NUM_OLD_IDS
+        self._before.copy_(self._base)
 
     def written_outside(self) -> int:
-        """Elements of the buffer that are no longer marked though they are no row of total_q."""
+        """Elements of the buffer that changed though they are no row of total_q."""
         is_outside = torch.ones_like(self._base, dtype=torch.bool)
         inside = self.tensor[:, : self._num_rows]
         is_outside.as_strided(inside.shape, inside.stride(), inside.storage_offset()).fill_(False)
-        return int(((self._base != self._marker) & is_outside).sum())
+        return int(((self._base != self._before) & is_outside).sum())
 
 
 def is_marked(answer: torch.Tensor) -> torch.Tensor:

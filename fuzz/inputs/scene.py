@@ -137,10 +137,10 @@ class Scene:
         return make_view(shape, torch.float32, self.device, case.views.score, float("nan"))
 
     @torch.inference_mode(False)
-    def new_out(self, is_high: bool = False) -> torch.Tensor | None:
+    def new_out(self, number: int = 0) -> torch.Tensor | None:
         """A freshly marked output [H, T + extra_rows, K] for one run, at the same address every time.
 
-        None where the target allocates. Memory for scores is garbage again. is_high: see `Output.mark`.
+        None where the target allocates. Memory for scores is garbage again. number: of the run, see `Output.mark`.
         """
         self._fill_score_out()
         views, config = self.case.views, self.case.config
@@ -150,7 +150,7 @@ class Scene:
             shape = (config.num_index_heads, self.case.total_q + views.extra_rows, config.topk_blocks)
             view = make_view(shape, torch.int32, self.device, views.out, OUT_MARKER)
             self._out = Output(view, self.case.total_q)
-        self._out.mark(is_high)
+        self._out.mark(number)
         return self._out.tensor
 
     @property
@@ -161,6 +161,11 @@ class Scene:
     def written_outside(self) -> int:
         """Elements in the output's buffer that a run changed though they are no row of total_q."""
         return 0 if self._out is None else self._out.written_outside()
+
+    def inputs_sharing(self, answer: torch.Tensor) -> list[str]:
+        """Names of the inputs whose memory holds an answer."""
+        address = answer.untyped_storage().data_ptr()
+        return [name for name, view in self._inputs().items() if view.base.untyped_storage().data_ptr() == address]
 
     def changed_inputs(self) -> list[str]:
         """Names of the inputs whose buffers, margins included, are no longer what they were."""

@@ -25,6 +25,15 @@ class Examiner:
 
     def examine(self, target: Target) -> Verdict:
         """Run a target on everything that the case asks for and hold each run against the laws."""
+        verdict = self._verdict(target)
+        left = tuple(self._surroundings.violations())
+        if not left or isinstance(verdict, Undefined):
+            return verdict
+        found = verdict.violations if isinstance(verdict, Broke) else ()
+        return Broke(found + left, verdict.rows, verdict.certified)
+
+    def _verdict(self, target: Target) -> Verdict:
+        """The verdict by the runs themselves, whatever they left behind."""
         reason = target.limits(self.scene.case, self.scene.device.type) or self._outside(target)
         if reason is not None:
             return Undefined(reason)

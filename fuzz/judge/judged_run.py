@@ -10,6 +10,7 @@ from fuzz.inputs.company import COMPANY
 from fuzz.inputs.output import is_marked
 from fuzz.inputs.poisoned_memory import GarbageWorkspaces
 from fuzz.inputs.scene import Scene
+from fuzz.judge.dice import Dice
 from fuzz.judge.shown_scores import ShownScores
 from fuzz.judge.truth import Truth
 from fuzz.targets import Target
@@ -31,6 +32,7 @@ class RunJudge:
         """truths: the right answers by (state, whether scores are given); kept for the next target."""
         self.scene = scene
         self.rows = self.certified = self._num_runs = 0
+        self._dice = Dice(scene.case.seed)
         self.is_settled = False
         self._truths = truths
         self._shown: ShownScores | None = None
@@ -47,7 +49,8 @@ class RunJudge:
         beside: what goes on beside the run, see `Case.beside`.
         """
         scene, self._shown, self.is_settled = self.scene, None, False
-        out = scene.new_out(is_high=self._num_runs % 2 == 1)
+        out = scene.new_out(self._num_runs)
+        self._dice.throw(self._num_runs)
         is_inference = scene.case.first_mode == "inference" and self._num_runs == 0
         self._num_runs += 1
         with COMPANY[beside](scene):
@@ -55,7 +58,7 @@ class RunJudge:
                 given = _first_in_inference_mode(run) if is_inference else _without_gradients(run)
             answer = self._copied(given, out, target)
         self.rows += scene.case.config.num_index_heads * scene.case.total_q
-        found = self._memory_violations(written())
+        found = self._memory_violations(written(), given) + self._dice.violations()
         misshapen = self._shape_violation(answer, target)
         if misshapen is not None or not isinstance(answer, torch.Tensor):
             return None, self._at(num_splits, [*found, *filter(None, [misshapen])])
@@ -106,7 +109,7 @@ class RunJudge:
     def _at(self, num_splits: int, found: list[Violation]) -> list[Violation]:
         return [replace(violation, num_splits=num_splits, state=self.scene.state) for violation in found]
 
-    def _memory_violations(self, written: list[str]) -> list[Violation]:
+    def _memory_violations(self, written: list[str], given: object) -> list[Violation]:
         """Violations by inputs that a run changed, which are restored, and by writes outside of its output.
 
         written: inputs that it wrote to, whether they have changed or not.
@@ -118,6 +121,10 @@ class RunJudge:
             scene.apply(scene.state, is_forced=True)
         elif written:
             found.append(Violation("ReadsOnly", f"wrote to {', '.join(written)}, and left what was there"))
+        if isinstance(given, torch.Tensor) and given.layout == torch.strided and given.numel():
+            shared = scene.inputs_sharing(given)
+            if shared:
+                found.append(Violation("OwnMemory", f"answered in the memory of {', '.join(shared)}"))
         outside = scene.written_outside()
         if outside:
             found.append(Violation("WritesOnly", f"wrote {outside} elements outside the answer's rows"))

@@ -38,7 +38,7 @@ def score_strip(
     n, req = int(row.num_visible_blocks), int(truth.reqs[token])
     score = row.score[0, 0, :n].masked_fill(row.score[0, 0, :n].isnan(), -torch.inf)
     is_forced = forced_mask(row.num_visible_blocks, n, config)[0]
-    expected, taken = truth.expected[head, token].tolist(), row.topk_idx[0, 0].tolist()
+    expected, taken = truth.expected()[head, token].tolist(), row.topk_idx[0, 0].tolist()
     ranked = [block for block in score.sort(descending=True, stable=True).indices.tolist() if not is_forced[block]]
     num_forced = int(is_forced.sum())
     cut = max(0, min(config.topk_blocks, n) - num_forced)

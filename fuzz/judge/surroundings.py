@@ -10,9 +10,11 @@ from functools import wraps
 import torch
 
 from fuzz.cases.case import Case
+from fuzz.judge.harness import Harness
 from fuzz.judge.settings import OwnSettings
 from fuzz.targets import Call, Target
 from fuzz.targets.target import Bound, Run, applied
+from msa_ref.contract import Violation
 
 RECOMPILATION_LIMITS = ("recompile_limit", "accumulated_recompile_limit")
 MAX_RECOMPILATIONS = 2**20
@@ -37,6 +39,19 @@ class Surroundings:
     def __init__(self, tell: Callable[[bool], None] = ignore_first_calls) -> None:
         """tell: called with False before each first call, and with True when it is over."""
         self._tell, self._settings = tell, defaultdict[str, OwnSettings](OwnSettings)
+        self._harness, self._changed = Harness(), dict[str, None]()
+
+    def violations(self) -> list[Violation]:
+        """The violations of the target that ran last, by what it did to its surroundings; each is told once.
+
+        What it has changed of the judge is put back.
+        """
+        found = [Violation("LeavesState", f"left {name} otherwise than it found it") for name in self._changed]
+        self._changed.clear()
+        changed = self._harness.restored()
+        if changed:
+            found.append(Violation("HandsOff", f"changed {', '.join(changed)}"))
+        return found
 
     def around(self, target: Target, is_told: bool = True) -> Target:
         """A target that is the same but for its surroundings.
@@ -48,7 +63,8 @@ class Surroundings:
 
         @wraps(target.run)
         def run(call: Call) -> torch.Tensor:
-            with self.of(target.name, is_told and _is_new(seen, call)):
+            is_new = _is_new(seen, call)
+            with self.of(target.name, is_told and is_new, is_new):
                 return target.run(call)
 
         def bound_to(call: Call) -> Bound:
@@ -57,7 +73,8 @@ class Surroundings:
                 bound = applied(bind(call))
 
             def run_again() -> torch.Tensor:
-                with self.of(target.name, is_told and _is_new(seen, call)):
+                is_new = _is_new(seen, call)
+                with self.of(target.name, is_told and is_new, is_new):
                     return bound()
 
             return run_again
@@ -68,7 +85,8 @@ class Surroundings:
                 step = applied(start(call, case))
 
             def run_step(call: Call) -> torch.Tensor:
-                with self.of(target.name, is_told and _is_new(seen, call)):
+                is_new = _is_new(seen, call)
+                with self.of(target.name, is_told and is_new, is_new):
                     return step(call)
 
             return run_step
@@ -78,14 +96,19 @@ class Surroundings:
         )
 
     @contextmanager
-    def of(self, name: str, is_first: bool) -> Iterator[None]:
-        """The surroundings of a target's code."""
+    def of(self, name: str, is_first: bool, may_change: bool = True) -> Iterator[None]:
+        """The surroundings of a target's code.
+
+        is_first: whether it is told as a first call. may_change: whether the code may change settings for good.
+        """
         if is_first:
             self._tell(False)
         allow_recompilations()
         try:
             with self._settings[name]:
                 yield
+            if not may_change:
+                self._changed |= dict.fromkeys(self._settings[name].changed)
         finally:
             if is_first:
                 self._tell(True)

@@ -8,6 +8,7 @@ import random
 import tempfile
 import time
 import warnings
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -34,9 +35,35 @@ def caches(call: Call) -> torch.Tensor:
 
 @honest
 def draws_at_random(call: Call) -> torch.Tensor:
-    """Random numbers of its own and everybody's, seeded anew."""
-    torch.manual_seed(0), random.seed(0), np.random.seed(0)
+    """Random numbers of its own and everybody's, of generators that it seeds and puts back."""
+    torch.rand(3), random.random(), np.random.random(), np.random.default_rng(0).random()
     torch.rand(3, generator=torch.Generator().manual_seed(1))
+    states = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng():
+        torch.manual_seed(0), random.seed(0), np.random.seed(0)
+        torch.rand(3)
+    random.setstate(states[0]), np.random.set_state(states[1])
+    return right(call)
+
+
+@cache
+def _seed() -> None:
+    torch.manual_seed(0), random.seed(0), np.random.seed(0)
+
+
+@honest
+def seeds_once(call: Call) -> torch.Tensor:
+    """Everybody's generators seeded in its first call alone, as an engine does that starts."""
+    _seed()
+    return right(call)
+
+
+@honest
+def replaces_functions(call: Call) -> torch.Tensor:
+    """Functions of torch replaced by its own, for good, which do the same and more."""
+    equal = torch.equal
+    torch.equal = lambda left, right: equal(left, right)
+    torch.Tensor.__ne__ = torch.Tensor.ne  # type: ignore[method-assign]
     return right(call)
 
 

@@ -1,0 +1,67 @@
+"""The judge keeps what a target could answer with out of its reach, and stays as it is."""
+
+import gc
+import importlib
+from typing import Any
+
+import torch
+
+from fuzz.cases.case import Case, Request, ValuePlan, Views
+from fuzz.inputs.scene import Scene
+from fuzz.judge.examiner import Examiner
+from fuzz.judge.harness import Harness
+from fuzz.judge.verdict import Agreed, Broke
+from fuzz.targets import Call, Target, fill, find
+from msa_ref import IndexerConfig, index_topk
+
+CASE = Case(IndexerConfig(2, 16, 16, 3), (Request(2, 130),), seed=5, values=ValuePlan("integers"), repeats=2)
+
+
+def test_no_right_answer_lies_in_memory_when_a_target_runs() -> None:
+    found = list[bool]()
+
+    def search(call: Call) -> torch.Tensor:
+        answer = index_topk(call.batch)
+        others = [one for one in gc.get_objects() if type(one) is torch.Tensor and one.shape == answer.shape]
+        found.extend(one is not answer and torch.equal(one, answer) for one in others)
+        return fill(call, answer)
+
+    without_repeats = Case(CASE.config, CASE.requests, CASE.seed, values=CASE.values)
+    examiner = Examiner(Scene(without_repeats, "cpu"))
+    for target in (find("reference"), Target("search", "", "foreign", search)):
+        assert isinstance(examiner.examine(target), Agreed)
+    assert found
+    assert not any(found)
+
+
+def test_a_changed_judge_is_told_and_put_back() -> None:
+    module: Any = importlib.import_module("fuzz.judge.truth")
+    harness, compare, code = Harness(), module.Truth.compare, module.Truth.row.__code__
+    module.Truth.compare = lambda *_: ([], 0)
+    module.Truth.row.__code__ = (lambda *_: None).__code__
+    assert harness.restored() == ["Truth.row", "Truth.compare"]
+    assert (module.Truth.compare, module.Truth.row.__code__) == (compare, code)
+    assert harness.restored() == []
+
+
+def test_an_answer_in_memory_of_an_input_is_no_answer() -> None:
+    def answer(call: Call) -> torch.Tensor:
+        rows = index_topk(call.batch)
+        memory = call.batch.index_q.view(torch.int32).view(-1)[: rows.numel()]
+        return memory.view(rows.shape).copy_(rows)
+
+    case = Case(CASE.config, CASE.requests, CASE.seed, values=CASE.values, views=Views(is_out_given=False))
+    verdict = Examiner(Scene(case, "cpu")).examine(Target("aliases", "", "foreign", answer))
+    assert isinstance(verdict, Broke)
+    assert {violation.law for violation in verdict.violations} == {"OwnMemory", "ReadsOnly"}
+
+
+def test_each_run_draws_other_random_numbers_and_may_draw_them() -> None:
+    drawn = list[float]()
+
+    def draw(call: Call) -> torch.Tensor:
+        drawn.append(float(torch.rand(())))
+        return fill(call, index_topk(call.batch))
+
+    assert isinstance(Examiner(Scene(CASE, "cpu")).examine(Target("draws", "", "foreign", draw)), Agreed)
+    assert len(drawn) == len(set(drawn)) == 3
