@@ -82,8 +82,9 @@ def _changes(case: Case) -> list[tuple[Request, Request]]:
     ]
 
 
-def _has_many_rows(case: Case) -> bool:
-    return case.config.num_index_heads * max(request.query_len for request in case.requests) > 64
+def _rows(case: Case) -> int:
+    """(token, head) rows of the longest query."""
+    return case.config.num_index_heads * max(request.query_len for request in case.requests)
 
 
 def has_repeated_page(case: Case) -> bool:
@@ -187,17 +188,21 @@ DIMENSIONS = (
         "more than an array holds",
         {
             "33 requests": lambda case: len(case.requests) > 32,
+            "65 requests": lambda case: len(case.requests) > 64,
             "257 requests": lambda case: len(case.requests) > 256,
             "1,025 requests": lambda case: len(case.requests) > 1_024,
             "65,536 requests": lambda case: len(case.requests) > 65_535,
             "257 tokens": lambda case: case.total_q > 256,
             "65,536 tokens": lambda case: case.total_q > 65_535,
             "129 blocks": lambda case: case.max_row_blocks > 128,
+            "1,025 blocks": lambda case: case.max_row_blocks > 1_024,
+            "300 blocks for 128 slots": lambda case: case.max_row_blocks >= 300 and case.config.topk_blocks == 128,
             "2,049 blocks in a band": lambda case: case.max_row_blocks > 2_048 and case.values.family == "band",
             "65,536 blocks": lambda case: case.max_row_blocks > 65_535,
             "13 heads": lambda case: case.config.num_index_heads > 12,
+            "13 heads, more rows than a tile": lambda case: case.config.num_index_heads > 12 and _rows(case) > 128,
             "33 slots": lambda case: case.config.topk_blocks > 32,
-            "65 rows of a request": _has_many_rows,
+            "65 rows of a request": lambda case: _rows(case) > 64,
         },
         {f"65,536 {what}": lambda scale: scale.is_compiled for what in ("requests", "tokens", "blocks")},
     ),

@@ -7,7 +7,7 @@ A size is one row of a table: its name, and the cases that have it, made of a dr
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from fuzz.cases.case import Case, Request, Step
+from fuzz.cases.case import Case, PagePlan, Request, Step
 from fuzz.cases.chooser import Chooser
 from fuzz.cases.inside import families_inside
 from fuzz.cases.promised import outside
@@ -18,10 +18,14 @@ PAST_A_GRID = 70_000
 """More than the 65,535 programs that some axes of a grid allow."""
 BAND_BLOCKS = (2_065, 2_080, 2_111)
 """Blocks of a row: 2,049, more than any staging buffer of candidates holds, and 16 that win or are forced."""
+LONG_BLOCKS = (1_025, 1_090)
+"""Blocks of a row: more than a thread block has threads, and than a search counts in ten bits."""
 MAX_LONG_KEYS = 2**20
 """Key elements of a long row; one that would have more has several blocks in each page."""
 MANY_HEADS = (13, 16, 33, 64)
-MANY_SLOTS = (33, 48, 64, 128)
+MANY_SLOTS = (128, 64, 128, 33)
+TILE_ROWS = 129
+"""Query rows of a prefill request: one more than the largest tile holds."""
 MIN_ROWS = 65
 """Query rows (head, token) of a request: one more than the largest tile of decode's products holds."""
 SMALLEST = 16
@@ -47,7 +51,7 @@ class RareSize:
     cases: Callable[[Chooser, Scale, Case], Cases]
 
 
-EVERY = {"small": {"prefill": 15, "decode": 6, "replay": 24}, "large": {"prefill": 66, "decode": 18, "replay": 51}}
+EVERY = {"small": {"prefill": 9, "decode": 6, "replay": 24}, "large": {"prefill": 66, "decode": 18, "replay": 51}}
 """Scale -> kind -> one of so many drawn cases of the kind has a rare size. All are multiples of `OWN_EACH`: none
 takes the place of a case of MiniMax-M3's own config."""
 
@@ -148,38 +152,66 @@ def _band(chooser: Chooser, scale: Scale, case: Case) -> Cases:
         case = _with_config(scale, case, num_index_heads=4, index_head_dim=SMALLEST, block_size=SMALLEST)
     case = _with_config(scale, case, init_blocks=0, local_blocks=1, topk_blocks=16)
     config, blocks = case.config, chooser.choice(BAND_BLOCKS)
+    family = _promised(scale, case, "band")
+    values = replace(case.values, family=family, log2_scale=0, is_negative=False, is_future_best=False)
+    request = Request(1, blocks * config.block_size - chooser.integer(0, config.block_size - 1))
+    yield _with_requests(replace(case, pages=_pooled(case, blocks), values=values), [request])
+
+
+def _pooled(case: Case, blocks: int) -> PagePlan:
+    """The case's pages for a row of so many blocks; several of them lie in one page if they would take much memory."""
+    config = case.config
     page = config.block_size * config.index_head_dim
     # Each page comes as often as two of them fill the slots.
     pool = 0 if blocks * page <= MAX_LONG_KEYS else -(-2 * blocks // config.topk_blocks)
-    family = _promised(scale, case, "band")
-    pages = replace(case.pages, shared_blocks=0, repeated_blocks=0, pool_pages=pool)
-    values = replace(case.values, family=family, log2_scale=0, is_negative=False, is_future_best=False)
-    request = Request(1, blocks * config.block_size - chooser.integer(0, config.block_size - 1))
-    yield _with_requests(replace(case, pages=pages, values=values), [request])
+    return replace(case.pages, shared_blocks=0, repeated_blocks=0, pool_pages=pool)
 
 
-def _heads(chooser: Chooser, scale: Scale, case: Case) -> Cases:
-    """Heads that no tile holds, and with their tokens more rows than one; few slots, for which blocks compete."""
-    heads, size = chooser.choice(MANY_HEADS), case.config.block_size
-    case = _with_config(scale, case, num_index_heads=heads, init_blocks=0, local_blocks=1, topk_blocks=2)
-    query_len = min(MAX_DECODE_QUERY_LEN, -(-MIN_ROWS // case.config.num_index_heads))
-    # Every head has keys of its own that are best.
-    case = replace(case, values=replace(case.values, family=_promised(scale, case, "integers"), is_future_best=False))
-    yield _with_requests(case, [Request(query_len, blocks * size + chooser.integer(0, size)) for blocks in (4, 7)])
+def _long(chooser: Chooser, scale: Scale, case: Case) -> Cases:
+    """A few tokens behind 1,025 blocks and more, and a short request."""
+    case = _with_config(scale, case, num_index_heads=2, index_head_dim=SMALLEST, block_size=SMALLEST)
+    blocks, size = chooser.choice(LONG_BLOCKS), case.config.block_size
+    values = replace(case.values, is_future_best=False)
+    case = replace(case, values=values, pages=_pooled(case, blocks))
+    yield _with_requests(case, [Request(3, blocks * size - chooser.integer(0, size - 1)), Request(1, 3 * size)])
+    yield _with_requests(case, [Request(3, blocks * size - chooser.integer(0, size - 1))] * 2)
+
+
+def _heads(num_rows: int, max_query_len: int) -> Callable[[Chooser, Scale, Case], Cases]:
+    """Heads that no tile holds, and with their tokens `num_rows` rows and more; few slots, for which blocks compete."""
+
+    def cases(chooser: Chooser, scale: Scale, case: Case) -> Cases:
+        heads, size = chooser.choice(MANY_HEADS), case.config.block_size
+        case = _with_config(scale, case, num_index_heads=heads, init_blocks=0, local_blocks=1, topk_blocks=2)
+        query_len = min(max_query_len, -(-num_rows // case.config.num_index_heads))
+        # Every head has keys of its own that are best.
+        values = replace(case.values, family=_promised(scale, case, "integers"), is_future_best=False)
+        requests = [Request(query_len, blocks * size + chooser.integer(0, size)) for blocks in (4, 7)]
+        yield _with_requests(replace(case, values=values), requests)
+
+    return cases
 
 
 def _slots(chooser: Chooser, scale: Scale, case: Case) -> Cases:
-    """Slots that no warp holds, one for each thread, and a few more blocks than that."""
-    case = _with_config(scale, case, num_index_heads=1, topk_blocks=chooser.choice(MANY_SLOTS))
-    blocks = case.config.topk_blocks + chooser.integer(1, 9)
-    yield _with_requests(case, [Request(1, blocks * case.config.block_size - chooser.integer(0, 3))])
+    """Slots that no warp holds, one for each thread: a row of a few more blocks, and one of hundreds of equals."""
+    case = _with_config(scale, case, num_index_heads=1, init_blocks=0, local_blocks=1)
+    case = _with_config(scale, case, topk_blocks=chooser.choice(MANY_SLOTS))
+    if not scale.is_compiled:
+        case = _with_config(scale, case, index_head_dim=SMALLEST, block_size=SMALLEST)
+    family = _promised(scale, case, chooser.choice(("plateau", "few_values", "tie_at_cut")))
+    values = replace(case.values, family=family, log2_scale=0, is_negative=False, is_future_best=False)
+    many = chooser.choice((300, 513, 600))
+    size, slots = case.config.block_size, case.config.topk_blocks
+    blocks = [slots + chooser.integer(1, 9), many]
+    requests = [Request(1, count * size - chooser.integer(0, 3)) for count in blocks]
+    yield _with_requests(replace(case, values=values, pages=_pooled(case, many)), requests)
 
 
 def _replayed(chooser: Chooser, scale: Scale, case: Case) -> Cases:
-    """33 requests, a third of which bring a token, and which change their lengths once."""
+    """33 or 66 requests, a third of which bring a token, and which change their lengths once."""
     if not scale.is_compiled:
         case = _with_config(scale, case, num_index_heads=1, index_head_dim=SMALLEST, block_size=SMALLEST)
-    for many in _short(chooser, case, [1, 0, 0] * 11):
+    for many in _short(chooser, case, [1, 0, 0] * chooser.choice((11, 22))):
         after = (*many.requests[3:], *many.requests[:3])
         yield replace(many, replay=(Step(after, is_remapped=chooser.boolean()),))
 
@@ -209,12 +241,14 @@ def _hashed(made: Callable[[Chooser, Scale, Case], Cases]) -> Callable[[Chooser,
 BOTH, ON_SMALL, ON_LARGE = ("small", "large"), ("small",), ("large",)
 RARE_SIZES = (
     RareSize("a band of 2,049 blocks", "decode", BOTH, _band),
-    RareSize("33 requests", "decode", ON_SMALL, _requests(33, 40)),
+    RareSize("33 to 65 requests", "decode", ON_SMALL, _requests(33, 65)),
     RareSize("33 requests, replayed", "replay", BOTH, _replayed),
     RareSize("257 requests", "prefill", ON_SMALL, _mostly_idle(257, 260)),
     RareSize("1,025 requests", "prefill", BOTH, _mostly_idle(1_025, 1_030)),
     RareSize("257 tokens", "prefill", ON_SMALL, _tokens(257, 280, 1)),
-    RareSize("13 to 64 heads", "decode", ON_SMALL, _heads),
+    RareSize("1,025 blocks", "prefill", ON_SMALL, _long),
+    RareSize("13 to 64 heads", "prefill", ON_SMALL, _heads(TILE_ROWS, TILE_ROWS)),
+    RareSize("13 to 64 heads", "decode", ON_SMALL, _heads(MIN_ROWS, MAX_DECODE_QUERY_LEN)),
     RareSize("33 to 128 slots", "decode", ON_SMALL, _slots),
     RareSize("257 requests", "decode", ON_LARGE, _requests(257, 300)),
     RareSize("1,025 requests", "decode", ON_LARGE, _requests(1_025, 1_100)),

@@ -8,6 +8,7 @@ import torch
 
 from fuzz.cases.case import Case
 from fuzz.targets.call import Call, fill
+from fuzz.targets.gpu_tables import as_on_a_gpu
 from fuzz.targets.layers import layer_of, other_layers
 from fuzz.targets.own_engine import ENGINES
 from fuzz.targets.step import step_target
@@ -29,6 +30,7 @@ def _reference(call: Call) -> torch.Tensor:
     return fill(call, index_topk(call.batch))
 
 
+@as_on_a_gpu
 def _prefill(call: Call, package: str = "msa_fast") -> torch.Tensor:
     kernels, batch = importlib.import_module(package), call.batch
     # A split count also sets the workspace: little memory makes several slabs, and other slabs for other counts.
@@ -40,6 +42,7 @@ def _prefill(call: Call, package: str = "msa_fast") -> torch.Tensor:
     return topk_idx
 
 
+@as_on_a_gpu
 def _prefill_apart(call: Call, package: str = "msa_fast") -> torch.Tensor:
     kernels, batch = importlib.import_module(package), call.batch
     plan = kernels.PrefillPlan.build(
@@ -55,6 +58,7 @@ def _prefill_apart(call: Call, package: str = "msa_fast") -> torch.Tensor:
     return topk_idx
 
 
+@as_on_a_gpu
 def _topk(call: Call, package: str = "msa_fast") -> torch.Tensor:
     kernels, batch = importlib.import_module(package), call.batch
     plan = kernels.PrefillPlan.build(batch.config, call.query_lens, call.seq_len_bounds, batch.device)
@@ -62,6 +66,7 @@ def _topk(call: Call, package: str = "msa_fast") -> torch.Tensor:
     return topk_idx
 
 
+@as_on_a_gpu
 def _decode_topk(call: Call, package: str = "msa_fast") -> torch.Tensor:
     kernels = importlib.import_module(package)
     topk_idx: torch.Tensor = kernels.minimax_m3_index_decode_topk(
@@ -70,6 +75,7 @@ def _decode_topk(call: Call, package: str = "msa_fast") -> torch.Tensor:
     return topk_idx
 
 
+@as_on_a_gpu
 def _decode(call: Call, package: str = "msa_fast") -> torch.Tensor:
     kernels = importlib.import_module(package)
     topk_idx: torch.Tensor = kernels.minimax_m3_index_decode(
@@ -78,6 +84,7 @@ def _decode(call: Call, package: str = "msa_fast") -> torch.Tensor:
     return topk_idx
 
 
+@as_on_a_gpu
 def _decode_shown(call: Call, package: str = "msa_fast") -> torch.Tensor:
     kernels = importlib.import_module(package)
     topk_idx: torch.Tensor
@@ -88,6 +95,7 @@ def _decode_shown(call: Call, package: str = "msa_fast") -> torch.Tensor:
     return topk_idx
 
 
+@as_on_a_gpu
 def _prefill_bound(call: Call, package: str = "msa_fast") -> torch.Tensor:
     kernels, batch = importlib.import_module(package), call.batch
     bound = importlib.import_module(f"{package}.ops.bound")
@@ -102,6 +110,7 @@ def _prefill_bound(call: Call, package: str = "msa_fast") -> torch.Tensor:
     return topk_idx
 
 
+@as_on_a_gpu
 def _prefill_graph(call: Call, package: str = "msa_fast") -> torch.Tensor:
     kernels, batch = importlib.import_module(package), call.batch
     plan = importlib.import_module(f"{package}.ops.device_plan").plan_on_device(
@@ -111,6 +120,7 @@ def _prefill_graph(call: Call, package: str = "msa_fast") -> torch.Tensor:
     return topk_idx
 
 
+@as_on_a_gpu
 def _bind_decode(call: Call, package: str = "msa_fast") -> Bound:
     batch, bound = call.batch, importlib.import_module(f"{package}.ops.bound")
     launch = bound.DecodeLaunch(
@@ -118,7 +128,13 @@ def _bind_decode(call: Call, package: str = "msa_fast") -> Bound:
     )
     for layer in other_layers(call):
         launch(*layer, call.num_splits)
-    return lambda: launch(*layer_of(call), call.num_splits)
+
+    @as_on_a_gpu
+    def again(call: Call, package: str) -> torch.Tensor:
+        topk_idx: torch.Tensor = launch(*layer_of(call), call.num_splits)
+        return topk_idx
+
+    return lambda: again(call, package)
 
 
 def _decode_bound(call: Call, package: str = "msa_fast") -> torch.Tensor:

@@ -130,7 +130,6 @@ MUTANTS = [
         "tl.max(bests.reshape(ROWS, W, CHUNK), axis=2)",
         "tl.min(bests.reshape(ROWS, W, CHUNK), axis=2)",
         ("Best",),
-        needs=("gpu",),
     ),
     _mutant(
         "rounds_minima",

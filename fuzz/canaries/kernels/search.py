@@ -159,7 +159,6 @@ MUTANTS = [
         "quarter = (high - low + 3) >> 2",
         "quarter = (high - low) >> 2",
         ("Runs",),
-        needs=("gpu",),
     ),
     _mutant(
         "search_of_one_strict",
@@ -167,7 +166,6 @@ MUTANTS = [
         "(rank >= first).to(tl.int32)",
         "(rank > first).to(tl.int32)",
         ("Best", "Count", "Distinct", "WritesAll", "WritesOnly", "PaddedTail"),
-        needs=("gpu",),
     ),
     _mutant(
         "groups_of_neighbours",
@@ -205,7 +203,6 @@ MUTANTS = [
         "(counts >> 10) & 127",
         ("Best", "Count", "Distinct", "WritesAll", "WritesOnly"),
         defect="D28",
-        needs=("gpu",),
     ),
     _mutant(
         "search_of_one_second_by_the_third",
@@ -213,7 +210,6 @@ MUTANTS = [
         "low = tl.where(from_second >= k, second, low)",
         "low = tl.where(from_second >= k, third, low)",
         ("Best", "Count", "Distinct", "WritesAll", "WritesOnly"),
-        needs=("gpu",),
     ),
     _mutant(
         "search_of_one_third_of_the_second",
@@ -222,7 +218,6 @@ MUTANTS = [
         "low = tl.where(from_third >= k, second, low)",
         ("Best", "WritesOnly", "Distinct", "Runs"),
         target="decode-topk",
-        needs=("gpu",),
     ),
     _mutant(
         "search_of_one_ends_below_the_cut",
@@ -231,7 +226,6 @@ MUTANTS = [
         "high = tl.where(from_first < k, first - 2, high)",
         ("Best", "Count", "WritesAll"),
         target="decode-topk",
-        needs=("gpu",),
     ),
     _mutant(
         "search_of_one_exact_goes_on",
@@ -239,7 +233,6 @@ MUTANTS = [
         "return low, tl.where(count == k, low, high), count",
         "return low, high, count",
         target="decode-topk",
-        needs=("gpu",),
         equivalent="A greater rank that k still reach separates the same k, and the search ends at the greatest; "
         "of two rows that are searched together one that is done may open again, and is searched again.",
     ),
@@ -249,14 +242,12 @@ MUTANTS = [
         "low = tl.where(from_first >= k, first, low)",
         "low = tl.where(from_first < 0, first, low)",
         ("Best", "Count", "Distinct", "WritesAll", "WritesOnly"),
-        needs=("gpu",),
     ),
     _mutant(
         "search_of_one_count_not_kept",
         "The search of a lone row remembers the count of its first rank where it rises to its third.",
         "count = tl.where(from_third >= k, from_third, count)",
         "count = tl.where(from_third >= k, from_first, count)",
-        needs=("gpu",),
         equivalent="The count only ends the search early, and only a count of exactly k does: from_first is at least "
         "from_third, so it is k only where that is k, too.",
     ),

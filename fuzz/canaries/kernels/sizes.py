@@ -1,0 +1,39 @@
+"""Mutants of sizes: counts, heads, blocks and requests beyond what few bits or a fixed array hold."""
+
+from fuzz.canaries.kernels.mutant import mutants_of
+
+MUTANTS = [
+    mutants_of("ops/cut.py", "decode-topk")(
+        "ties_in_seven_bits",
+        "The number of equals before a candidate keeps seven bits.",
+        "tied = running >> 16",
+        "tied = (running >> 16) & 127",
+        ("Best", "Distinct", "WritesOnly", "WritesAll"),
+        defect="D28",
+    ),
+    mutants_of("ops/decode_score.py", "decode")(
+        "decode_64_requests",
+        "Requests after the sixty-fourth are not scored.",
+        "is_req = reqs < num_reqs",
+        "is_req = (reqs < num_reqs) & (reqs < 64)",
+        ("Score", "Best"),
+        defect="D43",
+    ),
+    mutants_of("ops/prefill_score.py", "prefill-apart")(
+        "score_heads_in_four_bits",
+        "A prefill row's head keeps four bits.",
+        "head = row % H",
+        "head = row % H & 15",
+        ("Score", "Best"),
+        defect="D52",
+    ),
+    mutants_of("ops/prefill_score.py", "prefill-apart")(
+        "score_blocks_in_ten_bits",
+        "The scores of a row's blocks from the 1,024th on are stored over those of the first.",
+        "tl.cast(block, tl.int64) * stride_score_b",
+        "tl.cast(block & 1023, tl.int64) * stride_score_b",
+        ("Score", "Best"),
+        defect="D28",
+        count=2,
+    ),
+]
