@@ -121,7 +121,8 @@ def _prefill_graph(call: Call, package: str = "msa_fast") -> torch.Tensor:
 
 
 @as_on_a_gpu
-def _bind_decode(call: Call, package: str = "msa_fast") -> Bound:
+def bind_decode(call: Call, package: str = "msa_fast") -> Bound:
+    """Decode bound to a call, after other layers were launched."""
     batch, bound = call.batch, importlib.import_module(f"{package}.ops.bound")
     launch = bound.DecodeLaunch(
         batch.config, call.decode_query_len, batch.block_table, batch.seq_lens, batch.cu_seqlens_q, batch.total_q
@@ -138,7 +139,7 @@ def _bind_decode(call: Call, package: str = "msa_fast") -> Bound:
 
 
 def _decode_bound(call: Call, package: str = "msa_fast") -> torch.Tensor:
-    return _bind_decode(call, package)()
+    return bind_decode(call, package)()
 
 
 def _checked(case: Case) -> ModuleType:
@@ -211,14 +212,14 @@ _ON_KERNELS: dict[str, Callable[[Call, str], torch.Tensor]] = {
 def on_package(name: str, package: str) -> Run:
     """The run of a built-in target on the kernels of another package: a copy of `msa_fast` with a planted defect."""
     if name in ENGINES:
-        return step_target(name, "", ENGINES[name](package)).run
+        return step_target(name, "", ENGINES[name](package), fills_buffers=True).run
     run = _ON_KERNELS[name]
     return lambda call: run(call, package)
 
 
 def started_on_package(name: str, package: str) -> Start:
     """The start of a built-in target of kind `step` on the classes of another package."""
-    start = step_target(name, "", ENGINES[name](package)).start
+    start = step_target(name, "", ENGINES[name](package), fills_buffers=True).start
     assert start is not None
     return start
 
@@ -314,7 +315,7 @@ BUILT_IN = {
             _decode_bound,
             has_splits=True,
             has_sibling=True,
-            bind=_bind_decode,
+            bind=bind_decode,
             check=check_decode,
             drawn_each=2,
         ),
@@ -325,14 +326,16 @@ BUILT_IN = {
             STEP,
             check_prefill,
             drawn_each=3,
+            fills_buffers=True,
         ),
         step_target(
             "step-graph",
-            "The same, steps of decodes alone replayed: in a CUDA graph for each layer, or as launches that are kept.",
+            "The same; steps of decodes alone are replays of a graph of each layer.",
             ENGINES["step-graph"]("msa_fast"),
             STEP,
             check_prefill,
             drawn_each=6,
+            fills_buffers=True,
         ),
     )
 }

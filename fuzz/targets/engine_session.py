@@ -24,12 +24,20 @@ class Session:
     """One engine, and the layers around the judged one."""
 
     def __init__(
-        self, make: Callable[[EngineSetup], Engine], call: Call, case: Case | None, is_token_major: bool
+        self,
+        make: Callable[[EngineSetup], Engine],
+        call: Call,
+        case: Case | None,
+        is_token_major: bool,
+        fills_buffers: bool,
     ) -> None:
-        """case: of which all states are steps of the engine; None for one step, that of the call."""
+        """case: of which all states are steps of the engine; None for one step, that of the call.
+
+        fills_buffers: whether the engine promises its selections in `topk_indices_buffers`.
+        """
         batch, config = call.batch, call.batch.config
         self.plan = EnginePlan() if case is None else case.engine
-        self.token_axis = 0 if is_token_major else 1
+        self.token_axis, self.fills_buffers = 0 if is_token_major else 1, fills_buffers
         num_reqs = len(call.seq_lens)
         steps = [call.query_lens] if case is None else query_lens_of(case)
         seq_lens = call.seq_lens if case is None else [r.seq_len for state in case.states for r in state.requests]
@@ -100,6 +108,7 @@ class Session:
             for number, rows in enumerate(spans):
                 end = None if number == len(spans) - 1 else rows.stop  # the last one has the rows behind the step's
                 given.append(self.engine.forward(layer, queries[rows.start : end], pages, metadata[number]))
+            self._require_untouched(layer)
             answers = [self._whole(parts, rows, call) for parts, rows in zip(given, spans, strict=True)]
             if layer == self.plan.judged_layer:
                 self._hold_to_buffer(answers, self.buffers[layer])
@@ -108,6 +117,12 @@ class Session:
         if not self.plan.is_buffer_shared and not torch.equal(kept, buffer):
             raise BrokenLaw("WritesOnly", "another layer wrote into this layer's topk_indices_buffer")
         return self._handed_over(call, judged)
+
+    def _require_untouched(self, layer: int) -> None:
+        """The layers behind one that ran have not been written yet, unless all share a buffer."""
+        later = [] if self.plan.is_buffer_shared else self.buffers[layer + 1 :]
+        if not all(bool(is_marked(buffer).all()) for buffer in later):
+            raise BrokenLaw("WritesOnly", f"layer {layer} wrote into another layer's topk_indices_buffer")
 
     def _whole(self, parts: Any, rows: slice, call: Call) -> torch.Tensor:
         """The selections of one micro-batch as one tensor of their own."""
@@ -118,13 +133,16 @@ class Session:
             shape[:2] = shape[1::-1]
         empty = torch.empty([*shape[: self.token_axis], 0, *shape[self.token_axis + 1 :]], dtype=torch.int32)
         whole = torch.cat([empty.to(call.batch.device), *tensors], self.token_axis)
-        if list(whole.shape) != shape:
-            raise BrokenLaw("Shape", f"forward gave {list(whole.shape)} for {num_tokens} tokens, not {shape}")
+        if list(whole.shape) != shape or whole.dtype != torch.int32:
+            got = f"{whole.dtype} {list(whole.shape)}"
+            raise BrokenLaw("Shape", f"forward gave {got} for {num_tokens} tokens, not torch.int32 {shape}")
         return whole
 
     def _hold_to_buffer(self, answers: list[torch.Tensor], buffer: torch.Tensor) -> None:
         """What lies in the buffer is what was returned, and nothing is written behind it; or it was not used."""
         if bool(is_marked(buffer).all()):
+            if self.fills_buffers and any(answer.numel() for answer in answers):
+                raise BrokenLaw("WritesAll", "left its topk_indices_buffer as it was")
             return
         slots = buffer if buffer.dim() == 4 else buffer[None]
         for answer, slot in zip(answers, slots, strict=True):

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from fuzz.targets.engine import Engine, EngineSetup, EngineStep
+from fuzz.targets.host_graph import HostGraph
 
 
 class EagerEngine:
@@ -47,12 +48,12 @@ class GraphEngine(EagerEngine):
     def __init__(self, package: str, setup: EngineSetup) -> None:
         """Capture every layer, at the greatest lengths."""
         super().__init__(package, setup)
-        self.graph: Any = importlib.import_module(f"{package}.graph")
+        graph: Any = importlib.import_module(f"{package}.graph")
         (self.builder, *others), self.query_len = self.builders, 1 + setup.num_speculative_tokens
         num_reqs = min(setup.max_num_reqs, setup.max_num_tokens // self.query_len)
         layers = zip(self.impls, setup.index_query, setup.index_k_pages, strict=True)
         has_graphs = not others and num_reqs > 0 and min(map(len, setup.index_k_pages)) > 0
-        capture = self.graph.DecodeGraph if setup.device.type == "cuda" else partial(KeptLaunches, self.graph)
+        capture = graph.DecodeGraph if setup.device.type == "cuda" else partial(HostDecodeGraph, graph.check_replay)
         self.graphs = (
             [capture(impl, self.builder, queries, pages, num_reqs, self.query_len) for impl, queries, pages in layers]
             if has_graphs
@@ -70,25 +71,25 @@ class GraphEngine(EagerEngine):
         return super().forward(layer, index_query, index_k_pages, metadata)
 
 
-class KeptLaunches:
-    """`DecodeGraph` without a GPU: the launches of a step at the greatest length, made again at every replay."""
+class HostDecodeGraph:
+    """`DecodeGraph` without a GPU: what a step at the greatest length launches, launched again at every replay."""
 
     def __init__(
-        self, graph: Any, impl: Any, builder: Any, index_query: torch.Tensor, index_k_pages: torch.Tensor,
+        self, check_replay: Any, impl: Any, builder: Any, index_query: torch.Tensor, index_k_pages: torch.Tensor,
         num_reqs: int, query_len: int,
     ) -> None:  # fmt: skip
-        """graph: the module of `DecodeGraph`."""
+        """check_replay: of the module of `DecodeGraph`."""
+        self.check_replay, self.launches = check_replay, HostGraph()
         self.metadata = builder.build_for_cudagraph_capture(builder.longest_decode_batch(num_reqs, query_len))
-        self.graph, self.impl, self.tensors = graph, impl, (index_query, index_k_pages)
-        impl.forward(*self.tensors, self.metadata)
+        with self.launches.capture():
+            self.topk_idx, _ = impl.forward(index_query, index_k_pages, self.metadata)
 
     def replay(self, metadata: Any) -> torch.Tensor:
-        """The selections of the step that was built last, by launches that only know the captured one."""
-        self.graph.check_replay(self.metadata, metadata)
-        captured, impl = self.metadata, self.impl
-        slot = impl.topk_slot(captured.micro_batch, captured.num_decode_tokens)
-        topk_idx: torch.Tensor = captured.decode_launch(*self.tensors, slot, impl.num_splits, impl.bind_launches)
-        return topk_idx[:, : metadata.num_decode_tokens]
+        """The selections of the step that was built last."""
+        self.check_replay(self.metadata, metadata)
+        self.launches.replay()
+        topk_idx: torch.Tensor = self.topk_idx[:, : metadata.num_decode_tokens]
+        return topk_idx
 
 
 ENGINES: dict[str, Callable[[str], Callable[[EngineSetup], Engine]]] = {

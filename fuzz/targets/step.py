@@ -24,13 +24,18 @@ def step_target(
     profile: Profile = CONTRACT,
     check: Callable[[Case], None] | None = None,
     drawn_each: int = 1,
+    fills_buffers: bool = False,
 ) -> Target:
-    """A target that runs an engine's classes. engine: makes one of them. check, drawn_each: see `Target`."""
+    """A target that runs an engine's classes.
+
+    engine: makes one of them. check, drawn_each: see `Target`.
+    fills_buffers: whether it promises its selections in `EngineSetup.topk_indices_buffers`, wherever it returns them.
+    """
     is_token_major = profile.axes == "token-major"
 
     @wraps(engine, updated=())
     def start(call: Call, case: Case | None = None) -> Callable[[Call], torch.Tensor]:
-        return Session(engine, call, case, is_token_major).step
+        return Session(engine, call, case, is_token_major, fills_buffers).step
 
     @wraps(engine, updated=())
     def run(call: Call) -> torch.Tensor:

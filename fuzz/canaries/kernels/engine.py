@@ -62,7 +62,7 @@ MUTANTS = [
         "The last, partial block of the longest request is not copied.",
         "num_blocks = self.config.num_blocks(common.max_seq_len)",
         "num_blocks = common.max_seq_len // self.config.block_size",
-        ("Best", "Replay"),
+        ("Best", "Replay", "Runs"),
         defect="D11",
     ),
     _base(
@@ -79,7 +79,7 @@ MUTANTS = [
         "The slots of the first step alone become padding again.",
         "self._num_filled = num_decodes",
         "self._num_filled = self._num_filled or num_decodes",
-        equivalent="A graph is captured at the greatest length first, so that no step fills more slots than that one.",
+        equivalent="A capture fills all slots of its graph, which are padding again then; no other slot is in a view.",
         target="step-graph",
     ),
     _base(
@@ -187,6 +187,14 @@ MUTANTS = [
         " self._bind_decode(decode, split.num_decode_tokens))",
         ("Replay", "Best", "WritesAll", "Shape"),
         defect="D19",
+    ),
+    _msa(
+        "step_prefill_into_a_copy",
+        "Prefill writes a copy of the buffer's rows.",
+        "return prefill.launch(index_query, index_k_pages, slot,",
+        "return prefill.launch(index_query, index_k_pages, slot.clone(),",
+        ("Shape", "WritesAll"),
+        defect="D21",
     ),
     _msa(
         "step_prefill_forgotten_behind_decodes",

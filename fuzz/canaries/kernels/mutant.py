@@ -21,8 +21,8 @@ import torch
 from fuzz.canaries.defect import Defect
 from fuzz.cases.case import Case
 from fuzz.targets import BUILT_IN, Call
-from fuzz.targets.built_in import on_package, started_on_package
-from fuzz.targets.target import Run
+from fuzz.targets.built_in import bind_decode, on_package, started_on_package
+from fuzz.targets.target import Bound, Run
 from msa_ref.config import require
 
 
@@ -98,8 +98,9 @@ def mutants_of(path: str, target: str, *needs: str) -> Callable[..., Mutant]:
         require(target in BUILT_IN, "target", f"must be one of {', '.join(BUILT_IN)}", repr(target))
         fragment = Fragment(path, old, new, nth, count)
         run = partial(_run, name, fragment, target)
+        bind = None if BUILT_IN[target].bind is None else partial(_bind, name, fragment)
         start = None if BUILT_IN[target].start is None else partial(_start, name, fragment, target)
-        broken = replace(BUILT_IN[target], name=name, sentence=sentence, run=run, start=start)
+        broken = replace(BUILT_IN[target], name=name, sentence=sentence, run=run, bind=bind, start=start)
         return Mutant(name, "mutant", defect, sentence, laws, broken, needs, equivalent, fragment=fragment)
 
     return make
@@ -108,6 +109,11 @@ def mutants_of(path: str, target: str, *needs: str) -> Callable[..., Mutant]:
 def _run(name: str, fragment: Fragment, target: str, call: Call) -> torch.Tensor:
     """Run a built-in target on the kernels of a mutant. The copy is made when it first runs."""
     return on_package(target, package_of(name, fragment))(call)
+
+
+def _bind(name: str, fragment: Fragment, call: Call) -> Bound:
+    """Bind decode on the kernels of a mutant."""
+    return bind_decode(call, package_of(name, fragment))
 
 
 def _start(name: str, fragment: Fragment, target: str, call: Call, case: Case) -> Run:
