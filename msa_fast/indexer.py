@@ -25,10 +25,10 @@ from msa_fast.attention_metadata import (
 )
 from msa_fast.indexer_metadata import Builds, MiniMaxM3IndexerDecodeMetadata, MiniMaxM3IndexerMetadata
 from msa_fast.ops.checks import (
-    DTYPES,
     MAX_DECODE_QUERY_LEN,
     MAX_TILE,
     MIN_TILE,
+    QUERY_DTYPES,
     check_config,
     check_int,
     require_no_overlap,
@@ -233,7 +233,7 @@ class MiniMaxM3IndexerImpl(ABC):
 class MiniMaxM3IndexerBackend:
     """The properties of the indexer's side cache: keys alone, one key head, a page per block."""
 
-    supported_dtypes: ClassVar[tuple[torch.dtype, ...]] = DTYPES
+    supported_dtypes: ClassVar[tuple[torch.dtype, ...]] = QUERY_DTYPES
 
     @staticmethod
     def get_name() -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from msa_fast.ops.buffers import new_decode_score
-from msa_fast.ops.checks import DTYPES, check_batch, check_out, check_tensor
+from msa_fast.ops.checks import KEY_DTYPES, QUERY_DTYPES, check_batch, check_out, check_tensor
 from msa_fast.ops.decode import choose_decode, launch_decode
 from msa_fast.ops.dot import IS_INTERPRETED
 from msa_fast.ops.driver_launch import DriverLaunch
@@ -107,8 +107,8 @@ class StepLaunch(ABC):
         Raises:
             ValueError: one sentence naming the argument, the rule and what was got.
         """
-        check_tensor(index_query, "index_query", ("total_q", "num_index_heads", "index_head_dim"), DTYPES)
-        check_tensor(index_k_pages, "index_k_pages", ("num_pages", "block_size", "index_head_dim"), DTYPES)
+        check_tensor(index_query, "index_query", ("total_q", "num_index_heads", "index_head_dim"), QUERY_DTYPES)
+        check_tensor(index_k_pages, "index_k_pages", ("num_pages", "block_size", "index_head_dim"), KEY_DTYPES)
         end = self._tokens.stop
         require(len(index_query) >= end, "index_query", f"must have >= {end} rows", len(index_query))
         heads, k = self.config.num_index_heads, self.config.topk_blocks

@@ -14,10 +14,12 @@ from msa_ref.batch import PagedBatch
 from msa_ref.config import IndexerConfig, require
 from msa_ref.formats import ELEMENTS, ElementFormat
 
-FORMATS = ("bf16", "fp16", "fp32")
+FORMATS = ("bf16", "fp16", "fp32", "e4m3", "nvfp4")
 """Short names of the element formats that the kernels read, of those in `msa_ref.formats`."""
-DTYPES = tuple(row.dtype for row in ELEMENTS.values() if row.short_name in FORMATS)
-"""Their torch dtypes."""
+KEY_DTYPES = tuple(row.dtype for row in ELEMENTS.values() if row.short_name in FORMATS)
+"""Torch dtypes of keys."""
+QUERY_DTYPES = tuple(row.dtype for row in ELEMENTS.values() if row.short_name in FORMATS and row.is_for_queries)
+"""Torch dtypes of queries."""
 MIN_TILE, MAX_TILE = 16, 128
 """Bounds on D and S. Matrix units multiply 16 elements at a time. The scorers keep two pages beside the queries in
 shared memory, and two larger ones do not fit sm_120's 99 KiB."""
@@ -33,7 +35,7 @@ MAX_SPLITS = 256
 MAX_ROW_BLOCKS = 1 << 20
 """Blocks of a row: the selection marks an empty slot by the next larger id (`topk.NO_RUN`)."""
 MAX_PRODUCT_ROWS = {2: 64, 4: 32}
-"""Query rows (token, head) of one decode product, by element size. Further launches score the heads that are left.
+"""Query rows (token, head) of one decode product, by `operand_bytes`. Further launches score the heads that are left.
 Twice as many do not fit sm_120's shared memory, and spill elsewhere."""
 MAX_SCORED_REQS = 1024
 """Requests that one launch of a decode scorer shares out. Further launches score the requests that are left. Every
@@ -107,6 +109,11 @@ def check_format(element: ElementFormat, name: str = "index_q") -> None:
     """
     rule = f"must be {', '.join(FORMATS[:-1])} or {FORMATS[-1]} for the kernels"
     require(element.short_name in FORMATS, name, rule, element.short_name)
+
+
+def operand_bytes(batch: PagedBatch) -> int:
+    """Bytes of an element as it is multiplied: those of one byte are widened to two."""
+    return max(2, batch.index_q.element_size())
 
 
 def check_row_blocks(num_blocks: int, name: str) -> None:
@@ -210,11 +217,13 @@ def require_no_overlap(tensor: torch.Tensor, name: str) -> None:
 def is_tensor_copied(rows: torch.Tensor) -> bool:
     """True if a tensor descriptor can describe rows [N, M, D]: keys of pages, or queries of tokens.
 
-    Two-byte elements, rows of 128 bytes or more, contiguous; all strides and the start in steps of 16 bytes;
-    at least one row, since no descriptor has an axis of 0.
+    Elements of one or two bytes, rows of 128 bytes or more, contiguous; all strides and the start in steps of 16
+    bytes; at least one row, since no descriptor has an axis of 0.
     """
-    has_rows = rows.element_size() == 2 and rows.shape[2] >= 64 and rows.stride(2) == 1
-    has_steps = rows.data_ptr() % 16 == 0 and rows.stride(0) % 8 == 0 and rows.stride(1) % 8 == 0
+    size = rows.element_size()
+    has_rows = size <= 2 and rows.shape[2] * size >= 128 and rows.stride(2) == 1
+    step = 16 // size
+    has_steps = rows.data_ptr() % 16 == 0 and rows.stride(0) % step == 0 and rows.stride(1) % step == 0
     return has_rows and has_steps and rows.stride(1) > 0 and rows.stride(0) > 0 and rows.numel() > 0
 
 

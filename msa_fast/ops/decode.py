@@ -7,7 +7,14 @@ import torch
 
 from msa_fast.ops import decode_score
 from msa_fast.ops.buffers import new_decode_score, own_out
-from msa_fast.ops.checks import MAX_PRODUCT_ROWS, MAX_SCORED_REQS, check_batch, check_decode, check_num_splits
+from msa_fast.ops.checks import (
+    MAX_PRODUCT_ROWS,
+    MAX_SCORED_REQS,
+    check_batch,
+    check_decode,
+    check_num_splits,
+    operand_bytes,
+)
 from msa_fast.ops.decode_topk import decode_selection
 from msa_fast.ops.dispatch import DecodeScorer, DecodeSelection
 from msa_fast.ops.hopper import decode as hopper_decode
@@ -36,7 +43,7 @@ def minimax_m3_index_decode(
     The keys of a request that sees no more than topk_blocks blocks are not read: it selects them all.
 
     Args:
-        batch: bf16, fp16 or fp32, on a GPU (on the CPU under Triton's interpreter).
+        batch: on a GPU (on the CPU under Triton's interpreter).
         decode_query_len: no request has more query tokens than this, 1 .. 8; fewer, or none, is fine. Rows of
             index_q behind the last request are not read, and their rows of `out` stay untouched.
         num_splits: programs per request, 1 .. 256, on average: all programs share all live blocks
@@ -128,7 +135,7 @@ def launch_decode(batch: PagedBatch, choice: DecodeChoice, out: torch.Tensor, sc
 def _heads_each(batch: PagedBatch, decode_query_len: int) -> int:
     """Heads whose rows (token, head) one product takes: all of the batch's, if it can."""
     heads = batch.config.num_index_heads
-    max_rows = MAX_PRODUCT_ROWS[batch.index_q.element_size()]
+    max_rows = MAX_PRODUCT_ROWS[operand_bytes(batch)]
     return heads if heads * decode_query_len <= max_rows else max_rows // next_power_of_2(decode_query_len)
 
 

@@ -13,9 +13,18 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 
 from msa_fast.ops.buffers import SCORE_VECTOR
 from msa_fast.ops.checks import is_tensor_copied
-from msa_fast.ops.dot import dot_fp32
-from msa_fast.ops.launch_table import DECODE, TENSOR_COPY, architecture_of, launch_for, next_power_of_2, number
+from msa_fast.ops.dot import dot_fp32, multiplied_as
+from msa_fast.ops.launch_table import (
+    DECODE,
+    TENSOR_COPY,
+    architecture_of,
+    key_kind,
+    launch_for,
+    next_power_of_2,
+    number,
+)
 from msa_fast.ops.launching import Launched, launched
+from msa_fast.ops.nvfp4 import nvfp4_keys
 from msa_ref.batch import PagedBatch
 from msa_ref.config import IndexerConfig
 
@@ -133,14 +142,17 @@ def _decode_score_kernel(
         rows = (q_start + token).to(tl.int64)
         q_rows = q_ptr + rows * stride_q_t + head * stride_q_h
         q = tl.load(q_rows[None, :] + offs_d[:, None] * stride_q_d, mask=is_row[None, :], other=0.0)
+        q = multiplied_as(q)
         score_rows = score_ptr + rows * stride_score_t + head * stride_score_h
         table_row = block_table_ptr + req.to(tl.int64) * stride_table_r
 
         # The next block's page is fetched a block ahead, as in the prefill scorer.
         page = tl.load(table_row + (position - start).to(tl.int64) * stride_table_b)
         for block in range(position - start, stop - start):
-            if keys is None:
-                page_ptr = pages_ptr + page.to(tl.int64) * stride_page
+            page_ptr = pages_ptr + page.to(tl.int64) * stride_page
+            if pages_ptr.dtype.element_ty == tl.uint8:
+                k = nvfp4_keys(page_ptr, stride_page_s, stride_page_d, S, D)
+            elif keys is None:
                 k = tl.load(page_ptr + offs_s[:, None] * stride_page_s + offs_d[None, :] * stride_page_d)
             else:
                 k = keys.load([page, 0, 0]).reshape(S, D)
@@ -179,7 +191,7 @@ def launch_score(
     is_copied = number(TENSOR_COPY, architecture) and is_tensor_copied(batch.index_k_pages)
     page = [1, config.block_size, config.index_head_dim]
     keys = TensorDescriptor.from_tensor(batch.index_k_pages, page) if is_copied else None
-    launch = launch_for(DECODE, architecture, batch.index_q.element_size())
+    launch = launch_for(DECODE, architecture, key_kind(batch.index_k_pages))
     return launched(
         batch.device,
         _decode_score_kernel,

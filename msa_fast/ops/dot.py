@@ -13,13 +13,26 @@ if IS_INTERPRETED:
 
 
 @triton.jit
+def multiplied_as(q):
+    """Queries in the format in which they are multiplied: e4m3 as fp16, which holds each of its numbers."""
+    if q.dtype.primitive_bitwidth == 8:
+        q = q.to(tl.float16)
+    return q
+
+
+@triton.jit
 def dot_fp32(a, b):
     """a [M, D] times b [D, N], accumulated in fp32 [M, N].
 
     bf16 and fp16 go to the matrix unit as they are; fp32 operands multiply in IEEE fp32, never in
-    TF32. The interpreter would compute garbage from bf16, silently, so there (and only there)
+    TF32. e4m3 operands become numbers of the other operand's format first, which is exact: Hopper's own unit for
+    them keeps 13 bits of a sum. The interpreter would compute garbage from bf16, silently, so there (and only there)
     operands are widened first, which is exact. No kernel calls tl.dot itself: a test sees to it.
     """
+    if a.dtype.primitive_bitwidth == 8:
+        a = a.to(b.dtype)
+    if b.dtype.primitive_bitwidth == 8:
+        b = b.to(a.dtype)
     if IS_INTERPRETED:
         a = a.to(tl.float32)
         b = b.to(tl.float32)

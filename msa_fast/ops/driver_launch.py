@@ -21,7 +21,7 @@ MAP_BYTES = 128
 """Size of a CUtensorMap, and its alignment here; the driver asks for 64."""
 MAX_MAPS = 4096
 """Tensor maps that one launch keeps; layers and micro-batches have fewer addresses."""
-_MAP_TYPES = {torch.float16: 6, torch.bfloat16: 9}
+_MAP_TYPES = {torch.float8_e4m3fn: 0, torch.float16: 6, torch.bfloat16: 9}
 """CU_TENSOR_MAP_DATA_TYPE of the element formats that are copied by tensor descriptor."""
 _L2_PROMOTION_128B = 2
 _PROGRAMMATIC_STREAM_SERIALIZATION = 6

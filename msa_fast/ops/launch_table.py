@@ -1,4 +1,4 @@
-"""Launch choices in plain tables, by architecture and element size. No run-time tuning.
+"""Launch choices in plain tables, by architecture and kind of keys. No run-time tuning.
 
 They change speed, never a bit of an answer on exact inputs. The figures behind them are results of
 `python -m msa_fast.bench`.
@@ -34,9 +34,11 @@ ANY = "any"
 
 SCORE_ROWS = 128
 """Query rows (token, head) of one score tile."""
-PROGRAM_ROWS = {4: 16}
-"""Rows of a score tile that one program takes, by element size, where it takes only a part. Few in fp32,
-whose products are multiply-adds with all operands in registers."""
+KeyKind = int | str
+"""Bytes of a key's element, or `nvfp4` where elements are packed."""
+PROGRAM_ROWS: dict[KeyKind, int] = {4: 16, "nvfp4": 64}
+"""Rows of a score tile that one program takes, by kind of keys, where it takes only a part. Few in fp32, whose
+products are multiply-adds with all operands in registers; half where keys are unpacked in registers."""
 SUPERBLOCK = {"interpreter": 2, ANY: 8}
 """Blocks whose best score the prefill scorer keeps beside their scores. Eight: up to 1,024 blocks a
 row has no more superblocks than a round ranks at once. Two on the interpreter, where cases are short."""
@@ -80,29 +82,42 @@ EARLY: dict[str, int] = {"sm_90": True, "sm_100": True, "sm_103": True, "sm_120"
 TENSOR_COPY: dict[str, int] = {"sm_90": True, "sm_100": True, "sm_103": True, ANY: False}
 """True if decode copies a page of keys by tensor descriptor. Not on sm_120: three pages do not fit there."""
 
-SCORE = {
+SCORE: dict[tuple[str, KeyKind], Launch] = {
     # Two programs share a multiprocessor, one in its products while the other takes its maxima;
     # 128 registers is what that leaves each thread.
     ("sm_90", 2): Launch(num_warps=8, num_stages=2, maxnreg=128),
     # The same where the accumulators lie in tensor memory, 128 of its 512 columns for each program.
     ("sm_100", 2): Launch(num_warps=8, num_stages=2, maxnreg=128),
     ("sm_103", 2): Launch(num_warps=8, num_stages=2, maxnreg=128),
+    # Keys of one byte are widened in registers: half of them would not do.
+    ("sm_100", 1): Launch(num_warps=4, num_stages=2),
+    ("sm_103", 1): Launch(num_warps=4, num_stages=2),
+    (ANY, 1): Launch(num_warps=8, num_stages=2),
+    (ANY, "nvfp4"): Launch(num_warps=8, num_stages=2),
     (ANY, 2): Launch(num_warps=8, num_stages=2),
     (ANY, 4): Launch(num_warps=8, num_stages=1),
 }
-DECODE = {
+DECODE: dict[tuple[str, KeyKind], Launch] = {
     ("gfx942", 2): Launch(num_warps=4, num_stages=2),  # 64 KiB of LDS
     ("gfx942", 4): Launch(num_warps=4, num_stages=1),  # its warps are twice as wide
     ("gfx950", 4): Launch(num_warps=4, num_stages=1),
     ("sm_120", 2): Launch(num_warps=8, num_stages=3),
+    ("gfx942", "nvfp4"): Launch(num_warps=4, num_stages=1),
+    (ANY, 1): Launch(num_warps=4, num_stages=3),
+    (ANY, "nvfp4"): Launch(num_warps=8, num_stages=2),
     (ANY, 2): Launch(num_warps=4, num_stages=3),
     (ANY, 4): Launch(num_warps=8, num_stages=1),  # 8 tokens of 4 heads are many operands in registers
 }
 
 
-def launch_for(table: dict[tuple[str, int], Launch], architecture: str, element_size: int) -> Launch:
-    """The entry of an architecture, or the one for any, at an element size in bytes."""
-    return table.get((architecture, element_size)) or table[(ANY, element_size)]
+def key_kind(index_k_pages: torch.Tensor) -> KeyKind:
+    """The kind of some keys, by which launches are chosen."""
+    return "nvfp4" if index_k_pages.dtype == torch.uint8 else index_k_pages.element_size()
+
+
+def launch_for(table: dict[tuple[str, KeyKind], Launch], architecture: str, kind: KeyKind) -> Launch:
+    """The entry of an architecture, or the one for any, for a kind of keys."""
+    return table.get((architecture, kind)) or table[(ANY, kind)]
 
 
 def architecture_of(device: torch.device) -> str:

@@ -4,9 +4,10 @@ import torch
 import triton
 import triton.language as tl
 
-from msa_fast.ops.dot import dot_fp32
-from msa_fast.ops.launch_table import PROGRAM_ROWS, SCORE, architecture_of, launch_for
+from msa_fast.ops.dot import dot_fp32, multiplied_as
+from msa_fast.ops.launch_table import PROGRAM_ROWS, SCORE, architecture_of, key_kind, launch_for
 from msa_fast.ops.launching import Launched, launched
+from msa_fast.ops.nvfp4 import nvfp4_keys
 from msa_fast.ops.prefill_plan import PrefillPlan
 from msa_ref.batch import PagedBatch
 
@@ -17,7 +18,10 @@ def _token_scores(q, pages_ptr, page, stride_page, stride_page_s, stride_page_d,
     offs_s = tl.arange(0, S)
     offs_d = tl.arange(0, D)
     page_ptr = pages_ptr + page.to(tl.int64) * stride_page
-    k = tl.load(page_ptr + offs_d[:, None] * stride_page_d + offs_s[None, :] * stride_page_s)
+    if pages_ptr.dtype.element_ty == tl.uint8:
+        k = tl.trans(nvfp4_keys(page_ptr, stride_page_s, stride_page_d, S, D))
+    else:
+        k = tl.load(page_ptr + offs_d[:, None] * stride_page_d + offs_s[None, :] * stride_page_s)
     return dot_fp32(q, k)
 
 
@@ -93,7 +97,7 @@ def _score_kernel(
     offs_d = tl.arange(0, D)
     rows = (q_start + token).to(tl.int64)
     q_rows = q_ptr + rows * stride_q_t + head.to(tl.int64) * stride_q_h
-    q = tl.load(q_rows[:, None] + offs_d[None, :] * stride_q_d)
+    q = multiplied_as(tl.load(q_rows[:, None] + offs_d[None, :] * stride_q_d))
     # Masked after the load: the result of a select stays in registers as the left operand, which leaves
     # the bandwidth of shared memory to the keys.
     q = tl.where(is_row[:, None], q, 0.0)
@@ -151,9 +155,9 @@ def launch_score(
     best = score if superblock_score is None else superblock_score
     config = batch.config
     architecture = architecture_of(batch.device)
-    element_size = batch.index_q.element_size()
-    launch = launch_for(SCORE, architecture, element_size)
-    rows = PROGRAM_ROWS.get(element_size, plan.score_rows)
+    kind = key_kind(batch.index_k_pages)
+    launch = launch_for(SCORE, architecture, kind)
+    rows = PROGRAM_ROWS.get(kind, plan.score_rows)
     return launched(
         batch.device,
         _score_kernel,

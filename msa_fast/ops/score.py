@@ -24,7 +24,7 @@ def minimax_m3_index_score(
     """Dense block scores of a prefill batch.
 
     Args:
-        batch: bf16, fp16 or fp32, on a GPU (on the CPU under Triton's interpreter).
+        batch: on a GPU (on the CPU under Triton's interpreter).
         plan: built for this batch's lengths.
         out: [H, T, max_blocks] fp32, any strides; by default new, blocks slowest, heads fastest.
         superblock_score: [H, T, ceil(max_blocks / plan.superblock)] fp32, any strides: filled with the

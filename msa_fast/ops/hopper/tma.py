@@ -26,6 +26,7 @@ def is_read_by_sm90(batch: PagedBatch) -> bool:
     """True if the Hopper scorers can read a batch: MiniMax-M3's own shape, on that architecture."""
     config, q = batch.config, batch.index_q
     has_shape = (config.index_head_dim, config.block_size) == (128, 128) and q.element_size() == 2
+    has_shape &= batch.index_k_pages.dtype == q.dtype
     is_copied = q.stride(2) == 1 and is_tensor_copied(batch.index_k_pages)
     return has_shape and is_copied and architecture_of(batch.device) == "sm_90"
 
