@@ -93,8 +93,9 @@ def work(shape: Shape, config: IndexerConfig) -> tuple[int, int]:
 
 def _runs(shape: Shape, stage: str, config: IndexerConfig, device: str) -> tuple[Run, Run | None]:
     """The indexer of a stage, and in prefill its scoring alone."""
-    from msa_fast import PrefillPlan, minimax_m3_index_decode, minimax_m3_index_prefill, minimax_m3_index_score
-    from msa_fast.ops.buffers import new_score
+    from msa_fast import PrefillPlan, minimax_m3_index_decode, minimax_m3_index_prefill
+    from msa_fast.ops.prefill import prefill_scores
+    from msa_fast.ops.score import launch_slab_score
 
     if stage == "decode":
         return lambda batch: minimax_m3_index_decode(batch, shape.query_len), None
@@ -102,7 +103,9 @@ def _runs(shape: Shape, stage: str, config: IndexerConfig, device: str) -> tuple
     plan = PrefillPlan.build(config, query_lens, shape.all_seq_lens, device)
 
     def score(batch: PagedBatch) -> torch.Tensor:
-        superblock_score = new_score(batch, blocks_each=plan.superblock)
-        return minimax_m3_index_score(batch, plan, superblock_score=superblock_score)
+        block_score, *superblock_score = prefill_scores(batch, plan)
+        for slab in plan.slabs:
+            launch_slab_score(batch, plan, slab, block_score, *superblock_score)
+        return block_score
 
     return lambda batch: minimax_m3_index_prefill(batch, plan), score

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from msa_fast.ops.buffers import new_decode_score
+from msa_fast.ops.buffers import new_vector_score
 from msa_fast.ops.checks import KEY_DTYPES, QUERY_DTYPES, check_batch, check_out, check_tensor
 from msa_fast.ops.decode import choose_decode, launch_decode
 from msa_fast.ops.dot import IS_INTERPRETED
@@ -206,7 +206,7 @@ class DecodeLaunch(StepLaunch):
         choice = choose_decode(batch, self.decode_query_len, num_splits)
 
         def allocate() -> tuple[torch.Tensor, ...]:
-            return (new_decode_score(batch, choice.is_interleaved),)
+            return (new_vector_score(batch, choice.is_interleaved),)
 
         scores = allocate()
         return _Made(launch_decode(batch, choice, out, *scores), scores, allocate, ())

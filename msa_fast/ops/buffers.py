@@ -8,7 +8,7 @@ from msa_ref.batch import PagedBatch
 ALIGNMENT = 16
 """Elements that rows of scores are padded to: Triton compiles for strides that this divides."""
 SCORE_VECTOR = 4
-"""Decode scores that the selection reads at once, 16 bytes. A scorer writes -inf behind a request's last block, up to a
+"""Scores that the selection reads at once, 16 bytes. A scorer writes -inf behind a request's last block, up to a
 multiple of this."""
 
 
@@ -50,15 +50,18 @@ def new_score(
     return torch.empty(shape, dtype=torch.float32, device=batch.device)[..., :num_scores].transpose(0, 1)
 
 
-def new_decode_score(batch: PagedBatch, is_interleaved: bool) -> torch.Tensor:
-    """Memory for decode's block scores: a [H, T, ceil(max_blocks / SCORE_VECTOR), SCORE_VECTOR] fp32 view.
+def new_vector_score(
+    batch: PagedBatch, is_interleaved: bool = False, num_tokens: int | None = None, num_blocks: int | None = None
+) -> torch.Tensor:
+    """Memory for block scores in vectors: a [H, num_tokens, ceil(num_blocks / SCORE_VECTOR), SCORE_VECTOR] fp32 view.
 
     is_interleaved: the vectors of all rows for the same blocks lie side by side, so that a program stores
     one block's scores to few cache lines; else the vectors of one row do, which the selection reads in
-    fewer steps. Padded as `new_score`.
+    fewer steps. num_tokens, num_blocks, padding: as `new_score`.
     """
-    config, num_tokens, num_vectors = batch.config, batch.total_q, aligned(batch.max_blocks) // SCORE_VECTOR
-    heads, device = config.num_index_heads, batch.device
+    num_tokens = batch.total_q if num_tokens is None else num_tokens
+    num_vectors = aligned(batch.max_blocks if num_blocks is None else num_blocks) // SCORE_VECTOR
+    heads, device = batch.config.num_index_heads, batch.device
     if is_interleaved:
         shape = (num_vectors, aligned(num_tokens), heads, SCORE_VECTOR)
         return torch.empty(shape, dtype=torch.float32, device=device)[:, :num_tokens].permute(2, 1, 0, 3)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from msa_fast.ops import decode_score
-from msa_fast.ops.buffers import new_decode_score, own_out
+from msa_fast.ops.buffers import new_vector_score, own_out
 from msa_fast.ops.checks import (
     MAX_PRODUCT_ROWS,
     MAX_SCORED_REQS,
@@ -76,10 +76,10 @@ def minimax_m3_index_decode_with_score(
 def _decode(
     batch: PagedBatch, decode_query_len: int, num_splits: int | None, out: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """`minimax_m3_index_decode`, and its scores in memory of `new_decode_score`."""
+    """`minimax_m3_index_decode`, and its scores in memory of `new_vector_score`."""
     choice = choose_decode(batch, decode_query_len, num_splits)
     out = own_out(out, batch)
-    score = new_decode_score(batch, choice.is_interleaved)
+    score = new_vector_score(batch, choice.is_interleaved)
     launch_decode(batch, choice, out, score)
     return out[:, : batch.total_q], score
 
@@ -114,7 +114,7 @@ def choose_decode(batch: PagedBatch, decode_query_len: int, num_splits: int | No
 
 
 def launch_decode(batch: PagedBatch, choice: DecodeChoice, out: torch.Tensor, score: torch.Tensor) -> list[Launched]:
-    """Launch on checked arguments, with scores of `new_decode_score`. Returns what was launched."""
+    """Launch on checked arguments, with scores of `new_vector_score`. Returns what was launched."""
     if batch.total_q == 0:
         return []
     scorer, decode_query_len, num_splits = choice.scorer, choice.decode_query_len, choice.num_splits

@@ -29,7 +29,7 @@ from msa_ref.batch import PagedBatch
 from msa_ref.config import IndexerConfig
 
 TAKES_INTERLEAVED = False
-"""True if scores may lie interleaved (`new_decode_score`): this scorer stores those of a row side by side."""
+"""True if scores may lie interleaved (`new_vector_score`): this scorer stores those of a row side by side."""
 PROGRAMS = 2
 """Programs of a multiprocessor."""
 

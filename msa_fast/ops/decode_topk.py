@@ -3,7 +3,7 @@
 import torch
 
 from msa_fast.ops import topk
-from msa_fast.ops.buffers import SCORE_VECTOR, new_decode_score, own_out
+from msa_fast.ops.buffers import SCORE_VECTOR, new_vector_score, own_out
 from msa_fast.ops.checks import check_batch, check_decode, check_score
 from msa_fast.ops.dispatch import DecodeSelection
 from msa_fast.ops.hopper import topk as hopper_topk
@@ -43,7 +43,7 @@ def minimax_m3_index_decode_topk(
     out = own_out(out, batch)
     if batch.total_q:
         selection = decode_selection(batch)
-        own = new_decode_score(batch, selection.is_interleaved(batch))
+        own = new_vector_score(batch, selection.is_interleaved(batch))
         rows = own.new_empty(*own.shape[:2], own.shape[2] * SCORE_VECTOR)
         rows[..., : batch.max_blocks] = score.nan_to_num(-torch.inf, torch.inf, -torch.inf)
         num_visible = batch.num_visible_blocks()[:, None]

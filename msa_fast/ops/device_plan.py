@@ -13,7 +13,6 @@ from msa_fast.ops.buffers import aligned
 from msa_fast.ops.checks import MAX_SCORED_REQS, check_config, check_int, check_row_blocks, check_tensor
 from msa_fast.ops.launch_table import (
     SCORE_ROWS,
-    SUPERBLOCK,
     TOPK_ROWS,
     WORKSPACE_BYTES,
     architecture_of,
@@ -22,10 +21,10 @@ from msa_fast.ops.launch_table import (
     number,
 )
 from msa_fast.ops.launching import launched
-from msa_fast.ops.prefill_plan import PrefillPlan, Slab
+from msa_fast.ops.prefill_plan import PrefillPlan, Slab, scores_of_row, superblock_of
 from msa_ref.config import IndexerConfig, require
 
-PROGRAMS_PER_PROCESSOR = 4
+PROGRAMS_PER_PROCESSOR = 2
 """Score programs of a multiprocessor, beside one for each query tile."""
 NO_ROW = tl.constexpr(1 << 29)
 """First row of a slot without a tile: behind the rows of every request."""
@@ -110,9 +109,8 @@ def check_bounds(
         ValueError: one sentence naming the argument, the rule and what was got.
     """
     require(num_reqs <= MAX_SCORED_REQS, "seq_lens", f"must have <= {MAX_SCORED_REQS} entries", num_reqs)
-    superblock = number(SUPERBLOCK, architecture_of(device))
-    scores_of_row = max_row_blocks + aligned(-(-max_row_blocks // superblock))  # and the best of each superblock
-    needed = 4 * config.num_index_heads * aligned(max_total_q) * scores_of_row
+    superblock = superblock_of(config, architecture_of(device))
+    needed = 4 * config.num_index_heads * aligned(max_total_q) * scores_of_row(max_row_blocks, superblock)
     rule = f"must be >= {needed} for max_total_q = {max_total_q} and max_row_blocks = {max_row_blocks}"
     require(workspace_bytes >= needed, "workspace_bytes", rule, workspace_bytes)
 
@@ -156,7 +154,8 @@ def plan_on_device(
     check_row_blocks(max_row_blocks, "max_row_blocks")
     check_bounds(config, num_reqs, max_total_q, max_row_blocks, device, workspace_bytes)
     architecture = architecture_of(device)
-    superblock, heads = number(SUPERBLOCK, architecture), config.num_index_heads
+    superblock = superblock_of(config, architecture)
+    heads = config.num_index_heads
     num_more = PROGRAMS_PER_PROCESSOR * num_processors(device) if num_more is None else num_more
     check_int(num_more, "num_more", 1)
     # A request has one tile more than its rows fill, at most.

@@ -32,15 +32,19 @@ class PrefillScorer(Protocol):
         slab_token: int,
         score: torch.Tensor,
         superblock_score: torch.Tensor | None,
+        is_followed: bool = False,
     ) -> Launched | None:
-        """Launch on checked arguments: tiles of the plan, of the slab whose first token is slab_token."""
+        """Launch on checked arguments: tiles of the plan, of the slab whose first token is slab_token.
+
+        is_followed: the selection waits for the scores on the GPU, and may be launched before they are complete.
+        """
 
 
 class DecodeScorer(Protocol):
     """A module whose kernel scores decode requests."""
 
     TAKES_INTERLEAVED: bool
-    """True if scores may lie interleaved (`buffers.new_decode_score`)."""
+    """True if scores may lie interleaved (`buffers.new_vector_score`)."""
 
     def is_served(self, batch: PagedBatch, decode_query_len: int) -> bool:
         """True if the kernel takes a call."""
@@ -70,7 +74,7 @@ class DecodeSelection(Protocol):
     def launch_decode_topk(
         self, score: torch.Tensor, batch: PagedBatch, out: torch.Tensor, rows_per_req: int, is_early: bool
     ) -> Launched | None:
-        """Launch on checked arguments: scores [H, T, V, SCORE_VECTOR] of `buffers.new_decode_score`.
+        """Launch on checked arguments: scores [H, T, V, SCORE_VECTOR] of `buffers.new_vector_score`.
 
         is_early: the scorer may still run; the kernel waits for its scores on the GPU.
         """

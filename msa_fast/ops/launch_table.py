@@ -39,13 +39,20 @@ KeyKind = int | str
 PROGRAM_ROWS: dict[KeyKind, int] = {4: 16, "nvfp4": 64}
 """Rows of a score tile that one program takes, by kind of keys, where it takes only a part. Few in fp32, whose
 products are multiply-adds with all operands in registers; half where keys are unpacked in registers."""
+MAX_WARP_TOPK = {"sm_90": 32, ANY: 0}
+"""Selected blocks of a row, at most, for which one warp selects from all its scores, so that a prefill keeps no best
+scores of superblocks and its score programs may begin at any block. 0: no kernel does."""
 SUPERBLOCK = {"interpreter": 2, ANY: 8}
 """Blocks whose best score the prefill scorer keeps beside their scores. Eight: up to 1,024 blocks a
 row has no more superblocks than a round ranks at once. Two on the interpreter, where cases are short."""
 WORKSPACE_BYTES = 512 << 20
 """Bytes of scores that a prefill allocates at most: enough for 3,640 tokens of 4 heads at 8,192 blocks."""
-BLOCKS_OF_PROLOGUE = 3
+BLOCKS_OF_PROLOGUE = 4
 """Cost of a score program before its first block, in blocks."""
+PROGRAMS_AT_ONCE = 2
+"""Score programs that share a multiprocessor."""
+BLOCKS_ALONE = 4 / 3
+"""Time of a block for a score program that has a multiprocessor to itself; 1 is its time in the long run."""
 MAX_PROGRAM_BLOCKS = 128
 """Key blocks of one score program: beyond this many, its prologue no longer counts."""
 TOPK_ROWS = {"interpreter": 64, ANY: 1}

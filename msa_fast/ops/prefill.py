@@ -1,9 +1,16 @@
-"""Prefill: block scores, then the selection, in a workspace of bounded size."""
+"""Prefill: block scores, then the selection, in a workspace of bounded size.
+
+Of a plan without superblocks the kernels for Hopper take what they serve: scores lie row by row, in vectors, and
+decode's selection reads them all. With superblocks, their best scores say which few of the scores are read.
+"""
 
 import torch
 
-from msa_fast.ops.buffers import new_score, own_out
+from msa_fast.ops.buffers import new_score, new_vector_score, own_out
 from msa_fast.ops.checks import check_batch
+from msa_fast.ops.hopper import topk as hopper_topk
+from msa_fast.ops.hopper.tma import is_read_by_sm90
+from msa_fast.ops.launch_table import EARLY, architecture_of, number
 from msa_fast.ops.launching import Launched
 from msa_fast.ops.prefill_plan import PrefillPlan, check_plan
 from msa_fast.ops.score import launch_slab_score
@@ -12,7 +19,7 @@ from msa_ref.batch import PagedBatch
 
 
 def minimax_m3_index_prefill(batch: PagedBatch, plan: PrefillPlan, out: torch.Tensor | None = None) -> torch.Tensor:
-    """Scores and selection of a prefill batch: two launches a slab, which share the best scores of superblocks.
+    """Scores and selection of a prefill batch: two launches a slab.
 
     Allocates room for the scores of the plan's largest slab, which all slabs use in turn: at most
     the `workspace_bytes` of `PrefillPlan.build` (by default 512 MiB), unless one query tile takes more.
@@ -34,9 +41,18 @@ def minimax_m3_index_prefill(batch: PagedBatch, plan: PrefillPlan, out: torch.Te
     return out[:, : batch.total_q]
 
 
-def prefill_scores(batch: PagedBatch, plan: PrefillPlan) -> tuple[torch.Tensor, torch.Tensor]:
-    """Memory for the block scores of the plan's largest slab, and for the best scores of its superblocks."""
+def has_vectors(batch: PagedBatch, plan: PrefillPlan) -> bool:
+    """True if the scores of a batch lie in vectors: by architecture, shapes, dtypes and strides alone."""
+    return plan.superblock == 1 and is_read_by_sm90(batch) and hopper_topk.is_served(batch, plan.max_row_blocks)
+
+
+def prefill_scores(batch: PagedBatch, plan: PrefillPlan) -> tuple[torch.Tensor, ...]:
+    """Memory for the block scores of the plan's largest slab, and for the best scores of superblocks, if it has any."""
     num_tokens = max((slab.num_tokens for slab in plan.slabs), default=0)
+    if has_vectors(batch, plan):
+        return (new_vector_score(batch, num_tokens=num_tokens, num_blocks=plan.max_row_blocks),)
+    if plan.superblock == 1:
+        return (new_score(batch, num_tokens=num_tokens, num_blocks=plan.max_row_blocks),)
     # All block scores are written and few are read, so they have the layout of the writer; best scores that of the
     # reader.
     score = new_score(batch, is_block_major=True, num_tokens=num_tokens, num_blocks=plan.max_row_blocks)
@@ -44,11 +60,19 @@ def prefill_scores(batch: PagedBatch, plan: PrefillPlan) -> tuple[torch.Tensor, 
 
 
 def launch_prefill(
-    batch: PagedBatch, plan: PrefillPlan, out: torch.Tensor, score: torch.Tensor, superblock_score: torch.Tensor
+    batch: PagedBatch,
+    plan: PrefillPlan,
+    out: torch.Tensor,
+    score: torch.Tensor,
+    superblock_score: torch.Tensor | None = None,
 ) -> list[Launched]:
     """Launch on checked arguments, with scores of `prefill_scores`. Returns what was launched."""
     launches = []
+    is_early = has_vectors(batch, plan) and bool(number(EARLY, architecture_of(batch.device)))
     for slab in plan.slabs:
-        launches.append(launch_slab_score(batch, plan, slab, score, superblock_score))
-        launches.append(launch_slab_topk(batch, plan, slab, score, superblock_score, out))
+        launches.append(launch_slab_score(batch, plan, slab, score, superblock_score, is_followed=is_early))
+        if has_vectors(batch, plan):
+            launches.append(hopper_topk.launch_prefill_topk(score, batch, plan, slab, out, is_early))
+        else:
+            launches.append(launch_slab_topk(batch, plan, slab, score, superblock_score, out))
     return [launch for launch in launches if launch is not None]

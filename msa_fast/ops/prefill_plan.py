@@ -15,8 +15,11 @@ import torch
 from msa_fast.ops.buffers import ALIGNMENT, aligned
 from msa_fast.ops.checks import check_config, check_int, check_ints, check_row_blocks
 from msa_fast.ops.launch_table import (
+    BLOCKS_ALONE,
     BLOCKS_OF_PROLOGUE,
     MAX_PROGRAM_BLOCKS,
+    MAX_WARP_TOPK,
+    PROGRAMS_AT_ONCE,
     SCORE_ROWS,
     SUPERBLOCK,
     TOPK_ROWS,
@@ -55,7 +58,8 @@ class PrefillPlan:
         begin and end within a token: it shares that token with its neighbour, but no row.
     score_rows, topk_rows: rows of a query tile and of a selection program, powers of two.
     max_tile_rows: rows of the longest query tile.
-    superblock: blocks of a superblock; every score tile starts with one.
+    superblock: blocks of a superblock; every score tile starts with one. 1 for a batch that keeps no best scores of
+        more blocks.
     max_row_blocks: visible blocks of the longest row.
     total_q, num_reqs: those of the batch that the plan was built for.
     """
@@ -122,12 +126,11 @@ def plan_of_lens(
 ) -> PrefillPlan:
     """`PrefillPlan.build` of checked arguments: lengths int64 [B]."""
     architecture, processors = architecture_of(device), num_processors(device)
-    superblock = number(SUPERBLOCK, architecture)
     tiles = _tiles(config, query_lens, seq_lens)
-    max_row_blocks = int(tiles.num_blocks.max(initial=0))
+    max_row_blocks, total_q = int(tiles.num_blocks.max(initial=0)), int(query_lens.sum())
     check_row_blocks(max_row_blocks, "seq_lens")
-    scores_of_row = max_row_blocks + aligned(-(-max_row_blocks // superblock))
-    max_tokens = workspace_bytes // max(1, 4 * config.num_index_heads * scores_of_row)
+    superblock = superblock_of(config, architecture)
+    max_tokens = workspace_bytes // max(1, 4 * config.num_index_heads * scores_of_row(max_row_blocks, superblock))
     ranges, slabs, num_ranges = [], [], 0
     for first, stop in _runs(tiles, max_tokens // ALIGNMENT * ALIGNMENT):
         ranges.append(_split(tiles, first, stop, num_splits, superblock, processors))
@@ -152,9 +155,21 @@ def plan_of_lens(
         max_tile_rows=int((tiles.end_row - tiles.row).max(initial=0)),
         superblock=superblock,
         max_row_blocks=max_row_blocks,
-        total_q=int(query_lens.sum()),
+        total_q=total_q,
         num_reqs=len(query_lens),
     )
+
+
+def superblock_of(config: IndexerConfig, architecture: str) -> int:
+    """Blocks of a superblock. 1, that is none, where one warp selects from all scores of a row."""
+    return 1 if config.topk_blocks <= number(MAX_WARP_TOPK, architecture) else number(SUPERBLOCK, architecture)
+
+
+def scores_of_row(max_row_blocks: int, superblock: int) -> int:
+    """Scores that the longest row has in memory: of its blocks, and of its superblocks."""
+    if superblock == 1:
+        return aligned(max_row_blocks)
+    return max_row_blocks + aligned(-(-max_row_blocks // superblock))
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,14 +245,15 @@ def _split(
 def _step(num_blocks: np.ndarray, superblock: int, processors: int) -> np.ndarray:
     """Blocks of one program: the number whose grid ends first, by a model of its time.
 
-    A processor does its share of all blocks and of all prologues. At the end it waits for the others, half
-    a program on average; and no grid ends before its longest program.
+    Programs run in waves, as many as the GPU holds at once. Those that share a processor take turns; one that has
+    it to itself does not keep it busy.
     """
     steps = _steps(superblock)
     programs = (-(-num_blocks // steps[:, None])).sum(axis=1)
-    share = (num_blocks.sum() + BLOCKS_OF_PROLOGUE * programs) / processors + steps / 2
-    longest = np.minimum(steps, num_blocks.max()) + BLOCKS_OF_PROLOGUE
-    step: np.ndarray = steps[np.maximum(share, longest).argmin()]
+    waves, rest = divmod(programs, PROGRAMS_AT_ONCE * processors)
+    wave = PROGRAMS_AT_ONCE * steps + BLOCKS_OF_PROLOGUE
+    last = np.where(rest > processors, wave, (BLOCKS_ALONE * steps + BLOCKS_OF_PROLOGUE) * (rest > 0))
+    step: np.ndarray = steps[(waves * wave + last).argmin()]
     return step
 
 

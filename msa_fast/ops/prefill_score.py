@@ -150,6 +150,7 @@ def launch_score(
     slab_token: int,
     score: torch.Tensor,
     superblock_score: torch.Tensor | None,
+    is_followed: bool = False,
 ) -> Launched:
     """Launch on checked arguments: tiles of the plan, of the slab whose first token is slab_token."""
     best = score if superblock_score is None else superblock_score

@@ -48,16 +48,22 @@ def minimax_m3_index_score(
 
 
 def launch_slab_score(
-    batch: PagedBatch, plan: PrefillPlan, slab: Slab, score: torch.Tensor, superblock_score: torch.Tensor | None
+    batch: PagedBatch,
+    plan: PrefillPlan,
+    slab: Slab,
+    score: torch.Tensor,
+    superblock_score: torch.Tensor | None = None,
+    *,
+    is_followed: bool = False,
 ) -> Launched | None:
     """Launch the scorer that serves a call, on checked arguments, for the tokens of a slab.
 
     score, superblock_score: begin with the slab's first token, and have room for its tokens and for as
-    many blocks as any row sees.
+    many blocks as any row sees. is_followed: the selection waits for the scores on the GPU.
     """
     tiles = plan.score_tiles[slab.score_tiles]
     if len(tiles) == 0:
         return None
     call = batch, plan, score, superblock_score
     scorer = next(scorer for scorer in PREFILL_SCORERS if scorer.is_served(*call))
-    return scorer.launch_score(batch, plan, tiles, slab.first_token, score, superblock_score)
+    return scorer.launch_score(batch, plan, tiles, slab.first_token, score, superblock_score, is_followed)

@@ -298,7 +298,7 @@ def launch_topk(
     architecture = architecture_of(batch.device)
     k = next_power_of_2(config.topk_blocks)
     best = score if superblock_score is None else superblock_score
-    each = superblock if superblock_score is not None else 0
+    each = superblock if superblock_score is not None and superblock > 1 else 0
     max_runs = number(MAX_RUNS_OF_BEST if each else MAX_RUNS, architecture)
     lengths, width = rounds(k, max_row_blocks, each, max_runs)
     num_warps = topk_warps(max_row_blocks // max(1, each))
@@ -353,7 +353,7 @@ def is_interleaved(batch: PagedBatch) -> bool:
 def launch_decode_topk(
     score: torch.Tensor, batch: PagedBatch, out: torch.Tensor, rows_per_req: int, is_early: bool
 ) -> Launched | None:
-    """Launch on checked arguments, with scores [H, T, V, SCORE_VECTOR] of `new_decode_score`.
+    """Launch on checked arguments, with scores [H, T, V, SCORE_VECTOR] of `new_vector_score`.
 
     is_early: the scorer may still run.
     """

@@ -3,6 +3,7 @@
 from fuzz.canaries.kernels.mutant import mutants_of
 
 _mutant = mutants_of("ops/hopper/score.py", "prefill-apart", "gpu")
+_of_vectors = mutants_of("ops/hopper/score.py", "prefill", "gpu")
 
 MUTANTS = [
     _mutant(
@@ -23,22 +24,22 @@ MUTANTS = [
     _mutant(
         "sm90_rows_of_the_second_half",
         "The second half of the rows has the bound of the first.",
-        "is_b = row < query_len * H - HALF",
-        "is_b = row < query_len * H",
+        "is_b = stored_row < query_len * H - HALF",
+        "is_b = stored_row < query_len * H",
         ("Score", "Best", "Runs", "NeighbourIndependence"),
     ),
     _mutant(
         "sm90_superblock_not_reset",
         "The best of a superblock starts from the best of the superblock before.",
-        "super_best = gl.where(block % SUPERBLOCK == 0, best, gl.maximum(super_best, best))",
-        "super_best = gl.maximum(super_best, best)",
+        "held = gl.where(block % SUPERBLOCK == 0, best, gl.maximum(held, best))",
+        "held = gl.maximum(held, best)",
         ("Superblocks", "Best"),
     ),
     _mutant(
         "sm90_slot_one_on",
         "The second half of the rows multiplies the page in the next slot.",
-        "product_b = _product(q_b, pages, slot, HALF, S, D, mma)",
-        "product_b = _product(q_b, pages, (slot + 1) % STAGES, HALF, S, D, mma)",
+        "product_b = _product(q_b, pages, slot, HALF, S, D, mma)\n                ahead = block + i",
+        "product_b = _product(q_b, pages, (slot + 1) % STAGES, HALF, S, D, mma)\n                ahead = block + i",
         ("Score", "Best"),
     ),
     _mutant(
@@ -47,5 +48,37 @@ MUTANTS = [
         "context_len + first_row // H + 1",
         "context_len + last_token + 1",
         ("Score", "Best"),
+    ),
+    _of_vectors(
+        "sm90_last_vector_not_filled",
+        "Scores behind a tile's last block are left as they were.",
+        "((place <= own) | (block + 1 == num_blocks))",
+        "(place <= own)",
+        ("Best", "Forced", "Runs"),
+        defect="D18",
+    ),
+    _of_vectors(
+        "sm90_vector_of_the_program_before",
+        "A program that begins within a vector also stores its first scores, which are another program's.",
+        "(place >= first_block - (block - own))",
+        "(place >= 0)",
+        ("Best", "SplitInvariance", "RepeatDeterminism"),
+        defect="D22",
+    ),
+    _of_vectors(
+        "sm90_last_vector_not_stored",
+        "A program that ends within a vector does not store it.",
+        "is_whole = (own == VECTOR - 1) | (block + 1 == end_block)",
+        "is_whole = own == VECTOR - 1",
+        ("Best", "Forced", "Runs", "SplitInvariance"),
+        defect="D22",
+    ),
+    _of_vectors(
+        "sm90_first_page_twice",
+        "The last slot of the first round gets the first page.",
+        "fetch(keys, first_pages[last], 0, (block + last) % STAGES, ready, pages, block + last < end_block, S, D)",
+        "fetch(keys, first_pages[0], 0, (block + last) % STAGES, ready, pages, block + last < end_block, S, D)",
+        ("Best", "SplitInvariance"),
+        defect="D46",
     ),
 ]

@@ -22,8 +22,8 @@ MUTANTS = [
     _mutant(
         "topk_sm90_strides_of_scores",
         "Strides of scores count scores, not vectors.",
-        "(at * stride_score_t + head * stride_score_h) * VECTOR",
-        "at * stride_score_t + head * stride_score_h",
+        "((at - slab_token) * stride_score_t + head * stride_score_h) * VECTOR",
+        "(at - slab_token) * stride_score_t + head * stride_score_h",
         ("Best", "Runs"),
     ),
     _mutant(
@@ -146,8 +146,8 @@ MUTANTS = [
     _mutant(
         "topk_sm90_odd_row_forgotten",
         "The last row of a request with an odd number of rows has no program, where two rows share one.",
-        "-(-rows_per_req // rows)",
-        "rows_per_req // rows",
+        "-(-rows_each // rows)",
+        "rows_each // rows",
         ("WritesAll",),
     ),
     _mutant(

@@ -29,7 +29,7 @@ from msa_ref.batch import PagedBatch
 from msa_ref.config import IndexerConfig
 
 TAKES_INTERLEAVED = True
-"""True if scores may lie interleaved (`new_decode_score`)."""
+"""True if scores may lie interleaved (`new_vector_score`)."""
 WARPS = 4
 MAX_ROWS = 64
 """Query rows (token, head) of one product: more would spill."""

@@ -14,8 +14,10 @@ from triton.experimental.gluon.language.nvidia.hopper import (
     warpgroup_mma,
     warpgroup_mma_wait,
 )
+from triton.language.extra.cuda import gdc_launch_dependents
 
-from msa_fast.ops.hopper.tma import barrier, fetch, is_read_by_sm90, pages_of
+from msa_fast.ops.checks import is_tensor_copied
+from msa_fast.ops.hopper.tma import barrier, fetch, is_read_by_sm90, load_tile, pages_of, queries_of
 from msa_fast.ops.launching import Launched, launched
 from msa_fast.ops.prefill_plan import PrefillPlan
 from msa_ref.batch import PagedBatch
@@ -45,20 +47,45 @@ def _masked(token_score, block, visible_len, S: gl.constexpr, mma: gl.constexpr)
     return gl.where(key_pos[None, :] < visible_len[:, None], token_score, float("-inf"))
 
 
+@gluon.constexpr_function
+def _beside_scores(warps):
+    """Layout of [ROWS, 4] vectors: as a product's rows lie, with a vector in the four threads that share a row."""
+    rows_of_warps = [[16 << i, 0] for i in range(warps.bit_length() - 1)]
+    return gl.DistributedLinearLayout(
+        [[8, 0]], [[0, 1], [0, 2], [1, 0], [2, 0], [4, 0]], rows_of_warps, [], [16 * warps, 4]
+    )
+
+
 @gluon.jit
 def _put(
-    token_score, super_best, is_row, score_rows, best_rows, block, end_block, stride_score_b, stride_best_b,
-    SUPERBLOCK: gl.constexpr,
+    token_score, held, is_row, score_rows, best_rows, block, first_block, end_block, num_blocks, stride_score_b,
+    stride_best_b, SUPERBLOCK: gl.constexpr, VECTOR: gl.constexpr,
 ):  # fmt: skip
-    """Store a block's scores, and the best of its superblock so far; returns that best."""
+    """Store a block's scores. Returns what later blocks need of it: its vector, or the best of its superblock so far.
+
+    Scores of VECTOR blocks are held and stored together; behind the last of num_blocks blocks -inf fills the vector.
+    """
     best = gl.max(token_score, axis=1)
     best = gl.where(best == best, best, float("-inf"))  # NaN only if every token's score is
-    gl.store(score_rows + block.to(gl.int64) * stride_score_b, best, mask=is_row)
-    if SUPERBLOCK > 0:
-        super_best = gl.where(block % SUPERBLOCK == 0, best, gl.maximum(super_best, best))
-        is_whole = ((block + 1) % SUPERBLOCK == 0) | (block + 1 == end_block)
-        gl.store(best_rows + (block // SUPERBLOCK).to(gl.int64) * stride_best_b, super_best, mask=is_row & is_whole)
-    return super_best
+    if VECTOR > 1:
+        vectors: gl.constexpr = held.type.layout
+        place = gl.arange(0, VECTOR, layout=gl.SliceLayout(0, vectors))[None, :]
+        own = block % VECTOR
+        best = gl.convert_layout(best, gl.SliceLayout(1, vectors), assert_trivial=True)[:, None]
+        held = gl.where(place < own, held, float("-inf"))
+        held = gl.where(place == own, best, held)
+        # Written as a multiple, so that the compiler sees aligned vectors.
+        at = (block // VECTOR).to(gl.int64) * stride_score_b
+        is_whole = (own == VECTOR - 1) | (block + 1 == end_block)
+        is_own = (place >= first_block - (block - own)) & ((place <= own) | (block + 1 == num_blocks))
+        gl.store(score_rows + at + place, held, mask=is_row & is_own & is_whole)
+    else:
+        gl.store(score_rows + block.to(gl.int64) * stride_score_b, best, mask=is_row)
+        if SUPERBLOCK > 0:
+            held = gl.where(block % SUPERBLOCK == 0, best, gl.maximum(held, best))
+            is_whole = ((block + 1) % SUPERBLOCK == 0) | (block + 1 == end_block)
+            gl.store(best_rows + (block // SUPERBLOCK).to(gl.int64) * stride_best_b, held, mask=is_row & is_whole)
+    return held
 
 
 @gluon.jit
@@ -76,12 +103,13 @@ def _queries(
 
 
 @gluon.jit(
-    do_not_specialize=["slab_token", "stride_table_b"],
+    do_not_specialize=["slab_token", "stride_table_b", "num_columns"],
     do_not_specialize_on_alignment=["block_table_ptr", "seq_lens_ptr", "cu_seqlens_q_ptr"],
 )
 def _score_sm90_kernel(
     q_ptr,
     keys,
+    queries,
     block_table_ptr,
     seq_lens_ptr,
     cu_seqlens_q_ptr,
@@ -93,6 +121,7 @@ def _score_sm90_kernel(
     stride_q_h,
     stride_table_r,
     stride_table_b,
+    num_columns,
     stride_seq_lens,
     stride_cu,
     stride_score_row,
@@ -107,6 +136,9 @@ def _score_sm90_kernel(
     STAGES: gl.constexpr,
     WARPS: gl.constexpr,
     IS_B_SHARED: gl.constexpr,
+    VECTOR: gl.constexpr,
+    IS_FOLLOWED: gl.constexpr,
+    IS_Q_COPIED: gl.constexpr,
 ):
     """Grid, writes and masks: as `_score_kernel`. keys: a tensor descriptor of the pages.
 
@@ -124,26 +156,48 @@ def _score_sm90_kernel(
     first_row = gl.load(tile + 1)
     block = gl.load(tile + 2)
     end_block = gl.load(tile + 3)
+    # Looked up while the lengths are on their way: entries behind the last live block may hold anything.
+    table_row = block_table_ptr + req.to(gl.int64) * stride_table_r
+    first_pages = ()
+    for i in gl.static_range(STAGES):
+        is_listed = block + i < gl.minimum(end_block, num_columns)
+        entry = table_row + (block + i).to(gl.int64) * stride_table_b
+        first_pages += (gl.load(entry, mask=is_listed, other=0),)  # type: ignore[assignment]
     q_start = gl.load(cu_seqlens_q_ptr + req * stride_cu)
     query_len = gl.load(cu_seqlens_q_ptr + (req + 1) * stride_cu) - q_start
     context_len = gl.load(seq_lens_ptr + req * stride_seq_lens) - query_len
     last_token = gl.minimum((first_row + ROWS - 1) // H, query_len - 1)
-    end_block = gl.minimum(end_block, (gl.maximum(context_len + last_token + 1, 0) + S - 1) // S)
+    num_blocks = (gl.maximum(context_len + last_token + 1, 0) + S - 1) // S
+    end_block = gl.minimum(end_block, num_blocks)
     full_blocks = gl.minimum(gl.maximum(context_len + first_row // H + 1, 0) // S, end_block)
     if block < end_block:
         pages = gl.allocate_shared_memory(q_ptr.dtype.element_ty, [STAGES, 1, S, D], keys.layout)
-        ready = gl.allocate_shared_memory(gl.int64, [STAGES, 1], mbarrier.MBarrierLayout())
-        for i in gl.static_range(STAGES):
+        ready = gl.allocate_shared_memory(gl.int64, [STAGES + 1, 1], mbarrier.MBarrierLayout())
+        for i in gl.static_range(STAGES + 1):
             mbarrier.init(ready.index(i), count=1)
-        table_row = block_table_ptr + req.to(gl.int64) * stride_table_r
-        for i in gl.static_range(STAGES):
-            is_there = block + i < end_block
-            page = gl.load(table_row + (block + i).to(gl.int64) * stride_table_b, mask=is_there, other=0)
-            fetch(keys, page, 0, (block + i) % STAGES, ready, pages, is_there, S, D)
-        q_a = _queries(q_ptr, first_row, q_start, query_len, stride_q_t, stride_q_h, H, D, HALF, WARPS)
-        if not IS_B_SHARED:
-            q_a = gl.convert_layout(q_a, operand)
-        q_b = _queries(q_ptr, first_row + HALF, q_start, query_len, stride_q_t, stride_q_h, H, D, HALF, WARPS)
+        if IS_Q_COPIED:
+            # The queries come first, in the place of the last page: behind the pages they would come late.
+            copied = pages.index((block + STAGES - 1) % STAGES)
+            mbarrier.expect(ready.index(STAGES), ROWS * D * 2)
+            at = [q_start + first_row // H, 0, 0]
+            load_tile(queries, at, ready.index(STAGES), copied.reshape([ROWS // H, H, D]))
+            for i in gl.static_range(STAGES - 1):
+                fetch(keys, first_pages[i], 0, (block + i) % STAGES, ready, pages, block + i < end_block, S, D)
+            mbarrier.wait(ready.index(STAGES), 0)
+            copied = copied.reshape([ROWS, D])
+            q_a = copied.slice(0, HALF).load(operand)
+            q_b = copied.slice(HALF, HALF).load(operand)
+            fence_async_shared()
+            barrier()  # every warp has read them before the page takes their place
+            last: gl.constexpr = STAGES - 1
+            fetch(keys, first_pages[last], 0, (block + last) % STAGES, ready, pages, block + last < end_block, S, D)
+        else:
+            for i in gl.static_range(STAGES):
+                fetch(keys, first_pages[i], 0, (block + i) % STAGES, ready, pages, block + i < end_block, S, D)
+            q_a = _queries(q_ptr, first_row, q_start, query_len, stride_q_t, stride_q_h, H, D, HALF, WARPS)
+            if not IS_B_SHARED:
+                q_a = gl.convert_layout(q_a, operand)
+            q_b = _queries(q_ptr, first_row + HALF, q_start, query_len, stride_q_t, stride_q_h, H, D, HALF, WARPS)
         if IS_B_SHARED:
             q_shared = gl.allocate_shared_memory(q_ptr.dtype.element_ty, [HALF, D], q_layout)
             q_shared.store(q_a)
@@ -157,17 +211,24 @@ def _score_sm90_kernel(
         else:
             q_b = gl.convert_layout(q_b, operand)
         row = first_row + gl.arange(0, HALF, layout=gl.SliceLayout(1, mma))
-        is_a = row < query_len * H
-        is_b = row < query_len * H - HALF
-        flat_row = (q_start - slab_token).to(gl.int64) * H + row
+        if VECTOR > 1:
+            vectors: gl.constexpr = _beside_scores(WARPS)
+            stored_row = first_row + gl.arange(0, HALF, layout=gl.SliceLayout(1, vectors))[:, None]
+            held_a = gl.full([HALF, VECTOR], float("-inf"), gl.float32, vectors)
+        else:
+            stored_row = row
+            held_a = gl.full([HALF], float("-inf"), gl.float32, gl.SliceLayout(1, mma))
+        held_b = held_a
+        is_a = stored_row < query_len * H
+        is_b = stored_row < query_len * H - HALF
+        flat_row = (q_start - slab_token).to(gl.int64) * H + stored_row
         score_a = score_ptr + flat_row * stride_score_row
         best_a = best_ptr + flat_row * stride_best_row
         score_b = score_a + HALF * stride_score_row
         best_b = best_a + HALF * stride_best_row
-        super_a = gl.full([HALF], float("-inf"), gl.float32, gl.SliceLayout(1, mma))
-        super_b = super_a
         first_block = block
         phase = 0
+        has_b = first_row + HALF < query_len * H
         while block + STAGES <= full_blocks:
             mbarrier.wait(ready.index(block % STAGES), phase)
             product_a = _product(q_a, pages, block % STAGES, HALF, S, D, mma)
@@ -177,18 +238,10 @@ def _score_sm90_kernel(
                 ahead = block + i + STAGES
                 page = gl.load(table_row + ahead.to(gl.int64) * stride_table_b, mask=ahead < end_block, other=0)
                 scores = warpgroup_mma_wait(1, deps=[product_a])
-                super_a = _put(
-                    scores,
-                    super_a,
-                    is_a,
-                    score_a,
-                    best_a,
-                    block + i,
-                    end_block,
-                    stride_score_b,
-                    stride_best_b,
-                    SUPERBLOCK,
-                )
+                held_a = _put(
+                    scores, held_a, is_a, score_a, best_a, block + i, first_block, end_block, num_blocks,
+                    stride_score_b, stride_best_b, SUPERBLOCK, VECTOR,
+                )  # fmt: skip
                 # Nothing is in flight where the loop closes: the assembler would wait for every
                 # product otherwise, unable to see which registers are still being written.
                 if i + 1 < STAGES:
@@ -200,20 +253,36 @@ def _score_sm90_kernel(
                     scores = warpgroup_mma_wait(0, deps=[product_b])
                 barrier()  # every warp is done with the page before another takes its slot
                 fetch(keys, page, 0, slot, ready, pages, ahead < end_block, S, D)
-                super_b = _put(
-                    scores,
-                    super_b,
-                    is_b,
-                    score_b,
-                    best_b,
-                    block + i,
-                    end_block,
-                    stride_score_b,
-                    stride_best_b,
-                    SUPERBLOCK,
-                )
+                held_b = _put(
+                    scores, held_b, is_b, score_b, best_b, block + i, first_block, end_block, num_blocks,
+                    stride_score_b, stride_best_b, SUPERBLOCK, VECTOR,
+                )  # fmt: skip
             phase = phase ^ 1
             block += STAGES
+
+        if IS_FOLLOWED:  # no sooner: the selection's programs would crowd on the first multiprocessors with room
+            gdc_launch_dependents()
+        if not IS_B_SHARED:  # else the assembler would spill, and the loop below takes them
+            while block < full_blocks:
+                slot = block % STAGES
+                mbarrier.wait(ready.index(slot), ((block - first_block) // STAGES) & 1)
+                product_a = _product(q_a, pages, slot, HALF, S, D, mma)
+                product_b = _product(q_b, pages, slot, HALF, S, D, mma)
+                ahead = block + STAGES
+                page = gl.load(table_row + ahead.to(gl.int64) * stride_table_b, mask=ahead < end_block, other=0)
+                product_a, product_b = warpgroup_mma_wait(1, deps=[product_a, product_b])
+                held_a = _put(
+                    product_a, held_a, is_a, score_a, best_a, block, first_block, end_block, num_blocks,
+                    stride_score_b, stride_best_b, SUPERBLOCK, VECTOR,
+                )  # fmt: skip
+                product_b = warpgroup_mma_wait(0, deps=[product_b])
+                barrier()
+                fetch(keys, page, 0, slot, ready, pages, ahead < end_block, S, D)
+                held_b = _put(
+                    product_b, held_b, is_b, score_b, best_b, block, first_block, end_block, num_blocks,
+                    stride_score_b, stride_best_b, SUPERBLOCK, VECTOR,
+                )  # fmt: skip
+                block += 1
 
         while block < end_block:
             slot = block % STAGES
@@ -221,20 +290,23 @@ def _score_sm90_kernel(
             mbarrier.wait(ready.index(slot), phase)
             scores = warpgroup_mma_wait(0, deps=[_product(q_a, pages, slot, HALF, S, D, mma)])
             scores = _masked(scores, block, context_len + row // H + 1, S, mma)
-            super_a = _put(
-                scores, super_a, is_a, score_a, best_a, block, end_block, stride_score_b, stride_best_b, SUPERBLOCK
-            )
-            scores = warpgroup_mma_wait(0, deps=[_product(q_b, pages, slot, HALF, S, D, mma)])
-            scores = _masked(scores, block, context_len + (row + HALF) // H + 1, S, mma)
-            super_b = _put(
-                scores, super_b, is_b, score_b, best_b, block, end_block, stride_score_b, stride_best_b, SUPERBLOCK
-            )
+            held_a = _put(
+                scores, held_a, is_a, score_a, best_a, block, first_block, end_block, num_blocks,
+                stride_score_b, stride_best_b, SUPERBLOCK, VECTOR,
+            )  # fmt: skip
+            if has_b:
+                scores = warpgroup_mma_wait(0, deps=[_product(q_b, pages, slot, HALF, S, D, mma)])
+                scores = _masked(scores, block, context_len + (row + HALF) // H + 1, S, mma)
+                held_b = _put(
+                    scores, held_b, is_b, score_b, best_b, block, first_block, end_block, num_blocks,
+                    stride_score_b, stride_best_b, SUPERBLOCK, VECTOR,
+                )  # fmt: skip
             barrier()
             ahead = block + STAGES
             page = gl.load(table_row + ahead.to(gl.int64) * stride_table_b, mask=ahead < end_block, other=0)
             fetch(keys, page, 0, slot, ready, pages, ahead < end_block, S, D)
             block += 1
-        for i in gl.static_range(STAGES):
+        for i in gl.static_range(STAGES + 1):
             mbarrier.invalidate(ready.index(i))
 
 
@@ -254,9 +326,12 @@ def launch_score(
     slab_token: int,
     score: torch.Tensor,
     superblock_score: torch.Tensor | None,
+    is_followed: bool = False,
 ) -> Launched:
     """Launch on checked arguments that are served: tiles of the plan, of the slab whose first token is slab_token."""
     config = batch.config
+    heads = config.num_index_heads
+    is_q_copied = not IS_B_SHARED and plan.score_rows % heads == 0 and is_tensor_copied(batch.index_q)
     best = score if superblock_score is None else superblock_score
     return launched(
         batch.device,
@@ -264,6 +339,7 @@ def launch_score(
         (len(tiles),),
         batch.index_q,
         pages_of(batch),
+        queries_of(batch, plan.score_rows // heads, heads) if is_q_copied else None,
         batch.block_table,
         batch.seq_lens,
         batch.cu_seqlens_q,
@@ -273,6 +349,7 @@ def launch_score(
         slab_token,
         *batch.index_q.stride()[:2],
         *batch.block_table.stride(),
+        batch.max_blocks,
         *batch.seq_lens.stride(),
         *batch.cu_seqlens_q.stride(),
         score.stride(0),
@@ -287,5 +364,8 @@ def launch_score(
         STAGES=STAGES,
         WARPS=WARPS,
         IS_B_SHARED=IS_B_SHARED,
+        VECTOR=score.shape[3] if score.ndim == 4 else 1,
+        IS_FOLLOWED=is_followed,
+        IS_Q_COPIED=is_q_copied,
         num_warps=WARPS,
     )

@@ -1,4 +1,4 @@
-"""Selection for decode on Hopper: as `msa_fast.ops.topk`, by single warps, with explicit layouts.
+"""Selection on Hopper, for decode and for prefill without superblocks: as `msa_fast.ops.topk`, by single warps.
 
 The rounds are the same, from long runs to single blocks, but each row takes as many as it needs: the
 table of a captured batch is as wide as the longest context, and most rows are short. A warp takes a
@@ -16,15 +16,15 @@ from triton.language.extra.cuda import gdc_wait
 
 from msa_fast.ops.buffers import SCORE_VECTOR
 from msa_fast.ops.hopper.warp_votes import any_row, by_place, find_cut, from_lane, num_before
-from msa_fast.ops.launch_table import architecture_of, next_power_of_2
+from msa_fast.ops.launch_table import MAX_WARP_TOPK, architecture_of, next_power_of_2, number
 from msa_fast.ops.launching import Launched, launched
+from msa_fast.ops.prefill_plan import PrefillPlan, Slab
 from msa_fast.ops.rank import RANK_ABSENT, rank_of_runs
 from msa_ref.batch import PagedBatch
 
-MAX_WARP_TOPK = 32
 RUN = gl.constexpr(8)
 """Blocks of a run, and runs of a long one."""
-ONE_ROUND = gl.constexpr(MAX_WARP_TOPK * RUN.value)
+ONE_ROUND = gl.constexpr(MAX_WARP_TOPK["sm_90"] * RUN.value)
 """Blocks of the longest row that takes one round. A longer row has more runs than are selected."""
 TWO_ROUNDS = gl.constexpr(ONE_ROUND.value * RUN.value)
 MANY_ROWS = 2048
@@ -180,14 +180,16 @@ def _put(first, place, is_best, out_rows, stride_out_k):
 
 
 @gluon.jit(
-    do_not_specialize=["stride_out_h", "stride_out_t", "stride_out_k"],
-    do_not_specialize_on_alignment=["seq_lens_ptr", "cu_seqlens_q_ptr", "out_ptr"],
+    do_not_specialize=["slab_token", "stride_out_h", "stride_out_t", "stride_out_k"],
+    do_not_specialize_on_alignment=["seq_lens_ptr", "cu_seqlens_q_ptr", "tiles_ptr", "out_ptr"],
 )
 def _topk_sm90_kernel(
     score_ptr,
     seq_lens_ptr,
     cu_seqlens_q_ptr,
+    tiles_ptr,
     out_ptr,
+    slab_token,
     stride_score_h,
     stride_score_t,
     stride_score_v,
@@ -207,17 +209,24 @@ def _topk_sm90_kernel(
     WIDTHS: gl.constexpr,
     LENGTHS: gl.constexpr,
     VECTOR: gl.constexpr,
+    HAS_TILES: gl.constexpr,
     IS_EARLY: gl.constexpr,
 ):
-    """Grid: requests x programs of one warp, each with ROWS rows (token, head). Writes as `_topk_kernel`.
+    """Grid: requests, or query tiles, x programs of one warp, each with ROWS rows (token, head).
 
-    Scores of a row lie side by side in vectors of VECTOR, the last of which is -inf behind its last visible
-    block; the scores of rows that see no more than TOPK blocks are not read. Strides of scores count vectors.
+    Writes as `_topk_kernel`. Scores of a row lie side by side in vectors of VECTOR, the last of which is -inf behind
+    its last visible block; the scores of rows that see no more than TOPK blocks are not read. Strides of scores count
+    vectors. slab_token: whose scores come first.
     MAX_BLOCKS, WIDTHS, LENGTHS: the first rounds that rows of this table may take, columns of FIRST_ROUNDS.
     """
     by_rows: gl.constexpr = gl.BlockedLayout([ROWS, 1], [1, 32], [1, 1], [1, 0])
     req = gl.program_id(0)
-    row = gl.program_id(1) * ROWS + gl.arange(0, ROWS, layout=gl.SliceLayout(1, by_rows))
+    first_row = gl.program_id(1) * ROWS
+    if HAS_TILES:
+        tile = tiles_ptr + req * 2
+        req = gl.load(tile)
+        first_row += gl.load(tile + 1)
+    row = first_row + gl.arange(0, ROWS, layout=gl.SliceLayout(1, by_rows))
     token = row // H
     head = (row % H).to(gl.int64)
     q_start = gl.load(cu_seqlens_q_ptr + req * stride_cu)
@@ -228,7 +237,7 @@ def _topk_sm90_kernel(
     # Padding rows read the scores of the request's last row.
     at = (q_start + gl.minimum(token, query_len - 1)).to(gl.int64)
     out_rows = out_ptr + at * stride_out_t + head * stride_out_h
-    score_rows = score_ptr + (at * stride_score_t + head * stride_score_h) * VECTOR
+    score_rows = score_ptr + ((at - slab_token) * stride_score_t + head * stride_score_h) * VECTOR
     stride_v = stride_score_v * VECTOR
     is_short = is_row & (num_visible <= TOPK)
     if any_row(is_short):  # all of them, whatever they score: their scores may not be there
@@ -261,9 +270,10 @@ def _topk_sm90_kernel(
         _put(first, place, is_best, out_rows, stride_out_k)
 
 
-def is_served(batch: PagedBatch) -> bool:
-    """True if this selection takes the scores of a decode batch: by architecture and shapes alone."""
-    is_short = batch.max_blocks <= FIRST_ROUNDS[-1][0] and batch.config.topk_blocks <= MAX_WARP_TOPK
+def is_served(batch: PagedBatch, max_row_blocks: int | None = None) -> bool:
+    """True if this selection takes the scores of a batch: by architecture and shapes alone."""
+    max_row_blocks = batch.max_blocks if max_row_blocks is None else max_row_blocks
+    is_short = max_row_blocks <= FIRST_ROUNDS[-1][0] and batch.config.topk_blocks <= number(MAX_WARP_TOPK, "sm_90")
     return is_short and architecture_of(batch.device) == "sm_90"
 
 
@@ -276,17 +286,39 @@ def launch_decode_topk(
     score: torch.Tensor, batch: PagedBatch, out: torch.Tensor, rows_per_req: int, is_early: bool
 ) -> Launched:
     """Launch on checked arguments that are served: scores [H, T, V, SCORE_VECTOR] as a decode scorer leaves them."""
+    return _launch(score, batch, out, None, 0, rows_per_req, batch.max_blocks, is_early)
+
+
+def launch_prefill_topk(
+    score: torch.Tensor, batch: PagedBatch, plan: PrefillPlan, slab: Slab, out: torch.Tensor, is_early: bool
+) -> Launched:
+    """Launch for the tokens of a slab, on checked arguments that are served: scores as `launch_decode_topk` takes them.
+
+    is_early: the scorer may still run; the kernel waits for its scores on the GPU.
+    """
+    tiles = plan.topk_tiles[slab.topk_tiles]
+    return _launch(score, batch, out, tiles, slab.first_token, plan.max_tile_rows, plan.max_row_blocks, is_early)
+
+
+def _launch(
+    score: torch.Tensor, batch: PagedBatch, out: torch.Tensor, tiles: torch.Tensor | None, slab_token: int,
+    rows_each: int, max_row_blocks: int, is_early: bool,
+) -> Launched:  # fmt: skip
+    """Launch for the requests, or for the query tiles if there are any, of up to rows_each rows each."""
     config = batch.config
-    max_blocks, widths, lengths = zip(*first_rounds(batch.max_blocks), strict=True)
-    rows = rows_of_a_program(batch.num_reqs * rows_per_req, batch.max_blocks)
+    max_blocks, widths, lengths = zip(*first_rounds(max_row_blocks), strict=True)
+    num_each = batch.num_reqs if tiles is None else len(tiles)
+    rows = rows_of_a_program(num_each * rows_each, max_row_blocks)
     return launched(
         batch.device,
         _topk_sm90_kernel,
-        (batch.num_reqs, -(-rows_per_req // rows)),
+        (num_each, -(-rows_each // rows)),
         score,
         batch.seq_lens,
         batch.cu_seqlens_q,
+        tiles,
         out,
+        slab_token,
         *(stride // SCORE_VECTOR for stride in score.stride()[:3]),
         *batch.seq_lens.stride(),
         *batch.cu_seqlens_q.stride(),
@@ -302,9 +334,10 @@ def launch_decode_topk(
         WIDTHS=widths,
         LENGTHS=lengths,
         VECTOR=SCORE_VECTOR,
+        HAS_TILES=tiles is not None,
         IS_EARLY=is_early,
         num_warps=1,
-        **registers_of_a_program(batch.num_reqs * rows_per_req, rows),
+        **registers_of_a_program(num_each * rows_each, rows),
         **({"launch_pdl": True} if is_early else {}),
     )
 
