@@ -11,6 +11,7 @@ from tests.support.pages.laws import batch_laws, promises, row_laws, run_laws
 from tests.support.pages.matrix import support_matrix
 from tests.support.pages.picture import row_picture
 from tests.support.pages.samples import explained_failure, gate_output
+from tests.support.pages.seen import files_page
 from tests.support.pages.statuses import statuses_in_words
 from tests.support.pages.walkthrough import gallery, ties, timeline
 from tests.support.pages.worth import judge_headline, score_document
@@ -34,6 +35,7 @@ PARTS = (
     Part("msa_ref/walkthrough/09-asynchrony.md", "timeline", timeline),
     Part("msa_ref/walkthrough/how-engines-break-ties.md", "ties", ties),
     Part("msa_ref/walkthrough/real-bugs.md", "gallery", gallery),
+    Part("fuzz/targets/FILES.md", "", files_page),
     Part("fuzz/SCORE.md", "", score_document),
     Part("fuzz/values/FAMILIES.md", "", lambda: families_page().removesuffix("\n")),
 )
