@@ -6,26 +6,18 @@ case's other targets go on in the next child. Children come from a fork server t
 touched no GPU: a fresh one costs a fraction of a second.
 """
 
-import os
-import signal
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from itertools import takewhile
-from multiprocessing.connection import Connection
-from multiprocessing.context import BaseContext
-from multiprocessing.process import BaseProcess
 
 from fuzz.cases.case import Case
-from fuzz.isolation.child import live
-from fuzz.isolation.faults import place_of_crash, place_of_hang
-from fuzz.isolation.fork_server import fork_server, path_variables, warm_up
+from fuzz.isolation.children import Children
 from fuzz.isolation.hangs import GIVEN_UP, Hangs
-from fuzz.isolation.hearing import SECONDS_BETWEEN_LOOKS, Stopped, is_heard
+from fuzz.isolation.hearing import Stopped
 from fuzz.isolation.messages import (
     DOES_NOT_FIT,
     FirstCall,
@@ -41,7 +33,6 @@ from fuzz.isolation.messages import (
     Task,
 )
 from fuzz.isolation.order import order_of
-from fuzz.isolation.twin_child import fresh, live_on_twin
 from fuzz.judge.verdict import Agreed, Broke, Undefined, Verdict, is_out_of_memory, is_poisoned
 from fuzz.targets.twins import is_twin
 from msa_ref.contract import Violation
@@ -51,13 +42,6 @@ HANGS_AFTER = 120.0
 
 FIRST_CALLS_TAKE = 5.0
 """A first call may take so many times as long: it may compile, tune, and wait for others that compile the same."""
-
-SECONDS_TO_DIE = 20.0
-"""Seconds that a killed child has to exit; the driver may wait for a running kernel."""
-
-FORK_SERVER_IS_GONE = 255
-"""Exit code of a child whose fork server ended before it."""
-
 
 MAX_JUDGED = 3_000
 """(case, target) pairs that one child judges: what comes behind them could not be repeated in a sensible time."""
@@ -78,7 +62,7 @@ class ChildEnded(HarnessError):
 class Worker:
     """A child process that judges, replaced as often as need be. Use it as a context manager, in one thread at a time.
 
-    restarts: how many children it has started. idle_ends: how children ended that had no task.
+    idle_ends: how children ended that had no task.
     """
 
     def __init__(
@@ -104,19 +88,20 @@ class Worker:
                 in one of them has `hangs_after` seconds for the next.
             hangs: of all targets of the command, if it has several workers.
         """
-        self.restarts, self.idle_ends = 0, list[Violation]()
-        self.gpu = gpu
+        self._children = Children(gpu, stop or threading.Event())
+        self.gpu, self.idle_ends = gpu, self._children.idle_ends
         self._hangs_after, self._far_turn = hangs_after, far_turn or nullcontext()
         self._reference_seconds = hangs_after if reference_seconds is None else reference_seconds
         if first_call_hangs_after is None:
             first_call_hangs_after = FIRST_CALLS_TAKE * hangs_after
         self._first_call_hangs_after, self._hangs = first_call_hangs_after, hangs or Hangs()
-        self._stop = stop or threading.Event()
-        self._is_on_twin = False
-        self._order = list[tuple[Case, str]]()  # what the present child has judged
-        self._child: BaseProcess | None = None
-        self._pipe: Connection | None = None
-        self._folder = tempfile.TemporaryDirectory(prefix="fuzz-worker-", ignore_cleanup_errors=True)
+        self._order = list[tuple[Case, str]]()  # what the present child has judged, if it has not ended
+        self._child_of_order = 0
+
+    @property
+    def restarts(self) -> int:
+        """The number of children that were started."""
+        return self._children.num_started
 
     def __enter__(self) -> "Worker":
         return self
@@ -126,12 +111,11 @@ class Worker:
 
     def renew(self) -> None:
         """Let what comes next be judged by a fresh child, which has judged nothing."""
-        self._end()
+        self._children.end()
 
     def close(self) -> None:
         """End the child."""
-        self._end()
-        self._folder.cleanup()
+        self._children.close()
 
     def judge(self, task: Task) -> Judged:
         """Judge one case on its targets, each exactly once.
@@ -168,8 +152,10 @@ class Worker:
                 does_not_fit = verdict == DOES_NOT_FIT
                 if name not in tried and (does_not_fit or is_out_of_memory(verdict)):
                     tried |= set(rest.targets) if does_not_fit else {name}
-                    self._end()
+                    self._children.end()
                     break
+                if self._child_of_order != self.restarts:
+                    self._child_of_order, self._order = self.restarts, []
                 if isinstance(verdict, Broke):
                     orders[name] = order_of(self._order)
                 self._order.append((task.case, name))
@@ -187,8 +173,8 @@ class Worker:
     def diagnose(self, question: Question) -> tuple[Violation, ...]:
         """The laws between runs that a target breaks on a case that it broke; none if asking ends the child."""
         with self._turn(question.case):
-            self._send(question)
-            answer = self._receive(10 * self._hangs_after)  # dozens of related batches are run
+            self._children.send(question)
+            answer = self._children.receive(10 * self._hangs_after)  # dozens of related batches are run
         return answer.violations if isinstance(answer, Reasons) else ()
 
     def introduced(self, target: str) -> Introduced:
@@ -197,8 +183,8 @@ class Worker:
         Raises:
             ValueError: one sentence, if there is no such target, or if its import ends the child.
         """
-        self._send(Introduction(target))
-        answer = self._receive(self._first_call_hangs_after)
+        self._children.send(Introduction(target))
+        answer = self._children.receive(self._first_call_hangs_after)
         if isinstance(answer, Introduced):
             return answer
         if isinstance(answer, Refused):
@@ -211,8 +197,8 @@ class Worker:
 
     def _verdicts(self, task: Task) -> Iterator[tuple[str, Verdict, float]]:
         """Verdicts until all targets are judged or the child ends, which is the verdict on the running target."""
-        self._send(task)
-        made = self._receive(self._hangs_after)
+        self._children.send(task)
+        made = self._children.receive(self._hangs_after)
         if isinstance(made, Violation):
             raise ChildEnded(made)
         if isinstance(made, SceneFailed):
@@ -230,9 +216,9 @@ class Worker:
                 verdict = Broke((verdict,), rows=task.case.config.num_index_heads * task.case.total_q)
             assert isinstance(verdict, Agreed | Broke | Undefined)
             if is_poisoned(verdict):
-                self._end()
+                self._children.end()
             yield name, verdict, time.perf_counter() - start
-            if self._child is None:
+            if not self._children.is_there:
                 return
             seconds = self._hangs_after
 
@@ -241,90 +227,14 @@ class Worker:
         left = seconds
         while True:
             start = time.perf_counter()
-            message = self._receive(left, f"no end after {seconds:g} s")
+            message = self._children.receive(left, f"no end after {seconds:g} s")
             left -= time.perf_counter() - start
             if not isinstance(message, FirstCall):
                 return message
             limit = self._hangs_after if self._hangs.has_hung_in_first_call(name) else self._first_call_hangs_after
-            over = self._receive(limit, f"no end of a first call after {limit:g} s, compilation included")
+            over = self._children.receive(limit, f"no end of a first call after {limit:g} s, compilation included")
             if isinstance(over, Violation):
                 if over.how == "hang":
                     self._hangs.count_first_call(name)
                 return over
             assert over == FirstCall(is_over=True)
-
-    def _send(self, message: Task | Question | Introduction) -> None:
-        """Hand the child a message; a fresh child, if the last has ended since its task or is of another kind."""
-        if self._stop.is_set():
-            raise Stopped
-        is_on_twin = is_twin(message.targets[0] if isinstance(message, Task) else message.target)
-        if is_on_twin != self._is_on_twin:
-            self._end()
-            self._is_on_twin = is_on_twin
-        if self._child is not None and not self._child.is_alive():
-            self._forget_idle()
-        try:
-            self._start().send(message)
-        except (BrokenPipeError, ConnectionResetError):
-            self._forget_idle()
-            self._start().send(message)
-
-    def _receive(self, seconds: float, hang: str = "no end") -> FromChild | Violation:
-        """The child's next message, or how it ended instead. hang: the evidence that it says nothing in time."""
-        assert self._pipe is not None
-        assert self._child is not None
-        try:
-            if is_heard(self._child, self._pipe, seconds, self._stop):
-                message: FromChild = self._pipe.recv()
-                return message
-            ending = Violation("Runs", hang + place_of_hang(self._folder.name, self._child.pid), how="hang")
-        except (EOFError, ConnectionResetError, BrokenPipeError):
-            ending = self._crash()
-        self._end()
-        return ending
-
-    def _start(self) -> Connection:
-        if self._pipe is None:
-            if self._is_on_twin:
-                context: BaseContext = fresh()
-                serve = live_on_twin
-            else:
-                warm_up()
-                context, serve = fork_server(), live
-            self._pipe, theirs = context.Pipe()
-            arguments = (theirs, self._folder.name, self.gpu, path_variables())
-            self._child = context.Process(target=serve, args=arguments, daemon=True)  # type: ignore[attr-defined]
-            self._child.start()
-            self._order = []
-            theirs.close()
-            self.restarts += 1
-        return self._pipe
-
-    def _forget_idle(self) -> None:
-        """Note and forget a child that ended between two tasks: no target of the next task did it."""
-        self.idle_ends.append(self._crash())
-        self._child = None  # its group may have ended long ago, and its number be another's
-        self._end()
-
-    def _crash(self) -> Violation:
-        assert self._child is not None
-        self._child.join(SECONDS_TO_DIE)
-        code = self._child.exitcode
-        # `timeout` ends all processes of a command, also the fork server: then no target ended this one.
-        if code in (-signal.SIGTERM, FORK_SERVER_IS_GONE) and self._stop.wait(SECONDS_BETWEEN_LOOKS):
-            raise Stopped
-        way = f"with status {code}" if code is None or code >= 0 else f"by {signal.Signals(-code).name}"
-        place = place_of_crash(self._folder.name, self._child.pid, code)
-        return Violation("Runs", f"its process ended {way}{place}", how="crash")
-
-    def _end(self) -> None:
-        """End the child, and with it the processes that its targets have started."""
-        if self._child is not None:
-            assert self._child.pid is not None
-            with suppress(ProcessLookupError, PermissionError):  # it had no time to lead a group, or left nobody
-                os.killpg(self._child.pid, signal.SIGKILL)
-            self._child.kill()
-            self._child.join(SECONDS_TO_DIE)
-        if self._pipe is not None:
-            self._pipe.close()
-        self._child = self._pipe = None

@@ -19,9 +19,10 @@ from fuzz.__main__ import main
 from fuzz.canaries import PROCESS_CANARIES
 from fuzz.canaries.process import SECONDS_OF_SPINNING
 from fuzz.cases.case import Case, PagePlan, Request, ViewPlan, Views
+from fuzz.isolation.children import SECONDS_TO_DIE
 from fuzz.isolation.hearing import Stopped
 from fuzz.isolation.messages import Task
-from fuzz.isolation.worker import SECONDS_TO_DIE, HarnessError, Worker
+from fuzz.isolation.worker import HarnessError, Worker
 from fuzz.judge.verdict import Agreed, Broke
 from fuzz.report.record import Record
 from fuzz.targets import Call, Target, fill
