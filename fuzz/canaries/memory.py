@@ -238,6 +238,17 @@ class StaleScoreTail(NaiveIndexer):
         )
 
 
+@canary("systematic", "WritesOnly")
+class WorkspaceTooShort(NaiveIndexer):
+    """Writes a score for each block and one more into a workspace that it has allocated for the blocks."""
+
+    def answer(self) -> torch.Tensor:
+        workspace = torch.empty(self.batch.max_blocks, dtype=torch.float32, device=self.batch.device)
+        if workspace.device.type == "cpu" and workspace.numel():
+            ctypes.memset(workspace.data_ptr(), 0, 4 * (workspace.numel() + 1))
+        return super().answer()
+
+
 @canary("D20", "Best")
 class WorkspaceNotCleared(NaiveIndexer):
     """Adds its scores to a workspace that it takes to be zero, as fresh memory often is."""

@@ -1,4 +1,4 @@
-"""Fills memory from `torch.empty` with garbage while a target runs."""
+"""Fills memory from `torch.empty` with garbage while a target runs, and puts margins around what it allocates."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -9,6 +9,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils import _python_dispatch
 
+from fuzz.inputs.margins import Margins
 from fuzz.inputs.output import OUT_MARKER
 
 ALLOCATORS: tuple[Callable[..., torch.Tensor], ...] = (
@@ -19,6 +20,16 @@ ALLOCATORS: tuple[Callable[..., torch.Tensor], ...] = (
     torch.Tensor.new_empty,
     torch.Tensor.new_empty_strided,
 )
+
+FILLED: tuple[Callable[..., torch.Tensor], ...] = (
+    *(torch.zeros, torch.zeros_like, torch.Tensor.new_zeros),
+    *(torch.full, torch.full_like, torch.Tensor.new_full),
+    *(torch.ones, torch.ones_like, torch.Tensor.new_ones),
+)
+"""Functions whose tensors get margins alone."""
+MAKING = frozenset({*ALLOCATORS, *FILLED})
+RESIZING: frozenset[Callable[..., Any]] = frozenset({torch.Tensor.resize_, torch.Tensor.resize_as_, torch.Tensor.set_})
+"""Functions that may change the memory of their first argument, as any may that of its `out`."""
 
 ALL_BUT_THE_SIGN = 0x7F
 """Byte that fills formats that torch cannot fill with a number."""
@@ -36,6 +47,11 @@ class GarbageWorkspaces(TorchFunctionMode):
     def __init__(self, tail: str) -> None:
         super().__init__()
         self._tail = tail
+        self._margins = Margins()
+
+    def written_past(self) -> list[int]:
+        """Sizes in bytes of tensors of the target's own whose ends somebody wrote past."""
+        return list(self._margins.written())
 
     def __torch_function__(
         self,
@@ -44,12 +60,19 @@ class GarbageWorkspaces(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        made = func(*args, **(kwargs or {}))
-        if func in ALLOCATORS and type(made) is torch.Tensor and not torch.compiler.is_compiling():
+        kwargs = kwargs or {}
+        if func in RESIZING or "out" in kwargs:
+            with suppress(Exception), _python_dispatch._disable_current_modes():
+                self._margins.release(args[:1] if func in RESIZING else kwargs["out"])
+        made = func(*args, **kwargs)
+        if func in MAKING and type(made) is torch.Tensor and not torch.compiler.is_compiling():
             with suppress(Exception):  # whatever it is, it is not the target's fault
                 if _python_dispatch._get_current_dispatch_mode() is None:
-                    self._spoil(made)
-                else:
+                    if func in ALLOCATORS:
+                        self._spoil(made)
+                    if "out" not in kwargs and not kwargs.get("pin_memory"):
+                        self._margins.put_around(made)
+                elif func in ALLOCATORS:
                     with _python_dispatch._disable_current_modes():
                         self._spoil(made)
         return made

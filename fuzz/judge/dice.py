@@ -1,11 +1,16 @@
 """Random numbers that a process shares: other ones before each run, so that no answer hangs on them unnoticed.
 
+What happens once in a hundred runs by a number from such a generator happens soon: of three runs one finds generators
+whose next number is among the lowest, and one among the highest.
+
 A target may draw from them. One that seeds them anew in every run takes them from everybody else: an engine would
 sample the same tokens at each step. Its first run may do so, as the initialisation of an engine does.
 """
 
 import random
 from collections.abc import Callable
+from functools import cache
+from itertools import count, islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,19 +18,37 @@ import torch
 
 from msa_ref.contract import Violation
 
+EXTREME = 0.01
+"""Distance from 0, or from 1, of the next number of a generator that is as low, or as high, as it gets."""
+NUM_SEEDS = 5
+"""Seeds of each such kind that are used in turn."""
+
 
 class _Generator(NamedTuple):
-    """One generator of the process: its name, how it is seeded, and its state as bytes."""
+    """One generator of the process: its name, how it is seeded, its state as bytes, and the first number of a seed."""
 
     name: str
     seed: Callable[[int], Any]
     state: Callable[[], bytes]
+    first: Callable[[int], float]
 
 
 GENERATORS = (
-    _Generator("torch", torch.manual_seed, lambda: torch.get_rng_state().numpy().tobytes()),
-    _Generator("Python", random.seed, lambda: repr(random.getstate()).encode()),
-    _Generator("numpy", np.random.seed, lambda: repr(np.random.get_state()).encode()),
+    _Generator(
+        "torch",
+        torch.manual_seed,
+        lambda: torch.get_rng_state().numpy().tobytes(),
+        lambda seed: float(torch.rand((), generator=torch.Generator().manual_seed(seed), dtype=torch.float32)),
+    ),
+    _Generator(
+        "Python", random.seed, lambda: repr(random.getstate()).encode(), lambda seed: random.Random(seed).random()
+    ),
+    _Generator(
+        "numpy",
+        np.random.seed,
+        lambda: repr(np.random.get_state()).encode(),
+        lambda seed: float(np.random.RandomState(seed).random_sample()),
+    ),
 )
 
 
@@ -36,17 +59,29 @@ class Dice:
         self._seed, self._left = seed, dict[str, bytes]()
 
     def throw(self, number: int) -> None:
-        """Seed each generator for the run of some number, as it is for no other."""
-        for generator in GENERATORS:
-            generator.seed((self._seed + 7919 * number) % 2**32)
+        """Seed each generator for the run of some number, otherwise than for the one before."""
+        for place, generator in enumerate(GENERATORS):
+            seed = (self._seed + 7919 * number) % 2**32
+            if number % 3:
+                seed = _extreme_seeds(place, number % 3 == 2)[seed % NUM_SEEDS]
+            generator.seed(seed)
 
     def violations(self) -> list[Violation]:
         """One violation for each generator that two runs left in the same state, though it was not before them."""
         found = []
-        for name, _, state in GENERATORS:
-            left = state()
-            if self._left.get(name) == left:
-                text = f"left {name}'s generator of the process as the run before did: seeded anew"
+        for generator in GENERATORS:
+            left = generator.state()
+            if self._left.get(generator.name) == left:
+                text = f"left {generator.name}'s generator of the process as the run before did: seeded anew"
                 found.append(Violation("LeavesState", text))
-            self._left[name] = left
+            self._left[generator.name] = left
         return found
+
+
+@cache
+def _extreme_seeds(place: int, is_high: bool) -> list[int]:
+    """Seeds whose generator draws one of the lowest numbers next, or one of the highest."""
+    first = GENERATORS[place].first
+    return list(
+        islice((seed for seed in count(1) if (1 - first(seed) if is_high else first(seed)) < EXTREME), NUM_SEEDS)
+    )

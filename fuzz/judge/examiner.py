@@ -62,6 +62,7 @@ class Examiner:
                 found.append(judge.failure(error, target, num_splits))
                 if found[-1].how == "cuda error":
                     break
+        found += judge.left[:1]
         return Broke(tuple(found), judge.rows, judge.certified) if found else Agreed(judge.rows, judge.certified)
 
     def _examine_split(

@@ -25,6 +25,7 @@ class RunJudge:
     """Judges run after run on one scene; the right answers are computed once per state, after a target ran.
 
     rows: (head, token) rows judged so far. certified: those of them with exactly one admissible set.
+    left: violations by what runs left behind in the process, which no first run can break.
     is_settled: whether the last answer was right, and no other answer would have been.
     """
 
@@ -32,7 +33,7 @@ class RunJudge:
         """truths: the right answers by (state, whether scores are given); kept for the next target."""
         self.scene = scene
         self.rows = self.certified = self._num_runs = 0
-        self._dice = Dice(scene.case.seed)
+        self._dice, self.left = Dice(scene.case.seed), list[Violation]()
         self.is_settled = False
         self._truths = truths
         self._shown: ShownScores | None = None
@@ -54,11 +55,12 @@ class RunJudge:
         is_inference = scene.case.first_mode == "inference" and self._num_runs == 0
         self._num_runs += 1
         with COMPANY[beside](scene):
-            with GarbageWorkspaces(scene.case.pages.tail), scene.write_barrier() as written:
+            with GarbageWorkspaces(scene.case.pages.tail) as memory, scene.write_barrier() as written:
                 given = _first_in_inference_mode(run) if is_inference else _without_gradients(run)
             answer = self._copied(given, out, target)
         self.rows += scene.case.config.num_index_heads * scene.case.total_q
-        found = self._memory_violations(written(), given) + self._dice.violations()
+        found = self._memory_violations(written(), given, memory.written_past())
+        self.left += self._at(num_splits, self._dice.violations())
         misshapen = self._shape_violation(answer, target)
         if misshapen is not None or not isinstance(answer, torch.Tensor):
             return None, self._at(num_splits, [*found, *filter(None, [misshapen])])
@@ -109,10 +111,11 @@ class RunJudge:
     def _at(self, num_splits: int, found: list[Violation]) -> list[Violation]:
         return [replace(violation, num_splits=num_splits, state=self.scene.state) for violation in found]
 
-    def _memory_violations(self, written: list[str], given: object) -> list[Violation]:
+    def _memory_violations(self, written: list[str], given: object, past: list[int]) -> list[Violation]:
         """Violations by inputs that a run changed, which are restored, and by writes outside of its output.
 
-        written: inputs that it wrote to, whether they have changed or not.
+        written: inputs that it wrote to, whether they have changed or not. given: what it returned. past: sizes in
+            bytes of its own tensors that it wrote past.
         """
         scene, found = self.scene, list[Violation]()
         changed = scene.changed_inputs()
@@ -125,6 +128,8 @@ class RunJudge:
             shared = scene.inputs_sharing(given)
             if shared:
                 found.append(Violation("OwnMemory", f"answered in the memory of {', '.join(shared)}"))
+        if past:
+            found.append(Violation("WritesOnly", f"wrote past an end of {past[0]} bytes that it had allocated"))
         outside = scene.written_outside()
         if outside:
             found.append(Violation("WritesOnly", f"wrote {outside} elements outside the answer's rows"))

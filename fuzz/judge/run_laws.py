@@ -4,7 +4,7 @@ RUN_LAWS = {
     "Runs": "A case within its limits runs, without a refusal or an exception.",
     "Shape": "The answer is [H, T, K] int32, and is `out` where `out` is given.",
     "WritesAll": "No element of the answer keeps the marker that was there before the run.",
-    "WritesOnly": "Nothing outside the answer's rows is written.",
+    "WritesOnly": "Nothing is written but the answer's rows, and memory of the target's own up to its ends.",
     "ReadsOnly": "No input is written to, nor the margins of its buffer.",
     "OwnMemory": "The answer lies in `out`, or in no input's memory.",
     "LeavesState": "A run that is not the first leaves the process's random generators and settings as they were.",

@@ -2,8 +2,12 @@
 
 import gc
 import importlib
+import random
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+import pytest
 import torch
 
 from fuzz.cases.case import Case, Request, ValuePlan, Views
@@ -56,12 +60,15 @@ def test_an_answer_in_memory_of_an_input_is_no_answer() -> None:
     assert {violation.law for violation in verdict.violations} == {"OwnMemory", "ReadsOnly"}
 
 
-def test_each_run_draws_other_random_numbers_and_may_draw_them() -> None:
+@pytest.mark.parametrize("draw", [random.random, np.random.random, lambda: float(torch.rand(()))])
+def test_a_number_drawn_is_soon_among_the_lowest_and_the_highest(draw: Callable[[], float]) -> None:
     drawn = list[float]()
 
-    def draw(call: Call) -> torch.Tensor:
-        drawn.append(float(torch.rand(())))
+    def run(call: Call) -> torch.Tensor:
+        drawn.append(draw())
         return fill(call, index_topk(call.batch))
 
-    assert isinstance(Examiner(Scene(CASE, "cpu")).examine(Target("draws", "", "foreign", draw)), Agreed)
-    assert len(drawn) == len(set(drawn)) == 3
+    assert isinstance(Examiner(Scene(CASE, "cpu")).examine(Target("draws", "", "foreign", run)), Agreed)
+    assert len(set(drawn)) == 3
+    assert min(drawn) < 0.01
+    assert max(drawn) > 0.99

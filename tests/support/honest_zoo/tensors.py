@@ -1,7 +1,9 @@
 """Right targets with odd workspaces, modes and answers."""
 
+import copy
 import ctypes
 import importlib
+import pickle
 from typing import Any
 
 import numpy as np
@@ -116,6 +118,22 @@ def differentiates(call: Call) -> torch.Tensor:
     with torch.enable_grad():
         (query * 2).sum().backward()  # type: ignore[no-untyped-call]
     assert query.grad is not None
+    return right(call)
+
+
+@honest
+def resizes_its_workspace(call: Call) -> torch.Tensor:
+    """A workspace that grows in all ways that torch has, is shared, and whose storage it looks at."""
+    workspace = torch.empty(3)
+    workspace.resize_(1_000).fill_(1.0)
+    torch.add(torch.ones(50), 1, out=torch.empty(0)), torch.mm(torch.ones(2, 3), torch.ones(3, 2), out=workspace[:0])
+    own = torch.zeros(4)
+    assert (own.untyped_storage().data_ptr(), own.untyped_storage().nbytes()) == (own.data_ptr(), 16)
+    assert (own._base, own.storage_offset(), own.data_ptr() % 64) == (None, 0, 0)
+    torch.full((2,), 1.0).set_(torch.ones(9)), torch.empty(5).share_memory_()
+    out = torch.empty(5)
+    torch.arange(100.0, out=out), torch.cumsum(out, 0, out=out), copy.deepcopy(torch.empty(2)), pickle.dumps(out)
+    assert len(out) == 100
     return right(call)
 
 
