@@ -1,13 +1,14 @@
 """Numbers as TTGIR means them: integers that wrap, bf16 as bits, maxima that drop or keep NaN.
 
-A scalar is a Python number (bool for i1, a NumPy scalar for floats), a tensor an array. bf16 stays its 16 bits
-until an operation widens it, as no NumPy type holds it.
+A scalar is a Python number (bool for i1, a NumPy scalar for floats), a tensor an array. bf16 and e4m3 stay their
+bits until an operation widens them, as no NumPy type holds them.
 """
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from fuzz.twin.finding import Finding, NotModelled
 
@@ -19,6 +20,7 @@ DTYPES: dict[str, Any] = {
     "i64": np.int64,
     "f16": np.float16,
     "bf16": np.uint16,
+    "f8E4M3FN": np.uint8,
     "f32": np.float32,
     "f64": np.float64,
 }
@@ -103,9 +105,31 @@ def from_bf16(bits: Any) -> Any:
     return (np.asarray(bits).astype(np.uint32) << np.uint32(16)).view(np.float32)
 
 
+E4M3 = torch.arange(256, dtype=torch.uint8).view(torch.float8_e4m3fn).float().numpy()
+"""fp32 [256]: the number of each code."""
+
+
+def to_e4m3(value: Any) -> Any:
+    """The codes of fp32 numbers rounded to e4m3, ties to even; greater ones become the greatest, NaN stays NaN.
+
+    Source: PTX ISA, cvt.rn.satfinite.e4m3x2.
+    """
+    numbers = torch.from_numpy(np.ascontiguousarray(np.asarray(value, np.float32)))
+    return numbers.clamp(-448.0, 448.0).to(torch.float8_e4m3fn).view(torch.uint8).numpy()
+
+
 def widened(values: Any, element: str) -> Any:
-    """fp32 of bf16 or fp16; fp32 as it is."""
-    return from_bf16(values) if element == "bf16" else np.asarray(values, np.float32)
+    """fp32 of a narrower float; fp32 as it is."""
+    if element == "bf16":
+        return from_bf16(values)
+    return E4M3[np.asarray(values)] if element == "f8E4M3FN" else np.asarray(values, np.float32)
+
+
+def narrowed(values: Any, element: str) -> Any:
+    """fp32 rounded to a narrower float, ties to even; fp32 as it is."""
+    if element == "bf16":
+        return to_bf16(values)
+    return to_e4m3(values) if element == "f8E4M3FN" else cast(values, element)
 
 
 def bitcast(value: Any, source: str, target: str) -> Any:

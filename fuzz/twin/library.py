@@ -31,6 +31,7 @@ IN_SOURCE = {
         "to_bf16",
         "from_bf16",
         "widened",
+        "narrowed",
         "bitcast",
         "reduce_with",
         "reduce_by",

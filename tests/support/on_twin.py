@@ -7,8 +7,10 @@ import torch
 
 from fuzz.twin.necessity import Outcome, necessity
 from fuzz.twin.options import Level
+from fuzz.twin.world import world
 from msa_fast import PrefillPlan, minimax_m3_index_decode, minimax_m3_index_prefill
 from msa_ref import IndexerConfig, index_topk
+from tests.support import byte_batches
 from tests.support.ref_batches import POOLS, make_batch
 
 Stage = Literal["prefill", "decode"]
@@ -34,3 +36,19 @@ def unneeded(architecture: str, level: Level, stage: Stage) -> tuple[int, list[O
 
     outcomes = list(necessity(architecture, level, act))
     return len(outcomes), [outcome for outcome in outcomes if not outcome.noticed]
+
+
+def wrong_on_bytes(architecture: str, level: Level) -> list[str]:
+    """The pairs of formats and the stages in which an architecture's kernels do not give the reference's answer."""
+    wrong = []
+    for pair in byte_batches.PAIRS:
+        batch = byte_batches.batch_of(pair, "cpu", has_every_byte=False)
+        expected = index_topk(batch)
+        with world(architecture, level, "random", 0, False).installed():
+            plan = PrefillPlan.build(batch.config, byte_batches.QUERY_LENS, byte_batches.SEQ_LENS, batch.device)
+            answers = {
+                "decode": minimax_m3_index_decode(batch, 5, num_splits=2),
+                "prefill": minimax_m3_index_prefill(batch, plan),
+            }
+        wrong += [f"{stage} of {pair}" for stage, answer in answers.items() if not torch.equal(answer, expected)]
+    return wrong

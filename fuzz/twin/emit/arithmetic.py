@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from fuzz.twin.arithmetic import cast, dtype_of, to_bf16
+from fuzz.twin.arithmetic import cast, dtype_of, narrowed
 from fuzz.twin.emit.emitter import Emitter, rule, template
 from fuzz.twin.ir.module import Op
 from fuzz.twin.ir.types import Type
@@ -149,6 +149,14 @@ def _narrowed(emitter: Emitter, op: Op) -> None:
     emitter.result(op, f"to_bf16({value})" if is_bf16 else f"cast({value}, {op.result_type.element!r})")
 
 
+@rule("tt.fp_to_fp")
+def _converted(emitter: Emitter, op: Op) -> None:
+    """Between floats of which one has 8 bits; to the nearest, ties to even, where bits are lost."""
+    (value,) = emitter.operands(op)
+    source, target = op.types[0].element, op.result_type.element
+    emitter.result(op, f"narrowed(widened({value}, {source!r}), {target!r})")
+
+
 @rule("tt.bitcast", "arith.bitcast")
 def _bitcast(emitter: Emitter, op: Op) -> None:
     (value,) = emitter.operands(op)
@@ -184,4 +192,4 @@ def _number(text: str, element: str) -> Any:
     if text.startswith("0x"):  # the bits of an infinity or a NaN
         bits = {"f32": np.uint32, "f64": np.uint64}.get(element, np.uint16)
         return np.array(int(text, 16), bits).view(dtype_of(element))[()]
-    return to_bf16(float(text))[()] if element == "bf16" else cast(float(text), element)
+    return narrowed(float(text), element)[()] if element in ("bf16", "f8E4M3FN") else cast(float(text), element)

@@ -4,6 +4,7 @@ import re
 
 from fuzz.twin.arithmetic import dtype_of
 from fuzz.twin.emit.emitter import Emitter, rule, template
+from fuzz.twin.finding import NotModelled
 from fuzz.twin.ir.module import Op
 from fuzz.twin.ir.types import Type
 
@@ -102,6 +103,8 @@ def _tensor_subslice(emitter: Emitter, op: Op) -> None:
 @rule("ttng.tmem_alloc")
 def _tensor_alloc(emitter: Emitter, op: Op) -> None:
     kind, column = op.result_type, op.attributes.get("tensor_memory_col_offset")
+    if op.attributes.get("tensor_memory_row_offset", 0) != 0:
+        raise NotModelled(f"the twin has no two accumulators in the same columns (at {op.place})")
     emitter.put(
         f"{emitter.name(op.results[0])} = M.tensor_alloc({kind.shape}, {kind.element!r}, {column}, {op.place!r})"
     )

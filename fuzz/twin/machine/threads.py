@@ -57,18 +57,21 @@ class Threads(Core):
         group.fenced = [seen | known for seen, known in zip(group.fenced, group.knows, strict=True)]
 
     def tensor_alloc(self, shape: tuple[int, ...], element: str, column: int | None, place: str) -> View:
-        """A view of tensor memory: 128 rows of columns; entries of an outer axis lie side by side."""
-        dtype = dtype_of(element)
-        if shape[-2] != TENSOR_ROWS:
-            raise NotModelled(f"the twin has tensor memory of {TENSOR_ROWS} rows alone (at {place})")
-        width = int(np.prod(shape)) // TENSOR_ROWS * dtype.itemsize // 4
+        """A view of tensor memory: 128 or 64 rows of columns; entries of an outer axis lie side by side.
+
+        64 rows take their columns whole: two such accumulators that share columns are not modelled.
+        """
+        dtype, rows = dtype_of(element), shape[-2]
+        if rows not in (TENSOR_ROWS, TENSOR_ROWS // 2):
+            raise NotModelled(f"the twin has tensor memory of {TENSOR_ROWS} or {TENSOR_ROWS // 2} rows (at {place})")
+        width = int(np.prod(shape)) // rows * dtype.itemsize // 4
         if column is None:
             column, self.next_column = self.next_column, self.next_column + width
         if column + width > self.tensor.content.shape[1]:
             raise Finding("memory", f"the allocation at {place} does not fit tensor memory")
-        array = self.tensor.content[:, column : column + width].view(dtype)
+        array = self.tensor.content[:rows, column : column + width].view(dtype)
         if len(shape) == 3:
-            array = array.reshape(TENSOR_ROWS, shape[0], shape[2]).transpose(1, 0, 2)
+            array = array.reshape(rows, shape[0], shape[2]).transpose(1, 0, 2)
         return View(self.tensor, array, element, column, column + width)
 
     def tensor_store(self, group: Group, value: Any, view: View, predicate: Any, place: str) -> None:
