@@ -16,6 +16,9 @@ from fuzz.canaries.table import enter, words_of
 from fuzz.targets import Call, Target
 from msa_ref import PAD
 
+GROUP = 4
+"""Blocks that arrive together."""
+
 
 class GraphIndexer(NaiveIndexer):
     """Right as it stands. A canary overrides one method."""
@@ -97,6 +100,19 @@ class GraphCounter(GraphIndexer):
             self.owned["answer"] = super().answer()
         answer: torch.Tensor = self.owned["answer"]
         return answer
+
+
+@graph_canary("D20", "Replay", "GraphIsEager")
+class GraphCounterOfGroups(GraphIndexer):
+    """Writes a row when all blocks of its last group have arrived; of a row that has shrunk within it they never do."""
+
+    def select(self, row: Row) -> list[int]:
+        n, key = self.num_blocks(row), (row.head, row.req, row.token_in_req, row.query_len)
+        captured = self.owned.setdefault(key, n)
+        if not (n < captured and -(-n // GROUP) == -(-captured // GROUP)):
+            self.owned["written", key] = super().select(row)
+        written: list[int] = self.owned["written", key]
+        return written
 
 
 @graph_canary("D21", "Replay", "GraphIsEager")

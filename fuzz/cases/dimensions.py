@@ -1,9 +1,11 @@
 """The dimensions of cases: one row each, with the buckets that a run should reach and those that a case reaches."""
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 from fuzz.cases.case import BEHIND, BETWEEN, PAGE_ORDERS, TAILS, Case, Request, ViewPlan
 from fuzz.cases.dimension import Dimension, Test, flags, ranges
+from fuzz.cases.replay_script import FEW_BLOCKS
 from fuzz.cases.scale import WIDE_TABLE, Scale
 from fuzz.cases.specialization import OWN_SHAPE
 from fuzz.cases.step_dimensions import STEP_DIMENSIONS
@@ -91,6 +93,18 @@ def has_repeated_page(case: Case) -> bool:
     """True if a request of several blocks has a page twice."""
     longest = case.max_row_blocks
     return longest > 1 and bool(case.pages.repeated_blocks or 0 < case.pages.pool_pages < longest)
+
+
+def _trades_lengths(case: Case) -> bool:
+    """True if a step gives requests the lengths of others, and none that is new."""
+    lens = [[request.seq_len for request in state.requests] for state in case.states]
+    return any(old != new and sorted(old) == sorted(new) for old, new in pairwise(lens))
+
+
+def _shrinks_a_little(case: Case) -> bool:
+    """True if a row with more blocks than slots loses a few of them, and still has more."""
+    blocks = [[case.config.num_blocks(request.seq_len) for request in pair] for pair in _changes(case)]
+    return any(case.config.topk_blocks < new < old <= new + FEW_BLOCKS for old, new in blocks)
 
 
 def _replay_test(test: Callable[[Request, Request], object]) -> Test:
@@ -263,7 +277,10 @@ DIMENSIONS = (
             "becomes padding": _replay_test(lambda old, new: old.seq_len and not new.seq_len),
             "appends": _replay_test(lambda old, new: old.seq_len and new.is_appended_to(old)),
             "starts": _replay_test(lambda old, new: new.seq_len and not old.seq_len),
+            "trades lengths": _trades_lengths,
+            "shrinks by a few blocks": _shrinks_a_little,
         },
+        {"trades lengths": lambda scale: max(scale.max_reqs) > 1},
     ),
     Dimension(
         "between replays",

@@ -151,7 +151,8 @@ def _script(
         return within(scale, specialization.config, request)
 
     max_query_len = 0 if scale.bounds.is_uniform else max(scale.decode_query_lens)
-    return draw_script(chooser, tuple(requests), new_request, scale.max_split_counts + 1, max_query_len, inside)
+    block_size, max_steps = specialization.config.block_size, scale.max_split_counts + 1
+    return draw_script(chooser, tuple(requests), new_request, max_steps, block_size, max_query_len, inside)
 
 
 NUM_SPECIALIZATIONS = 24

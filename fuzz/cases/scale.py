@@ -163,8 +163,8 @@ LARGE = Scale(
     block_sizes=SIZES,
     max_reqs=(1, 2, 4, 8, 2, 256),  # with 256, kernels share out the rows in another way
     edges=around(8, 128, 129),
-    # Decode on Hopper takes one more round above 256 and above 2,048 blocks: both edges are repeated.
-    many_blocks=(*around(256, 8192, 8192), 257, 256, 2049, 2048),
+    # Decode on Hopper takes one more round above 256 and above 2,048 blocks: both edges are repeated, and a rare one.
+    many_blocks=(*around(256, 8192, 8192), 257, 256, 2049, 2048, 4097),
     percent=Shares(
         many=20,
         many_splits=20,

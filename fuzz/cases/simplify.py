@@ -58,17 +58,22 @@ Changes = Iterator[dict[str, Any]]
 
 
 def _requests(case: Case) -> Changes:
-    """One request alone, or one request fewer; with the replay where its steps allow that."""
+    """One request alone, or one request fewer; with the replay, whose steps may have to bring as many tokens."""
     count = len(case.requests)
     subsets = [[req] for req in range(count)] if count > 2 else []
     subsets += [[other for other in range(count) if other != req] for req in range(count)] if count > 1 else []
     for kept in subsets:
         requests = tuple(case.requests[req] for req in kept)
         yield {"requests": requests, "replay": ()}
-        yield {
-            "requests": requests,
-            "replay": tuple(replace(step, requests=tuple(step.requests[req] for req in kept)) for step in case.replay),
-        }
+        steps = [replace(step, requests=tuple(step.requests[req] for req in kept)) for step in case.replay]
+        yield {"requests": requests, "replay": tuple(steps)}
+        yield {"requests": requests, "replay": tuple(_with_tokens_of(requests, step) for step in steps)}
+
+
+def _with_tokens_of(requests: tuple[Request, ...], step: Step) -> Step:
+    """The step with the query lengths of some requests."""
+    pairs = zip(step.requests, requests, strict=True)
+    return replace(step, requests=tuple(replace(after, query_len=before.query_len) for after, before in pairs))
 
 
 def _replay(case: Case) -> Changes:

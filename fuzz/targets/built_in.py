@@ -262,6 +262,7 @@ BUILT_IN = {
             "prefill",
             _prefill_graph,
             has_splits=True,
+            has_sibling=True,
             check=check_prefill_device,
         ),
         Target(

@@ -22,18 +22,36 @@ def other_layers(call: Call) -> list[tuple[torch.Tensor, ...]]:
     """Layers that come before: one without strides of its own, one at aligned addresses, and two of the same kind.
 
     The first two only where the call's tensors differ from them. The first layer of a kind is launched plainly, so that
-    only the second would leave something behind in what repeats it. On the interpreter, which repeats nothing and takes
-    its time, one layer comes before.
+    only the second would leave something behind in what repeats it. On the interpreter, which takes its time, one layer
+    comes before: of the same kind, or with other strides of one of its tensors, call by call in turn.
     """
     layer = layer_of(call)
     if layer[0].device.type == "cpu":
-        return [tuple(_elsewhere(tensor, tensor.data_ptr() % ALIGNMENT) for tensor in layer)]
+        turn = (sum(call.seq_lens) + call.batch.total_q + (call.num_splits or 0)) % (2 * len(layer))
+        return [
+            tuple(_in_other_strides(tensor) if number == turn else _like(tensor) for number, tensor in enumerate(layer))
+        ]
     layers: list[tuple[torch.Tensor, ...]] = []
     if not all(tensor.is_contiguous() for tensor in layer):
         layers.append(tuple(torch.zeros_like(tensor, memory_format=torch.contiguous_format) for tensor in layer))
     if any(tensor.data_ptr() % ALIGNMENT for tensor in layer):
         layers.append(tuple(_elsewhere(tensor, 0) for tensor in layer))
-    return layers + [tuple(_elsewhere(tensor, tensor.data_ptr() % ALIGNMENT) for tensor in layer) for _ in range(2)]
+    return layers + [tuple(map(_like, layer)) for _ in range(2)]
+
+
+def _like(tensor: torch.Tensor) -> torch.Tensor:
+    return _elsewhere(tensor, tensor.data_ptr() % ALIGNMENT)
+
+
+def _in_other_strides(tensor: torch.Tensor) -> torch.Tensor:
+    """Zeros of the same shape and alignment, with elements between its rows."""
+    gap = ALIGNMENT
+    while True:
+        rows = torch.zeros((*tensor.shape[:-1], tensor.shape[-1] + gap), dtype=tensor.dtype, device=tensor.device)
+        made = _elsewhere(rows[..., : tensor.shape[-1]], tensor.data_ptr() % ALIGNMENT)
+        if made.stride() != tensor.stride():
+            return made
+        gap += ALIGNMENT
 
 
 def _elsewhere(tensor: torch.Tensor, behind: int) -> torch.Tensor:

@@ -37,15 +37,15 @@ KINDS = ("decode", "prefill", "any", "foreign", "step")
 class Target:
     """One thing to judge, and its limits.
 
-    kind: `decode` is given decode batches alone, the others prefill as well; `decode`, `foreign` and `step` are run
-        through replay scripts. Production shapes go to targets of their own kind and to foreign ones. `step`, made by
+    kind: `decode` is given decode batches alone, the others prefill as well; all but `any` are run through replay
+        scripts. Production shapes go to targets of their own kind and to foreign ones. `step`, made by
         `fuzz.targets.step_target`, is given the steps of an engine.
     run: the adapter.
     takes_score: given a score matrix and judged on it.
     takes_score_out: given memory for its scores.
     has_splits: obeys `call.num_splits`.
-    has_sibling: another target runs the same kernels at all split counts; so on a CPU, whose interpreter takes its
-        time, this one is run at one of them.
+    has_sibling: another target runs the same kernels at all split counts and, of prefill, through replay scripts; so on
+        a CPU, whose interpreter takes its time, this one is run at one of them.
     is_graph: captured once per case as a CUDA graph, or on a CPU as a `fuzz.targets.host_graph`, then replayed.
     profile: the promises of the target; a case outside of it is Undefined.
     bind: turns one call into a function that replays it; this captures a target without a CUDA graph.
@@ -97,9 +97,11 @@ class Target:
     def has_replay(self) -> bool:
         """True if a case's replay script is run: the target outlives a change of the buffers.
 
-        Prefill does not, because every batch is planned anew; nor do scores that are given.
+        Prefill is planned anew for every batch, and must have kept nothing; where a sibling shows that, it is spared.
+        Scores that are given belong to one state.
         """
-        return self.kind in ("decode", "foreign", "step") and not self.takes_score
+        is_spared = self.kind == "any" or (self.kind == "prefill" and self.has_sibling)
+        return not (self.takes_score or is_spared)
 
     def limits(self, case: Case, device: str) -> str | None:
         """The reason why the target cannot run a case, in the words of the kernels' own check; None if it can.

@@ -95,7 +95,7 @@ def test_a_captured_target_agrees_through_a_script_without_a_gpu(name: str) -> N
     assert verdict.rows == 2 * 3 * 3
 
 
-@pytest.mark.parametrize("name", ["decode_bound_from_lengths"])
+@pytest.mark.parametrize("name", ["decode_bound_from_lengths", "device_plan_kept"])
 def test_a_mutant_that_decides_at_the_capture_dies_without_a_gpu(name: str) -> None:
     mutant = MUTANTS[name]
     assert not mutant.needs

@@ -39,5 +39,5 @@ def graph_cases(draw: Any, max_steps: int = 6) -> Case:
         pages=PagePlan(chooser.choice(("identity", "permuted")), spare_pages=chooser.integer(0, 2)),
         views=Views(is_out_given=chooser.boolean(80)),
         num_splits=(chooser.choice((0, 1, 2, 3)),),
-        replay=draw_script(chooser, requests, new_request, max_steps),
+        replay=draw_script(chooser, requests, new_request, max_steps, config.block_size),
     )

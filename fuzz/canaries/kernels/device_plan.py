@@ -6,6 +6,20 @@ _mutant = mutants_of("ops/device_plan.py", "prefill-device")
 
 MUTANTS = [
     _mutant(
+        "device_plan_kept",
+        "A plan on the device is made once for all batches of the same buffers, not in every replay.",
+        "    if num_tiles:\n        num_blocks = torch.empty(num_tiles",
+        """    kept = plan_on_device.__dict__.setdefault("kept", {})
+    key = seq_lens.data_ptr(), cu_seqlens_q.data_ptr(), max_total_q, max_row_blocks, num_more, config
+    is_kept = key in kept
+    score_tiles, topk_tiles = kept.setdefault(key, (score_tiles, topk_tiles))
+    if num_tiles and not is_kept:
+        num_blocks = torch.empty(num_tiles""",
+        ("Replay",),
+        target="prefill-graph",
+        defect="D19",
+    ),
+    _mutant(
         "device_plan_without_heads",
         "Query tiles count a request's tokens, not its rows.",
         "(query_lens * H + TILE_ROWS - 1) // TILE_ROWS",

@@ -9,6 +9,18 @@ _topk = mutants_of("ops/topk.py", "prefill")
 
 MUTANTS = [
     _prefill_plan(
+        "plan_kept_of_its_tokens",
+        "A plan is kept, and serves every batch of the same config that has as many requests and tokens.",
+        "return plan_of_lens(config, lens[0], lens[1], torch.device(device), num_splits, workspace_bytes)",
+        """kept = PrefillPlan.build.__dict__.setdefault("kept", {})
+        key = config, len(seq_lens), sum(query_lens), str(device), num_splits, workspace_bytes
+        if key not in kept:
+            kept[key] = plan_of_lens(config, lens[0], lens[1], torch.device(device), num_splits, workspace_bytes)
+        return kept[key]""",
+        ("Replay",),
+        defect="D19",
+    ),
+    _prefill_plan(
         "plan_last_range_forgotten",
         "The last of several ranges of a tile's blocks is not listed.",
         "_counted(-(-num_blocks // each))",
