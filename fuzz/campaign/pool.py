@@ -36,8 +36,8 @@ class Pool:
     def __exit__(self, *_: object) -> None:
         self._stop.set()  # after an interrupt: tasks that are being judged are given up
         self._threads.shutdown(cancel_futures=True)
-        for worker in self.workers:
-            worker.close()
+        with ThreadPoolExecutor(max(1, len(self.workers))) as closing:  # a GPU's driver takes a while for each
+            list(closing.map(lambda worker: worker.close(), self.workers))
 
     @contextmanager
     def worker(self) -> Iterator[Worker]:

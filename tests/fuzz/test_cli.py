@@ -46,7 +46,7 @@ def test_a_gate_that_agrees_exits_with_0_and_leaves_nothing(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("target", "law"),
-    [("highest_id_wins_ties", "Best"), ("tail_not_masked", "PoisonBlind"), ("last_split_forgotten", "Count")],
+    [("highest_id_wins_ties", "Best"), ("tail_not_masked", "PoisonBlind"), ("last_split_forgotten", "Best")],
 )
 def test_a_broken_kernel_fails_and_the_printed_command_shows_it(
     fuzz: Fuzz, tmp_path: Path, target: str, law: str
