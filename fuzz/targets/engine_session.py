@@ -11,7 +11,7 @@ import torch
 
 from fuzz.cases.case import Case, EnginePlan
 from fuzz.cases.engine_steps import drafts_of, order_fault, query_lens_of
-from fuzz.inputs.output import OUT_MARKER, is_marked
+from fuzz.inputs.output import OUT_MARKER
 from fuzz.targets.broken_law import BrokenLaw
 from fuzz.targets.call import Call
 from fuzz.targets.engine import Engine, EngineSetup, EngineStep
@@ -94,6 +94,8 @@ class Session:
         """Build one step, run every layer, and hand the selections of the judged one over."""
         for buffer in self.own_buffers:
             buffer.fill_(OUT_MARKER)
+        before = [buffer.clone() for buffer in self.buffers]
+        old_out = None if call.out is None else call.out.clone()
         starts = [0]
         for query_len in call.query_lens:
             starts.append(starts[-1] + query_len)
@@ -108,20 +110,20 @@ class Session:
             for number, rows in enumerate(spans):
                 end = None if number == len(spans) - 1 else rows.stop  # the last one has the rows behind the step's
                 given.append(self.engine.forward(layer, queries[rows.start : end], pages, metadata[number]))
-            self._require_untouched(layer)
+            self._require_untouched(layer, before)
             answers = [self._whole(parts, rows, call) for parts, rows in zip(given, spans, strict=True)]
             if layer == self.plan.judged_layer:
-                self._hold_to_buffer(answers, self.buffers[layer])
+                self._hold_to_buffer(answers, self.buffers[layer], before[layer])
                 judged, kept = torch.cat(answers, self.token_axis), self.buffers[layer].clone()
         buffer = self.buffers[self.plan.judged_layer]
         if not self.plan.is_buffer_shared and not torch.equal(kept, buffer):
             raise BrokenLaw("WritesOnly", "another layer wrote into this layer's topk_indices_buffer")
-        return self._handed_over(call, judged)
+        return self._handed_over(call, judged, old_out)
 
-    def _require_untouched(self, layer: int) -> None:
+    def _require_untouched(self, layer: int, before: list[torch.Tensor]) -> None:
         """The layers behind one that ran have not been written yet, unless all share a buffer."""
-        later = [] if self.plan.is_buffer_shared else self.buffers[layer + 1 :]
-        if not all(bool(is_marked(buffer).all()) for buffer in later):
+        later = [] if self.plan.is_buffer_shared else range(layer + 1, len(self.buffers))
+        if not all(torch.equal(self.buffers[other], before[other]) for other in later):
             raise BrokenLaw("WritesOnly", f"layer {layer} wrote into another layer's topk_indices_buffer")
 
     def _whole(self, parts: Any, rows: slice, call: Call) -> torch.Tensor:
@@ -138,31 +140,31 @@ class Session:
             raise BrokenLaw("Shape", f"forward gave {got} for {num_tokens} tokens, not torch.int32 {shape}")
         return whole
 
-    def _hold_to_buffer(self, answers: list[torch.Tensor], buffer: torch.Tensor) -> None:
+    def _hold_to_buffer(self, answers: list[torch.Tensor], buffer: torch.Tensor, before: torch.Tensor) -> None:
         """What lies in the buffer is what was returned, and nothing is written behind it; or it was not used."""
-        if bool(is_marked(buffer).all()):
-            if self.fills_buffers and any(answer.numel() for answer in answers):
-                raise BrokenLaw("WritesAll", "left its topk_indices_buffer as it was")
-            return
-        slots = buffer if buffer.dim() == 4 else buffer[None]
-        for answer, slot in zip(answers, slots, strict=True):
-            num_tokens = answer.shape[self.token_axis]
-            if not torch.equal(slot.narrow(self.token_axis, 0, num_tokens), answer):
-                raise BrokenLaw("Shape", "forward returned other selections than it wrote into topk_indices_buffer")
-            behind = slot.narrow(self.token_axis, num_tokens, slot.shape[self.token_axis] - num_tokens)
-            if len(slots) > 1 and not bool((is_marked(behind) | (behind == PAD)).all()):
+        axis, is_unused = self.token_axis, torch.equal(buffer, before)
+        slots = zip(answers, *(each if each.dim() == 4 else each[None] for each in (buffer, before)), strict=True)
+        for answer, slot, old_slot in slots:
+            num_tokens, num_rows = answer.shape[axis], slot.shape[axis]
+            if not torch.equal(slot.narrow(axis, 0, num_tokens), answer):
+                if not is_unused:
+                    raise BrokenLaw("Shape", "forward returned other selections than it wrote into topk_indices_buffer")
+                if self.fills_buffers:
+                    raise BrokenLaw("WritesAll", "left its topk_indices_buffer as it was")
+            behind, old = (each.narrow(axis, num_tokens, num_rows - num_tokens) for each in (slot, old_slot))
+            if buffer.dim() == 4 and not bool(((behind == old) | (behind == PAD)).all()):
                 raise BrokenLaw("WritesOnly", "wrote behind the tokens of a micro-batch in its slot")
 
-    def _handed_over(self, call: Call, judged: torch.Tensor) -> torch.Tensor:
+    def _handed_over(self, call: Call, judged: torch.Tensor, old_out: torch.Tensor | None) -> torch.Tensor:
         """The judged layer's selections in `call.out`; rows behind the step's tokens are PAD if nobody wrote them."""
         axis, num_tokens, total_q = self.token_axis, judged.shape[self.token_axis], call.batch.total_q
         shape = list(judged.shape)
         shape[axis] = total_q - num_tokens
-        if call.out is None:
+        if call.out is None or old_out is None:
             return torch.cat([judged, judged.new_full(shape, PAD)], axis)
         call.out.narrow(axis, 0, num_tokens).copy_(judged)
-        behind = call.out.narrow(axis, num_tokens, total_q - num_tokens)
-        behind.copy_(torch.where(is_marked(behind), PAD, behind))
+        behind, old = (each.narrow(axis, num_tokens, total_q - num_tokens) for each in (call.out, old_out))
+        behind.copy_(torch.where(behind == old, PAD, behind))
         return call.out
 
 

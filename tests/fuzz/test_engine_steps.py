@@ -84,7 +84,11 @@ class PadsBehind(Sane):
         return super().forward(layer, queries, pages, metadata)
 
 
-@pytest.mark.parametrize("case", [STEPS, HALVES, replace(STEPS, extra_queries=3)], ids=["layers", "halves", "longer"])
+OLD_IDS = replace(STEPS, extra_queries=3, repeats=2)
+"""In the third of its runs the buffer holds ids of an earlier step."""
+
+
+@pytest.mark.parametrize("case", [STEPS, HALVES, OLD_IDS], ids=["layers", "halves", "old ids"])
 @pytest.mark.parametrize("engine", [Sane, InPairs, InItsOwnMemory, PadsBehind])
 def test_a_sane_engine_is_never_accused(engine: type[Sane], case: Case) -> None:
     shared = replace(case, engine=replace(case.engine, is_buffer_shared=True))
