@@ -3,6 +3,7 @@
 import doctest
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,29 @@ def test_a_step_equals_the_reference(name: str, layout: str, device: str) -> Non
             assert view is not None
             assert view.data_ptr() == out[:, rows].data_ptr()
             assert torch.equal(view, expected[:, rows])
+
+
+@pytest.mark.parametrize("kv_dtype", ["fp8", "nvfp4"])
+@pytest.mark.parametrize("is_bound", [False, True])
+def test_a_step_on_byte_keys_equals_the_reference(kv_dtype: str, is_bound: bool, device: str) -> None:
+    """The engine's steps of bf16, with its keys and queries in other formats, over two layers."""
+    world = engine(device)
+    step = [(world.start(context_len), query_len) for query_len, context_len in [(1, 140), (17, 33), (5, 0)]]
+    metadata = builder(device).build(0, world.common(step, world.grow(step)))
+    out = buffer("head-major", device)[0]
+    impl = MiniMaxM3IndexerMSAImpl(CONFIG, out, bind_launches=is_bound)
+    backend = impl.indexer_backend_cls
+    shape = backend.get_kv_cache_shape(48, CONFIG.block_size, 1, CONFIG.index_head_dim, kv_dtype)
+    for layer in range(2):
+        if kv_dtype == "fp8":
+            keys = world.index_k_pages.nan_to_num(nan=3.0).to(backend.get_kv_cache_dtype(kv_dtype))
+        else:  # scales of 1 and any codes: sums are exact
+            keys = torch.randint(0, 256, shape, generator=world.generator).byte().to(device)
+            keys[..., CONFIG.index_head_dim // 2 :] = 0x38
+        query = world.queries(23).to(torch.float8_e4m3fn)
+        impl.forward(query, keys.roll(layer, 0), metadata)
+        batch = replace(world.batch(step, world.queries(23)), index_q=query, index_k_pages=keys.roll(layer, 0))
+        assert torch.equal(out[:, :23], index_topk(batch))
 
 
 CONFIGS = {
@@ -238,14 +262,21 @@ def test_the_classes_say_what_they_serve() -> None:
     assert backend.get_supported_head_sizes() == [16, 32, 64, 128]
     assert backend.get_supported_kernel_block_sizes() == [16, 32, 64, 128]
     assert backend.get_kv_cache_shape(7, 128, 1, 64) == (7, 128, 64)
-    assert backend.supported_dtypes == (torch.bfloat16, torch.float16, torch.float32)
+    assert backend.get_kv_cache_shape(7, 128, 1, 128, "nvfp4") == (7, 128, 72)
+    assert backend.get_kv_cache_dtype() == backend.get_kv_cache_dtype("bf16") == torch.bfloat16
+    assert backend.get_kv_cache_dtype("fp8") == backend.get_kv_cache_dtype("fp8_e4m3") == torch.float8_e4m3fn
+    assert backend.supported_dtypes == (torch.bfloat16, torch.float16, torch.float32, torch.float8_e4m3fn)
 
 
 @pytest.mark.parametrize(
     ("args", "sentence"),
-    [((7, 128, 2, 64), "num_kv_heads must be 1: "), ((7, 48, 1, 64), "block_size must be a power of two")],
+    [
+        ((7, 128, 2, 64), "num_kv_heads must be 1: "),
+        ((7, 48, 1, 64), "block_size must be a power of two"),
+        ((7, 128, 1, 64, "mxfp4"), "indexer_kv_dtype must be one of auto, bf16, fp8, fp8_e4m3, nvfp4; got 'mxfp4'"),
+    ],
 )
-def test_a_cache_that_no_kernel_serves_is_refused(args: tuple[int, int, int, int], sentence: str) -> None:
+def test_a_cache_that_no_kernel_serves_is_refused(args: tuple, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         MiniMaxM3IndexerMSABackend.get_kv_cache_shape(*args)
 
