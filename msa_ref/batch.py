@@ -6,7 +6,6 @@ import torch
 
 from msa_ref.config import IndexerConfig, require
 from msa_ref.formats import ElementFormat, format_of, format_pair
-from msa_ref.nvfp4 import GROUP
 
 EVERY_ROW = slice(None)
 """All rows of total_q: the default of methods that also take some of them."""
@@ -52,11 +51,11 @@ class PagedBatch:
         _, keys = format_pair(self.index_q.dtype, self.index_k_pages.dtype)
         all_axes = _AXES
         known = {"num_reqs": self.num_reqs, "num_reqs + 1": self.num_reqs + 1, **vars(config)}
-        if (row_len := keys.row_len(config.index_head_dim)) != config.index_head_dim:
-            rule = f"must be a multiple of {GROUP} for {keys.short_name} keys"
-            require(config.index_head_dim % GROUP == 0, "index_head_dim", rule, config.index_head_dim)
+        if keys.group > 1:
+            rule = f"must be a multiple of {keys.group} for {keys.short_name} keys"
+            require(config.index_head_dim % keys.group == 0, "index_head_dim", rule, config.index_head_dim)
             all_axes = {**_AXES, "index_k_pages": ("num_pages", "block_size", "bytes of a key")}
-            known["bytes of a key"] = row_len
+            known["bytes of a key"] = keys.row_len(config.index_head_dim)
         for name, axes in all_axes.items():
             for axis, (what, size) in enumerate(zip(axes, getattr(self, name).shape, strict=True)):
                 wanted = known.get(what, size)

@@ -30,6 +30,8 @@ class ElementFormat:
     bounds: the functions of `msa_ref.precision`, by name, that cover every unit which may score queries of the format.
     values: the function from a tensor in this format to the numbers that it holds, float32 and exact.
     row_len: the function from D to the number of elements in which a tensor holds a vector of D numbers.
+    group: neighbours that share a scale, of which D must be a multiple; 1 where none do.
+    numbers: the format, by name, whose numbers it holds, where that is another one.
     constant: the function from a number and D to a vector of D such numbers, as a tensor holds it; None where it
         holds each number in an element of its own.
     is_for_queries: whether queries may have it; else keys alone.
@@ -48,6 +50,8 @@ class ElementFormat:
     bounds: tuple[str, ...]
     values: Callable[[torch.Tensor], torch.Tensor] = torch.Tensor.float
     row_len: Callable[[int], int] = int
+    group: int = 1
+    numbers: str = ""
     constant: Callable[[float, int], torch.Tensor] | None = None
     is_for_queries: bool = True
 
@@ -148,20 +152,50 @@ ELEMENTS = {
             bounds=(*_FP32_OR_TENSOR_CORE, "blackwell_fp8"),
             values=nvfp4.values,
             row_len=nvfp4.row_bytes,
+            group=nvfp4.GROUP,
+            numbers="float8_e4m3fn",
             constant=nvfp4.constant,
             is_for_queries=False,
         ),
     )
 }
-"""Every format, by name. Seeded draws choose among them in this order."""
+"""Every format, by name."""
 
-_MIXED_PAIRS = (("bfloat16", "float8_e4m3fn"), ("float8_e4m3fn", "nvfp4"))
 
-FORMAT_PAIRS = (*((row.name, row.name) for row in ELEMENTS.values() if row.is_for_queries), *_MIXED_PAIRS)
-"""The formats of queries and of keys, by name, that a batch may have: equal ones, and those that are deployed."""
+@dataclass(frozen=True)
+class FormatPair:
+    """The formats of a batch's queries and of its keys."""
 
-SUPPORTED_DTYPES = tuple(row.dtype for row in ELEMENTS.values())
-"""The torch dtypes that `index_q` or `index_k_pages` may have."""
+    queries: ElementFormat
+    keys: ElementFormat
+
+    @property
+    def name(self) -> str:
+        """The name of both formats, or the names of the two."""
+        same = self.queries == self.keys
+        return self.queries.name if same else f"{self.queries.name}/{self.keys.name}"
+
+    @property
+    def dtypes(self) -> "torch.dtype | tuple[torch.dtype, torch.dtype]":
+        """The torch dtype of both tensors, or the dtypes of the two."""
+        same = self.queries == self.keys
+        return self.queries.dtype if same else (self.queries.dtype, self.keys.dtype)
+
+
+_MIXED = (("bfloat16", "float8_e4m3fn"), ("float8_e4m3fn", "nvfp4"))
+
+FORMAT_PAIRS = {
+    pair.name: pair
+    for pair in (
+        *(FormatPair(row, row) for row in ELEMENTS.values() if row.is_for_queries),
+        *(FormatPair(ELEMENTS[queries], ELEMENTS[keys]) for queries, keys in _MIXED),
+    )
+}
+"""The pairs that a batch may have, by name: equal formats, and those that are deployed. Seeded draws choose among
+them in this order."""
+
+SUPPORTED_DTYPES = tuple(pair.dtypes for pair in FORMAT_PAIRS.values())
+"""The torch dtypes of `index_q` and `index_k_pages`: one for both, or one for each."""
 
 
 def one_of(rows: Iterable[ElementFormat]) -> str:
@@ -191,7 +225,7 @@ def format_pair(queries: torch.dtype, keys: torch.dtype) -> tuple[ElementFormat,
     is_known = any(row.dtype == queries and row.is_for_queries for row in ELEMENTS.values())
     require(is_known, "index_q", one_of(row for row in ELEMENTS.values() if row.is_for_queries), queries)
     row = format_of(queries, "index_q")
-    allowed = [ELEMENTS[key] for query, key in FORMAT_PAIRS if query == row.name]
+    allowed = [pair.keys for pair in FORMAT_PAIRS.values() if pair.queries == row]
     of_keys = next((key for key in allowed if key.dtype == keys), None)
     require(of_keys is not None, "index_k_pages", f"{one_of(allowed)} for {row.short_name} queries", keys)
     assert of_keys is not None

@@ -14,7 +14,7 @@ import torch
 from msa_ref.batch import PagedBatch
 from msa_ref.call_facts import CallFacts, Strides, facts_of, greatest_score
 from msa_ref.config import require
-from msa_ref.formats import SUPPORTED_DTYPES
+from msa_ref.formats import SUPPORTED_DTYPES, FormatPair, format_of
 
 CONFIG_SETS = {
     "num_index_heads": "num_index_heads",
@@ -34,6 +34,10 @@ BOUNDS = {
     "max_table_blocks": "columns of the block table",
 }
 """Field of a profile that is a bound -> the words for what it bounds."""
+
+
+Dtypes = torch.dtype | tuple[torch.dtype, torch.dtype]
+"""The dtype of queries and keys, or of queries and of keys."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ class Profile:
     padding_rows: whether a row that sees nothing is all PAD, or outside.
     padded_queries: whether rows of `index_q` behind the last request's tokens are all PAD, or such a tensor is
         outside. Here alone a profile may promise more than the contract.
-    dtypes: of index_q and index_k_pages.
+    dtypes: of index_q and index_k_pages: one for both, or a pair of theirs.
     num_index_heads, index_head_dims, block_sizes, topk_blocks, init_blocks, local_blocks: the sets of values taken;
         None takes all.
     max_visible_blocks, max_query_len, max_num_reqs, max_total_q, max_table_blocks: the largest taken; None takes all.
@@ -80,7 +84,7 @@ class Profile:
     max_abs_score: float | None = None
     padding_rows: Literal["pad", "undefined"] = "pad"
     padded_queries: Literal["pad", "undefined"] = "undefined"
-    dtypes: tuple[torch.dtype, ...] = SUPPORTED_DTYPES
+    dtypes: tuple[Dtypes, ...] = SUPPORTED_DTYPES
     num_index_heads: tuple[int, ...] | None = None
     index_head_dims: tuple[int, ...] | None = None
     block_sizes: tuple[int, ...] | None = None
@@ -118,6 +122,10 @@ class Profile:
         """The answer as [H, T, K], whichever way the target wrote it. A view."""
         return topk_idx.transpose(0, 1) if self.axes == "token-major" else topk_idx
 
+    def takes_formats(self, pair: FormatPair) -> bool:
+        """Whether it takes queries and keys in these formats."""
+        return pair.dtypes in self.dtypes
+
     @property
     def has_one_answer(self) -> bool:
         """True if exact scores leave one answer: the contract's, whatever else the target does not take."""
@@ -141,8 +149,10 @@ class Profile:
         return reason
 
     def _limits(self, facts: CallFacts) -> Iterator[tuple[bool, str]]:
-        for dtype in facts.dtypes:
-            yield dtype not in self.dtypes, f"{self.name} does not take {dtype}"
+        queries, keys = facts.dtypes
+        is_taken = (queries if queries == keys else (queries, keys)) in self.dtypes
+        what = queries if queries == keys else f"{format_of(keys).short_name} keys for {queries} queries"
+        yield not is_taken, f"{self.name} does not take {what}"
         for field, name in CONFIG_SETS.items():
             taken, size = getattr(self, field), getattr(facts.config, name)
             is_outside = taken is not None and size not in taken

@@ -54,6 +54,8 @@ ASKS: dict[str, Callable[[Profile], bool]] = {
     "no local blocks": _allows("local_blocks", lambda blocks: blocks == 0),
     "strides": lambda profile: profile.strides == "any",
     "fp32": lambda profile: torch.float32 in profile.dtypes,
+    "e4m3": lambda profile: torch.float8_e4m3fn in profile.dtypes,
+    "nvfp4": lambda profile: (torch.float8_e4m3fn, torch.uint8) in profile.dtypes,
     "NaN": lambda profile: profile.nan == "minus-inf" and profile.infinities == "ordinary",
     "padding rows": lambda profile: profile.padding_rows == "pad",
     "padded queries": lambda profile: profile.padded_queries != "undefined",

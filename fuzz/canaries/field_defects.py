@@ -33,8 +33,6 @@ class FieldDefect:
         return not self.shown_by and not self.not_planted
 
 
-_NO_E4M3 = "no element format of the suite has eight bits yet"
-
 _ROWS = (
     FieldDefect(
         "D01",
@@ -326,14 +324,12 @@ _ROWS = (
         "e4m3 bytes are read as another format, their NaN codes as numbers, subnormals as 0, or with a scale.",
         "all 256 bytes, in keys and in queries",
         "Score, Best",
-        not_planted=_NO_E4M3,
     ),
     FieldDefect(
         "D50",
         "NVFP4 nibbles come in the wrong order, scales of the wrong 16 elements, or without saturation.",
         "one element set in each nibble and scale, scales of 448",
         "Score, Best",
-        not_planted=_NO_E4M3,
     ),
     FieldDefect(
         "D51",

@@ -128,8 +128,7 @@ class KeysAsIfContiguous(NaiveIndexer):
         super().__init__(call)
         pages = call.batch.index_k_pages
         _, size, dim = pages.shape
-        flat = pages.as_strided(pages.shape, (size * dim, dim, 1), pages.storage_offset())
-        self.pages = flat.double().cpu().numpy()
+        self.pages = self.read_keys(pages.as_strided(pages.shape, (size * dim, dim, 1), pages.storage_offset()))
 
 
 @canary("D30", "Count", "RequestPermutation", asks=("several requests",))
@@ -197,7 +196,9 @@ class WritesKeys(NaiveIndexer):
 
     def answer(self) -> torch.Tensor:
         answer = super().answer()
-        self.batch.index_k_pages.nan_to_num_(0.0)
+        pages = self.batch.index_k_pages
+        if pages.dtype.is_floating_point:
+            pages.copy_(pages.float().nan_to_num(0.0))
         return answer
 
 

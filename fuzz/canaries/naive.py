@@ -13,6 +13,8 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch
 
+from fuzz.canaries import stored_numbers
+from fuzz.canaries.stored_numbers import E2M1, bytes_of, rounded_to_e4m3
 from fuzz.targets import Call
 from msa_ref import PAD, IndexerConfig, PagedBatch
 
@@ -43,11 +45,41 @@ class NaiveIndexer:
         self.call, self.batch = call, call.batch
         self.config: IndexerConfig = call.batch.config
         self.num_splits = call.num_splits or 2
-        self.q = call.batch.index_q.double().cpu().numpy()
-        self.pages = call.batch.index_k_pages.double().contiguous().cpu().numpy()
+        self.q = self.numbers(call.batch.index_q)
+        self.pages = self.read_keys(call.batch.index_k_pages)
         self.score = None if call.score is None else call.score.double().cpu().numpy()
         self.memory: dict[Any, Any] = MEMORY.setdefault(call.batch, {})
         self.table = call.batch.block_table.cpu().numpy()
+
+    def numbers(self, tensor: torch.Tensor) -> np.ndarray:
+        """float64, the numbers of a tensor whose elements are one each."""
+        if tensor.dtype == torch.float8_e4m3fn:
+            return np.asarray(self.e4m3()[bytes_of(tensor)])
+        return np.asarray(tensor.double().contiguous().cpu().numpy())
+
+    def e4m3(self) -> np.ndarray:
+        """[256] float64, the number of each e4m3 byte."""
+        return stored_numbers.e4m3()
+
+    def read_keys(self, pages: torch.Tensor) -> np.ndarray:
+        """[num_pages, S, D] float64."""
+        if pages.dtype != torch.uint8:
+            return self.numbers(pages)
+        stored, half = bytes_of(pages), self.config.index_head_dim // 2
+        products = self.codes(stored[..., :half]) * self.scales(stored[..., half:]).repeat(16, axis=-1)
+        return np.asarray(np.clip(rounded_to_e4m3(products), -self.max_e4m3, self.max_e4m3))
+
+    def codes(self, codes: np.ndarray) -> np.ndarray:
+        """[.., D] float64, the numbers of NVFP4 codes, two in a byte."""
+        both = np.stack([codes & 15, codes >> 4], axis=-1).reshape(*codes.shape[:-1], -1)
+        return np.asarray(np.where(both >= 8, -1.0, 1.0) * E2M1[both & 7])
+
+    def scales(self, scales: np.ndarray) -> np.ndarray:
+        """[.., D/16] float64, the numbers of NVFP4 scales."""
+        return np.asarray(stored_numbers.e4m3()[scales])
+
+    max_e4m3 = 448.0
+    """The greatest magnitude of an NVFP4 element."""
 
     def answer(self) -> torch.Tensor:
         """[H, T, K] int32."""

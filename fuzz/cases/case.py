@@ -7,9 +7,9 @@ from fuzz.cases.codec import from_data, to_data
 from fuzz.values.families import FAMILIES
 from fuzz.values.family import Family, Lattice
 from msa_ref.config import IndexerConfig, require
-from msa_ref.formats import ELEMENTS
+from msa_ref.formats import FORMAT_PAIRS, FormatPair
 
-DTYPES = tuple(name for name, row in ELEMENTS.items() if row.is_for_queries)
+DTYPES = tuple(FORMAT_PAIRS)
 PAGE_ORDERS = ("permuted", "identity", "reversed")
 BEHIND = ("int_max", "minus_one", "random", "huge")
 TAILS = ("nan", "inf", "bait")
@@ -186,6 +186,7 @@ class EnginePlan:
 class Case:
     """One case: everything that `fuzz.inputs.scene` needs to make the tensors, bit for bit.
 
+    dtype: the formats of queries and keys, by the name of their pair.
     num_splits: the split counts to run at; 0 leaves the choice to the target.
     repeats: how often the first run is repeated, to compare bits.
     host_slack: tokens by which the host's bounds exceed the lengths on the device.
@@ -222,6 +223,8 @@ class Case:
             value, known = getattr(self, name), ", ".join(map(repr, options))
             require(value in options, name, f"must be one of {known}", repr(value))
         require(self.dtype in DTYPES, "dtype", f"must be one of {', '.join(DTYPES)}", repr(self.dtype))
+        group, dim = self.formats.keys.group, self.config.index_head_dim
+        require(dim % group == 0, "index_head_dim", f"must be a multiple of {group} for {self.dtype}", dim)
         require(len(self.requests) > 0, "requests", "must hold a request", "none")
         for name in ("host_slack", "extra_queries"):
             require(getattr(self, name) >= 0, name, "must be >= 0", getattr(self, name))
@@ -233,6 +236,11 @@ class Case:
             num_reqs, total_q = len(step.requests), sum(r.query_len for r in step.requests) + self.extra_queries
             require(num_reqs == len(self.requests), "replay", f"must keep num_reqs at step {number}", num_reqs)
             require(total_q == self.total_q, "replay", f"must keep total_q = {self.total_q} at step {number}", total_q)
+
+    @property
+    def formats(self) -> FormatPair:
+        """The element formats of queries and of keys."""
+        return FORMAT_PAIRS[self.dtype]
 
     @property
     def total_q(self) -> int:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 
 from msa_ref.config import require
-from msa_ref.formats import ELEMENTS
+from msa_ref.formats import ELEMENTS, format_of
 
 Data = TypeVar("Data")
 
@@ -23,7 +23,7 @@ def to_data(value: Any) -> Any:
         return [to_data(item) for item in value]
     if isinstance(value, dict):
         return {key: to_data(item) for key, item in value.items()}
-    return str(value).removeprefix("torch.") if isinstance(value, torch.dtype) else value
+    return format_of(value).name if isinstance(value, torch.dtype) else value
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -44,8 +44,8 @@ def from_data(kind: type[Data], data: Any, where: str) -> Data:
     """Read plain JSON data as a value of `kind`.
 
     Args:
-        kind: a dataclass, tuple[X, ...], list[X], dict[str, X], X | None, a Literal, torch.dtype (by name), int, float,
-            bool or str.
+        kind: a dataclass, tuple[X, ...], list[X], dict[str, X], X | None, X or a tuple, a Literal, torch.dtype (by
+            name), int, float, bool or str.
         where: the place of the data, for refusals.
 
     Raises:
@@ -65,8 +65,11 @@ def _read(kind: Any, data: Any, where: str) -> Any:
         require(isinstance(data, dict), where, "must be an object", type(data).__name__)
         return {key: _read(args[1], value, f"{where}.{key}") for key, value in data.items()}
     if origin in (types.UnionType, typing.Union):
-        (other,) = (arg for arg in args if arg is not type(None))
-        return None if data is None else _read(other, data, where)
+        if data is None and type(None) in args:
+            return None
+        others = [arg for arg in args if arg is not type(None)]
+        # Of a torch dtype or a pair of them, a list is the pair.
+        return _read(others[-1 if isinstance(data, list) else 0], data, where)
     if origin is typing.Literal:
         require(data in args, where, f"must be one of {', '.join(map(str, args))}", repr(data))
         return data

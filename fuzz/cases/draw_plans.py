@@ -10,7 +10,7 @@ from fuzz.cases.specialization import Specialization, draw_views
 from fuzz.values.families import FAMILIES
 from fuzz.values.family import Lattice
 from fuzz.values.shape import Shape
-from msa_ref.formats import ELEMENTS
+from msa_ref.formats import FORMAT_PAIRS
 
 FEW_SPLITS = (1, 2, 3, 4, 5, 7, 8, 16)
 MANY_SPLITS = (31, 64, 255, 256)
@@ -26,8 +26,8 @@ def draw_values(chooser: Chooser, scale: Scale, family: str, shape: Shape) -> Va
         return plan
     log2_scale = 0
     if made_by.is_scalable and not chooser.boolean(70):
-        log2_scale = chooser.integer(*log2_scales(shape.dtype))
-    if made_by.has_nonfinite and not ELEMENTS[shape.dtype].has_infinities:
+        log2_scale = chooser.integer(*log2_scales(shape.formats))
+    if made_by.has_nonfinite and not shape.format.has_infinities:
         log2_scale = min(log2_scale, 0)  # its greatest number stands where others have infinities
     if bounds.max_abs_score is not None:
         log2_scale = min(log2_scale, made_by.log2_inside(shape))
@@ -35,9 +35,9 @@ def draw_values(chooser: Chooser, scale: Scale, family: str, shape: Shape) -> Va
     return replace(plan, log2_scale=log2_scale, is_negative=is_negative)
 
 
-def log2_scales(dtype: str) -> tuple[int, int]:
+def log2_scales(formats: str) -> tuple[int, int]:
     """Bounds on the log2 of a factor. A narrow format has no room for large or small ones beside those of `wide`."""
-    row = ELEMENTS[dtype]
+    row = FORMAT_PAIRS[formats].keys
     high = min(MAX_LOG2_SCALE, int(math.log2(row.max_power)) - row.precision)
     return max(-MAX_LOG2_SCALE, -2 * high, int(math.log2(row.subnormal_step))), high
 

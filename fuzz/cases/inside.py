@@ -11,7 +11,7 @@ from fuzz.cases.scale import MAX_DECODE_QUERY_LEN, Bounds, Scale
 from fuzz.values.families import FAMILIES
 from fuzz.values.shape import Shape
 from msa_ref import IndexerConfig
-from msa_ref.formats import ELEMENTS
+from msa_ref.formats import FORMAT_PAIRS
 from msa_ref.profile import CONTRACT, Profile
 
 MAX_OWN_OPTIONS = 4
@@ -74,11 +74,16 @@ def inside(scale: Scale, domain: Domain) -> Scale:
     max_query_len = min(_limit(profile.max_query_len), bounds.max_total_q)
     max_reqs = min(_limit(profile.max_num_reqs), bounds.max_total_q)
     min_forced = min(profile.init_blocks or (0,)) + min(profile.local_blocks or (0,))
-    dtypes = [name for name, row in ELEMENTS.items() if row.dtype in profile.dtypes]
+    head_dims = _narrowed(scale.head_dims, profile.index_head_dims)
+    dtypes = [
+        name
+        for name, pair in FORMAT_PAIRS.items()
+        if profile.takes_formats(pair) and not any(dim % pair.keys.group for dim in head_dims)
+    ]
     return replace(
         scale,
         heads=_narrowed(scale.heads, profile.num_index_heads),
-        head_dims=_narrowed(scale.head_dims, profile.index_head_dims),
+        head_dims=head_dims,
         block_sizes=_narrowed(scale.block_sizes, profile.block_sizes),
         topk=_narrowed(scale.topk, profile.topk_blocks, lambda topk: topk >= min_forced),
         dtypes=tuple(name for name in scale.dtypes if name in dtypes) or tuple(dtypes),
@@ -110,8 +115,8 @@ def takes_own_config(scale: Scale) -> bool:
 
 OWN_HEADS = (4, 2, 1)
 """MiniMax-M3's index heads on one rank, with 1, 2 and 4 ranks."""
-OWN_DTYPES = ("bfloat16",)
-"""Formats in which it is deployed, of those that the suite has."""
+OWN_DTYPES = ("bfloat16", "float8_e4m3fn", "bfloat16/float8_e4m3fn", "float8_e4m3fn/nvfp4")
+"""Formats of queries and keys in which it is deployed."""
 
 
 def families_inside(families: Sequence[str], bounds: Bounds, shape: Shape) -> tuple[str, ...]:
@@ -119,7 +124,7 @@ def families_inside(families: Sequence[str], bounds: Bounds, shape: Shape) -> tu
 
     def fits(name: str) -> bool:
         family = FAMILIES[name]
-        is_allowed = bounds.has_nonfinite or not family.has_nonfinite
+        is_allowed = (bounds.has_nonfinite or not family.has_nonfinite) and family.is_held(shape)
         least = int(math.log2(shape.format.subnormal_step)) if family.is_scalable else 0
         return is_allowed and family.log2_inside(shape) >= least
 

@@ -17,7 +17,7 @@ from fuzz.cases.scale import MAX_DECODE_QUERY_LEN, Bounds
 from fuzz.values.shape import Shape
 from msa_ref import IndexerConfig
 from msa_ref.config import require
-from msa_ref.formats import ELEMENTS
+from msa_ref.formats import FORMAT_PAIRS, FormatPair
 
 
 def project(case: Case, domain: Domain) -> Case:
@@ -89,8 +89,16 @@ def _nearest(value: int, allowed: Iterable[int] | None, name: str, stays_positiv
 
 def _dtype(name: str, domain: Domain) -> str:
     """The format that is promised and nearest in precision, itself if it is promised."""
-    taken = [row for row in ELEMENTS.values() if row.dtype in domain.profile.dtypes]
-    return min(taken, key=lambda row: (abs(row.precision - ELEMENTS[name].precision), row.name != name)).name
+    taken = [pair for pair in FORMAT_PAIRS.values() if domain.profile.takes_formats(pair)]
+    own = FORMAT_PAIRS[name]
+
+    def distance(pair: FormatPair) -> tuple[int, bool]:
+        return (
+            abs(pair.keys.precision - own.keys.precision) + abs(pair.queries.precision - own.queries.precision),
+            pair != own,
+        )
+
+    return min(taken, key=distance).name
 
 
 def _resized(step: Step, old: IndexerConfig, new: IndexerConfig, domain: Domain, bounds: Bounds) -> Step:

@@ -3,7 +3,6 @@
 from fuzz.cases.case import Case, Step, ViewPlan
 from fuzz.values.families import DRAWN_FAMILIES, FAMILIES
 from msa_ref.call_facts import ALIGNMENT, CallFacts, Strides
-from msa_ref.formats import ELEMENTS
 from msa_ref.profile import Profile
 
 
@@ -27,7 +26,6 @@ def case_facts(case: Case, step: Step, is_token_major: bool = False, takes_score
     Row lengths are those that the host knows, with its slack. Values count as NaN or infinite where their family
     plants such values. `out`, where it is given, counts among the tensors, as [T, H, K] if `is_token_major`.
     """
-    dtype = ELEMENTS[case.dtype].dtype
     lens = [(request.query_len, request.seq_len) for request in step.requests]
     query_lens = [query_len for query_len, _ in lens]
     has_nonfinite = case.values.made_by.has_nonfinite
@@ -36,7 +34,7 @@ def case_facts(case: Case, step: Step, is_token_major: bool = False, takes_score
         has_nonfinite |= mixed and not case.values.is_finite
     return CallFacts(
         config=case.config,
-        dtypes=(dtype, dtype),
+        dtypes=(case.formats.queries.dtype, case.formats.keys.dtype),
         visible_blocks=max(case.config.num_blocks(seq_len + case.host_slack) for _, seq_len in lens),
         query_len=max(query_lens),
         num_reqs=len(lens),
@@ -49,13 +47,14 @@ def case_facts(case: Case, step: Step, is_token_major: bool = False, takes_score
         strides=_strides(case, is_token_major, takes_score),
         is_of_scores=takes_score,
         has_nan=has_nonfinite,
-        has_infinities=has_nonfinite and (takes_score or ELEMENTS[case.dtype].has_infinities),
+        has_infinities=has_nonfinite and (takes_score or case.formats.keys.has_infinities),
     )
 
 
 def _strides(case: Case, is_token_major: bool, takes_score: bool) -> Strides:
     """The strongest word that is true of all tensors of a case."""
-    views, num_bytes = case.views, ELEMENTS[case.dtype].num_bytes
+    views = case.views
+    num_bytes = min(case.formats.queries.num_bytes, case.formats.keys.num_bytes)
     values = ("score",) if takes_score else ("index_q", "index_k_pages")
     given = [getattr(views, name) for name in (*values, "block_table", "seq_lens", "cu_seqlens_q")]
     are_dense = not case.pages.is_far and all(_is_dense(plan) for plan in given)

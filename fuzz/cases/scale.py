@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from fuzz.cases.case import DTYPES
 from msa_ref.call_facts import Strides
 from msa_ref.profile import CONTRACT, Profile
 
@@ -83,7 +84,7 @@ class Scale:
 
     Options of a specialization; one that is repeated is drawn more often:
     heads, head_dims, block_sizes, topk: of the config.
-    dtypes: formats of elements, by name.
+    dtypes: formats of queries and keys, by the names of their pairs.
     decode_query_lens: query tokens of decode requests.
     max_reqs: powers of two, bounds on the requests of a decode batch.
     table_blocks: minimum of a decode batch's table columns; 0 for as many as its rows need.
@@ -119,7 +120,7 @@ class Scale:
     has_far_pages: bool
     heads: tuple[int, ...] = HEADS
     topk: tuple[int, ...] = TOPK
-    dtypes: tuple[str, ...] = ("bfloat16", "float16", "float32")
+    dtypes: tuple[str, ...] = DTYPES
     decode_query_lens: tuple[int, ...] = DECODE_QUERY_LENS
     table_blocks: tuple[int, ...] = (0,)
     is_compiled: bool = False

@@ -11,14 +11,15 @@ import torch
 
 from fuzz.cases.case import Case, Step
 from fuzz.inputs.future_keys import plant_future
-from fuzz.inputs.page_layout import Layout, live_tokens, poison_page
+from fuzz.inputs.page_layout import Layout, live_tokens, poison_page, poison_query
+from fuzz.inputs.stored_keys import any_nvfp4_bytes, hashed_nvfp4, stored
+from fuzz.values.codes import AnyBytes
 from fuzz.values.families import mix_scores, plant_nonfinite, require_exact
 from fuzz.values.family import Designed, Lattice
 from fuzz.values.rng import Stream, hashed_integers
 from fuzz.values.shape import Shape
 from msa_ref import PagedBatch
 from msa_ref.config import require
-from msa_ref.formats import ELEMENTS
 
 GARBAGE = {"nan": np.nan, "inf": np.inf, "bait": 1e30}
 """Scores of blocks that a row does not see, by the poison of a case's page tails."""
@@ -40,7 +41,7 @@ def shape_of(case: Case, num_blocks: int) -> Shape:
 
 
 def queries_and_keys(case: Case, step: Step, layout: Layout) -> tuple[torch.Tensor, torch.Tensor]:
-    """CPU [T, H, D] and logical pages [num_logical, S, D] of one state, in the case's dtype.
+    """CPU [T, H, D] and logical pages [num_logical, S, D] of one state, in the case's formats.
 
     Raises:
         ValueError: if the values would not be exact.
@@ -68,14 +69,20 @@ def queries_and_keys(case: Case, step: Step, layout: Layout) -> tuple[torch.Tens
         queries.append(query)
         is_own = logical >= (case.pages.shared_blocks if req else 0)
         pages[logical[is_own]] = keys[is_own]
-    dtype = ELEMENTS[case.dtype].dtype
+    formats = case.formats
     scale = 1.0 if isinstance(family, Designed) else 2.0**case.values.log2_scale
     q, k = torch.from_numpy(np.concatenate(queries)), torch.from_numpy(pages) * scale
-    rounded = q.to(dtype), k.to(dtype)
-    for name, exact, there in (("queries", q, rounded[0]), ("keys", k, rounded[1])):
-        is_kept = (there.float() == exact) | exact.isnan()
+    rounded = q.to(formats.queries.dtype), stored(k, formats.keys)
+    # Where neighbours share a scale, other keys than those of lattices are rounded; designed scores stay exact.
+    is_exact = not formats.keys.numbers or (isinstance(family, Lattice) and not family.has_nonfinite)
+    checked = [("queries", q, formats.queries.values(rounded[0]))]
+    checked += [("keys", k, formats.keys.values(rounded[1]))] if is_exact else []
+    for name, exact, there in checked:
+        is_kept = (there == exact) | exact.isnan()
         require(bool(is_kept.all()), name, f"must be representable in {case.dtype}", f"family {family.name!r}")
-    padding = poison_page(case)[0].to(dtype).expand(case.extra_queries, config.num_index_heads, -1)
+    if isinstance(family, AnyBytes) and formats.keys.numbers:
+        rounded = rounded[0], any_nvfp4_bytes(Stream(seed, "bytes"), tuple(k.shape[:2]), config.index_head_dim)
+    padding = poison_query(case).expand(case.extra_queries, config.num_index_heads, -1)
     return torch.cat([rounded[0], padding]), rounded[1]
 
 
@@ -88,13 +95,13 @@ def _pages_once(logical: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def fill_hashed(case: Case, step: Step, layout: Layout, batch: PagedBatch) -> None:
     """Write queries and pages of the `hashed` family into a batch's buffers, a few thousand pages at a time."""
     config, seed, device = case.config, step.values_seed or case.seed, batch.device
-    family, dtype, scale = case.values.made_by, batch.index_k_pages.dtype, 2.0**case.values.log2_scale
+    family, row, log2_scale = case.values.made_by, case.formats.keys, case.values.log2_scale
     assert isinstance(family, Lattice)
     ranges = family.ranges(shape_of(case, 1))
     q_low, k_high = (0, 0) if case.values.is_negative else (-ranges.q_high, ranges.k_high)
     q = hashed_integers(0, batch.index_q.numel(), seed + 1, q_low, ranges.q_high, device)
     batch.index_q.copy_(q.view(batch.index_q.shape))
-    batch.index_q[case.total_q - case.extra_queries :] = poison_page(case)[0].to(device, dtype)
+    batch.index_q[case.total_q - case.extra_queries :] = poison_query(case).to(device)
     page_size = config.block_size * config.index_head_dim
     order = torch.from_numpy(np.argsort(layout.source, kind="stable")).to(device)
     num_spare = int((layout.source < 0).sum())
@@ -102,10 +109,11 @@ def fill_hashed(case: Case, step: Step, layout: Layout, batch: PagedBatch) -> No
     for first in range(0, batch.num_pages - num_spare, chunk):
         count = min(chunk, batch.num_pages - num_spare - first)
         keys = hashed_integers(first * page_size, count * page_size, seed, -ranges.k_high, k_high, device)
-        keys = (keys.view(count, config.block_size, config.index_head_dim).float() * scale).to(dtype)
+        keys = keys.view(count, config.block_size, config.index_head_dim)
+        keys = hashed_nvfp4(keys, log2_scale) if row.numbers else (keys.float() * 2.0**log2_scale).to(row.dtype)
         batch.index_k_pages[order[num_spare + first : num_spare + first + count]] = keys
     live = torch.from_numpy(live_tokens(case, step, layout)).to(device)
-    poison = poison_page(case).to(device, dtype)
+    poison = poison_page(case).to(device)
     batch.index_k_pages[live == 0] = poison
     for page in ((live > 0) & (live < config.block_size)).nonzero().flatten().tolist():
         batch.index_k_pages[page, int(live[page]) :] = poison[int(live[page]) :]
@@ -121,7 +129,7 @@ def designed_scores(case: Case, step: Step) -> torch.Tensor:
         if request.query_len and num_blocks:
             key = req % MAX_OWN_SCORES, request.query_len, num_blocks
             if key not in made:
-                shape = replace(shape_of(case, num_blocks), dtype="float32", is_score=True)
+                shape = replace(shape_of(case, num_blocks), formats="float32", is_score=True)
                 stream = Stream(step.values_seed or case.seed, f"score {key[0]}")
                 rows = mix_scores(values.family, stream, num_heads * request.query_len, shape, values.is_finite)
                 made[key] = rows.reshape(num_heads, -1, num_blocks)

@@ -1,5 +1,6 @@
 """Maps logical blocks to pages and poisons everything else."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,7 +8,7 @@ import torch
 
 from fuzz.cases.case import Case, Step
 from fuzz.values.rng import Stream
-from msa_ref.formats import ELEMENTS
+from msa_ref.formats import ElementFormat
 
 INT_MAX = 2**31 - 1
 """The greatest int32: no page, no length."""
@@ -75,25 +76,32 @@ BAIT = 60_000.0
 
 
 def poison_page(case: Case) -> torch.Tensor:
-    """CPU [S, D] float32 of poison, which no kernel may read."""
-    block_size, head_dim, row = case.config.block_size, case.config.index_head_dim, ELEMENTS[case.dtype]
-    if case.pages.tail != "bait":
-        return torch.full((block_size, head_dim), torch.nan if case.pages.tail == "nan" else row.top)
-    # Whatever the sign of a row's query, one of two neighbouring tokens beats every honest score.
-    sign = 1.0 - 2.0 * (torch.arange(block_size) % 2)
-    return (min(BAIT, row.max) * sign)[:, None].expand(block_size, head_dim).clone()
+    """CPU [S, D], or as many elements as D numbers take, of poison, which no kernel may read: a page of the cache."""
+    # Whatever the sign of a row's query, one of two neighbouring tokens of a bait beats every honest score.
+    keys = [_poison(case, case.formats.keys, sign) for sign in (1.0, -1.0)]
+    return torch.stack(keys)[torch.arange(case.config.block_size) % (2 if case.pages.tail == "bait" else 1)]
+
+
+def poison_query(case: Case) -> torch.Tensor:
+    """CPU [D] of poison, in the format of queries."""
+    return _poison(case, case.formats.queries, 1.0)
+
+
+def _poison(case: Case, row: ElementFormat, sign: float) -> torch.Tensor:
+    value = {"nan": math.nan, "inf": math.inf, "bait": sign * BAIT}[case.pages.tail]
+    return row.vector(value, case.config.index_head_dim)
 
 
 def physical_pages(case: Case, step: Step, layout: Layout, logical_pages: torch.Tensor) -> torch.Tensor:
-    """CPU [num_pages, S, D]: logical pages where the layout puts them, poison elsewhere."""
+    """CPU, the cache: logical pages where the layout puts them, poison elsewhere."""
     config = case.config
     poison = poison_page(case)
-    pages = poison.to(logical_pages.dtype).expand(layout.num_pages, -1, -1).clone()
+    pages = poison.expand(layout.num_pages, -1, -1).clone()
     is_used = torch.from_numpy(layout.source >= 0)
     pages[is_used] = logical_pages[torch.from_numpy(layout.source[layout.source >= 0])]
     live = torch.from_numpy(live_tokens(case, step, layout))
     is_dead = torch.arange(config.block_size) >= live[:, None]
-    return torch.where(is_dead[..., None], poison.to(pages.dtype), pages)
+    return torch.where(is_dead[..., None], poison, pages)
 
 
 def live_tokens(case: Case, step: Step, layout: Layout) -> np.ndarray:

@@ -17,7 +17,9 @@ from fuzz.inputs.page_layout import INT_MAX, block_table, lay_out, physical_page
 from fuzz.inputs.views import View, make_view
 from fuzz.inputs.write_barrier import write_barrier
 from msa_ref import PagedBatch
-from msa_ref.formats import ELEMENTS
+
+NO_KEY = 0xFF
+"""The byte around keys of bytes: as a scale it is NaN."""
 
 
 class Scene:
@@ -35,19 +37,19 @@ class Scene:
         """
         self.case, self.device, self.state = case, torch.device(device), -1
         config, views = case.config, case.views
-        dtype = ELEMENTS[case.dtype].dtype
+        queries, keys = case.formats.queries, case.formats.keys
         num_reqs, nan = len(case.requests), float("nan")
-        page_shape = (lay_out(case, 0).num_pages, config.block_size, config.index_head_dim)
+        page_shape = (lay_out(case, 0).num_pages, config.block_size, keys.row_len(config.index_head_dim))
         q_shape = (case.total_q, config.num_index_heads, config.index_head_dim)
 
         def view(shape: tuple[int, ...], kind: torch.dtype, plan: ViewPlan, fill: float) -> View:
             return make_view(shape, kind, device, plan, fill, views.fence)
 
         self._views = {
-            "index_q": view(q_shape, dtype, views.index_q, nan),
-            "index_k_pages": make_far_pages(*page_shape, dtype, self.device)
+            "index_q": view(q_shape, queries.dtype, views.index_q, nan),
+            "index_k_pages": make_far_pages(*page_shape, keys.dtype, self.device)
             if case.pages.is_far
-            else view(page_shape, dtype, views.index_k_pages, nan),
+            else view(page_shape, keys.dtype, views.index_k_pages, nan if keys.dtype.is_floating_point else NO_KEY),
             "block_table": view((num_reqs, case.max_blocks), torch.int32, views.block_table, INT_MAX),
             "seq_lens": view((num_reqs,), torch.int32, views.seq_lens, INT_MAX),
             "cu_seqlens_q": view((num_reqs + 1,), torch.int32, views.cu_seqlens_q, -INT_MAX),

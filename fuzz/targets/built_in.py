@@ -14,7 +14,6 @@ from fuzz.targets.own_engine import ENGINES
 from fuzz.targets.step import step_target
 from fuzz.targets.target import Bound, Run, Start, Target
 from msa_ref import index_topk
-from msa_ref.formats import ELEMENTS
 from msa_ref.profile import Profile
 
 SLAB_BYTES = 1024
@@ -146,7 +145,8 @@ def _checked(case: Case) -> ModuleType:
     """The kernels' checks, of which those that every launcher makes have passed."""
     checks = importlib.import_module("msa_fast.ops.checks")
     checks.check_config(case.config)
-    checks.check_format(ELEMENTS[case.dtype])
+    checks.check_format(case.formats.queries)
+    checks.check_format(case.formats.keys, "index_k_pages")
     return checks
 
 

@@ -19,8 +19,8 @@ class Run:
 def read_profile(path: Path) -> Profile:
     """The profile in a JSON file: an object with some of the fields of `msa_ref.profile.Profile`.
 
-    dtypes are written by name, as in "bfloat16"; a set of integers as a list, or as {"min": 1, "max": 32}. A field
-    that is left out keeps the contract's value.
+    dtypes are written by name, as in "bfloat16", or as the pair of queries and keys, ["bfloat16", "float8_e4m3fn"]; a
+    set of integers as a list, or as {"min": 1, "max": 32}. A field that is left out keeps the contract's value.
 
     Raises:
         ValueError: one sentence naming the field, the rule and what was got.
@@ -43,4 +43,6 @@ def promises_in_words(profile: Profile) -> str:
 def _text(value: Any) -> str:
     if isinstance(value, tuple) and all(isinstance(item, int) for item in value):
         return set_in_words(value)
-    return "/".join(to_data(value)) if isinstance(value, tuple) else str(value)
+    if not isinstance(value, tuple):
+        return str(value)
+    return "/".join(item if isinstance(item, str) else " with ".join(item) for item in to_data(value))

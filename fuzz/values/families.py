@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 
-from fuzz.values import bands, designed, full_width, lattices, natural, subnormal
+from fuzz.values import bands, codes, designed, full_width, lattices, natural, subnormal
 from fuzz.values.family import Family
 from fuzz.values.lattices import EXACT_LIMIT
 from fuzz.values.rng import Stream
@@ -15,7 +15,7 @@ from msa_ref.precision import lattice_unit
 
 FAMILIES = {
     value.name: value
-    for module in (designed, bands, lattices, subnormal, full_width, natural)
+    for module in (designed, bands, lattices, subnormal, full_width, natural, codes)
     for value in vars(module).values()
     if isinstance(value, Family)
 }

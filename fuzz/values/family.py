@@ -58,6 +58,10 @@ class Family(ABC):
         """True if its keys may be multiplied by any power of two."""
         return False
 
+    def is_held(self, shape: Shape) -> bool:
+        """True if keys of the shape's formats can hold its numbers as they are meant."""
+        return True
+
     @abstractmethod
     def keys(self, stream: Stream, shape: Shape, is_negative: bool = False) -> np.ndarray:
         """[n, S, D] float32: the key tokens of one request's blocks, without poison. is_negative: see `queries`."""
@@ -103,6 +107,9 @@ class Designed(Family):
 
     def max_coordinate(self, shape: Shape) -> float:
         return shape.format.max
+
+    def is_held(self, shape: Shape) -> bool:
+        return not (self.is_full_width and shape.shares_scales)  # the pieces of a score would lose their last bits
 
     def num_pieces(self, shape: Shape) -> int:
         """Coordinates of a row."""
@@ -232,7 +239,7 @@ class Rounded(Family):
     def queries(
         self, stream: Stream, query_len: int, num_heads: int, shape: Shape, is_negative: bool = False
     ) -> np.ndarray:
-        return self.numbers(stream, (query_len, num_heads, shape.index_head_dim), shape.dtype)
+        return self.numbers(stream, (query_len, num_heads, shape.index_head_dim), shape.query_dtype)
 
     def scores(self, stream: Stream, rows: int, shape: Shape) -> np.ndarray:
         return self.numbers(stream, (rows, shape.num_blocks), "float32")

@@ -10,7 +10,7 @@ EXACT_LIMIT = 2**24
 @lattice()
 def integers(shape: Shape) -> Range:
     """Small random integers; ties now and then."""
-    return Range(0, 8, 8)
+    return Range(0, 8, min(8, shape.max_integer))
 
 
 @lattice(ties="ties everywhere")
@@ -23,7 +23,7 @@ def few_values(shape: Shape) -> Range:
 def wide(shape: Shape) -> Range:
     """Integers so wide that sums come close to 2**24; in fp32, so wide that only a full fp32 product keeps them."""
     widest = (EXACT_LIMIT - 1) // shape.index_head_dim
-    held = 2**shape.format.precision  # every integer up to here is representable
+    held = shape.max_integer
     if widest <= held:
         return Range(1, 1, widest)
     both = min(int(widest**0.5), held)

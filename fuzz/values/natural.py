@@ -74,7 +74,7 @@ class Model(Family):
         # The last token of a request stands near the end of its last block.
         first = max(0, shape.num_blocks * shape.block_size - query_len)
         heads = [_rotate(part, first) for part in np.split(by_token, num_heads, axis=1)]
-        return _round(np.stack(heads, axis=1), shape.dtype)
+        return _round(np.stack(heads, axis=1), shape.query_dtype)
 
     def scores(self, stream: Stream, rows: int, shape: Shape) -> np.ndarray:
         size = (rows, shape.num_blocks)

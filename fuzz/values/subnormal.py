@@ -63,7 +63,7 @@ subnormal_keys = Subnormal(
     name="subnormal_keys",
     ties="ties now and then",
     sentence="Keys below the smallest normal number of their format, and queries by which scores are normal.",
-    ranges=lambda shape: Range(1, 7, 7),
+    ranges=lambda shape: Range(1, 7, min(7, shape.max_integer)),
     log2_units=lambda shape: (max(0, _LOG2_MIN_NORMAL - _log2_step(shape.format)), _log2_step(shape.format)),
     middle=2 ** (SCORE_BITS - 1),
 )

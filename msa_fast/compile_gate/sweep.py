@@ -19,14 +19,14 @@ from msa_fast import (
 from msa_fast.ops.buffers import new_score
 from msa_ref.batch import PagedBatch
 from msa_ref.config import IndexerConfig
-from msa_ref.formats import ELEMENTS, FORMAT_PAIRS
+from msa_ref.formats import FORMAT_PAIRS
 
 HEADS = (4, 2, 1)
 """Index heads per rank of MiniMax-M3 under tensor parallelism."""
 OTHER_HEADS = (3, 6, 8)
 PAIRS = {
-    " x ".join(dict.fromkeys(ELEMENTS[name].short_name for name in pair)): tuple(ELEMENTS[name] for name in pair)
-    for pair in FORMAT_PAIRS
+    " x ".join(dict.fromkeys((pair.queries.short_name, pair.keys.short_name))): (pair.queries, pair.keys)
+    for pair in FORMAT_PAIRS.values()
 }
 """Name of a pair of formats, one name for equal ones -> those of queries and of keys."""
 BLOCKS = tuple(2**i for i in range(14))

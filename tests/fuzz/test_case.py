@@ -11,10 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from fuzz.cases.case import Case, Request, Step, ViewPlan
 from fuzz.cases.coverage import Coverage
 from fuzz.cases.generate import CASES_EACH, NUM_SPECIALIZATIONS, by_specialization, gate_cases
+from fuzz.cases.inside import OWN_DTYPES, inside
 from fuzz.cases.production import production_cases
 from fuzz.cases.scale import LARGE, MAX_DECODE_QUERY_LEN, SCALES, SMALL, Scale
 from fuzz.cases.specialization import OWN_SHAPE
 from fuzz.commands.options import DEFAULT_CASES
+from fuzz.targets import find
 from fuzz.values.rng import Stream, hashed_integers
 from msa_fast.ops.checks import MAX_DECODE_QUERY_LEN as KERNELS_LIMIT
 from msa_ref import IndexerConfig
@@ -150,14 +152,15 @@ def test_a_gpus_cases_of_one_specialization_share_views() -> None:
 def test_a_third_of_all_cases_have_the_models_own_config(scale: Scale) -> None:
     drawn = list(gate_cases(20260, 120, scale))
     own = [case for case in drawn if replace(case.config, num_index_heads=4) == IndexerConfig()]
-    deployed = [case for case in own if case.dtype == "bfloat16" and case.config.num_index_heads in (1, 2, 4)]
+    deployed = [case for case in own if case.dtype in OWN_DTYPES and case.config.num_index_heads in (1, 2, 4)]
     assert len(deployed) >= len(drawn) // 3
     assert {case.config.num_index_heads for case in deployed} == {1, 2, 4}
+    assert {case.dtype for case in deployed} == set(OWN_DTYPES)
 
 
 def test_a_sixth_of_a_gpus_cases_have_the_models_own_shape() -> None:
     """In 16 bits, with contiguous keys: kernels made for that shape serve nothing else."""
-    drawn = list(gate_cases(20260, 400, LARGE))
+    drawn = list(gate_cases(20260, 400, inside(LARGE, find("prefill").domain)))
     own = [
         case
         for case in drawn

@@ -38,7 +38,10 @@ def test_json_keeps_a_dataclass_whole(value: Outer) -> None:
     [
         ({"colour": 1}, "file must have no other keys than name, order"),
         ({"order": "sideways"}, "file.order must be one of ascending, any; got 'sideways'"),
-        ({"dtypes": ["int8"]}, "file.dtypes[0] must be one of bfloat16, float16, float32; got 'int8'"),
+        (
+            {"dtypes": ["int8"]},
+            "file.dtypes[0] must be one of bfloat16, float16, float32, float8_e4m3fn, nvfp4; got 'int8'",
+        ),
         ({"dtypes": [[]]}, "file.dtypes[0] must be one of bfloat16"),
         ({"sizes": [True]}, "file.sizes[0] must be of type int; got True"),
         ({"inner": None}, "file.inner must be an object; got NoneType"),

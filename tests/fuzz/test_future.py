@@ -21,7 +21,7 @@ PLANS += [ValuePlan(f.name, is_negative=True, is_future_best=True) for f in MADE
 def test_the_key_behind_a_token_is_its_best(plan: ValuePlan, seq_len: int) -> None:
     query_len, heads, stream = 6, 3, Stream(5, plan.family)
     is_designed = isinstance(plan.made_by, Designed)
-    shape = Shape(num_blocks=5, block_size=16, index_head_dim=32, topk_blocks=3, dtype="bfloat16")
+    shape = Shape(num_blocks=5, block_size=16, index_head_dim=32, topk_blocks=3, formats="bfloat16")
     keys = plan.made_by.keys(stream, shape, plan.is_negative)
     queries = plan.made_by.queries(stream, query_len, heads, shape, plan.is_negative)
     before = keys.copy()

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from msa_ref import IndexerConfig, PagedBatch, index_topk
-from msa_ref.formats import ELEMENTS, FORMAT_PAIRS, ElementFormat, format_of, format_pair
+from msa_ref.formats import ELEMENTS, FORMAT_PAIRS, ElementFormat, FormatPair, format_of, format_pair
 from msa_ref.nvfp4 import apart, together
 from tests.support.byte_values import E2M1, e4m3, nearest_e4m3, nvfp4_key
 from tests.support.edited_house import copy_house, run_in
@@ -195,11 +195,11 @@ def batch_of(queries: str, keys: str, seed: int) -> PagedBatch:
     ).validate()
 
 
-@pytest.mark.parametrize("pair", FORMAT_PAIRS, ids="-".join)
-def test_the_reference_agrees_with_the_naive_reading_in_every_pair(pair: tuple[str, str]) -> None:
+@pytest.mark.parametrize("pair", FORMAT_PAIRS.values(), ids=FORMAT_PAIRS.keys())
+def test_the_reference_agrees_with_the_naive_reading_in_every_pair(pair: FormatPair) -> None:
     for seed in range(20):
-        batch = batch_of(*pair, seed)
-        assert (batch.query_format.name, batch.key_format.name) == pair
+        batch = batch_of(pair.queries.name, pair.keys.name, seed)
+        assert (batch.query_format, batch.key_format) == (pair.queries, pair.keys)
         assert index_topk(batch).tolist() == naive_topk(batch)
 
 

@@ -8,7 +8,7 @@ from msa_ref import IndexerConfig, PagedBatch
 from msa_ref.formats import ELEMENTS, FORMAT_PAIRS
 from tests.support.kernel_batches import make_batch
 
-PAIRS = [pair for pair in FORMAT_PAIRS if ELEMENTS[pair[1]].num_bytes == 1]
+PAIRS = [(pair.queries.name, pair.keys.name) for pair in FORMAT_PAIRS.values() if pair.keys.num_bytes == 1]
 CONFIG = IndexerConfig(3, 32, 16, topk_blocks=3)
 QUERY_LENS, SEQ_LENS = [2, 5, 1, 3], [300, 97, 5, 0]
 

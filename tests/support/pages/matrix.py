@@ -9,10 +9,8 @@ from pathlib import Path
 import msa_fast
 from fuzz.twin.options import ARCHITECTURES as TWINS
 from msa_fast.compile_gate.architectures import ARCHITECTURES
-from msa_fast.ops.checks import check_config
+from msa_fast.ops.checks import FORMATS, check_config
 from msa_ref import IndexerConfig
-from msa_ref.formats import format_of
-from msa_ref.profile import CONTRACT
 
 STAGES = {
     "prefill score": ("_score_", ("prefill",)),
@@ -79,7 +77,7 @@ def _has_own(stage: str, architecture: str) -> bool:
 
 def limits() -> str:
     """The sizes and element types that the kernels take, on one line."""
-    dtypes = _words([format_of(dtype).short_name for dtype in CONTRACT.dtypes])
+    dtypes = _words(list(FORMATS))
     shapes = {name: _taken(name) for name in ("index_head_dim", "block_size", "topk_blocks", "num_index_heads")}
     assert shapes["index_head_dim"] == shapes["block_size"], "the sentence says both at once"
     return (

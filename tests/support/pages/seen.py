@@ -1,4 +1,4 @@
-"""The table of source files and the targets that run them, measured on two small cases.
+"""The table of source files and the targets that run them, measured on three small cases.
 
 It is measured in a process of its own, which runs kernels on Triton's interpreter: there a kernel's lines are Python's,
 and nothing is cached that another test has run.
@@ -45,7 +45,7 @@ def files_page() -> str:
         "# Which targets see which file",
         "",
         "A change of a file can break these targets alone; gate them by `--target NAME`, as often as there are names.",
-        "Measured on Triton's interpreter with two small cases: a target sees a file if it runs a function of it.",
+        "Measured on Triton's interpreter with three small cases: a target sees a file if it runs a function of it.",
         "",
         "| file of `msa_fast` | targets |",
         "|---|---|",
@@ -109,7 +109,8 @@ def _measure() -> dict[str, list[str]]:
             importlib.import_module(".".join(["msa_fast", *path.relative_to(PACKAGE).with_suffix("").parts]))
     config, replay = IndexerConfig(1, 16, 16, 3, 0, 1), (Step((Request(1, 50), Request(1, 20)), values_seed=1),)
     decode = Case(config, (Request(1, 40), Request(1, 33)), replay=replay)
-    cases = [decode, Case(config, (Request(1, 33), Request(20, 40)))]
+    of_bytes = replace(decode, dtype="float8_e4m3fn/nvfp4")
+    cases = [decode, of_bytes, Case(config, (Request(1, 33), Request(20, 40)))]
     seen: dict[str, list[str]] = {}
     for name, target in BUILT_IN.items():
         codes = set[CodeType]()
