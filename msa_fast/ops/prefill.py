@@ -1,7 +1,7 @@
 """Prefill: block scores, then the selection, in a workspace of bounded size.
 
-Of a plan without superblocks the kernels for Hopper take what they serve: scores lie row by row, in vectors, and
-decode's selection reads them all. With superblocks, their best scores say which few of the scores are read.
+Without superblocks, scores lie row by row, in vectors, and decode's selection reads them all. With superblocks, their
+best scores say which few of the scores are read.
 """
 
 import torch
@@ -10,9 +10,8 @@ from msa_fast.ops.buffers import new_score, new_vector_score, own_out
 from msa_fast.ops.checks import check_batch
 from msa_fast.ops.hopper import topk as hopper_topk
 from msa_fast.ops.hopper.tma import is_read_by_sm90
-from msa_fast.ops.launch_table import EARLY, architecture_of, number
 from msa_fast.ops.launching import Launched
-from msa_fast.ops.prefill_plan import PrefillPlan, check_plan
+from msa_fast.ops.prefill_plan import PrefillPlan, check_plan, scores_of_row
 from msa_fast.ops.score import launch_slab_score
 from msa_fast.ops.topk import launch_slab_topk
 from msa_ref.batch import PagedBatch
@@ -42,15 +41,16 @@ def minimax_m3_index_prefill(batch: PagedBatch, plan: PrefillPlan, out: torch.Te
 
 
 def has_vectors(batch: PagedBatch, plan: PrefillPlan) -> bool:
-    """True if the scores of a batch lie in vectors: by architecture, shapes, dtypes and strides alone."""
-    return plan.superblock == 1 and is_read_by_sm90(batch) and hopper_topk.is_served(batch, plan.max_row_blocks)
+    """True if the scores of a batch lie in vectors: by architecture and shapes alone."""
+    return plan.superblock == 1 and hopper_topk.is_served(batch, plan.max_row_blocks)
 
 
 def prefill_scores(batch: PagedBatch, plan: PrefillPlan) -> tuple[torch.Tensor, ...]:
     """Memory for the block scores of the plan's largest slab, and for the best scores of superblocks, if it has any."""
     num_tokens = max((slab.num_tokens for slab in plan.slabs), default=0)
     if has_vectors(batch, plan):
-        return (new_vector_score(batch, num_tokens=num_tokens, num_blocks=plan.max_row_blocks),)
+        num_blocks = scores_of_row(plan.max_row_blocks, plan.superblock)
+        return (new_vector_score(batch, num_tokens=num_tokens, num_blocks=num_blocks),)
     if plan.superblock == 1:
         return (new_score(batch, num_tokens=num_tokens, num_blocks=plan.max_row_blocks),)
     # All block scores are written and few are read, so they have the layout of the writer; best scores that of the
@@ -68,7 +68,8 @@ def launch_prefill(
 ) -> list[Launched]:
     """Launch on checked arguments, with scores of `prefill_scores`. Returns what was launched."""
     launches = []
-    is_early = has_vectors(batch, plan) and bool(number(EARLY, architecture_of(batch.device)))
+    # Only the scorer for Hopper lets the selection start before its scores are complete.
+    is_early = has_vectors(batch, plan) and is_read_by_sm90(batch)
     for slab in plan.slabs:
         launches.append(launch_slab_score(batch, plan, slab, score, superblock_score, is_followed=is_early))
         if has_vectors(batch, plan):

@@ -7,12 +7,11 @@ it is made of a few dozen operations on whole arrays, and reaches the device in 
 """
 
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 import torch
 
-from msa_fast.ops.buffers import ALIGNMENT, aligned
+from msa_fast.ops.buffers import ALIGNMENT, SCORE_VECTOR, aligned
 from msa_fast.ops.checks import check_config, check_int, check_ints, check_row_blocks
 from msa_fast.ops.launch_table import (
     BLOCKS_ALONE,
@@ -167,8 +166,8 @@ def superblock_of(config: IndexerConfig, architecture: str) -> int:
 
 def scores_of_row(max_row_blocks: int, superblock: int) -> int:
     """Scores that the longest row has in memory: of its blocks, and of its superblocks."""
-    if superblock == 1:
-        return aligned(max_row_blocks)
+    if superblock == 1:  # strides, in vectors, have one alignment in every batch
+        return SCORE_VECTOR * aligned(-(-max_row_blocks // SCORE_VECTOR))
     return max_row_blocks + aligned(-(-max_row_blocks // superblock))
 
 
@@ -243,24 +242,31 @@ def _split(
 
 
 def _step(num_blocks: np.ndarray, superblock: int, processors: int) -> np.ndarray:
-    """Blocks of one program: the number whose grid ends first, by a model of its time.
+    """Blocks of one program: of some numbers the one whose grid ends first, by a model of its time.
 
     Programs run in waves, as many as the GPU holds at once. Those that share a processor take turns; one that has
     it to itself does not keep it busy.
     """
-    steps = _steps(superblock)
+    at_once = PROGRAMS_AT_ONCE * processors
+    steps = _steps(int(num_blocks.sum()) // superblock, at_once, MAX_PROGRAM_BLOCKS // superblock) * superblock
     programs = (-(-num_blocks // steps[:, None])).sum(axis=1)
-    waves, rest = divmod(programs, PROGRAMS_AT_ONCE * processors)
+    waves, rest = divmod(programs, at_once)
     wave = PROGRAMS_AT_ONCE * steps + BLOCKS_OF_PROLOGUE
     last = np.where(rest > processors, wave, (BLOCKS_ALONE * steps + BLOCKS_OF_PROLOGUE) * (rest > 0))
     step: np.ndarray = steps[(waves * wave + last).argmin()]
     return step
 
 
-@cache
-def _steps(superblock: int) -> np.ndarray:
-    """Numbers of blocks that a program may take: all superblocks up to MAX_PROGRAM_BLOCKS, at least one."""
-    return np.arange(superblock, max(MAX_PROGRAM_BLOCKS, superblock) + 1, superblock)
+def _steps(num_blocks: int, at_once: int, most: int) -> np.ndarray:
+    """Numbers of blocks, up to `most`, with which num_blocks need little more than a whole number of waves."""
+    first = max(1, -(-num_blocks // (at_once * most)))
+    each = -(-num_blocks // (at_once * (first + _WAVES)))
+    steps: np.ndarray = np.minimum(each[:, None] + _MORE, most).ravel().clip(1)
+    return steps
+
+
+_WAVES, _MORE = np.arange(12), np.arange(3)
+"""Numbers of waves that are tried beside the fewest, and of blocks beside those that the waves would need."""
 
 
 def _to_device(ranges: list[np.ndarray], tiles: _Tiles, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:

@@ -60,13 +60,14 @@ def _score_kernel(
     S: tl.constexpr,
     ROWS: tl.constexpr,
     SUPERBLOCK: tl.constexpr,
+    VECTOR: tl.constexpr,
 ):
     """Grid: score tiles x parts of a tile: ROWS rows (token, head) of a request against some blocks.
 
     Writes score[h, t, b] for its rows and the blocks of its range that its last token sees, t
     counted from slab_token; blocks that an earlier token of the tile does not see get -inf. With
     SUPERBLOCK also best[h, t, s], the best of SUPERBLOCK blocks; a range starts with a superblock.
-    Leaves all else alone.
+    Behind the last block -inf up to a multiple of VECTOR. Leaves all else alone.
     Masks: rows past the request; key tokens past a row's visible length, on the diagonal blocks
     alone, since a block before the first token's own needs none. Products accumulate in fp32.
     """
@@ -89,7 +90,8 @@ def _score_kernel(
     token = tl.maximum(token, 0)  # an empty tile of a plan made on the device may belong to a request without tokens
     visible_len = context_len + token + 1
     last_token = tl.minimum((first_row + ROWS - 1) // H, query_len - 1)
-    end_block = tl.minimum(end_block, tl.cdiv(tl.maximum(context_len + last_token + 1, 0), S))
+    num_blocks = tl.cdiv(tl.maximum(context_len + last_token + 1, 0), S)
+    end_block = tl.minimum(end_block, num_blocks)
     end_block = tl.where(first_token < query_len, end_block, 0)  # a part without rows
     full_blocks = tl.maximum(context_len + first_token + 1, 0) // S  # seen whole by every row
     middle = tl.minimum(tl.maximum(first_block, full_blocks), tl.maximum(end_block, first_block))
@@ -137,6 +139,14 @@ def _score_kernel(
             best_b = best_rows + tl.cast(block // SUPERBLOCK, tl.int64) * stride_best_b
             tl.store(best_b, super_best, mask=is_row & is_whole)
 
+    # The selection reads whole vectors.
+    for i in tl.static_range(VECTOR - 1):
+        filler = num_blocks + i
+        is_filler = is_row & (filler // VECTOR == (num_blocks - 1) // VECTOR)
+        is_filler &= (first_block < end_block) & (end_block == num_blocks)
+        nothing = tl.full([ROWS], float("-inf"), tl.float32)
+        tl.store(score_rows + filler.to(tl.int64) * stride_score_b, nothing, mask=is_filler)
+
 
 def is_served(batch: PagedBatch, plan: PrefillPlan, score: torch.Tensor, superblock_score: torch.Tensor | None) -> bool:
     """True if this scorer takes a call: it takes all."""
@@ -152,7 +162,10 @@ def launch_score(
     superblock_score: torch.Tensor | None,
     is_followed: bool = False,
 ) -> Launched:
-    """Launch on checked arguments: tiles of the plan, of the slab whose first token is slab_token."""
+    """Launch on checked arguments: tiles of the plan, of the slab whose first token is slab_token.
+
+    score: [H, T, B], or [H, T, V, SCORE_VECTOR] with a row's vectors side by side. is_followed changes nothing.
+    """
     best = score if superblock_score is None else superblock_score
     config = batch.config
     architecture = architecture_of(batch.device)
@@ -177,12 +190,15 @@ def launch_score(
         *batch.block_table.stride(),
         *batch.seq_lens.stride(),
         *batch.cu_seqlens_q.stride(),
-        *score.stride(),
-        *best.stride(),
+        *score.stride()[:2],
+        score.stride(score.ndim - 1),
+        *best.stride()[:2],
+        best.stride(best.ndim - 1),
         H=config.num_index_heads,
         D=config.index_head_dim,
         S=config.block_size,
         ROWS=rows,
         SUPERBLOCK=0 if superblock_score is None else plan.superblock,
+        VECTOR=score.shape[3] if score.ndim == 4 else 1,
         **launch.options(architecture),
     )

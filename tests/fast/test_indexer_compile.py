@@ -32,7 +32,7 @@ KERNELS = {
 GPU_KERNELS = KERNELS | {
     "prefill score on sm_90": hopper_score._score_sm90_kernel,
     "decode score on sm_90": hopper_decode._decode_score_sm90_kernel,
-    "decode top-k on sm_90": hopper_topk._topk_sm90_kernel,
+    "top-k on sm_90": hopper_topk._topk_sm90_kernel,
 }
 NUM_DECODES = (0, 1, 9, 16)
 CHUNKS = (1, 16, 37, 64)

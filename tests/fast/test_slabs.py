@@ -1,5 +1,7 @@
 """Prefill in slabs: one answer for every bound on the workspace, and no more memory than the bound."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
@@ -7,6 +9,7 @@ from msa_fast import PrefillPlan, minimax_m3_index_prefill
 from msa_fast.bench.shapes import production_shapes
 from msa_fast.ops import buffers, prefill
 from msa_fast.ops.launch_table import SCORE_ROWS, WORKSPACE_BYTES
+from msa_fast.ops.prefill_plan import scores_of_row
 from msa_ref import IndexerConfig, index_topk
 from tests.support.kernel_batches import make_batch
 
@@ -17,19 +20,23 @@ def allocated(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Bytes of the scores that `minimax_m3_index_prefill` will ask for, one after another."""
     sizes = []
 
-    def new_score(*args, **kwargs) -> torch.Tensor:
-        score = buffers.new_score(*args, **kwargs)
-        sizes.append(score.untyped_storage().nbytes())
-        return score
+    def noted(new: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+        def new_and_noted(*args, **kwargs) -> torch.Tensor:
+            score = new(*args, **kwargs)
+            sizes.append(score.untyped_storage().nbytes())
+            return score
 
-    monkeypatch.setattr(prefill, "new_score", new_score)
+        return new_and_noted
+
+    for name in ("new_score", "new_vector_score"):
+        monkeypatch.setattr(prefill, name, noted(getattr(buffers, name)))
     return sizes
 
 
 def of_one_tile(config: IndexerConfig, plan: PrefillPlan) -> int:
     """Bytes of the scores of one query tile, which no bound can forbid: 16 tokens at least."""
     tokens = buffers.aligned((SCORE_ROWS - 1) // config.num_index_heads + 2)
-    return 4 * config.num_index_heads * tokens * (plan.max_row_blocks + buffers.aligned(plan.max_row_blocks))
+    return 4 * config.num_index_heads * tokens * scores_of_row(plan.max_row_blocks, plan.superblock)
 
 
 @pytest.mark.parametrize("heads", [1, 3, 4])
@@ -75,6 +82,6 @@ def test_production_prefills_are_one_slab_within_the_bound(heads, monkeypatch):
         assert len(PrefillPlan.build(config, [shape["query_len"]], [shape["seq_len"]], "cpu").slabs) == 1
     plan = PrefillPlan.build(config, [16384], [8192 * 128], "cpu")
     tokens = max(slab.num_tokens for slab in plan.slabs)
-    scores_of_row = plan.max_row_blocks + buffers.aligned(-(-plan.max_row_blocks // plan.superblock))
-    assert 4 * heads * buffers.aligned(tokens) * scores_of_row <= WORKSPACE_BYTES
-    assert 4 * heads * (tokens + SCORE_ROWS) * scores_of_row >= 0.95 * WORKSPACE_BYTES
+    num_scores = scores_of_row(plan.max_row_blocks, plan.superblock)
+    assert 4 * heads * buffers.aligned(tokens) * num_scores <= WORKSPACE_BYTES
+    assert 4 * heads * (tokens + SCORE_ROWS) * num_scores >= 0.95 * WORKSPACE_BYTES

@@ -95,7 +95,7 @@ MUTANTS = [
     _score(
         "score_end_not_clipped",
         "The plan's end is not clipped to the device's lengths, though the plan's may be upper bounds.",
-        "end_block = tl.minimum(end_block, tl.cdiv(tl.maximum(context_len + last_token + 1, 0), S))",
+        "end_block = tl.minimum(end_block, num_blocks)",
         "end_block = end_block",
         ("Score", "Best", "Runs"),
         defect="D24",
