@@ -176,6 +176,11 @@ class FormatPair:
         return self.queries.name if same else f"{self.queries.name}/{self.keys.name}"
 
     @property
+    def short_name(self) -> str:
+        """The same in sentences: `bf16`, `bf16 x e4m3`."""
+        return " x ".join(dict.fromkeys((self.queries.short_name, self.keys.short_name)))
+
+    @property
     def dtypes(self) -> "torch.dtype | tuple[torch.dtype, torch.dtype]":
         """The torch dtype of both tensors, or the dtypes of the two."""
         same = self.queries == self.keys
@@ -193,6 +198,9 @@ FORMAT_PAIRS = {
 }
 """The pairs that a batch may have, by name: equal formats, and those that are deployed. Seeded draws choose among
 them in this order."""
+
+SHORT_PAIRS = {pair.short_name: pair for pair in FORMAT_PAIRS.values()}
+"""The same by short names."""
 
 SUPPORTED_DTYPES = tuple(pair.dtypes for pair in FORMAT_PAIRS.values())
 """The torch dtypes of `index_q` and `index_k_pages`: one for both, or one for each."""

@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from msa_fast.bench.measure import Row, measure
 from msa_fast.bench.shapes import decode_shapes, prefill_shapes
 from msa_fast.bench.timing import interleave
 from msa_fast.environment import environment
+from msa_ref.formats import SHORT_PAIRS
 
 HEADER = (
     f"{'stage':8}{'shape':34}{'weight':>6}{'floor us':>10}{'total us':>10}  {'[quartiles]':21}{'ratio':>7}"
@@ -24,6 +26,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m msa_fast.bench", description=__doc__)
     parser.add_argument("stage", nargs="?", choices=["all", "prefill", "decode", "host"], default="all")
     parser.add_argument("--heads", type=int, nargs="+", default=[4, 2, 1], help="index heads to time")
+    parser.add_argument(
+        "--formats", choices=SHORT_PAIRS, default="bf16", help="of queries and keys (default %(default)s)"
+    )
     parser.add_argument("--rounds", type=int, default=10, help="timed replays of each graph")
     parser.add_argument("--every", type=int, default=1, help="time every n-th shape only")
     parser.add_argument("--no-check", action="store_true", help="do not compare with the reference")
@@ -42,7 +47,8 @@ def main(argv: list[str] | None = None) -> int:
     work = [("prefill", shape) for shape in prefill_shapes(args.heads)] if args.stage != "decode" else []
     work += [("decode", shape) for shape in decode_shapes(args.heads)] if args.stage != "prefill" else []
     rows = []
-    for stage, shape in work[:: args.every]:
+    for stage, plain in work[:: args.every]:
+        shape = replace(plain, formats=args.formats)
         rows.append(measure(shape, stage, mm, copy, args.rounds, not args.no_check))
         print(text_of(rows[-1]), flush=True)
         torch.cuda.empty_cache()

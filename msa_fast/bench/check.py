@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import torch
 
+from msa_ref import nvfp4
 from msa_ref.batch import PagedBatch
 from msa_ref.certified import block_intervals
 from msa_ref.contract import selections
@@ -14,6 +15,8 @@ from msa_ref.rows import broken_rows
 from msa_ref.score import block_scores
 from msa_ref.select import select_blocks
 
+ONE_E4M3 = 0x38
+"""The code of 1."""
 SAMPLES = 4
 """Number of requests, and of places in each, that are sampled."""
 SAMPLE_TOKENS = 32
@@ -21,12 +24,21 @@ SAMPLE_TOKENS = 32
 
 
 def on_lattice(batch: PagedBatch) -> PagedBatch:
-    """A copy of the batch with values rounded to small integers, so that every sum is exact in fp32."""
-    return replace(
-        batch,
-        index_q=(batch.index_q * 2).round().clamp(-8, 8),
-        index_k_pages=(batch.index_k_pages * 2).round().clamp(-8, 8),
-    )
+    """A copy of the batch with values rounded to small integers, so that every sum is exact in fp32.
+
+    NVFP4 keys get the scale 1 instead: their elements are multiples of 1/2 then.
+    """
+
+    def rounded(values: torch.Tensor) -> torch.Tensor:
+        wide = values.to(torch.bfloat16) if values.element_size() == 1 else values
+        return (wide * 2).round().clamp(-8, 8).to(values.dtype)
+
+    if batch.index_k_pages.dtype == torch.uint8:
+        pages = batch.index_k_pages.clone()
+        nvfp4.apart(pages)[1].fill_(ONE_E4M3)
+    else:
+        pages = rounded(batch.index_k_pages)
+    return replace(batch, index_q=rounded(batch.index_q), index_k_pages=pages)
 
 
 def wrong_rows(batch: PagedBatch, topk_idx: torch.Tensor) -> int:

@@ -8,11 +8,12 @@ import torch
 
 from msa_fast.bench import ceilings
 from msa_fast.bench.check import impossible_rows, on_lattice, wrong_rows
-from msa_fast.bench.inputs import FORMAT, make_batches
+from msa_fast.bench.inputs import make_batches
 from msa_fast.bench.shapes import Shape
 from msa_fast.bench.timing import Graph, interleave
 from msa_ref.batch import PagedBatch
 from msa_ref.config import IndexerConfig
+from msa_ref.formats import SHORT_PAIRS
 
 Run = Callable[[PagedBatch], torch.Tensor]
 
@@ -88,7 +89,8 @@ def work(shape: Shape, config: IndexerConfig) -> tuple[int, int]:
     q = shape.query_len
     visible = sum(q * (seq_len - q) + q * (q + 1) // 2 for seq_len in shape.all_seq_lens)
     flops = 2 * config.num_index_heads * config.index_head_dim * visible
-    return flops, sum(shape.all_seq_lens) * config.index_head_dim * FORMAT.num_bytes
+    keys = SHORT_PAIRS[shape.formats].keys
+    return flops, sum(shape.all_seq_lens) * keys.row_len(config.index_head_dim) * keys.num_bytes
 
 
 def _runs(shape: Shape, stage: str, config: IndexerConfig, device: str) -> tuple[Run, Run | None]:

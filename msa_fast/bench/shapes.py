@@ -13,6 +13,7 @@ class Shape:
     weight: calls of this shape in production, 0 for a shape of the sweep.
     seq_lens: the length of each request where they differ; seq_len is then the longest.
     captured_for: tokens that the block table of a captured graph has columns for, 0 for a table as wide as seq_len.
+    formats: of queries and of keys, a name of `msa_ref.formats.SHORT_PAIRS`.
     """
 
     num_heads: int
@@ -22,6 +23,7 @@ class Shape:
     weight: int = 0
     seq_lens: tuple[int, ...] = ()
     captured_for: int = 0
+    formats: str = "bf16"
 
     @property
     def all_seq_lens(self) -> list[int]:
@@ -33,7 +35,8 @@ class Shape:
         """A readable name, unique within a table."""
         ragged = " ragged" if self.seq_lens else ""
         captured = f" captured for {self.captured_for}" if self.captured_for else ""
-        return f"H={self.num_heads} {self.num_reqs} x {self.query_len} of {self.seq_len}{ragged}{captured}"
+        formats = f" {self.formats}" if self.formats != "bf16" else ""
+        return f"H={self.num_heads} {self.num_reqs} x {self.query_len} of {self.seq_len}{ragged}{captured}{formats}"
 
 
 K = 1024

@@ -19,16 +19,11 @@ from msa_fast import (
 from msa_fast.ops.buffers import new_score
 from msa_ref.batch import PagedBatch
 from msa_ref.config import IndexerConfig
-from msa_ref.formats import FORMAT_PAIRS
+from msa_ref.formats import SHORT_PAIRS
 
 HEADS = (4, 2, 1)
 """Index heads per rank of MiniMax-M3 under tensor parallelism."""
 OTHER_HEADS = (3, 6, 8)
-PAIRS = {
-    " x ".join(dict.fromkeys((pair.queries.short_name, pair.keys.short_name))): (pair.queries, pair.keys)
-    for pair in FORMAT_PAIRS.values()
-}
-"""Name of a pair of formats, one name for equal ones -> those of queries and of keys."""
 BLOCKS = tuple(2**i for i in range(14))
 """Blocks of a request up to a context of a million tokens: launch choices change at powers of two."""
 NUM_REQS = tuple(2**i for i in range(9))
@@ -63,12 +58,12 @@ class Call:
     def run(self, device: torch.device) -> None:
         """Make the call on tensors whose contents do not matter."""
         config = IndexerConfig(num_index_heads=self.heads, index_head_dim=self.dim, topk_blocks=self.topk)
-        (queries, keys), d, s = PAIRS[self.dtype], config.index_head_dim, config.block_size
+        formats, d, s = SHORT_PAIRS[self.dtype], config.index_head_dim, config.block_size
         total_q = self.num_reqs * self.query_len
         batch = PagedBatch(
             config,
-            torch.empty(total_q, self.heads, d, dtype=queries.dtype, device=device),
-            torch.empty(self.pages, s, keys.row_len(d), dtype=keys.dtype, device=device),
+            torch.empty(total_q, self.heads, d, dtype=formats.queries.dtype, device=device),
+            torch.empty(self.pages, s, formats.keys.row_len(d), dtype=formats.keys.dtype, device=device),
             torch.empty(self.num_reqs, self.blocks, dtype=torch.int32, device=device),
             torch.empty(self.num_reqs, dtype=torch.int32, device=device),
             torch.empty(self.num_reqs + 1, dtype=torch.int32, device=device),
@@ -93,11 +88,11 @@ def calls() -> Iterator[Call]:
     selection compiles fast: a head count changes only how a row finds its token. fp32, for study, is
     compiled with 4 heads and a few others.
     """
-    yield from (Call("prefill", dtype, query_len=128) for dtype in PAIRS)
+    yield from (Call("prefill", dtype, query_len=128) for dtype in SHORT_PAIRS)
     for stage, query_len in (("prefill", 128), ("decode", 1)):
         yield Call(stage, query_len=query_len, dim=64)  # Hopper has scorers of its own for 128 alone
-    yield from (Call("decode", dtype) for dtype in PAIRS)
-    yield from (Call("decode", dtype, query_len=8) for dtype in PAIRS if "e4m3" in dtype)
+    yield from (Call("decode", dtype) for dtype in SHORT_PAIRS)
+    yield from (Call("decode", dtype, query_len=8) for dtype in SHORT_PAIRS if "e4m3" in dtype)
     yield Call("decode", "fp32", query_len=8)
     # Kernels that divide to find the token of a row, two rows a thread: the rule "packed" judges them.
     yield from (Call("decode", "fp32", heads, query_len, blocks=64) for heads, query_len in ((3, 2), (5, 2), (5, 5)))

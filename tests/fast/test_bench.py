@@ -14,6 +14,8 @@ from msa_fast.bench.shapes import Shape
 from msa_fast.bench.timing import Graph
 from msa_ref import IndexerConfig, index_topk
 from msa_ref.batch import PagedBatch
+from msa_ref.certified import certify
+from msa_ref.formats import SHORT_PAIRS
 
 CONFIG = IndexerConfig(num_index_heads=2, index_head_dim=16, block_size=16, topk_blocks=3)
 
@@ -106,3 +108,14 @@ def _batch(device: str) -> PagedBatch:
         seq_lens=torch.tensor([200, 170], dtype=torch.int32, device=device),
         cu_seqlens_q=torch.tensor([0, 100, 103], dtype=torch.int32, device=device),
     )
+
+
+@pytest.mark.parametrize("formats", SHORT_PAIRS)
+def test_the_lattice_of_every_pair_of_formats_is_exact(formats: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inputs, "POOL_BYTES", 1 << 16)
+    (batch, *_) = inputs.make_batches(Shape(2, 2, 1, 128 * 20, formats=formats), "cpu")
+    lattice = on_lattice(batch.validate())
+    assert (lattice.index_q.dtype, lattice.index_k_pages.dtype) == (batch.index_q.dtype, batch.index_k_pages.dtype)
+    certificate = certify(lattice, index_topk(lattice))
+    assert certificate.violations == []
+    assert certificate.certified_share == 1.0
