@@ -13,9 +13,10 @@ from fuzz.cases.case import Case, Request, Step, ValuePlan
 from fuzz.inputs.scene import Scene
 from fuzz.judge.examiner import Examiner
 from fuzz.judge.verdict import Agreed, Broke
-from fuzz.targets import find
+from fuzz.targets import Target, find
 from fuzz.targets.host_graph import HostGraph
 from msa_ref import IndexerConfig
+from tests.support.honest_zoo.keepers import counts_in_a_graph
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="where there is a GPU, it captures")
 STEPS = (Step((Request(1, 700), Request(2, 40)), is_remapped=True), Step((Request(2, 90), Request(1, 500))))
@@ -88,9 +89,11 @@ def test_nothing_is_kept_after_a_capture() -> None:
     assert (len(graph.launches), graph.num_kernels) == (count, 1)
 
 
-@pytest.mark.parametrize("name", ["decode-graph", "prefill-graph"])
-def test_a_captured_target_agrees_through_a_script_without_a_gpu(name: str) -> None:
-    verdict = Examiner(Scene(CASE, "cpu")).examine(find(name))
+@pytest.mark.parametrize(
+    "target", [find("decode-graph"), find("prefill-graph"), counts_in_a_graph], ids=lambda x: x.name
+)
+def test_a_captured_target_agrees_through_a_script_without_a_gpu(target: Target) -> None:
+    verdict = Examiner(Scene(CASE, "cpu")).examine(target)
     assert isinstance(verdict, Agreed), verdict
     assert verdict.rows == 2 * 3 * 3
 
