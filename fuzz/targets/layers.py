@@ -72,7 +72,7 @@ def another_layer(call: Call) -> tuple[torch.Tensor, torch.Tensor]:
     queries, pages, _ = layer_of(call)
     others = [_elsewhere(tensor, tensor.data_ptr() % ALIGNMENT) for tensor in (queries, pages)]
     if others[0] is not queries:
-        others[0].copy_(queries.flip(-1))
+        others[0].copy_(queries[..., torch.arange(queries.shape[-1] - 1, -1, -1, device=queries.device)])
     if others[1] is not pages:
-        others[1].copy_(pages.roll(1, 0))
+        others[1].copy_(pages[torch.arange(-1, len(pages) - 1, device=pages.device)])  # torch has no roll of e4m3
     return others[0], others[1]
