@@ -140,12 +140,15 @@ def _score_sm90_kernel(
     IS_FOLLOWED: gl.constexpr,
     IS_Q_COPIED: gl.constexpr,
 ):
-    """Grid, writes and masks: as `_score_kernel`. keys: a tensor descriptor of the pages.
+    """Grid, writes and masks: as `_score_kernel`. keys, queries: tensor descriptors of pages, and of a tile's queries.
 
-    Rows (token, head) of the scores lie a stride apart. Blocks that every row sees whole go STAGES
-    at a time through the loop in flight, with one page's slot refilled as soon as both halves are
-    done with it; the diagonal and the remaining blocks go one by one. A block's slot is its number
-    modulo STAGES: of slots known at compile time the assembler keeps every address in registers.
+    Rows (token, head) of the scores lie a stride apart. Blocks that every row sees whole go STAGES at a time
+    through the loop in flight, with one page's slot refilled as soon as both halves are done with it; those
+    that are left go one by one, and so does the diagonal. A block's slot is its number modulo STAGES: of slots
+    known at compile time the assembler keeps every address in registers. VECTOR > 1: blocks side by side in a
+    row, stored together; stride_score_b is that of vectors. num_columns: columns of the block table.
+    IS_FOLLOWED: the selection waits for the scores on the GPU. IS_Q_COPIED: queries come by descriptor, else by
+    q_ptr.
     """
     HALF: gl.constexpr = ROWS // 2
     mma: gl.constexpr = gl.NVMMADistributedLayout(version=[3, 0], warps_per_cta=[WARPS, 1], instr_shape=[16, S, 16])
