@@ -89,6 +89,52 @@ class ReadsInFrontOfThePages(NaiveIndexer):
         return super().answer()
 
 
+@canary("D25", "Best", "ViewBlind", asks=("strides", "several requests"))
+class StrideZeroAsContiguous(NaiveIndexer):
+    """Takes a stride of 0 for one that nobody has set, and computes that of a contiguous table instead."""
+
+    def page(self, row: Row, block: int) -> int:
+        table = self.batch.block_table
+        if table.stride(0) or not row.req:
+            return super().page(row, block)
+        reach = table.untyped_storage().nbytes() // table.element_size() - table.storage_offset()
+        place = min(reach - 1, row.req * table.shape[1] + block * table.stride(1))
+        return int(table.as_strided((reach,), (1,))[place]) % max(1, self.batch.num_pages)
+
+
+@canary("systematic", "Runs", asks=("padding rows",))
+class NeedsAPage(NaiveIndexer):
+    """Loads the first page for every row, and its first entry of the table, also where there is none."""
+
+    def num_blocks(self, row: Row) -> int:
+        self.pages[0], self.table[row.req, 0]
+        return super().num_blocks(row)
+
+
+@canary("D29", "Best", "ViewBlind", asks=("strides", "several heads"))
+class QueriesAsIfContiguous(NaiveIndexer):
+    """Reads queries whose heads have a stride of 0 as if they were contiguous."""
+
+    def query(self, row: Row) -> np.ndarray:
+        queries = self.batch.index_q
+        _, heads, dim = queries.shape
+        if queries.stride(1) or not row.head:
+            return super().query(row)
+        reach = queries.untyped_storage().nbytes() // queries.element_size() - queries.storage_offset()
+        place = min(reach - dim, (row.token * heads + row.head) * dim)
+        vector: np.ndarray = queries.as_strided((dim,), (1,), queries.storage_offset() + place).double().cpu().numpy()
+        return vector
+
+
+@canary("systematic", "Runs", asks=("padding rows",))
+class NeedsARequest(NaiveIndexer):
+    """Looks up the length of the longest request, also where there is none."""
+
+    def answer(self) -> torch.Tensor:
+        max(self.call.seq_lens)
+        return super().answer()
+
+
 @canary("D25", "Best", "ViewBlind", asks=("strides",))
 class TableStrideAsWidth(NaiveIndexer):
     """Takes the block table as contiguous: its width as its row stride."""

@@ -79,6 +79,7 @@ class PagePlan:
         shows, or `bait`, which is finite and would win every ranking.
     pool_pages: pages of a pool that all requests map into, so that production shapes need little memory; 0 for none.
     is_far: whether pages, and the scores of blocks, lie so far apart that element offsets pass 2**31.
+    is_tight: whether there are no more pages and columns than blocks need; none where no request has a block.
     repeated_blocks: blocks of each request that lie in the page of one more of its blocks, as null blocks do.
     """
 
@@ -91,6 +92,7 @@ class PagePlan:
     pool_pages: int = 0
     is_far: bool = False
     repeated_blocks: int = 0
+    is_tight: bool = False
 
     def __post_init__(self) -> None:
         for name, options in (("order", PAGE_ORDERS), ("behind", BEHIND), ("tail", TAILS)):
@@ -106,12 +108,15 @@ class ViewPlan:
     pads: unused elements behind each axis, in the tensor's own order; empty for none.
     step: distance of neighbours on the innermost axis.
     offset: elements before the first one.
+    expanded: axes of stride 0, along which a tensor repeats itself, as `torch.Tensor.expand` makes them: an axis of
+        queries, or requests of the block table, which then share all pages.
     """
 
     axes: tuple[int, ...] = ()
     pads: tuple[int, ...] = ()
     step: int = 1
     offset: int = 0
+    expanded: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -225,7 +230,6 @@ class Case:
         require(self.dtype in DTYPES, "dtype", f"must be one of {', '.join(DTYPES)}", repr(self.dtype))
         group, dim = self.formats.keys.group, self.config.index_head_dim
         require(dim % group == 0, "index_head_dim", f"must be a multiple of {group} for {self.dtype}", dim)
-        require(len(self.requests) > 0, "requests", "must hold a request", "none")
         for name in ("host_slack", "extra_queries"):
             require(getattr(self, name) >= 0, name, "must be >= 0", getattr(self, name))
         require(len(self.num_splits) > 0, "num_splits", "must hold a split count", "none")
@@ -264,12 +268,12 @@ class Case:
     @property
     def max_row_blocks(self) -> int:
         """Blocks of the longest request at the step where it has most."""
-        return max(self.num_blocks(req) for req in range(len(self.requests)))
+        return max((self.num_blocks(req) for req in range(len(self.requests))), default=0)
 
     @property
     def max_blocks(self) -> int:
         """Width of the block table."""
-        return max(1, self.max_row_blocks) + self.pages.extra_blocks
+        return self.max_row_blocks if self.pages.is_tight else max(1, self.max_row_blocks) + self.pages.extra_blocks
 
     def to_json(self) -> str:
         """The case as JSON text."""

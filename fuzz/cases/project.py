@@ -104,11 +104,11 @@ def _dtype(name: str, domain: Domain) -> str:
 def _resized(step: Step, old: IndexerConfig, new: IndexerConfig, domain: Domain, bounds: Bounds) -> Step:
     """A state with lengths of as many blocks, of the new size, and no more tokens and requests than promised."""
     profile = domain.profile
-    longest = min(profile.max_query_len or bounds.max_total_q, bounds.max_total_q // len(step.requests))
+    longest = min(profile.max_query_len or bounds.max_total_q, bounds.max_total_q // max(1, len(step.requests)))
     if domain.is_decode:
         longest = min(longest, MAX_DECODE_QUERY_LEN)
     lens = [min(request.query_len, longest) for request in step.requests]
-    if bounds.is_uniform:
+    if bounds.is_uniform and lens:
         lens = [max(lens)] * len(lens)
     requests = []
     for query_len, request in zip(lens, step.requests, strict=True):

@@ -35,13 +35,16 @@ def case_facts(case: Case, step: Step, is_token_major: bool = False, takes_score
     return CallFacts(
         config=case.config,
         dtypes=(case.formats.queries.dtype, case.formats.keys.dtype),
-        visible_blocks=max(case.config.num_blocks(seq_len + case.host_slack) for _, seq_len in lens),
-        query_len=max(query_lens),
+        visible_blocks=max((case.config.num_blocks(seq_len + case.host_slack) for _, seq_len in lens), default=0),
+        query_len=max(query_lens, default=0),
         num_reqs=len(lens),
         total_q=case.total_q,
         table_blocks=case.max_blocks,
-        is_uniform=len(set(query_lens)) == 1,
+        is_uniform=len(set(query_lens)) <= 1,
+        # Who promises nothing for rows that see nothing promises nothing where there is nothing to see.
         has_padding_rows=any(query_len and seq_len < query_len for query_len, seq_len in lens)
+        or case.max_blocks == 0
+        or not lens
         or case.extra_queries > 0,
         has_padded_queries=case.extra_queries > 0,
         strides=_strides(case, is_token_major, takes_score),
@@ -73,4 +76,4 @@ def _is_dense(plan: ViewPlan, is_token_major: bool = False) -> bool:
     natural = tuple(range(len(plan.axes or plan.pads) or 3))
     axes = plan.axes or natural
     has_gaps = plan.step != 1 or any(plan.pads[axis] for axis in axes[1:] if plan.pads)
-    return axes == ((1, 0, 2) if is_token_major else natural) and not has_gaps
+    return axes == ((1, 0, 2) if is_token_major else natural) and not has_gaps and not plan.expanded

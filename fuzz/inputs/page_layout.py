@@ -39,14 +39,14 @@ def lay_out(case: Case, state: int) -> Layout:
         logical = [(starts[req] + np.arange(case.num_blocks(req))) % pool for req in reqs]
         num_logical = pool
     else:
-        shared = min(case.pages.shared_blocks, max(case.num_blocks(req) for req in reqs))
+        shared = min(case.pages.shared_blocks, case.max_row_blocks)
         logical, num_logical = [], shared
         for req in reqs:
             own = max(0, case.num_blocks(req) - shared)
             ids = np.concatenate([np.arange(shared), np.arange(num_logical, num_logical + own)])
             logical.append(_with_repeats(case, req, ids[: case.num_blocks(req)]))
             num_logical += own
-    num_pages = max(1, num_logical + case.pages.spare_pages)
+    num_pages = num_logical if case.pages.is_tight else max(1, num_logical + case.pages.spare_pages)
     remaps = sum(step.is_remapped for step in case.states[: state + 1])
     if remaps or case.pages.order == "permuted":
         order = Stream(case.seed, f"pages {remaps}").permutation(num_pages)

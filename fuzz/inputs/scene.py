@@ -17,6 +17,7 @@ from fuzz.inputs.page_layout import INT_MAX, block_table, lay_out, physical_page
 from fuzz.inputs.views import View, make_view
 from fuzz.inputs.write_barrier import write_barrier
 from msa_ref import PagedBatch
+from msa_ref.config import require
 
 NO_KEY = 0xFF
 """The byte around keys of bytes: as a scale it is NaN."""
@@ -37,6 +38,11 @@ class Scene:
         """
         self.case, self.device, self.state = case, torch.device(device), -1
         config, views = case.config, case.views
+        is_shared = case.pages.shared_blocks >= case.max_row_blocks and not case.pages.repeated_blocks
+        is_one_row = not views.block_table.expanded or (is_shared and not case.pages.pool_pages)
+        require(is_one_row, "shared_blocks", "must be all blocks where the table is expanded", case.pages.shared_blocks)
+        is_made_once = not (views.index_q.expanded and case.values.made_by.is_on_device)
+        require(is_made_once, "family", "must not be made on the device where queries are expanded", case.values.family)
         queries, keys = case.formats.queries, case.formats.keys
         num_reqs, nan = len(case.requests), float("nan")
         page_shape = (lay_out(case, 0).num_pages, config.block_size, keys.row_len(config.index_head_dim))
@@ -79,14 +85,22 @@ class Scene:
                 queries, logical_pages = queries_and_keys(case, step, layout)
                 self._values[state] = queries, physical_pages(case, step, layout, logical_pages)
             queries, pages = self._values[state]
-            self.batch.index_q.copy_(queries)
+            self._write("index_q", queries)
             self.batch.index_k_pages.copy_(pages)
-        self.batch.block_table.copy_(block_table(case, step, state, layout))
+        # A table of one row is that of the longest request: the others' entries are its first ones.
+        longest = max(range(len(self.seq_lens)), key=self.seq_lens.__getitem__, default=0)
+        self._write("block_table", block_table(case, step, state, layout), longest)
         self.batch.seq_lens.copy_(torch.tensor(self.seq_lens, dtype=torch.int32))
         self.batch.cu_seqlens_q.copy_(torch.tensor(_running_sum(self.query_lens), dtype=torch.int32))
         if self._score is not None:
             self._score.tensor.copy_(designed_scores(case, step))
         self._before = {name: view.base.clone() for name, view in self._inputs().items()}
+
+    def _write(self, name: str, values: torch.Tensor, first: int = 0) -> None:
+        """Write an input. first: the row of the values that all have along an expanded axis."""
+        for axis in getattr(self.case.views, name).expanded:
+            values = values.narrow(axis, min(first, max(0, values.shape[axis] - 1)), min(1, values.shape[axis]))
+        self._views[name].once.copy_(values)
 
     def write_barrier(self) -> AbstractContextManager[Callable[[], list[str]]]:
         """While a run is inside, a write to an input on a CPU is noticed, whatever is written."""
@@ -98,7 +112,7 @@ class Scene:
     def withhold(self) -> None:
         """Overwrite the inputs with those of a batch whose requests have no tokens, until `deliver`."""
         for view in self._inputs().values():
-            view.tensor.zero_()
+            view.once.zero_()
 
     def deliver(self) -> None:
         """Write the inputs again that `withhold` overwrote."""

@@ -22,6 +22,15 @@ class View:
     tensor: torch.Tensor
     pages: OwnPages | None = None
 
+    @property
+    def once(self) -> torch.Tensor:
+        """The tensor with each of its elements once: axes that it is expanded along have one entry."""
+        seen = self.tensor
+        for axis in range(seen.dim()):
+            if seen.stride(axis) == 0:
+                seen = seen.narrow(axis, 0, min(1, seen.shape[axis]))
+        return seen
+
 
 def make_view(
     shape: tuple[int, ...],
@@ -45,6 +54,8 @@ def make_view(
     require(len(pads) == len(shape), "pads", f"must have {len(shape)} entries", list(pads))
     strides, stride = [0] * len(shape), plan.step
     for axis in reversed(axes):
+        if axis in plan.expanded:
+            continue
         strides[axis] = stride
         stride *= max(1, shape[axis] + pads[axis])  # as torch lays out empty tensors
     if fence == "behind":

@@ -6,18 +6,18 @@ from typing import Any
 
 import pytest
 
-from fuzz.cases.case import Case, PagePlan, Request, Step, ValuePlan, ViewPlan, Views
+from fuzz.cases.case import Case, EnginePlan, PagePlan, Request, Step, ValuePlan, ViewPlan, Views
 from fuzz.cases.simplify import SIMPLER_THAN_DEFAULT, shrink
 from msa_ref import IndexerConfig
 
-VIEW = ViewPlan((1, 0, 2), (1, 2, 3), 2, 3)
+VIEW = ViewPlan((1, 0, 2), (1, 2, 3), 2, 3, expanded=(0,))
 FULL = Case(
     IndexerConfig(4, 64, 64, 8, 1, 2),
     (Request(2, 300), Request(1, 90)),
     7,
     "float16",
     ValuePlan("wide", 2, True, True, True, 2.0**60),
-    PagePlan("reversed", 2, 3, "random", 1, "bait", 4, True, 2),
+    PagePlan("reversed", 2, 3, "random", 1, "bait", 4, True, 2, True),
     Views(VIEW, VIEW, VIEW, VIEW, VIEW, VIEW, VIEW, 5, False, "behind"),
     (0, 7),
     1,
@@ -26,9 +26,12 @@ FULL = Case(
     2,
     "noise",
     "inference",
+    EnginePlan(2, 1, True, 1),
     "a note",
 )
 """A case of which no field is at its default."""
+TIED = {("engine", "num_layers")}
+"""Fields whose default needs that of another: the judged layer must be one of them."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ def test_a_case_that_always_breaks_becomes_the_plainest() -> None:
     )
 
 
-@pytest.mark.parametrize("path", list(_paths(FULL)), ids=".".join)
+@pytest.mark.parametrize("path", [path for path in _paths(FULL) if path not in TIED], ids=".".join)
 def test_every_field_gives_way_alone(path: tuple[str, ...]) -> None:
     kept = [other for other in _paths(FULL) if other != path[: len(other)] and path != other[: len(path)]]
     kept = [other for other in kept if not is_dataclass(_at(FULL, other))]
