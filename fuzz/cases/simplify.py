@@ -67,7 +67,10 @@ def _requests(case: Case) -> Changes:
         yield {"requests": requests, "replay": ()}
         steps = [replace(step, requests=tuple(step.requests[req] for req in kept)) for step in case.replay]
         yield {"requests": requests, "replay": tuple(steps)}
-        yield {"requests": requests, "replay": tuple(_with_tokens_of(requests, step) for step in steps)}
+        own = [_with_tokens_of(requests, step) for step in steps]
+        yield {"requests": requests, "replay": tuple(own)}
+        # Queries that moved to another request were new there.
+        yield {"requests": requests, "replay": tuple(replace(step, values_seed=case.seed + 1) for step in own)}
 
 
 def _with_tokens_of(requests: tuple[Request, ...], step: Step) -> Step:
