@@ -6,7 +6,10 @@ from fuzz.cases.scale import SMALL
 from fuzz.commands.options import DEFAULT_CASES, DEFAULT_SEED
 from fuzz.inputs.scene import Scene
 
-NOT_DRAWN = {"shared_slot", "padding_unwritten", "padding_of_the_last_request"}
+NOT_DRAWN = {
+    *("shared_slot", "padding_unwritten", "padding_of_the_last_request"),
+    *("needs_a_page", "needs_a_request", "queries_as_if_contiguous"),
+}
 """Canaries that kept cases alone show. Drawn cases show every other one."""
 
 
