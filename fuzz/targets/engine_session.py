@@ -57,7 +57,7 @@ class Session:
             EngineSetup(
                 config=config,
                 device=batch.device,
-                max_num_reqs=num_reqs,
+                max_num_reqs=max(1, num_reqs),
                 max_num_tokens=batch.total_q,
                 max_model_len=max(1, *seq_lens) + call.host_slack,
                 num_speculative_tokens=drafts_of(steps),
@@ -182,8 +182,8 @@ def _step_of(call: Call, starts: list[int], first: int, last: int) -> EngineStep
         seq_lens_cpu=torch.tensor(bounds, dtype=torch.int32, device="cpu"),
         num_reqs=last - first,
         num_actual_tokens=num_tokens,
-        max_query_len=max(call.query_lens[first:last]),
-        max_seq_len=max(bounds),
+        max_query_len=max(call.query_lens[first:last], default=0),
+        max_seq_len=max(bounds, default=0),
         block_table_tensor=batch.block_table[first:last],
         slot_mapping=torch.full((num_tokens,), -1, dtype=torch.int64, device=batch.device),
     )

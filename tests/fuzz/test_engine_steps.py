@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from fuzz.cases.case import Case, EnginePlan, Request, Step
+from fuzz.cases.case import DTYPES, Case, EnginePlan, Request, Step
 from fuzz.cases.coverage import Coverage
 from fuzz.cases.engine_steps import counts, drafts_of, order_fault, query_lens_of
 from fuzz.cases.generate import gate_cases
@@ -95,6 +95,12 @@ def test_a_sane_engine_is_never_accused(engine: type[Sane], case: Case) -> None:
     for one in (case, shared):
         verdict = judged(engine, one)
         assert isinstance(verdict, Agreed), verdict
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_sane_engine_agrees_in_every_format(dtype: str) -> None:
+    verdict = judged(Sane, replace(STEPS, dtype=dtype))
+    assert isinstance(verdict, Agreed), verdict
 
 
 class OneBuffer(Sane):
