@@ -52,6 +52,8 @@ ASKS: dict[str, Callable[[Profile], bool]] = {
     "init blocks": _allows("init_blocks", lambda blocks: blocks > 0),
     "local blocks": _allows("local_blocks", lambda blocks: blocks > 0),
     "no local blocks": _allows("local_blocks", lambda blocks: blocks == 0),
+    "192 dims": _allows("index_head_dims", lambda dims: dims >= 192),
+    "192 tokens": _allows("block_sizes", lambda tokens: tokens >= 192),
     "strides": lambda profile: profile.strides == "any",
     "fp32": lambda profile: torch.float32 in profile.dtypes,
     "e4m3": lambda profile: torch.float8_e4m3fn in profile.dtypes,

@@ -130,6 +130,24 @@ class TwentyBitQueries(NaiveIndexer):
         return rounded
 
 
+@canary("D52", "Best", asks=("192 dims",))
+class TileOfDims(NaiveIndexer):
+    """Multiplies the first 128 coordinates of a key, as many as a tile has."""
+
+    def keys(self, row: Row, block: int) -> np.ndarray:
+        keys = super().keys(row, block).copy()
+        keys[:, 128:] = 0.0
+        return keys
+
+
+@canary("D52", "Best", asks=("192 tokens",))
+class TileOfTokens(NaiveIndexer):
+    """Scores the first 128 tokens of a block, as many as a tile has."""
+
+    def keys(self, row: Row, block: int) -> np.ndarray:
+        return super().keys(row, block)[:128]
+
+
 @canary("systematic", "Best")
 class NegativeKeysReversed(NaiveIndexer):
     """Ranks by the bits of a score as a signed integer, by which the more negative of two scores is the greater."""

@@ -16,6 +16,8 @@ from msa_ref.profile import CONTRACT, Profile
 
 MAX_OWN_OPTIONS = 4
 """Values of a promised set that are all drawn, whatever the scale's options; of a larger set its two ends."""
+ODD_SIZES = (48, 80, 192, 256)
+"""Head dims and block sizes beside those of a scale: no powers of two, and more than a tile of 128 holds."""
 UNBOUNDED = 2**30
 """Stands for a limit that a profile does not set: more than any case has."""
 ALL_KINDS = ("replay", "prefill", "decode", "prefill")
@@ -30,12 +32,15 @@ class Domain:
     is_decode: only batches of few query tokens per request.
     takes_score: it is given scores, which its profile may limit, too.
     is_step: only decode-first batches, as an engine's steps.
+    has_odd_sizes: whether head dims and block sizes that the suite's own kernels refuse are drawn where none is ruled
+        out: no powers of two, and above 128.
     """
 
     profile: Profile = CONTRACT
     is_decode: bool = False
     takes_score: bool = False
     is_step: bool = False
+    has_odd_sizes: bool = False
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -85,6 +90,8 @@ def inside(scale: Scale, domain: Domain) -> Scale:
         heads=_narrowed(scale.heads, profile.num_index_heads),
         head_dims=head_dims,
         block_sizes=_narrowed(scale.block_sizes, profile.block_sizes),
+        odd_head_dims=_odd(domain, profile.index_head_dims),
+        odd_block_sizes=_odd(domain, profile.block_sizes),
         topk=_narrowed(scale.topk, profile.topk_blocks, lambda topk: topk >= min_forced),
         dtypes=tuple(name for name in scale.dtypes if name in dtypes) or tuple(dtypes),
         max_reqs=_at_most(scale.max_reqs, max_reqs),
@@ -146,6 +153,13 @@ def _limit(limit: int | None) -> int:
 def _at_most(options: Iterable[int], limit: int) -> tuple[int, ...]:
     """The options, larger ones lowered to the limit."""
     return tuple(min(option, limit) for option in options)
+
+
+def _odd(domain: Domain, allowed: tuple[int, ...] | None) -> tuple[int, ...]:
+    """The odd head dims, or block sizes, of a domain."""
+    if allowed is None:
+        return ODD_SIZES if domain.has_odd_sizes else ()
+    return tuple(size for size in ODD_SIZES if size in allowed)
 
 
 def _narrowed(

@@ -85,6 +85,7 @@ class Scale:
     Options of a specialization; one that is repeated is drawn more often:
     heads, head_dims, block_sizes, topk: of the config.
     dtypes: formats of queries and keys, by the names of their pairs.
+    odd_head_dims, odd_block_sizes: more of these, in the place of every fourth; see `fuzz.cases.inside`.
     decode_query_lens: query tokens of decode requests.
     max_reqs: powers of two, bounds on the requests of a decode batch.
     table_blocks: minimum of a decode batch's table columns; 0 for as many as its rows need.
@@ -121,6 +122,8 @@ class Scale:
     heads: tuple[int, ...] = HEADS
     topk: tuple[int, ...] = TOPK
     dtypes: tuple[str, ...] = DTYPES
+    odd_head_dims: tuple[int, ...] = ()
+    odd_block_sizes: tuple[int, ...] = ()
     decode_query_lens: tuple[int, ...] = DECODE_QUERY_LENS
     table_blocks: tuple[int, ...] = (0,)
     is_compiled: bool = False

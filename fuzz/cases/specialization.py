@@ -23,6 +23,8 @@ OWN_SHAPE = (OWN_CONFIG.index_head_dim, OWN_CONFIG.block_size)
 """MiniMax-M3's head dim and block size."""
 OWN_EACH = 3
 """One specialization of so many has MiniMax-M3's own config, where the targets take it."""
+ODD_EACH = 4
+"""One of so many of the others has an odd head dim, and one an odd block size."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,12 @@ def draw_specializations(chooser: Chooser, scale: Scale, count: int) -> list[Spe
             continue
         num_others += 1
         if num_others * share // 100 > (num_others - 1) * share // 100 and _has_own_shape(scale):
-            rows[i] = row._replace(head_dim=OWN_SHAPE[0], block_size=OWN_SHAPE[1])
+            rows[i] = row = row._replace(head_dim=OWN_SHAPE[0], block_size=OWN_SHAPE[1])
+        turn, rest = divmod(num_others, ODD_EACH)
+        if scale.odd_head_dims and rest == 0:
+            rows[i] = row._replace(head_dim=scale.odd_head_dims[turn % len(scale.odd_head_dims)])
+        if scale.odd_block_sizes and rest == ODD_EACH // 2:
+            rows[i] = row._replace(block_size=scale.odd_block_sizes[turn % len(scale.odd_block_sizes)])
     return [_specialization(chooser, scale, row) for row in rows]
 
 

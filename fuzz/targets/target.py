@@ -91,7 +91,8 @@ class Target:
     @property
     def domain(self) -> Domain:
         """The cases that are drawn for it."""
-        return Domain(self.profile, self.kind == "decode", self.takes_score, self.kind == "step")
+        has_odd_sizes = not self.is_kernel and self.kind in ("decode", "prefill", "foreign")
+        return Domain(self.profile, self.kind == "decode", self.takes_score, self.kind == "step", has_odd_sizes)
 
     @property
     def has_replay(self) -> bool:

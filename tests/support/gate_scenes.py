@@ -1,7 +1,8 @@
-"""The scenes of the CPU gate: those of drawn cases, and those of kept ones."""
+"""The scenes of a foreign target's CPU gate: those of drawn cases, and those of kept ones."""
 
 from fuzz import corpus
 from fuzz.cases.generate import gate_cases
+from fuzz.cases.inside import Domain, inside
 from fuzz.cases.scale import SMALL
 from fuzz.commands.options import DEFAULT_CASES, DEFAULT_SEED
 from fuzz.inputs.scene import Scene
@@ -15,7 +16,8 @@ NOT_DRAWN = {
 
 def drawn_scenes() -> list[Scene]:
     """The scenes of the gate's drawn cases."""
-    return [Scene(case, "cpu") for case in gate_cases(DEFAULT_SEED, DEFAULT_CASES["cpu"], SMALL)]
+    scale = inside(SMALL, Domain(has_odd_sizes=True))
+    return [Scene(case, "cpu") for case in gate_cases(DEFAULT_SEED, DEFAULT_CASES["cpu"], scale)]
 
 
 def kept_scenes() -> list[Scene]:
