@@ -147,6 +147,15 @@ class TableStrideAsWidth(NaiveIndexer):
         return int(flat) % self.batch.num_pages
 
 
+@canary("D26", "Best")
+class PageOffsetWraps(NaiveIndexer):
+    """Takes a page whose offset passes 2**31 elements for page 0."""
+
+    def page(self, row: Row, block: int) -> int:
+        page = super().page(row, block)
+        return page if page * self.batch.index_k_pages.stride(0) < 2**31 else 0
+
+
 @canary("D26", "Best", "PageRelabel")
 class PageInFourBits(NaiveIndexer):
     """Keeps four bits of a page id, as a narrow product of page and stride does (few, so that few pages show it)."""
