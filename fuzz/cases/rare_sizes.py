@@ -128,7 +128,9 @@ def _mostly_idle(low: int, high: int) -> Callable[[Chooser, Scale, Case], Cases]
         for _ in range(10):
             lens[chooser.integer(0, len(lens) - 1)] = chooser.integer(1, 3)
         lens[-1] = MAX_DECODE_QUERY_LEN + 1
-        yield from _short(chooser, case, lens)
+        last = Request(lens[-1], 3 * case.config.block_size)  # which has an answer, and a place for it
+        for many in _short(chooser, case, lens):
+            yield replace(many, requests=(*many.requests[:-1], last), views=replace(many.views, is_out_given=True))
 
     return cases
 

@@ -37,22 +37,34 @@ def draw_script(
     steps = []
     for _ in range(chooser.integer(1, max_steps)):
         between = chooser.choice(BETWEEN) if chooser.boolean(40) else ""
-        if len(requests) > 1 and chooser.boolean(30):
-            requests = tuple(map(within, _traded(chooser, requests)))
-        elif chooser.boolean(20):
-            requests = tuple(within(_shrunk(chooser, request, block_size)) for request in requests)
-        else:
-            lens = [request.query_len for request in requests]
-            if chooser.boolean(25):
-                lens = _with_a_token_passed_on(chooser, lens, max_query_len)
-            requests = tuple(
-                within(_changed(chooser, Request(query_len, request.seq_len), req, new_request))
-                for req, (query_len, request) in enumerate(zip(lens, requests, strict=True))
-            )
+        is_same = chooser.boolean(20)  # the same lengths for other values, as the layers of a step have them
+        if not is_same:
+            requests = tuple(map(within, _later(chooser, requests, new_request, block_size, max_query_len)))
         is_remapped = chooser.boolean(40)
-        values_seed = chooser.integer(1, 2**31 - 1) if chooser.boolean(40) else 0
+        values_seed = chooser.integer(1, 2**31 - 1) if is_same or chooser.boolean(40) else 0
         steps.append(Step(requests, is_remapped, values_seed, between))
     return tuple(steps)
+
+
+def _later(
+    chooser: Chooser,
+    requests: tuple[Request, ...],
+    new_request: Callable[[int, int], Request],
+    block_size: int,
+    max_query_len: int,
+) -> tuple[Request, ...]:
+    """The requests of a later step: with lengths exchanged, a few blocks less, or each changed in its own way."""
+    if len(requests) > 1 and chooser.boolean(30):
+        return _traded(chooser, requests)
+    if chooser.boolean(20):
+        return tuple(_shrunk(chooser, request, block_size) for request in requests)
+    lens = [request.query_len for request in requests]
+    if chooser.boolean(25):
+        lens = _with_a_token_passed_on(chooser, lens, max_query_len)
+    return tuple(
+        _changed(chooser, Request(query_len, request.seq_len), req, new_request)
+        for req, (query_len, request) in enumerate(zip(lens, requests, strict=True))
+    )
 
 
 def _traded(chooser: Chooser, requests: tuple[Request, ...]) -> tuple[Request, ...]:

@@ -85,9 +85,9 @@ def draw_specializations(chooser: Chooser, scale: Scale, count: int) -> list[Spe
         if num_others * share // 100 > (num_others - 1) * share // 100 and _has_own_shape(scale):
             rows[i] = row = row._replace(head_dim=OWN_SHAPE[0], block_size=OWN_SHAPE[1])
         turn, rest = divmod(num_others, ODD_EACH)
-        if scale.odd_head_dims and rest == 0:
+        if scale.odd_head_dims and rest == 1:
             rows[i] = row._replace(head_dim=scale.odd_head_dims[turn % len(scale.odd_head_dims)])
-        if scale.odd_block_sizes and rest == ODD_EACH // 2:
+        if scale.odd_block_sizes and rest == ODD_EACH - 1:
             rows[i] = row._replace(block_size=scale.odd_block_sizes[turn % len(scale.odd_block_sizes)])
     return [_specialization(chooser, scale, row) for row in rows]
 
