@@ -23,7 +23,7 @@ LONG_BLOCKS = (1_025, 1_090)
 MAX_LONG_KEYS = 2**20
 """Key elements of a long row; one that would have more has several blocks in each page."""
 MANY_HEADS = (13, 16, 33, 64)
-MANY_SLOTS = (128, 64, 128, 33)
+MANY_SLOTS = (128, 128, 33, 64)
 TILE_ROWS = 129
 """Query rows of a prefill request: one more than the largest tile holds."""
 MIN_ROWS = 65

@@ -153,8 +153,8 @@ SMALL = Scale(
     block_sizes=(16, 16, *SIZES),  # small blocks: rows of many blocks with few tokens
     max_reqs=(1, 2, 4),
     edges=around(8, 64, 65),
-    many_blocks=(129, 66, 67, 127, 128, 129),  # 2**n + 1 is repeated to draw it more often
-    percent=Shares(many=25, many_splits=8, across=30, far=6),
+    many_blocks=(129, 129, 66, 67, 127, 128),  # 2**n + 1 is repeated to draw it more often
+    percent=Shares(many=30, many_splits=8, across=30, far=6),
     max_prefill_len=82,
     max_key_elements=2**19,
     max_cells=2**13,
