@@ -8,8 +8,14 @@ from fuzz.commands.options import DEFAULT_CASES, DEFAULT_SEED
 from fuzz.inputs.scene import Scene
 
 NOT_DRAWN = {
-    *("shared_slot", "padding_unwritten", "padding_of_the_last_request"),
-    *("needs_a_page", "needs_a_request", "queries_as_if_contiguous"),
+    "shared_slot",
+    "padding_unwritten",
+    "padding_of_the_last_request",
+    "needs_a_page",
+    "needs_a_request",
+    "queries_as_if_contiguous",
+    "subnormal_queries_are_zero",
+    "subnormal_sums_are_zero",
 }
 """Canaries that kept cases alone show. Drawn cases show every other one."""
 
