@@ -195,7 +195,7 @@ def _heads(num_rows: int, max_query_len: int) -> Callable[[Chooser, Scale, Case]
 
 
 def _slots(chooser: Chooser, scale: Scale, case: Case) -> Cases:
-    """Slots that no warp holds, one for each thread: a row of a few more blocks, and one of hundreds of equals."""
+    """Slots that no warp holds, one for each thread: a row of one more block, and one of hundreds of equals."""
     case = _with_config(scale, case, num_index_heads=1, init_blocks=0, local_blocks=1)
     case = _with_config(scale, case, topk_blocks=chooser.choice(MANY_SLOTS))
     if not scale.is_compiled:
@@ -204,7 +204,7 @@ def _slots(chooser: Chooser, scale: Scale, case: Case) -> Cases:
     values = replace(case.values, family=family, log2_scale=0, is_negative=False, is_future_best=False)
     many = chooser.choice((300, 513, 600))
     size, slots = case.config.block_size, case.config.topk_blocks
-    blocks = [slots + chooser.integer(1, 9), many]
+    blocks = [slots + 1, many]
     requests = [Request(1, count * size - chooser.integer(0, 3)) for count in blocks]
     yield _with_requests(replace(case, values=values, pages=_pooled(case, many)), requests)
 
