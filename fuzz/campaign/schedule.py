@@ -6,14 +6,16 @@ from fuzz.cases.case import Case
 from fuzz.isolation.messages import Task
 
 NUM_HEAVIEST = 100
-"""Tasks that are begun first on a GPU, the heaviest of all: one of them begun late would be waited for at the end."""
+"""Tasks that are begun early on a GPU, the heaviest of all: one of them begun late would be waited for at the end."""
+HEAVY_EVERY = 4
+"""One of so many tasks is a heavy one while these last: all at once would not fit the memory of a GPU."""
 
 Numbered = tuple[int, Task]
 """A task, and its number in the list: results come in that order, whichever task was begun first."""
 
 
 def in_turn(tasks: Sequence[Task], is_on_gpu: bool) -> list[Numbered]:
-    """The tasks as they are begun: on a GPU the heaviest first, and far pages one by one, with others between.
+    """The tasks as they are begun: on a GPU the heaviest early, and far pages one by one, with others between.
 
     Far pages are judged by one child at a time, and a second one would wait. A CPU judges kept cases first, as they
     broke something before.
@@ -23,7 +25,9 @@ def in_turn(tasks: Sequence[Task], is_on_gpu: bool) -> list[Numbered]:
         by_weight = sorted(numbered, key=lambda one: -weight(one[1]))
         heaviest = by_weight[:NUM_HEAVIEST]
         numbers = {number for number, _ in heaviest}
-        numbered = [*heaviest, *(one for one in numbered if one[0] not in numbers)]
+        numbered = [one for one in numbered if one[0] not in numbers]
+        for count, one in enumerate(heaviest):
+            numbered.insert(count * HEAVY_EVERY, one)
     far = [one for one in numbered if one[1].case.pages.is_far]
     turns = [one for one in numbered if not one[1].case.pages.is_far]
     for count, one in enumerate(far):

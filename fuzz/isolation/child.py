@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
@@ -34,7 +35,7 @@ from fuzz.isolation.messages import (
 from fuzz.judge.between_runs import diagnose
 from fuzz.judge.examiner import Examiner
 from fuzz.judge.surroundings import Surroundings
-from fuzz.judge.verdict import Broke, Verdict
+from fuzz.judge.verdict import Broke, Verdict, lacks_memory
 from fuzz.targets import Call, find
 from msa_ref.contract import Violation
 
@@ -115,8 +116,11 @@ def _answers(message: Task | Question | Introduction, surroundings: Surroundings
     try:
         examiner = Examiner(Scene(message.case, message.device), surroundings)
     except Exception as error:
-        reason = traceback.format_exc(limit=-1).strip().splitlines()[-1]
-        yield SceneFailed(reason, isinstance(error, MemoryError | torch.OutOfMemoryError))
+        # The first line says what is wrong; CUDA's errors go on for pages about how to debug them.
+        words = next(iter(str(error).splitlines()), "")
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        reason = f"{type(error).__name__}: {words} ({Path(frame.filename).name}, line {frame.lineno})"
+        yield SceneFailed(reason, lacks_memory(error))
         return
     yield SceneMade()
     for name in message.targets:

@@ -13,6 +13,7 @@ from fuzz.inputs.scene import Scene
 from fuzz.judge.dice import Dice
 from fuzz.judge.shown_scores import ShownScores
 from fuzz.judge.truth import Truth
+from fuzz.judge.verdict import lacks_memory
 from fuzz.targets import Target
 from fuzz.targets.broken_law import BrokenLaw
 from fuzz.targets.places import place_of, place_of_error
@@ -104,7 +105,7 @@ class RunJudge:
         if "CUDA error" in said or "Triton Error [CUDA]" in said:
             how: How = "cuda error"
         else:
-            how = "memory" if isinstance(error, MemoryError | torch.OutOfMemoryError) else "raised"
+            how = "memory" if lacks_memory(error) else "raised"
         text = f"{type(error).__name__}: {lines[0] if lines else ''}{place_of_error(target.run, error)}"
         return Violation("Runs", text, num_splits=num_splits, state=self.scene.state, how=how)
 

@@ -110,13 +110,13 @@ def test_a_step_on_byte_keys_equals_the_reference(kv_dtype: str, is_bound: bool,
     shape = backend.get_kv_cache_shape(48, CONFIG.block_size, 1, CONFIG.index_head_dim, kv_dtype)
     for layer in range(2):
         if kv_dtype == "fp8":
-            keys = world.index_k_pages.nan_to_num(nan=3.0).to(backend.get_kv_cache_dtype(kv_dtype))
+            keys = world.index_k_pages.nan_to_num(nan=3.0).roll(layer, 0).to(backend.get_kv_cache_dtype(kv_dtype))
         else:  # scales of 1 and any codes: sums are exact
             keys = torch.randint(0, 256, shape, generator=world.generator).byte().to(device)
             keys[..., CONFIG.index_head_dim // 2 :] = 0x38
         query = world.queries(23).to(torch.float8_e4m3fn)
-        impl.forward(query, keys.roll(layer, 0), metadata)
-        batch = replace(world.batch(step, world.queries(23)), index_q=query, index_k_pages=keys.roll(layer, 0))
+        impl.forward(query, keys, metadata)
+        batch = replace(world.batch(step, world.queries(23)), index_q=query, index_k_pages=keys)
         assert torch.equal(out[:, :23], index_topk(batch))
 
 

@@ -59,7 +59,7 @@ def test_a_pool_that_ends_waits_for_no_hung_child() -> None:
 
 
 @pytest.mark.parametrize("is_on_gpu", [False, True])
-def test_far_pages_are_begun_apart_and_heavy_cases_first_on_a_gpu(is_on_gpu: bool) -> None:
+def test_far_pages_are_begun_apart_and_heavy_cases_early_on_a_gpu(is_on_gpu: bool) -> None:
     config = IndexerConfig(1, 16, 16, 2)
     tasks = [
         Task(Case(config, (Request(2, 20 + n),), pages=PagePlan(spare_pages=4, is_far=n % 100 < 2)), ("decode",), "cpu")
