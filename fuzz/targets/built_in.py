@@ -145,8 +145,7 @@ def _checked(case: Case) -> ModuleType:
     """The kernels' checks, of which those that every launcher makes have passed."""
     checks = importlib.import_module("msa_fast.ops.checks")
     checks.check_config(case.config)
-    checks.check_format(case.formats.queries)
-    checks.check_format(case.formats.keys, "index_k_pages")
+    checks.check_formats(case.formats.queries, case.formats.keys, case.config)
     return checks
 
 
@@ -157,7 +156,7 @@ def check_prefill(case: Case) -> None:
         ValueError: the kernels' own sentence.
     """
     checks, steps = _checked(case), case.states
-    longest = max(request.seq_len for step in steps for request in step.requests) + case.host_slack
+    longest = max((request.seq_len for step in steps for request in step.requests), default=0) + case.host_slack
     checks.check_row_blocks(case.config.num_blocks(longest), "seq_lens")
 
 

@@ -23,6 +23,8 @@ QUERY_DTYPES = tuple(row.dtype for row in ELEMENTS.values() if row.short_name in
 MIN_TILE, MAX_TILE = 16, 128
 """Bounds on D and S. Matrix units multiply 16 elements at a time. The scorers keep two pages beside the queries in
 shared memory, and two larger ones do not fit sm_120's 99 KiB."""
+MIN_NVFP4_DIM = 32
+"""D with NVFP4 keys. Triton 3.6 multiplies 16 unpacked elements wrongly on Hopper where a block has few tokens."""
 MAX_HEADS = 64
 """Index heads of a config: 16 times MiniMax-M3's. Nothing in the kernels depends on it."""
 MAX_TOPK = 128
@@ -101,14 +103,20 @@ def check_config(config: IndexerConfig) -> None:
         require(value <= bound, name, f"must be <= {bound} for the kernels", value)
 
 
-def check_format(element: ElementFormat, name: str = "index_q") -> None:
-    """Refuse an element format that no kernel reads. name: the tensor that has it.
+def check_formats(queries: ElementFormat, keys: ElementFormat, config: IndexerConfig) -> None:
+    """Refuse element formats that no kernel reads, or not with a config.
 
     Raises:
         ValueError: one sentence naming the argument, the rule and what was got.
     """
     rule = f"must be {', '.join(FORMATS[:-1])} or {FORMATS[-1]} for the kernels"
-    require(element.short_name in FORMATS, name, rule, element.short_name)
+    for name, element in (("index_q", queries), ("index_k_pages", keys)):
+        require(element.short_name in FORMATS, name, rule, element.short_name)
+    if keys.short_name == "nvfp4":
+        dim = config.index_head_dim
+        require(
+            dim >= MIN_NVFP4_DIM, "index_head_dim", f"must be >= {MIN_NVFP4_DIM} for the kernels on NVFP4 keys", dim
+        )
 
 
 def operand_bytes(batch: PagedBatch) -> int:
@@ -156,8 +164,7 @@ def check_batch(batch: PagedBatch) -> None:
     """
     require(isinstance(batch, PagedBatch), "batch", "must be a PagedBatch", type(batch).__name__)
     check_config(batch.config)
-    check_format(batch.query_format)
-    check_format(batch.key_format, "index_k_pages")
+    check_formats(batch.query_format, batch.key_format, batch.config)
     require(
         batch.device.type == ("cpu" if IS_INTERPRETED else "cuda"),
         "batch",

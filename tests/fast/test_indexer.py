@@ -39,9 +39,11 @@ def buffer(layout: str, device: str, slots: int = 1, config: IndexerConfig = CON
     return strided[:, 1:, :, 1::2]
 
 
-def builder(device: str, drafts: int = 0, micro_batch: int = 0, **more: int) -> MiniMaxM3IndexerMSAMetadataBuilder:
+def builder(
+    device: str, drafts: int = 0, micro_batch: int = 0, config: IndexerConfig = CONFIG, **more: int
+) -> MiniMaxM3IndexerMSAMetadataBuilder:
     return MiniMaxM3IndexerMSAMetadataBuilder(
-        CONFIG,
+        config,
         device,
         max_num_reqs=more.get("max_num_reqs", MAX_REQS),
         max_model_len=MAX_BLOCKS * CONFIG.block_size,
@@ -101,19 +103,20 @@ def test_a_step_equals_the_reference(name: str, layout: str, device: str) -> Non
 @pytest.mark.parametrize("is_bound", [False, True])
 def test_a_step_on_byte_keys_equals_the_reference(kv_dtype: str, is_bound: bool, device: str) -> None:
     """The engine's steps of bf16, with its keys and queries in other formats, over two layers."""
-    world = engine(device)
+    config = replace(CONFIG, index_head_dim=32)
+    world = Engine(config, device, MAX_BLOCKS, num_pages=48)
     step = [(world.start(context_len), query_len) for query_len, context_len in [(1, 140), (17, 33), (5, 0)]]
-    metadata = builder(device).build(0, world.common(step, world.grow(step)))
+    metadata = builder(device, config=config).build(0, world.common(step, world.grow(step)))
     out = buffer("head-major", device)[0]
-    impl = MiniMaxM3IndexerMSAImpl(CONFIG, out, bind_launches=is_bound)
+    impl = MiniMaxM3IndexerMSAImpl(config, out, bind_launches=is_bound)
     backend = impl.indexer_backend_cls
-    shape = backend.get_kv_cache_shape(48, CONFIG.block_size, 1, CONFIG.index_head_dim, kv_dtype)
+    shape = backend.get_kv_cache_shape(48, config.block_size, 1, config.index_head_dim, kv_dtype)
     for layer in range(2):
         if kv_dtype == "fp8":
             keys = world.index_k_pages.nan_to_num(nan=3.0).roll(layer, 0).to(backend.get_kv_cache_dtype(kv_dtype))
         else:  # scales of 1 and any codes: sums are exact
             keys = torch.randint(0, 256, shape, generator=world.generator).byte().to(device)
-            keys[..., CONFIG.index_head_dim // 2 :] = 0x38
+            keys[..., config.index_head_dim // 2 :] = 0x38
         query = world.queries(23).to(torch.float8_e4m3fn)
         impl.forward(query, keys, metadata)
         batch = replace(world.batch(step, world.queries(23)), index_q=query, index_k_pages=keys)

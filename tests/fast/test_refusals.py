@@ -68,6 +68,16 @@ REFUSALS = {
     "index_head_dim must be a power of two from 16 to 128 for the kernels; got 24": (
         lambda batch, plan, score: PrefillPlan.build(IndexerConfig(2, 24, 16, 4), [1], [1], batch.device)
     ),
+    "index_head_dim must be >= 32 for the kernels on NVFP4 keys; got 16": lambda batch, plan, score: (
+        minimax_m3_index_decode(
+            replace(
+                batch,
+                index_q=batch.index_q.to(torch.float8_e4m3fn),
+                index_k_pages=batch.index_k_pages.to(torch.uint8)[..., :9],
+            ),
+            2,
+        )
+    ),
     "block_size must be a power of two from 16 to 128 for the kernels; got 8": (
         lambda batch, plan, score: PrefillPlan.build(IndexerConfig(2, 16, 8, 4), [1], [1], batch.device)
     ),
