@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from fuzz.cases.case import Case
 from fuzz.isolation.messages import Task
+from fuzz.isolation.turns import num_scores, takes_turns
 
 NUM_HEAVIEST = 100
 """Tasks that are begun early on a GPU, the heaviest of all: one of them begun late would be waited for at the end."""
@@ -17,8 +18,8 @@ Numbered = tuple[int, Task]
 def in_turn(tasks: Sequence[Task], is_on_gpu: bool) -> list[Numbered]:
     """The tasks as they are begun: on a GPU the heaviest early, and far pages one by one, with others between.
 
-    Far pages are judged by one child at a time, and a second one would wait. A CPU judges kept cases first, as they
-    broke something before.
+    Far pages and very many scores are judged by one child at a time, and a second one would wait. A CPU judges kept
+    cases first, as they broke something before.
     """
     numbered = list(enumerate(tasks))
     if is_on_gpu:
@@ -28,8 +29,8 @@ def in_turn(tasks: Sequence[Task], is_on_gpu: bool) -> list[Numbered]:
         numbered = [one for one in numbered if one[0] not in numbers]
         for count, one in enumerate(heaviest):
             numbered.insert(count * HEAVY_EVERY, one)
-    far = [one for one in numbered if one[1].case.pages.is_far]
-    turns = [one for one in numbered if not one[1].case.pages.is_far]
+    far = [one for one in numbered if takes_turns(one[1].case)]
+    turns = [one for one in numbered if not takes_turns(one[1].case)]
     for count, one in enumerate(far):
         turns.insert(count * len(numbered) // len(far), one)
     return turns
@@ -37,12 +38,8 @@ def in_turn(tasks: Sequence[Task], is_on_gpu: bool) -> list[Numbered]:
 
 def weight(task: Task) -> int:
     """A measure of a task's work: scores of rows and blocks, over all runs and targets."""
-    return _runs(task.case) * _scores(task.case) * len(task.targets)
+    return _runs(task.case) * num_scores(task.case) * len(task.targets)
 
 
 def _runs(case: Case) -> int:
     return len(case.num_splits) + case.repeats + len(case.replay)
-
-
-def _scores(case: Case) -> int:
-    return case.config.num_index_heads * sum(one.query_len for one in case.requests) * case.max_row_blocks

@@ -33,6 +33,7 @@ from fuzz.isolation.messages import (
     Task,
 )
 from fuzz.isolation.order import order_of
+from fuzz.isolation.turns import takes_turns
 from fuzz.judge.verdict import Agreed, Broke, Undefined, Verdict, is_out_of_memory, is_poisoned
 from fuzz.targets.twins import is_twin
 from msa_ref.contract import Violation
@@ -79,7 +80,7 @@ class Worker:
 
         Args:
             hangs_after: seconds that one target may take for one case, its first calls apart.
-            far_turn: held while far pages are judged, which take much of a GPU that others share.
+            far_turn: held while a case is judged that takes much of a GPU that others share (`takes_turns`).
             gpu: the only GPU that the child uses, by its name in CUDA_VISIBLE_DEVICES; empty for any.
             reference_seconds: for a case's right answers, which its first target waits for; as `hangs_after` if None.
             stop: when another thread sets it, a waiting call on this worker raises `Stopped`.
@@ -193,7 +194,7 @@ class Worker:
         raise ValueError(f"target must be one that can be imported; got {target!r}: {answer.how}: {answer.evidence}")
 
     def _turn(self, case: Case) -> AbstractContextManager[object]:
-        return self._far_turn if case.pages.is_far else nullcontext()
+        return self._far_turn if takes_turns(case) else nullcontext()
 
     def _verdicts(self, task: Task) -> Iterator[tuple[str, Verdict, float]]:
         """Verdicts until all targets are judged or the child ends, which is the verdict on the running target."""
