@@ -86,7 +86,7 @@ def _changes(case: Case) -> list[tuple[Request, Request]]:
 
 def _rows(case: Case) -> int:
     """(token, head) rows of the longest query."""
-    return case.config.num_index_heads * max(request.query_len for request in case.requests)
+    return case.config.num_index_heads * max((request.query_len for request in case.requests), default=0)
 
 
 def has_repeated_page(case: Case) -> bool:

@@ -64,7 +64,13 @@ def rare_case(chooser: Chooser, scale: Scale, kind: str, number: int, case: Case
     turn = number // every
     sizes = [size for size in RARE_SIZES if kind == size.kind and scale.name in size.scales]
     size = sizes[turn % len(sizes)]
-    return next((rare for rare in size.cases(chooser, scale, case) if _takes(scale, rare)), case)
+    return next((rare for rare in size.cases(chooser, scale, _unexpanded(case)) if _takes(scale, rare)), case)
+
+
+def _unexpanded(case: Case) -> Case:
+    """The case without expanded tensors, which a rare size with pages or values of its own could not have."""
+    expanded = {name: replace(getattr(case.views, name), expanded=()) for name in ("index_q", "block_table")}
+    return replace(case, views=replace(case.views, **expanded))
 
 
 def _takes(scale: Scale, case: Case) -> bool:
