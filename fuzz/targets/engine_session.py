@@ -59,7 +59,7 @@ class Session:
                 device=batch.device,
                 max_num_reqs=max(1, num_reqs),
                 max_num_tokens=batch.total_q,
-                max_model_len=max(1, *seq_lens) + call.host_slack,
+                max_model_len=max([1, *seq_lens]) + call.host_slack,
                 num_speculative_tokens=drafts_of(steps),
                 num_micro_batches=len(self.cuts) - 1,
                 index_query=tuple(queries for queries, _ in self.layers),
