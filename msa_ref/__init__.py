@@ -6,7 +6,7 @@ The modules in reading order:
 - `score`, `select` and `indexer`: the right answer;
 - `rows` and `contract`: the laws that an answer obeys;
 - `laws` and `transform`: how answers to related batches are related;
-- `precision`, `certified` and `staged`: judging sums that round;
+- `precision`, `magnitudes`, `certified` and `staged`: judging sums that round;
 - `profile`, `call_facts` and `rounded_ranks`: targets that promise less.
 
 `walkthrough/README.md` leads through all of it in eleven chapters; `python -m msa_ref.walkthrough` explains a row.

@@ -25,16 +25,8 @@ import torch
 from msa_ref.batch import PagedBatch
 from msa_ref.contract import Violation, selections, violations, with_reqs
 from msa_ref.indexer import MAX_TOKEN_SCORES, row_chunks
-from msa_ref.precision import (
-    ScoreBound,
-    bound_for,
-    finite_magnitudes,
-    half_width,
-    has_subnormals,
-    largest_partial_sum,
-    lattice_unit,
-    magnitudes,
-)
+from msa_ref.magnitudes import finite_magnitudes, has_subnormals, largest_partial_sum, lattice_unit, magnitudes
+from msa_ref.precision import ScoreBound, bound_for, half_width
 from msa_ref.profile import CONTRACT, Profile
 from msa_ref.rows import Selection, broken_rows, cut
 from msa_ref.score import dot_products, nan_to_minus_inf, operands

@@ -17,7 +17,7 @@ import torch
 from msa_ref.batch import PagedBatch
 from msa_ref.config import PAD
 from msa_ref.contract import Violation, with_reqs
-from msa_ref.precision import lattice_unit
+from msa_ref.magnitudes import lattice_unit
 from msa_ref.transform import exchange_pages, poison, query_window, relabel_pages, take_requests
 
 Run = Callable[[PagedBatch], torch.Tensor]

@@ -1,125 +1,27 @@
 """The dimensions of cases: one row each, with the buckets that a run should reach and those that a case reaches."""
 
-from collections.abc import Callable, Iterator
-from itertools import pairwise
-
-from fuzz.cases.case import BEHIND, BETWEEN, PAGE_ORDERS, TAILS, Case, Request, ViewPlan
-from fuzz.cases.dimension import Dimension, Test, flags, ranges
-from fuzz.cases.replay_script import FEW_BLOCKS
-from fuzz.cases.scale import WIDE_TABLE, Scale
-from fuzz.cases.specialization import OWN_SHAPE
+from fuzz.cases import case_facts
+from fuzz.cases.case import BEHIND, BETWEEN, PAGE_ORDERS, TAILS, ViewPlan
+from fuzz.cases.dimension import Dimension, flags, ranges
+from fuzz.cases.scale import WIDE_TABLE
 from fuzz.cases.step_dimensions import STEP_DIMENSIONS
 from fuzz.values.families import DRAWN_FAMILIES, FAMILIES
-
-
-def _requests(case: Case) -> Iterator[Request]:
-    """Every request in every state."""
-    for state in case.states:
-        yield from state.requests
-
-
-def _own_shape(case: Case) -> Iterator[str]:
-    if (case.config.index_head_dim, case.config.block_size) == OWN_SHAPE:
-        yield "keys as they lie" if case.views.index_k_pages == ViewPlan() else "keys in a view"
-
-
-def _topk(k: int) -> str:
-    if k > 16:
-        return "above 32" if k > 32 else "above 16"
-    return "1" if k == 1 else "power of two" if k & (k - 1) == 0 else "odd one out"
-
-
-def _forces(scale: Scale, init: bool, local: bool) -> bool:
-    """True if configs inside a scale's bounds may force initial blocks, and local ones, or may force none."""
-    pairs = ((init, scale.bounds.init_blocks), (local, scale.bounds.local_blocks))
-    return all(allowed is None or any((number > 0) == forced for number in allowed) for forced, allowed in pairs)
-
-
-def _blocks(case: Case) -> Iterator[str]:
-    k = case.config.topk_blocks
-    for request in _requests(case):
-        n = case.config.num_blocks(request.seq_len)
-        yield from (str(n), {k - 1: "K-1", k: "K", k + 1: "K+1"}.get(n, str(n)))
-
-
-def _lengths(case: Case) -> Iterator[str]:
-    size = case.config.block_size
-    names = {0: "full last block", 1: "one token in it", size - 1: "all but one"}
-    for request in _requests(case):
-        if request.seq_len == 0:
-            yield "padding row"
-        elif request.seq_len < request.query_len:
-            yield "shorter than its query"
-        else:
-            yield names.get(request.seq_len % size, "other")
-
-
-def _context(case: Case) -> Iterator[str]:
-    size = case.config.block_size
-    for request in _requests(case):
-        if request.seq_len and request.seq_len >= request.query_len:
-            rest = (request.seq_len - request.query_len) % size
-            yield {0: "0", 1: "1", size - 1: "S-1"}.get(rest, "other")
-
-
-def _views(case: Case) -> list[ViewPlan]:
-    views = case.views
-    return [views.index_q, views.index_k_pages, views.block_table, views.seq_lens, views.cu_seqlens_q]
-
-
-def _splits(case: Case) -> Iterator[str]:
-    max_row_blocks = case.max_row_blocks
-    for num in case.num_splits:
-        yield "own" if num == 0 else "1" if num == 1 else "2..8" if num <= 8 else "9 and more"
-        if num > max_row_blocks:
-            yield "more than blocks"
-
-
-def _changes(case: Case) -> list[tuple[Request, Request]]:
-    """Every request before and after every replay step."""
-    return [
-        pair
-        for before, after in zip(case.states, case.states[1:], strict=False)
-        for pair in zip(before.requests, after.requests, strict=True)
-    ]
-
-
-def _rows(case: Case) -> int:
-    """(token, head) rows of the longest query."""
-    return case.config.num_index_heads * max((request.query_len for request in case.requests), default=0)
-
-
-def has_repeated_page(case: Case) -> bool:
-    """True if a request of several blocks has a page twice."""
-    longest = case.max_row_blocks
-    return longest > 1 and bool(case.pages.repeated_blocks or 0 < case.pages.pool_pages < longest)
-
-
-def _trades_lengths(case: Case) -> bool:
-    """True if a step gives requests the lengths of others, and none that is new."""
-    lens = [[request.seq_len for request in state.requests] for state in case.states]
-    return any(old != new and sorted(old) == sorted(new) for old, new in pairwise(lens))
-
-
-def _shrinks_a_little(case: Case) -> bool:
-    """True if a row with more blocks than slots loses a few of them, and still has more."""
-    blocks = [[case.config.num_blocks(request.seq_len) for request in pair] for pair in _changes(case)]
-    return any(case.config.topk_blocks < new < old <= new + FEW_BLOCKS for old, new in blocks)
-
-
-def _replay_test(test: Callable[[Request, Request], object]) -> Test:
-    return lambda case: any(test(old, new) for old, new in _changes(case))
-
 
 DIMENSIONS = (
     Dimension("heads", lambda scale: map(str, scale.heads), lambda case: [str(case.config.num_index_heads)]),
     Dimension("head_dim", lambda scale: map(str, scale.head_dims), lambda case: [str(case.config.index_head_dim)]),
     Dimension("block_size", lambda scale: map(str, scale.block_sizes), lambda case: [str(case.config.block_size)]),
     Dimension(
-        "own shape", lambda scale: ("keys as they lie", "keys in a view") if scale.percent.own_shape else (), _own_shape
+        "own shape",
+        lambda scale: ("keys as they lie", "keys in a view") if scale.percent.own_shape else (),
+        case_facts.own_shape,
     ),
     Dimension("dtype", lambda scale: scale.dtypes, lambda case: [case.dtype]),
-    Dimension("topk", lambda scale: map(_topk, scale.topk), lambda case: [_topk(case.config.topk_blocks)]),
+    Dimension(
+        "topk",
+        lambda scale: map(case_facts.topk_words, scale.topk),
+        lambda case: [case_facts.topk_words(case.config.topk_blocks)],
+    ),
     flags(
         "forced",
         {
@@ -130,10 +32,10 @@ DIMENSIONS = (
             "every slot": lambda case: case.config.forced_blocks == case.config.topk_blocks,
         },
         {
-            "none": lambda scale: _forces(scale, init=False, local=False),
-            "local": lambda scale: _forces(scale, init=False, local=True),
-            "init": lambda scale: _forces(scale, init=True, local=False),
-            "both": lambda scale: _forces(scale, init=True, local=True),
+            "none": lambda scale: case_facts.forces(scale, init=False, local=False),
+            "local": lambda scale: case_facts.forces(scale, init=False, local=True),
+            "init": lambda scale: case_facts.forces(scale, init=True, local=False),
+            "both": lambda scale: case_facts.forces(scale, init=True, local=True),
             "every slot": lambda scale: scale.bounds.init_blocks is None and scale.bounds.local_blocks is None,
         },
     ),
@@ -164,13 +66,13 @@ DIMENSIONS = (
     Dimension(
         "blocks",
         lambda scale: ["0", "1", "2", "K-1", "K", "K+1", *map(str, sorted(scale.edges)), *map(str, scale.many_blocks)],
-        _blocks,
+        case_facts.row_blocks,
     ),
     ranges(
         "query_len",
         {"0": 0, "1": 1, "2..8": 8, "9..32": 32},
         "33 and more",
-        lambda case: [request.query_len for request in _requests(case)],
+        lambda case: [request.query_len for request in case_facts.all_requests(case)],
     ),
     Dimension(
         "lengths",
@@ -178,9 +80,9 @@ DIMENSIONS = (
             *("padding row", "shorter than its query")[: 2 * scale.bounds.has_padding],
             *("full last block", "one token in it", "all but one"),
         ),
-        _lengths,
+        case_facts.length_words,
     ),
-    Dimension("context % S", lambda scale: ("0", "1", "S-1", "other"), _context),
+    Dimension("context % S", lambda scale: ("0", "1", "S-1", "other"), case_facts.context_rest),
     flags(
         "requests",
         {
@@ -214,9 +116,11 @@ DIMENSIONS = (
             "2,049 blocks in a band": lambda case: case.max_row_blocks > 2_048 and case.values.family == "band",
             "65,536 blocks": lambda case: case.max_row_blocks > 65_535,
             "13 heads": lambda case: case.config.num_index_heads > 12,
-            "13 heads, more rows than a tile": lambda case: case.config.num_index_heads > 12 and _rows(case) > 128,
+            "13 heads, more rows than a tile": lambda case: (
+                case.config.num_index_heads > 12 and case_facts.query_rows(case) > 128
+            ),
             "33 slots": lambda case: case.config.topk_blocks > 32,
-            "65 rows of a request": lambda case: _rows(case) > 64,
+            "65 rows of a request": lambda case: case_facts.query_rows(case) > 64,
         },
         {f"65,536 {what}": lambda scale: scale.is_compiled for what in ("requests", "tokens", "blocks")},
     ),
@@ -228,7 +132,7 @@ DIMENSIONS = (
         {
             "spare": lambda case: case.pages.spare_pages,
             "shared": lambda case: case.pages.shared_blocks,
-            "twice in a row": has_repeated_page,
+            "twice in a row": case_facts.has_repeated_page,
             "tight": lambda case: case.pages.is_tight,
             "wide table": lambda case: case.pages.extra_blocks,
             "very wide table": lambda case: case.max_blocks >= WIDE_TABLE,
@@ -239,12 +143,12 @@ DIMENSIONS = (
     flags(
         "views",
         {
-            "plain": lambda case: not all(plan.offset for plan in _views(case)),
-            "offset": lambda case: any(plan.offset for plan in _views(case)),
-            "padded": lambda case: any(any(plan.pads) for plan in _views(case)),
-            "stepped": lambda case: any(plan.step > 1 for plan in _views(case)),
-            "transposed": lambda case: any(plan.axes for plan in _views(case)),
-            "expanded": lambda case: any(plan.expanded for plan in _views(case)),
+            "plain": lambda case: not all(plan.offset for plan in case_facts.strided_views(case)),
+            "offset": lambda case: any(plan.offset for plan in case_facts.strided_views(case)),
+            "padded": lambda case: any(any(plan.pads) for plan in case_facts.strided_views(case)),
+            "stepped": lambda case: any(plan.step > 1 for plan in case_facts.strided_views(case)),
+            "transposed": lambda case: any(plan.axes for plan in case_facts.strided_views(case)),
+            "expanded": lambda case: any(plan.expanded for plan in case_facts.strided_views(case)),
             "fenced behind": lambda case: case.views.fence == "behind",
             "fenced in front": lambda case: case.views.fence == "in front",
         },
@@ -267,21 +171,21 @@ DIMENSIONS = (
         },
     ),
     flags("host bounds", {"exact": lambda case: not case.host_slack, "loose": lambda case: case.host_slack}),
-    Dimension("splits", lambda scale: ("own", "1", "2..8", "9 and more", "more than blocks"), _splits),
+    Dimension("splits", lambda scale: ("own", "1", "2..8", "9 and more", "more than blocks"), case_facts.split_words),
     flags(
         "replay",
         {
             "none": lambda case: not case.replay,
-            "grows": _replay_test(lambda old, new: new.seq_len > old.seq_len),
-            "shrinks": _replay_test(lambda old, new: 0 < new.seq_len < old.seq_len),
+            "grows": case_facts.replay_test(lambda old, new: new.seq_len > old.seq_len),
+            "shrinks": case_facts.replay_test(lambda old, new: 0 < new.seq_len < old.seq_len),
             "remapped": lambda case: any(step.is_remapped for step in case.replay),
             "new values": lambda case: any(step.values_seed for step in case.replay),
-            "query lengths": _replay_test(lambda old, new: new.query_len != old.query_len),
-            "becomes padding": _replay_test(lambda old, new: old.seq_len and not new.seq_len),
-            "appends": _replay_test(lambda old, new: old.seq_len and new.is_appended_to(old)),
-            "starts": _replay_test(lambda old, new: new.seq_len and not old.seq_len),
-            "trades lengths": _trades_lengths,
-            "shrinks by a few blocks": _shrinks_a_little,
+            "query lengths": case_facts.replay_test(lambda old, new: new.query_len != old.query_len),
+            "becomes padding": case_facts.replay_test(lambda old, new: old.seq_len and not new.seq_len),
+            "appends": case_facts.replay_test(lambda old, new: old.seq_len and new.is_appended_to(old)),
+            "starts": case_facts.replay_test(lambda old, new: new.seq_len and not old.seq_len),
+            "trades lengths": case_facts.trades_lengths,
+            "shrinks by a few blocks": case_facts.shrinks_a_little,
         },
         {"trades lengths": lambda scale: max(scale.max_reqs) > 1},
     ),

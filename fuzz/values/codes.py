@@ -10,7 +10,9 @@ from fuzz.values.rng import Stream
 from fuzz.values.shape import Shape
 
 E4M3: np.ndarray = torch.arange(256, dtype=torch.uint8).view(torch.float8_e4m3fn).float().numpy()
-"""The number of each e4m3 byte; every other format of keys holds them, too."""
+"""The number of each e4m3 byte."""
+E4M3_PRECISION = 4
+"""Significant bits of an e4m3 number. A format with fewer holds the nearest numbers of its own in their place."""
 SMALL = 2.0**-5
 """Twice the smallest normal e4m3 number."""
 FINITE: np.ndarray = E4M3[~np.isnan(E4M3)]
@@ -22,7 +24,7 @@ def every_code(stream: Stream, rows: int, shape: Shape) -> np.ndarray:
     place = stream.integers(0, 2**31 - 1, (rows, shape.num_blocks))
     codes, small = FINITE[np.abs(FINITE) <= shape.format.max], FINITE[np.abs(FINITE) < SMALL]
     is_small = np.arange(rows)[:, None] % 2 == 1
-    return np.asarray(np.where(is_small, small[place % len(small)], codes[place % len(codes)]), dtype=np.float32)
+    return _held(np.where(is_small, small[place % len(small)], codes[place % len(codes)]), shape)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +64,16 @@ def _numbers(stream: Stream, size: tuple[int, ...], shape: Shape, has_bytes: boo
     numbers = E4M3[stream.integers(0, 255, size)]
     is_number = ~np.isnan(numbers) | (stream.integers(0, 7, size) == 0)
     limit = shape.format.max
-    return np.clip(np.where(is_number, numbers, 1.0), -limit, limit).astype(np.float32)
+    return _held(np.clip(np.where(is_number, numbers, 1.0), -limit, limit), shape)
+
+
+def _held(numbers: np.ndarray, shape: Shape) -> np.ndarray:
+    """float32, the numbers as the format of a shape holds them."""
+    exact = np.asarray(numbers, dtype=np.float32)
+    if shape.format.precision >= E4M3_PRECISION:
+        return exact
+    rounded: np.ndarray = torch.from_numpy(exact).to(shape.format.dtype).float().numpy()
+    return rounded
 
 
 any_bytes = AnyBytes(name="any_bytes", ties="ties now and then", sentence=sentence_of(AnyBytes), has_nonfinite=True)

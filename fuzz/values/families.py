@@ -11,7 +11,7 @@ from fuzz.values.lattices import EXACT_LIMIT
 from fuzz.values.rng import Stream
 from fuzz.values.shape import Shape
 from msa_ref.config import require
-from msa_ref.precision import lattice_unit
+from msa_ref.magnitudes import lattice_unit
 
 FAMILIES = {
     value.name: value

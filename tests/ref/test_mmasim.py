@@ -9,7 +9,7 @@ from functools import cache
 import pytest
 import torch
 
-from msa_ref import IndexerConfig, PagedBatch, index_topk, precision, select_blocks
+from msa_ref import IndexerConfig, PagedBatch, index_topk, magnitudes, precision, select_blocks
 from msa_ref.certified import certify
 from msa_ref.staged import stages
 
@@ -89,7 +89,7 @@ def largest_share(name: str) -> float:
         score = torch.zeros(64)
         for first in range(0, D, unit.k):
             score = unit.dpa(q[:, first : first + unit.k], k[:, first : first + unit.k], score)
-        magnitude = (precision.magnitudes(q, dtype) * precision.magnitudes(k, dtype)).sum(-1)
+        magnitude = (magnitudes.magnitudes(q, dtype) * magnitudes.magnitudes(k, dtype)).sum(-1)
         for row in range(64):
             pairs = zip(q[row].double().tolist(), k[row].double().tolist(), strict=True)
             exact = sum((Fraction(a) * Fraction(b) for a, b in pairs), Fraction(0))

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from msa_ref import precision
+from msa_ref import magnitudes, precision
 from tests.support import accumulators as sim
 
 F32_MAX = torch.finfo(torch.float32).max
@@ -150,7 +150,7 @@ def test_a_score_on_the_lattice_is_exact(data, seed, unit):
     query, key = [Fraction(p) for p in products], [Fraction(1)] * 8
     assert sim.tensor_core_dot(query, key, min_normal=-126, **parameters) == sum(products)
     assert sim.any_order_sum(query, random.Random(seed)) == sum(products)
-    unit_q = precision.lattice_unit(torch.tensor(products, dtype=torch.float64))
+    unit_q = magnitudes.lattice_unit(torch.tensor(products, dtype=torch.float64))
     magnitude = torch.tensor(float(sum(abs(p) for p in products)), dtype=torch.float64)
     assert precision.half_width(magnitude, unit_q, 8, make_bound(8)) == 0
 
@@ -168,7 +168,7 @@ def test_a_score_is_exact_where_positive_and_negative_products_stay_on_the_latti
     assert sim.tensor_core_dot(query, key, min_normal=-126, **parameters) == sum(products)
     assert sim.any_order_sum(query, random.Random(seed)) == sum(products)
     score, magnitude = (torch.tensor(float(total), dtype=torch.float64) for total in (sum(products), sum(sizes)))
-    largest = precision.largest_partial_sum(score, magnitude, magnitude)
+    largest = magnitudes.largest_partial_sum(score, magnitude, magnitude)
     assert precision.half_width(magnitude, torch.ones_like(score), 8, make_bound(8), largest) == 0
 
 
@@ -184,11 +184,11 @@ def test_e4m3_scores_are_exact_while_partial_sums_stay_below_64(unit):
     k = (torch.randn(60, 128, generator=generator) * torch.linspace(0.5, 1.3, 60)[:, None]).to(torch.float8_e4m3fn)
     exact_magnitude, magnitude = (
         (of(q) * of(k)).sum(-1)
-        for of in (precision.finite_magnitudes, lambda x: precision.magnitudes(x, torch.float8_e4m3fn))
+        for of in (magnitudes.finite_magnitudes, lambda x: magnitudes.magnitudes(x, torch.float8_e4m3fn))
     )
     score = (q.double() * k.double()).sum(-1)
-    largest = precision.largest_partial_sum(score, exact_magnitude, magnitude)
-    units = precision.lattice_unit(q) * precision.lattice_unit(k)
+    largest = magnitudes.largest_partial_sum(score, exact_magnitude, magnitude)
+    units = magnitudes.lattice_unit(q) * magnitudes.lattice_unit(k)
     bound = precision.bound_for(torch.float8_e4m3fn, 128)
     is_exact = precision.half_width(magnitude, units, 128, bound, largest) == 0
     assert 10 < is_exact.sum() < 60
@@ -214,7 +214,7 @@ def test_lattice_unit_is_the_lowest_set_bit(dtype):
     rows = {(6.0, 4.0, 0.0): 2.0, (0.75, 8.0, 3.0): 0.25, (tiny, 1.0, 1.0): tiny, (0.0, -0.0, 0.0): math.inf}
     rows[(math.nan, math.inf, -24.0)] = 8.0
     for row, expected in rows.items():
-        assert precision.lattice_unit(torch.tensor(row, dtype=dtype)).item() == expected
+        assert magnitudes.lattice_unit(torch.tensor(row, dtype=dtype)).item() == expected
 
 
 def test_overflow_leaves_nothing_promised():
@@ -239,7 +239,7 @@ def test_subnormal_operands_count_as_the_smallest_normal_number():
     for dtype in (torch.bfloat16, torch.float16):
         least = torch.finfo(dtype).smallest_normal
         values = torch.tensor([0.0, least / 4, -least / 4, least, 1.0, math.nan, -math.inf], dtype=dtype)
-        assert precision.magnitudes(values, dtype).tolist() == [0, least, least, least, 1, 0, 0]
+        assert magnitudes.magnitudes(values, dtype).tolist() == [0, least, least, least, 1, 0, 0]
 
 
 def test_a_subnormal_operand_loses_more_than_an_unlifted_magnitude_would_allow():
