@@ -32,11 +32,15 @@ class GateTasks:
         return [Task(case, tuple(names), self.device) for case, names in self.takers.items() if names]
 
     def give_kept(self) -> None:
-        """The corpus, projected into each target's promises."""
+        """The corpus, projected into each target's promises; on a CPU a share of it, where another target has all.
+
+        Of an engine's own cases a step gets every one; what is about kernels alone needs no engine every time.
+        """
         for number, (stem, entry) in enumerate(corpus.entries().items()):
             for target in self.targets:
-                # What is about kernels alone needs no engine every time.
-                if target.kind != "step" or entry.case.engine != EnginePlan() or number % target.drawn_each == 0:
+                has_all = self.device != "cpu" and target.kind != "step"
+                is_own = target.kind == "step" and entry.case.engine != EnginePlan()
+                if has_all or is_own or number % target.drawn_each == 0:
                     self._give_projected(stem, entry.case, target)
 
     def give_production(self, seed: int) -> None:

@@ -209,6 +209,7 @@ BUILT_IN = {
             has_splits=True,
             has_sibling=True,
             check=check_prefill_device,
+            drawn_each=3,
         ),
         Target(
             "prefill-graph",
@@ -219,6 +220,7 @@ BUILT_IN = {
             has_sibling=True,
             is_graph=True,
             check=check_prefill_device,
+            drawn_each=2,
         ),
         Target(
             "topk",

@@ -10,9 +10,11 @@ import numpy.typing as npt
 import torch
 
 from fuzz.twin.arithmetic import dtype_of
-from fuzz.twin.finding import Finding
+from fuzz.twin.finding import Finding, NotModelled
 
 NOBODY = -1
+MAX_NOTED_BYTES = 1 << 28
+"""Bytes of a tensor that kernels store in: the twin keeps eight bytes for each."""
 
 
 @dataclass(eq=False)
@@ -139,6 +141,8 @@ class Launch:
         """Two programs of a launch that store in one place have no order between them."""
         if storage.launches is None or storage.programs is None:
             size = len(storage.content)
+            if size > MAX_NOTED_BYTES:
+                raise NotModelled(f"the twin notes who stored what in at most {MAX_NOTED_BYTES} bytes of a tensor")
             storage.launches, storage.programs = np.full(size, NOBODY, np.int32), np.full(size, NOBODY, np.int32)
         program = int(np.ravel_multi_index(self.program, self.grid))
         if ((storage.launches[at] == self._number) & (storage.programs[at] != program)).any():

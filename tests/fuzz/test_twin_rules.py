@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from fuzz.twin.finding import Finding
+from fuzz.twin import global_memory
+from fuzz.twin.finding import Finding, NotModelled
 from fuzz.twin.global_memory import GlobalMemory, Launch
 from fuzz.twin.machine.events import Group
 from fuzz.twin.machine.machine import Machine
@@ -65,6 +66,13 @@ def test_store_of_two_programs_in_one_place_is_found() -> None:
     second.begin((1, 0, 0))
     second.store(start, 2, None, "i32", "store")  # another launch may
     assert tensor[0] == 2
+
+
+def test_store_in_a_huge_tensor_is_no_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(global_memory, "MAX_NOTED_BYTES", 16)
+    memory, tensor = GlobalMemory(), torch.zeros(8, dtype=torch.int32)
+    with pytest.raises(NotModelled, match="at most 16 bytes of a tensor"):
+        launch(memory, 1).store(memory.register(tensor, "tensor"), 1, None, "i32", "store")
 
 
 def test_early_launch_that_does_not_wait_is_found() -> None:
