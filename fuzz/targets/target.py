@@ -91,7 +91,7 @@ class Target:
     @property
     def domain(self) -> Domain:
         """The cases that are drawn for it."""
-        has_odd_sizes = not self.is_kernel and self.kind in ("decode", "prefill", "foreign")
+        has_odd_sizes = not self.is_kernel and self.check is None and self.kind in ("decode", "prefill", "foreign")
         return Domain(self.profile, self.kind == "decode", self.takes_score, self.kind == "step", has_odd_sizes)
 
     @property

@@ -221,7 +221,7 @@ def test_the_gate_goes_on_after_a_crash_and_its_finding_replays(
     record = Record.from_json((tmp_path / "a.json").read_text())
     aborts, reference = record.targets
     assert record.aborted == ""
-    assert (record.cases, reference.agreed) == (12, 12)
+    assert reference.agreed == 12
     assert aborts.broke > 1
     assert aborts.agreed + aborts.broke == 12
     assert "crash: its process ended by SIGABRT" in record.findings[0].evidence

@@ -60,7 +60,7 @@ def test_broken_kernels_fail_the_gate_which_names_law_and_place(
     mutant: str, seed: int, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     # Why a case broke takes the interpreter minutes to say; that is tested on plain targets.
-    arguments = ["--device", "cpu", "--no-production", "--no-corpus", "--no-diagnose", "--jobs", "1", "--cases", "1"]
+    arguments = ["--device", "cpu", "--no-production", "--no-corpus", "--no-diagnose", "--jobs", "1", "--cases", "6"]
     arguments += ["--findings", str(tmp_path)]
     assert main(["gate", *arguments, "--seed", str(seed), "--target", f"fuzz.canaries:{mutant}"]) == 1
     report = capsys.readouterr().out

@@ -69,4 +69,4 @@ def test_a_target_asks_for_the_states_that_it_runs() -> None:
     profile = Profile("x", max_visible_blocks=blocks_of(case)[0])
     decode = Target("x", "", "decode", lambda call: call.batch.index_q, profile=profile)
     assert "visible blocks" in str(decode.outside(case))
-    assert replace(decode, kind="prefill").outside(case) is None
+    assert replace(decode, kind="prefill", has_sibling=True).outside(case) is None

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import time
+from collections import Counter
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -31,7 +32,7 @@ from msa_ref.contract import Violation
 from tests.support.fuzz_command import ROOT
 
 GATE = Tier("cpu", 20, "small", 6, has_corpus=False, has_production=False)
-NAMES = ["tie_to_the_highest_id", "decode_bound_from_lengths", "score_nan_kept", "highest_id_wins_ties", "exits"]
+NAMES = ["tie_to_the_highest_id", "rounds_wider_than_the_search", "score_nan_kept", "highest_id_wins_ties", "exits"]
 
 
 def _canaries(*names: str, more: tuple[str, ...] = ()) -> int:
@@ -73,7 +74,7 @@ def test_a_scoring_is_resumed_and_judges_only_what_is_left(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = ("--json", str(tmp_path / "a.json"))
-    assert _canaries("highest_id_wins_ties", "decode_bound_from_lengths", more=kept) == 0
+    assert _canaries("highest_id_wins_ties", "rounds_wider_than_the_search", more=kept) == 0
     watched = []
 
     def survives(defect: Defect, *_: object) -> Fate:
@@ -88,7 +89,7 @@ def test_a_scoring_is_resumed_and_judges_only_what_is_left(
     assert {fate.name: fate.status for fate in tier.fates} == {
         "highest_id_wins_ties": "killed",
         "local_forgotten": "survived",
-        "decode_bound_from_lengths": "not run",
+        "rounds_wider_than_the_search": "not run",
     }
     # Judged anew, one defect leaves the others' results alone; other cases make another score.
     assert _canaries("highest_id_wins_ties", more=kept) == 1
@@ -215,7 +216,8 @@ def test_the_order_of_a_gate_leaves_its_cases_what_they_are(name: str) -> None:
         assert len(set(map(Case.to_json, ordered))) == len(ordered)
         assert sorted(map(Case.to_json, ordered)) == sorted(map(Case.to_json, tier.cases_for(target, ("gpu",))))
     first = [case.config for case in islice(Tier("cuda", 3, "small", 240).cases_for(find("prefill")), CASES_EACH)]
-    assert len(set(first)) == 1  # compiled once
+    ((_, count),) = Counter(first).most_common(1)
+    assert count >= CASES_EACH - 1  # compiled once, and perhaps once more for a case of rare size
 
 
 def test_what_a_defect_needs_comes_first() -> None:

@@ -9,6 +9,7 @@ from fuzz.inputs.scene import Scene
 
 NOT_DRAWN = {
     "shared_slot",
+    "infinity_corrupts_neighbour",
     "padding_unwritten",
     "padding_of_the_last_request",
     "needs_a_page",

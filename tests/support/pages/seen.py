@@ -109,7 +109,7 @@ def _measure() -> dict[str, list[str]]:
             importlib.import_module(".".join(["msa_fast", *path.relative_to(PACKAGE).with_suffix("").parts]))
     config, replay = IndexerConfig(1, 16, 16, 3, 0, 1), (Step((Request(1, 50), Request(1, 20)), values_seed=1),)
     decode = Case(config, (Request(1, 40), Request(1, 33)), replay=replay)
-    of_bytes = replace(decode, dtype="float8_e4m3fn/nvfp4")
+    of_bytes = replace(decode, dtype="float8_e4m3fn/nvfp4", config=replace(config, index_head_dim=32))
     cases = [decode, of_bytes, Case(config, (Request(1, 33), Request(20, 40)))]
     seen: dict[str, list[str]] = {}
     for name, target in BUILT_IN.items():
