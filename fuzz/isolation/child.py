@@ -152,7 +152,9 @@ def _introduced(name: str) -> Introduced | Refused:
     except BaseException as error:
         return Refused(f"target must be one that can be imported; got {name!r}: {type(error).__name__}: {error}")
     bind = None if target.bind is None else _runs_in_children
-    return Introduced(replace(target, run=_runs_in_children, bind=bind, check=None))
+    return Introduced(
+        replace(target, run=_runs_in_children, bind=bind, check=None, is_checked=target.check is not None)
+    )
 
 
 def _runs_in_children(call: Call) -> NoReturn:

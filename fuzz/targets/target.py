@@ -50,6 +50,7 @@ class Target:
     profile: the promises of the target; a case outside of it is Undefined.
     bind: turns one call into a function that replays it; this captures a target without a CUDA graph.
     start: makes what keeps its state from one call of a case to the next, as an engine does.
+    is_checked: it has a `check` where it runs, in a child, and none here.
     drawn_each: a gate gives it one of so many drawn cases, because others try most of the same.
     check: the check that the kernels themselves make before a launch, on a case: raises the ValueError that
         they would. A case that it refuses is Undefined. None for targets that run no kernels of the suite.
@@ -69,6 +70,7 @@ class Target:
     check: Callable[[Case], None] | None = None
     start: Start | None = None
     drawn_each: int = 1
+    is_checked: bool = False
 
     def __post_init__(self) -> None:
         require(self.kind in KINDS, "kind", f"must be one of {', '.join(KINDS)}", repr(self.kind))
@@ -91,7 +93,11 @@ class Target:
     @property
     def domain(self) -> Domain:
         """The cases that are drawn for it."""
-        has_odd_sizes = not self.is_kernel and self.check is None and self.kind in ("decode", "prefill", "foreign")
+        has_odd_sizes = not (self.is_kernel or self.check or self.is_checked) and self.kind in (
+            "decode",
+            "prefill",
+            "foreign",
+        )
         return Domain(self.profile, self.kind == "decode", self.takes_score, self.kind == "step", has_odd_sizes)
 
     @property
