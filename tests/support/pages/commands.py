@@ -3,7 +3,7 @@
 from fuzz.commands import COMMANDS
 
 FUZZ = {
-    "gate": ("no", "3 min; `--smoke`: 6 s"),
+    "gate": ("no", "5 min; `--smoke`: seconds"),
     "run": ("no", "`--minutes N`"),
     "nightly": ("no", "`--minutes N`"),
     "canaries": ("for some", "15 min; `--sample N`: minutes"),
