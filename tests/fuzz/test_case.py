@@ -168,5 +168,5 @@ def test_a_sixth_of_a_gpus_cases_have_the_models_own_shape() -> None:
         and case.views.index_k_pages == ViewPlan()
     ]
     assert len(own) >= len(drawn) // 6
-    assert {case.dtype for case in own} == {"bfloat16", "float16"}
+    assert {case.dtype for case in own} >= {"bfloat16", "float16"}
     assert len({case.config.num_index_heads for case in own}) > 3

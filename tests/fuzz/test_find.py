@@ -90,5 +90,5 @@ def test_any_docstring_gives_a_sentence(docstring: str, folder: Path) -> None:
 
 
 def test_a_kind_that_there_is_not_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"^kind must be one of decode, prefill, any, foreign; got 'Decode'$"):
+    with pytest.raises(ValueError, match=r"^kind must be one of decode, prefill, any, foreign, step; got 'Decode'$"):
         Target("x", "", "Decode", lambda call: call.batch.index_q)

