@@ -25,7 +25,7 @@ from fuzz.cases.inside import inside
 from fuzz.cases.scale import Scale
 from fuzz.cases.specialization import Specialization, draw_specializations
 from fuzz.isolation.messages import Order, Question, Task
-from fuzz.isolation.worker import Worker
+from fuzz.isolation.worker import ChildEnded, HarnessError, Worker
 from fuzz.judge.verdict import Broke
 from fuzz.targets import Target
 from fuzz.values.rng import Stream
@@ -178,9 +178,14 @@ class RandomRounds:
         return False
 
     def _violations(self, case: Case, target: str) -> tuple[Violation, ...]:
-        """The laws that a target breaks on a case, judged without counting it."""
+        """The laws that a target breaks on a case, judged without counting it; none if no such case can be made."""
         self._end_if_interrupted()
-        judged = self._worker.judge(Task(case, (target,), self._device))
+        try:
+            judged = self._worker.judge(Task(case, (target,), self._device))
+        except ChildEnded:
+            raise
+        except HarnessError:
+            return ()
         if judged.orders:
             self._last_broken = (target, case, judged.orders[target])
         ((_, verdict, _),) = judged.verdicts

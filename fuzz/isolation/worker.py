@@ -167,8 +167,13 @@ class Worker:
         return is_twin(name) == is_twin(first) and not self._hangs.is_given_up(name)
 
     def violations(self, case: Case, target: str, device: str) -> tuple[Violation, ...]:
-        """The laws that one target breaks on a case."""
-        ((_, verdict, _),) = self.judge(Task(case, (target,), device)).verdicts
+        """The laws that one target breaks on a case; none where no such case can be made, as a shrinker may ask."""
+        try:
+            ((_, verdict, _),) = self.judge(Task(case, (target,), device)).verdicts
+        except ChildEnded:
+            raise
+        except HarnessError:
+            return ()
         return verdict.violations if isinstance(verdict, Broke) else ()
 
     def diagnose(self, question: Question) -> tuple[Violation, ...]:

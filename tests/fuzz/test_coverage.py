@@ -62,7 +62,7 @@ def test_a_case_covers_what_it_judges_and_nothing_else() -> None:
     one, other = (target.coverage["dtype"] for target in results.record.targets)
     assert {name for name, count in one.items() if count} == {"float16", "float32"}
     assert one == results.record.coverage["dtype"]
-    assert other == {"bfloat16": 0, "float16": 1, "float32": 0}
+    assert {name for name, count in other.items() if count} == {"float16"}
 
 
 def test_a_target_is_expected_where_it_promises_to_answer() -> None:
