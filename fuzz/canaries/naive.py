@@ -205,7 +205,8 @@ class ShowingIndexer(NaiveIndexer):
         topk_idx = super().answer()
         score = torch.from_numpy(self.shown).to(self.batch.device)
         starts = range(0, score.shape[-1], BLOCKS_EACH)
-        best = torch.stack([self.best(score[..., start : start + BLOCKS_EACH]) for start in starts], -1)
+        each = [self.best(score[..., start : start + BLOCKS_EACH])[..., None] for start in starts]
+        best = torch.cat([score[..., :0], *each], -1)  # of none, where the table has no column
         self.call.show(score, best, BLOCKS_EACH)
         return topk_idx
 
