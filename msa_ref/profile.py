@@ -123,7 +123,7 @@ class Profile:
         return topk_idx.transpose(0, 1) if self.axes == "token-major" else topk_idx
 
     def takes_formats(self, pair: FormatPair) -> bool:
-        """Whether it takes queries and keys in these formats."""
+        """True if it takes queries and keys in these formats."""
         return pair.dtypes in self.dtypes
 
     @property

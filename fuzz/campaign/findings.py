@@ -114,7 +114,7 @@ class Findings:
         self._records[finding.signature] = replace(self._records[finding.signature], cases=cases)
 
     def kept(self) -> tuple[Finding, ...]:
-        """What stands in the files, in the order of `records`."""
+        """The findings as their files have them, in the order of `records`."""
         return tuple(self._kept[key] for key in self._records)
 
     def case(self, finding: FindingRecord) -> Case:
@@ -170,7 +170,7 @@ def mark_fixed(path: Path, since: str) -> None:
 
 
 def read_order(path: Path) -> Order:
-    """What the process of a finding in a file had judged before it; nothing for any other file."""
+    """The order of cases that the process of a finding in a file had judged before it; empty for any other file."""
     data = read_object(path)
     return from_data(Order, data.get("before", []), f"{path}.before")
 

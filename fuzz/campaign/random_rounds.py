@@ -25,7 +25,7 @@ from fuzz.cases.inside import inside
 from fuzz.cases.scale import Scale
 from fuzz.cases.specialization import Specialization, draw_specializations
 from fuzz.isolation.messages import Order, Question, Task
-from fuzz.isolation.worker import ChildEnded, HarnessError, Worker
+from fuzz.isolation.worker import NoScene, Worker
 from fuzz.judge.verdict import Broke
 from fuzz.targets import Target
 from fuzz.values.rng import Stream
@@ -182,9 +182,7 @@ class RandomRounds:
         self._end_if_interrupted()
         try:
             judged = self._worker.judge(Task(case, (target,), self._device))
-        except ChildEnded:
-            raise
-        except HarnessError:
+        except NoScene:
             return ()
         if judged.orders:
             self._last_broken = (target, case, judged.orders[target])

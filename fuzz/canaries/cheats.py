@@ -77,7 +77,7 @@ class FindsTheAnswer(Reversed):
         return answer
 
     def is_marked(self, found: torch.Tensor) -> bool:
-        """Whether a tensor is an output of the judge, yet to be written."""
+        """True if a tensor is an output of the judge, yet to be written."""
         return bool((found.abs() == abs(OUT_MARKER)).any())
 
 

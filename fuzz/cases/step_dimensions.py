@@ -66,4 +66,4 @@ STEP_DIMENSIONS = (
     _of_steps("micro-batches", ("1", "2"), lambda case: [str(1 + bool(case.engine.second_micro_batch))]),
     _of_steps("steps", ("2", "3"), lambda case: [str(len(case.states))]),
 )
-"""What an engine's steps differ in; that a query tensor is longer than its requests is a dimension of all cases."""
+"""The dimensions of an engine's steps. A query tensor longer than its requests is a dimension of all cases."""

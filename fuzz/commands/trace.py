@@ -1,16 +1,14 @@
 """`python -m fuzz trace`: one program of each kernel on the twin, moment by moment: copies, products and waits."""
 
-import atexit
-import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 
 from fuzz.campaign.findings import read_case
 from fuzz.cases.case import Case, Request
 from fuzz.commands.declared import option
 from fuzz.commands.options import at_least
+from fuzz.isolation.twin_child import compiles_kernels, fresh
 from fuzz.twin.finding import Finding
 from fuzz.twin.machine.timeline import Timeline
 from fuzz.twin.options import ARCHITECTURES, LEVELS, POLICIES, Level, Policy
@@ -46,9 +44,7 @@ def run(options: Options) -> int:
     case = CASES["decode" if "decode" in options.target else "prefill"]
     if options.case is not None:
         case, _ = read_case(options.case)
-    # The twin's kernels are compiled, not interpreted, so they run in a process that has not imported Triton yet.
-    os.environ["TRITON_INTERPRET"] = "0"
-    with ProcessPoolExecutor(1, get_context("spawn"), _end_at_once) as pool:
+    with ProcessPoolExecutor(1, fresh(), compiles_kernels) as pool:
         found, timelines = pool.submit(_traced, options, case).result()
     from fuzz.twin.timeline_pictures import timeline_drawing, timeline_lines
 
@@ -64,11 +60,6 @@ def run(options: Options) -> int:
     if found:
         print(found)
     return 1 if found else 0
-
-
-def _end_at_once() -> None:
-    """The process ends without a farewell: Triton's bindings print what they leak there."""
-    atexit.register(os._exit, 0)
 
 
 def _traced(options: Options, case: Case) -> tuple[str, dict[str, Timeline]]:

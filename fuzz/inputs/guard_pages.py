@@ -15,7 +15,7 @@ import torch
 FENCE = 2**22
 """Bytes of forbidden memory on each side of a buffer: many, because a wrong stride may lead far away."""
 FORBIDDEN, READABLE, WRITABLE = 0, 1, 3
-"""What may be done to a page, as `mprotect` has it."""
+"""The access that a page allows, as `mprotect` has it."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -52,6 +52,10 @@ class HarnessError(ValueError):
     """The harness itself failed on a case: no verdict about any target."""
 
 
+class NoScene(HarnessError):
+    """A case that cannot be made, as a shrinker may ask for one."""
+
+
 class ChildEnded(HarnessError):
     """The child ended before any target of a case had run. violation: how it ended."""
 
@@ -170,9 +174,7 @@ class Worker:
         """The laws that one target breaks on a case; none where no such case can be made, as a shrinker may ask."""
         try:
             ((_, verdict, _),) = self.judge(Task(case, (target,), device)).verdicts
-        except ChildEnded:
-            raise
-        except HarnessError:
+        except NoScene:
             return ()
         return verdict.violations if isinstance(verdict, Broke) else ()
 
@@ -209,7 +211,7 @@ class Worker:
             raise ChildEnded(made)
         if isinstance(made, SceneFailed):
             if not made.is_out_of_memory:
-                raise HarnessError(made.reason)
+                raise NoScene(made.reason)
             yield from ((name, DOES_NOT_FIT, 0.0) for name in task.targets)
             return
         seconds = self._hangs_after + self._reference_seconds

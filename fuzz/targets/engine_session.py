@@ -141,7 +141,7 @@ class Session:
         return whole
 
     def _hold_to_buffer(self, answers: list[torch.Tensor], buffer: torch.Tensor, before: torch.Tensor) -> None:
-        """What lies in the buffer is what was returned, and nothing is written behind it; or it was not used."""
+        """The buffer holds what was returned, and nothing is written behind it; or it was not used."""
         axis, is_unused = self.token_axis, torch.equal(buffer, before)
         slots = zip(answers, *(each if each.dim() == 4 else each[None] for each in (buffer, before)), strict=True)
         for answer, slot, old_slot in slots:

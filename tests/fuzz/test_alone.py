@@ -30,7 +30,7 @@ def scenes() -> list[Scene]:
 
 @pytest.fixture(autouse=True)
 def _what_cheats_replace(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What a cheating canary replaces in this process is put back when its test ends."""
+    """Functions that a cheating canary replaces in this process are put back when its test ends."""
     for owner, name in ((torch, "equal"), (torch.Tensor, "__ne__"), (Truth, "compare")):
         monkeypatch.setattr(owner, name, getattr(owner, name))
     num_threads = torch.get_num_threads()

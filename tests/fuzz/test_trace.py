@@ -26,8 +26,7 @@ def test_rows_are_shown_from_the_first_moment_that_is_asked_for() -> None:
     assert timeline_lines(spans, 5, first=3)[1:] == ["          copy  a", "             a  copy at b"]
 
 
-def test_planted_race_ends_the_timeline(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setenv("TRITON_INTERPRET", "0")  # put back when the test ends
+def test_planted_race_ends_the_timeline(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(Options(target="fuzz.canaries:sm90_phase_not_flipped")) == 1
     *lines, last = capsys.readouterr().out.splitlines()
     assert lines[0] == "_score_sm90_kernel, program 0, on sm_90"

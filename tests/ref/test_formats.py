@@ -96,7 +96,7 @@ def test_a_new_format_is_one_row(tmp_path: Path) -> None:
 
 
 def same_numbers(got: torch.Tensor, expected: list[float]) -> bool:
-    """Whether numbers are equal, the signs of zeros and NaN included."""
+    """True if numbers are equal, the signs of zeros and NaN included."""
     exact = torch.tensor(expected, dtype=torch.float32)
     is_same = torch.where(exact.isnan(), got.isnan(), (got == exact) & (got.signbit() == exact.signbit()))
     return bool(is_same.all())

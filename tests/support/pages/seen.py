@@ -76,7 +76,7 @@ def _rows(seen: dict[str, list[str]], files: list[str], names: list[str]) -> Ite
 
 
 def _with_imported(seen: dict[str, list[str]], files: list[str]) -> dict[str, list[str]]:
-    """What is seen, with files that others of their folder import and that a CPU never runs."""
+    """The files seen, with those that others of their folder import and that a CPU never runs."""
     found = dict(seen)
     for file in files:
         importing = [one for one in files if f".{Path(file).stem} import" in (PACKAGE / one).read_text()]
