@@ -168,6 +168,15 @@ def reduce_with(name: str, value: Any, axis: int, element: str) -> Any:
     return result if isinstance(result, np.ndarray) else cast(result, element)
 
 
+def row_extremes(values: Any, kind: str, is_absolute: bool, has_nan: bool) -> Any:
+    """The maximum or the minimum of each row. kind: `#ttng.redOp<max>` or `#ttng.redOp<min>`."""
+    picks = {("max", False): np.fmax, ("min", False): np.fmin, ("max", True): np.maximum, ("min", True): np.minimum}
+    name = kind.partition("<")[2].rstrip(">")
+    if (name, has_nan) not in picks:
+        raise NotModelled(f"the twin has no {kind} of a row")
+    return picks[name, has_nan].reduce(np.abs(values) if is_absolute else values, axis=-1)
+
+
 Combine = Callable[..., Sequence[Any]]
 """The body of a reduction or a scan: the running values and the next ones -> the new running values."""
 

@@ -34,6 +34,7 @@ IN_SOURCE = {
         "narrowed",
         "bitcast",
         "reduce_with",
+        "row_extremes",
         "reduce_by",
         "scan_by",
     )

@@ -129,7 +129,7 @@ def test_each_operation_that_orders_is_missed_or_a_barrier_of_the_compilers(
     assert all("barrier at" in outcome.what and "wait" not in outcome.what for outcome in unneeded), unneeded
 
 
-@pytest.mark.parametrize("architecture", ["sm_90", "sm_100", "sm_120"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_kernels_on_bytes_agree_on_the_twin(architecture: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRITON_INTERPRET", "0")  # for the process that begins here
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:

@@ -1,11 +1,13 @@
 """The twin's reader: every form in which TTGIR writes an operation, on snippets written by hand."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from fuzz.twin.arithmetic import wrap
+from fuzz.twin.arithmetic import row_extremes, wrap
 from fuzz.twin.emit import RULE_FILES
-from fuzz.twin.emit.emitter import Emitter
+from fuzz.twin.emit.emitter import RULES, Emitter
 from fuzz.twin.finding import Finding, NotModelled
 from fuzz.twin.ir.read import read
 from fuzz.twin.ir.types import Type, read_type
@@ -126,6 +128,44 @@ def test_loops_and_branches_run_as_they_are_written() -> None:
 def test_operation_that_is_not_understood_raises(text: str) -> None:
     with pytest.raises(NotModelled, match="the twin has no"):
         Emitter(read(HEAD + text + " loc(#loc1)\n" + TAIL)).source()
+
+
+def test_result_that_a_rule_leaves_out_raises_where_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(RULES, "tt.split", lambda emitter, op: emitter.result(op, "0"))
+    split = "%a, %b = tt.split %c : tensor<4x2xi32, #blocked> -> tensor<4xi32, #blocked> loc(#loc1)\n"
+    assert Emitter(read(HEAD + split + TAIL)).source()
+    with pytest.raises(NotModelled, match=r"gives %b of tt.split no value \(at kernel.py:12\)"):
+        Emitter(read(HEAD + split + "tt.store %x_ptr, %b : !tt.ptr<i32> loc(#loc1)\n" + TAIL)).source()
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [
+        ("redOp = #ttng.redOp<max>", [2, 3]),
+        ("redOp = #ttng.redOp<min>", [-4, 3]),
+        ("abs = true, redOp = #ttng.redOp<max>", [4, 3]),
+        ("NaN = true, abs = false, redOp = #ttng.redOp<max>", [2, np.nan]),
+        ("NaN = true, redOp = #ttng.redOp<min>", [-4, np.nan]),
+    ],
+)
+@pytest.mark.parametrize("token", ["", ", %token"])
+def test_load_of_tensor_memory_takes_extremes_of_rows(how: str, expected: list[float], token: str) -> None:
+    memory = "!ttg.memdesc<2x2xf32, #blocked, #ttng.tensor_memory, mutable>"
+    text = (
+        f"%m{token} = ttng.tmem_alloc : () -> ({memory}{', !ttg.async.token' if token else ''}) loc(#loc1)\n"
+        f"%all{token.replace('token', 'read')}, %red = ttng.tmem_load %m{'[%token]' if token else ''} {{{how}}} : "
+        f"{memory} -> tensor<2x2xf32, #blocked>, tensor<2xf32, #blocked> loc(#loc1)\n"
+        "tt.store %x_ptr, %red : !tt.ptr<f32> loc(#loc1)\ntt.store %x_ptr, %all : !tt.ptr<f32> loc(#loc1)\n"
+    )
+    emitter = Emitter(read(HEAD + text + TAIL))
+    source, scope = emitter.source(), {"np": np, "row_extremes": row_extremes}
+    exec(source, scope)
+    loaded, stored = np.array([[2, -4], [np.nan, 3]], np.float32), []
+    machine = SimpleNamespace(tensor_alloc=lambda *_: None, tensor_load=lambda *_: loaded)
+    memory = SimpleNamespace(store=lambda pointer, value, *_: stored.append(value))
+    list(scope["program"](machine, None, memory, 0, 0))
+    np.testing.assert_array_equal(stored[0], np.array(expected, np.float32))
+    np.testing.assert_array_equal(stored[1], loaded)
 
 
 def test_type_that_is_not_understood_raises() -> None:

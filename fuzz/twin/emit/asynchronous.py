@@ -90,8 +90,8 @@ def _wait_for_copies(emitter: Emitter, op: Op) -> None:
 
 def _token(emitter: Emitter, op: Op) -> None:
     """A token orders operations for the compiler; it has no value."""
-    for name in emitter.results(op):
-        emitter.put(f"{name} = None")
+    for number in range(len(op.results)):
+        emitter.result(op, "None", number)
 
 
 def _wide(emitter: Emitter, value: str, kind: Type) -> str:
@@ -119,8 +119,7 @@ def _warp_group_dot(emitter: Emitter, op: Op) -> None:
 @rule("ttng.warp_group_dot_wait")
 def _wait_for_products(emitter: Emitter, op: Op) -> None:
     values = ", ".join(emitter.operands(op))
-    names = ", ".join(emitter.results(op))
-    emitter.put(f"{names}, = M.wait_for_products(G, [{values}], {op.number('pendings')})")
+    emitter.all_results(op, f"M.wait_for_products(G, [{values}], {op.number('pendings')})")
 
 
 @rule("ttng.tc_gen5_mma")

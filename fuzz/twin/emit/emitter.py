@@ -61,6 +61,8 @@ class Emitter:
         self._targets: Sequence[str] = ()
         self._kind = ""
         self._num_names = 0
+        self._given: set[str] = set()
+        self._left_out: dict[str, Op] = {}
 
     # ---- lines ----
 
@@ -104,9 +106,13 @@ class Emitter:
         """The Python names of an operation's results."""
         return [self.name(value) for value in op.results]
 
-    def result(self, op: Op, expression: str) -> None:
-        """The line that gives an operation's one result its value."""
-        self.put(f"{self.name(op.results[0])} = {expression}")
+    def result(self, op: Op, expression: str, number: int = 0) -> None:
+        """The line that gives one result of an operation its value."""
+        self._give(self.results(op)[number : number + 1], expression, "")
+
+    def all_results(self, op: Op, expression: str) -> None:
+        """The line that gives all results of an operation their values, in the order of a sequence."""
+        self._give(self.results(op), expression)
 
     def is_array(self, kind: Type) -> bool:
         """True if a value is an array: a tensor, or anything in the body of a reduction, which runs on arrays."""
@@ -135,7 +141,12 @@ class Emitter:
         for op in region.ops:
             if op.name not in RULES:
                 raise NotModelled(f"the twin has no {op.name} (at {op.place}): {op.text[:80]}")
+            for value in op.operands:
+                if value in self._left_out:
+                    maker = self._left_out[value]
+                    raise NotModelled(f"the twin gives {value} of {maker.name} no value (at {maker.place})")
             RULES[op.name](self, op)
+            self._left_out |= {value: op for value in op.results if self.name(value) not in self._given}
         self._targets, self._kind = before
 
     def body(self, region: Region) -> str:
@@ -159,7 +170,12 @@ class Emitter:
 
     def assign(self, targets: Sequence[str], values: Sequence[str]) -> None:
         """Several names get values at once."""
-        self.put(f"{', '.join(targets)}, = {', '.join(values)},")
+        self._give(targets, f"{', '.join(values)},")
+
+    def _give(self, targets: Sequence[str], expression: str, comma: str = ",") -> None:
+        """Every value that a name gets comes by here, so that the results that a rule leaves out are known."""
+        self._given.update(targets)
+        self.put(f"{', '.join(targets)}{comma} = {expression}")
 
     @property
     def is_nested(self) -> bool:

@@ -105,17 +105,28 @@ def _tensor_alloc(emitter: Emitter, op: Op) -> None:
     kind, column = op.result_type, op.attributes.get("tensor_memory_col_offset")
     if op.attributes.get("tensor_memory_row_offset", 0) != 0:
         raise NotModelled(f"the twin has no two accumulators in the same columns (at {op.place})")
-    emitter.put(
-        f"{emitter.name(op.results[0])} = M.tensor_alloc({kind.shape}, {kind.element!r}, {column}, {op.place!r})"
-    )
+    emitter.result(op, f"M.tensor_alloc({kind.shape}, {kind.element!r}, {column}, {op.place!r})")
+    if len(op.results) > 1:
+        emitter.result(op, "None", 1)
     for value in emitter.operands(op):
         emitter.put(f"M.tensor_store(G, {value}, {emitter.name(op.results[0])}, True, {op.place!r})")
 
 
 @rule("ttng.tmem_load")
 def _tensor_load(emitter: Emitter, op: Op) -> None:
+    """A load, with the maximum or minimum of each row where the IR asks for it.
+
+    Source: PTX ISA, tcgen05.ld.red: `.abs` takes the absolute values, into the maximum alone; NaN is left out, unless
+    `.NaN` is there, which makes a row with one NaN.
+    """
     emitter.pause()
-    emitter.put(f"{emitter.name(op.results[0])} = M.tensor_load(G, {emitter.operands(op)[0]}, {op.place!r})")
+    loaded, *others = range(len(op.results))
+    emitter.result(op, f"M.tensor_load(G, {emitter.operands(op)[0]}, {op.place!r})", loaded)
+    if "redOp" in op.attributes:
+        how = f"{op.attributes['redOp']!r}, {op.is_set('abs')}, {op.is_set('NaN')}"
+        emitter.result(op, f"row_extremes({emitter.results(op)[loaded]}, {how})", others.pop())
+    for number in others:
+        emitter.result(op, "None", number)
 
 
 @rule("ttng.tmem_store")
@@ -123,6 +134,8 @@ def _tensor_store(emitter: Emitter, op: Op) -> None:
     value, memory, *rest = emitter.operands(op)
     emitter.pause()
     emitter.put(f"M.tensor_store(G, {value}, {memory}, {rest[-1] if rest else True}, {op.place!r})")
+    if op.results:
+        emitter.result(op, "None")
 
 
 @rule("ttng.tmem_wait")

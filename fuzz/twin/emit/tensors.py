@@ -63,7 +63,7 @@ def _reduce(emitter: Emitter, op: Op) -> None:
         return
     body = emitter.body(region)
     elements = [kind.element for kind in op.result_types]
-    emitter.put(f"{', '.join(emitter.results(op))}, = reduce_by({body}, [{', '.join(values)}], {axis}, {elements})")
+    emitter.all_results(op, f"reduce_by({body}, [{', '.join(values)}], {axis}, {elements})")
 
 
 @rule("tt.scan")
@@ -72,7 +72,7 @@ def _scan(emitter: Emitter, op: Op) -> None:
     body = emitter.body(op.regions[0])
     values = ", ".join(emitter.operands(op))
     of = f"{body}, [{values}], {op.number('axis')}, {op.is_set('reverse')}"
-    emitter.put(f"{', '.join(emitter.results(op))}, = scan_by({of})")
+    emitter.all_results(op, f"scan_by({of})")
 
 
 @rule("tt.reduce.return", "tt.scan.return")
@@ -91,4 +91,4 @@ def _assembly(emitter: Emitter, op: Op) -> None:
         return
     assembly = Assembly(text, op.number("packed_element", 1), op.result_types, op.place)
     values = ", ".join(emitter.operands(op))
-    emitter.put(f"{', '.join(emitter.results(op))}, = {emitter.constant(assembly)}.run([{values}])")
+    emitter.all_results(op, f"{emitter.constant(assembly)}.run([{values}])")
