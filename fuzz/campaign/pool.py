@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from fuzz.isolation.hangs import Hangs
 from fuzz.isolation.hearing import SECONDS_BETWEEN_LOOKS
 from fuzz.isolation.messages import Judged, Task
+from fuzz.isolation.turns import Turns
 from fuzz.isolation.worker import Worker
 
 CASES_IN_FLIGHT = 8
@@ -26,7 +27,7 @@ class Pool:
         self.workers: list[Worker] = []
         self._idle: list[Worker] = []
         self._jobs, self._hangs_after = jobs, hangs_after
-        self._far_turn, self._hangs = threading.Lock(), Hangs()
+        self._turns, self._hangs = Turns(), Hangs()
         self._threads, self._stop = ThreadPoolExecutor(jobs), threading.Event()
         self._ahead: dict[Future[Judged], int] = {}
 
@@ -45,7 +46,7 @@ class Pool:
         try:
             worker = self._idle.pop()
         except IndexError:
-            worker = Worker(self._hangs_after, self._far_turn, stop=self._stop, hangs=self._hangs)
+            worker = Worker(self._hangs_after, self._turns, stop=self._stop, hangs=self._hangs)
             self.workers.append(worker)
         try:
             yield worker

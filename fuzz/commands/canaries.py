@@ -17,9 +17,9 @@ from fuzz.commands.options import (
     DEFAULT_CASES_IN_WORDS,
     DEFAULT_SEED,
     at_least,
-    default_jobs,
 )
 from fuzz.commands.places import file_option
+from fuzz.isolation.jobs import default_jobs
 from fuzz.report.text import stamp_lines
 from fuzz.scoring.published import PUBLISHED, published_text, read_published
 from fuzz.scoring.score_page import score_page

@@ -22,9 +22,9 @@ from fuzz.commands.options import (
     DEFAULT_SEED,
     CampaignOptions,
     at_least,
-    default_jobs,
 )
 from fuzz.commands.reporting import new_results, report
+from fuzz.isolation.jobs import default_jobs
 from fuzz.isolation.messages import Task
 from fuzz.report.text import stamp_lines
 from fuzz.targets import Target
@@ -42,7 +42,7 @@ class Options(CampaignOptions):
     has_corpus: bool = option("judge kept cases too", True, "--corpus")
     has_production: bool = option("judge production shapes too", True, "--production")
     is_smoke: bool = option("judge a handful of cases alone, in seconds: not a gate", False, "--smoke")
-    jobs: int | None = option("child processes (default up to 8 on a GPU, else one per core)", None)
+    jobs: int | None = option("child processes (default one per core; on a GPU as many as its memory holds)", None)
     shrink_seconds: float = option("seconds to shrink each finding (default %(default)g)", 0.0)
 
     def __post_init__(self) -> None:

@@ -108,12 +108,6 @@ def chosen(names: Sequence[str], device: str) -> list[Target]:
     return found
 
 
-def default_jobs(device: str) -> int:
-    """Child processes of a gate or a run: one per core; on a GPU a few, which share its memory."""
-    cores = os.cpu_count() or 1
-    return max(1, min(8, cores // 2)) if device == "cuda" else cores
-
-
 def seed_or_fresh(seed: int | None) -> int:
     """The seed that was given, or a fresh one."""
     return int.from_bytes(os.urandom(4)) if seed is None else seed

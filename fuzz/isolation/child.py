@@ -34,8 +34,9 @@ from fuzz.isolation.messages import (
 )
 from fuzz.judge.between_runs import diagnose
 from fuzz.judge.examiner import Examiner
+from fuzz.judge.memory_lack import lacks_memory
 from fuzz.judge.surroundings import Surroundings
-from fuzz.judge.verdict import Broke, Verdict, lacks_memory
+from fuzz.judge.verdict import Broke, Verdict
 from fuzz.targets import Call, find
 from msa_ref.contract import Violation
 

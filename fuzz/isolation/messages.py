@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from fuzz.cases.case import Case
+from fuzz.judge.memory_lack import HARNESS_LACKS
 from fuzz.judge.verdict import Undefined, Verdict
 from fuzz.targets import Target
 from msa_ref.contract import Violation
@@ -102,5 +103,5 @@ class Judged:
     orders: dict[str, Order] = field(default_factory=dict)
 
 
-DOES_NOT_FIT = Undefined("the case does not fit the memory that is free")
+DOES_NOT_FIT = Undefined(HARNESS_LACKS, lacks_memory=True)
 """The verdict on every target of a case that is too large for the free memory: no pass, and nobody's fault."""

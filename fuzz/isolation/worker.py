@@ -9,7 +9,7 @@ touched no GPU: a fresh one costs a fraction of a second.
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from itertools import takewhile
@@ -33,7 +33,7 @@ from fuzz.isolation.messages import (
     Task,
 )
 from fuzz.isolation.order import order_of
-from fuzz.isolation.turns import takes_turns
+from fuzz.isolation.turns import Turns
 from fuzz.judge.verdict import Agreed, Broke, Undefined, Verdict, is_out_of_memory, is_poisoned
 from fuzz.targets.twins import is_twin
 from msa_ref.contract import Violation
@@ -73,7 +73,7 @@ class Worker:
     def __init__(
         self,
         hangs_after: float = HANGS_AFTER,
-        far_turn: AbstractContextManager[object] | None = None,
+        turns: Turns | None = None,
         gpu: str = "",
         reference_seconds: float | None = None,
         stop: threading.Event | None = None,
@@ -84,7 +84,7 @@ class Worker:
 
         Args:
             hangs_after: seconds that one target may take for one case, its first calls apart.
-            far_turn: held while a case is judged that takes much of a GPU that others share (`takes_turns`).
+            turns: of all workers whose children share a GPU; its own if None.
             gpu: the only GPU that the child uses, by its name in CUDA_VISIBLE_DEVICES; empty for any.
             reference_seconds: for a case's right answers, which its first target waits for; as `hangs_after` if None.
             stop: when another thread sets it, a waiting call on this worker raises `Stopped`.
@@ -95,7 +95,7 @@ class Worker:
         """
         self._children = Children(gpu, stop or threading.Event())
         self.gpu, self.idle_ends = gpu, self._children.idle_ends
-        self._hangs_after, self._far_turn = hangs_after, far_turn or nullcontext()
+        self._hangs_after, self._turns = hangs_after, turns or Turns()
         self._reference_seconds = hangs_after if reference_seconds is None else reference_seconds
         if first_call_hangs_after is None:
             first_call_hangs_after = FIRST_CALLS_TAKE * hangs_after
@@ -125,7 +125,7 @@ class Worker:
     def judge(self, task: Task) -> Judged:
         """Judge one case on its targets, each exactly once.
 
-        Memory that others hold is not a target's fault: what lacks memory is tried once more in a fresh child.
+        Memory that others hold is not a target's fault: what lacks memory is tried once more, alone in a fresh child.
 
         A worker that has to stop returns the verdicts that there are.
 
@@ -133,20 +133,28 @@ class Worker:
             HarnessError: if the harness failed on the case before any target ran.
             Stopped: if the worker has to stop before the first verdict.
         """
-        verdicts, orders = list[tuple[str, Verdict, float]](), dict[str, Order]()
+        verdicts, orders, tried = list[tuple[str, Verdict, float]](), dict[str, Order](), set[str]()
         try:
-            with self._turn(task.case):
-                self._judge(task, verdicts, orders)
+            with self._beside_others(task.case):
+                self._judge(task, verdicts, orders, tried)
+            if len(verdicts) < len(task.targets):
+                with self._turns.alone():
+                    while len(verdicts) < len(task.targets):
+                        self._judge(task, verdicts, orders, tried)
         except Stopped:
             if not verdicts:
                 raise
         return Judged(task, tuple(verdicts), orders)
 
-    def _judge(self, task: Task, verdicts: list[tuple[str, Verdict, float]], orders: dict[str, Order]) -> None:
-        """Add the verdicts on a task's targets to a list, in their order, and the order before each that broke."""
+    def _judge(
+        self, task: Task, verdicts: list[tuple[str, Verdict, float]], orders: dict[str, Order], tried: set[str]
+    ) -> None:
+        """Add the verdicts on a task's targets to a list, in their order, and the order before each that broke.
+
+        It ends at a target that lacks memory and is not among those that were tried before: there it is entered.
+        """
         if len(self._order) > MAX_JUDGED:
             self.renew()
-        tried = set[str]()
         while len(verdicts) < len(task.targets):
             left = task.targets[len(verdicts) :]
             if self._hangs.is_given_up(left[0]):
@@ -154,11 +162,10 @@ class Worker:
                 continue
             rest = replace(task, targets=tuple(takewhile(partial(self._goes_with, left[0]), left)))
             for name, verdict, seconds in self._verdicts(rest):
-                does_not_fit = verdict == DOES_NOT_FIT
-                if name not in tried and (does_not_fit or is_out_of_memory(verdict)):
-                    tried |= set(rest.targets) if does_not_fit else {name}
+                if is_out_of_memory(verdict) and name not in tried:
+                    tried |= set(rest.targets) if verdict == DOES_NOT_FIT else {name}
                     self._children.end()
-                    break
+                    return
                 if self._child_of_order != self.restarts:
                     self._child_of_order, self._order = self.restarts, []
                 if isinstance(verdict, Broke):
@@ -180,7 +187,7 @@ class Worker:
 
     def diagnose(self, question: Question) -> tuple[Violation, ...]:
         """The laws between runs that a target breaks on a case that it broke; none if asking ends the child."""
-        with self._turn(question.case):
+        with self._beside_others(question.case):
             self._children.send(question)
             answer = self._children.receive(10 * self._hangs_after)  # dozens of related batches are run
         return answer.violations if isinstance(answer, Reasons) else ()
@@ -200,8 +207,8 @@ class Worker:
         assert isinstance(answer, Violation)
         raise ValueError(f"target must be one that can be imported; got {target!r}: {answer.how}: {answer.evidence}")
 
-    def _turn(self, case: Case) -> AbstractContextManager[object]:
-        return self._far_turn if takes_turns(case) else nullcontext()
+    def _beside_others(self, case: Case) -> AbstractContextManager[object]:
+        return self._turns.beside_others(case, self.renew)
 
     def _verdicts(self, task: Task) -> Iterator[tuple[str, Verdict, float]]:
         """Verdicts until all targets are judged or the child ends, which is the verdict on the running target."""

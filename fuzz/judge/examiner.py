@@ -6,6 +6,7 @@ from fuzz.inputs.scene import Scene
 from fuzz.judge.company import play_in_company
 from fuzz.judge.judged_run import RunJudge
 from fuzz.judge.lacking import lacking_here
+from fuzz.judge.memory_lack import excuse
 from fuzz.judge.replays import First, play
 from fuzz.judge.surroundings import Surroundings
 from fuzz.judge.truth import Truth
@@ -55,9 +56,11 @@ class Examiner:
                     break
                 return Undefined(str(refusal))
             except Exception as error:
-                lacking = lacking_here(error)
-                if lacking is not None and not found:
-                    return Undefined(lacking)
+                lacking, lacks_memory = lacking_here(error), excuse(error, self.scene.device)
+                if (lacking or lacks_memory) and not found:
+                    return Undefined(lacking or lacks_memory or "", lacks_memory is not None)
+                if lacks_memory is not None:  # what broke before stays broken
+                    break
                 # Any exception here is the target's, and a finding: the harness's own work is outside of the `try`.
                 found.append(judge.failure(error, target, num_splits))
                 if found[-1].how == "cuda error":

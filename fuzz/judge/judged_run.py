@@ -11,9 +11,9 @@ from fuzz.inputs.output import is_marked
 from fuzz.inputs.poisoned_memory import GarbageWorkspaces
 from fuzz.inputs.scene import Scene
 from fuzz.judge.dice import Dice
+from fuzz.judge.memory_lack import lacks_memory
 from fuzz.judge.shown_scores import ShownScores
 from fuzz.judge.truth import Truth
-from fuzz.judge.verdict import lacks_memory
 from fuzz.targets import Target
 from fuzz.targets.broken_law import BrokenLaw
 from fuzz.targets.places import place_of, place_of_error

@@ -1,9 +1,6 @@
 """Verdicts: a target agreed on a case, broke laws, or the case says nothing about it."""
 
-import re
 from dataclasses import dataclass
-
-import torch
 
 from msa_ref.contract import Violation
 
@@ -30,9 +27,13 @@ class Broke:
 
 @dataclass(frozen=True)
 class Undefined:
-    """The case says nothing about the target: outside its profile, or needs what is not here."""
+    """The case says nothing about the target: outside its profile, or needs what is not here.
+
+    lacks_memory: whether it is memory that is not here, which another child may have held.
+    """
 
     reason: str
+    lacks_memory: bool = False
 
 
 Verdict = Agreed | Broke | Undefined
@@ -43,16 +44,8 @@ def is_poisoned(verdict: Verdict) -> bool:
     return isinstance(verdict, Broke) and any(violation.has_ended_process for violation in verdict.violations)
 
 
-def lacks_memory(error: BaseException) -> bool:
-    """True if an exception says that the host's or the device's memory is used up.
-
-    CUDA says so in an error of its own where no allocator of torch's asked: torch's AcceleratorError, or Triton's.
-    """
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and re.search(r"CUDA.*: out of memory", str(error)) is not None
-
-
 def is_out_of_memory(verdict: Verdict) -> bool:
-    """True if the target lacked memory, of the host or of the device."""
+    """True if memory was lacking, of the host or of the device, whoever held it."""
+    if isinstance(verdict, Undefined):
+        return verdict.lacks_memory
     return isinstance(verdict, Broke) and any(violation.how == "memory" for violation in verdict.violations)

@@ -14,6 +14,7 @@ from fuzz.canaries import DEFECTS, Defect
 from fuzz.canaries.process import SECONDS_OF_SPINNING
 from fuzz.isolation.gpus import visible_gpus
 from fuzz.isolation.hearing import Stopped
+from fuzz.isolation.turns import Turns
 from fuzz.isolation.worker import Worker
 from fuzz.scoring.scoreboard import Fate
 from fuzz.scoring.tier import Tier
@@ -61,7 +62,7 @@ def fates(
         with_equivalents: whether defects that are proved equivalent are judged, too.
     """
     one_at_a_time, stop = threading.Lock(), threading.Event()
-    far_turns: dict[str, threading.Lock] = defaultdict(threading.Lock)  # one for each GPU
+    turns: dict[str, Turns] = defaultdict(Turns)  # of each GPU
     gpus = (visible_gpus() if tier.device == "cuda" else []) or [""]
 
     def fate(number: int, defect: Defect) -> Fate | None:
@@ -70,7 +71,7 @@ def fates(
             gpu, seconds = gpus[number % len(gpus)], patience.hangs_after
             if defect.kind == "process":
                 seconds = min(seconds, PROCESS_HANGS_AFTER)
-            with Worker(seconds, far_turns[gpu], gpu, 0.0, stop, first_call_hangs_after=seconds) as worker:
+            with Worker(seconds, turns[gpu], gpu, 0.0, stop, first_call_hangs_after=seconds) as worker:
                 try:
                     done = try_defect(defect, tier, patience, worker)
                 except Stopped:

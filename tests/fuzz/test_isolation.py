@@ -8,7 +8,6 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +17,7 @@ import torch
 from fuzz.__main__ import main
 from fuzz.canaries import PROCESS_CANARIES
 from fuzz.canaries.process import SECONDS_OF_SPINNING
-from fuzz.cases.case import Case, PagePlan, Request, ViewPlan, Views
+from fuzz.cases.case import Case, Request, ViewPlan, Views
 from fuzz.isolation.children import SECONDS_TO_DIE
 from fuzz.isolation.hearing import Stopped
 from fuzz.isolation.messages import Task
@@ -114,29 +113,6 @@ def test_a_worker_that_is_told_to_stop_waits_no_longer() -> None:
         assert time.perf_counter() - start < 20
         with pytest.raises(Stopped):
             worker.judge(Task(HARMLESS, ("reference",), "cpu"))
-
-
-class _Turn(AbstractContextManager[None]):
-    """Counts how often it is taken."""
-
-    taken = 0
-
-    def __enter__(self) -> None:
-        self.taken += 1
-
-    def __exit__(self, *_: object) -> None:
-        return
-
-
-def test_far_pages_alone_are_judged_in_turn() -> None:
-    turn = _Turn()
-    with Worker(far_turn=turn) as worker:
-        worker.judge(Task(HARMLESS, ("reference",), "cpu"))
-        assert turn.taken == 0
-        far = replace(HARMLESS, pages=PagePlan(spare_pages=4, is_far=True))
-        ((_, verdict, _),) = worker.judge(Task(far, ("reference",), "cpu")).verdicts
-        assert isinstance(verdict, Agreed)
-        assert turn.taken == 1
 
 
 def test_a_target_that_lacks_memory_once_is_tried_again_in_a_fresh_child() -> None:
