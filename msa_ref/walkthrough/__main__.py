@@ -1,4 +1,4 @@
-"""`python -m msa_ref.walkthrough`: explains one row of blocks; draws the figures; writes the notebooks."""
+"""`python -m msa_ref.walkthrough`: explains one row of blocks; writes the chapters as code; draws the figures."""
 
 import argparse
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 from msa_ref.config import IndexerConfig
 from msa_ref.walkthrough.explained_row import row_lines
 from msa_ref.walkthrough.figures import FOLDER, write_figures
-from msa_ref.walkthrough.notebooks import write_notebooks
+from msa_ref.walkthrough.notebooks import write_notebooks, write_scripts
 
 SCORES = "5,1,7,5,0"
 """The row of the chapters."""
@@ -24,13 +24,15 @@ def main(arguments: list[str] | None = None) -> int:
     row.add_argument("--local", type=int, default=1, help="last blocks that are forced (default %(default)s)")
     figures = commands.add_parser("figures", help="draw the figures")
     figures.add_argument("--into", type=Path, default=FOLDER, help="folder (default: the repository's)")
-    notebooks = commands.add_parser("notebooks", help="write the chapters as notebooks")
-    notebooks.add_argument("--into", type=Path, required=True, help="folder")
+    for name, kind in (("scripts", "Python scripts"), ("notebooks", "Jupyter notebooks")):
+        written = commands.add_parser(name, help=f"write the chapters as {kind}")
+        written.add_argument("--into", type=Path, required=True, help="folder")
     asked = parser.parse_args(arguments if arguments is not None else sys.argv[1:] or ["row"])
     if asked.command == "figures":
         print(*write_figures(asked.into), sep="\n")
-    elif asked.command == "notebooks":
-        print(*write_notebooks(asked.into), sep="\n")
+    elif asked.command in ("scripts", "notebooks"):
+        write = write_scripts if asked.command == "scripts" else write_notebooks
+        print(*write(asked.into), sep="\n")
     else:
         try:
             scores = [float(word) for word in asked.scores.split(",")]

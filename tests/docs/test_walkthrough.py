@@ -12,7 +12,7 @@ from msa_ref import IndexerConfig
 from msa_ref.walkthrough.__main__ import main
 from msa_ref.walkthrough.explained_row import explained
 from msa_ref.walkthrough.figures import FIGURES, FOLDER
-from msa_ref.walkthrough.notebooks import chapters, notebook
+from msa_ref.walkthrough.notebooks import chapters, notebook, script
 from tests.support.markdown import blocks
 from tests.support.pages.walkthrough import FIGURE, timeline_and_picture
 
@@ -64,6 +64,15 @@ def test_a_notebook_has_the_code_of_its_chapter(chapter: Path) -> None:
     assert not any("```python" in "".join(cell["source"]) for cell in cells)
 
 
+@pytest.mark.parametrize("chapter", chapters(), ids=lambda path: path.stem)
+def test_a_script_has_the_code_and_the_words_of_its_chapter(chapter: Path) -> None:
+    text = chapter.read_text()
+    lines = script(text).splitlines()
+    code = "\n".join(line for line in lines if not line.startswith("# ") and line != "#")
+    assert code.split() == "\n".join(body for _, body in blocks(text, "python")).split()
+    assert {line[2:] for line in lines} >= {line for line in text.splitlines() if line.startswith("#")}
+
+
 def test_a_row_is_explained_by_the_reference(capsys: pytest.CaptureFixture[str]) -> None:
     rows = explained([5.0, 1.0, 7.0, 5.0, 0.0], IndexerConfig(1, topk_blocks=3, local_blocks=1))
     assert [row.rank for row in rows] == [2, 4, 1, 3, 0]
@@ -73,7 +82,8 @@ def test_a_row_is_explained_by_the_reference(capsys: pytest.CaptureFixture[str])
     assert main(["row", "--topk", "1", "--init", "2"]) == 2
 
 
-def test_notebooks_and_figures_are_written(tmp_path: Path) -> None:
+def test_notebooks_scripts_and_figures_are_written(tmp_path: Path) -> None:
     assert main(["notebooks", "--into", str(tmp_path)]) == 0
+    assert main(["scripts", "--into", str(tmp_path)]) == 0
     assert main(["figures", "--into", str(tmp_path)]) == 0
-    assert len([*tmp_path.glob("*.ipynb")]) == len(chapters()) == 11
+    assert len([*tmp_path.glob("*.ipynb")]) == len([*tmp_path.glob("*.py")]) == len(chapters()) == 11
