@@ -24,15 +24,13 @@ from fuzz.report.text import stamp_lines
 from fuzz.scoring.published import PUBLISHED, published_text, read_published
 from fuzz.scoring.score_page import score_page
 from fuzz.scoring.scoreboard import SCHEMA, Fate, Score, text_lines
-from fuzz.scoring.tier import Tier
+from fuzz.scoring.tier import TWIN_FOLDERS, Tier
 from fuzz.scoring.trial import Patience
 from fuzz.scoring.trials import fates, planted
 from fuzz.targets.profiles import read_profile
 from msa_fast import environment
 from msa_fast.ops.checks import check_interpreter
 
-TWIN = "twin-sm_90+source"
-"""The twin of `--tier twin`, as a prefix of targets' names."""
 HANGS_AFTER = {"cuda": 60.0, "cpu": 90.0}
 """Seconds that a defect has for one case, by device."""
 
@@ -44,6 +42,9 @@ class Options:
     device: str = device_option()
     tier_name: str = option(
         "the gate's cases, random ones, or those of the twin", "gate", "--tier", choices=("gate", "fuzz", "twin")
+    )
+    architecture: str = option(
+        "GPU that the twin stands in for (default %(default)s)", "sm_90", "--arch", choices=tuple(TWIN_FOLDERS)
     )
     seconds: float = option("seconds of random cases per defect (default %(default)g)", 60.0)
     processes: int | None = option("worker processes; a defect gets the sum of their time (default: as `run`)", None)
@@ -99,7 +100,9 @@ class Options:
         if self.tier_name == "gate":
             return tier
         if self.tier_name == "twin":
-            return replace(tier, device="cpu", scale="small", has_production=False, twin=TWIN)
+            return replace(
+                tier, device="cpu", scale="small", has_production=False, twin=f"twin-{self.architecture}+source"
+            )
         processes = default_jobs(self.device) if self.processes is None else self.processes
         return replace(tier, seconds=self.seconds, processes=processes)
 

@@ -37,8 +37,8 @@ MAX_NAIVE_COST = 2**22
 """Bound on the cost of a case for a naive indexer, which takes blocks one by one: more would look like a hang."""
 SPECIALIZATIONS_PER_ROUND = 6
 """Specializations that random fuzzing compiles before it draws others."""
-TWIN_FOLDER = "ops/hopper/"
-"""Folder of the kernels whose mutants are judged on the twin: no interpreter runs them."""
+TWIN_FOLDERS = {"sm_90": ("ops/hopper/", "ops/nvidia/"), "sm_100": ("ops/blackwell/", "ops/nvidia/")}
+"""Architecture -> folders of the kernels whose mutants are judged on its twin: no interpreter runs them."""
 TWIN_SHAPE = replace(CONTRACT, index_head_dims=(128,), block_sizes=(128,), dtypes=(torch.bfloat16, torch.float16))
 """The cases that those kernels serve: MiniMax-M3's shape."""
 DRAWN_EACH = 16
@@ -89,12 +89,18 @@ class Tier:
     def present(self) -> set[str]:
         """The requirements of defects (`Defect.needs`) that the tier's machine has."""
         if self.device == "cuda":
-            return {"gpu", "graph", "far memory"}
-        return {"gpu", "fence"} if self.twin else {"fence", "far memory", "tiles of rows"}
+            is_blackwell = torch.cuda.get_device_capability()[0] == 10
+            return {"gpu", "graph", "far memory", *["Blackwell"] * is_blackwell}
+        if self.twin:
+            return {"gpu", "fence", *["Blackwell"] * (parsed(f"{self.twin}/")[0].architecture == "sm_100")}
+        return {"fence", "far memory", "tiles of rows"}
 
     def judges(self, defect: Defect) -> bool:
         """True if the tier is for a defect: a twin's, if it is one of its architecture's own kernels."""
-        return not self.twin or (isinstance(defect, Mutant) and defect.fragment.path.startswith(TWIN_FOLDER))
+        if not self.twin:
+            return True
+        folders = TWIN_FOLDERS[parsed(f"{self.twin}/")[0].architecture]
+        return isinstance(defect, Mutant) and defect.fragment.path.startswith(folders)
 
     def name_of(self, defect: Defect) -> str:
         """The name of a defect as a target of the tier."""

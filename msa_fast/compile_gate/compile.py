@@ -83,7 +83,9 @@ def _read(kernel: Any, configuration: Configuration, spec: dict[str, Any], into:
     # A Gluon kernel has no ttir: its ttgir holds the products that its source asks for.
     is_gluon = "ttir" not in kernel.asm
     into.products = len(
-        re.findall(r"= ttng\.warp_group_dot ", ttgir) if is_gluon else re.findall(r"= tt\.dot ", kernel.asm["ttir"])
+        re.findall(r"ttng\.(?:warp_group_dot|tc_gen5_mma) ", ttgir)
+        if is_gluon
+        else re.findall(r"= tt\.dot ", kernel.asm["ttir"])
     )
     # A product whose result has the layout of no matrix unit is computed by multiply-adds.
     into.fma_products = len(re.findall(r"= tt\.dot .*-> tensor<[^#]*#(?:blocked|linear)\d*>", ttgir))

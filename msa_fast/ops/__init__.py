@@ -1,1 +1,1 @@
-"""Triton kernels and their launchers; `hopper` holds those for Hopper alone, in Gluon."""
+"""Triton kernels and their launchers; those in Gluon are in the rooms of their architectures, and in `nvidia`."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from msa_fast.ops import decode_score
+from msa_fast.ops.blackwell import decode as blackwell_decode
 from msa_fast.ops.buffers import new_vector_score, own_out
 from msa_fast.ops.checks import (
     MAX_PRODUCT_ROWS,
@@ -28,7 +29,7 @@ from msa_fast.ops.launch_table import (
 from msa_fast.ops.launching import Launched
 from msa_ref.batch import PagedBatch
 
-DECODE_SCORERS: tuple[DecodeScorer, ...] = (hopper_decode, decode_score)
+DECODE_SCORERS: tuple[DecodeScorer, ...] = (blackwell_decode, hopper_decode, decode_score)
 """Asked in order; the first that serves a call scores it."""
 
 
@@ -122,7 +123,7 @@ def launch_decode(batch: PagedBatch, choice: DecodeChoice, out: torch.Tensor, sc
     launches = []
     for part, part_score in _parts(batch, score, choice.heads_each):
         if num_splits is None:
-            num_programs = default_num_programs(part, scorer.programs_per_processor(part.config, decode_query_len))
+            num_programs = default_num_programs(part, scorer.programs_per_processor(part, decode_query_len))
         else:
             num_programs = part.num_reqs * num_splits
         num_reqs = next_power_of_2(part.num_reqs)

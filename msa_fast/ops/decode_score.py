@@ -26,7 +26,6 @@ from msa_fast.ops.launch_table import (
 from msa_fast.ops.launching import Launched, launched
 from msa_fast.ops.nvfp4 import nvfp4_keys
 from msa_ref.batch import PagedBatch
-from msa_ref.config import IndexerConfig
 
 TAKES_INTERLEAVED = False
 """True if scores may lie interleaved (`new_vector_score`): this scorer stores those of a row side by side."""
@@ -176,7 +175,7 @@ def is_served(batch: PagedBatch, decode_query_len: int) -> bool:
     return True
 
 
-def programs_per_processor(config: IndexerConfig, decode_query_len: int) -> int:
+def programs_per_processor(batch: PagedBatch, decode_query_len: int) -> int:
     """Programs that a multiprocessor should have at once."""
     return PROGRAMS
 

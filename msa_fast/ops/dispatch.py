@@ -13,7 +13,6 @@ import torch
 from msa_fast.ops.launching import Launched
 from msa_fast.ops.prefill_plan import PrefillPlan
 from msa_ref.batch import PagedBatch
-from msa_ref.config import IndexerConfig
 
 
 class PrefillScorer(Protocol):
@@ -49,7 +48,7 @@ class DecodeScorer(Protocol):
     def is_served(self, batch: PagedBatch, decode_query_len: int) -> bool:
         """True if the kernel takes a call."""
 
-    def programs_per_processor(self, config: IndexerConfig, decode_query_len: int) -> int:
+    def programs_per_processor(self, batch: PagedBatch, decode_query_len: int) -> int:
         """Programs that a multiprocessor should have at once."""
 
     def launch_score(

@@ -1,39 +1,10 @@
-"""Mutants of the decode scorer on Hopper: blocks that are dealt, pages and queries asked for ahead, masked rows."""
+"""Mutants of the decode scorer on Hopper: pages and queries asked for ahead, masked rows, the end of a share."""
 
 from fuzz.canaries.kernels.mutant import mutants_of
 
 _mutant = mutants_of("ops/hopper/decode.py", "decode", "gpu")
 
 MUTANTS = [
-    _mutant(
-        "decode_sm90_last_share_short",
-        "The blocks that remain after equal shares are never scored.",
-        "num_own = share + (program < rest).to(gl.int32)",
-        "num_own = share",
-        ("Score", "Best", "Runs"),
-        defect="D22",
-    ),
-    _mutant(
-        "decode_sm90_blocks_rounded_down",
-        "A request's last partial block is not scored.",
-        "(gl.maximum(seq_len, 0) + S - 1) // S",
-        "gl.maximum(seq_len, 0) // S",
-        ("Score", "Best", "Runs", "Forced"),
-    ),
-    _mutant(
-        "decode_sm90_idle_requests_scored",
-        "Blocks of requests without a query are shared out as well.",
-        "gl.where((q_end > q_start) &",
-        "gl.where((q_end >= q_start) &",
-        equivalent="A request without a query has no row to store; only the shares of the others move.",
-    ),
-    _mutant(
-        "decode_sm90_unscored_one_more",
-        "A request with one block more than its rows select is not scored.",
-        "(num_blocks > TOPK)",
-        "(num_blocks > TOPK + 1)",
-        ("Score", "Best", "Count", "Visible"),
-    ),
     _mutant(
         "decode_sm90_phase_not_flipped",
         "A program waits only for its first page.",
@@ -87,13 +58,6 @@ MUTANTS = [
         ("Score", "Best"),
     ),
     _mutant(
-        "decode_sm90_vectors_overlap",
-        "A block's score is stored in the place of the block before.",
-        "block % SCORE_VECTOR\n",
-        "(block - 1) % SCORE_VECTOR\n",
-        ("Score", "Best", "Runs"),
-    ),
-    _mutant(
         "decode_sm90_page_of_the_request_before",
         "The first page of the next request is looked up in the table of the request before.",
         "            if ahead >= stop:\n                next_req",
@@ -143,22 +107,6 @@ MUTANTS = [
         ("Score", "Best", "NeighbourIndependence"),
     ),
     _mutant(
-        "decode_sm90_heads_side_by_side",
-        "Rows are counted without the padding of heads to a power of two, so that the last heads have no row.",
-        "next_power_of_2(decode_query_len) * next_power_of_2(config.num_index_heads)",
-        "next_power_of_2(decode_query_len * config.num_index_heads)",
-        ("Score", "Best"),
-        defect="D02",
-    ),
-    _mutant(
-        "decode_sm90_heads_that_are_none",
-        "The rows that pad a token's heads to a power of two are stored.",
-        "(token < query_len) & (head < H)",
-        "(token < query_len)",
-        ("Score", "Best", "Runs", "NeighbourIndependence"),
-        defect="D02",
-    ),
-    _mutant(
         "decode_sm90_page_read_late",
         "A page is looked up two blocks too late.",
         "            next_page = gl.load(next_table + next_block.to",
@@ -182,94 +130,10 @@ MUTANTS = [
         defect="D11",
     ),
     _mutant(
-        "decode_sm90_rows_one_more",
-        "Rows of the token after a request's last are stored.",
-        "is_row = (token < query_len)",
-        "is_row = (token <= query_len)",
-        ("Score", "Best", "Runs", "NeighbourIndependence"),
-    ),
-    _mutant(
-        "decode_sm90_filler_forgotten",
-        "Scores after a request's last block, which are read together with it, are not filled with -inf.",
-        "if (block + 1) * S >= context_len + query_len:",
-        "if block < 0:",
-        ("Score", "Best", "Runs", "RepeatDeterminism", "PoisonBlind"),
-        defect="D18",
-    ),
-    _mutant(
-        "decode_sm90_filler_at_the_end_of_a_share",
-        "Scores after a share's last block are overwritten.",
-        "if (block + 1) * S >= context_len + query_len:",
-        "if ahead == end:",
-        ("Score", "Best", "Runs", "RepeatDeterminism", "PoisonBlind"),
-        defect="D18",
-    ),
-    _mutant(
         "decode_sm90_dealt_behind_the_request",
         "A program that is dealt the block after a request's last scores it.",
-        "is_dealt = block < _num_scored(",
-        "is_dealt = block <= _num_scored(",
+        "is_dealt = block < num_scored(",
+        "is_dealt = block <= num_scored(",
         ("Score", "Best", "Runs"),
-    ),
-    _mutant(
-        "decode_sm90_dealt_one_more",
-        "A request's first block that was not dealt counts as dealt.",
-        "gl.minimum(num_blocks, behind - first)",
-        "gl.minimum(num_blocks, behind - first + 1)",
-        ("Score", "Best"),
-        defect="D22",
-    ),
-    _mutant(
-        "decode_sm90_dealt_counted_from_the_next",
-        "A program's own dealt block counts among those before it.",
-        "gl.maximum(program - first, 0)",
-        "gl.maximum(program + 1 - first, 0)",
-        ("Score", "Best", "Runs"),
-        defect="D23",
-    ),
-    _mutant(
-        "decode_sm90_nothing_for_idle_programs",
-        "Where there are fewer blocks than programs, the remaining blocks are never scored.",
-        "share = gl.maximum(share, 1)",
-        "share = gl.maximum(share, 0)",
-        ("Score", "Best"),
-        defect="D22",
-    ),
-    _mutant(
-        "decode_sm90_quotient_as_estimated",
-        "A quotient that was estimated one too small is not corrected.",
-        "quotient + ((quotient + 1) * by <= number).to(gl.int32)",
-        "quotient",
-        ("Score", "Best", "Runs", "SplitInvariance"),
-    ),
-    _mutant(
-        "decode_sm90_quotient_of_a_multiple",
-        "Quotients of exact multiples are one too small.",
-        "(quotient + 1) * by <= number",
-        "(quotient + 1) * by < number",
-        ("Score", "Best", "Runs"),
-    ),
-    _mutant(
-        "decode_sm90_request_that_is_done",
-        "A request also claims the position after its last.",
-        "(of_reqs <= position)",
-        "(of_reqs < position)",
-        ("Score", "Best", "Runs"),
-        defect="D31",
-    ),
-    _mutant(
-        "decode_sm90_worst_warp",
-        "A block has the score of its worst warp.",
-        "best = gl.max(shared.load(",
-        "best = gl.min(shared.load(",
-        ("Score", "Best"),
-    ),
-    _mutant(
-        "decode_sm90_nan_kept",
-        "A block of NaN keys scores NaN instead of -inf.",
-        'gl.where(best == best, best, float("-inf"))',
-        "best",
-        ("Score", "Best"),
-        defect="D07",
     ),
 ]

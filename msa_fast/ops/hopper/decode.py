@@ -10,7 +10,6 @@ Serves MiniMax-M3's own shape; agrees bit for bit with the scorer for everyone w
 """
 
 import torch
-import triton.language as tl
 from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
 from triton.experimental.gluon.language.nvidia.hopper import (
@@ -25,8 +24,18 @@ from msa_fast.ops.checks import is_tensor_copied
 from msa_fast.ops.hopper.tma import barrier, fetch, is_read_by_sm90, load_tile, pages_of, queries_of
 from msa_fast.ops.launch_table import next_power_of_2
 from msa_fast.ops.launching import Launched, launched
+from msa_fast.ops.nvidia.decode_blocks import (
+    MAX_PRODUCT,
+    best_of_keys,
+    divided,
+    num_rows_of,
+    num_scored,
+    own_share,
+    reciprocal_of,
+    request_at,
+    store_best,
+)
 from msa_ref.batch import PagedBatch
-from msa_ref.config import IndexerConfig
 
 TAKES_INTERLEAVED = True
 """True if scores may lie interleaved (`new_vector_score`)."""
@@ -35,60 +44,6 @@ MAX_ROWS = 64
 """Query rows (token, head) of one product: more would spill."""
 PROGRAMS = {16: 4, 32: 4, 64: 3}
 """Programs of a multiprocessor, by query rows. More keep more pages on their way, but read queries more often."""
-MAX_PRODUCT = 2**29
-"""Bound on programs x requests, so that `_divided` cannot overflow."""
-
-
-@gluon.jit
-def _divided(number, by, reciprocal):
-    """number // by, for numbers below 2**30. reciprocal: `reciprocal_of(by)`; its estimate is at most one too small."""
-    quotient = gl.umulhi(number * 2, reciprocal)
-    return quotient + ((quotient + 1) * by <= number).to(gl.int32)
-
-
-@gluon.jit
-def _num_scored(q_start, q_end, seq_len, S: gl.constexpr, TOPK: gl.constexpr):
-    """Number of a request's blocks that are scored: all that its last token sees, which sees seq_len tokens.
-
-    0 without queries, and for requests that select all their blocks: they need no scores.
-    """
-    num_blocks = (gl.maximum(seq_len, 0) + S - 1) // S
-    return gl.where((q_end > q_start) & (num_blocks > TOPK), num_blocks, 0)
-
-
-@gluon.jit
-def _own_share(program, is_dealt, num_blocks, reqs, num_reqs, reciprocal_of_programs, reciprocal_of_reqs):
-    """Each program's share of the blocks left after every program got one: (from, to, ends [REQS], bases [REQS]).
-
-    The blocks that are left are counted request after request. A program takes positions from .. to - 1; the blocks
-    of a request end at position `ends`, and its block 0 would have position `bases`. With the block that each program
-    got first, no program has more than one block more than another.
-    """
-    num_programs = gl.num_programs(0)
-    first = _divided(reqs * num_programs + num_reqs - 1, num_reqs, reciprocal_of_reqs)
-    behind = _divided((reqs + 1) * num_programs + num_reqs - 1, num_reqs, reciprocal_of_reqs)
-    dealt = gl.minimum(num_blocks, behind - first)
-    dealt_before = gl.sum(gl.minimum(dealt, gl.maximum(program - first, 0)), axis=0)
-    ends = tl.cumsum(num_blocks - dealt, axis=0)
-    num_left = gl.sum(num_blocks - dealt, axis=0)
-    total = gl.sum(num_blocks, axis=0)
-    share = _divided(total, num_programs, reciprocal_of_programs)
-    rest = gl.where(share > 0, total - share * num_programs, 0)
-    share = gl.maximum(share, 1)  # where there are fewer blocks than programs, the first of those without one take them
-    start = gl.minimum(program * share + gl.minimum(program, rest) - dealt_before, num_left)
-    num_own = share + (program < rest).to(gl.int32) - is_dealt.to(gl.int32)
-    return start, gl.minimum(start + num_own, num_left), ends, ends - num_blocks
-
-
-@gluon.jit
-def _request_at(position, ends, bases, flat: gl.constexpr):
-    """(number, base, end) of the request that holds a position; bases and ends lie in shared memory."""
-    # Read where they are needed: kept in registers, they would leave too few for the selection to start beside.
-    of_reqs = ends.load(flat)
-    req = gl.sum((of_reqs <= position).to(gl.int32), axis=0)
-    is_here = gl.arange(0, ends.shape[0], layout=flat) == req
-    base = gl.sum(gl.where(is_here, bases.load(flat), 0), axis=0)
-    return req, base, gl.sum(gl.where(is_here, of_reqs, 0), axis=0)
 
 
 @gluon.jit
@@ -116,18 +71,6 @@ def _product_of_half(slot, ready, phase, pages, q, ROWS: gl.constexpr, mma: gl.c
     k = pages.index(slot).reshape([HALF, pages.shape[3]])
     zeros = gl.zeros([HALF, ROWS], gl.float32, mma)
     return warpgroup_mma(k, q.permute((1, 0)), zeros, use_acc=False, is_async=True)
-
-
-@gluon.jit
-def _best_of_keys(token_score, shared, ROWS: gl.constexpr, WARPS: gl.constexpr):
-    """fp32 [ROWS]: maxima of token_score [16 * WARPS, ROWS] over its keys. Every warp has 16 keys, every lane one row.
-
-    The warps meet at one barrier, between store and load.
-    """
-    of_warps = gl.max(token_score.reshape([WARPS, 16, ROWS]), axis=1)
-    shared.store(of_warps)
-    best = gl.max(shared.load(gl.BlockedLayout([WARPS, 1], [1, 32], [1, WARPS], [0, 1])), axis=0)
-    return gl.where(best == best, best, float("-inf"))  # NaN only if every token's score is
 
 
 @gluon.jit(
@@ -186,8 +129,8 @@ def _decode_score_sm90_kernel(
     if IS_FOLLOWED:
         gdc_launch_dependents()
     program, num_programs = gl.program_id(0), gl.num_programs(0)
-    req = _divided(program * num_reqs, num_programs, reciprocal_of_programs)
-    block = _divided(program * num_reqs - req * num_programs, num_reqs, reciprocal_of_reqs)
+    req = divided(program * num_reqs, num_programs, reciprocal_of_programs)
+    block = divided(program * num_reqs - req * num_programs, num_reqs, reciprocal_of_reqs)
     page = gl.load(block_table_ptr + req.to(gl.int64) * stride_table_r + block.to(gl.int64) * stride_table_b)
     q_start = gl.load(cu_seqlens_q_ptr + req * stride_cu)
     q_end = gl.load(cu_seqlens_q_ptr + (req + 1) * stride_cu)
@@ -199,7 +142,7 @@ def _decode_score_sm90_kernel(
     ready = gl.allocate_shared_memory(gl.int64, [2, 1], mbarrier.MBarrierLayout())
     mbarrier.init(ready.index(0), count=1)
     mbarrier.init(ready.index(1), count=1)
-    is_dealt = block < _num_scored(q_start, q_end, seq_len, S, TOPK)
+    is_dealt = block < num_scored(q_start, q_end, seq_len, S, TOPK)
     _fetch_first_half(keys, page, queries, q_start, 0, ready, pages, q_shared, is_dealt, True, S, D)
     fetch(keys, page, S // 2, 1, ready, pages, is_dealt, S // 2, D)
     barrier()  # the assembler would put what follows before the copy
@@ -212,8 +155,8 @@ def _decode_score_sm90_kernel(
     q_starts = gl.load(cu_seqlens_q_ptr + reqs * stride_cu, mask=is_req, other=0)
     q_ends = gl.load(cu_seqlens_q_ptr + (reqs + 1) * stride_cu, mask=is_req, other=0)
     seq_lens = gl.load(seq_lens_ptr + reqs * stride_seq_lens, mask=is_req, other=0)
-    num_blocks = _num_scored(q_starts, q_ends, seq_lens, S, TOPK)
-    ahead, end, of_ends, of_bases = _own_share(
+    num_blocks = num_scored(q_starts, q_ends, seq_lens, S, TOPK)
+    ahead, end, of_ends, of_bases = own_share(
         program, is_dealt, num_blocks, reqs, num_reqs, reciprocal_of_programs, reciprocal_of_reqs
     )
     ends, bases = known.index(0), known.index(1)
@@ -221,7 +164,7 @@ def _decode_score_sm90_kernel(
     bases.store(of_bases)
 
     # Page id and query start of a copy are looked up a block ahead, whichever request it belongs to.
-    next_req, base, stop = _request_at(ahead, ends, bases, flat)
+    next_req, base, stop = request_at(ahead, ends, bases, flat)
     next_table = block_table_ptr + next_req.to(gl.int64) * stride_table_r
     next_block = ahead - base
     next_page = gl.load(next_table + next_block.to(gl.int64) * stride_table_b, mask=ahead < end, other=0)
@@ -234,7 +177,7 @@ def _decode_score_sm90_kernel(
         req, block = next_req, next_block
         ahead += 1
         if ahead >= stop:
-            next_req, base, stop = _request_at(ahead, ends, bases, flat)
+            next_req, base, stop = request_at(ahead, ends, bases, flat)
             next_table = block_table_ptr + next_req.to(gl.int64) * stride_table_r
         next_block = ahead - base
         next_page = gl.load(next_table + next_block.to(gl.int64) * stride_table_b, mask=ahead < end, other=0)
@@ -269,42 +212,25 @@ def _decode_score_sm90_kernel(
             key_pos = block * S + gl.arange(0, S // 2, layout=gl.SliceLayout(1, mma))[:, None]
             first_score = gl.where(key_pos < sees[None, :], first_score, float("-inf"))
             other_score = gl.where(key_pos + S // 2 < sees[None, :], other_score, float("-inf"))
-        best = _best_of_keys(gl.maximum(first_score, other_score), best_shared, ROWS, WARPS)
-        score_rows = score_ptr + (q_start + token).to(gl.int64) * stride_score_t
-        score_rows += head.to(gl.int64) * stride_score_h
-        # A sector of eight scores fills up block by block: driven out half full, it would be read to be completed.
-        at = score_rows + (block // SCORE_VECTOR).to(gl.int64) * stride_score_v + block % SCORE_VECTOR
-        is_row = (token < query_len) & (head < H)
-        gl.store(at, best, mask=is_row, eviction_policy="evict_last")
-        if (block + 1) * S >= context_len + query_len:  # the request's last block
-            nothing = gl.full_like(best, float("-inf"))
-            for i in gl.static_range(1, SCORE_VECTOR):
-                is_filler = is_row & ((block + i) // SCORE_VECTOR == block // SCORE_VECTOR)
-                gl.store(at + i, nothing, mask=is_filler)
+        best = best_of_keys(gl.maximum(first_score, other_score), best_shared, ROWS, WARPS)
+        store_best(
+            best, block, q_start, query_len, context_len, score_ptr, stride_score_h, stride_score_t, stride_score_v,
+            token, head, H, S, SCORE_VECTOR,
+        )  # fmt: skip
         req, block = next_req, next_block
         ahead += 1
         if ahead < end:
             if ahead >= stop:
-                next_req, base, stop = _request_at(ahead, ends, bases, flat)
+                next_req, base, stop = request_at(ahead, ends, bases, flat)
                 next_table = block_table_ptr + next_req.to(gl.int64) * stride_table_r
             next_block = ahead - base
             next_page = gl.load(next_table + next_block.to(gl.int64) * stride_table_b)
             next_start = gl.load(cu_seqlens_q_ptr + next_req * stride_cu)
 
 
-def reciprocal_of(number: int) -> int:
-    """The divisor's reciprocal for `_divided`: 2**31 times it, rounded down."""
-    return (2**31 - 1) // number
-
-
-def num_rows_of(config: IndexerConfig, decode_query_len: int) -> int:
-    """Rows (token, head) of a product. Heads count as a power of two: the copy of a token's queries fills up with 0."""
-    return max(16, next_power_of_2(decode_query_len) * next_power_of_2(config.num_index_heads))
-
-
-def programs_per_processor(config: IndexerConfig, decode_query_len: int) -> int:
+def programs_per_processor(batch: PagedBatch, decode_query_len: int) -> int:
     """Programs that a multiprocessor has at once."""
-    return PROGRAMS[num_rows_of(config, decode_query_len)]
+    return PROGRAMS[num_rows_of(batch.config, decode_query_len)]
 
 
 def is_served(batch: PagedBatch, decode_query_len: int) -> bool:

@@ -19,8 +19,8 @@ from tests.support.pages import ROOT
 PACKAGE = ROOT / "msa_fast"
 LEFT_OUT = ("bench/", "compile_gate/", "interpreter", "environment.py")
 """Files that are no part of an indexer, and those that mend the interpreter, which every target runs on a CPU."""
-ARCHITECTURES = {"hopper": "sm_90", "blackwell": "sm_100"}
-"""Folder of `msa_fast/ops` -> the GPU that its kernels are for."""
+ARCHITECTURES = {"sm_90": ("ops/hopper/",), "sm_100": ("ops/blackwell/", "ops/nvidia/")}
+"""A GPU -> the folders of `msa_fast` with kernels for it; those of `nvidia` are for both."""
 
 NOT_ON_A_CPU = {
     "ops/dispatch.py": "none: it holds types alone",
@@ -39,8 +39,8 @@ def files_page() -> str:
     names = list(dict.fromkeys(name for targets in seen.values() for name in targets))
     files = [path.relative_to(PACKAGE).as_posix() for path in sorted(PACKAGE.rglob("*.py"))]
     files = [file for file in files if not file.startswith(LEFT_OUT) and not file.endswith("__init__.py")]
-    own = {folder: [file for file in files if file.startswith(f"ops/{folder}/")] for folder in ARCHITECTURES}
-    special = [file for files in own.values() for file in files]
+    own = {gpu: [file for file in files if file.startswith(folders)] for gpu, folders in ARCHITECTURES.items()}
+    generic = [file for file in files if not any(file in special for special in own.values())]
     lines = [
         "# Which targets see which file",
         "",
@@ -49,10 +49,10 @@ def files_page() -> str:
         "",
         "| file of `msa_fast` | targets |",
         "|---|---|",
-        *_rows(seen, [file for file in files if file not in special], names),
+        *_rows(seen, generic, names),
     ]
-    for folder, architecture in ARCHITECTURES.items():
-        if own[folder]:
+    for architecture, special in own.items():
+        if special:
             lines += [
                 "",
                 f"Kernels for one architecture run on such a GPU, or on a CPU as `--target twin-{architecture}/NAME`.",
@@ -60,7 +60,7 @@ def files_page() -> str:
                 "",
                 f"| file of `msa_fast`, for {architecture} | targets |",
                 "|---|---|",
-                *_rows(_with_imported(seen, own[folder]), own[folder], names),
+                *_rows(_with_imported(seen, special), special, names),
             ]
     return "\n".join(lines)
 

@@ -1,0 +1,111 @@
+"""Decode scorers' blocks: which program scores which, and where a block's best scores go.
+
+Shared by the Gluon scorers for Hopper and for Blackwell. All requests' blocks are shared out on the device, so that
+the grid depends on shapes alone.
+"""
+
+import triton.language as tl
+from triton.experimental import gluon
+from triton.experimental.gluon import language as gl
+
+from msa_fast.ops.launch_table import next_power_of_2
+from msa_ref.config import IndexerConfig
+
+MAX_PRODUCT = 2**29
+"""Bound on programs x requests, so that `divided` cannot overflow."""
+
+
+@gluon.jit
+def divided(number, by, reciprocal):
+    """number // by, for numbers below 2**30. reciprocal: `reciprocal_of(by)`; its estimate is at most one too small."""
+    quotient = gl.umulhi(number * 2, reciprocal)
+    return quotient + ((quotient + 1) * by <= number).to(gl.int32)
+
+
+@gluon.jit
+def num_scored(q_start, q_end, seq_len, S: gl.constexpr, TOPK: gl.constexpr):
+    """Number of a request's blocks that are scored: all that its last token sees, which sees seq_len tokens.
+
+    0 without queries, and for requests that select all their blocks: they need no scores.
+    """
+    num_blocks = (gl.maximum(seq_len, 0) + S - 1) // S
+    return gl.where((q_end > q_start) & (num_blocks > TOPK), num_blocks, 0)
+
+
+@gluon.jit
+def own_share(program, is_dealt, num_blocks, reqs, num_reqs, reciprocal_of_programs, reciprocal_of_reqs):
+    """Each program's share of the blocks left after every program got one: (from, to, ends [REQS], bases [REQS]).
+
+    The blocks that are left are counted request after request. A program takes positions from .. to - 1; the blocks
+    of a request end at position `ends`, and its block 0 would have position `bases`. With the block that each program
+    got first, no program has more than one block more than another.
+    """
+    num_programs = gl.num_programs(0)
+    first = divided(reqs * num_programs + num_reqs - 1, num_reqs, reciprocal_of_reqs)
+    behind = divided((reqs + 1) * num_programs + num_reqs - 1, num_reqs, reciprocal_of_reqs)
+    dealt = gl.minimum(num_blocks, behind - first)
+    dealt_before = gl.sum(gl.minimum(dealt, gl.maximum(program - first, 0)), axis=0)
+    ends = tl.cumsum(num_blocks - dealt, axis=0)
+    num_left = gl.sum(num_blocks - dealt, axis=0)
+    total = gl.sum(num_blocks, axis=0)
+    share = divided(total, num_programs, reciprocal_of_programs)
+    rest = gl.where(share > 0, total - share * num_programs, 0)
+    share = gl.maximum(share, 1)  # where there are fewer blocks than programs, the first of those without one take them
+    start = gl.minimum(program * share + gl.minimum(program, rest) - dealt_before, num_left)
+    num_own = share + (program < rest).to(gl.int32) - is_dealt.to(gl.int32)
+    return start, gl.minimum(start + num_own, num_left), ends, ends - num_blocks
+
+
+@gluon.jit
+def request_at(position, ends, bases, flat: gl.constexpr):
+    """(number, base, end) of the request that holds a position; bases and ends lie in shared memory."""
+    # Read where they are needed: kept in registers, they would leave too few for the selection to start beside.
+    of_reqs = ends.load(flat)
+    req = gl.sum((of_reqs <= position).to(gl.int32), axis=0)
+    is_here = gl.arange(0, ends.shape[0], layout=flat) == req
+    base = gl.sum(gl.where(is_here, bases.load(flat), 0), axis=0)
+    return req, base, gl.sum(gl.where(is_here, of_reqs, 0), axis=0)
+
+
+@gluon.jit
+def best_of_keys(token_score, shared, ROWS: gl.constexpr, WARPS: gl.constexpr):
+    """fp32 [ROWS]: maxima of token_score [KEYS, ROWS] over its keys. Every warp has as many keys, every lane one row.
+
+    The warps meet at one barrier, between store and load.
+    """
+    of_warps = gl.max(token_score.reshape([WARPS, token_score.shape[0] // WARPS, ROWS]), axis=1)
+    shared.store(of_warps)
+    best = gl.max(shared.load(gl.BlockedLayout([WARPS, 1], [1, 32], [1, WARPS], [0, 1])), axis=0)
+    return gl.where(best == best, best, float("-inf"))  # NaN only if every token's score is
+
+
+@gluon.jit
+def store_best(
+    best, block, q_start, query_len, context_len, score_ptr, stride_score_h, stride_score_t, stride_score_v,
+    token, head, H: gl.constexpr, S: gl.constexpr, SCORE_VECTOR: gl.constexpr,
+):  # fmt: skip
+    """Store best [ROWS], the scores of a request's block, in its vector, and -inf behind the request's last block.
+
+    token, head [ROWS]: of the rows, of which some are none of the request's.
+    """
+    score_rows = score_ptr + (q_start + token).to(gl.int64) * stride_score_t
+    score_rows += head.to(gl.int64) * stride_score_h
+    # A sector of eight scores fills up block by block: driven out half full, it would be read to be completed.
+    at = score_rows + (block // SCORE_VECTOR).to(gl.int64) * stride_score_v + block % SCORE_VECTOR
+    is_row = (token < query_len) & (head < H)
+    gl.store(at, best, mask=is_row, eviction_policy="evict_last")
+    if (block + 1) * S >= context_len + query_len:  # the request's last block
+        nothing = gl.full_like(best, float("-inf"))
+        for i in gl.static_range(1, SCORE_VECTOR):
+            is_filler = is_row & ((block + i) // SCORE_VECTOR == block // SCORE_VECTOR)
+            gl.store(at + i, nothing, mask=is_filler)
+
+
+def reciprocal_of(number: int) -> int:
+    """The divisor's reciprocal for `divided`: 2**31 times it, rounded down."""
+    return (2**31 - 1) // number
+
+
+def num_rows_of(config: IndexerConfig, decode_query_len: int) -> int:
+    """Rows (token, head) of a product. Heads count as a power of two: the copy of a token's queries fills up with 0."""
+    return max(16, next_power_of_2(decode_query_len) * next_power_of_2(config.num_index_heads))
