@@ -10,6 +10,7 @@ import torch
 
 from msa_fast.bench import ceilings, host
 from msa_fast.bench.measure import Row, measure
+from msa_fast.bench.model import tables
 from msa_fast.bench.shapes import decode_shapes, prefill_shapes
 from msa_fast.bench.timing import interleave
 from msa_fast.environment import environment
@@ -24,7 +25,7 @@ HEADER = (
 def main(argv: list[str] | None = None) -> int:
     """Run the benchmark. Exit status 1: a timed configuration gave a wrong answer."""
     parser = argparse.ArgumentParser(prog="python -m msa_fast.bench", description=__doc__)
-    parser.add_argument("stage", nargs="?", choices=["all", "prefill", "decode", "host"], default="all")
+    parser.add_argument("stage", nargs="?", choices=["all", "prefill", "decode", "host", "model"], default="all")
     parser.add_argument("--heads", type=int, nargs="+", default=[4, 2, 1], help="index heads to time")
     parser.add_argument(
         "--formats", choices=SHORT_PAIRS, default="bf16", help="of queries and keys (default %(default)s)"
@@ -34,6 +35,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--no-check", action="store_true", help="do not compare with the reference")
     parser.add_argument("--json", type=Path, help="write the rows and the environment there")
     args = parser.parse_args(argv)
+    if args.stage == "model":
+        print(tables.text())
+        return 0
     if not torch.cuda.is_available():
         print("python -m msa_fast.bench measures a CUDA device and there is none here.")
         return 0

@@ -31,7 +31,7 @@ def compile_configuration(configuration: Configuration) -> Compiled:
     result.num_warps = spec["options"]["num_warps"]
     result.key_dtype = _key_dtype(spec["signature"])
     try:
-        kernel = _compile(configuration, spec)
+        kernel = compiled_kernel(configuration, spec)
     except Exception as error:
         result.error = f"{type(error).__name__}: {_cause(error)}"
     else:
@@ -52,7 +52,12 @@ def _cpu_seconds() -> float:
 _OPTIONS = (("num_warps", "w"), ("num_stages", "s"), ("maxnreg", "r"), ("waves_per_eu", "e"))
 
 
-def _compile(configuration: Configuration, spec: dict[str, Any]) -> Any:
+def compiled_kernel(configuration: Configuration, spec: dict[str, Any]) -> Any:
+    """What Triton makes of a configuration, whose spec is given as data.
+
+    Raises:
+        Exception: whatever the compiler raises.
+    """
     module, _, name = configuration.kernel.partition(":")
     kernel = getattr(importlib.import_module(module), name)
     assert isinstance(kernel, JITFunction)

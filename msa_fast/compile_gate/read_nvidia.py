@@ -35,12 +35,24 @@ def read(asm: dict[str, Any], key_parameter: int | None, into: Compiled) -> None
         into.code_size = _code_size(asm["cubin"])
         if into.stack:  # without local memory nothing accesses it, and disassembling is slow
             try:
-                listing = parse_sass(_tool("nvdisasm", "-c", str(cubin)))
+                listing = disassembled(asm["cubin"])
             except subprocess.CalledProcessError as error:  # Triton 3.6's does not know sm_103
                 into.unjudged = (error.stderr.splitlines() or ["nvdisasm failed"])[0]
                 return
             into.spills = sum(_is_local(i) for i in listing.instructions)
             into.loop_spills = sum(_is_local(i) for i in listing.in_loops())
+
+
+def disassembled(cubin: bytes) -> Listing:
+    """The machine code of a kernel.
+
+    Raises:
+        subprocess.CalledProcessError: if Triton's disassembler does not know the architecture.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "kernel.cubin"
+        path.write_bytes(cubin)
+        return parse_sass(_tool("nvdisasm", "-c", str(path)))
 
 
 def _tool(name: str, *arguments: str) -> str:

@@ -13,13 +13,13 @@ from msa_fast.ops import driver_launch
 COMPILE = """
 import json
 from msa_fast.compile_gate.architectures import ARCHITECTURES
-from msa_fast.compile_gate.compile import _compile
+from msa_fast.compile_gate.compile import compiled_kernel
 from msa_fast.compile_gate.configurations import run_calls
 from msa_fast.compile_gate.sweep import Call
 calls = [Call("prefill", query_len=128, blocks=64), Call("decode", blocks=64), Call("decode", blocks=64, dim=64)]
 made = []
 for one in run_calls(calls, [ARCHITECTURES["sm_90"]]).configurations:
-    kernel = _compile(one, json.loads(one.spec))
+    kernel = compiled_kernel(one, json.loads(one.spec))
     metadata = kernel.metadata
     known = metadata.num_ctas, metadata.launch_cooperative_grid, metadata.global_scratch_size
     maps = [sorted(meta) for meta in metadata.tensordesc_meta or ()]

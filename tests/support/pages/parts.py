@@ -3,6 +3,7 @@
 from fuzz.canaries.field_defects_page import page as field_defects
 from fuzz.targets import Call
 from fuzz.values.families import page as families_page
+from msa_fast.bench.model import tables
 from msa_ref.profile import Profile
 from tests.support.pages import Part
 from tests.support.pages.api import api_page, fields_of
@@ -30,6 +31,8 @@ PARTS = (
     Part("msa_ref/CONTRACT.md", "run laws", run_laws),
     Part("msa_ref/CONTRACT.md", "batch laws", batch_laws),
     Part("msa_fast/README.md", "api", api_page),
+    Part("msa_fast/bench/MODEL.md", "model of Hopper", tables.hopper_table),
+    Part("msa_fast/bench/MODEL.md", "model of units", tables.units_table),
     Part("fuzz/targets/README.md", "call", lambda: fields_of(Call)),
     Part("fuzz/targets/README.md", "profile", lambda: fields_of(Profile)),
     Part("msa_ref/walkthrough/09-asynchrony.md", "timeline", timeline),
