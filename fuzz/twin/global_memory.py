@@ -11,6 +11,7 @@ import torch
 
 from fuzz.twin.arithmetic import dtype_of
 from fuzz.twin.finding import Finding, NotModelled
+from fuzz.twin.tiles import Source, Target, TileReader
 
 NOBODY = -1
 MAX_NOTED_BYTES = 1 << 28
@@ -124,6 +125,33 @@ class Launch:
         _elements(storage, dtype)[index] = value
         self._note(storage, index * dtype.itemsize, place)
 
+    def tile(self, reader: TileReader, at: Sequence[int], place: str) -> Source:
+        """The tile of a tensor that begins at `at`, for a copy to shared memory."""
+        return Source(lambda: self._reach_all(reader, "copy", place), lambda shape: reader.read(at, shape, place))
+
+    def rows(self, reader: TileReader, numbers: Any, column: int, place: str) -> Source:
+        """Rows of a tensor by their numbers, for a copy to shared memory."""
+        numbers = np.array(numbers)
+        return Source(
+            lambda: self._reach_all(reader, "copy", place), lambda shape: reader.rows(numbers, column, shape, place)
+        )
+
+    def target(self, reader: TileReader, at: Sequence[int], element: str, place: str) -> Target:
+        """The tile of a tensor that begins at `at`, for a copy out of shared memory; outside nothing is written."""
+
+        def start(shape: tuple[int, ...]) -> None:
+            reader.check_size(shape, place)
+            self._reach_all(reader, "copy", place)
+
+        def write(values: npt.NDArray[Any]) -> None:
+            where, is_there = reader.addresses(at)
+            self.store(where, values.reshape(where.shape), is_there, element, place)
+
+        return Target(start, write)
+
+    def _reach_all(self, reader: TileReader, what: str, place: str) -> None:
+        self._reached(reader.address, reader.address + 1, what, place)
+
     def _reached(self, low: int, high: int, what: str, place: str) -> Storage:
         storage = self._memory.storage(low, high, what, place)
         if self.is_early and storage.last_launch == self._number - 1:
@@ -153,30 +181,3 @@ class Launch:
 
 def _elements(storage: Storage, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     return storage.content[: len(storage.content) // dtype.itemsize * dtype.itemsize].view(dtype)
-
-
-class TileReader:
-    """A tensor descriptor's tiles, which tensor copies read."""
-
-    def __init__(
-        self, tensor: torch.Tensor, shape: Sequence[int], strides: Sequence[int], block: Sequence[int]
-    ) -> None:
-        bits = tensor.view({1: torch.int8, 2: torch.int16, 4: torch.int32}[tensor.element_size()])
-        self._values = torch.as_strided(bits, tuple(shape), tuple(strides)).numpy()
-        self._shape, self._block = tuple(shape), tuple(block)
-
-    def read(self, at: Sequence[int], shape: tuple[int, ...], place: str) -> npt.NDArray[Any]:
-        """The tile that begins at `at`; zeros outside of the tensor."""
-        if int(np.prod(shape)) != int(np.prod(self._block)):
-            raise Finding("copy", f"a tile of {self._block} is copied to {shape} at {place}")
-        unsigned = self._values.view(f"u{self._values.itemsize}")
-        tile = np.zeros(self._block, unsigned.dtype)
-        source, target = [], []
-        for start, size, limit in zip(at, self._block, self._shape, strict=True):
-            low, high = max(start, 0), min(start + size, limit)
-            if low >= high:
-                return tile.reshape(shape)
-            source.append(slice(low, high))
-            target.append(slice(low - start, high - start))
-        tile[tuple(target)] = unsigned[tuple(source)]
-        return tile.reshape(shape)

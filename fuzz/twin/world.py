@@ -14,7 +14,7 @@ import torch
 from triton.runtime.jit import JITFunction
 
 from fuzz.twin.compile import Specialization, has_level, has_tensor_waits
-from fuzz.twin.global_memory import GlobalMemory, Launch, TileReader
+from fuzz.twin.global_memory import GlobalMemory, Launch
 from fuzz.twin.library import Library, library
 from fuzz.twin.machine.core import SOURCE_SHARED_BYTES, Dot
 from fuzz.twin.machine.events import Group
@@ -22,6 +22,7 @@ from fuzz.twin.machine.machine import Machine
 from fuzz.twin.machine.timeline import Timeline
 from fuzz.twin.matrix import quick_dot, unit_dot
 from fuzz.twin.options import Level, Policy
+from fuzz.twin.tiles import TileReader
 from msa_fast.compile_gate.configurations import pretend
 
 
@@ -137,7 +138,8 @@ class World:
             if isinstance(value, torch.Tensor):
                 values.append(self.memory.register(value, name))
             elif hasattr(value, "block_shape"):
-                reader = TileReader(value.base, value.shape, value.strides, value.block_shape)
+                address = self.memory.register(value.base, name)
+                reader = TileReader(value.base, address, value.shape, value.strides, value.block_shape)
                 values += [reader, *map(int, value.shape), *map(int, value.strides)]
             else:
                 values.append(value)

@@ -134,3 +134,9 @@ def test_kernels_on_bytes_agree_on_the_twin(architecture: str, monkeypatch: pyte
     monkeypatch.setenv("TRITON_INTERPRET", "0")  # for the process that begins here
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         assert pool.submit(on_twin.wrong_on_bytes, architecture, "source").result() == []
+
+
+def test_ways_to_bring_operands_and_results_are_right_on_the_twin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRITON_INTERPRET", "0")  # for the process that begins here
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        assert pool.submit(on_twin.wrong_on_blackwell, "sm_100").result() == []

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,10 +14,11 @@ from fuzz.twin.machine.events import Group
 from fuzz.twin.machine.machine import Machine
 from fuzz.twin.matrix import exact_dot
 from fuzz.twin.options import POLICIES, Level, Policy
-from tests.support import twin_products, twin_programs
+from fuzz.twin.tiles import TileReader
+from tests.support import twin_copies, twin_products, twin_programs
 
 NUM_WARPS = 4
-RULES = twin_programs.RULES | twin_products.RULES
+RULES = twin_programs.RULES | twin_products.RULES | twin_copies.RULES
 
 
 def run(program: Callable[..., Any], policy: Policy, is_right: bool, level: Level = "compiled") -> None:
@@ -85,5 +87,31 @@ def test_early_launch_that_does_not_wait_is_found() -> None:
     assert waits.load(start, None, None, "i32", "load") == 1
     rushes = launch(memory, 2, is_early=True)
     rushes.begin((0, 0, 0))
-    with pytest.raises(Finding, match="does not wait for the launch"):
-        rushes.load(start, None, None, "i32", "load")
+    reader = TileReader(tensor, start, (8,), (1,), (4,))
+    for touch in (
+        lambda: rushes.load(start, None, None, "i32", "load"),
+        lambda: rushes.tile(reader, [0], "copy").start(),
+        lambda: rushes.rows(reader, np.zeros(1), 0, "copy").start(),
+        lambda: rushes.target(reader, [0], "i32", "copy").start((4,)),
+    ):
+        with pytest.raises(Finding, match="does not wait for the launch"):
+            touch()
+
+
+def test_copies_touch_what_lies_in_the_tensor() -> None:
+    memory, tensor = GlobalMemory(), torch.arange(12, dtype=torch.int32).view(4, 3)
+    start = memory.register(tensor, "tensor")
+    at = launch(memory, 1)
+    reader = TileReader(tensor, start, (4, 3), (3, 1), (2, 2))
+    assert at.tile(reader, [3, 2], "copy").read((2, 2)).tolist() == [[11, 0], [0, 0]]
+    by_row = TileReader(tensor, start, (4, 3), (3, 1), (1, 2))
+    assert at.rows(by_row, np.array([2, 0, -1]), 1, "copy").read((3, 2)).tolist() == [[7, 8], [1, 2], [0, 0]]
+    with pytest.raises(Finding, match="2 rows of"):
+        at.rows(by_row, np.array([2, 0]), 1, "copy").read((3, 2))
+    at.target(reader, [3, 2], "i32", "copy").write(np.full((2, 2), -1, np.int32))
+    assert tensor.flatten().tolist() == [*range(11), -1]
+    at.begin((1, 0, 0))
+    with pytest.raises(Finding, match="two programs"):
+        at.target(reader, [2, 1], "i32", "copy").write(np.full((2, 2), -1, np.int32))
+    with pytest.raises(Finding, match="copied to or from"):
+        at.target(reader, [0, 0], "i32", "copy").start((4, 2))

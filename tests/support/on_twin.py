@@ -1,12 +1,14 @@
 """Acts for a process whose launches run on the twin: batches of MiniMax-M3's shape, and what is asked of them."""
 
+import itertools
 import random
 from typing import Literal
 
 import torch
 
+from fuzz.twin.compile import has_level
 from fuzz.twin.necessity import Outcome, necessity
-from fuzz.twin.options import Level
+from fuzz.twin.options import LEVELS, Level
 from fuzz.twin.world import world
 from msa_fast import PrefillPlan, minimax_m3_index_decode, minimax_m3_index_prefill
 from msa_ref import IndexerConfig, index_topk
@@ -36,6 +38,18 @@ def unneeded(architecture: str, level: Level, stage: Stage) -> tuple[int, list[O
 
     outcomes = list(necessity(architecture, level, act))
     return len(outcomes), [outcome for outcome in outcomes if not outcome.noticed]
+
+
+def wrong_on_blackwell(architecture: str) -> list[str]:
+    """The small kernels for Blackwell that give a wrong answer, and the levels at which they do."""
+    from tests.support.blackwell_kernels import KERNELS, is_right
+
+    wrong = []
+    for name, level in itertools.product(KERNELS, filter(has_level, LEVELS)):
+        with world(architecture, level, "random", 0, False).installed():
+            if not is_right(name):
+                wrong.append(f"{name} at {level}")
+    return wrong
 
 
 def wrong_on_bytes(architecture: str, level: Level) -> list[str]:

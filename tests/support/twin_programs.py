@@ -7,16 +7,15 @@ import numpy as np
 
 from fuzz.twin.machine.events import Group
 from fuzz.twin.machine.machine import Machine
+from fuzz.twin.tiles import Source
 
 TILE = (16, 16)
 BYTES = 16 * 16 * 4
 
 
-class Tiles:
-    """A tensor descriptor whose tiles hold the number that the copy names."""
-
-    def read(self, at: list[int], shape: tuple[int, ...], place: str) -> np.ndarray[Any, Any]:
-        return np.full(shape, at[0], np.float32).view(np.uint32)
+def tile_of(number: float) -> Source:
+    """A tile that holds one number."""
+    return Source(lambda: None, lambda shape: np.full(shape, number, np.float32).view(np.uint32))
 
 
 def page_and_barrier(m: Machine, g: Group, count: int = 1) -> tuple[Any, Any]:
@@ -29,7 +28,7 @@ def page_and_barrier(m: Machine, g: Group, count: int = 1) -> tuple[Any, Any]:
 
 def fetch(m: Machine, g: Group, page: Any, bar: Any, number: int = 1) -> None:
     m.expect(g, bar, BYTES, True, "expect")
-    m.tensor_copy(g, Tiles(), [number, 0], page, bar, True, "copy")
+    m.tensor_copy(g, tile_of(number), page, bar, True, "copy")
 
 
 def copy_is_waited_for(m: Machine, g: Group, is_right: bool) -> Iterator[Any]:
@@ -50,7 +49,7 @@ def slot_is_free_before_it_is_refilled(m: Machine, g: Group, is_right: bool) -> 
         m.barrier(g)
     # One thread announces the bytes without a barrier of its group, as a producer's warp does.
     m.mbarrier(g, bar, "expect").arrive(1, BYTES, g.knows[0], g.fenced[0], m.log.tell, "expect")
-    m.tensor_copy(g, Tiles(), [2, 0], page, bar, True, "copy")
+    m.tensor_copy(g, tile_of(2), page, bar, True, "copy")
     yield from m.wait(g, bar, 1, True, "wait")
 
 
@@ -60,7 +59,7 @@ def bytes_of_all_copies_are_expected(m: Machine, g: Group, is_right: bool) -> It
     other = m.local_alloc(TILE, "f32", 1024 + BYTES, "other page")
     m.expect(g, bar, 2 * BYTES if is_right else BYTES, True, "expect")
     for number, target in enumerate((page, other)):
-        m.tensor_copy(g, Tiles(), [number, 0], target, bar, True, "copy")
+        m.tensor_copy(g, tile_of(number), target, bar, True, "copy")
     yield from m.wait(g, bar, 0, True, "wait")
     assert (m.local_load(g, page, "load") == 0).all()
     assert (m.local_load(g, other, "load") == 1).all()

@@ -52,16 +52,58 @@ def _wait(emitter: Emitter, op: Op) -> None:
 
 @rule("ttng.async_tma_copy_global_to_local")
 def _tensor_copy(emitter: Emitter, op: Op) -> None:
-    if "multicast" in op.text or op.is_set("multicast"):
-        raise NotModelled(f"the twin has no multicast (at {op.place})")
+    _refuse_multicast(op)
     rank = op.text[: op.text.index("]")].count("%") - 1
     descriptor, *rest = emitter.operands(op)
     at, (memory, barrier, predicate) = ", ".join(rest[:rank]), rest[rank : rank + 3]
-    target = op.result_types[0] if op.result_types else op.types[-1]
-    if SWIZZLE.findall(op.types[0].layout) != SWIZZLE.findall(target.layout):
-        emitter.put(f"M.mismatch({op.place!r})")
+    _check_layout(emitter, op, op.result_types[0] if op.result_types else op.types[-1])
     emitter.pause()
-    emitter.put(f"M.tensor_copy(G, {descriptor}, [{at}], {memory}, {barrier}, {predicate}, {op.place!r})")
+    source = f"X.tile({descriptor}, [{at}], {op.place!r})"
+    emitter.put(f"M.tensor_copy(G, {source}, {memory}, {barrier}, {predicate}, {op.place!r})")
+
+
+@rule("ttng.async_tma_gather")
+def _gather(emitter: Emitter, op: Op) -> None:
+    _refuse_multicast(op)
+    descriptor, rows, column, memory, barrier, predicate = emitter.operands(op)
+    _check_layout(emitter, op, op.types[4])
+    emitter.pause()
+    source = f"X.rows({descriptor}, {rows}, {column}, {op.place!r})"
+    emitter.put(f"M.tensor_copy(G, {source}, {memory}, {barrier}, {predicate}, {op.place!r})")
+
+
+@rule("ttng.async_tma_copy_local_to_global")
+def _tensor_store_copy(emitter: Emitter, op: Op) -> None:
+    descriptor, *at, memory = emitter.operands(op)
+    _check_layout(emitter, op, op.types[1])
+    emitter.pause()
+    target = f"X.target({descriptor}, [{', '.join(at)}], {op.types[0].element!r}, {op.place!r})"
+    emitter.put(f"M.tensor_store_copy(G, {target}, {memory}, {op.place!r})")
+
+
+@rule("ttng.async_tma_store_wait")
+def _wait_for_tensor_stores(emitter: Emitter, op: Op) -> None:
+    emitter.pause()
+    emitter.put(f"M.wait_for_tensor_stores(G, {op.number('pendings')})")
+    emitter.tokens(op)
+
+
+@rule("ttng.async_copy_mbarrier_arrive")
+def _arrive_behind_copies(emitter: Emitter, op: Op) -> None:
+    emitter.pause()
+    barrier = emitter.operands(op)[0]
+    emitter.put(f"M.arrive_behind_copies(G, {barrier}, {op.is_set('noIncrement')}, {op.place!r})")
+
+
+def _refuse_multicast(op: Op) -> None:
+    if "multicast" in op.text or op.is_set("multicast"):
+        raise NotModelled(f"the twin has no multicast (at {op.place})")
+
+
+def _check_layout(emitter: Emitter, op: Op, memory: Type) -> None:
+    """A descriptor lays elements out as the memory's other readers and writers take them, or the copy is a mistake."""
+    if SWIZZLE.findall(op.types[0].layout) != SWIZZLE.findall(memory.layout):
+        emitter.put(f"M.mismatch({op.place!r})")
 
 
 @rule("ttg.async_copy_global_to_local")
@@ -72,26 +114,20 @@ def _copy(emitter: Emitter, op: Op) -> None:
     emitter.pause()
     loaded = f"X.load({pointer}, {mask}, {other}, {op.types[0].pointee!r}, {op.place!r})"
     emitter.put(f"M.copy(G, {memory}, {loaded}, {op.place!r})")
-    _token(emitter, op)
+    emitter.tokens(op)
 
 
 @rule("ttg.async_commit_group")
 def _commit_copies(emitter: Emitter, op: Op) -> None:
     emitter.put("M.commit_copies(G)")
-    _token(emitter, op)
+    emitter.tokens(op)
 
 
 @rule("ttg.async_wait")
 def _wait_for_copies(emitter: Emitter, op: Op) -> None:
     emitter.pause()
     emitter.put(f"M.wait_for_copies(G, {op.number('num')})")
-    _token(emitter, op)
-
-
-def _token(emitter: Emitter, op: Op) -> None:
-    """A token orders operations for the compiler; it has no value."""
-    for number in range(len(op.results)):
-        emitter.result(op, "None", number)
+    emitter.tokens(op)
 
 
 def _wide(emitter: Emitter, value: str, kind: Type) -> str:
@@ -134,11 +170,21 @@ def _tensor_product(emitter: Emitter, op: Op) -> None:
     a, b, d, is_used, predicate = (emitter.name(value) for value in re.findall(VALUE, plain)[:5])
     emitter.pause()
     emitter.put(f"M.tensor_product(G, {a}, {b}, {d}, {is_used}, {predicate}, [{barriers}], {op.place!r})")
-    _token(emitter, op)
+    emitter.tokens(op)
+
+
+@rule("ttng.tmem_copy")
+def _copy_to_tensor_memory(emitter: Emitter, op: Op) -> None:
+    source, target = emitter.operands(op)
+    if "scales" in op.types[1].layout:
+        raise NotModelled(f"the twin has no scales in tensor memory (at {op.place})")
+    emitter.pause()
+    emitter.put(f"M.copy_to_tensor_memory(G, {source}, {target}, {op.place!r})")
+    emitter.tokens(op)
 
 
 @rule("ttng.tc_gen5_commit")
 def _commit_products(emitter: Emitter, op: Op) -> None:
     barrier, *rest = (emitter.name(value) for value in re.findall(VALUE, op.text.partition(" descs ")[0]))
     emitter.pause()
-    emitter.put(f"M.commit_products(G, {barrier}, {rest[0] if rest else True}, {op.place!r})")
+    emitter.put(f"M.commit(G, {barrier}, {rest[0] if rest else True}, {op.place!r})")

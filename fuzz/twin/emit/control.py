@@ -13,7 +13,12 @@ def _yield(emitter: Emitter, op: Op) -> None:
     emitter.leave(emitter.operands(op))
 
 
-@rule("tt.return", "ttg.warp_return", "ttg.warp_yield", "gluon.return")
+@rule("ttg.warp_yield")
+def _warp_yield(emitter: Emitter, op: Op) -> None:
+    emitter.put(f"return [{', '.join(emitter.operands(op))}]")
+
+
+@rule("tt.return", "ttg.warp_return", "gluon.return")
 def _end(emitter: Emitter, op: Op) -> None:
     emitter.put("pass" if emitter.is_nested else "return")
 
@@ -89,4 +94,8 @@ def _warp_specialize(emitter: Emitter, op: Op) -> None:
     with emitter.deeper():
         emitter.put("if False: yield")
         emitter.region(default, "partition")
-    emitter.put(f"yield from M.specialize(G, [{', '.join(started)}], {main}())")
+    everything = f"yield from M.specialize(G, [{', '.join(started)}], {main}())"
+    if op.results:
+        emitter.all_results(op, everything)
+    else:
+        emitter.put(everything)

@@ -5,7 +5,7 @@ type when the source is written, so nothing is asked when it runs.
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -106,13 +106,19 @@ class Emitter:
         """The Python names of an operation's results."""
         return [self.name(value) for value in op.results]
 
-    def result(self, op: Op, expression: str, number: int = 0) -> None:
-        """The line that gives one result of an operation its value."""
-        self._give(self.results(op)[number : number + 1], expression, "")
+    def result(self, op: Op, expression: str) -> None:
+        """The line that gives an operation's one result its value."""
+        self._give(self.results(op)[:1], expression, "")
 
-    def all_results(self, op: Op, expression: str) -> None:
-        """The line that gives all results of an operation their values, in the order of a sequence."""
-        self._give(self.results(op), expression)
+    def all_results(self, op: Op, expression: str, numbers: Iterable[int] | None = None) -> None:
+        """The line that gives all results of an operation, or those of some numbers, the entries of a sequence."""
+        names = self.results(op)
+        self._give(names if numbers is None else [names[number] for number in numbers], expression)
+
+    def tokens(self, op: Op, numbers: Iterable[int] | None = None) -> None:
+        """Results that order operations for the compiler alone: all, or those of some numbers. They have no value."""
+        for number in range(len(op.results)) if numbers is None else numbers:
+            self._give(self.results(op)[number : number + 1], "None", "")
 
     def is_array(self, kind: Type) -> bool:
         """True if a value is an array: a tensor, or anything in the body of a reduction, which runs on arrays."""

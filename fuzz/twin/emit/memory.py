@@ -88,6 +88,19 @@ template("ttg.memdesc_reshape", "{0}.reshape({shape})")
 template("ttg.memdesc_trans", "{0}.transpose({order})")
 
 
+@rule("ttg.memdesc_reinterpret")
+def _reinterpret(emitter: Emitter, op: Op) -> None:
+    """The same bytes as other elements, where both layouts put a byte in one place."""
+    source, target = op.types[0], op.result_type
+    swizzles = [
+        re.findall(r"(swizzlingByteWidth|transposed|vec|perPhase|maxPhase) = (\w+)", kind.layout)
+        for kind in (source, target)
+    ]
+    if "tensor_memory" not in target.layout and swizzles[0] != swizzles[1]:
+        raise NotModelled(f"the twin cannot read one swizzle as another (at {op.place})")
+    emitter.result(op, f"{emitter.operands(op)[0]}.reinterpret({target.shape}, {target.element!r}, {op.place!r})")
+
+
 @rule("ttg.memdesc_subslice")
 def _subslice(emitter: Emitter, op: Op) -> None:
     offsets = tuple(int(number) for number in re.findall(r"-?\d+", op.text[op.text.index("[") :]))
@@ -97,7 +110,9 @@ def _subslice(emitter: Emitter, op: Op) -> None:
 @rule("ttng.tmem_subslice")
 def _tensor_subslice(emitter: Emitter, op: Op) -> None:
     start = op.number("N") if "N" in op.attributes else op.number("offset")
-    emitter.result(op, f"{emitter.operands(op)[0]}.slice((0, {start}), {op.result_type.shape})")
+    rank, dim = len(op.result_type.shape), op.number("dim", 1)
+    offsets = tuple(start if axis == dim else 0 for axis in range(rank))
+    emitter.result(op, f"{emitter.operands(op)[0]}.slice({offsets}, {op.result_type.shape})")
 
 
 @rule("ttng.tmem_alloc")
@@ -106,8 +121,7 @@ def _tensor_alloc(emitter: Emitter, op: Op) -> None:
     if op.attributes.get("tensor_memory_row_offset", 0) != 0:
         raise NotModelled(f"the twin has no two accumulators in the same columns (at {op.place})")
     emitter.result(op, f"M.tensor_alloc({kind.shape}, {kind.element!r}, {column}, {op.place!r})")
-    if len(op.results) > 1:
-        emitter.result(op, "None", 1)
+    emitter.tokens(op, range(1, len(op.results)))
     for value in emitter.operands(op):
         emitter.put(f"M.tensor_store(G, {value}, {emitter.name(op.results[0])}, True, {op.place!r})")
 
@@ -120,13 +134,13 @@ def _tensor_load(emitter: Emitter, op: Op) -> None:
     `.NaN` is there, which makes a row with one NaN.
     """
     emitter.pause()
-    loaded, *others = range(len(op.results))
-    emitter.result(op, f"M.tensor_load(G, {emitter.operands(op)[0]}, {op.place!r})", loaded)
+    emitter.result(op, f"M.tensor_load(G, {emitter.operands(op)[0]}, {op.place!r})")
+    num_tensors = 1
     if "redOp" in op.attributes:
         how = f"{op.attributes['redOp']!r}, {op.is_set('abs')}, {op.is_set('NaN')}"
-        emitter.result(op, f"row_extremes({emitter.results(op)[loaded]}, {how})", others.pop())
-    for number in others:
-        emitter.result(op, "None", number)
+        emitter.all_results(op, f"[row_extremes({emitter.results(op)[0]}, {how})]", [len(op.results) - 1])
+        num_tensors = 2
+    emitter.tokens(op, range(1, len(op.results) - num_tensors + 1))
 
 
 @rule("ttng.tmem_store")
@@ -134,8 +148,7 @@ def _tensor_store(emitter: Emitter, op: Op) -> None:
     value, memory, *rest = emitter.operands(op)
     emitter.pause()
     emitter.put(f"M.tensor_store(G, {value}, {memory}, {rest[-1] if rest else True}, {op.place!r})")
-    if op.results:
-        emitter.result(op, "None")
+    emitter.tokens(op)
 
 
 @rule("ttng.tmem_wait")

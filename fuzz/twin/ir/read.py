@@ -133,28 +133,21 @@ class _Reader:
         return self.simple(name, results, rest, place, regions)
 
     def warp_specialize(self, results: list[str], rest: str, place: str) -> Op:
-        regions, num_warps = [], []
-        while True:
-            line, _ = self.line()
-            line = line.removeprefix("}").strip()
-            if not line.endswith("{"):
-                break  # the types of what all partitions are given
-            found = re.match(r"partition\d+\((.*)\) num_warps\((\d+)\)", line)
+        """The default region, and the partitions: each closed by a brace of its own, the last with the types."""
+        regions, num_warps, close = [], [], "}"
+        while close == "}":
+            head, _ = self.line()
+            found = re.match(r"partition\d+\((.*)\) num_warps\((\d+)\)", head)
             region_arguments = [self.argument(part) for part in split(found[1])] if found else []
             region = self.region()
             region.arguments = [name for name, _ in region_arguments]
             region.types = [kind for _, kind in region_arguments]
             regions.append(region)
             num_warps.append(int(found[2]) if found else 0)
-            if re.fullmatch(r"\}( : .*)?", self.peek()) and not self.is_followed_by_partition():
-                tail, _ = self.line()
-                if tail != "}":
-                    break
+            close, _ = self.line()
+        taken, made = self.types_of(close.removeprefix("} : "), len(results))
         operands = re.findall(VALUE, rest)
-        return Op("ttg.warp_specialize", results, operands, rest, {}, [], [], place, regions, num_warps)
-
-    def is_followed_by_partition(self) -> bool:
-        return re.match(r"\}?\s*partition\d+\(", self.lines[self.at + 1]) is not None
+        return Op("ttg.warp_specialize", results, operands, rest, {}, taken, made, place, regions, num_warps)
 
     # ---- one line ----
 

@@ -54,6 +54,7 @@ class Core:
         self.tensor = Space("tensor", np.full((TENSOR_ROWS, columns), TENSOR_GARBAGE, np.uint32))
         self.log, self.scheduler = Log(), Scheduler(policy, seed, timeline)
         self.mbarriers: dict[int, Mbarrier] = {}
+        self.unwaited_stores: Events = 0  # copies to global memory
         self.next_byte = self.next_column = 0
 
     @property

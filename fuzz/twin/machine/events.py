@@ -5,13 +5,21 @@ events that happened before where it stands (happens-before, as race detectors k
 is a race unless its warp knows of every access that it conflicts with, whichever way the moments fell in this run.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import or_
 from typing import Any
 
 from fuzz.twin.finding import Finding
 
 Events = int
 """A set of events, as bits."""
+
+
+def union(sets: Iterable[Events]) -> Events:
+    """The events of any of some sets."""
+    return reduce(or_, sets, 0)
 
 
 @dataclass(eq=False)
@@ -28,6 +36,7 @@ class Group:
     products: list[Any] = field(default_factory=list)  # of warp groups, in flight, the oldest first
     copies: list[Any] = field(default_factory=list)  # groups of cp.async, committed, the oldest first
     open_copies: list[Any] = field(default_factory=list)
+    tensor_stores: list[Any] = field(default_factory=list)  # bulk copies to global memory, in flight, the oldest first
     issued: Events = 0  # products in tensor memory that its thread has started
     unread: list[list[Events]] = field(default_factory=list)  # loads of tensor memory that were not waited for
     unwritten: list[list[Events]] = field(default_factory=list)
@@ -43,11 +52,8 @@ class Group:
 
     def meet(self) -> None:
         """A barrier: every warp knows what any of them knew."""
-        knows = fenced = 0
-        for known, seen in zip(self.knows, self.fenced, strict=True):
-            knows |= known
-            fenced |= seen
-        self.knows, self.fenced = [knows] * self.num_warps, [fenced] * self.num_warps
+        self.knows = [union(self.knows)] * self.num_warps
+        self.fenced = [union(self.fenced)] * self.num_warps
 
 
 @dataclass

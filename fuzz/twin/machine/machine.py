@@ -21,6 +21,8 @@ class Machine(Threads, Copies, Products):
         """
         self.scheduler.threads.append(Thread(group.name, code))
         self.scheduler.run()
+        if self.unwaited_stores:
+            raise Finding("in flight", f"the program ends without a wait for the {self.log.tell(self.unwaited_stores)}")
         for barrier in self.mbarriers.values():
             if barrier.num_bytes:
                 sentence = f"the program ends while a barrier expects {barrier.num_bytes} bytes that nothing brings"

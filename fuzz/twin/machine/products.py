@@ -1,5 +1,6 @@
 """Matrix products: those of warp groups (Hopper's wgmma), and those in tensor memory (Blackwell's tcgen05)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -95,39 +96,70 @@ class Products(Phases):
     ) -> None:
         """One thread starts a product into tensor memory. Products of one thread are done in order.
 
-        Triton's lowering puts a barrier of the group before it (PTX of 3.9).
+        Triton's lowering puts a barrier of the group before it, and none before a copy to tensor memory (PTX of 3.9).
         Source: PTX ISA 9.7.16, tcgen05.mma. bars: (mbarrier, whether) that the product arrives at.
         """
         if not predicate:
             return
-        what = "product"
-        self.compiler_barrier(group)
-        if not self.is_source:
-            group.meet()
-        knows = group.knows[0] | group.issued | self.given_order(group)
-        event = self.log.add(what, place, group)
-        for view in (a, b):
-            needed, cells = view.conflicts(False)
-            self.log.check_order(needed, knows, what, place, group)
-            if view.space is self.shared and self.needs_fences:
-                self.log.check_fence(needed, group.fenced[0], what, place)
-            mark(cells, event, False)
-        needed, cells = d.conflicts(True)
-        self.log.check_order(needed, knows, what, place, group)
-        mark(cells, event, True)
-        group.issued |= event
+        self._lowered_barrier(group)
+        self._start_in_tensor_memory(group, (a, b), d, "product", place)
         if not is_used:
             d.array[...] = np.float32(np.nan)  # what was there is gone, and nothing is there yet
 
         def land() -> None:
             d.array[...] = self.dot_of(_operand(a), _operand(b), d.array if is_used else None, a.element)
 
-        self.scheduler.start(Flight(f"{what} at {place}", land, (group, "tensor")))
+        self.scheduler.start(Flight(f"product at {place}", land, (group, "tensor")))
         for bar, condition in bars:
             self.commit_products(group, bar, condition, place)
 
+    def commit(self, group: Group, bar: View, predicate: Any, place: str) -> None:
+        """A commit that stands alone; Triton's lowering puts a barrier of the group before it (PTX of 3.9)."""
+        if predicate:
+            self._lowered_barrier(group)
+            self.commit_products(group, bar, predicate, place)
+
+    def _lowered_barrier(self, group: Group) -> None:
+        if not self.is_source:
+            group.meet()
+
+    def _start_in_tensor_memory(
+        self, group: Group, operands: Sequence[View], target: View, what: str, place: str
+    ) -> None:
+        """What one thread starts there knows of what it conflicts with, be it by order of that thread's own work."""
+        self.compiler_barrier(group)
+        knows = group.knows[0] | group.issued | self.given_order(group)
+        event = self.log.add(what, place, group)
+        for view in operands:
+            needed, cells = view.conflicts(False)
+            self.log.check_order(needed, knows, what, place, group)
+            if view.space is self.shared and self.needs_fences:
+                self.log.check_fence(needed, group.fenced[0], what, place)
+            mark(cells, event, False)
+        needed, cells = target.conflicts(True)
+        self.log.check_order(needed, knows, what, place, group)
+        mark(cells, event, True)
+        group.issued |= event
+
+    def copy_to_tensor_memory(self, group: Group, source: View, target: View, place: str) -> None:
+        """One thread starts a copy from shared to tensor memory, by the async proxy, in line with its products.
+
+        Source: PTX ISA 9.7.16, tcgen05.cp, and 9.7.16.6.4: pipelined with tcgen05.mma of one thread, in its order.
+        """
+        what = "copy to tensor memory"
+        self._start_in_tensor_memory(group, (source,), target, what, place)
+        target.spoil()
+
+        def land() -> None:
+            target.array[...] = source.array
+
+        self.scheduler.start(Flight(f"{what} at {place}", land, (group, "tensor")))
+
     def commit_products(self, group: Group, bar: View, predicate: Any, place: str) -> None:
-        """An arrival at an mbarrier once all products so far of the thread are done. Source: tcgen05.commit."""
+        """An arrival at an mbarrier once all products and copies so far of the thread are done.
+
+        Source: PTX ISA 9.7.16, tcgen05.commit.
+        """
         if not predicate:
             return
         barrier = self.mbarrier(group, bar, place)

@@ -6,7 +6,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from fuzz.twin.finding import Finding
+from fuzz.twin.arithmetic import dtype_of
+from fuzz.twin.finding import Finding, NotModelled
 from fuzz.twin.machine.events import Events
 
 TENSOR_ROWS, TENSOR_COLUMNS = 128, 512
@@ -83,14 +84,29 @@ class View:
         return View(self.space, self.array.transpose(order), self.element, self.low, self.high)
 
     def slice(self, offsets: tuple[int, ...], shape: tuple[int, ...]) -> "View":
-        """A part: of tensor memory some columns. Of shared memory the whole is taken to be touched, as rows are
-        swizzled into each other."""
+        """A part: of tensor memory some columns, or entries. Of shared memory the whole is taken to be touched, as
+        rows are swizzled into each other."""
         part = self.array[tuple(slice(o, o + n) for o, n in zip(offsets, shape, strict=True))]
         if self.space.name == "shared":
             return View(self.space, part, self.element, self.low, self.high)
-        per_element = (self.high - self.low) / self.array.shape[-1]
-        low = self.low + int(offsets[-1] * per_element)
-        return View(self.space, part, self.element, low, low + int(shape[-1] * per_element))
+        cut = [axis for axis in range(len(shape)) if shape[axis] != self.array.shape[axis]] or [0]
+        if len(cut) > 1 or cut[0] == len(shape) - 2 or (cut[0] and len(shape) == 3 and shape[0] > 1):
+            raise NotModelled("the twin has no part of tensor memory that is not some columns, one beside another")
+        per_element = (self.high - self.low) / self.array.shape[cut[0]]
+        low = self.low + int(offsets[cut[0]] * per_element)
+        return View(self.space, part, self.element, low, low + int(shape[cut[0]] * per_element))
+
+    def reinterpret(self, shape: tuple[int, ...], element: str, place: str) -> "View":
+        """The same bytes as elements of another size, and in another shape."""
+        dtype = dtype_of(element)
+        if int(np.prod(shape)) * dtype.itemsize != self.num_bytes or self.array.strides[-1] != self.array.itemsize:
+            raise NotModelled(f"the twin cannot read {self.array.shape} as {shape} (at {place})")
+        array = self.array.view(dtype)
+        if self.space.name == "shared":
+            array = array.reshape(shape, copy=False) if array.flags.c_contiguous else array
+        if array.shape != shape:
+            raise NotModelled(f"the twin cannot read {self.array.shape} as {shape} (at {place})")
+        return View(self.space, array, element, self.low, self.high)
 
     def conflicts(self, is_write: bool) -> tuple[Events, list[Cell]]:
         """The accesses that an access must know of: a read the writes before it, a write the reads, too."""
@@ -102,7 +118,12 @@ class View:
 
     def spoil(self) -> None:
         """Contents that are neither the old nor the new ones: a copy is on its way."""
-        self.array[...] = np.array(-1).astype(self.array.dtype)
+        self.array[...] = garbage_like(self.array)
+
+
+def garbage_like(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Memory before anything is written: bits that are NaN as a float, -1 as an integer."""
+    return np.full(array.shape, -1, f"i{array.itemsize}").view(array.dtype)
 
 
 def mark(cells: list[Cell], events: Events, is_write: bool) -> None:

@@ -86,7 +86,11 @@ class Threads(Core):
             group.learn(each)
 
     def tensor_load(self, group: Group, view: View, place: str) -> Any:
-        """All warps load from tensor memory; done for sure once it is waited for."""
+        """All warps load from tensor memory; done for sure, for others to write there, once it is waited for.
+
+        What is loaded may be used at once: registers wait for it. Source: PTX ISA 9.7.17.6.4.5, which says, too, that
+        such a dependency orders no accesses of memory.
+        """
         each = self.touch(group, view, place, "load from tensor memory", False)
         if self.has_waits:
             group.unread.append(each)
@@ -105,9 +109,13 @@ class Threads(Core):
         self,
         group: Group,
         partitions: list[tuple[int, Callable[[Group], Generator[Waits | None, None, None]]]],
-        main: Generator[Waits | None, None, None],
-    ) -> Generator[Waits | None, None, None]:
-        """Partitions run beside the group's own code; behind all their ends it knows what they knew."""
+        main: Generator[Waits | None, None, Any],
+    ) -> Generator[Waits | None, None, Any]:
+        """Partitions run beside the group's own code; behind all their ends it knows what they knew.
+
+        Returns:
+            The values that the group's own code hands on.
+        """
         group.meet()
         others = [
             Group.fresh(f"partition {number}", num_warps, group.knows[0], group.fenced[0])
@@ -115,9 +123,10 @@ class Threads(Core):
         ]
         threads = [Thread(other.name, code(other)) for other, (_, code) in zip(others, partitions, strict=True)]
         self.scheduler.threads += threads
-        yield from main
+        values = yield from main
         yield from waiting(Join(self.scheduler, threads))
         for other in others:
             other.meet()
             group.knows = [known | other.knows[0] for known in group.knows]
             group.fenced = [seen | other.fenced[0] for seen in group.fenced]
+        return values
