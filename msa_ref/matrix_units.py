@@ -62,22 +62,37 @@ def unit_product(
     Raises:
         ValueError: if D is not the same, or no multiple of the unit's L.
     """
+    _check_dims(queries, keys, unit)
+    total = torch.zeros(len(queries), len(keys), device=queries.device)
+    rows = max(1, MAX_PRODUCTS // max(1, len(keys) * unit.L))
+    for row in range(0, len(queries), rows):
+        part = slice(row, row + rows)
+        start = total[part] if accumulator is None else accumulator[part]
+        total[part] = unit_sums(queries[part, None], keys[None], unit, start)
+    return total
+
+
+def unit_sums(
+    queries: torch.Tensor, keys: torch.Tensor, unit: MatrixUnit, accumulator: torch.Tensor | None = None
+) -> torch.Tensor:
+    """The dot products of queries and keys [..., D] whose other axes broadcast, as a unit sums them.
+
+    Arguments, answer and refusals are those of `unit_product`, but for the shapes. It holds L products of all at once.
+    """
+    _check_dims(queries, keys, unit)
+    q, k = queries.double(), keys.double()
+    total = (q[..., 0] * k[..., 0]).float().zero_() if accumulator is None else accumulator
+    q_exponent, k_exponent = _exponent(queries), _exponent(keys)
+    for first in range(0, queries.shape[-1], unit.L):
+        at = slice(first, first + unit.L)
+        total = _added(total, q[..., at] * k[..., at], q_exponent[..., at] + k_exponent[..., at], unit)
+    return total
+
+
+def _check_dims(queries: torch.Tensor, keys: torch.Tensor, unit: MatrixUnit) -> None:
     dim = queries.shape[-1]
     require(keys.shape[-1] == dim, "keys", f"must have D = {dim}", keys.shape[-1])
     require(dim % unit.L == 0, "D", f"must be a multiple of {unit.L} for {unit.name}", dim)
-    shape = len(queries), len(keys)
-    total = torch.zeros(shape, device=queries.device) if accumulator is None else accumulator.clone()
-    rows = max(1, MAX_PRODUCTS // max(1, len(keys) * unit.L))
-    q, k = queries.double(), keys.double()
-    q_exponent, k_exponent = _exponent(queries), _exponent(keys)
-    for row in range(0, len(queries), rows):
-        part = slice(row, row + rows)
-        for first in range(0, dim, unit.L):
-            at = slice(first, first + unit.L)
-            products = q[part, None, at] * k[None, :, at]
-            exponents = q_exponent[part, None, at] + k_exponent[None, :, at]
-            total[part] = _added(total[part], products, exponents, unit)
-    return total
 
 
 def _added(total: torch.Tensor, products: torch.Tensor, exponents: torch.Tensor, unit: MatrixUnit) -> torch.Tensor:

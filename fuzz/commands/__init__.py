@@ -19,6 +19,7 @@ COMMANDS = {
     "promote": "keep a finding's case in the corpus, which every gate judges",
     "targets": "list the built-in targets, and the peers that are installed",
     "peers": "judge the kernels that others ship, as far as they are installed: one table",
+    "formats": "measure how often selections change from bf16 to e4m3 to NVFP4 keys, and by the unit that sums them",
     "canaries": "judge the suite by planted defects: which law kills each, and how soon",
 }
 """Name -> one line for `--help`."""

@@ -8,6 +8,7 @@ from msa_ref.profile import Profile
 from tests.support.pages import Part
 from tests.support.pages.api import api_page, fields_of
 from tests.support.pages.commands import command_table
+from tests.support.pages.formats import selection_changes
 from tests.support.pages.laws import batch_laws, promises, row_laws, run_laws
 from tests.support.pages.matrix import support_matrix
 from tests.support.pages.picture import row_picture
@@ -35,6 +36,7 @@ PARTS = (
     Part("msa_fast/bench/MODEL.md", "model of units", tables.units_table),
     Part("fuzz/targets/README.md", "call", lambda: fields_of(Call)),
     Part("fuzz/targets/README.md", "profile", lambda: fields_of(Profile)),
+    Part("msa_fast/bench/RESULTS.md", "selection changes", selection_changes),
     Part("msa_ref/walkthrough/09-asynchrony.md", "timeline", timeline),
     Part("msa_ref/walkthrough/how-engines-break-ties.md", "ties", ties),
     Part("msa_ref/walkthrough/real-bugs.md", "gallery", gallery),
