@@ -10,7 +10,7 @@ the buffers: `fuzz.judge.run_laws` lists them.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -138,20 +138,32 @@ def repeat_determinism(batch: PagedBatch, run: Run, times: int = 3) -> Iterator[
     return _alike("RepeatDeterminism", batch, run, ((f"in run {time}", batch, None) for time in range(2, times + 1)))
 
 
-BATCH_LAWS: dict[str, Callable[[PagedBatch, Run], Iterator[Violation]]] = {
-    "PageRelabel": page_relabel,
-    "RequestPermutation": request_permutation,
-    "NeighbourIndependence": neighbour_independence,
-    "HeadIndependence": head_independence,
-    "ChunkedPrefill": chunked_prefill,
-    "DecodeIsLastPrefillRow": decode_is_last_prefill_row,
-    "PowerOfTwoScale": power_of_two_scale,
-    "AppendOne": append_one,
-    "PoisonBlind": poison_blind,
-    "RepeatDeterminism": repeat_determinism,
-    "ViewBlind": view_blind,
+@dataclass(frozen=True)
+class BatchLaw:
+    """One law about one batch and one target.
+
+    breaks: yields the violations; its docstring is the law.
+    chapter: the page and the heading of the walk-through that explain it.
+    """
+
+    breaks: Callable[[PagedBatch, Run], Iterator[Violation]]
+    chapter: str
+
+
+BATCH_LAWS = {
+    "PageRelabel": BatchLaw(page_relabel, "04-pages.md#4-pages"),
+    "RequestPermutation": BatchLaw(request_permutation, "03-heads-and-tokens.md#requests"),
+    "NeighbourIndependence": BatchLaw(neighbour_independence, "03-heads-and-tokens.md#requests"),
+    "HeadIndependence": BatchLaw(head_independence, "03-heads-and-tokens.md#heads"),
+    "ChunkedPrefill": BatchLaw(chunked_prefill, "03-heads-and-tokens.md#requests"),
+    "DecodeIsLastPrefillRow": BatchLaw(decode_is_last_prefill_row, "03-heads-and-tokens.md#requests"),
+    "PowerOfTwoScale": BatchLaw(power_of_two_scale, "01-one-query.md#tokens"),
+    "AppendOne": BatchLaw(append_one, "03-heads-and-tokens.md#tokens"),
+    "PoisonBlind": BatchLaw(poison_blind, "04-pages.md#4-pages"),
+    "RepeatDeterminism": BatchLaw(repeat_determinism, "08-splitting-a-row.md#a-selection-can-be-merged"),
+    "ViewBlind": BatchLaw(view_blind, "04-pages.md#what-a-kernel-may-touch"),
 }
-"""Name of each law that asks for one batch and one target. The docstring of each is the law."""
+"""Name of each law between runs -> the law."""
 
 
 def _of(run: Run, batch: PagedBatch) -> torch.Tensor:

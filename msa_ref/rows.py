@@ -265,12 +265,14 @@ class Law:
     breaks: the rows [H, T] of a selection that break it; its docstring is the law, with a row that breaks it.
     evidence: a sentence with the numbers that show how one row breaks it.
     needs_scores: whether it looks at scores; the other laws are about structure alone.
+    chapter: the page and the heading of the walk-through that explain it.
     """
 
     name: str
     breaks: Callable[[Selection], torch.Tensor]
     evidence: Callable[[Selection], str]
     needs_scores: bool = False
+    chapter: str = "05-what-correct-means.md#structure-comes-first"
 
     @property
     def sentence(self) -> str:
@@ -285,8 +287,8 @@ ROW_LAWS = {
         Law("Distinct", breaks_distinct, _repeated),
         Law("Count", breaks_count, _counted),
         Law("PaddedTail", breaks_padded_tail, _padded),
-        Law("Forced", breaks_forced, _unforced),
-        Law("Best", breaks_best, _outranked, needs_scores=True),
+        Law("Forced", breaks_forced, _unforced, chapter="02-forced-blocks.md#forced-is-no-score"),
+        Law("Best", breaks_best, _outranked, needs_scores=True, chapter="01-one-query.md#the-best-two"),
         Law("Order", breaks_order, _unordered),
     )
 }

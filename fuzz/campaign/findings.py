@@ -9,6 +9,7 @@ from pathlib import Path
 from fuzz.cases.case import Case
 from fuzz.cases.codec import from_data, read_object, to_data
 from fuzz.isolation.messages import Order
+from fuzz.judge.run_laws import chapter_of
 from fuzz.report.command_line import again, on_device
 from fuzz.report.record import Breaks, FindingRecord
 from msa_ref.config import require
@@ -135,6 +136,7 @@ class Findings:
         self._records[finding.signature] = FindingRecord(
             target=finding.target,
             law=finding.law,
+            chapter=chapter_of(finding.law),
             signature=finding.signature,
             evidence=str(finding.violation),
             path=str(path),

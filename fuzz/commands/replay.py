@@ -22,11 +22,13 @@ from fuzz.judge.between_runs import diagnose
 from fuzz.judge.company import COMPANY_LAWS
 from fuzz.judge.examiner import Examiner
 from fuzz.judge.replays import disturb
+from fuzz.judge.run_laws import chapter_of
 from fuzz.judge.score_strip import score_strip
 from fuzz.judge.truth import Truth
 from fuzz.judge.verdict import Agreed, Broke, Undefined, Verdict
 from fuzz.report.command_line import again, on_device
 from fuzz.report.files import write
+from fuzz.report.reading import reading_lines
 from fuzz.report.replayed import Replayed, ScoreStrip, replayed_lines, to_json
 from fuzz.report.text import many, stamp_lines
 from fuzz.targets import BUILT_IN, Target, find
@@ -79,7 +81,7 @@ def replay(case: Case, target: Target, device: torch.device | str, before: Order
     if before:
         steps = (f"in a process that has judged {many(len(before), 'other case')}, which the file holds", *steps)
     if isinstance(in_child, Broke):
-        broke = Replayed(target.name, "broke", steps=steps, violations=tuple(map(str, in_child.violations)))
+        broke = _broke(target, steps, in_child.violations)
         if any(violation.has_ended_process for violation in in_child.violations):
             return broke
     scene, verdict = _examined(tasks_in(before, task), target)
@@ -92,8 +94,12 @@ def replay(case: Case, target: Target, device: torch.device | str, before: Order
             return Replayed(target.name, "agreed", f"{rows} rows", steps)
         case Broke(violations=violations):
             found = (*violations, *diagnose(case, target, device, violations[0]))
-            broke = Replayed(target.name, "broke", steps=steps, violations=tuple(map(str, found)))
-            return _with_strips(broke, scene, target, violations)
+            return _with_strips(_broke(target, steps, found), scene, target, violations)
+
+
+def _broke(target: Target, steps: tuple[str, ...], found: tuple[Violation, ...]) -> Replayed:
+    reading = reading_lines((violation.law, chapter_of(violation.law)) for violation in found)
+    return Replayed(target.name, "broke", "", steps, tuple(map(str, found)), reading=tuple(reading))
 
 
 def _examined(tasks: list[Task], target: Target) -> tuple[Scene, Verdict]:

@@ -39,7 +39,7 @@ def diagnose(
     found = []
     for law in asked:
         try:
-            violation = next(iter(law(scene.batch, run)), None)
+            violation = next(iter(law.breaks(scene.batch, run)), None)
         except Exception:
             # The examiner has reported what the target raises; a law that cannot finish says nothing.
             continue

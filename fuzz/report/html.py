@@ -10,6 +10,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from fuzz.report.buckets import Coverage, num_buckets, num_reached, unreached
+from fuzz.report.reading import reading_lines
 from fuzz.report.record import Record, TargetRecord
 from fuzz.report.replayed import Replayed
 from fuzz.report.statuses import AGREED, BROKE
@@ -47,6 +48,7 @@ def html_page(
         tone={AGREED: "good", BROKE: "bad"}.get(record.exit_status, "note"),
         tones=TONES,
         tiles=_tiles(record),
+        reading=reading_lines((finding.law, finding.chapter) for finding in record.findings),
         fixed=[(one.target, one.law, one.path, one.since) for one in record.fixed],
         reasons=[(one.name, reason, f"{count:,}") for one in record.targets for reason, count in _reasons(one)],
         missed=[

@@ -2,6 +2,7 @@
 
 from xml.etree import ElementTree
 
+from fuzz.report.reading import reading_lines
 from fuzz.report.record import Record
 from fuzz.report.text import lack_in_words, left_out_in_words, many
 
@@ -18,7 +19,8 @@ def junit_xml(record: Record) -> str:
         failures += bool(found)
         for finding in found:
             failure = ElementTree.SubElement(case, "failure", message=finding.evidence, type=finding.law)
-            lines = (finding.evidence, finding.reproduction, f"again: {finding.command}")
+            read = reading_lines([(finding.law, finding.chapter)])
+            lines = (finding.evidence, finding.reproduction, f"again: {finding.command}", *read)
             failure.text = "\n".join(filter(None, lines))
         if target.verdict in ("undefined", "thin"):
             skipped += 1

@@ -39,6 +39,7 @@ class FindingRecord:
     path: the JSON file that holds the case. command: shows it again when pasted.
     cases: how many cases of the run had this signature. is_minimised: whether the case was shrunk.
     breaks: how it is reproduced. before: how many cases its file holds that its process had judged before.
+    chapter: the text that explains the law, a path in the repository and a heading.
     """
 
     target: str
@@ -53,6 +54,7 @@ class FindingRecord:
     is_minimised: bool = False
     breaks: Breaks = "untried"
     before: int = 0
+    chapter: str = ""
 
     @property
     def reproduction(self) -> str:

@@ -58,7 +58,7 @@ class Replayed:
 
     verdict: `agreed`, `broke` or `undefined`. note: the reason of `undefined`, or the number of rows that agreed.
     steps: the replay script in words. violations: where and by which numbers laws broke, a sentence each.
-    unexplained: why a strip is missing that should be here.
+    unexplained: why a strip is missing that should be here. reading: where the laws that broke are explained.
     """
 
     target: str
@@ -68,6 +68,7 @@ class Replayed:
     violations: tuple[str, ...] = ()
     strips: tuple[ScoreStrip, ...] = ()
     unexplained: tuple[str, ...] = ()
+    reading: tuple[str, ...] = ()
 
     @property
     def exit_status(self) -> int:
@@ -97,7 +98,7 @@ def replayed_lines(replayed: Replayed) -> list[str]:
     lines += [f"  {violation}" for violation in replayed.violations]
     for strip in replayed.strips:
         lines += ["", *strip_lines(strip)]
-    return [*lines, *replayed.unexplained]
+    return [*lines, *replayed.unexplained, *replayed.reading]
 
 
 def strip_lines(strip: ScoreStrip) -> list[str]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from fuzz.report.buckets import Coverage, num_buckets, num_reached, unreached
+from fuzz.report.reading import reading_lines
 from fuzz.report.record import Record, TargetRecord
 
 MAX_SHOWN = 12
@@ -64,7 +65,7 @@ def head_lines(record: Record) -> list[str]:
 
 
 def text_lines(record: Record, is_verbose: bool = False) -> Iterator[str]:
-    """Coverage, a verdict per target, its findings with the commands that show them again, the headline.
+    """Coverage, a verdict per target, its findings with the commands that show them again, what to read, the headline.
 
     is_verbose: also print how many cases reached each bucket.
     """
@@ -87,6 +88,7 @@ def text_lines(record: Record, is_verbose: bool = False) -> Iterator[str]:
         yield f"aborted: {record.aborted}"
     if record.command == "smoke":
         yield f"smoke: {record.cases} cases; not a gate"
+    yield from reading_lines((finding.law, finding.chapter) for finding in record.findings)
     yield headline(record)
     yield f"again: {record.reproduce}"
 

@@ -8,12 +8,15 @@ from xml.etree import ElementTree
 import pytest
 
 from fuzz.canaries import CANARIES, MUTANTS
+from fuzz.judge.run_laws import RUN_LAWS, chapter_of
 from msa_ref import IndexerConfig
+from msa_ref.laws import BATCH_LAWS
+from msa_ref.rows import ROW_LAWS
 from msa_ref.walkthrough.__main__ import main
 from msa_ref.walkthrough.explained_row import explained
 from msa_ref.walkthrough.figures import FIGURES, FOLDER
 from msa_ref.walkthrough.notebooks import chapters, notebook, script
-from tests.support.markdown import blocks
+from tests.support.markdown import ROOT, blocks, without_comments
 from tests.support.pages.walkthrough import FIGURE, timeline_and_picture
 
 PAGES = FOLDER.parent
@@ -54,6 +57,14 @@ def test_every_planted_defect_that_a_page_names_exists() -> None:
     text = "\n".join(page.read_text() for page in PAGES.glob("*.md"))
     named = set(re.findall(r"fuzz\.canaries:([a-z]\w+)", text)) | set(re.findall(r"Planted as `(\w+)`", text))
     assert named - {*CANARIES, *MUTANTS} == set()
+
+
+@pytest.mark.parametrize("law", sorted({*ROW_LAWS, *RUN_LAWS, *BATCH_LAWS}))
+def test_the_chapter_of_a_law_names_it_under_its_heading(law: str) -> None:
+    path, _, heading = chapter_of(law).partition("#")
+    sections = re.split(r"^#+ (.+)$", without_comments((ROOT / path).read_text()), flags=re.MULTILINE)
+    text = {anchor(title): body for title, body in zip(sections[1::2], sections[2::2], strict=True)}
+    assert law in re.findall(r"\w+", text[heading])
 
 
 @pytest.mark.parametrize("chapter", chapters(), ids=lambda path: path.stem)

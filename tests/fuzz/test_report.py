@@ -185,6 +185,17 @@ def test_reasons_beyond_the_first_dozen_are_counted() -> None:
     assert "          and 3 cases for 2 more reasons: see the record" in lines
 
 
+def test_a_chapter_is_named_once_for_the_laws_that_it_explains() -> None:
+    laws = ("Count", "Distinct", "Count", "Best")
+    found = [replace(FINDING, law=law, chapter="one.md#best" if law == "Best" else "five.md#structure") for law in laws]
+    record = replace(SHARD, findings=tuple(found))
+    lines = list(text_lines(record))
+    assert lines[-4:-2] == ["read about Count, Distinct: five.md#structure", "read about Best: one.md#best"]
+    assert html_page(record).count("Read about Count, Distinct: five.md#structure") == 1
+    assert "read about Distinct: five.md#structure" in junit_xml(record)
+    assert Record.from_json(record.to_json()) == record
+
+
 def test_the_xml_has_the_structure_that_ci_systems_read() -> None:
     suite = ElementTree.fromstring(junit_xml(merge([SHARD, OTHER])))
     assert suite.tag == "testsuite"

@@ -30,7 +30,8 @@ def breaks_alone(law: str, target: Target, scene: Scene) -> bool:
         scene.apply(0)
         try:
             if law in BATCH_LAWS:
-                is_broken = any(True for _ in BATCH_LAWS[law](scene.batch, as_run(scene.case, target, num_splits)))
+                found = BATCH_LAWS[law].breaks(scene.batch, as_run(scene.case, target, num_splits))
+                is_broken = any(True for _ in found)
             else:
                 is_broken = _breaks_row_law(law, target, scene, num_splits)
         except Exception:

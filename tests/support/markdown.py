@@ -28,6 +28,11 @@ def without_code(text: str) -> str:
     return re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
 
 
+def without_comments(text: str) -> str:
+    """The text without the comments of its code, which look like headings."""
+    return re.sub(r"^```.*?^```$", lambda block: re.sub(r"^#", "", block[0], flags=re.M), text, flags=re.M | re.S)
+
+
 def run_python(path: Path) -> None:
     """Run a document's `python` blocks in one namespace; an `output` block is what the blocks above it print.
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fuzz.judge.run_laws import RUN_LAWS
+from fuzz.judge.run_laws import RUN_LAWS, RunLaw
 from msa_ref.laws import BATCH_LAWS
 from msa_ref.rows import ROW_LAWS
 from tests.support.pages.api import first_paragraph
@@ -48,4 +48,4 @@ def _table(laws: Mapping[str, Any]) -> str:
 
 
 def _sentence(law: Any) -> str:
-    return law if isinstance(law, str) else first_paragraph(getattr(law, "breaks", law))
+    return law.sentence if isinstance(law, RunLaw) else first_paragraph(law.breaks)
