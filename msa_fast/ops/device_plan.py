@@ -159,14 +159,15 @@ def plan_on_device(
     num_more = PROGRAMS_PER_PROCESSOR * num_processors(device) if num_more is None else num_more
     check_int(num_more, "num_more", 1)
     # A request has one tile more than its rows fill, at most.
-    num_tiles = (max_total_q * heads + (SCORE_ROWS - 1) * min(num_reqs, max_total_q)) // SCORE_ROWS
+    tile_rows = number(SCORE_ROWS, architecture)
+    num_tiles = (max_total_q * heads + (tile_rows - 1) * min(num_reqs, max_total_q)) // tile_rows
     score_tiles = torch.empty(num_tiles + num_more if num_tiles else 0, 4, dtype=torch.int32, device=device)
     topk_tiles = torch.empty(num_tiles, 2, dtype=torch.int32, device=device)
     if num_tiles:
         num_blocks = torch.empty(num_tiles, dtype=torch.int32, device=device)
         launched(
             device, _query_tiles_kernel, (num_tiles,), seq_lens, cu_seqlens_q, topk_tiles, num_blocks, num_reqs,
-            seq_lens.stride(0), cu_seqlens_q.stride(0), H=heads, S=config.block_size, TILE_ROWS=SCORE_ROWS,
+            seq_lens.stride(0), cu_seqlens_q.stride(0), H=heads, S=config.block_size, TILE_ROWS=tile_rows,
             REQS=next_power_of_2(num_reqs), num_warps=4,
         )  # fmt: skip
         launched(
@@ -179,9 +180,9 @@ def plan_on_device(
         score_tiles=score_tiles,
         topk_tiles=topk_tiles,
         slabs=(whole,) if num_tiles else (),
-        score_rows=SCORE_ROWS,
+        score_rows=tile_rows,
         topk_rows=number(TOPK_ROWS, architecture),
-        max_tile_rows=min(SCORE_ROWS, max_total_q * heads),
+        max_tile_rows=min(tile_rows, max_total_q * heads),
         superblock=superblock,
         max_row_blocks=max_row_blocks,
         total_q=max_total_q,

@@ -32,8 +32,11 @@ class Launch:
 
 ANY = "any"
 
-SCORE_ROWS = 128
-"""Query rows (token, head) of one score tile."""
+SCORE_ROWS = {"sm_100": 256, "sm_103": 256, ANY: 128}
+"""Query rows (token, head) of one score tile. On Blackwell a program reads each page for two products of 128 rows: the
+L2 cache would not feed one."""
+MAX_PROGRAM_ROWS = 128
+"""Rows that one program of the scorer for everyone takes, of any keys. A larger tile is shared out."""
 KeyKind = int | str
 """Bytes of a key's element, or `nvfp4` where elements are packed."""
 PROGRAM_ROWS: dict[KeyKind, int] = {4: 16, "nvfp4": 64}
@@ -49,10 +52,11 @@ WORKSPACE_BYTES = 512 << 20
 """Bytes of scores that a prefill allocates at most: enough for 3,640 tokens of 4 heads at 8,192 blocks."""
 BLOCKS_OF_PROLOGUE = 4
 """Cost of a score program before its first block, in blocks."""
-PROGRAMS_AT_ONCE = 2
+PROGRAMS_AT_ONCE = {"sm_100": 1, "sm_103": 1, ANY: 2}
 """Score programs that share a multiprocessor."""
 BLOCKS_ALONE = 4 / 3
-"""Time of a block for a score program that has a multiprocessor to itself; 1 is its time in the long run."""
+"""Time of a block for a score program that has a multiprocessor to itself where two could share it; 1 is its time in
+the long run."""
 MAX_PROGRAM_BLOCKS = 128
 """Key blocks of one score program: beyond this many, its prologue no longer counts."""
 TOPK_ROWS = {"interpreter": 64, ANY: 1}

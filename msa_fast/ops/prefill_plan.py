@@ -93,7 +93,7 @@ class PrefillPlan:
             num_splits: parts into which the keys of every query tile are split, or fewer, since a part
                 begins with a superblock; by default as many as fill the GPU. Changes speed, never a bit of the answer.
             workspace_bytes: `minimax_m3_index_prefill` allocates no more for scores, unless those of
-                one query tile (128 rows, 16 tokens at least) take more. Changes no bit either.
+                one query tile (128 or 256 rows, 16 tokens at least) take more. Changes no bit either.
 
         Raises:
             ValueError: one sentence naming the argument, the rule and what was got.
@@ -125,14 +125,15 @@ def plan_of_lens(
 ) -> PrefillPlan:
     """`PrefillPlan.build` of checked arguments: lengths int64 [B]."""
     architecture, processors = architecture_of(device), num_processors(device)
-    tiles = _tiles(config, query_lens, seq_lens)
+    tile_rows = number(SCORE_ROWS, architecture)
+    tiles = _tiles(config, query_lens, seq_lens, tile_rows)
     max_row_blocks, total_q = int(tiles.num_blocks.max(initial=0)), int(query_lens.sum())
     check_row_blocks(max_row_blocks, "seq_lens")
     superblock = superblock_of(config, architecture)
     max_tokens = workspace_bytes // max(1, 4 * config.num_index_heads * scores_of_row(max_row_blocks, superblock))
     ranges, slabs, num_ranges = [], [], 0
     for first, stop in _runs(tiles, max_tokens // ALIGNMENT * ALIGNMENT):
-        ranges.append(_split(tiles, first, stop, num_splits, superblock, processors))
+        ranges.append(_split(tiles, first, stop, num_splits, superblock, architecture, processors))
         first_token, first_range = int(tiles.first_token[first]), num_ranges
         num_ranges += len(ranges[-1])
         slabs.append(
@@ -149,7 +150,7 @@ def plan_of_lens(
         score_tiles=score_tiles,
         topk_tiles=topk_tiles,
         slabs=tuple(slabs),
-        score_rows=SCORE_ROWS,
+        score_rows=tile_rows,
         topk_rows=number(TOPK_ROWS, architecture),
         max_tile_rows=int((tiles.end_row - tiles.row).max(initial=0)),
         superblock=superblock,
@@ -175,7 +176,7 @@ def scores_of_row(max_row_blocks: int, superblock: int) -> int:
 class _Tiles:
     """The query tiles of a batch, in the order of its tokens; int64 [num_query_tiles] each.
 
-    Up to SCORE_ROWS rows of a request, row .. end_row - 1, and the blocks that the last of them sees.
+    Up to `score_rows` rows of a request, row .. end_row - 1, and the blocks that the last of them sees.
     first_token, last_token: of these rows, counted in the batch.
     """
 
@@ -187,12 +188,12 @@ class _Tiles:
     last_token: np.ndarray
 
 
-def _tiles(config: IndexerConfig, query_lens: np.ndarray, seq_lens: np.ndarray) -> _Tiles:
+def _tiles(config: IndexerConfig, query_lens: np.ndarray, seq_lens: np.ndarray, tile_rows: int) -> _Tiles:
     heads = config.num_index_heads
     num_rows = query_lens * heads
-    req, number_in_req = _counted(-(-num_rows // SCORE_ROWS))
-    row = number_in_req * SCORE_ROWS
-    end_row = np.minimum(row + SCORE_ROWS, num_rows[req])
+    req, number_in_req = _counted(-(-num_rows // tile_rows))
+    row = number_in_req * tile_rows
+    end_row = np.minimum(row + tile_rows, num_rows[req])
     last_token = (end_row - 1) // heads
     visible_len = np.maximum(seq_lens - query_lens, -query_lens)[req] + last_token + 1
     num_blocks = -(-np.maximum(visible_len, 0) // config.block_size)
@@ -217,7 +218,7 @@ def _runs(tiles: _Tiles, max_tokens: int) -> list[tuple[int, int]]:
 
 
 def _split(
-    tiles: _Tiles, first: int, stop: int, num_splits: int | None, superblock: int, processors: int
+    tiles: _Tiles, first: int, stop: int, num_splits: int | None, superblock: int, architecture: str, processors: int
 ) -> np.ndarray:
     """Cut the key blocks of a run's tiles into ranges: [N, 4] of (request, first row, first block, end block).
 
@@ -226,7 +227,10 @@ def _split(
     fill the gaps.
     """
     num_blocks = tiles.num_blocks[first:stop]
-    step = _step(num_blocks, superblock, processors) if num_splits is None else -(-num_blocks // num_splits)
+    if num_splits is None:
+        step: np.ndarray = _step(num_blocks, superblock, architecture, processors)
+    else:
+        step = -(-num_blocks // num_splits)
     each = -(-np.maximum(step, 1) // superblock) * superblock
     tile, number_in_tile = _counted(-(-num_blocks // each))
     each = each[tile] if each.ndim else each
@@ -241,18 +245,20 @@ def _split(
     return ranges
 
 
-def _step(num_blocks: np.ndarray, superblock: int, processors: int) -> np.ndarray:
+def _step(num_blocks: np.ndarray, superblock: int, architecture: str, processors: int) -> np.ndarray:
     """Blocks of one program: of some numbers the one whose grid ends first, by a model of its time.
 
     Programs run in waves, as many as the GPU holds at once. Those that share a processor take turns; one that has
     it to itself does not keep it busy.
     """
-    at_once = PROGRAMS_AT_ONCE * processors
+    shared_by = number(PROGRAMS_AT_ONCE, architecture)
+    at_once = shared_by * processors
     steps = _steps(int(num_blocks.sum()) // superblock, at_once, MAX_PROGRAM_BLOCKS // superblock) * superblock
     programs = (-(-num_blocks // steps[:, None])).sum(axis=1)
     waves, rest = divmod(programs, at_once)
-    wave = PROGRAMS_AT_ONCE * steps + BLOCKS_OF_PROLOGUE
-    last = np.where(rest > processors, wave, (BLOCKS_ALONE * steps + BLOCKS_OF_PROLOGUE) * (rest > 0))
+    wave = shared_by * steps + BLOCKS_OF_PROLOGUE
+    alone = BLOCKS_ALONE if shared_by > 1 else 1
+    last = np.where(rest > processors, wave, (alone * steps + BLOCKS_OF_PROLOGUE) * (rest > 0))
     step: np.ndarray = steps[(waves * wave + last).argmin()]
     return step
 

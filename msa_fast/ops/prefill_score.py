@@ -5,7 +5,14 @@ import triton
 import triton.language as tl
 
 from msa_fast.ops.dot import dot_fp32, multiplied_as
-from msa_fast.ops.launch_table import PROGRAM_ROWS, SCORE, architecture_of, key_kind, launch_for
+from msa_fast.ops.launch_table import (
+    MAX_PROGRAM_ROWS,
+    PROGRAM_ROWS,
+    SCORE,
+    architecture_of,
+    key_kind,
+    launch_for,
+)
 from msa_fast.ops.launching import Launched, launched
 from msa_fast.ops.nvfp4 import nvfp4_keys
 from msa_fast.ops.prefill_plan import PrefillPlan
@@ -171,7 +178,7 @@ def launch_score(
     architecture = architecture_of(batch.device)
     kind = key_kind(batch.index_k_pages)
     launch = launch_for(SCORE, architecture, kind)
-    rows = PROGRAM_ROWS.get(kind, plan.score_rows)
+    rows = min(plan.score_rows, PROGRAM_ROWS.get(kind, MAX_PROGRAM_ROWS))
     return launched(
         batch.device,
         _score_kernel,

@@ -3,6 +3,7 @@
 import torch
 
 from msa_fast.ops import prefill_score
+from msa_fast.ops.blackwell import score as blackwell_score
 from msa_fast.ops.buffers import new_score
 from msa_fast.ops.checks import check_batch, check_score
 from msa_fast.ops.dispatch import PrefillScorer
@@ -11,7 +12,7 @@ from msa_fast.ops.launching import Launched
 from msa_fast.ops.prefill_plan import PrefillPlan, Slab, check_plan
 from msa_ref.batch import PagedBatch
 
-PREFILL_SCORERS: tuple[PrefillScorer, ...] = (hopper_score, prefill_score)
+PREFILL_SCORERS: tuple[PrefillScorer, ...] = (hopper_score, blackwell_score, prefill_score)
 """Asked in order; the first that serves a call scores it."""
 
 

@@ -8,7 +8,7 @@ import torch
 from msa_fast import PrefillPlan, minimax_m3_index_prefill
 from msa_fast.bench.shapes import production_shapes
 from msa_fast.ops import buffers, prefill
-from msa_fast.ops.launch_table import SCORE_ROWS, WORKSPACE_BYTES
+from msa_fast.ops.launch_table import WORKSPACE_BYTES
 from msa_fast.ops.prefill_plan import scores_of_row
 from msa_ref import IndexerConfig, index_topk
 from tests.support.kernel_batches import make_batch
@@ -35,7 +35,7 @@ def allocated(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def of_one_tile(config: IndexerConfig, plan: PrefillPlan) -> int:
     """Bytes of the scores of one query tile, which no bound can forbid: 16 tokens at least."""
-    tokens = buffers.aligned((SCORE_ROWS - 1) // config.num_index_heads + 2)
+    tokens = buffers.aligned((plan.score_rows - 1) // config.num_index_heads + 2)
     return 4 * config.num_index_heads * tokens * scores_of_row(plan.max_row_blocks, plan.superblock)
 
 
@@ -84,4 +84,4 @@ def test_production_prefills_are_one_slab_within_the_bound(heads, monkeypatch):
     tokens = max(slab.num_tokens for slab in plan.slabs)
     num_scores = scores_of_row(plan.max_row_blocks, plan.superblock)
     assert 4 * heads * buffers.aligned(tokens) * num_scores <= WORKSPACE_BYTES
-    assert 4 * heads * (tokens + SCORE_ROWS) * num_scores >= 0.95 * WORKSPACE_BYTES
+    assert 4 * heads * (tokens + plan.score_rows) * num_scores >= 0.95 * WORKSPACE_BYTES

@@ -67,8 +67,8 @@ MUTANTS = [
     _mutant(
         "device_plan_of_too_few_slots",
         "There is room for the query tiles of one request alone.",
-        "(SCORE_ROWS - 1) * min(num_reqs, max_total_q)",
-        "(SCORE_ROWS - 1) * min(1, max_total_q)",
+        "(tile_rows - 1) * min(num_reqs, max_total_q)",
+        "(tile_rows - 1) * min(1, max_total_q)",
         ("WritesAll",),
         defect="D22",
     ),

@@ -31,8 +31,8 @@ MUTANTS = [
     _prefill_plan(
         "plan_tiles_without_heads",
         "Score tiles count a request's tokens, not its rows.",
-        "_counted(-(-num_rows // SCORE_ROWS))",
-        "_counted(-(-query_lens // SCORE_ROWS))",
+        "_counted(-(-num_rows // tile_rows))",
+        "_counted(-(-query_lens // tile_rows))",
         ("Best", "WritesAll", "Forced"),
     ),
     _prefill_plan(
@@ -107,8 +107,8 @@ MUTANTS = [
     _prefill_plan(
         "plan_half_a_score_tile",
         "A score program takes half the rows of its tile.",
-        "score_rows=SCORE_ROWS",
-        "score_rows=SCORE_ROWS // 2",
+        "score_rows=tile_rows",
+        "score_rows=tile_rows // 2",
         ("Best",),
     ),
     # `Runs` where a tile has one row

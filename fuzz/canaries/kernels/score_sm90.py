@@ -4,6 +4,8 @@ from fuzz.canaries.kernels.mutant import mutants_of
 
 _mutant = mutants_of("ops/hopper/score.py", "prefill-apart", "gpu")
 _of_vectors = mutants_of("ops/hopper/score.py", "prefill", "gpu")
+_put = mutants_of("ops/put.py", "prefill", "gpu")
+_put_apart = mutants_of("ops/put.py", "prefill-apart", "gpu")
 
 MUTANTS = [
     _mutant(
@@ -28,7 +30,7 @@ MUTANTS = [
         "is_b = stored_row < query_len * H",
         ("Score", "Best", "Runs", "NeighbourIndependence"),
     ),
-    _mutant(
+    _put_apart(
         "sm90_superblock_not_reset",
         "The best of a superblock starts from the best of the superblock before.",
         "held = gl.where(block % SUPERBLOCK == 0, best, gl.maximum(held, best))",
@@ -49,7 +51,7 @@ MUTANTS = [
         "context_len + last_token + 1",
         ("Score", "Best"),
     ),
-    _of_vectors(
+    _put(
         "sm90_last_vector_not_filled",
         "Scores behind a tile's last block are left as they were.",
         "((place <= own) | (block + 1 == num_blocks))",
@@ -57,7 +59,7 @@ MUTANTS = [
         ("Best", "Forced", "Runs"),
         defect="D18",
     ),
-    _of_vectors(
+    _put(
         "sm90_vector_of_the_program_before",
         "A program that begins within a vector also stores its first scores, which are another program's.",
         "(place >= first_block - (block - own))",
@@ -65,7 +67,7 @@ MUTANTS = [
         ("Best", "SplitInvariance", "RepeatDeterminism"),
         defect="D22",
     ),
-    _of_vectors(
+    _put(
         "sm90_last_vector_not_stored",
         "A program that ends within a vector does not store it.",
         "is_whole = (own == VECTOR - 1) | (block + 1 == end_block)",

@@ -18,7 +18,8 @@ load_tile = tma.async_load if hasattr(tma, "async_load") else tma.async_copy_glo
 @gluon.jit
 def fetch(keys, page, key, slot, ready, pages, is_there, S: gl.constexpr, D: gl.constexpr):
     """Start the copy of S keys of a page, from `key` on, to a slot of shared memory; then its barrier turns."""
-    mbarrier.expect(ready.index(slot), S * D * 2, pred=is_there)
+    BYTES: gl.constexpr = pages.dtype.primitive_bitwidth // 8
+    mbarrier.expect(ready.index(slot), S * D * BYTES, pred=is_there)
     load_tile(keys, [page, key, 0], ready.index(slot), pages.index(slot), pred=is_there)
 
 
