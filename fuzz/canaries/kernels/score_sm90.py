@@ -4,8 +4,8 @@ from fuzz.canaries.kernels.mutant import mutants_of
 
 _mutant = mutants_of("ops/hopper/score.py", "prefill-apart", "gpu")
 _of_vectors = mutants_of("ops/hopper/score.py", "prefill", "gpu")
-_put = mutants_of("ops/put.py", "prefill", "gpu")
-_put_apart = mutants_of("ops/put.py", "prefill-apart", "gpu")
+_put = mutants_of("ops/nvidia/put.py", "prefill", "gpu")
+_put_apart = mutants_of("ops/nvidia/put.py", "prefill-apart", "gpu")
 
 MUTANTS = [
     _mutant(

@@ -25,7 +25,6 @@ ARCHITECTURES = {"sm_90": ("ops/hopper/",), "sm_100": ("ops/blackwell/", "ops/nv
 NOT_ON_A_CPU = {
     "ops/dispatch.py": "none: it holds types alone",
     "ops/driver_launch.py": "on a GPU those of `ops/bound.py`",
-    "ops/put.py": "on a GPU, or its twin, those of the prefill scorers below",
 }
 """Files of which no target runs a function without a GPU, and the words that stand for their targets."""
 
