@@ -7,6 +7,7 @@ A target may draw from them. One that seeds them anew in every run takes them fr
 sample the same tokens at each step. Its first run may do so, as the initialisation of an engine does.
 """
 
+import pickle
 import random
 from collections.abc import Callable
 from functools import cache
@@ -41,12 +42,12 @@ GENERATORS = (
         lambda seed: float(torch.rand((), generator=torch.Generator().manual_seed(seed), dtype=torch.float32)),
     ),
     _Generator(
-        "Python", random.seed, lambda: repr(random.getstate()).encode(), lambda seed: random.Random(seed).random()
+        "Python", random.seed, lambda: pickle.dumps(random.getstate()), lambda seed: random.Random(seed).random()
     ),
     _Generator(
         "numpy",
         np.random.seed,
-        lambda: repr(np.random.get_state()).encode(),
+        lambda: pickle.dumps(np.random.get_state()),
         lambda seed: float(np.random.RandomState(seed).random_sample()),
     ),
 )

@@ -94,3 +94,24 @@ def test_mending_twice_changes_nothing() -> None:
     assert not before[2].sanitize_overflow
     mend()
     assert (interpreter._patch_lang, interpreter._convert_float, interpreter.interpreter_builder.options) == before
+
+
+@pytest.mark.parametrize("element", [tl.float32, tl.pointer_type(tl.int32), tl.pointer_type(tl.int32, const=True)])
+def test_a_kept_type_is_the_one_that_triton_makes(element: tl.dtype) -> None:
+    made = object.__new__(tl.block_type)
+    tl.block_type.__init__.original(made, element, [4, 2])
+    plain = object.__new__(tl.tensor)
+    tl.tensor.__init__.original(plain, "handle", made)
+    for shape in ([4, 2], tl.tuple([4, 2]), [tl.constexpr(4), 2], [4, 2]):
+        kept = tl.block_type(element, shape)
+        assert (kept, kept.name, kept.numel, kept.scalar) == (made, made.name, made.numel, element)
+        tensor = tl.tensor("handle", kept)
+        assert vars(tensor).keys() == vars(plain).keys()
+        assert (tensor.handle, tensor.type, tensor.dtype, tensor.numel.value) == ("handle", made, element, 8)
+        assert [size.value for size in tensor.shape] == [4, 2]
+
+
+def test_a_shape_that_is_refused_once_is_refused_again() -> None:
+    for _ in range(2):
+        with pytest.raises(ValueError, match="power of 2"):
+            tl.block_type(tl.float32, [3])
