@@ -54,6 +54,9 @@ class Profile:
     rank_bits: it ranks by the score, perhaps times a positive factor, rounded in any one direction to so many
         significand bits. Scores that round alike are ties. None ranks by the score itself.
 
+    bad_calls: whether it refuses a call that breaks a rule of its arguments by a "value-error" before it writes
+        anything, or promises nothing of it.
+
     What it takes; elsewhere it promises nothing:
 
     nan, infinities: whether NaN in queries and keys (and what may make it) counts as -inf, and infinite ones are
@@ -77,6 +80,7 @@ class Profile:
     order: Literal["ascending", "score-desc", "score-desc-local-last", "any"] = "ascending"
     axes: Literal["head-major", "token-major"] = "head-major"
     rank_bits: int | None = None
+    bad_calls: Literal["value-error", "undefined"] = "undefined"
     nan: Literal["minus-inf", "undefined"] = "minus-inf"
     infinities: Literal["ordinary", "undefined"] = "ordinary"
     score_nan: Literal["minus-inf", "undefined"] = "minus-inf"

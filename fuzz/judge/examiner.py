@@ -7,6 +7,7 @@ from fuzz.judge.company import play_in_company
 from fuzz.judge.judged_run import RunJudge
 from fuzz.judge.lacking import lacking_here
 from fuzz.judge.memory_lack import excuse
+from fuzz.judge.refusals import refusals
 from fuzz.judge.replays import First, play
 from fuzz.judge.surroundings import Surroundings
 from fuzz.judge.truth import Truth
@@ -66,6 +67,8 @@ class Examiner:
                 if found[-1].how == "cuda error":
                     break
         found += judge.left[:1]
+        if not any(violation.has_ended_process for violation in found):
+            found += refusals(self.scene, target)
         return Broke(tuple(found), judge.rows, judge.certified) if found else Agreed(judge.rows, judge.certified)
 
     def _examine_split(

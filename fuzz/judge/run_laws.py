@@ -26,6 +26,9 @@ STREAMS = "09-asynchrony.md#streams"
 
 RUN_LAWS = {
     "Runs": RunLaw("A case within its limits runs, without a refusal or an exception.", LEFT_ALONE),
+    "Refuses": RunLaw(
+        "A call that breaks a rule of its arguments is refused in a sentence, and nothing is written.", LEFT_ALONE
+    ),
     "Shape": RunLaw(
         "The answer is [H, T, K] int32, and is `out` where `out` is given.",
         "03-heads-and-tokens.md#3-many-heads-many-tokens-causality",

@@ -165,7 +165,7 @@ class Target:
         """Runs that take everything anew each time."""
 
         def run() -> torch.Tensor:
-            return applied(self.run(self._call(scene, num_splits, show)))
+            return applied(self.run(self.call(scene, num_splits, show)))
 
         return run
 
@@ -175,7 +175,7 @@ class Target:
 
         def run() -> torch.Tensor:
             if not bound:
-                bound.append(applied(bind(self._call(scene, num_splits, show))))
+                bound.append(applied(bind(self.call(scene, num_splits, show))))
             return applied(bound[0]())
 
         return run
@@ -185,14 +185,15 @@ class Target:
         started = list[Run]()
 
         def run() -> torch.Tensor:
-            call = self._call(scene, num_splits, show)
+            call = self.call(scene, num_splits, show)
             if not started:
                 started.append(applied(start(call, scene.case)))
             return applied(started[0](call))
 
         return run
 
-    def _call(self, scene: Scene, num_splits: int, show: Callable[..., None]) -> Call:
+    def call(self, scene: Scene, num_splits: int, show: Callable[..., None] = ignore_scores) -> Call:
+        """The call of a run on a scene, as it is now."""
         out = scene.present_out
         return Call(
             batch=scene.batch,

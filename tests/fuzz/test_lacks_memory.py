@@ -42,7 +42,7 @@ def _uses_it_up(call: Call) -> torch.Tensor:
 def _raised_in_target() -> BaseException:
     run = Surroundings().around(Target("hungry", "Asks for more than there is.", "foreign", _uses_it_up)).run
     with pytest.raises(torch.OutOfMemoryError) as caught:
-        run(Target("", "", "foreign", run)._call(Scene(CASE, "cpu"), 0, print))
+        run(Target("", "", "foreign", run).call(Scene(CASE, "cpu"), 0))
     return caught.value
 
 

@@ -1,0 +1,60 @@
+"""The law `Refuses`: a call that breaks a rule is refused, before anything of the caller's is written."""
+
+import re
+from collections.abc import Iterator
+
+import torch
+
+from fuzz.inputs.bit_equality import same_bits
+from fuzz.inputs.scene import Scene
+from fuzz.judge.bad_calls import BadCall, bad_calls
+from fuzz.targets import Call, Target
+from fuzz.targets.places import place_of_error
+from msa_ref.contract import Violation
+
+NUM_EACH = 2
+"""Bad calls that a target is given in one case: all kinds have their turn, case by case."""
+
+
+@torch.no_grad()
+def refusals(scene: Scene, target: Target) -> Iterator[Violation]:
+    """The violations of a target that takes a bad call, or refuses it in another way than it promises."""
+    kinds = bad_calls(target)
+    if not kinds:
+        return
+    scene.apply(0)
+    scene.new_out()
+    good = target.call(scene, 0)
+    for number in range(NUM_EACH):
+        kind = kinds[(NUM_EACH * scene.case.seed + number) % len(kinds)]
+        bad = kind.changed(good)
+        if bad is None:
+            continue
+        fault = _fault(kind, target, bad)
+        if scene.changed_inputs():
+            fault = fault or "refused, after an input was written to"
+            scene.apply(0, is_forced=True)
+        if fault:
+            yield Violation("Refuses", f"a call whose {kind.name} {kind.what} was {fault}")
+
+
+def _fault(kind: BadCall, target: Target, bad: Call) -> str:
+    """What is wrong with the answer to a bad call, in words; empty if it is refused as it must be."""
+    before = _outputs(bad)
+    try:
+        target.run(bad)
+    except ValueError as refusal:
+        # A sentence of the suite's own begins with the argument.
+        if target.is_kernel and not re.match(rf"{kind.name} must ", str(refusal)):
+            return f"refused by another rule: {refusal}"
+        is_changed = any(not same_bits(*pair) for pair in zip(_outputs(bad), before, strict=True))
+        return "refused, after its output was written to" if is_changed else ""
+    except Exception as error:
+        return f"met by {type(error).__name__}: {error}{place_of_error(target.run, error)}"
+    return "taken"
+
+
+def _outputs(call: Call) -> list[torch.Tensor]:
+    """Copies of what a call gives to be written, where it has contents."""
+    given = (call.out, call.score_out)
+    return [tensor.clone() for tensor in given if tensor is not None and not tensor.is_meta]

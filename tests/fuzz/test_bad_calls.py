@@ -1,0 +1,72 @@
+"""A bad call is refused by the suite's own launchers, and by a foreign target that promises to."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from fuzz.cases.case import Case
+from fuzz.cases.smoke import smoke_cases
+from fuzz.inputs.scene import Scene
+from fuzz.judge.bad_calls import BAD_CALLS, bad_calls
+from fuzz.judge.refusals import NUM_EACH, refusals
+from fuzz.targets import BUILT_IN, Call, Target, fill
+from msa_ref import index_topk
+from msa_ref.config import require
+from msa_ref.profile import Profile
+
+CASE = smoke_cases(1)[0]
+PROMISES = Profile("strict", bad_calls="value-error")
+
+
+def _all_refusals(target: Target, case: Case = CASE) -> list[str]:
+    """What a target gets wrong of all kinds of bad calls, one after another."""
+    kinds = len(bad_calls(target))
+    scenes = (Scene(replace(case, seed=seed), "cpu") for seed in range(1, kinds + 1))
+    return [violation.evidence for scene in scenes for violation in refusals(scene, target)]
+
+
+def _takes_all(call: Call) -> torch.Tensor:
+    return fill(call, index_topk(call.batch))
+
+
+def _checks(call: Call) -> torch.Tensor:
+    config, out, batch = call.batch.config, call.out, call.batch
+    require(call.num_splits is None or call.num_splits > 0, "num_splits", "must be > 0", call.num_splits)
+    if out is not None:
+        require(out.dtype == torch.int32 and out.device == batch.device, "out", "must be int32 here", out.dtype)
+        fits = out.ndim == 3 and out.shape[0] == config.num_index_heads and out.shape[2] == config.topk_blocks
+        require(fits and out.shape[1] >= batch.total_q, "out", "must fit", out.shape)
+        require(all(out.stride()), "out", "must not overlap itself", out.stride())
+    return _takes_all(call)
+
+
+@pytest.mark.parametrize("target", [one for one in BUILT_IN.values() if bad_calls(one)], ids=lambda one: one.name)
+def test_the_suites_launchers_refuse_every_bad_call(target: Target) -> None:
+    assert len(bad_calls(target)) > NUM_EACH
+    assert _all_refusals(target) == []
+
+
+def test_every_bad_call_is_tried_on_some_target() -> None:
+    assert {id(kind) for target in BUILT_IN.values() for kind in bad_calls(target)} == set(map(id, BAD_CALLS))
+
+
+def test_a_foreign_target_that_promises_nothing_of_bad_calls_is_given_none() -> None:
+    assert bad_calls(Target("loose", "Takes anything.", "foreign", _takes_all)) == []
+
+
+def test_a_foreign_target_that_promises_refusals_is_held_to_them() -> None:
+    strict = Target("strict", "Checks its arguments.", "foreign", _checks, has_splits=True, profile=PROMISES)
+    loose = Target("loose", "Takes anything.", "foreign", _takes_all, has_splits=True, profile=PROMISES)
+    assert _all_refusals(strict) == []
+    assert "a call whose num_splits is below 1 was taken" in _all_refusals(loose)
+
+
+def test_a_refusal_that_comes_after_a_write_is_told() -> None:
+    def late(call: Call) -> torch.Tensor:
+        assert call.out is not None
+        call.out.fill_(1)
+        raise ValueError("out must be better")
+
+    target = Target("late", "Writes, and then checks.", "foreign", late, profile=PROMISES)
+    assert "a call whose out is of int64 was refused, after its output was written to" in _all_refusals(target)
