@@ -12,6 +12,8 @@ LIGHT = {
     "poison": "fill: #e9c9cd; stroke: #59636e",
     "line": "fill: none; stroke: #59636e",
     "cut": "fill: none; stroke: #cf222e; stroke-dasharray: 5 4",
+    "grid": "fill: none; stroke: #d1d9e0",
+    "roof": "fill: none; stroke: #59636e; stroke-width: 2",
 }
 DARK = {
     "ink": "fill: #f0f6fc",
@@ -22,6 +24,8 @@ DARK = {
     "poison": "fill: #5a2a30; stroke: #9198a1",
     "line": "fill: none; stroke: #9198a1",
     "cut": "fill: none; stroke: #ff7b72; stroke-dasharray: 5 4",
+    "grid": "fill: none; stroke: #30363d",
+    "roof": "fill: none; stroke: #9198a1; stroke-width: 2",
 }
 """Class of a shape -> its look on a page of either kind. Backgrounds are transparent, so that they fit any page."""
 
@@ -60,6 +64,18 @@ class Drawing:
     def line(self, points: list[tuple[float, float]], kind: str = "line") -> None:
         """A line through some points."""
         self.parts.append(f'<polyline class="{kind}" points="{" ".join(f"{x:g},{y:g}" for x, y in points)}"/>')
+
+    def dot(self, x: float, y: float, kind: str) -> None:
+        """A point of a plot."""
+        self.parts.append(f'<circle class="{kind}" cx="{x:g}" cy="{y:g}" r="4"/>')
+
+    def arrow(self, points: list[tuple[float, float]]) -> None:
+        """A line with a head at its last point. It must end to the right or downwards."""
+        (x, y), (from_x, _) = points[-1], points[-2]
+        back = [(x - 7, y - 4), (x - 7, y + 4)] if x > from_x else [(x - 4, y - 7), (x + 4, y - 7)]
+        self.line(points)
+        corners = " ".join(f"{at:g},{down:g}" for at, down in [(x, y), *back])
+        self.parts.append(f'<polygon class="dim" points="{corners}"/>')
 
     def svg(self) -> str:
         """The file's text."""

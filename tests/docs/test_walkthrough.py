@@ -35,7 +35,7 @@ def test_a_figure_is_what_its_function_draws(name: str) -> None:
 
 def test_the_timeline_is_that_of_the_kernel_today() -> None:
     made = timeline_and_picture()[1]
-    assert FIGURE.read_text() == made, "python -m fuzz trace --arch sm_90 --svg msa_ref/walkthrough/figures draws it"
+    assert FIGURE.read_text() == made, "it is what python -m fuzz trace --arch sm_90 --svg FOLDER draws"
 
 
 @pytest.mark.parametrize("figure", sorted(FOLDER.glob("*.svg")), ids=lambda path: path.stem)

@@ -18,6 +18,8 @@ FIGURE = ROOT / "msa_ref" / "walkthrough" / "figures" / "timeline.svg"
 SHOWN_MOMENTS = 64
 """Moments of the timeline that the chapter shows."""
 
+CONTRACT_SAYS = "the lowest id first, among equals"
+
 FIXES = {
     "D03": "The id is part of the key that is compared, so the order is total and arrival decides nothing.",
     "D06": "Forced and absent blocks are known by flags of their own, and take no part in the comparison of scores.",
@@ -53,12 +55,21 @@ def gallery() -> str:
 
 
 def ties() -> str:
-    """A row for each peer: what it promises of equal scores and of the order of ids."""
-    lines = ["| kernel | release read | of equal scores | order of ids |", "|---|---|---|---|"]
+    """How many kernels were read, and a row for those with one source: their promise of equals and of the order."""
+    rows: dict[str, list[str]] = {}
     for name, peer in PEERS.items():
+        path, _, words = peer.sources["tie_rule"].partition(" ")
         profile = peer.target.profile
-        lines.append(f"| {name} | {peer.read} | {profile.tie_rule} | {profile.order} |")
-    lines.append("| this suite's kernels | | lowest-id | ascending |")
+        row = f"{peer.read}, `{path.rpartition('/')[2]}` | {words} | {profile.tie_rule} | {profile.order} |"
+        rows.setdefault(row, []).append(name)
+    num_packages = len({peer.read for peer in PEERS.values()})
+    lines = [
+        f"{len(PEERS)} kernels of {num_packages} packages, which say it in {len(rows)} places:\n",
+        "| kernel | read in | it says | of equal scores | order of ids |",
+        "|---|---|---|---|---|",
+        *(f"| {', '.join(names)} | {row}" for row, names in rows.items()),
+        f"| this suite's kernels | [the contract](../CONTRACT.md) | {CONTRACT_SAYS} | lowest-id | ascending |",
+    ]
     return "\n".join(lines)
 
 
