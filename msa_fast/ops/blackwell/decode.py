@@ -197,41 +197,25 @@ def _decode_score_sm100_kernel(
     ends.store(of_ends)
     bases.store(of_bases)
 
-    # The other slots. Page id and query start of a copy are looked up a page ahead, whichever request it belongs to.
+    # Page id and query start of a copy are looked up a page ahead, whichever request it belongs to.
     num_dealt = is_dealt.to(gl.int32)
+    num_pages = num_dealt + end - position
     held = gl.where(is_dealt, req, -1)
     q_slot = gl.where(is_dealt, 0, STAGES - 1)
-    num_pages = num_dealt + end - position
-    ahead = position
-    fetched, fetched_slot = held, q_slot
+    base, stop = position, position
+    fetched, fetched_slot, ahead = held, q_slot, position
     next_req, next_base, next_stop, next_page, next_start = _look_up(
-        ahead, end, req, position, position, block_table_ptr, cu_seqlens_q_ptr, stride_table_r, stride_table_b,
-        stride_cu, ends, bases, flat,
+        ahead, end, req, base, stop, block_table_ptr, cu_seqlens_q_ptr, stride_table_r, stride_table_b, stride_cu,
+        ends, bases, flat,
     )  # fmt: skip
-    slot = num_dealt
-    while (slot < STAGES) & (ahead < end):
-        if next_req != fetched:
-            fetched_slot = _next_slot(fetched_slot, STAGES)
-        _fetch_page(
-            keys, next_page, queries, next_start, slot, fetched_slot, ready, pages, q_shared, True,
-            next_req != fetched, S, D,
-        )  # fmt: skip
-        fetched = next_req
-        ahead += 1
-        slot += 1
-        next_req, next_base, next_stop, next_page, next_start = _look_up(
-            ahead, end, next_req, next_base, next_stop, block_table_ptr, cu_seqlens_q_ptr, stride_table_r,
-            stride_table_b, stride_cu, ends, bases, flat,
-        )  # fmt: skip
-
     accumulator = allocate_tensor_memory(gl.float32, [S, ROWS], TensorMemoryLayout([S, ROWS], col_stride=1))
     row = gl.arange(0, ROWS, layout=gl.SliceLayout(0, gl.BlockedLayout([WARPS, 1], [1, 32], [1, WARPS], [0, 1])))
     token, head = row // TILE_HEADS, row % TILE_HEADS
-    base, stop = position, position
-    slot = 0
-    phase = 0
-    for number in range(num_pages):
-        if number >= num_dealt:
+    slot = num_dealt
+    phase = 1  # so that it is 0 in the first round
+    # Turns before 0 have no page yet: they fill the ring.
+    for turn in range(num_dealt - STAGES, num_pages):
+        if turn >= num_dealt:
             if position >= stop:
                 req, base, stop = request_at(position, ends, bases, flat)
             block = position - base
@@ -242,36 +226,37 @@ def _decode_score_sm100_kernel(
                 query_len = gl.load(cu_seqlens_q_ptr + (req + 1) * stride_cu) - q_start
                 context_len = gl.load(seq_lens_ptr + req * stride_seq_lens) - query_len
                 q_slot = _next_slot(q_slot, STAGES)
-        mbarrier.wait(ready.index(slot), phase)
-        barrier()  # every warp has taken its maxima from the accumulator, and has seen the product before
-        k, q = pages.index(slot).reshape([S, D]), q_shared.index(q_slot).reshape([ROWS, D])
-        tcgen05_mma(k, q.permute((1, 0)), accumulator, use_acc=False, mbarriers=[done])
-        mbarrier.wait(done, number & 1)
+        if turn >= 0:
+            mbarrier.wait(ready.index(slot), phase)
+            barrier()  # every warp has taken its maxima from the accumulator, and has seen the product before
+            k, q = pages.index(slot).reshape([S, D]), q_shared.index(q_slot).reshape([ROWS, D])
+            tcgen05_mma(k, q.permute((1, 0)), accumulator, use_acc=False, mbarriers=[done])
+            mbarrier.wait(done, turn & 1)
         if ahead < end:
-            if next_req != fetched:
-                fetched_slot = _next_slot(fetched_slot, STAGES)
+            is_new = next_req != fetched
+            fetched_slot = gl.where(is_new, _next_slot(fetched_slot, STAGES), fetched_slot)
             _fetch_page(
-                keys, next_page, queries, next_start, slot, fetched_slot, ready, pages, q_shared, True,
-                next_req != fetched, S, D,
-            )  # fmt: skip
+                keys, next_page, queries, next_start, slot, fetched_slot, ready, pages, q_shared, True, is_new, S, D
+            )
             fetched = next_req
             ahead += 1
             next_req, next_base, next_stop, next_page, next_start = _look_up(
                 ahead, end, next_req, next_base, next_stop, block_table_ptr, cu_seqlens_q_ptr, stride_table_r,
                 stride_table_b, stride_cu, ends, bases, flat,
             )  # fmt: skip
+        if turn >= 0:
+            token_score = accumulator.load(in_lanes)
+            if (block + 1) * S > context_len + 1:  # else the first token sees all of it, and so do the others
+                sees = context_len + 1 + gl.arange(0, ROWS, layout=gl.SliceLayout(0, in_lanes)) // TILE_HEADS
+                key_pos = block * S + gl.arange(0, S, layout=gl.SliceLayout(1, in_lanes))[:, None]
+                token_score = gl.where(key_pos < sees[None, :], token_score, float("-inf"))
+            best = best_of_keys(token_score, best_shared, ROWS, WARPS)
+            store_best(
+                best, block, q_start, query_len, context_len, score_ptr, stride_score_h, stride_score_t, stride_score_v,
+                token, head, H, S, SCORE_VECTOR,
+            )  # fmt: skip
         phase = gl.where(slot == STAGES - 1, phase ^ 1, phase)
         slot = _next_slot(slot, STAGES)
-        token_score = accumulator.load(in_lanes)
-        if (block + 1) * S > context_len + 1:  # else the first token sees all of it, and so do the others
-            sees = context_len + 1 + gl.arange(0, ROWS, layout=gl.SliceLayout(0, in_lanes)) // TILE_HEADS
-            key_pos = block * S + gl.arange(0, S, layout=gl.SliceLayout(1, in_lanes))[:, None]
-            token_score = gl.where(key_pos < sees[None, :], token_score, float("-inf"))
-        best = best_of_keys(token_score, best_shared, ROWS, WARPS)
-        store_best(
-            best, block, q_start, query_len, context_len, score_ptr, stride_score_h, stride_score_t, stride_score_v,
-            token, head, H, S, SCORE_VECTOR,
-        )  # fmt: skip
 
 
 def programs_per_processor(batch: PagedBatch, decode_query_len: int) -> int:
