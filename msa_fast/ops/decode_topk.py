@@ -6,10 +6,10 @@ from msa_fast.ops import topk
 from msa_fast.ops.buffers import SCORE_VECTOR, new_vector_score, own_out
 from msa_fast.ops.checks import check_batch, check_decode, check_score
 from msa_fast.ops.dispatch import DecodeSelection
-from msa_fast.ops.hopper import topk as hopper_topk
+from msa_fast.ops.nvidia import warp_topk
 from msa_ref.batch import PagedBatch
 
-DECODE_SELECTIONS: tuple[DecodeSelection, ...] = (hopper_topk, topk)
+DECODE_SELECTIONS: tuple[DecodeSelection, ...] = (warp_topk, topk)
 """Asked in order; the first that serves a batch selects."""
 
 

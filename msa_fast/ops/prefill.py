@@ -8,9 +8,9 @@ import torch
 
 from msa_fast.ops.buffers import new_score, new_vector_score, own_out
 from msa_fast.ops.checks import check_batch
-from msa_fast.ops.hopper import topk as hopper_topk
-from msa_fast.ops.hopper.tma import is_read_by_sm90
 from msa_fast.ops.launching import Launched
+from msa_fast.ops.nvidia import warp_topk
+from msa_fast.ops.nvidia.tma import is_read_by_sm90
 from msa_fast.ops.prefill_plan import PrefillPlan, check_plan, scores_of_row
 from msa_fast.ops.score import launch_slab_score
 from msa_fast.ops.topk import launch_slab_topk
@@ -42,7 +42,7 @@ def minimax_m3_index_prefill(batch: PagedBatch, plan: PrefillPlan, out: torch.Te
 
 def has_vectors(batch: PagedBatch, plan: PrefillPlan) -> bool:
     """True if the scores of a batch lie in vectors: by architecture and shapes alone."""
-    return plan.superblock == 1 and hopper_topk.is_served(batch, plan.max_row_blocks)
+    return plan.superblock == 1 and warp_topk.is_served(batch, plan.max_row_blocks)
 
 
 def prefill_scores(batch: PagedBatch, plan: PrefillPlan) -> tuple[torch.Tensor, ...]:
@@ -73,7 +73,7 @@ def launch_prefill(
     for slab in plan.slabs:
         launches.append(launch_slab_score(batch, plan, slab, score, superblock_score, is_followed=is_early))
         if has_vectors(batch, plan):
-            launches.append(hopper_topk.launch_prefill_topk(score, batch, plan, slab, out, is_early))
+            launches.append(warp_topk.launch_prefill_topk(score, batch, plan, slab, out, is_early))
         else:
             launches.append(launch_slab_topk(batch, plan, slab, score, superblock_score, out))
     return [launch for launch in launches if launch is not None]

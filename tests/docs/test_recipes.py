@@ -87,13 +87,13 @@ assert not certify(batch, index_topk(batch)).violations
 """,
     ),
     "A kernel for one architecture": (
-        ["msa_fast/ops/blackwell/decode.py", "msa_fast/ops/decode.py"],
+        ["msa_fast/ops/geforce/decode.py", "msa_fast/ops/decode.py"],
         """
 from msa_fast import minimax_m3_index_decode
-from msa_fast.ops.blackwell import decode as blackwell
+from msa_fast.ops.geforce import decode as geforce
 
-launch, launched = blackwell.launch_score, []
-blackwell.launch_score = lambda *arguments: (launched.append(arguments), launch(*arguments))
+launch, launched = geforce.launch_score, []
+geforce.launch_score = lambda *arguments: (launched.append(arguments), launch(*arguments))
 batch = Scene(Case(config, requests), "cpu").batch
 assert torch.equal(minimax_m3_index_decode(batch, 3), index_topk(batch))
 assert launched

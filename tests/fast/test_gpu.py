@@ -8,7 +8,7 @@ import torch
 from msa_fast import PrefillPlan, minimax_m3_index_decode, minimax_m3_index_score
 from msa_fast.ops.decode import minimax_m3_index_decode_with_score
 from msa_fast.ops.decode_topk import minimax_m3_index_decode_topk
-from msa_fast.ops.hopper import topk as hopper_topk
+from msa_fast.ops.nvidia import warp_topk
 from msa_ref import IndexerConfig, PagedBatch, block_scores, index_topk
 from tests.support.kernel_batches import make_batch, prefill
 
@@ -63,7 +63,7 @@ def test_decode_in_memory_that_held_great_scores_is_the_reference(held):
 @pytest.mark.parametrize("is_interleaved", [False, True])
 @pytest.mark.parametrize("num_blocks", [32, 33, 65, 256, 257, 513, 1025, 2048, 2049, 8193, 16_384])
 def test_decode_in_any_number_of_rounds_is_the_reference(num_blocks, is_interleaved, monkeypatch):
-    monkeypatch.setattr(hopper_topk, "SOME_ROWS", 0 if is_interleaved else 2**30)
+    monkeypatch.setattr(warp_topk, "SOME_ROWS", 0 if is_interleaved else 2**30)
     num_pages = min(num_blocks, 3001)
     seq_lens = [128 * num_pages, 128 * num_pages - 300, 64 * num_pages]
     batch = make_batch(IndexerConfig(2), [2, 1, 2], seq_lens, torch.bfloat16, "cuda")

@@ -20,7 +20,7 @@ from msa_fast.indexer_msa import MiniMaxM3IndexerMSAImpl, MiniMaxM3IndexerMSAMet
 from msa_fast.ops import decode_score, prefill_score, topk
 from msa_fast.ops.hopper import decode as hopper_decode
 from msa_fast.ops.hopper import score as hopper_score
-from msa_fast.ops.hopper import topk as hopper_topk
+from msa_fast.ops.nvidia import warp_topk
 from msa_ref import IndexerConfig
 from tests.support.fast_engine import Engine
 
@@ -32,7 +32,7 @@ KERNELS = {
 GPU_KERNELS = KERNELS | {
     "prefill score on sm_90": hopper_score._score_sm90_kernel,
     "decode score on sm_90": hopper_decode._decode_score_sm90_kernel,
-    "top-k on sm_90": hopper_topk._topk_sm90_kernel,
+    "top-k on sm_90": warp_topk._topk_warp_kernel,
 }
 NUM_DECODES = (0, 1, 9, 16)
 CHUNKS = (1, 16, 37, 64)

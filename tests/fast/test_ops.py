@@ -19,7 +19,7 @@ from msa_fast.ops import launch_table
 from msa_fast.ops.buffers import new_score
 from msa_fast.ops.checks import is_tensor_copied
 from msa_fast.ops.cut import MAX_CANDIDATES
-from msa_fast.ops.hopper import topk as hopper_topk
+from msa_fast.ops.nvidia import warp_topk
 from msa_fast.ops.nvidia.decode_blocks import reciprocal_of
 from msa_fast.ops.topk import rounds
 from msa_ref import IndexerConfig, PagedBatch, index_topk, select_blocks
@@ -211,11 +211,11 @@ def test_rounds_stay_within_the_search_and_cover_every_block(architecture: str, 
 def test_first_rounds_on_hopper_cover_every_block(
     max_row_blocks: int,
 ) -> None:
-    table, run = hopper_topk.first_rounds(max_row_blocks), hopper_topk.RUN.value
+    table, run = warp_topk.first_rounds(max_row_blocks), warp_topk.RUN.value
     for num_blocks in range(1, max_row_blocks + 1):
         _, width, length = next(row for row in table if num_blocks <= row[0])
         assert width * length >= num_blocks
-        rounds = (num_blocks > hopper_topk.ONE_ROUND.value) + (num_blocks > hopper_topk.TWO_ROUNDS.value)
+        rounds = (num_blocks > warp_topk.ONE_ROUND.value) + (num_blocks > warp_topk.TWO_ROUNDS.value)
         assert length == run**rounds
         assert 32 <= width <= 256
         assert width & (width - 1) == 0

@@ -76,11 +76,20 @@ def test_barriers_that_lowering_adds_of_its_own_are_known(worker: Worker, archit
 @pytest.mark.parametrize("policy", ["late", "early", "random"])
 @pytest.mark.parametrize(
     "mutant",
-    ["sm90_phase_not_flipped", "sm90_slot_one_on", "decode_sm90_half_not_waited_for", "decode_sm90_phase_not_flipped"],
+    [
+        "sm90_phase_not_flipped",
+        "sm90_slot_one_on",
+        "decode_sm90_half_not_waited_for",
+        "decode_sm90_phase_not_flipped",
+        "decode_sm100_page_not_waited_for",
+        "decode_sm100_product_not_waited_for",
+        "decode_sm100_queries_in_the_slot_in_use",
+    ],
 )
 def test_planted_race_is_found_at_any_moment(worker: Worker, mutant: str, policy: str) -> None:
     case = DECODE if mutant.startswith("decode") else PREFILL
-    found = verdict(worker, case, f"twin-sm_90+source+{policy}/fuzz.canaries:{mutant}")
+    architecture = "sm_100" if "sm100" in mutant else "sm_90"
+    found = verdict(worker, case, f"twin-{architecture}+source+{policy}/fuzz.canaries:{mutant}")
     assert isinstance(found, Broke)
     assert {violation.how for violation in found.violations} == {"twin"}
     assert any(violation.evidence.startswith(("race", "deadlock")) for violation in found.violations)

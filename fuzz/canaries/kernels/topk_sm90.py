@@ -1,8 +1,8 @@
-"""Mutants of decode's selection on Hopper: its reads, its rounds, and what passes between them."""
+"""Mutants of the selection by single warps: its reads, its rounds, and what passes between them."""
 
 from fuzz.canaries.kernels.mutant import mutants_of
 
-_mutant = mutants_of("ops/hopper/topk.py", "decode-topk", "gpu")
+_mutant = mutants_of("ops/nvidia/warp_topk.py", "decode-topk", "gpu")
 
 MUTANTS = [
     _mutant(

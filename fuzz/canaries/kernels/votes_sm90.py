@@ -1,8 +1,8 @@
-"""Mutants of what a warp's threads tell each other in decode's selection on Hopper: its search, votes and values."""
+"""Mutants of what a warp's threads tell each other in the selection by single warps: its search, votes and values."""
 
 from fuzz.canaries.kernels.mutant import mutants_of
 
-_mutant = mutants_of("ops/hopper/warp_votes.py", "decode-topk", "gpu")
+_mutant = mutants_of("ops/nvidia/warp_votes.py", "decode-topk", "gpu")
 
 MUTANTS = [
     _mutant(

@@ -18,10 +18,10 @@ from triton.experimental.gluon.language.nvidia.blackwell import (
 from triton.experimental.gluon.language.nvidia.hopper import mbarrier
 
 from msa_fast.ops.checks import is_tensor_copied
-from msa_fast.ops.hopper.tma import fetch, pages_of
 from msa_fast.ops.launch_table import architecture_of
 from msa_fast.ops.launching import Launched, launched
 from msa_fast.ops.nvidia.put import put_best
+from msa_fast.ops.nvidia.tma import fetch, pages_of
 from msa_fast.ops.prefill_plan import PrefillPlan
 from msa_ref.batch import PagedBatch
 

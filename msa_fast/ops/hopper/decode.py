@@ -21,7 +21,6 @@ from triton.language.extra.cuda import gdc_launch_dependents
 
 from msa_fast.ops.buffers import SCORE_VECTOR
 from msa_fast.ops.checks import is_tensor_copied
-from msa_fast.ops.hopper.tma import barrier, fetch, is_read_by_sm90, load_tile, pages_of, queries_of
 from msa_fast.ops.launch_table import next_power_of_2
 from msa_fast.ops.launching import Launched, launched
 from msa_fast.ops.nvidia.decode_blocks import (
@@ -35,6 +34,7 @@ from msa_fast.ops.nvidia.decode_blocks import (
     request_at,
     store_best,
 )
+from msa_fast.ops.nvidia.tma import barrier, fetch, is_read_by_sm90, load_tile, pages_of, queries_of
 from msa_ref.batch import PagedBatch
 
 TAKES_INTERLEAVED = True

@@ -17,9 +17,9 @@ from triton.experimental.gluon.language.nvidia.hopper import (
 from triton.language.extra.cuda import gdc_launch_dependents
 
 from msa_fast.ops.checks import is_tensor_copied
-from msa_fast.ops.hopper.tma import barrier, fetch, is_read_by_sm90, load_tile, pages_of, queries_of
 from msa_fast.ops.launching import Launched, launched
 from msa_fast.ops.nvidia.put import put_best
+from msa_fast.ops.nvidia.tma import barrier, fetch, is_read_by_sm90, load_tile, pages_of, queries_of
 from msa_fast.ops.prefill_plan import PrefillPlan
 from msa_ref.batch import PagedBatch
 

@@ -73,7 +73,7 @@ def _has_own(stage: str, architecture: str) -> bool:
     kernels = [name.split(" | ") for name in _compiled()[architecture]]
     names = [name for name, call in kernels if name.startswith(prefix) and call.split()[0] in calls]
     assert names, f"the compile gate has no {stage} for {architecture}"
-    return any(re.search(r"_sm\d+_kernel$", name) for name in names)
+    return any(re.search(r"_(sm\d+|warp)_kernel$", name) for name in names)
 
 
 def limits() -> str:

@@ -1,4 +1,4 @@
-"""Copies of pages and queries to shared memory by tensor descriptor, and barriers, for the kernels for Hopper."""
+"""Copies of pages and queries to shared memory by tensor descriptor, and barriers, for kernels in Gluon."""
 
 import torch
 from triton.experimental import gluon

@@ -1,4 +1,4 @@
-"""Votes among the threads of a warp: they find the cut and the chosen runs in decode's selection on Hopper.
+"""Votes among the threads of a warp: they find the cut and the chosen runs in the selection on Hopper and Blackwell.
 
 A vote takes a few cycles and tells every thread about all others. Candidates are
 [ROWS, 32, EACH]: a lane has EACH of every row, and a column is what the lanes have in the same place.

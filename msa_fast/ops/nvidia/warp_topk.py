@@ -1,4 +1,4 @@
-"""Selection on Hopper, for decode and for prefill without superblocks: as `msa_fast.ops.topk`, by single warps.
+"""Selection on Hopper and Blackwell, in decode and in prefill without superblocks: as `topk`, by single warps.
 
 The rounds are the same, from long runs to single blocks, but each row takes as many as it needs: the
 table of a captured batch is as wide as the longest context, and most rows are short. A warp takes a
@@ -15,13 +15,14 @@ from triton.experimental.gluon import language as gl
 from triton.language.extra.cuda import gdc_wait
 
 from msa_fast.ops.buffers import SCORE_VECTOR
-from msa_fast.ops.hopper.warp_votes import any_row, by_place, find_cut, from_lane, num_before
-from msa_fast.ops.launch_table import MAX_WARP_TOPK, architecture_of, next_power_of_2, number
+from msa_fast.ops.launch_table import MAX_WARP_TOPK, architecture_of, next_power_of_2
 from msa_fast.ops.launching import Launched, launched
+from msa_fast.ops.nvidia.warp_votes import any_row, by_place, find_cut, from_lane, num_before
 from msa_fast.ops.prefill_plan import PrefillPlan, Slab
 from msa_fast.ops.rank import RANK_ABSENT, rank_of_runs
 from msa_ref.batch import PagedBatch
 
+ARCHITECTURES = ("sm_90", "sm_100", "sm_103")
 RUN = gl.constexpr(8)
 """Blocks of a run, and runs of a long one."""
 ONE_ROUND = gl.constexpr(MAX_WARP_TOPK["sm_90"] * RUN.value)
@@ -183,7 +184,7 @@ def _put(first, place, is_best, out_rows, stride_out_k):
     do_not_specialize=["slab_token", "stride_out_h", "stride_out_t", "stride_out_k"],
     do_not_specialize_on_alignment=["seq_lens_ptr", "cu_seqlens_q_ptr", "tiles_ptr", "out_ptr"],
 )
-def _topk_sm90_kernel(
+def _topk_warp_kernel(
     score_ptr,
     seq_lens_ptr,
     cu_seqlens_q_ptr,
@@ -273,8 +274,8 @@ def _topk_sm90_kernel(
 def is_served(batch: PagedBatch, max_row_blocks: int | None = None) -> bool:
     """True if this selection takes the scores of a batch: by architecture and shapes alone."""
     max_row_blocks = batch.max_blocks if max_row_blocks is None else max_row_blocks
-    is_short = max_row_blocks <= FIRST_ROUNDS[-1][0] and batch.config.topk_blocks <= number(MAX_WARP_TOPK, "sm_90")
-    return is_short and architecture_of(batch.device) == "sm_90"
+    is_short = max_row_blocks <= FIRST_ROUNDS[-1][0] and batch.config.topk_blocks <= MAX_WARP_TOPK["sm_90"]
+    return is_short and architecture_of(batch.device) in ARCHITECTURES
 
 
 def is_interleaved(batch: PagedBatch) -> bool:
@@ -311,7 +312,7 @@ def _launch(
     rows = rows_of_a_program(num_each * rows_each, max_row_blocks)
     return launched(
         batch.device,
-        _topk_sm90_kernel,
+        _topk_warp_kernel,
         (num_each, -(-rows_each // rows)),
         score,
         batch.seq_lens,
