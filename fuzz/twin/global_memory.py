@@ -2,7 +2,7 @@
 
 import bisect
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,27 +10,45 @@ import numpy.typing as npt
 import torch
 
 from fuzz.twin.arithmetic import dtype_of
-from fuzz.twin.finding import Finding, NotModelled
+from fuzz.twin.finding import Finding
 from fuzz.twin.tiles import Source, Target, TileReader
 
 NOBODY = -1
-MAX_NOTED_BYTES = 1 << 28
-"""Bytes of a tensor that kernels store in: the twin keeps eight bytes for each."""
+PAGE_BITS = 14
+"""log2 of the bytes of a tensor that are noted together, once anybody stores there: eight bytes for each."""
+LAUNCH_BITS = 32
+"""Bits of a note that hold the program; the launch stands above them."""
+
+
+class Notes:
+    """For each byte that begins an element, the launch and the program that stored there last."""
+
+    def __init__(self) -> None:
+        self._pages: dict[int, npt.NDArray[np.int64]] = {}
+
+    def note(self, at: npt.NDArray[np.int64], launch: int, program: int) -> bool:
+        """A program stores at some bytes. Returns whether another of the same launch did so at any of them."""
+        numbers, note, is_shared = at >> PAGE_BITS, launch << LAUNCH_BITS | program, False
+        for number in np.unique(numbers).tolist():
+            page = self._pages.get(number)
+            if page is None:
+                page = self._pages[number] = np.full(1 << PAGE_BITS, NOBODY, np.int64)
+            inside = at[numbers == number] - (number << PAGE_BITS)
+            before = page[inside]
+            is_shared |= bool(((before >> LAUNCH_BITS == launch) & (before != note)).any())
+            page[inside] = note
+        return is_shared
 
 
 @dataclass(eq=False)
 class Storage:
-    """The memory of one tensor, or of several that share it.
-
-    launches, programs: for each byte that begins an element, the launch and the program that stored there last.
-    """
+    """The memory of one tensor, or of several that share it."""
 
     name: str
     base: int
     content: npt.NDArray[np.uint8]
     last_launch: int = NOBODY
-    launches: npt.NDArray[np.int32] | None = None
-    programs: npt.NDArray[np.int32] | None = None
+    notes: Notes = field(default_factory=Notes)
 
 
 class GlobalMemory:
@@ -167,15 +185,9 @@ class Launch:
 
     def _note(self, storage: Storage, at: Any, place: str) -> None:
         """Two programs of a launch that store in one place have no order between them."""
-        if storage.launches is None or storage.programs is None:
-            size = len(storage.content)
-            if size > MAX_NOTED_BYTES:
-                raise NotModelled(f"the twin notes who stored what in at most {MAX_NOTED_BYTES} bytes of a tensor")
-            storage.launches, storage.programs = np.full(size, NOBODY, np.int32), np.full(size, NOBODY, np.int32)
         program = int(np.ravel_multi_index(self.program, self.grid))
-        if ((storage.launches[at] == self._number) & (storage.programs[at] != program)).any():
+        if storage.notes.note(np.ravel(at), self._number, program):
             raise Finding("two writers", f"two programs store in one place of {storage.name}, the second at {place}")
-        storage.launches[at], storage.programs[at] = self._number, program
         storage.last_launch = self._number
 
 

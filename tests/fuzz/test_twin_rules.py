@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from fuzz.twin import global_memory
-from fuzz.twin.finding import Finding, NotModelled
+from fuzz.twin.finding import Finding
 from fuzz.twin.global_memory import GlobalMemory, Launch
 from fuzz.twin.machine.events import Group
 from fuzz.twin.machine.machine import Machine
@@ -70,11 +69,16 @@ def test_store_of_two_programs_in_one_place_is_found() -> None:
     assert tensor[0] == 2
 
 
-def test_store_in_a_huge_tensor_is_no_finding(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(global_memory, "MAX_NOTED_BYTES", 16)
-    memory, tensor = GlobalMemory(), torch.zeros(8, dtype=torch.int32)
-    with pytest.raises(NotModelled, match="at most 16 bytes of a tensor"):
-        launch(memory, 1).store(memory.register(tensor, "tensor"), 1, None, "i32", "store")
+def test_stores_in_a_huge_tensor_are_followed() -> None:
+    memory, tensor = GlobalMemory(), torch.empty(1 << 31, dtype=torch.int8)  # memory that is not touched costs nothing
+    start, far = memory.register(tensor, "tensor"), np.array([5, (1 << 20) + 7, (1 << 30) + 1])
+    first = launch(memory, 1)
+    first.store(start + far, np.arange(3, dtype=np.int8), None, "i8", "store")
+    assert tensor[torch.from_numpy(far)].tolist() == [0, 1, 2]
+    first.begin((1, 0, 0))
+    first.store(start + far + 1, np.zeros(3, np.int8), None, "i8", "store")
+    with pytest.raises(Finding, match="two programs"):
+        first.store(start + far[2], np.int8(3), None, "i8", "store")
 
 
 def test_early_launch_that_does_not_wait_is_found() -> None:
