@@ -10,7 +10,7 @@ import torch
 
 from msa_fast.bench import ceilings, host
 from msa_fast.bench.measure import Row, measure
-from msa_fast.bench.model import tables
+from msa_fast.bench.model import beside, tables
 from msa_fast.bench.shapes import decode_shapes, prefill_shapes
 from msa_fast.bench.timing import interleave
 from msa_fast.environment import environment
@@ -50,9 +50,8 @@ def main(argv: list[str] | None = None) -> int:
     mm, copy = ceilings.matmul_graph(), ceilings.copy_graph()
     work = [("prefill", shape) for shape in prefill_shapes(args.heads)] if args.stage != "decode" else []
     work += [("decode", shape) for shape in decode_shapes(args.heads)] if args.stage != "prefill" else []
-    rows = []
-    for stage, plain in work[:: args.every]:
-        shape = replace(plain, formats=args.formats)
+    rows, shapes = [], [replace(shape, formats=args.formats) for _, shape in work[:: args.every]]
+    for (stage, _), shape in zip(work[:: args.every], shapes, strict=True):
         rows.append(measure(shape, stage, mm, copy, args.rounds, not args.no_check))
         print(text_of(rows[-1]), flush=True)
         torch.cuda.empty_cache()
@@ -65,6 +64,9 @@ def main(argv: list[str] | None = None) -> int:
     stamp["MM TFLOP/s"] = f"{ceilings.matmul_rate(mm_time.median) / 1e6:.0f}"
     stamp["BW TB/s"] = f"{ceilings.copy_rate(copy_time.median) / 1e6:.2f}"
     print(f"ceilings: MM {stamp['MM TFLOP/s']} TFLOP/s, BW {stamp['BW TB/s']} TB/s")
+    card = beside.this_card(stamp)
+    if card is not None:
+        print(*beside.lines(card, list(zip(shapes, rows, strict=True))), sep="\n")
     if args.json:
         args.json.write_text(json.dumps({"environment": stamp, "rows": [vars(row) for row in rows]}, indent=1))
     return int(any(row.wrong_rows for row in rows))

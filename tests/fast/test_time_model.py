@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 import triton
 
-from msa_fast.bench.model import emitted, measured, tables
+from msa_fast.bench.measure import Row
+from msa_fast.bench.model import beside, decode, emitted, measured, rates, tables
+from msa_fast.bench.model.emitted import KERNELS, Loop
 from msa_fast.bench.model.grid import Pace, grid_clocks
-from msa_fast.bench.model.predict import Scorer, hopper
+from msa_fast.bench.model.predict import Scorer, blackwell, hopper, predict
 
 ROOT = Path(__file__).parents[2]
 MISSED = ["H=4 1 x 64 of 1048576"]
@@ -21,7 +23,7 @@ MISSED = ["H=4 1 x 64 of 1048576"]
 COUNT = """
 import json
 from msa_fast.bench.model import emitted
-print(json.dumps({kernel.name: kernel.count() for kernel in emitted.KERNELS}))
+print(json.dumps({name: kernel.count() for name, kernel in emitted.KERNELS.items()}))
 """
 
 
@@ -36,7 +38,7 @@ def test_hoppers_times_are_predicted_within_fifteen_percent() -> None:
     ids=["more products", "more maxima", "fewer pages a turn", "fewer products"],
 )
 def test_other_counts_predict_other_times(counts: dict[str, int]) -> None:
-    loops = emitted.KERNELS[0].kept(measured.TRITON)
+    loops = _hopper_loops()
     changed = hopper([loop | counts if loop["HGMMA.R"] == 48 else loop for loop in loops])
     assert len(_missed(changed)) >= 5
 
@@ -69,7 +71,7 @@ def test_a_grid_takes_as_long_as_its_busiest_multiprocessor() -> None:
 
 
 def test_a_loop_of_no_whole_pages_is_refused() -> None:
-    loops = emitted.KERNELS[0].kept(measured.TRITON)
+    loops = _hopper_loops()
     with pytest.raises(ValueError, match="loop must copy whole pages; got 0 bytes"):
         hopper([loop | {"UTMALDG": 0} for loop in loops]).page  # noqa: B018
 
@@ -80,10 +82,46 @@ def test_units_are_named_as_clocks_name_them() -> None:
 
 
 def test_a_slower_card_takes_longer() -> None:
-    row = measured.measured()[0]
-    scorer = hopper(emitted.KERNELS[0].kept(measured.TRITON))
+    row, scorer = measured.measured()[0], hopper(_hopper_loops())
     slower = replace(measured.h100(), mm=measured.h100().mm / 2)
-    assert tables.predict(scorer, slower, row.shape).score > 1.5 * row.score
+    assert predict(scorer, slower, row.shape).score > 1.5 * row.score
+
+
+def test_blackwells_queries_in_shared_memory_would_bind_it() -> None:
+    loops = KERNELS["sm_100 prefill"].kept(tables.NEWEST)
+    page = blackwell(loops).page
+    assert (page.matrix, page.shared, page.binding) == (1024, 768, "matrix")
+    shared = [{name.removesuffix(".T"): count for name, count in loop.items()} for loop in loops]
+    page = blackwell(shared).page
+    assert (page.matrix, page.shared, page.binding) == (1024, 1280, "shared")
+
+
+def test_decode_is_predicted_within_fifteen_percent() -> None:
+    ratios = [predicted / time for _, predicted, time in decode.checked()]
+    assert len(ratios) == 132
+    assert max(abs(ratio - 1) for ratio in ratios) < tables.BOUND
+
+
+def test_a_timed_row_stands_beside_its_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(triton, "__version__", "3.6.0")
+    row = measured.measured()[0]
+    timed = Row("prefill", row.shape.name, 0, 12.1, 20.4, 20.3, 20.5, row.score, 0.69, 0)
+    (line,) = beside.lines(measured.h100(), [(row.shape, timed), (row.shape, replace(timed, stage="decode"))])
+    assert line == "H=4 1 x 171 of 55339               score     17.4 us, predicted     17.4 us: 1.00"
+    monkeypatch.setattr(triton, "__version__", "3.7.0")
+    assert beside.lines(measured.h100(), [(row.shape, timed)]) == []
+    assert beside.this_card({"architecture": "sm_120"}) is None
+
+
+def test_a_card_reaches_the_shares_of_another() -> None:
+    card = rates.by_shares(rates.B200_PUBLISHED, rates.H100_PUBLISHED, measured.h100())
+    assert card.mm / 2250 == pytest.approx(measured.h100().mm / 989.4)
+    assert card.copy / 8 == pytest.approx(3.03 / 3.35)
+
+
+def _hopper_loops() -> list[Loop]:
+    """The loops that were measured."""
+    return KERNELS["sm_90 prefill"].kept(measured.TRITON)
 
 
 def _missed(scorer: Scorer | None = None) -> list[str]:

@@ -1,7 +1,7 @@
 """Instructions of a scorer's loops, read from the machine code that Triton makes for a GPU that need not be there.
 
 They are kept in counts.json for each version of Triton, since another version emits other code; a test compiles today's
-kernels and compares. `python -m msa_fast.bench model --count` writes them anew.
+kernels and compares. `python -m msa_fast.bench.model.emitted` writes them anew.
 """
 
 import json
@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import triton
 
@@ -18,35 +19,38 @@ from msa_fast.compile_gate.configurations import run_calls
 from msa_fast.compile_gate.control_flow import Listing
 from msa_fast.compile_gate.read_nvidia import disassembled
 from msa_fast.compile_gate.sweep import Call
+from msa_fast.ops import prefill_score, score
 
 KEPT = Path(__file__).parent / "counts.json"
-QUERY_LEN = 4096
-"""Query tokens of the call that is compiled. Any prefill of whole tiles compiles the same."""
-PRODUCTS = ("HGMMA", "UTCHMMA")
-"""Matrix products in the machine code of sm_90 and of sm_100."""
+PREFILL, DECODE = Call("prefill", query_len=4096), Call("decode")
+"""The calls that are compiled, of 4 heads in bf16. Any prefill of whole tiles compiles the same."""
+COUNTED = ("HGMMA", "UTCHMMA", "LDTM", "UTMALDG")
+"""Beginnings of the names of products, of loads from tensor memory and of bulk copies: a loop without is not kept."""
 
 Loop = dict[str, int]
-"""Instructions of a loop by name, without modifiers; a product's left operand in registers counts as `NAME.R`."""
+"""Instructions of a loop by name, without modifiers; a product whose left operand lies in registers or in tensor memory
+counts as `NAME.R` or `NAME.T`."""
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """A scorer of bf16 prefill, by what reads it: its architecture, index heads and the beginning of its name."""
+    """A scorer: its architecture, the call that reaches it, and whether it is the one for everyone."""
 
     architecture: str
-    heads: int = 4
-    prefix: str = "_score_"
+    call: Call
+    is_generic: bool = False
 
     @property
     def name(self) -> str:
         """The key of the kernel in counts.json."""
-        return f"{self.architecture} {self.prefix}{self.heads}"
+        return f"{self.architecture} {self.call.stage}{' generic' * self.is_generic}"
 
     def count(self) -> list[Loop]:
-        """The loops that hold products, as this version of Triton emits them."""
-        call = Call("prefill", heads=self.heads, query_len=QUERY_LEN)
-        found = run_calls([call], [ARCHITECTURES[self.architecture]]).configurations
-        (scorer,) = (one for one in found if one.kernel.partition(":")[2].startswith(self.prefix))
+        """Its loops, as this version of Triton emits them."""
+        served_by = (prefill_score,) if self.is_generic else score.PREFILL_SCORERS
+        with mock.patch.object(score, "PREFILL_SCORERS", served_by):
+            found = run_calls([self.call], [ARCHITECTURES[self.architecture]]).configurations
+        (scorer,) = (one for one in found if "_score_" in one.kernel)
         return counted(disassembled(compiled_kernel(scorer, json.loads(scorer.spec)).asm["cubin"]))
 
     def kept(self, version: str) -> list[Loop]:
@@ -59,27 +63,36 @@ class Kernel:
         return loops
 
 
+KERNELS = {
+    kernel.name: kernel
+    for kernel in (
+        Kernel("sm_90", PREFILL),
+        Kernel("sm_100", PREFILL, is_generic=True),
+        Kernel("sm_100", PREFILL),
+        Kernel("sm_100", DECODE),
+    )
+}
+"""The kernels whose counts are kept, by name."""
+
+
 def counted(listing: Listing) -> list[Loop]:
-    """Instructions by name of every loop that holds a product."""
+    """Instructions by name of every loop that copies, multiplies or loads products."""
     loops = [Counter(_name(listing.instructions[i].text) for i in loop) for loop in listing.loops()]
-    return [dict(sorted(loop.items())) for loop in loops if any(name.startswith(PRODUCTS) for name in loop)]
+    return [dict(sorted(loop.items())) for loop in loops if any(name.startswith(COUNTED) for name in loop)]
 
 
 def _name(text: str) -> str:
     opcode, _, operands = re.sub(r"^@!?U?P\w+\s+", "", text).partition(" ")
     name = opcode.partition(".")[0]
-    is_left_in_registers = name == "HGMMA" and bool(re.match(r"R\d+, R\d+, gdesc", operands))
-    return f"{name}.R" if is_left_in_registers else name
-
-
-KERNELS = (Kernel("sm_90"), Kernel("sm_100"))
-"""The kernels whose counts are kept."""
+    if name == "HGMMA" and re.match(r"R\d+, R\d+, gdesc", operands):
+        return "HGMMA.R"
+    return "UTCHMMA.T" if name == "UTCHMMA" and operands.startswith("tmem") else name
 
 
 def keep() -> None:
     """Write the counts of this version of Triton; those of other versions stay."""
     kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
-    kept[triton.__version__] = {kernel.name: kernel.count() for kernel in KERNELS}
+    kept[triton.__version__] = {name: kernel.count() for name, kernel in KERNELS.items()}
     KEPT.write_text(json.dumps(dict(sorted(kept.items())), indent=1) + "\n")
 
 

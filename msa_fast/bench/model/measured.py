@@ -53,4 +53,4 @@ def h100() -> Card:
         flops, key_bytes = work(row.shape, IndexerConfig(num_index_heads=row.shape.num_heads))
         if row.floor > 1.05 * key_bytes / (COPY * 1e6):
             rates.append(flops / row.floor / 1e6)
-    return Card("H100", "sm_90", processors=132, mm=statistics.median(rates), copy=COPY, is_measured=True)
+    return Card("H100", "sm_90", processors=132, mm=statistics.median(rates), copy=COPY)

@@ -9,7 +9,7 @@ import torch
 from msa_fast.bench.model.emitted import Loop
 from msa_fast.bench.model.grid import Pace, grid_clocks
 from msa_fast.bench.model.rates import Card
-from msa_fast.bench.model.units import PAGE_BYTES, Clocks, S, Tile, clocks, diagonal, steady
+from msa_fast.bench.model.units import PAGE_BYTES, Clocks, S, Tile, clocks
 from msa_fast.bench.shapes import Shape
 from msa_fast.compile_gate.architectures import ARCHITECTURES
 from msa_fast.compile_gate.configurations import pretend
@@ -23,47 +23,59 @@ memory. By clocks in the kernel on one shape, 171 of 55,339 with 4 heads: 2.3 us
 pages, at the rate of a copy, take 0.95."""
 LAUNCH_US = 1.2
 """Microseconds of a launch in a graph of launches. The one fitted number, on the same shape; all others are checked."""
+NEAR = 0.9
+"""Share of the predicted time from which on what needs it is said to bind."""
 FIRST_PAGES = 2
 """Pages that a program asks for before its first product: those behind wait for the queries."""
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """A compiled scorer: its loops, its tile, programs that share a multiprocessor, and how slow one is alone."""
+    """A compiled prefill scorer: its loops and its tile.
+
+    at_once: programs that share a multiprocessor. alone: how slow one is that has it to itself (`Pace`).
+    skips_half: True if a tile that has no rows in its second half takes half the time.
+    """
 
     architecture: str
     loops: list[Loop]
     tile: Tile
-    at_once: int
-    alone: float
+    at_once: int = 1
+    alone: float = 1.0
+    skips_half: bool = False
 
     @property
     def page(self) -> Clocks:
         """Clocks of a page that all rows see whole."""
-        return clocks(self.architecture, steady(self.loops, self.tile), self.tile)
+        return clocks(self.architecture, self.loops, self.tile)
 
     @property
     def diagonal(self) -> Clocks:
         """Clocks of a page that some rows see in part."""
-        return clocks(self.architecture, diagonal(self.loops), self.tile)
+        return clocks(self.architecture, self.loops, self.tile, is_diagonal=True)
 
 
 def hopper(loops: list[Loop]) -> Scorer:
     """Hopper's scorer: one warpgroup, two programs a multiprocessor. Alone it is as slow as plans know it to be."""
-    return Scorer("sm_90", loops, Tile(128, warps=4), 2, launch_table.BLOCKS_ALONE)
+    return Scorer("sm_90", loops, Tile(128, (64, S), warps=4), at_once=2, alone=launch_table.BLOCKS_ALONE)
 
 
 def generic(loops: list[Loop]) -> Scorer:
     """The scorer for everyone on sm_100: eight warps, two programs a multiprocessor, queries in shared memory."""
-    return Scorer("sm_100", loops, Tile(128, warps=8), 2, launch_table.BLOCKS_ALONE)
+    return Scorer("sm_100", loops, Tile(128, (128, S), warps=8), at_once=2, alone=launch_table.BLOCKS_ALONE)
+
+
+def blackwell(loops: list[Loop]) -> Scorer:
+    """Blackwell's scorer: two halves of 128 rows, with four warps each to take maxima; one program."""
+    return Scorer("sm_100", loops, Tile(256, (128, S), warps=4), skips_half=True)
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """Microseconds of a score, and what binds: a unit, `device memory`, or `start`, all that is before a product."""
+    """Microseconds of a score, and what binds: units, `memory` (of the device), or `start`, all before a product."""
 
     score: float
-    binding: str
+    binding: tuple[str, ...]
 
 
 def predict(scorer: Scorer, card: Card, shape: Shape) -> Prediction:
@@ -74,20 +86,24 @@ def predict(scorer: Scorer, card: Card, shape: Shape) -> Prediction:
     """
     page, diagonal = scorer.page, scorer.diagonal
     pace = Pace(card.processors, scorer.at_once, scorer.alone, LATENCY_US * card.clock)
-    total, start_us, binding = 0.0, 0.0, page.binding
-    for tiles in _tiles(scorer.architecture, shape):
-        work = [whole * page.page + part * diagonal.page for whole, part in _blocks(tiles, shape, scorer.tile.rows)]
+    start = on_processors = from_memory = total = 0.0
+    for tiles in _tiles(scorer.architecture, shape, scorer.tile.rows):
+        work = [
+            share * (whole * page.page + part * diagonal.page) for share, whole, part in _blocks(tiles, shape, scorer)
+        ]
         pages = {(req, block) for req, _, first, end in tiles for block in range(first, end)}
         first_ranges = {(req, first) for req, _, first, _ in tiles[: card.processors * scorer.at_once]}
-        start = LAUNCH_US + len(first_ranges) * FIRST_PAGES * PAGE_BYTES / (card.copy * 1e6)
-        on_processors = start + grid_clocks(work, pace) / card.clock
-        from_memory = LAUNCH_US + LATENCY_US + len(pages) * PAGE_BYTES / (card.copy * 1e6)
-        from_memory += scorer.at_once * page.page / card.clock
-        if from_memory > on_processors:
-            binding = "device memory"
-        total += max(on_processors, from_memory)
-        start_us += start + LATENCY_US
-    return Prediction(total, "start" if start_us > total / 2 else binding)
+        first_pages = card.from_memory(len(first_ranges) * FIRST_PAGES * PAGE_BYTES)
+        running = LAUNCH_US + first_pages + grid_clocks(work, pace) / card.clock
+        reading = LAUNCH_US + LATENCY_US + card.from_memory(len(pages) * PAGE_BYTES)
+        reading += scorer.at_once * page.page / card.clock
+        start += LAUNCH_US + first_pages + LATENCY_US
+        on_processors, from_memory = on_processors + running, from_memory + reading
+        total += max(running, reading)
+    if start > total / 2:
+        return Prediction(total, ("start",))
+    near = {page.binding: on_processors, "memory": from_memory}
+    return Prediction(total, tuple(name for name, time in near.items() if time > NEAR * total))
 
 
 Tiles = list[list[int]]
@@ -95,8 +111,8 @@ Tiles = list[list[int]]
 
 
 @cache
-def _tiles(architecture: str, shape: Shape) -> list[Tiles]:
-    """The score tiles of each slab of a shape's plan."""
+def _tiles(architecture: str, shape: Shape, rows: int) -> list[Tiles]:
+    """The tiles of programs of some rows, for each slab of a shape's plan, whose own tiles may be larger."""
     config = IndexerConfig(num_index_heads=shape.num_heads)
     query_lens = [shape.query_len] * len(shape.all_seq_lens)
     # Where kernels are interpreted, a plan is made for the interpreter; here it is numbers alone.
@@ -105,17 +121,20 @@ def _tiles(architecture: str, shape: Shape) -> list[Tiles]:
         pretend(ARCHITECTURES[architecture], lambda **_: True, is_on_cpu=True) as device,
     ):
         plan = PrefillPlan.build(config, query_lens, shape.all_seq_lens, device)
-        tiles: list[Tiles] = [torch.Tensor.tolist(plan.score_tiles[slab.score_tiles]) for slab in plan.slabs]
-    return tiles
+        slabs: list[Tiles] = [torch.Tensor.tolist(plan.score_tiles[slab.score_tiles]) for slab in plan.slabs]
+    parts = range(0, plan.score_rows, rows)
+    return [[[req, row + part, *blocks] for req, row, *blocks in tiles for part in parts] for tiles in slabs]
 
 
-def _blocks(tiles: Tiles, shape: Shape, rows: int) -> list[tuple[int, int]]:
-    """(blocks seen whole, blocks seen in part) of each program: the kernel clips its tile in the same way."""
+def _blocks(tiles: Tiles, shape: Shape, scorer: Scorer) -> list[tuple[float, int, int]]:
+    """(share of a tile's time, blocks seen whole, blocks seen in part) of each program: a kernel clips its tile so."""
     found = []
+    rows, num_rows = scorer.tile.rows, shape.query_len * shape.num_heads
     for req, row, first, end in tiles:
         context = shape.all_seq_lens[req] - shape.query_len
         last_token = min((row + rows - 1) // shape.num_heads, shape.query_len - 1)
-        end = min(end, -(-(context + last_token + 1) // S))
+        end = min(end, -(-(context + last_token + 1) // S)) if row < num_rows else first
         full = min(max(first, (context + row // shape.num_heads + 1) // S), end)
-        found.append((max(0, full - first), max(0, end - full)))
+        is_half = scorer.skips_half and row + rows // 2 >= num_rows
+        found.append((0.5 if is_half else 1.0, max(0, full - first), max(0, end - full)))
     return found

@@ -42,10 +42,10 @@ RATES = {
 
 @dataclass(frozen=True)
 class Card:
-    """One card.
+    """One card, or an assumption about one.
 
     mm: operations per second of its own bf16 matrix product, divided by 1e12. copy: bytes per second, divided by 1e12,
-    that a copy on it reads and writes. is_measured: whether both were measured by this benchmark.
+    that a copy on it reads and writes.
     """
 
     name: str
@@ -53,17 +53,25 @@ class Card:
     processors: int
     mm: float
     copy: float
-    is_measured: bool
 
     @property
     def clock(self) -> float:
         """Clocks per microsecond by which a perfect matrix unit reaches `mm`."""
         return self.mm * 1e6 / (self.processors * RATES[self.architecture].matrix)
 
-    @property
-    def bytes_per_clock(self) -> float:
-        """Bytes of device memory in a clock, for the whole card."""
-        return self.copy * 1e6 / self.clock
+    def from_memory(self, num_bytes: int) -> float:
+        """Microseconds in which device memory brings some bytes."""
+        return num_bytes / (self.copy * 1e6)
+
+
+H100_PUBLISHED = Card("H100 by its data sheet", "sm_90", processors=132, mm=989.4, copy=3.35)
+B200_PUBLISHED = Card("B200 by its data sheet", "sm_100", processors=148, mm=2250, copy=8.0)
+
+
+def by_shares(card: Card, published: Card, measured: Card) -> Card:
+    """A card that reaches the same shares of its published rates as another was measured to reach of its own."""
+    mm, copy = (getattr(measured, rate) / getattr(published, rate) * getattr(card, rate) for rate in ("mm", "copy"))
+    return Card(f"{card.name.split()[0]} at {measured.name}'s shares", card.architecture, card.processors, mm, copy)
 
 
 OPCODES_OF_LANES = frozenset(

@@ -1,11 +1,21 @@
-"""The model's tables: predicted beside measured, and clocks by unit. MODEL.md shows the same text."""
+"""The model's tables: predicted beside measured, clocks by unit, predictions for B200. MODEL.md shows them, too."""
 
+from functools import cache
+
+from msa_fast.bench.measure import work
+from msa_fast.bench.model import decode
 from msa_fast.bench.model.emitted import KERNELS
 from msa_fast.bench.model.measured import TRITON, Measured, h100, measured
-from msa_fast.bench.model.predict import Prediction, Scorer, generic, hopper, predict
+from msa_fast.bench.model.predict import Prediction, Scorer, blackwell, generic, hopper, predict
+from msa_fast.bench.model.rates import B200_PUBLISHED, H100_PUBLISHED, Card, by_shares
+from msa_fast.bench.model.units import Clocks
+from msa_fast.bench.shapes import SWEEP_PREFILL, Shape, production_shapes
+from msa_ref.config import IndexerConfig
 
 BOUND = 0.15
 """How far from the measured time a prediction may lie, as a share of it."""
+NEWEST = "3.9.0"
+"""The version of Triton whose code predictions for Blackwell are about."""
 UNITS = {
     "matrix": "matrix unit",
     "shared": "shared memory",
@@ -15,22 +25,25 @@ UNITS = {
     "tensor": "tensor memory",
 }
 """Field of `Clocks` -> words."""
+DECODE_SHAPES = [(1, 1, 8192), (1, 1, 131072), (128, 1, 8192), (64, 1, 102400), (1, 8, 204800), (128, 8, 102400)]
+"""(requests, query tokens, tokens in all) of decode that is predicted for B200."""
 
 
+@cache
 def scorers() -> dict[str, Scorer]:
-    """Every scorer that is modelled, by its title."""
-    hopper_kernel, generic_kernel = KERNELS
+    """Every prefill scorer that is modelled, by its title."""
+    made = {"Hopper's": ("sm_90 prefill", hopper), "generic, sm_100": ("sm_100 prefill generic", generic)}
+    made["Blackwell's"] = ("sm_100 prefill", blackwell)
     return {
-        "Hopper's, Triton 3.6 (measured)": hopper(hopper_kernel.kept("3.6.0")),
-        "Hopper's, Triton 3.9": hopper(hopper_kernel.kept("3.9.0")),
-        "generic on sm_100, Triton 3.6": generic(generic_kernel.kept("3.6.0")),
-        "generic on sm_100, Triton 3.9": generic(generic_kernel.kept("3.9.0")),
+        f"{title}, Triton {version[:3]}": scorer(KERNELS[name].kept(version))
+        for title, (name, scorer) in made.items()
+        for version in (TRITON, NEWEST)
     }
 
 
 def checked(scorer: Scorer | None = None) -> list[tuple[Measured, Prediction]]:
     """The measured rows with what a scorer, by default the one that was measured, is predicted to take for them."""
-    scorer = scorer or hopper(KERNELS[0].kept(TRITON))
+    scorer = scorer or hopper(KERNELS["sm_90 prefill"].kept(TRITON))
     return [(row, predict(scorer, h100(), row.shape)) for row in measured()]
 
 
@@ -44,19 +57,83 @@ def hopper_table() -> str:
     lines = ["| shape | predicted | measured | ratio | binds |", "|---|---|---|---|---|"]
     for row, prediction in checked():
         times = f"{prediction.score:.1f} us | {row.score:.1f} us | {ratio(row, prediction):.2f}"
-        lines.append(f"| {row.shape.name} | {times} | {UNITS.get(prediction.binding, prediction.binding)} |")
+        lines.append(f"| {row.shape.name} | {times} | {_words(*prediction.binding)} |")
     return "\n".join(lines)
 
 
 def units_table() -> str:
     """Clocks per page by unit of every scorer that is modelled. The binding unit stands in bold."""
-    lines = [f"| scorer | rows | {' | '.join(UNITS.values())} |", "|---" * (len(UNITS) + 2) + "|"]
+    lines = [f"| scorer | rows | {' | '.join(UNITS.values())} | a page seen in part |", "|---" * (len(UNITS) + 3) + "|"]
     for title, scorer in scorers().items():
-        page = scorer.page
-        shown = [f"{getattr(page, unit):.0f}" if getattr(page, unit) else "-" for unit in UNITS]
-        bold = [f"**{text}**" if unit == page.binding else text for unit, text in zip(UNITS, shown, strict=True)]
-        lines.append(f"| {title} | {scorer.tile.rows} | {' | '.join(bold)} |")
+        lines.append(_units_row(title, scorer.tile.rows, scorer.page, scorer.diagonal))
+    page = decode.blackwell_page(NEWEST)
+    lines.append(_units_row(f"Blackwell's decode, Triton {NEWEST[:3]}", 16, page, page))
     return "\n".join(lines)
+
+
+def _units_row(title: str, rows: int, page: Clocks, diagonal: Clocks) -> str:
+    shown = [f"{getattr(page, unit):.0f}" if getattr(page, unit) else "-" for unit in UNITS]
+    bold = [f"**{text}**" if unit == page.binding else text for unit, text in zip(UNITS, shown, strict=True)]
+    return f"| {title} | {rows} | {' | '.join(bold)} | {diagonal.page:.0f}, {UNITS[diagonal.binding]} |"
+
+
+def _words(*binding: str) -> str:
+    return ", ".join((UNITS | {"memory": "device memory"}).get(name, name) for name in binding)
+
+
+def b200_cards() -> tuple[Card, Card]:
+    """B200 as its data sheet has it, and at the shares of a data sheet that the measured H100 reaches."""
+    return B200_PUBLISHED, by_shares(B200_PUBLISHED, H100_PUBLISHED, h100())
+
+
+def prefill_table() -> str:
+    """Predicted times of prefill scores on B200, by Blackwell's scorer and by the generic one."""
+    own, for_all = (scorers()[f"{title}, Triton {NEWEST[:3]}"] for title in ("Blackwell's", "generic, sm_100"))
+    published, by_share = b200_cards()
+    lines = [
+        "| shape | by the data sheet | share of MM | at H100's shares | binds | generic | binds |",
+        "|---" * 7 + "|",
+    ]
+    for shape in _prefill_shapes():
+        best, likely, slow = (predict(*one, shape) for one in ((own, published), (own, by_share), (for_all, by_share)))
+        flops, _ = work(shape, IndexerConfig(num_index_heads=shape.num_heads))
+        share = flops / (published.mm * 1e6) / best.score
+        own_cells = (f"{best.score:.1f} us", f"{share:.2f}", f"{likely.score:.1f} us", _words(*likely.binding))
+        lines.append(f"| {' | '.join((shape.name, *own_cells, f'{slow.score:.1f} us', _words(*slow.binding)))} |")
+    return "\n".join(lines)
+
+
+def _prefill_shapes() -> list[Shape]:
+    """8,192 and 4,096 tokens on 128k, then production's chunks with 4 heads, and few tokens on much."""
+    long = [Shape(heads, 1, 8192, 8192 + (128 << 10)) for heads in (4, 2, 1)]
+    long.append(Shape(4, 1, 4096, 4096 + (128 << 10)))
+    rows = production_shapes()["prefill_single_request"]
+    chunks = [Shape(4, 1, row["query_len"], row["seq_len"]) for row in rows]
+    few = [Shape(4, 1, query_len, seq_len) for query_len, seq_len in SWEEP_PREFILL if query_len < 8192]
+    return [*long, *chunks, *few]
+
+
+def decode_table() -> str:
+    """Predicted times of decode on B200, scores and selection."""
+    lines = ["| shape | by the data sheet | at H100's shares |", "|---|---|---|"]
+    for num_reqs, query_len, seq_len in DECODE_SHAPES:
+        shape = Shape(4, num_reqs, query_len, seq_len)
+        times = (f"{decode.decode_us(card, shape):.1f} us" for card in b200_cards())
+        lines.append(f"| {shape.name} | {' | '.join(times)} |")
+    return "\n".join(lines)
+
+
+def decode_words() -> str:
+    """How well decode's formula meets Hopper's times, and what binds it on B200."""
+    ratios = [predicted / measured for _, predicted, measured in decode.checked()]
+    page = decode.blackwell_page(NEWEST)
+    clocks = [decode.memory_clocks(card) for card in b200_cards()]
+    return (
+        f"On the H200 all {len(ratios)} shapes that need scores lie at {min(ratios):.2f} to {max(ratios):.2f} of what "
+        "was measured.\nOn B200 device memory brings a multiprocessor a page of its own every "
+        f"{clocks[0]:.0f} clocks, or {clocks[1]:.0f} at H100's shares.\nThe busiest unit of the decode scorer, "
+        f"{_words(page.binding)}, needs {page.page:.0f} of them: device memory binds."
+    )
 
 
 def text() -> str:
@@ -69,5 +146,10 @@ def text() -> str:
             hopper_table(),
             "Clocks of a multiprocessor per page of 128 keys, by unit",
             units_table(),
+            "B200, predicted and not measured: prefill scores",
+            prefill_table(),
+            "B200, predicted and not measured: decode",
+            decode_table(),
+            decode_words(),
         )
     )

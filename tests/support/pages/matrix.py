@@ -47,8 +47,9 @@ def _state(architecture: str) -> str:
     """The trials of an architecture's kernels. A model of a GPU is not that GPU."""
     if architecture in HAS_RUN:
         return "run and judged"
-    is_modelled = architecture in TWINS
-    return f"compiled{', executed on [a model](fuzz/twin/README.md)' if is_modelled else ''}, never run"
+    if architecture in TWINS:
+        return "compiled, executed on [a model](fuzz/twin/README.md), [never run](msa_fast/bench/BLACKWELL.md)"
+    return "compiled, never run"
 
 
 def support_matrix() -> str:
