@@ -67,6 +67,7 @@ from msa_fast.ops.bound import DecodeLaunch, PrefillLaunch
 from msa_fast.ops.buffers import new_score
 from msa_fast.ops.checks import check_num_splits
 from msa_fast.ops.prefill_plan import PrefillPlan, plan_of_lens
+from msa_fast.ops.product import check_product_name
 from msa_fast.ops.score import minimax_m3_index_score
 from msa_fast.ops.topk import minimax_m3_index_topk
 from msa_fast.prefill_scorer import PrefillScorer, choose_scorer
@@ -195,6 +196,8 @@ class MiniMaxM3IndexerMSAImpl(MiniMaxM3IndexerImpl):
         bind_launches: launch what the first layer of a step launched with other pointers, as `msa_fast.ops.bound` says.
             False: check every layer, and launch by Triton. Changes what the host spends, never a bit of the answer. A
             function of the caller's own is never bound.
+        product: `exact`; or `fp8`, with the scorer `triton`: e4m3 queries and keys go to the GPU's unit for them.
+            Hopper's keeps 13 bits of a sum and may select other blocks; it is never chosen otherwise.
 
     Raises:
         ValueError: one sentence naming the argument, the rule and what was got.
@@ -209,9 +212,14 @@ class MiniMaxM3IndexerMSAImpl(MiniMaxM3IndexerImpl):
         prefill_scorer: str | PrefillScorer = "triton",
         num_splits: int | None = None,
         bind_launches: bool = True,
+        product: str = "exact",
     ) -> None:
         super().__init__(config, topk_indices_buffer)
         check_num_splits(num_splits)
+        check_product_name(product)
+        is_own = product == "exact" or prefill_scorer == "triton"
+        require(is_own, "product", "can be 'fp8' only with prefill_scorer='triton'", repr(prefill_scorer))
+        self.product = product
         self.prefill_scorer = prefill_scorer
         self.num_splits = num_splits
         self.bind_launches = bind_launches
@@ -261,7 +269,9 @@ class MiniMaxM3IndexerMSAImpl(MiniMaxM3IndexerImpl):
         slot: torch.Tensor,
     ) -> torch.Tensor:
         assert metadata.decode_launch is not None
-        return metadata.decode_launch(index_query, index_k_pages, slot, self.num_splits, self.bind_launches)
+        return metadata.decode_launch(
+            index_query, index_k_pages, slot, self.num_splits, self.bind_launches, self.product
+        )
 
     def _prefill(
         self,
@@ -272,7 +282,7 @@ class MiniMaxM3IndexerMSAImpl(MiniMaxM3IndexerImpl):
     ) -> torch.Tensor:
         # Together the two kernels also share the best scores of superblocks.
         if self._score is minimax_m3_index_score:
-            return prefill.launch(index_query, index_k_pages, slot, self.bind_launches)
+            return prefill.launch(index_query, index_k_pages, slot, self.bind_launches, self.product)
         batch, out = prefill.launch.batch_of(index_query, index_k_pages, slot)
         score = self._score(batch, prefill.plan, new_score(batch, is_block_major=True))
         return minimax_m3_index_topk(score, batch, prefill.plan, out)

@@ -3,6 +3,7 @@
 Numbers. In Triton 3.6 the maximum of NaN and a number is NaN; a GPU takes the number, as the documents of
 `tl.maximum` say. Triton 3.6 to 3.9 compute bf16 wrong (`msa_fast.interpreter_numbers`), widen bf16 subnormals to
 other numbers, the NaN codes 0x7f and 0xff of e4m3 to 480, and the infinities and NaN of e5m2 to finite numbers.
+Products of e4m3 that may be imprecise are those of Hopper (`msa_fast.interpreter_fp8`).
 
 Time. Triton 3.6 to 3.9 repeat every sum, difference and product of 32-bit integers in 64 bits for an
 assertion that is off by default, and every call of a device function replaces the whole of
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from msa_fast.interpreter_fp8 import mend_fp8_products
 from msa_fast.interpreter_numbers import mend_numbers
 from msa_fast.interpreter_types import keep_types
 
@@ -35,6 +37,7 @@ def mend() -> None:
     builder.create_minnumf = lambda left, right: builder.binary_op(left, right, np.fmin)
     mend_numbers(interpreter)
     keep_types(interpreter)
+    mend_fp8_products(interpreter)
     if not builder.options.debug:
         builder.options = replace(builder.options, sanitize_overflow=False)
     if not hasattr(interpreter._patch_lang, "original"):

@@ -26,7 +26,7 @@ from msa_ref.batch import PagedBatch
 from msa_ref.contract import Violation, selections, violations, with_reqs
 from msa_ref.indexer import MAX_TOKEN_SCORES, row_chunks
 from msa_ref.magnitudes import finite_magnitudes, has_subnormals, largest_partial_sum, lattice_unit, magnitudes
-from msa_ref.precision import ScoreBound, bound_for, half_width
+from msa_ref.precision import BOUNDS, ScoreBound, bound_for, half_width
 from msa_ref.profile import CONTRACT, Profile
 from msa_ref.rows import Selection, broken_rows, cut
 from msa_ref.score import dot_products, nan_to_minus_inf, operands
@@ -102,7 +102,7 @@ def certify(
     Args:
         batch: a valid batch.
         topk_idx: [H, T, K] int32, the answer, or [T, H, K] if the profile says so.
-        bound: on the error of the kernel's arithmetic; by default the worst of all units for this dtype.
+        bound: on the error of the kernel's arithmetic; by default that of the profile's unit.
         max_token_scores: how many token scores to hold at once; bounds memory.
         profile: the promises it is held to; `Profile.undefined` says whether it makes any for this batch.
         max_violations: how many to put into words; a kernel that is all wrong breaks a law in every row.
@@ -112,13 +112,20 @@ def certify(
     """
     found: list[Violation] = []
     num_broken = num_certified = 0
-    for rows, selection in selections(batch, topk_idx, interval_chunks(batch, bound, max_token_scores), profile):
+    chunks = interval_chunks(batch, bound or bound_of(profile, batch), max_token_scores)
+    for rows, selection in selections(batch, topk_idx, chunks, profile):
         if broken := int(broken_rows(selection).sum()):
             found += islice(violations(selection, first_token=rows.start), max_violations - len(found))
         num_broken += broken
         num_certified += int(is_certified(selection).sum())
     num_rows = batch.config.num_index_heads * batch.total_q
     return Certificate(list(with_reqs(batch, found)), num_rows, num_broken, num_certified)
+
+
+def bound_of(profile: Profile, batch: PagedBatch) -> ScoreBound:
+    """The bound on scores of a target: that of the unit that its profile names, or else the worst for the queries'."""
+    dim = batch.config.index_head_dim
+    return bound_for(batch.index_q.dtype, dim) if profile.unit is None else BOUNDS[profile.unit](dim)
 
 
 def interval_chunks(

@@ -15,6 +15,7 @@ from msa_ref.batch import PagedBatch
 from msa_ref.call_facts import CallFacts, Strides, facts_of, greatest_score
 from msa_ref.config import require
 from msa_ref.formats import SUPPORTED_DTYPES, FormatPair, format_of
+from msa_ref.precision import BOUNDS as UNIT_BOUNDS
 
 CONFIG_SETS = {
     "num_index_heads": "num_index_heads",
@@ -53,7 +54,8 @@ class Profile:
     axes: "head-major" answers [H, T, K], "token-major" [T, H, K].
     rank_bits: it ranks by the score, perhaps times a positive factor, rounded in any one direction to so many
         significand bits. Scores that round alike are ties. None ranks by the score itself.
-
+    unit: what sums its products, by a name of `msa_ref.precision.BOUNDS`, whose bound then holds for every score:
+        "hopper_fp8" keeps 13 bits. None sums as the units do that the formats' rows name.
     bad_calls: whether it refuses a call that breaks a rule of its arguments by a "value-error" before it writes
         anything, or promises nothing of it.
 
@@ -80,6 +82,7 @@ class Profile:
     order: Literal["ascending", "score-desc", "score-desc-local-last", "any"] = "ascending"
     axes: Literal["head-major", "token-major"] = "head-major"
     rank_bits: int | None = None
+    unit: str | None = None
     bad_calls: Literal["value-error", "undefined"] = "undefined"
     nan: Literal["minus-inf", "undefined"] = "minus-inf"
     infinities: Literal["ordinary", "undefined"] = "ordinary"
@@ -115,6 +118,8 @@ class Profile:
                 require(is_set, name, "must be some ints, or None for all", repr(taken))
                 object.__setattr__(self, name, tuple(sorted(set(taken))))
         require(len(self.dtypes) > 0, "dtypes", "must hold a dtype", "none")
+        units = (None, *UNIT_BOUNDS)
+        require(self.unit in units, "unit", f"must be one of {', '.join(UNIT_BOUNDS)}, or None", repr(self.unit))
         for name in (*BOUNDS, "rank_bits"):
             bound = getattr(self, name)
             require(bound is None or (type(bound) is int and bound >= 1), name, "must be an int >= 1, or None", bound)
@@ -133,7 +138,8 @@ class Profile:
     @property
     def has_one_answer(self) -> bool:
         """True if exact scores leave one answer: the contract's, whatever else the target does not take."""
-        return self.tie_rule == "lowest-id" and self.order == "ascending" and self.rank_bits is None
+        is_ranked = self.rank_bits is None and self.unit is None
+        return is_ranked and self.tie_rule == "lowest-id" and self.order == "ascending"
 
     def outside(self, facts: CallFacts) -> str | None:
         """The reason why a call is outside the profile, as far as facts tell without a look at scores; or None."""

@@ -14,11 +14,11 @@ from typing import Literal
 import torch
 
 from msa_ref.batch import PagedBatch
-from msa_ref.certified import interval_chunks
+from msa_ref.certified import bound_of, interval_chunks
 from msa_ref.config import require
 from msa_ref.contract import Violation, selections, violations, with_reqs
 from msa_ref.indexer import MAX_TOKEN_SCORES
-from msa_ref.precision import ScoreBound, bound_for, scaled
+from msa_ref.precision import ScoreBound, scaled
 from msa_ref.profile import CONTRACT, Profile
 from msa_ref.rows import Selection
 
@@ -64,7 +64,7 @@ def stages(
         topk_idx: [H, T, K] int32, the answer, or [T, H, K] if the profile says so.
         score: [H, T, N] floating point, the block scores that the target selected by; any strides.
             Blocks that a row does not see are ignored, NaN counts as -inf.
-        bound: on the error of the target's arithmetic; by default the worst of all units for this dtype.
+        bound: on the error of the target's arithmetic; by default that of the profile's unit.
         profile: the promises it is held to.
         max_violations: how many of each stage to put into words.
         is_lazy: whether rows that see no more blocks than they select may have any scores, or none.
@@ -81,8 +81,9 @@ def stages(
     n = batch.max_visible_blocks()
     require(score.shape[-1] >= n, "score", f"must cover the {n} visible blocks", f"N = {score.shape[-1]}")
 
+    bound = bound or bound_of(profile, batch)
     if scale != 1.0:
-        bound = scaled(bound or bound_for(batch.index_q.dtype, batch.config.index_head_dim))
+        bound = scaled(bound)
     off: list[Violation] = []
     wrong: list[Violation] = []
     for rows, bounded in selections(batch, topk_idx, interval_chunks(batch, bound, max_token_scores), profile):

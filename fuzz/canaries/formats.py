@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from fuzz.canaries.naive import NaiveIndexer
+from fuzz.canaries.naive import NaiveIndexer, Row
 from fuzz.canaries.stored_numbers import small_float
 from fuzz.canaries.table import canary
 
@@ -52,6 +52,26 @@ class ScaleOfEachKey(NaiveIndexer):
         if self.batch.key_format.bits > 8:
             return keys
         return np.asarray(keys * np.where(keys[..., :1] > 1, 2.0, 1.0))
+
+
+@canary("D54", "Best", asks=("e4m3",))
+class HoppersFp8Sums(NaiveIndexer):
+    """Sums products with e4m3 keys as Hopper's fp8 unit does: 32 at a time, and every sum has 13 bits of fraction."""
+
+    def token_scores(self, row: Row, keys: np.ndarray) -> np.ndarray:
+        if self.batch.index_k_pages.dtype != torch.float8_e4m3fn:
+            return super().token_scores(row, keys)
+        products, total = keys * self.query(row), np.zeros(len(keys))
+        for first in range(0, products.shape[1], 32):
+            terms = np.concatenate([total[:, None], products[:, first : first + 32]], axis=1)
+            total = (self.cut(terms, np.abs(terms).max(axis=1, keepdims=True))).sum(axis=1)
+            total = self.cut(total, np.abs(total))
+        return np.asarray(np.fmax(total, -np.inf))
+
+    def cut(self, numbers: np.ndarray, greatest: np.ndarray) -> np.ndarray:
+        """The numbers without the bits that lie more than 13 below the first of the greatest."""
+        last_bit = np.ldexp(1.0, np.frexp(greatest)[1] - 14)
+        return np.asarray(np.trunc(numbers / last_bit) * last_bit)
 
 
 @canary("D50", "Best", asks=("nvfp4",))

@@ -17,6 +17,8 @@ from msa_fast import (
     plan_on_device,
 )
 from msa_fast.ops.buffers import new_score
+from msa_fast.ops.launch_table import architecture_of
+from msa_fast.ops.product import FP8_ARCHITECTURES
 from msa_ref.batch import PagedBatch
 from msa_ref.config import IndexerConfig
 from msa_ref.formats import SHORT_PAIRS
@@ -47,16 +49,20 @@ class Call:
     pages: int = FEW_PAGES
     dim: int = 128
     topk: int = 16
+    product: str = "exact"
 
     def __str__(self) -> str:
         requests = f"{self.num_reqs}x{self.query_len}"
         pool = " large pool" if self.pages == MANY_PAGES else ""
         dim = f" D={self.dim}" if self.dim != 128 else ""
         topk = f" K={self.topk}" if self.topk != 16 else ""
-        return f"{self.stage} {self.dtype} H={self.heads} {requests} of {self.blocks} blocks{pool}{dim}{topk}"
+        product = f" {self.product} product" if self.product != "exact" else ""
+        return f"{self.stage} {self.dtype} H={self.heads} {requests} of {self.blocks} blocks{pool}{dim}{topk}{product}"
 
     def run(self, device: torch.device) -> None:
-        """Make the call on tensors whose contents do not matter."""
+        """Make the call on tensors whose contents do not matter; none where the GPU has no such product."""
+        if self.product == "fp8" and architecture_of(device) not in FP8_ARCHITECTURES:
+            return
         config = IndexerConfig(num_index_heads=self.heads, index_head_dim=self.dim, topk_blocks=self.topk)
         formats, d, s = SHORT_PAIRS[self.dtype], config.index_head_dim, config.block_size
         total_q = self.num_reqs * self.query_len
@@ -69,7 +75,7 @@ class Call:
             torch.empty(self.num_reqs + 1, dtype=torch.int32, device=device),
         )
         if self.stage == "decode":
-            minimax_m3_index_decode(batch, self.query_len)
+            minimax_m3_index_decode(batch, self.query_len, product=self.product)
             return
         if self.stage == "plan":  # the plan that the device makes, of prefill in a captured graph
             plan_on_device(config, batch.seq_lens, batch.cu_seqlens_q, total_q, self.blocks)
@@ -78,7 +84,7 @@ class Call:
         if self.stage == "select":  # selection from scores alone, without the best of each superblock
             minimax_m3_index_topk(new_score(batch), batch, plan)
             return
-        minimax_m3_index_prefill(batch, plan)
+        minimax_m3_index_prefill(batch, plan, product=self.product)
 
 
 def calls() -> Iterator[Call]:
@@ -93,6 +99,8 @@ def calls() -> Iterator[Call]:
         yield Call(stage, query_len=query_len, dim=64)  # Hopper has scorers of its own for 128 alone
     yield from (Call("decode", dtype) for dtype in SHORT_PAIRS)
     yield from (Call("decode", dtype, query_len=8) for dtype in SHORT_PAIRS if "e4m3" in dtype)
+    native = [("prefill", 128, 128), ("prefill", 128, 32), ("decode", 1, 128), ("decode", 8, 128), ("decode", 1, 32)]
+    yield from (Call(stage, "e4m3", query_len=query_len, dim=dim, product="fp8") for stage, query_len, dim in native)
     yield Call("decode", "fp32", query_len=8)
     # Kernels that divide to find the token of a row, two rows a thread: the rule "packed" judges them.
     yield from (Call("decode", "fp32", heads, query_len, blocks=64) for heads, query_len in ((3, 2), (5, 2), (5, 5)))

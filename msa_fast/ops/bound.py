@@ -23,6 +23,7 @@ from msa_fast.ops.launch_repeat import Span, TritonLaunch, find, is_apart
 from msa_fast.ops.launching import Launched, current_stream
 from msa_fast.ops.prefill import launch_prefill, prefill_scores
 from msa_fast.ops.prefill_plan import PrefillPlan, check_plan
+from msa_fast.ops.product import check_product
 from msa_ref.batch import PagedBatch
 from msa_ref.config import IndexerConfig, require
 
@@ -60,7 +61,7 @@ class StepLaunch(ABC):
         self._lock = threading.Lock()
 
     @abstractmethod
-    def _launch(self, batch: PagedBatch, out: torch.Tensor, num_splits: int | None) -> "_Made":
+    def _launch(self, batch: PagedBatch, out: torch.Tensor, num_splits: int | None, product: str) -> "_Made":
         """Check and launch as the operator does."""
 
     def _call(
@@ -70,23 +71,24 @@ class StepLaunch(ABC):
         out: torch.Tensor,
         num_splits: int | None,
         is_bound: bool,
+        product: str,
     ) -> torch.Tensor:
         if not is_bound:
-            return self._plain(index_query, index_k_pages, out, num_splits)[0]
+            return self._plain(index_query, index_k_pages, out, num_splits, product)[0]
         try:
             addresses = index_query.data_ptr(), index_k_pages.data_ptr(), out.data_ptr()
             key = (
                 *(index_query.shape, index_query.stride(), index_query.dtype, index_query.device, addresses[0] & 15),
                 *(index_k_pages.shape, index_k_pages.stride(), index_k_pages.dtype, addresses[1] & 15),
-                *(out.shape, out.stride(), out.dtype, index_k_pages.device, out.device, num_splits),
+                *(out.shape, out.stride(), out.dtype, index_k_pages.device, out.device, num_splits, product),
             )
         except AttributeError:  # no tensors: the checks say which
-            return self._plain(index_query, index_k_pages, out, num_splits)[0]
+            return self._plain(index_query, index_k_pages, out, num_splits, product)[0]
         binding = self._bindings.get(key)
         if binding is not None:
             with self._lock:
                 return binding.run((index_query, index_k_pages, out), addresses)
-        topk_idx, made = self._plain(index_query, index_k_pages, out, num_splits)
+        topk_idx, made = self._plain(index_query, index_k_pages, out, num_splits, product)
         changing = (index_query, index_k_pages, out, *made.scores)
         # Where they lie within each other in memory, an address does not say whose it is: such layers stay plain.
         if is_apart(changing, (*self._metadata, *made.kept)):
@@ -95,11 +97,11 @@ class StepLaunch(ABC):
         return topk_idx
 
     def _plain(
-        self, index_query: Any, index_k_pages: Any, out: Any, num_splits: int | None
+        self, index_query: Any, index_k_pages: Any, out: Any, num_splits: int | None, product: str
     ) -> tuple[torch.Tensor, "_Made"]:
         """The answer by plain launches, and what was launched."""
         batch, own_out = self.batch_of(index_query, index_k_pages, out)
-        return own_out, self._launch(batch, own_out, num_splits)
+        return own_out, self._launch(batch, own_out, num_splits, product)
 
     def batch_of(self, index_query: Any, index_k_pages: Any, out: Any) -> tuple[PagedBatch, torch.Tensor]:
         """The batch of this side for one layer, and its rows of `out`, all of them checked.
@@ -141,7 +143,12 @@ class PrefillLaunch(StepLaunch):
         self.plan = plan
 
     def __call__(
-        self, index_query: torch.Tensor, index_k_pages: torch.Tensor, out: torch.Tensor, is_bound: bool = True
+        self,
+        index_query: torch.Tensor,
+        index_k_pages: torch.Tensor,
+        out: torch.Tensor,
+        is_bound: bool = True,
+        product: str = "exact",
     ) -> torch.Tensor:
         """Select for one layer.
 
@@ -150,6 +157,7 @@ class PrefillLaunch(StepLaunch):
             index_k_pages: [num_pages, S, D].
             out: [H, >= first_token + T, K] int32; rows of other tokens stay untouched.
             is_bound: False checks and launches as the operator does.
+            product: as `minimax_m3_index_prefill` takes it.
 
         Returns:
             [H, T, K] int32, a view of `out`.
@@ -157,16 +165,17 @@ class PrefillLaunch(StepLaunch):
         Raises:
             ValueError: one sentence naming the argument, the rule and what was got.
         """
-        return self._call(index_query, index_k_pages, out, None, is_bound)
+        return self._call(index_query, index_k_pages, out, None, is_bound, product)
 
-    def _launch(self, batch: PagedBatch, out: torch.Tensor, num_splits: int | None) -> "_Made":
+    def _launch(self, batch: PagedBatch, out: torch.Tensor, num_splits: int | None, product: str) -> "_Made":
         check_plan(self.plan, batch)
+        check_product(product, batch)
 
         def allocate() -> tuple[torch.Tensor, ...]:
             return prefill_scores(batch, self.plan)
 
         scores = allocate()
-        launches = launch_prefill(batch, self.plan, out, *scores)
+        launches = launch_prefill(batch, self.plan, out, *scores, product=product)
         return _Made(launches, scores, allocate, (self.plan.score_tiles, self.plan.topk_tiles))
 
 
@@ -198,12 +207,13 @@ class DecodeLaunch(StepLaunch):
         out: torch.Tensor,
         num_splits: int | None = None,
         is_bound: bool = True,
+        product: str = "exact",
     ) -> torch.Tensor:
         """Select for one layer; arguments as `PrefillLaunch` takes them, num_splits as `minimax_m3_index_decode`."""
-        return self._call(index_query, index_k_pages, out, num_splits, is_bound)
+        return self._call(index_query, index_k_pages, out, num_splits, is_bound, product)
 
-    def _launch(self, batch: PagedBatch, out: torch.Tensor, num_splits: int | None) -> "_Made":
-        choice = choose_decode(batch, self.decode_query_len, num_splits)
+    def _launch(self, batch: PagedBatch, out: torch.Tensor, num_splits: int | None, product: str) -> "_Made":
+        choice = choose_decode(batch, self.decode_query_len, num_splits, product)
 
         def allocate() -> tuple[torch.Tensor, ...]:
             return (new_vector_score(batch, choice.is_interleaved),)

@@ -27,6 +27,7 @@ from msa_fast.ops.launch_table import (
     number,
 )
 from msa_fast.ops.launching import Launched
+from msa_fast.ops.product import NativeDecode, check_product
 from msa_ref.batch import PagedBatch
 
 DECODE_SCORERS: tuple[DecodeScorer, ...] = (blackwell_decode, hopper_decode, decode_score)
@@ -38,6 +39,7 @@ def minimax_m3_index_decode(
     decode_query_len: int,
     num_splits: int | None = None,
     out: torch.Tensor | None = None,
+    product: str = "exact",
 ) -> torch.Tensor:
     """Score and select for decode requests. Capturable: the grid comes from shapes alone.
 
@@ -50,6 +52,8 @@ def minimax_m3_index_decode(
         num_splits: programs per request, 1 .. 256, on average: all programs share all live blocks
             evenly. By default as many as fill the GPU. Changes speed, never a bit of the answer.
         out: [H, >= T, K] int32, any strides that do not overlap; rows past T stay untouched.
+        product: `exact`, or `fp8`: e4m3 queries and keys go to the GPU's unit for them, of which Hopper's may select
+            other blocks (`msa_fast.ops.product`).
 
     Returns:
         topk_idx [H, T, K] int32: ids ascending, then PAD; a view of `out` where it was given.
@@ -57,7 +61,7 @@ def minimax_m3_index_decode(
     Raises:
         ValueError: one sentence naming the argument, the rule and what was got.
     """
-    return _decode(batch, decode_query_len, num_splits, out)[0]
+    return _decode(batch, decode_query_len, num_splits, out, product)[0]
 
 
 def minimax_m3_index_decode_with_score(
@@ -65,20 +69,21 @@ def minimax_m3_index_decode_with_score(
     decode_query_len: int,
     num_splits: int | None = None,
     out: torch.Tensor | None = None,
+    product: str = "exact",
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """`minimax_m3_index_decode`, and the scores [H, T, max_blocks] fp32 that it selected by.
 
     Scores of a request that sees no more than topk_blocks blocks are not specified.
     """
-    topk_idx, score = _decode(batch, decode_query_len, num_splits, out)
+    topk_idx, score = _decode(batch, decode_query_len, num_splits, out, product)
     return topk_idx, score.flatten(2)[..., : batch.max_blocks]
 
 
 def _decode(
-    batch: PagedBatch, decode_query_len: int, num_splits: int | None, out: torch.Tensor | None
+    batch: PagedBatch, decode_query_len: int, num_splits: int | None, out: torch.Tensor | None, product: str
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """`minimax_m3_index_decode`, and its scores in memory of `new_vector_score`."""
-    choice = choose_decode(batch, decode_query_len, num_splits)
+    choice = choose_decode(batch, decode_query_len, num_splits, product)
     out = own_out(out, batch)
     score = new_vector_score(batch, choice.is_interleaved)
     launch_decode(batch, choice, out, score)
@@ -97,7 +102,9 @@ class DecodeChoice:
     is_interleaved: bool
 
 
-def choose_decode(batch: PagedBatch, decode_query_len: int, num_splits: int | None) -> DecodeChoice:
+def choose_decode(
+    batch: PagedBatch, decode_query_len: int, num_splits: int | None, product: str = "exact"
+) -> DecodeChoice:
     """Check a call, and choose what serves it.
 
     Raises:
@@ -106,9 +113,11 @@ def choose_decode(batch: PagedBatch, decode_query_len: int, num_splits: int | No
     check_batch(batch)
     check_decode(decode_query_len, batch.num_reqs, batch.total_q, batch.max_blocks)
     check_num_splits(num_splits)
+    check_product(product, batch)
     heads_each = _heads_each(batch, decode_query_len)
     first_heads = _with_heads(batch, slice(heads_each))
-    scorer = next(scorer for scorer in DECODE_SCORERS if scorer.is_served(first_heads, decode_query_len))
+    scorers = DECODE_SCORERS if product == "exact" else (NativeDecode(),)
+    scorer = next(scorer for scorer in scorers if scorer.is_served(first_heads, decode_query_len))
     selection = decode_selection(batch)
     is_interleaved = scorer.TAKES_INTERLEAVED and selection.is_interleaved(batch)
     return DecodeChoice(decode_query_len, num_splits, scorer, heads_each, selection, is_interleaved)

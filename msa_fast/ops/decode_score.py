@@ -13,7 +13,7 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 
 from msa_fast.ops.buffers import SCORE_VECTOR
 from msa_fast.ops.checks import is_tensor_copied
-from msa_fast.ops.dot import dot_fp32, multiplied_as
+from msa_fast.ops.dot import dot_fp8, dot_fp32, multiplied_as
 from msa_fast.ops.launch_table import (
     DECODE,
     TENSOR_COPY,
@@ -91,6 +91,7 @@ def _decode_score_kernel(
     ROWS: tl.constexpr,
     SCORE_VECTOR: tl.constexpr,
     IS_FOLLOWED: tl.constexpr,
+    IS_NATIVE: tl.constexpr,
 ):
     """Grid: any number of programs; they share the live blocks of all requests evenly.
 
@@ -98,8 +99,9 @@ def _decode_score_kernel(
     none of it), if it sees more than TOPK of them. Leaves all else alone. Masks: rows past the
     request; key tokens past a row's visible length. REQS >= num_reqs and ROWS >= query_len * H are
     powers of two. Keys are the M side of the product: a page goes to the matrix unit as it lies.
-    Products accumulate in fp32. keys: a tensor descriptor of the pages, or None. IS_FOLLOWED: the
-    next kernel of the stream waits for this one on the GPU, and may be launched at once.
+    Products accumulate in fp32; with IS_NATIVE those of e4m3 as the matrix unit for them does. keys: a tensor
+    descriptor of the pages, or None. IS_FOLLOWED: the next kernel of the stream waits for this one on the GPU, and may
+    be launched at once.
     """
     if IS_FOLLOWED:
         gdc_launch_dependents()
@@ -141,7 +143,8 @@ def _decode_score_kernel(
         rows = (q_start + token).to(tl.int64)
         q_rows = q_ptr + rows * stride_q_t + head * stride_q_h
         q = tl.load(q_rows[None, :] + offs_d[:, None] * stride_q_d, mask=is_row[None, :], other=0.0)
-        q = multiplied_as(q)
+        if not IS_NATIVE:
+            q = multiplied_as(q)
         score_rows = score_ptr + rows * stride_score_t + head * stride_score_h
         table_row = block_table_ptr + req.to(tl.int64) * stride_table_r
 
@@ -157,7 +160,7 @@ def _decode_score_kernel(
                 k = keys.load([page, 0, 0]).reshape(S, D)
             is_more = block + 1 < stop - start
             page = tl.load(table_row + tl.cast(block + 1, tl.int64) * stride_table_b, mask=is_more, other=0)
-            token_score = dot_fp32(k, q)
+            token_score = dot_fp8(k, q) if IS_NATIVE else dot_fp32(k, q)
             key_pos = block * S + offs_s
             token_score = tl.where(key_pos[:, None] < visible_len[None, :], token_score, float("-inf"))
             best = tl.max(token_score, axis=0)
@@ -181,9 +184,10 @@ def programs_per_processor(batch: PagedBatch, decode_query_len: int) -> int:
 
 
 def launch_score(
-    batch: PagedBatch, score: torch.Tensor, num_programs: int, num_reqs: int, decode_query_len: int, is_followed: bool
-) -> Launched:
-    """Launch on checked arguments. num_reqs: REQS of the kernel."""
+    batch: PagedBatch, score: torch.Tensor, num_programs: int, num_reqs: int, decode_query_len: int, is_followed: bool,
+    is_native: bool = False,
+) -> Launched:  # fmt: skip
+    """Launch on checked arguments. num_reqs: REQS of the kernel. is_native: as in `prefill_score.launch_score`."""
     config = batch.config
     architecture = architecture_of(batch.device)
     # With a descriptor one thread starts the copy of a page, and most address arithmetic is gone.
@@ -217,5 +221,6 @@ def launch_score(
         ROWS=max(16, next_power_of_2(decode_query_len * config.num_index_heads)),
         SCORE_VECTOR=SCORE_VECTOR,
         IS_FOLLOWED=is_followed,
+        IS_NATIVE=is_native,
         **launch.options(architecture),
     )

@@ -21,6 +21,17 @@ def multiplied_as(q):
 
 
 @triton.jit
+def dot_fp8(a, b):
+    """a [M, D] times b [D, N], e4m3 both, as the matrix unit for e4m3 sums them: Hopper's keeps 13 bits of a sum.
+
+    The interpreter, whose sums are as precise as fp32 by default, is told that imprecise ones will do.
+    """
+    if IS_INTERPRETED:
+        return tl.dot(a, b, max_num_imprecise_acc=a.shape[1], out_dtype=tl.float32)
+    return tl.dot(a, b, out_dtype=tl.float32)
+
+
+@triton.jit
 def dot_fp32(a, b):
     """a [M, D] times b [D, N], accumulated in fp32 [M, N].
 

@@ -12,19 +12,22 @@ from msa_fast.ops.launching import Launched
 from msa_fast.ops.nvidia import warp_topk
 from msa_fast.ops.nvidia.tma import is_read_by_sm90
 from msa_fast.ops.prefill_plan import PrefillPlan, check_plan, scores_of_row
+from msa_fast.ops.product import check_product
 from msa_fast.ops.score import launch_slab_score
 from msa_fast.ops.topk import launch_slab_topk
 from msa_ref.batch import PagedBatch
 
 
-def minimax_m3_index_prefill(batch: PagedBatch, plan: PrefillPlan, out: torch.Tensor | None = None) -> torch.Tensor:
+def minimax_m3_index_prefill(
+    batch: PagedBatch, plan: PrefillPlan, out: torch.Tensor | None = None, product: str = "exact"
+) -> torch.Tensor:
     """Scores and selection of a prefill batch: two launches a slab.
 
     Allocates room for the scores of the plan's largest slab, which all slabs use in turn: at most
     the `workspace_bytes` of `PrefillPlan.build` (by default 512 MiB), unless one query tile takes more.
 
     Args:
-        batch, plan: as `minimax_m3_index_score` takes them.
+        batch, plan, product: as `minimax_m3_index_score` takes them.
         out: [H, >= T, K] int32, any strides that do not overlap; rows past T stay untouched.
 
     Returns:
@@ -35,8 +38,9 @@ def minimax_m3_index_prefill(batch: PagedBatch, plan: PrefillPlan, out: torch.Te
     """
     check_batch(batch)
     check_plan(plan, batch)
+    check_product(product, batch)
     out = own_out(out, batch)
-    launch_prefill(batch, plan, out, *prefill_scores(batch, plan))
+    launch_prefill(batch, plan, out, *prefill_scores(batch, plan), product=product)
     return out[:, : batch.total_q]
 
 
@@ -65,13 +69,17 @@ def launch_prefill(
     out: torch.Tensor,
     score: torch.Tensor,
     superblock_score: torch.Tensor | None = None,
+    *,
+    product: str = "exact",
 ) -> list[Launched]:
     """Launch on checked arguments, with scores of `prefill_scores`. Returns what was launched."""
     launches = []
     # Only the scorer for Hopper lets the selection start before its scores are complete.
     is_early = has_vectors(batch, plan) and is_read_by_sm90(batch)
     for slab in plan.slabs:
-        launches.append(launch_slab_score(batch, plan, slab, score, superblock_score, is_followed=is_early))
+        launches.append(
+            launch_slab_score(batch, plan, slab, score, superblock_score, is_followed=is_early, product=product)
+        )
         if has_vectors(batch, plan):
             launches.append(warp_topk.launch_prefill_topk(score, batch, plan, slab, out, is_early))
         else:

@@ -4,7 +4,7 @@ import torch
 import triton
 import triton.language as tl
 
-from msa_fast.ops.dot import dot_fp32, multiplied_as
+from msa_fast.ops.dot import dot_fp8, dot_fp32, multiplied_as
 from msa_fast.ops.launch_table import (
     MAX_PROGRAM_ROWS,
     PROGRAM_ROWS,
@@ -20,7 +20,10 @@ from msa_ref.batch import PagedBatch
 
 
 @triton.jit
-def _token_scores(q, pages_ptr, page, stride_page, stride_page_s, stride_page_d, S: tl.constexpr, D: tl.constexpr):
+def _token_scores(
+    q, pages_ptr, page, stride_page, stride_page_s, stride_page_d, S: tl.constexpr, D: tl.constexpr,
+    IS_NATIVE: tl.constexpr,
+):  # fmt: skip
     """fp32 [ROWS, S]: every query row of q [ROWS, D] against every key of one page."""
     offs_s = tl.arange(0, S)
     offs_d = tl.arange(0, D)
@@ -29,6 +32,8 @@ def _token_scores(q, pages_ptr, page, stride_page, stride_page_s, stride_page_d,
         k = tl.trans(nvfp4_keys(page_ptr, stride_page_s, stride_page_d, S, D))
     else:
         k = tl.load(page_ptr + offs_d[:, None] * stride_page_d + offs_s[None, :] * stride_page_s)
+    if IS_NATIVE:
+        return dot_fp8(q, k)
     return dot_fp32(q, k)
 
 
@@ -68,6 +73,7 @@ def _score_kernel(
     ROWS: tl.constexpr,
     SUPERBLOCK: tl.constexpr,
     VECTOR: tl.constexpr,
+    IS_NATIVE: tl.constexpr,
 ):
     """Grid: score tiles x parts of a tile: ROWS rows (token, head) of a request against some blocks.
 
@@ -76,7 +82,8 @@ def _score_kernel(
     SUPERBLOCK also best[h, t, s], the best of SUPERBLOCK blocks; a range starts with a superblock.
     Behind the last block -inf up to a multiple of VECTOR. Leaves all else alone.
     Masks: rows past the request; key tokens past a row's visible length, on the diagonal blocks
-    alone, since a block before the first token's own needs none. Products accumulate in fp32.
+    alone, since a block before the first token's own needs none. Products accumulate in fp32;
+    with IS_NATIVE those of e4m3 as the matrix unit for them does.
     """
     tile = tiles_ptr + tl.program_id(0) * 4
     req = tl.load(tile)
@@ -106,7 +113,9 @@ def _score_kernel(
     offs_d = tl.arange(0, D)
     rows = (q_start + token).to(tl.int64)
     q_rows = q_ptr + rows * stride_q_t + head.to(tl.int64) * stride_q_h
-    q = multiplied_as(tl.load(q_rows[:, None] + offs_d[None, :] * stride_q_d))
+    q = tl.load(q_rows[:, None] + offs_d[None, :] * stride_q_d)
+    if not IS_NATIVE:
+        q = multiplied_as(q)
     # Masked after the load: the result of a select stays in registers as the left operand, which leaves
     # the bandwidth of shared memory to the keys.
     q = tl.where(is_row[:, None], q, 0.0)
@@ -121,7 +130,7 @@ def _score_kernel(
     # The two loops repeat their body: apart, each has mutants of its own.
     page = tl.load(table_row + first_block.to(tl.int64) * stride_table_b, mask=first_block < end_block, other=0)
     for block in range(first_block, middle):
-        token_score = _token_scores(q, pages_ptr, page, stride_page, stride_page_s, stride_page_d, S, D)
+        token_score = _token_scores(q, pages_ptr, page, stride_page, stride_page_s, stride_page_d, S, D, IS_NATIVE)
         page = tl.load(table_row + tl.cast(block + 1, tl.int64) * stride_table_b, mask=block + 1 < end_block, other=0)
         best = tl.max(token_score, axis=1)
         best = tl.where(best == best, best, float("-inf"))  # NaN only if every token's score is
@@ -133,7 +142,7 @@ def _score_kernel(
             tl.store(best_b, super_best, mask=is_row & is_whole)
 
     for block in range(middle, end_block):
-        token_score = _token_scores(q, pages_ptr, page, stride_page, stride_page_s, stride_page_d, S, D)
+        token_score = _token_scores(q, pages_ptr, page, stride_page, stride_page_s, stride_page_d, S, D, IS_NATIVE)
         page = tl.load(table_row + tl.cast(block + 1, tl.int64) * stride_table_b, mask=block + 1 < end_block, other=0)
         key_pos = block * S + tl.arange(0, S)
         token_score = tl.where(key_pos[None, :] < visible_len[:, None], token_score, float("-inf"))
@@ -168,10 +177,12 @@ def launch_score(
     score: torch.Tensor,
     superblock_score: torch.Tensor | None,
     is_followed: bool = False,
+    is_native: bool = False,
 ) -> Launched:
     """Launch on checked arguments: tiles of the plan, of the slab whose first token is slab_token.
 
     score: [H, T, B], or [H, T, V, SCORE_VECTOR] with a row's vectors side by side. is_followed changes nothing.
+    is_native: give e4m3 queries and keys to the matrix unit as they are (`msa_fast.ops.product`).
     """
     best = score if superblock_score is None else superblock_score
     config = batch.config
@@ -207,5 +218,6 @@ def launch_score(
         ROWS=rows,
         SUPERBLOCK=0 if superblock_score is None else plan.superblock,
         VECTOR=score.shape[3] if score.ndim == 4 else 1,
+        IS_NATIVE=is_native,
         **launch.options(architecture),
     )

@@ -10,6 +10,7 @@ from msa_fast.ops.dispatch import PrefillScorer
 from msa_fast.ops.hopper import score as hopper_score
 from msa_fast.ops.launching import Launched
 from msa_fast.ops.prefill_plan import PrefillPlan, Slab, check_plan
+from msa_fast.ops.product import NativePrefill, check_product
 from msa_ref.batch import PagedBatch
 
 PREFILL_SCORERS: tuple[PrefillScorer, ...] = (hopper_score, blackwell_score, prefill_score)
@@ -21,6 +22,7 @@ def minimax_m3_index_score(
     plan: PrefillPlan,
     out: torch.Tensor | None = None,
     superblock_score: torch.Tensor | None = None,
+    product: str = "exact",
 ) -> torch.Tensor:
     """Dense block scores of a prefill batch.
 
@@ -30,6 +32,8 @@ def minimax_m3_index_score(
         out: [H, T, max_blocks] fp32, any strides; by default new, blocks slowest, heads fastest.
         superblock_score: [H, T, ceil(max_blocks / plan.superblock)] fp32, any strides: filled with the
             best score in each superblock, which `minimax_m3_index_topk` uses.
+        product: `exact`, or `fp8`: e4m3 queries and keys go to the GPU's unit for them, of which Hopper's may select
+            other blocks (`msa_fast.ops.product`).
 
     Returns:
         [H, T, max_blocks] fp32: the greatest dot product over a block's visible tokens, -inf where
@@ -40,11 +44,12 @@ def minimax_m3_index_score(
     """
     check_batch(batch)
     check_plan(plan, batch)
+    check_product(product, batch)
     score = new_score(batch, is_block_major=True) if out is None else out
     check_score(score, batch)
     if superblock_score is not None:
         check_score(superblock_score, batch, plan.superblock)
-    launch_slab_score(batch, plan, plan.whole, score, superblock_score)
+    launch_slab_score(batch, plan, plan.whole, score, superblock_score, product=product)
     return score
 
 
@@ -56,6 +61,7 @@ def launch_slab_score(
     superblock_score: torch.Tensor | None = None,
     *,
     is_followed: bool = False,
+    product: str = "exact",
 ) -> Launched | None:
     """Launch the scorer that serves a call, on checked arguments, for the tokens of a slab.
 
@@ -66,5 +72,6 @@ def launch_slab_score(
     if len(tiles) == 0:
         return None
     call = batch, plan, score, superblock_score
-    scorer = next(scorer for scorer in PREFILL_SCORERS if scorer.is_served(*call))
+    scorers = PREFILL_SCORERS if product == "exact" else (NativePrefill(),)
+    scorer = next(scorer for scorer in scorers if scorer.is_served(*call))
     return scorer.launch_score(batch, plan, tiles, slab.first_token, score, superblock_score, is_followed)

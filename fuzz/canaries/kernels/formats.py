@@ -4,6 +4,8 @@ from fuzz.canaries.kernels.mutant import mutants_of
 
 _keys = mutants_of("ops/nvfp4.py", "decode")
 _dot = mutants_of("ops/dot.py", "decode")
+_decode = mutants_of("ops/decode.py", "decode")
+_prefill = mutants_of("ops/score.py", "prefill-apart")
 
 _LAWS = ("Score", "Best", "Exact")
 
@@ -82,6 +84,22 @@ MUTANTS = [
         "products = tl.minimum(products, MAX_E4M3)",
         _LAWS,
         defect="D50",
+    ),
+    _decode(
+        "decode_native_unasked",
+        "Decode gives e4m3 operands to the fp8 unit, which keeps 13 bits of a sum, though nobody asked for it.",
+        'if product == "exact" else (NativeDecode(),)',
+        "if batch.index_q.dtype != torch.float8_e4m3fn or batch.key_format.group > 1 else (NativeDecode(),)",
+        _LAWS,
+        defect="D54",
+    ),
+    _prefill(
+        "prefill_native_unasked",
+        "Prefill gives e4m3 operands to the fp8 unit, which keeps 13 bits of a sum, though nobody asked for it.",
+        'if product == "exact" else (NativePrefill(),)',
+        "if batch.index_q.dtype != torch.float8_e4m3fn or batch.key_format.group > 1 else (NativePrefill(),)",
+        _LAWS,
+        defect="D54",
     ),
     _dot(
         "e4m3_as_e5m2",
