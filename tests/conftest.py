@@ -5,11 +5,16 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import nullcontext
+from functools import cache
 
 import pytest
 
+from tests.support.budget import held_to_budget
 
+
+@cache
 def _num_gpus() -> int:
     """NVIDIA GPUs of this machine, counted without importing torch, which would fix the choice."""
     if shutil.which("nvidia-smi") is None:
@@ -45,6 +50,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             for item in items:
                 if mark in item.keywords:
                     item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """A test fails that takes too many CPU seconds; where there is a GPU, kernels may be compiled in any of them."""
+    with nullcontext() if _num_gpus() else held_to_budget(item.name.partition("[")[0]):
+        return (yield)
 
 
 @pytest.fixture(scope="session")

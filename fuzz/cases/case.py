@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 
 from fuzz.cases.codec import from_data, to_data
 from fuzz.values.families import FAMILIES
@@ -251,7 +252,7 @@ class Case:
         """T, query tokens of all requests and the padding behind them, at every step."""
         return sum(request.query_len for request in self.requests) + self.extra_queries
 
-    @property
+    @cached_property
     def states(self) -> tuple[Step, ...]:
         """The case itself and then its replay script, as one list of states."""
         return (Step(self.requests), *self.replay)
@@ -265,7 +266,7 @@ class Case:
         """Blocks of a request at the step where it has most."""
         return max(self.config.num_blocks(state.requests[req].seq_len) for state in self.states)
 
-    @property
+    @cached_property
     def max_row_blocks(self) -> int:
         """Blocks of the longest request at the step where it has most."""
         return max((self.num_blocks(req) for req in range(len(self.requests))), default=0)

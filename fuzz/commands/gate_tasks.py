@@ -32,15 +32,10 @@ class GateTasks:
         return [Task(case, tuple(names), self.device) for case, names in self.takers.items() if names]
 
     def give_kept(self) -> None:
-        """The corpus, projected into each target's promises; on a CPU a share of it, where another target has all.
-
-        Of an engine's own cases a step gets every one; what is about kernels alone needs no engine every time.
-        """
+        """The corpus, projected into each target's promises; a share of it, where another target has all."""
         for number, (stem, entry) in enumerate(corpus.entries().items()):
             for target in self.targets:
-                has_all = self.device != "cpu" and target.kind != "step"
-                is_own = target.kind == "step" and entry.case.engine != EnginePlan()
-                if has_all or is_own or number % target.drawn_each == 0:
+                if is_given_kept(number, entry.case, target, self.device):
                     self._give_projected(stem, entry.case, target)
 
     def give_production(self, seed: int) -> None:
@@ -79,3 +74,13 @@ class GateTasks:
     def _give(self, case: Case, target: Target) -> None:
         if target.is_run_by(case, self.device) and target.name not in self.takers.setdefault(case, []):
             self.takers[case].append(target.name)
+
+
+def is_given_kept(number: int, case: Case, target: Target, device: str) -> bool:
+    """True if a gate judges a target by a kept case: on a CPU by a share of them, where another target has all.
+
+    Of an engine's own cases a step gets every one; what is about kernels alone needs no engine every time.
+    """
+    has_all = device != "cpu" and target.kind != "step"
+    is_own = target.kind == "step" and case.engine != EnginePlan()
+    return has_all or is_own or number % target.drawn_each == 0

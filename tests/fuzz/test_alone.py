@@ -7,11 +7,10 @@ import torch
 
 from fuzz.canaries import CANARIES
 from fuzz.canaries.naive import NaiveIndexer
-from fuzz.inputs.scene import Scene
 from fuzz.judge.truth import Truth
 from fuzz.targets import Target
 from tests.support.alone import breaks_alone
-from tests.support.gate_scenes import NOT_DRAWN, drawn_scenes, kept_scenes
+from tests.support.gate_scenes import drawn_cases, scene_of, scenes_for
 
 BY_ITS_OUTPUT = "detects_markers"
 """A canary that is right where a row law is asked alone: an output there holds the judge's marker."""
@@ -21,11 +20,6 @@ PAIRS = [
     if not canary.needs and canary.name != BY_ITS_OUTPUT
     for law in canary.laws
 ]
-
-
-@pytest.fixture(scope="module")
-def scenes() -> list[Scene]:
-    return drawn_scenes()
 
 
 @pytest.fixture(autouse=True)
@@ -40,12 +34,11 @@ def _what_cheats_replace(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize(("name", "law"), PAIRS, ids=lambda part: part)
-def test_a_law_alone_kills_the_canaries_that_name_it(name: str, law: str, scenes: list[Scene]) -> None:
-    shown_by = kept_scenes() if name in NOT_DRAWN else scenes
-    assert any(breaks_alone(law, CANARIES[name].target, scene) for scene in shown_by)
+def test_a_law_alone_kills_the_canaries_that_name_it(name: str, law: str) -> None:
+    assert any(breaks_alone(law, CANARIES[name].target, scene) for scene in scenes_for(name))
 
 
 @pytest.mark.parametrize("law", sorted({law for _, law in PAIRS}))
-def test_a_law_alone_accuses_no_sane_indexer(law: str, scenes: list[Scene]) -> None:
+def test_a_law_alone_accuses_no_sane_indexer(law: str) -> None:
     sane = Target("sane", "", "foreign", lambda call: NaiveIndexer(call).answer(), has_splits=True)
-    assert not any(breaks_alone(law, sane, scene) for scene in scenes[:6])
+    assert not any(breaks_alone(law, sane, scene) for scene in map(scene_of, drawn_cases()[:6]))

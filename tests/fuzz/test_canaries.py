@@ -19,28 +19,16 @@ from fuzz.targets import Target
 from msa_ref.laws import BATCH_LAWS
 from msa_ref.rows import ROW_LAWS
 from tests.support.case_strategies import cases
-from tests.support.gate_scenes import NOT_DRAWN, drawn_scenes, kept_scenes
+from tests.support.gate_scenes import drawn_cases, examiner_of, kept_cases, scene_of, scenes_for
 
 ON_A_CPU = [canary for canary in CANARIES.values() if not canary.needs]
 ALL_LAWS = {*ROW_LAWS, *RUN_LAWS, *BATCH_LAWS}
 
 
-@pytest.fixture(scope="module")
-def examiners() -> list[Examiner]:
-    return [Examiner(scene) for scene in drawn_scenes()]
-
-
-@pytest.fixture(scope="module")
-def kept_examiners() -> list[Examiner]:
-    return [Examiner(scene) for scene in kept_scenes()]
-
-
 @pytest.mark.parametrize("canary", ON_A_CPU, ids=lambda canary: f"{canary.field_defect}-{canary.name}")
-def test_the_gate_kills_every_canary_by_the_laws_it_names(
-    canary: Defect, examiners: list[Examiner], kept_examiners: list[Examiner]
-) -> None:
+def test_the_gate_kills_every_canary_by_the_laws_it_names(canary: Defect) -> None:
     missing = set(canary.laws)
-    for examiner in kept_examiners if canary.name in NOT_DRAWN else examiners:
+    for examiner in map(examiner_of, scenes_for(canary.name)):
         verdict = examiner.examine(canary.target)
         if isinstance(verdict, Broke):
             missing -= {violation.law for violation in verdict.violations}
@@ -53,12 +41,10 @@ def test_the_gate_kills_every_canary_by_the_laws_it_names(
 
 
 @pytest.mark.parametrize("indexer", [NaiveIndexer, ShowingIndexer])
-def test_the_indexer_that_canaries_break_is_right_as_it_stands(
-    indexer: type[NaiveIndexer], examiners: list[Examiner], kept_examiners: list[Examiner]
-) -> None:
+def test_the_indexer_that_canaries_break_is_right_as_it_stands(indexer: type[NaiveIndexer]) -> None:
     sane = Target("sane", "", "foreign", lambda call: indexer(call).answer(), has_splits=True, profile=PADDED)
-    for examiner in [*examiners, *kept_examiners]:
-        assert isinstance(examiner.examine(sane), Agreed), examiner.scene.case.to_json()
+    for case in [*drawn_cases(), *kept_cases()]:
+        assert isinstance(examiner_of(scene_of(case)).examine(sane), Agreed), case.to_json()
 
 
 def test_every_canary_names_laws_that_exist() -> None:

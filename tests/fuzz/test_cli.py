@@ -86,7 +86,9 @@ def test_a_finding_replays_elsewhere_and_as_a_bare_case(fuzz: Fuzz, tmp_path: Pa
 
 def test_worker_processes_change_no_verdict(fuzz: Fuzz) -> None:
     def verdicts(jobs: str) -> list[str]:
-        _, printed = fuzz("gate", *GATE, "--target", "fuzz.canaries:sees_the_next", "--jobs", jobs, "--no-diagnose")
+        _, printed = fuzz(
+            "gate", *GATE, "--target", "fuzz.canaries:sees_the_next", "--cases", "12", "--jobs", jobs, "--no-diagnose"
+        )
         return [re.sub(r" in [\d.]+ s.*", "", line) for line in printed.splitlines()[9:]]
 
     assert verdicts("1") == verdicts("2") != []

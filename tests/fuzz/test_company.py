@@ -25,7 +25,9 @@ CASE = Case(
     values=ValuePlan("few_values"),
     replay=(Step((Request(1, 131), Request(1, 40), Request(1, 1))),),
 )
-IN_COMPANY = [replace(CASE, beside=beside, first_mode=mode) for beside in BESIDE for mode in ("", "inference")]
+IN_COMPANY = [
+    replace(CASE, beside=beside, first_mode=mode) for beside in BESIDE for mode in ("", "inference") if beside or mode
+]
 company = pytest.mark.parametrize("case", IN_COMPANY, ids=lambda case: f"{case.beside}-{case.first_mode}")
 
 

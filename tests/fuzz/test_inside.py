@@ -54,7 +54,7 @@ PROFILES = {
 }
 
 
-@pytest.mark.parametrize(("scale", "count"), [(LARGE, 300), (SMALL, 120)], ids=["large", "small"])
+@pytest.mark.parametrize(("scale", "count"), [(LARGE, 100), (SMALL, 100)], ids=["large", "small"])
 @pytest.mark.parametrize("domain", [{}, {"is_decode": True}, {"takes_score": True}], ids=["any", "decode", "scores"])
 @pytest.mark.parametrize("name", PROFILES)
 def test_nine_of_ten_cases_are_inside(name: str, domain: dict[str, bool], scale: Scale, count: int) -> None:

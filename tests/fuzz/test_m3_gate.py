@@ -14,6 +14,7 @@ from fuzz.judge.examiner import Examiner
 from fuzz.judge.verdict import Broke
 from fuzz.scoring.tier import Tier
 from fuzz.targets.profiles import read_profile
+from tests.support.gate_scenes import work
 
 M3 = {
     "dtypes": ["bfloat16"],
@@ -52,7 +53,7 @@ def test_the_gate_of_m3_s_shape_kills_what_can_show_there(profile: Path) -> None
     alive = []
     for canary in table:
         target = tier.held(canary.target)
-        for case in tier.cases_for(canary.target, canary.needs):
+        for case in sorted(tier.cases_for(canary.target, canary.needs), key=work):
             examiner = examiners.setdefault(case, examiners.get(case) or Examiner(Scene(case, "cpu")))
             if isinstance(examiner.examine(target), Broke):
                 break
