@@ -1,5 +1,6 @@
 """Whole kernels on the twin: right ones agree with the reference, and planted races are found, whatever the moments."""
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -47,6 +48,16 @@ def worker() -> Iterator[Worker]:
     """One process for all of the module's runs, so that kernels are compiled once."""
     with Worker() as worker:
         yield worker
+
+
+@pytest.fixture(scope="module")
+def compiler() -> Iterator[ProcessPoolExecutor]:
+    """A process in which kernels are compiled and not interpreted, for all of the module's runs."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRITON_INTERPRET", "0")
+        pool.submit(os.getpid).result()  # it begins here
+        patch.undo()
+        yield pool
 
 
 def verdict(worker: Worker, case: Case, target: str) -> Agreed | Broke | Undefined:
@@ -127,11 +138,9 @@ def test_twin_that_there_is_not_is_refused(name: str, words: str) -> None:
 
 @pytest.mark.parametrize("stage", ["prefill", "decode"])
 def test_each_operation_that_orders_is_missed_or_a_barrier_of_the_compilers(
-    stage: on_twin.Stage, monkeypatch: pytest.MonkeyPatch
+    compiler: ProcessPoolExecutor, stage: on_twin.Stage
 ) -> None:
-    monkeypatch.setenv("TRITON_INTERPRET", "0")  # for the process that begins here
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        count, unneeded = pool.submit(on_twin.unneeded, "sm_90", "source", stage).result()
+    count, unneeded = compiler.submit(on_twin.unneeded, "sm_90", "source", stage).result()
     assert count > 10
     # Barriers between the loads and stores of the threads themselves, which every release adds where they are left out.
     assert len(unneeded) <= 3
@@ -139,13 +148,9 @@ def test_each_operation_that_orders_is_missed_or_a_barrier_of_the_compilers(
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_kernels_on_bytes_agree_on_the_twin(architecture: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TRITON_INTERPRET", "0")  # for the process that begins here
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        assert pool.submit(on_twin.wrong_on_bytes, architecture, "source").result() == []
+def test_kernels_on_bytes_agree_on_the_twin(compiler: ProcessPoolExecutor, architecture: str) -> None:
+    assert compiler.submit(on_twin.wrong_on_bytes, architecture, "source").result() == []
 
 
-def test_ways_to_bring_operands_and_results_are_right_on_the_twin(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TRITON_INTERPRET", "0")  # for the process that begins here
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        assert pool.submit(on_twin.wrong_on_blackwell, "sm_100").result() == []
+def test_ways_to_bring_operands_and_results_are_right_on_the_twin(compiler: ProcessPoolExecutor) -> None:
+    assert compiler.submit(on_twin.wrong_on_blackwell, "sm_100").result() == []

@@ -10,9 +10,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from cProfile import Profile
 from dataclasses import replace
 from pathlib import Path
-from types import CodeType, FrameType
 
 from tests.support.pages import ROOT
 
@@ -113,20 +113,14 @@ def _measure() -> dict[str, list[str]]:
     cases = [decode, of_bytes, Case(config, (Request(1, 33), Request(20, 40)))]
     seen: dict[str, list[str]] = {}
     for name, target in BUILT_IN.items():
-        codes = set[CodeType]()
-
-        def notice(frame: FrameType, event: str, _: object, codes: set[CodeType] = codes) -> None:
-            if event == "call":
-                codes.add(frame.f_code)
-
         eager = replace(target, is_graph=False)  # what it captures on a GPU, run as it is
         examiners = [Examiner(Scene(case, "cpu")) for case in cases]
-        sys.setprofile(notice)
-        verdicts = [examiner.examine(eager) for examiner in examiners]
-        sys.setprofile(None)
+        with Profile() as called:
+            verdicts = [examiner.examine(eager) for examiner in examiners]
+        called.create_stats()
         if not any(isinstance(verdict, Agreed) for verdict in verdicts):
             raise ValueError(f"{name} must agree on a measured case; got {verdicts}")
-        for path in sorted({Path(code.co_filename) for code in codes}):
+        for path in sorted({Path(file) for file, _, _ in called.stats}):
             if path.is_relative_to(PACKAGE):
                 seen.setdefault(path.relative_to(PACKAGE).as_posix(), []).append(name)
     return seen
