@@ -25,22 +25,28 @@ def quick_dot(a: Matrix, b: Matrix, c: Any, element: str) -> Matrix:
     return total if c is None else total + np.asarray(c, np.float32)
 
 
-FORMATS = {"bf16": torch.bfloat16, "f16": torch.float16}
+FORMATS = {"bf16": torch.bfloat16, "f16": torch.float16, "f8E4M3FN": torch.float8_e4m3fn}
 """Elements of operands -> their format, of those that bit models multiply."""
-UNIT_OF = {"sm_90": "wgmma", "sm_100": "tcgen05", "sm_103": "tcgen05", "sm_120": "mma.sync"}
-"""Architecture -> the matrix unit of its 16-bit products, in `msa_ref.matrix_units`."""
+UNITS_OF = {
+    "sm_90": ("wgmma", "wgmma fp8"),
+    "sm_100": ("tcgen05", "tcgen05 fp8"),
+    "sm_103": ("tcgen05", "tcgen05 fp8"),
+    "sm_120": ("mma.sync",),
+}
+"""Architecture -> the matrix units of its 16-bit products and of its 8-bit ones, in `msa_ref.matrix_units`."""
 
 
 def unit_dot(architecture: str) -> Callable[[Matrix, Matrix, Any, str], Matrix]:
-    """Sums as an architecture's matrix unit makes them, bit for bit."""
-    unit = UNITS[UNIT_OF[architecture]]
+    """Sums as an architecture's matrix units make them, bit for bit."""
+    units = [UNITS[name] for name in UNITS_OF[architecture]]
 
     def dot(a: Matrix, b: Matrix, c: Any, element: str) -> Matrix:
         start = None if c is None else torch.from_numpy(np.ascontiguousarray(c, np.float32))
-        if element not in FORMATS:
+        number = int(FORMATS[element].itemsize == 1) if element in FORMATS else len(units)
+        if number >= len(units):
             raise NotModelled(f"the twin has no bit model of products in {element}")
         left, right = (torch.from_numpy(np.ascontiguousarray(matrix)).to(FORMATS[element]) for matrix in (a, b.T))
-        product: Matrix = unit_product(left, right, unit, start).numpy()
+        product: Matrix = unit_product(left, right, units[number], start).numpy()
         return product
 
     return dot

@@ -26,7 +26,7 @@ DECODE = Case(
 )
 PREFILL = Case(
     config=IndexerConfig(num_index_heads=3),
-    requests=(Request(40, 40), Request(3, 128 * 19), Request(33, 33 + 128 * 20)),
+    requests=(Request(40, 40), Request(3, 128 * 19), Request(47, 47 + 128 * 20)),
     seed=4,
     num_splits=(1,),
     values=ValuePlan("few_values"),
@@ -95,6 +95,9 @@ def test_barriers_that_lowering_adds_of_its_own_are_known(worker: Worker, archit
         "decode_sm100_page_not_waited_for",
         "decode_sm100_product_not_waited_for",
         "decode_sm100_queries_in_the_slot_in_use",
+        "sm100_page_freed_by_an_arrival",
+        "sm100_queries_not_waited_for",
+        "sm100_taken_before_it_is_loaded",
     ],
 )
 def test_planted_race_is_found_at_any_moment(worker: Worker, mutant: str, policy: str) -> None:
@@ -120,6 +123,14 @@ def test_foreign_kernel_runs_on_the_twin(worker: Worker, architecture: str) -> N
 def test_bits_are_those_of_the_matrix_unit(worker: Worker) -> None:
     case = replace(DECODE, requests=DECODE.requests[1:2], replay=(), values=ValuePlan("normal"))
     assert isinstance(verdict(worker, case, "twin-sm_90+bits/decode"), Agreed)
+
+
+def test_prefill_scorers_have_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRITON_INTERPRET", "0")  # for the process that begins here
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        own, generic, hopper, exact = pool.submit(on_twin.scores_in_bits).result()
+    assert own == generic == hopper
+    assert own != exact
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,9 @@
 
 One warp copies pages, one starts products, and two groups of four warps take maxima, each those of one half of a
 tile's rows. Queries and products lie in tensor memory, where a thread owns a row: no maximum asks another thread.
-Serves MiniMax-M3's own shape; agrees bit for bit with the scorer for everyone wherever sums are exact. Compiled, and
-executed on a model; not run on hardware.
+Serves MiniMax-M3's own shape, in bf16, fp16 and e4m3; agrees bit for bit with the scorer for everyone wherever sums are
+exact. e4m3 is multiplied as it is: by the bit model (`msa_ref.matrix_units`) Blackwell's unit for it, unlike Hopper's,
+keeps as many bits of a sum as that for 16 bits. Compiled, executed on a model, not run on hardware.
 """
 
 import torch
@@ -29,9 +30,9 @@ ARCHITECTURES = ("sm_100", "sm_103")
 HALF = 128
 """Query rows of one product, and lanes of tensor memory. A tile has two halves, which read each page together."""
 STAGES = 6
-"""Pages of a program in shared memory, 32 KiB each."""
+"""Pages of a program in shared memory, 32 KiB each, or 16 in e4m3."""
 SLOTS = 3
-"""Accumulators in tensor memory: of its 512 columns they take 128 each, and each half's queries 64."""
+"""Accumulators in tensor memory: of its 512 columns they take 128 each, and each half's queries 64, or 32 in e4m3."""
 REGISTERS = 168
 """Registers of a thread that takes maxima; twelve warps, four of which need few, have 65,536."""
 REGISTERS_OF_ONE = 24
@@ -291,7 +292,7 @@ def _score_sm100_kernel(
 def is_read_by_sm100(batch: PagedBatch) -> bool:
     """True if the scorer can read a batch: MiniMax-M3's own shape, on its architectures."""
     config, q = batch.config, batch.index_q
-    has_shape = (config.index_head_dim, config.block_size) == (128, 128) and q.element_size() == 2
+    has_shape = (config.index_head_dim, config.block_size) == (128, 128) and q.element_size() <= 2
     has_shape &= batch.index_k_pages.dtype == q.dtype
     is_copied = q.stride(2) == 1 and is_tensor_copied(batch.index_k_pages)
     return has_shape and is_copied and architecture_of(batch.device) in ARCHITECTURES

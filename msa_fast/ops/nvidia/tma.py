@@ -45,5 +45,5 @@ def queries_of(batch: PagedBatch, tokens: int, heads: int) -> TensorDescriptor:
 
 def _tiles(rows: torch.Tensor, shape: list[int]) -> TensorDescriptor:
     """A tensor descriptor of tiles of a shape, laid out in shared memory as the matrix unit reads them."""
-    layout = gl.NVMMASharedLayout(swizzle_byte_width=128, element_bitwidth=16, rank=3)
+    layout = gl.NVMMASharedLayout(swizzle_byte_width=128, element_bitwidth=8 * rows.element_size(), rank=3)
     return TensorDescriptor.from_tensor(rows, shape, layout)
