@@ -1,1 +1,1 @@
-"""What the kernels for Hopper and those for Blackwell share, in Gluon: both architectures run it."""
+"""Gluon that the kernels for Hopper and those for Blackwell share: both architectures run it."""
