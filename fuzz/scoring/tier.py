@@ -29,7 +29,7 @@ from fuzz.targets import Target
 from fuzz.targets.profiles import read_profile
 from fuzz.targets.twins import on_twin, parsed
 from fuzz.values.families import DRAWN_FAMILIES
-from msa_ref.profile import CONTRACT
+from msa_ref.profile import CONTRACT, Dtypes
 
 INFORMATIVE_COST = 2**16
 """Cost of an informative case that is cheap next to a compilation: dozens of rows of dozens of blocks."""
@@ -39,8 +39,11 @@ SPECIALIZATIONS_PER_ROUND = 6
 """Specializations that random fuzzing compiles before it draws others."""
 TWIN_FOLDERS = {"sm_90": ("ops/hopper/", "ops/nvidia/"), "sm_100": ("ops/blackwell/", "ops/nvidia/")}
 """Architecture -> folders of the kernels whose mutants are judged on its twin: no interpreter runs them."""
-TWIN_SHAPE = replace(CONTRACT, index_head_dims=(128,), block_sizes=(128,), dtypes=(torch.bfloat16, torch.float16))
-"""The cases that those kernels serve: MiniMax-M3's shape."""
+TWIN_DTYPES: dict[str, tuple[Dtypes, ...]] = {
+    "sm_90": (torch.bfloat16, torch.float16),
+    "sm_100": (torch.bfloat16, torch.float16, torch.float8_e4m3fn, (torch.bfloat16, torch.float8_e4m3fn)),
+}
+"""Architecture -> the element formats that those kernels serve."""
 DRAWN_EACH = 16
 """Random cases of one specialization side by side: about as many as a round of `run` has."""
 
@@ -110,7 +113,10 @@ class Tier:
     def held(self, target: Target) -> Target:
         """The target, held to the tier's promises where there are any."""
         if self.twin:
-            return replace(on_twin(parsed(f"{self.twin}/")[0], target), profile=TWIN_SHAPE)
+            twin = parsed(f"{self.twin}/")[0]
+            dtypes = TWIN_DTYPES[twin.architecture]
+            shape = replace(CONTRACT, index_head_dims=(128,), block_sizes=(128,), dtypes=dtypes)
+            return replace(on_twin(twin, target), profile=shape)
         return replace(target, profile=read_profile(Path(self.profile))) if self.profile else target
 
     def cases_for(self, target: Target, needs: tuple[str, ...] = ()) -> Iterator[Case]:

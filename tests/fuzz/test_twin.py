@@ -120,9 +120,15 @@ def test_foreign_kernel_runs_on_the_twin(worker: Worker, architecture: str) -> N
     assert "the twin has no assembly on scalars" in unknown.reason
 
 
-def test_bits_are_those_of_the_matrix_unit(worker: Worker) -> None:
+@pytest.mark.parametrize("architecture", ["sm_90", "sm_100"])
+def test_bits_are_those_of_the_matrix_unit(worker: Worker, architecture: str) -> None:
     case = replace(DECODE, requests=DECODE.requests[1:2], replay=(), values=ValuePlan("normal"))
-    assert isinstance(verdict(worker, case, "twin-sm_90+bits/decode"), Agreed)
+    assert isinstance(verdict(worker, case, f"twin-{architecture}+bits/decode"), Agreed)
+
+
+@pytest.mark.parametrize("dtype", ["float8_e4m3fn", "bfloat16/float8_e4m3fn"])
+def test_blackwells_decode_agrees_on_keys_of_one_byte(worker: Worker, dtype: str) -> None:
+    assert isinstance(verdict(worker, replace(DECODE, dtype=dtype), "twin-sm_100+source/decode"), Agreed)
 
 
 def test_prefill_scorers_have_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from triton.experimental.gluon import language as gl
 from triton.experimental.gluon.language.nvidia.blackwell import (
     TensorMemoryLayout,
     allocate_tensor_memory,
+    fence_async_shared,
     tcgen05_mma,
 )
 from triton.experimental.gluon.language.nvidia.hopper import mbarrier
@@ -43,8 +44,8 @@ TAKES_INTERLEAVED = True
 WARPS = 4
 MAX_ROWS = 64
 """Query rows (token, head) of one product: its columns in tensor memory."""
-STAGES = 2
-"""Pages of a program's ring."""
+STAGES = {2: 2, 1: 3}
+"""Pages of a program's ring, by bytes of a key's element."""
 MAX_PROGRAMS = 3
 """Programs of a multiprocessor at most: as many rings of 16 query rows as fit its shared memory."""
 SHARED_BYTES = 228 << 10
@@ -84,12 +85,13 @@ def _fetch_page(
 
     Rows behind the request's own hold the queries that follow in memory, or 0.
     """
+    PAGE: gl.constexpr = S * D * pages.dtype.primitive_bitwidth // 8
+    QUERIES: gl.constexpr = q_shared.shape[1] * q_shared.shape[2] * D * q_shared.dtype.primitive_bitwidth // 8
     if is_new:
-        QUERIES: gl.constexpr = q_shared.shape[1] * q_shared.shape[2] * D
-        mbarrier.expect(ready.index(slot), (S * D + QUERIES) * 2, pred=is_there)
+        mbarrier.expect(ready.index(slot), PAGE + QUERIES, pred=is_there)
         load_tile(queries, [q_start, 0, 0], ready.index(slot), q_shared.index(q_slot), pred=is_there)
     else:
-        mbarrier.expect(ready.index(slot), S * D * 2, pred=is_there)
+        mbarrier.expect(ready.index(slot), PAGE, pred=is_there)
     load_tile(keys, [page, 0, 0], ready.index(slot), pages.index(slot), pred=is_there)
 
 
@@ -159,6 +161,9 @@ def _decode_score_sm100_kernel(
     flat: gl.constexpr = gl.BlockedLayout([REQS // 32 if REQS > 32 else 1], [32], [WARPS], [0])
     in_lanes: gl.constexpr = _keys_in_lanes(ROWS)
     best_layout: gl.constexpr = gl.SwizzledSharedLayout(1, 1, 1, [1, 0])
+    IS_WIDENED: gl.constexpr = keys.dtype.primitive_bitwidth == 8
+    HAS_WIDE_QUERIES: gl.constexpr = queries.dtype.primitive_bitwidth == 8
+    WIDE: gl.constexpr = gl.float16 if HAS_WIDE_QUERIES else queries.dtype
     if IS_FOLLOWED:
         gdc_launch_dependents()
     program, num_programs = gl.program_id(0), gl.num_programs(0)
@@ -209,8 +214,15 @@ def _decode_score_sm100_kernel(
         ends, bases, flat,
     )  # fmt: skip
     accumulator = allocate_tensor_memory(gl.float32, [S, ROWS], TensorMemoryLayout([S, ROWS], col_stride=1))
+    if IS_WIDENED:
+        wide_keys = allocate_tensor_memory(WIDE, [S, D], TensorMemoryLayout([S, D], col_stride=1))
+    if HAS_WIDE_QUERIES:
+        wide_layout: gl.constexpr = gl.NVMMASharedLayout(swizzle_byte_width=128, element_bitwidth=16, rank=2)
+        wide_queries = gl.allocate_shared_memory(WIDE, [ROWS, D], wide_layout)
     row = gl.arange(0, ROWS, layout=gl.SliceLayout(0, gl.BlockedLayout([WARPS, 1], [1, 32], [1, WARPS], [0, 1])))
     token, head = row // TILE_HEADS, row % TILE_HEADS
+    whole_keys: gl.constexpr = gl.BlockedLayout([1, D], [32, 1], [WARPS, 1], [0, 1])
+    is_widened = False  # the queries that are multiplied
     slot = num_dealt
     phase = 1  # so that it is 0 in the first round
     # Turns before 0 have no page yet: they fill the ring.
@@ -226,12 +238,23 @@ def _decode_score_sm100_kernel(
                 query_len = gl.load(cu_seqlens_q_ptr + (req + 1) * stride_cu) - q_start
                 context_len = gl.load(seq_lens_ptr + req * stride_seq_lens) - query_len
                 q_slot = _next_slot(q_slot, STAGES)
+                is_widened = False
         if turn >= 0:
             mbarrier.wait(ready.index(slot), phase)
-            barrier()  # every warp has taken its maxima from the accumulator, and has seen the product before
             k, q = pages.index(slot).reshape([S, D]), q_shared.index(q_slot).reshape([ROWS, D])
+            if IS_WIDENED:  # exact, so that products are summed as those of the scorer for everyone
+                wide_keys.store(k.load(whole_keys).to(WIDE))
+                k = wide_keys
+            if HAS_WIDE_QUERIES:
+                if not is_widened:
+                    wide_queries.store(q.load(gl.BlockedLayout([1, 16], [4, 8], [WARPS, 1], [1, 0])).to(WIDE))
+                    fence_async_shared()
+                    is_widened = True
+                q = wide_queries
+            barrier()  # every warp has taken its maxima from the accumulator, and has seen the product before
             tcgen05_mma(k, q.permute((1, 0)), accumulator, use_acc=False, mbarriers=[done])
-            mbarrier.wait(done, turn & 1)
+            if not IS_WIDENED:
+                mbarrier.wait(done, turn & 1)
         if ahead < end:
             is_new = next_req != fetched
             fetched_slot = gl.where(is_new, _next_slot(fetched_slot, STAGES), fetched_slot)
@@ -245,6 +268,8 @@ def _decode_score_sm100_kernel(
                 stride_table_b, stride_cu, ends, bases, flat,
             )  # fmt: skip
         if turn >= 0:
+            if IS_WIDENED:  # its place was free when all of the page was in tensor memory
+                mbarrier.wait(done, turn & 1)
             token_score = accumulator.load(in_lanes)
             if (block + 1) * S > context_len + 1:  # else the first token sees all of it, and so do the others
                 sees = context_len + 1 + gl.arange(0, ROWS, layout=gl.SliceLayout(0, in_lanes)) // TILE_HEADS
@@ -261,17 +286,19 @@ def _decode_score_sm100_kernel(
 
 def programs_per_processor(batch: PagedBatch, decode_query_len: int) -> int:
     """Programs that a multiprocessor has at once: as many as its shared memory holds."""
-    config = batch.config
-    ring = STAGES * (config.block_size + num_rows_of(config, decode_query_len)) * config.index_head_dim * 2
-    each = ring + 8 * max(32, next_power_of_2(batch.num_reqs)) + OWN_BYTES
+    config, num_rows = batch.config, num_rows_of(batch.config, decode_query_len)
+    key_bytes, query_bytes = batch.index_k_pages.element_size(), batch.index_q.element_size()
+    ring = STAGES[key_bytes] * (config.block_size * key_bytes + num_rows * query_bytes)
+    wide_queries = num_rows * 2 if query_bytes == 1 else 0
+    each = (ring + wide_queries) * config.index_head_dim + 8 * max(32, next_power_of_2(batch.num_reqs)) + OWN_BYTES
     return min(MAX_PROGRAMS, SHARED_BYTES // each)
 
 
 def is_served(batch: PagedBatch, decode_query_len: int) -> bool:
     """True if this scorer takes a call: by architecture, shapes, dtypes and strides alone."""
     config, q, keys = batch.config, batch.index_q, batch.index_k_pages
-    has_shape = (config.index_head_dim, config.block_size) == (128, 128) and q.element_size() == 2
-    has_shape &= keys.dtype == q.dtype and num_rows_of(config, decode_query_len) <= MAX_ROWS
+    has_shape = (config.index_head_dim, config.block_size) == (128, 128) and q.element_size() <= 2
+    has_shape &= num_rows_of(config, decode_query_len) <= MAX_ROWS and keys.dtype in (q.dtype, torch.float8_e4m3fn)
     is_copied = is_tensor_copied(keys) and is_tensor_copied(q)
     return has_shape and is_copied and architecture_of(batch.device) in ARCHITECTURES
 
@@ -313,7 +340,7 @@ def launch_score(
         REQS=max(32, num_reqs),  # fewer than a warp has threads cost more, not less
         ROWS=num_rows,
         SCORE_VECTOR=SCORE_VECTOR,
-        STAGES=STAGES,
+        STAGES=STAGES[batch.index_k_pages.element_size()],
         WARPS=WARPS,
         IS_FOLLOWED=is_followed,
         num_warps=WARPS,
