@@ -67,7 +67,7 @@ class Examiner:
                 if found[-1].how == "cuda error":
                     break
         found += judge.left[:1]
-        if not any(violation.has_ended_process for violation in found):
+        if not found:  # what is wrong on good calls is reason enough
             found += refusals(self.scene, target)
         return Broke(tuple(found), judge.rows, judge.certified) if found else Agreed(judge.rows, judge.certified)
 

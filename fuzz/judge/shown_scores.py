@@ -9,6 +9,7 @@ import torch
 
 from msa_ref.config import require
 from msa_ref.contract import Violation
+from msa_ref.staged import SCORE_LAW
 
 SUPERBLOCK_LAW = "Superblocks"
 """Name of the law about superblock maxima, see `fuzz.judge.run_laws`."""
@@ -26,6 +27,7 @@ class ShownScores:
     is_lazy: whether rows that see no more blocks than they select may have any scores, or none.
     scale: the positive factor that the target multiplies scores by.
     forced: whether forced blocks are "scored" as all others are, or "encoded": then they hold any number.
+    nan: whether NaN stands for -inf, as the contract counts it, or "none" is promised.
 
     Raises:
         ValueError: one sentence, if the scale or the word for forced blocks is none.
@@ -37,11 +39,27 @@ class ShownScores:
     is_lazy: bool = False
     scale: float = 1.0
     forced: Literal["scored", "encoded"] = "scored"
+    nan: Literal["minus-inf", "none"] = "minus-inf"
 
     def __post_init__(self) -> None:
         require(0 < self.scale < math.inf, "scale", "must be a positive number", self.scale)
-        choices = get_args(get_type_hints(ShownScores)["forced"])
-        require(self.forced in choices, "forced", f"must be one of {', '.join(choices)}", repr(self.forced))
+        for name in ("forced", "nan"):
+            value, choices = getattr(self, name), get_args(get_type_hints(ShownScores)[name])
+            require(value in choices, name, f"must be one of {', '.join(choices)}", repr(value))
+
+
+def shown_nan(shown: ShownScores, num_visible_blocks: torch.Tensor) -> Iterator[Violation]:
+    """One violation for every row that shows NaN for a visible block, where none is promised.
+
+    num_visible_blocks: [T], 0 for rows that are not judged.
+    """
+    if shown.nan != "none" or not shown.score.isnan().any():
+        return
+    block = torch.arange(shown.score.shape[-1], device=shown.score.device)
+    is_off = shown.score.isnan() & (block < num_visible_blocks[:, None])
+    for head, token in is_off.any(-1).nonzero().tolist():
+        sentence = f"block {int(is_off[head, token].nonzero()[0])} scores nan, where -inf is promised"
+        yield Violation(SCORE_LAW, sentence, head, token)
 
 
 def wrong_superblocks(shown: ShownScores, num_visible_blocks: torch.Tensor) -> Iterator[Violation]:

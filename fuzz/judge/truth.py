@@ -16,7 +16,7 @@ from itertools import islice
 import torch
 
 from fuzz.inputs.scene import Scene
-from fuzz.judge.shown_scores import ShownScores, wrong_superblocks
+from fuzz.judge.shown_scores import ShownScores, shown_nan, wrong_superblocks
 from msa_ref import block_scores, index_topk, select_blocks
 from msa_ref.certified import certify, is_certified
 from msa_ref.contract import Violation, violations
@@ -94,7 +94,8 @@ class Truth:
         if shown.is_lazy:
             scored = scored.where(scored > self.config.topk_blocks, 0)
         superblocks = islice(wrong_superblocks(shown, scored), MAX_EXPLAINED_ROWS)
-        scores = self._first_few(found.score) + self._first_few(list(superblocks))
+        of_nan = islice(shown_nan(shown, scored), MAX_EXPLAINED_ROWS)
+        scores = [row for rows in (found.score, superblocks, of_nan) for row in self._first_few(list(rows))]
         return scores if self.is_exact else scores + self._first_few(found.selection)
 
     def _first_few(self, found: list[Violation]) -> list[Violation]:

@@ -51,7 +51,7 @@ def _prefill_apart(call: Call, package: str = "msa_fast") -> torch.Tensor:
         shape = (batch.total_q, batch.config.num_index_heads, -(-batch.max_blocks // plan.superblock))
         best = torch.empty(shape, dtype=torch.float32, device=batch.device).transpose(0, 1)
     score = kernels.minimax_m3_index_score(batch, plan, out=call.score_out, superblock_score=best)
-    call.show(score, best, plan.superblock)
+    call.show(score, best, plan.superblock, nan="none")
     topk_idx: torch.Tensor = kernels.minimax_m3_index_topk(score, batch, plan, out=call.out, superblock_score=best)
     return topk_idx
 
@@ -89,7 +89,7 @@ def _decode_shown(call: Call, package: str = "msa_fast") -> torch.Tensor:
     topk_idx, score = kernels.minimax_m3_index_decode_with_score(
         call.batch, call.decode_query_len, num_splits=call.num_splits, out=call.out
     )
-    call.show(score, is_lazy=True)
+    call.show(score, is_lazy=True, nan="none")
     return topk_idx
 
 

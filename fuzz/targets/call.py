@@ -31,7 +31,8 @@ class Call:
         (law `Score`), and the selection on just these scores. So are (law `Superblocks`) the best scores
         [H, T, ceil(N / each)] of superblocks of `each` blocks, by show(score, best, each). More words: is_lazy=True for
         rows that see no more blocks than they select and may be unscored; scale=f for scores multiplied by f > 0;
-        forced="encoded" for forced blocks that hold a sentinel in place of their scores.
+        forced="encoded" for forced blocks that hold a sentinel in place of their scores; nan="none" where NaN never
+        stands for -inf.
     """
 
     batch: PagedBatch

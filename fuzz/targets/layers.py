@@ -1,5 +1,7 @@
 """Layers of one step, for targets that are bound once: those that come before the call that is judged."""
 
+from collections.abc import Sequence
+
 import torch
 
 from fuzz.targets.call import Call
@@ -23,11 +25,14 @@ def other_layers(call: Call) -> list[tuple[torch.Tensor, ...]]:
 
     The first two only where the call's tensors differ from them. The first layer of a kind is launched plainly, so that
     only the second would leave something behind in what repeats it. On the interpreter, which takes its time, one layer
-    comes before: of the same kind, or with other strides of one of its tensors, call by call in turn.
+    comes before: of the same kind, or with other strides of one of its tensors, call by call in turn. The tensors of the
+    last of the same kind lie side by side in memory, as in a pool of an engine.
     """
     layer = layer_of(call)
     if layer[0].device.type == "cpu":
         turn = (sum(call.seq_lens) + call.batch.total_q + (call.num_splits or 0)) % (2 * len(layer))
+        if turn >= len(layer):
+            return [_side_by_side(layer)]
         return [
             tuple(_in_other_strides(tensor) if number == turn else _like(tensor) for number, tensor in enumerate(layer))
         ]
@@ -36,7 +41,7 @@ def other_layers(call: Call) -> list[tuple[torch.Tensor, ...]]:
         layers.append(tuple(torch.zeros_like(tensor, memory_format=torch.contiguous_format) for tensor in layer))
     if any(tensor.data_ptr() % ALIGNMENT for tensor in layer):
         layers.append(tuple(_elsewhere(tensor, 0) for tensor in layer))
-    return layers + [tuple(map(_like, layer)) for _ in range(2)]
+    return [*layers, tuple(map(_like, layer)), _side_by_side(layer)]
 
 
 def _like(tensor: torch.Tensor) -> torch.Tensor:
@@ -54,12 +59,34 @@ def _in_other_strides(tensor: torch.Tensor) -> torch.Tensor:
         gap += ALIGNMENT
 
 
+def _side_by_side(layer: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    """Zeros of the same kinds in one piece of memory: each begins where another ends, if its alignment allows."""
+    starts, end = list[int](), 0
+    for tensor in layer:
+        starts.append(end + (tensor.data_ptr() - end) % ALIGNMENT)
+        end = starts[-1] + _reach(tensor) * tensor.element_size()
+    if end > OTHER_LAYER_BYTES or not all(tensor.numel() for tensor in layer):
+        return tuple(map(_like, layer))
+    memory = torch.zeros(end, dtype=torch.uint8, device=layer[0].device)
+    return tuple(
+        memory[start : start + _reach(tensor) * tensor.element_size()]
+        .view(tensor.dtype)
+        .as_strided(tensor.shape, tensor.stride(), start // tensor.element_size())
+        for start, tensor in zip(starts, layer, strict=True)
+    )
+
+
+def _reach(tensor: torch.Tensor) -> int:
+    """Elements from the first of a tensor to its last, in memory."""
+    return sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True)) + 1
+
+
 def _elsewhere(tensor: torch.Tensor, behind: int) -> torch.Tensor:
     """Zeros of the same shape and strides in other memory, `behind` bytes behind an aligned address.
 
     The tensor itself where that would take more than OTHER_LAYER_BYTES.
     """
-    reach = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True)) + 1
+    reach = _reach(tensor)
     if tensor.numel() == 0 or reach * tensor.element_size() > OTHER_LAYER_BYTES:
         return tensor
     first = behind // tensor.element_size()

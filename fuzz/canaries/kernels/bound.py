@@ -31,6 +31,14 @@ MUTANTS = [
         ("WritesAll",),
         defect="D21",
     ),
+    _repeat(
+        "bound_end_is_inside",
+        "A tensor that begins where another one ends is taken for the end of that one.",
+        "if span.start <= address < span.stop:",
+        "if span.start <= address <= span.stop:",
+        ("Best", "Runs", "WritesAll", "WritesOnly"),
+        defect="D21",
+    ),
     _bound(
         "bound_to_one_layout_of_queries",
         "Queries of other strides are launched as those that were bound first.",
