@@ -22,7 +22,7 @@ TOKEN_MAJOR = Views(out=ViewPlan(axes=(1, 0, 2)), extra_rows=3)
 
 
 def production_cases(is_whole: bool, seed: int) -> Iterator[tuple[Case, str]]:
-    """(case, kind), kind `prefill` or `decode`: every production shape.
+    """(case, kind), kind `prefill` or `decode`: every production shape; and long rows, for the kind `selection`.
 
     Args:
         is_whole: real sizes with MiniMax-M3's config; otherwise scaled down to the interpreter.
@@ -36,6 +36,8 @@ def production_cases(is_whole: bool, seed: int) -> Iterator[tuple[Case, str]]:
         yield case, "prefill"
     if is_whole:
         yield _many_scores(seed), "prefill"
+    else:
+        yield from ((case, "selection") for case in _long_rows(seed))
     for case in _decodes(shapes["decode"], is_whole, seed):
         yield case, "decode"
 
@@ -74,6 +76,24 @@ def _decodes(grid: dict[str, Any], is_whole: bool, seed: int) -> Iterator[Case]:
                     num_splits=(0, 7) if is_whole else (0,),
                     note=f"production decode: {num_reqs} requests of {seq_len} tokens, {query_len} new each",
                 )
+
+
+def is_given(kind: str, target_kind: str, takes_score: bool) -> bool:
+    """True if a target is given cases of a kind: its own, all if it is foreign; selection if it takes scores."""
+    return takes_score if kind == "selection" else target_kind in (kind, "foreign")
+
+
+def _long_rows(seed: int) -> Iterator[Case]:
+    """Rows of more blocks than 13 and 16 bits count, in few pages; only a selection is quick enough on a CPU."""
+    for heads, topk, lens in ((12, 33, (8_193, 8_200)), (1, 13, (70_000,))):
+        yield Case(
+            config=IndexerConfig(heads, 16, 16, topk, 0, 1),
+            requests=tuple(Request(1, 16 * blocks - 3) for blocks in lens),
+            seed=seed,
+            values=ValuePlan("hashed"),
+            pages=PagePlan(pool_pages=64),
+            note=f"no shape of traffic: rows of {lens[-1]:,} blocks",
+        )
 
 
 def _many_scores(seed: int) -> Case:

@@ -7,7 +7,7 @@ from fuzz import corpus
 from fuzz.cases.case import Case, EnginePlan
 from fuzz.cases.generate import gate_cases
 from fuzz.cases.inside import inside
-from fuzz.cases.production import production_cases
+from fuzz.cases.production import is_given, production_cases
 from fuzz.cases.project import project
 from fuzz.cases.scale import Scale
 from fuzz.cases.smoke import smoke_cases
@@ -39,10 +39,10 @@ class GateTasks:
                     self._give_projected(stem, entry.case, target)
 
     def give_production(self, seed: int) -> None:
-        """Production shapes, projected, each to the targets of its kind and to foreign ones."""
+        """Production shapes, projected, each to the targets of its kind and to foreign ones; see `is_given`."""
         for case, kind in production_cases(self.device == "cuda", seed):
             for target in self.targets:
-                if target.kind in (kind, "foreign"):
+                if is_given(kind, target.kind, target.takes_score):
                     self._give_projected(f"production {kind}", case, target)
 
     def give_smoke(self, seed: int, scale: Scale) -> None:

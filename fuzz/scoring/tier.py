@@ -21,7 +21,7 @@ from fuzz.cases.case import Case
 from fuzz.cases.chooser import SeededChooser
 from fuzz.cases.generate import NUM_SPECIALIZATIONS, by_specialization, draw_case
 from fuzz.cases.inside import inside
-from fuzz.cases.production import production_cases
+from fuzz.cases.production import is_given, production_cases
 from fuzz.cases.project import project
 from fuzz.cases.scale import SCALES, Scale
 from fuzz.cases.specialization import Specialization, draw_specializations
@@ -129,7 +129,9 @@ class Tier:
         with _DRAWING:
             groups, kept, production = _gate(self, scale)
         kept = tuple(_projected(kept, target))
-        more = list(_projected((case for case, kind in production if target.kind in (kind, "foreign")), target))
+        more = list(
+            _projected((case for case, kind in production if is_given(kind, target.kind, target.takes_score)), target)
+        )
         if target.is_kernel and (self.device == "cuda" or self.twin):  # each specialization is compiled
             groups = [_most_informative_first(group) for group in groups]
             first, rest = groups[:NUM_SPECIALIZATIONS], groups[NUM_SPECIALIZATIONS:]

@@ -25,8 +25,8 @@ def other_layers(call: Call) -> list[tuple[torch.Tensor, ...]]:
 
     The first two only where the call's tensors differ from them. The first layer of a kind is launched plainly, so that
     only the second would leave something behind in what repeats it. On the interpreter, which takes its time, one layer
-    comes before: of the same kind, or with other strides of one of its tensors, call by call in turn. The tensors of the
-    last of the same kind lie side by side in memory, as in a pool of an engine.
+    comes before: of the same kind, or with other strides of one of its tensors, call by call in turn. The tensors of
+    the last of the same kind lie side by side in memory, as in a pool of an engine.
     """
     layer = layer_of(call)
     if layer[0].device.type == "cpu":

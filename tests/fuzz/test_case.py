@@ -114,8 +114,10 @@ def test_production_shapes_come_whole_and_scaled() -> None:
     assert many.config.num_index_heads * many.total_q * (many.max_blocks - 1) > 2**31
     assert max(request.seq_len for case, _ in whole for request in case.requests) == 2**20
     assert max(len(case.requests) for case, _ in whole) == 128
-    assert {kind for _, kind in scaled} == {"prefill", "decode"}
-    assert max(request.seq_len for case, _ in scaled for request in case.requests) <= 2**11
+    assert {kind for _, kind in scaled} == {"prefill", "decode", "selection"}
+    lens = [(kind, request.seq_len) for case, kind in scaled for request in case.requests]
+    assert max(seq_len for kind, seq_len in lens if kind != "selection") <= 2**11
+    assert max(seq_len for kind, seq_len in lens) > 16 * 2**16
 
 
 @pytest.mark.parametrize("seed", range(1, 6))

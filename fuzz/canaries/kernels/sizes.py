@@ -11,6 +11,14 @@ MUTANTS = [
         ("Best", "Distinct", "WritesOnly", "WritesAll"),
         defect="D28",
     ),
+    mutants_of("ops/topk.py", "topk")(
+        "topk_empty_slot_in_thirteen_bits",
+        "The mark of an empty slot is a block that long rows have.",
+        "NO_RUN = tl.constexpr(1 << 20)",
+        "NO_RUN = tl.constexpr(1 << 13)",
+        ("Distinct", "WritesOnly"),
+        defect="D28",
+    ),
     mutants_of("ops/decode_score.py", "decode")(
         "decode_64_requests",
         "Requests after the sixty-fourth are not scored.",
