@@ -19,6 +19,7 @@ from fuzz.canaries.table import canary
 from fuzz.inputs.output import OUT_MARKER
 
 SECONDS_LATE = 0.01
+SECONDS_MUCH_LATER = 0.3
 
 
 @canary("systematic", "ReadsOnly")
@@ -153,6 +154,22 @@ class WritesLate(NaiveIndexer):
             super(WritesLate, self).write_out(out, topk_idx)
 
         threading.Thread(target=write, daemon=True).start()
+
+
+@canary("systematic", "WritesOnly")
+class WritesAgainLater(NaiveIndexer):
+    """Returns its answer, and lets a thread write to it once more when it has long been read."""
+
+    def answer(self) -> torch.Tensor:
+        answer = super().answer()
+
+        def write() -> None:
+            time.sleep(SECONDS_MUCH_LATER)
+            answer.fill_(0)
+
+        if self.call.out is not None:
+            threading.Thread(target=write, daemon=True).start()
+        return answer
 
 
 @canary("systematic", "LeavesState")

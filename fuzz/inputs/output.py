@@ -11,11 +11,11 @@ NUM_OLD_IDS = 5
 
 
 class Output:
-    """A view [H, T + extra_rows, K] int32 in a buffer of its own. num_rows: T."""
+    """A view [H, T + extra_rows, K] int32 in a buffer of its own. num_rows: T. base: the whole buffer."""
 
     def __init__(self, view: View, num_rows: int) -> None:
         self.tensor = view.tensor
-        self._base, self._num_rows = view.base, num_rows
+        self.base, self._num_rows = view.base, num_rows
         self._before = view.base.clone()
 
     def mark(self, number: int) -> None:
@@ -24,17 +24,17 @@ class Output:
         A kernel that keeps the greater of old and new is right with one of the markers only. Small numbers are ids, as
         an engine's buffer holds: nothing tells such a run from one in production.
         """
-        self._base.fill_((OUT_MARKER, -OUT_MARKER, 0)[number % 3])
+        self.base.fill_((OUT_MARKER, -OUT_MARKER, 0)[number % 3])
         if number % 3 == 2:
-            self._base += torch.arange(self._base.numel(), dtype=torch.int32, device=self._base.device) % NUM_OLD_IDS
-        self._before.copy_(self._base)
+            self.base += torch.arange(self.base.numel(), dtype=torch.int32, device=self.base.device) % NUM_OLD_IDS
+        self._before.copy_(self.base)
 
     def written_outside(self) -> int:
         """Elements of the buffer that changed though they are no row of total_q."""
-        is_outside = torch.ones_like(self._base, dtype=torch.bool)
+        is_outside = torch.ones_like(self.base, dtype=torch.bool)
         inside = self.tensor[:, : self._num_rows]
         is_outside.as_strided(inside.shape, inside.stride(), inside.storage_offset()).fill_(False)
-        return int(((self._base != self._before) & is_outside).sum())
+        return int(((self.base != self._before) & is_outside).sum())
 
 
 def is_marked(answer: torch.Tensor) -> torch.Tensor:

@@ -169,6 +169,15 @@ class Scene:
         self._out.mark(number)
         return self._out.tensor
 
+    def forget_out(self) -> None:
+        """Give the next runs another output than those before."""
+        self._out = None
+
+    @property
+    def out_memory(self) -> torch.Tensor | None:
+        """The whole buffer of the present output; None if there is none."""
+        return None if self._out is None else self._out.base
+
     @property
     def present_out(self) -> torch.Tensor | None:
         """The output that `new_out` marked last; None where the target allocates."""

@@ -27,8 +27,11 @@ class Examiner:
 
     def examine(self, target: Target) -> Verdict:
         """Run a target on everything that the case asks for and hold each run against the laws."""
+        late = self._surroundings.late_writes(target.name)
+        self.scene.forget_out()  # whoever writes there later writes to nobody else's
         verdict = self._verdict(target)
-        left = tuple(self._surroundings.violations())
+        self._surroundings.keep_output(target.name, self.scene.out_memory)
+        left = (*late, *self._surroundings.violations())
         if not left or isinstance(verdict, Undefined):
             return verdict
         found = verdict.violations if isinstance(verdict, Broke) else ()

@@ -10,6 +10,7 @@ from functools import wraps
 import torch
 
 from fuzz.cases.case import Case
+from fuzz.inputs.output import OUT_MARKER
 from fuzz.judge.harness import Harness
 from fuzz.judge.settings import OwnSettings
 from fuzz.targets import Call, Target
@@ -19,6 +20,10 @@ from msa_ref.contract import Violation
 RECOMPILATION_LIMITS = ("recompile_limit", "accumulated_recompile_limit")
 MAX_RECOMPILATIONS = 2**20
 """Limits of torch.compile, beyond which it raises or no longer compiles, and the number that they are set to."""
+
+
+MAX_KEPT_OUTPUT = 2**18
+"""Elements of an output that is kept to be looked at again."""
 
 
 def ignore_first_calls(is_over: bool) -> None:
@@ -40,6 +45,22 @@ class Surroundings:
         """tell: called with False before each first call, and with True when it is over."""
         self._tell, self._settings = tell, defaultdict[str, OwnSettings](OwnSettings)
         self._harness, self._changed = Harness(), dict[str, None]()
+        self._outputs = dict[str, torch.Tensor]()
+
+    def keep_output(self, target: str, memory: torch.Tensor | None) -> None:
+        """Keep the memory that a target wrote its answers to, to be looked at when it is judged next.
+
+        No answer stays there, which another target might find.
+        """
+        if memory is not None and memory.numel() <= MAX_KEPT_OUTPUT:
+            self._outputs[target] = memory.fill_(OUT_MARKER)
+
+    def late_writes(self, target: str) -> list[Violation]:
+        """The violation of a target that wrote to its output of an earlier case after it had been judged."""
+        memory = self._outputs.pop(target, None)
+        if memory is None or bool((memory == OUT_MARKER).all()):
+            return []
+        return [Violation("WritesOnly", "wrote to the output of an earlier case after it had returned")]
 
     def violations(self) -> list[Violation]:
         """The violations of the target that ran last, by what it did to its surroundings; each is told once.

@@ -14,6 +14,7 @@ from fuzz.cases.case import Case, Request, ValuePlan, Views
 from fuzz.inputs.scene import Scene
 from fuzz.judge.examiner import Examiner
 from fuzz.judge.harness import Harness
+from fuzz.judge.surroundings import Surroundings
 from fuzz.judge.verdict import Agreed, Broke
 from fuzz.targets import Call, Target, fill, find
 from msa_ref import IndexerConfig, index_topk
@@ -46,6 +47,24 @@ def test_a_changed_judge_is_told_and_put_back() -> None:
     assert harness.restored() == ["Truth.row", "Truth.compare"]
     assert (module.Truth.compare, module.Truth.row.__code__) == (compare, code)
     assert harness.restored() == []
+
+
+def test_a_write_to_an_earlier_output_is_told_when_the_target_is_judged_next() -> None:
+    writers = list[torch.Tensor]()
+
+    def answer(call: Call) -> torch.Tensor:
+        assert call.out is not None
+        writers.append(call.out)
+        return fill(call, index_topk(call.batch))
+
+    surroundings, target = Surroundings(), Target("late", "", "foreign", answer)
+    assert isinstance(Examiner(Scene(CASE, "cpu"), surroundings).examine(target), Agreed)
+    assert isinstance(Examiner(Scene(CASE, "cpu"), surroundings).examine(target), Agreed)
+    writers[-1].zero_()
+    verdict = Examiner(Scene(CASE, "cpu"), surroundings).examine(target)
+    assert isinstance(verdict, Broke)
+    assert [violation.law for violation in verdict.violations] == ["WritesOnly"]
+    assert isinstance(Examiner(Scene(CASE, "cpu"), surroundings).examine(target), Agreed)
 
 
 def test_an_answer_in_memory_of_an_input_is_no_answer() -> None:
