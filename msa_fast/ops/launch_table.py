@@ -42,7 +42,7 @@ KeyKind = int | str
 PROGRAM_ROWS: dict[KeyKind, int] = {4: 16, "nvfp4": 64}
 """Rows of a score tile that one program takes, by kind of keys, where it takes only a part. Few in fp32, whose
 products are multiply-adds with all operands in registers; half where keys are unpacked in registers."""
-MAX_WARP_TOPK = {"sm_90": 32, ANY: 0}
+MAX_WARP_TOPK = {"sm_90": 32, "sm_100": 32, "sm_103": 32, ANY: 0}
 """Selected blocks of a row, at most, for which one warp selects from all its scores, so that a prefill keeps no best
 scores of superblocks and its score programs may begin at any block. 0: no kernel does."""
 SUPERBLOCK = {"interpreter": 2, ANY: 8}

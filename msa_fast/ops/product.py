@@ -7,6 +7,7 @@ Hopper's unit for them keeps 13 bits of a sum, so it may select other blocks; Bl
 from functools import partial
 
 from msa_fast.ops import decode_score, prefill_score
+from msa_fast.ops.blackwell import score as blackwell_score
 from msa_fast.ops.launch_table import architecture_of
 from msa_ref.batch import PagedBatch
 from msa_ref.config import require
@@ -26,6 +27,13 @@ class NativeDecode:
     is_served = staticmethod(decode_score.is_served)
     programs_per_processor = staticmethod(decode_score.programs_per_processor)
     launch_score = staticmethod(partial(decode_score.launch_score, is_native=True))
+
+
+class BlackwellPrefill:
+    """Blackwell's prefill scorer, with products in e4m3."""
+
+    is_served = staticmethod(partial(blackwell_score.is_served, element_bytes=1))
+    launch_score = staticmethod(blackwell_score.launch_score)
 
 
 class NativePrefill:

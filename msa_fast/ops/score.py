@@ -10,11 +10,13 @@ from msa_fast.ops.dispatch import PrefillScorer
 from msa_fast.ops.hopper import score as hopper_score
 from msa_fast.ops.launching import Launched
 from msa_fast.ops.prefill_plan import PrefillPlan, Slab, check_plan
-from msa_fast.ops.product import NativePrefill, check_product
+from msa_fast.ops.product import BlackwellPrefill, NativePrefill, check_product
 from msa_ref.batch import PagedBatch
 
 PREFILL_SCORERS: tuple[PrefillScorer, ...] = (hopper_score, blackwell_score, prefill_score)
 """Asked in order; the first that serves a call scores it."""
+NATIVE_SCORERS: tuple[PrefillScorer, ...] = (BlackwellPrefill(), NativePrefill())
+"""The same for products in e4m3, by those who ask for them."""
 
 
 def minimax_m3_index_score(
@@ -72,6 +74,6 @@ def launch_slab_score(
     if len(tiles) == 0:
         return None
     call = batch, plan, score, superblock_score
-    scorers = PREFILL_SCORERS if product == "exact" else (NativePrefill(),)
+    scorers = PREFILL_SCORERS if product == "exact" else NATIVE_SCORERS
     scorer = next(scorer for scorer in scorers if scorer.is_served(*call))
     return scorer.launch_score(batch, plan, tiles, slab.first_token, score, superblock_score, is_followed)

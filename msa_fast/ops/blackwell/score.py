@@ -2,9 +2,8 @@
 
 One warp copies pages, one starts products, and two groups of four warps take maxima, each those of one half of a
 tile's rows. Queries and products lie in tensor memory, where a thread owns a row: no maximum asks another thread.
-Serves MiniMax-M3's own shape, in bf16, fp16 and e4m3; agrees bit for bit with the scorer for everyone wherever sums are
-exact. e4m3 is multiplied as it is: by the bit model (`msa_ref.matrix_units`) Blackwell's unit for it, unlike Hopper's,
-keeps as many bits of a sum as that for 16 bits. Compiled, executed on a model, not run on hardware.
+Serves MiniMax-M3's own shape, and e4m3 where the caller asks for products in it (`msa_fast.ops.product`); agrees bit
+for bit with the scorer for everyone wherever sums are exact. Compiled, executed on a model, not run on hardware.
 """
 
 import torch
@@ -289,18 +288,27 @@ def _score_sm100_kernel(
     )  # fmt: skip
 
 
-def is_read_by_sm100(batch: PagedBatch) -> bool:
+def is_read_by_sm100(batch: PagedBatch, element_bytes: int) -> bool:
     """True if the scorer can read a batch: MiniMax-M3's own shape, on its architectures."""
     config, q = batch.config, batch.index_q
-    has_shape = (config.index_head_dim, config.block_size) == (128, 128) and q.element_size() <= 2
+    has_shape = (config.index_head_dim, config.block_size) == (128, 128) and q.element_size() == element_bytes
     has_shape &= batch.index_k_pages.dtype == q.dtype
     is_copied = q.stride(2) == 1 and is_tensor_copied(batch.index_k_pages)
     return has_shape and is_copied and architecture_of(batch.device) in ARCHITECTURES
 
 
-def is_served(batch: PagedBatch, plan: PrefillPlan, score: torch.Tensor, superblock_score: torch.Tensor | None) -> bool:
-    """True if this scorer takes a call: by architecture, shapes, dtypes and strides alone."""
-    if plan.score_rows != 2 * HALF or not is_read_by_sm100(batch):
+def is_served(
+    batch: PagedBatch,
+    plan: PrefillPlan,
+    score: torch.Tensor,
+    superblock_score: torch.Tensor | None,
+    element_bytes: int = 2,
+) -> bool:
+    """True if this scorer takes a call: by architecture, shapes, dtypes and strides alone.
+
+    element_bytes: 1 for products in e4m3.
+    """
+    if plan.score_rows != 2 * HALF or not is_read_by_sm100(batch, element_bytes):
         return False
     outputs = [score] if superblock_score is None else [score, superblock_score]
     heads = batch.config.num_index_heads
