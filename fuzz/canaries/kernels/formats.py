@@ -96,7 +96,7 @@ MUTANTS = [
     _prefill(
         "prefill_native_unasked",
         "Prefill gives e4m3 operands to the fp8 unit, which keeps 13 bits of a sum, though nobody asked for it.",
-        'if product == "exact" else (NativePrefill(),)',
+        'if product == "exact" else NATIVE_SCORERS',
         "if batch.index_q.dtype != torch.float8_e4m3fn or batch.key_format.group > 1 else (NativePrefill(),)",
         _LAWS,
         defect="D54",
