@@ -24,7 +24,7 @@ MAX_REQUESTS = {"D43": 3}
 """Requests of a kept case, by flag: two, or one more than an array that is too short has room for."""
 
 
-@pytest.mark.parametrize(("number", "entry"), enumerate(ENTRIES.values()), ids=ENTRIES)
+@pytest.mark.parametrize(("number", "entry"), list(enumerate(ENTRIES.values())), ids=ENTRIES)
 def test_a_kept_case_is_small_and_still_shows_its_defect(number: int, entry: Entry, device: str) -> None:
     assert len(entry.case.requests) <= MAX_REQUESTS.get(entry.flag, 2)
     assert entry.case.max_row_blocks <= MAX_BLOCKS

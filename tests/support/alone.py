@@ -1,4 +1,4 @@
-"""Checks whether a single law, on its own, rejects a target.
+"""Checks whether a single law about rows or between runs, on its own, rejects a target.
 
 The oracle finds a wrong row by its bits, explains a few, and asks the laws between runs only about
 cases that broke already. Here a law gets no such help: it is asked about every row and every case.
@@ -7,8 +7,6 @@ cases that broke already. Here a law gets no such help: it is asked about every 
 from fuzz.inputs.poisoned_memory import GarbageWorkspaces
 from fuzz.inputs.scene import Scene
 from fuzz.judge.between_runs import as_run
-from fuzz.judge.examiner import Examiner
-from fuzz.judge.verdict import Broke
 from fuzz.targets import Target
 from msa_ref.indexer import scored_chunks
 from msa_ref.laws import BATCH_LAWS
@@ -22,10 +20,6 @@ def breaks_alone(law: str, target: Target, scene: Scene) -> bool:
     """
     if target.limits(scene.case, scene.device.type) is not None:
         return False
-    if law not in ROW_LAWS and law not in BATCH_LAWS:
-        # The examiner reports each law about whole runs by itself.
-        verdict = Examiner(scene).examine(target)
-        return isinstance(verdict, Broke) and any(violation.law == law for violation in verdict.violations)
     for num_splits in scene.case.num_splits if target.has_splits else (0,):
         scene.apply(0)
         try:
