@@ -128,7 +128,7 @@ class RandomRounds:
         self, specializations: list[Specialization], scale: Scale, round_seed: int, hypothesis_settings: settings
     ) -> None:
         """Draw examples until the round is full, or until one breaks in a new way and is shrunk."""
-        shrinker, seen = RoundShrinker(self._violations, self._budget.shrink_seconds), set[str]()
+        shrinker, seen = RoundShrinker(self._violations, self._budget.shrink_seconds), set[Case]()
 
         @seed(round_seed)
         @hypothesis_settings
@@ -139,10 +139,10 @@ class RandomRounds:
                 raise Enough
             if shrinker.has_begun:
                 is_broken = shrinker.shows(case)
-            elif case.to_json() in seen:  # Hypothesis likes simple choices, and draws some of them again
+            elif case in seen:  # Hypothesis likes simple choices, and draws some of them again
                 is_broken = False
             else:
-                seen.add(case.to_json())
+                seen.add(case)
                 is_broken = self._judge(case, self._takers(case, scale), shrinker)
             # Only this line raises: Hypothesis takes errors from different lines for different failures.
             if is_broken:

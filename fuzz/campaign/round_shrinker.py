@@ -21,7 +21,7 @@ class RoundShrinker:
         """violations: the laws that a target breaks on a case. seconds: to shrink for."""
         self._violations, self._seconds = violations, seconds
         self.target = self.law = ""
-        self._answers: dict[str, bool] = {}
+        self._answers: dict[Case, bool] = {}
         self._tries, self._deadline = 1, 0.0
         self._smallest: Case | None = None
         self._shown: tuple[Violation, ...] = ()
@@ -38,16 +38,15 @@ class RoundShrinker:
         # A failure that does not always show counts as shown if any of several runs shows it.
         again = [law in {violation.law for violation in self._violations(case, target)} for _ in range(2)]
         self._tries = 1 if all(again) else TRIES_IF_FLAKY
-        self._answers[case.to_json()] = True
+        self._answers[case] = True
 
     def shows(self, case: Case) -> bool:
         """True if a smaller case still shows the failure; the same case gets the same answer."""
-        key = case.to_json()
-        if key not in self._answers:
-            self._answers[key] = self._shows_now(case)
-        if self._answers[key]:
+        if case not in self._answers:
+            self._answers[case] = self._shows_now(case)
+        if self._answers[case]:
             self._smallest = case
-        return self._answers[key]
+        return self._answers[case]
 
     def _shows_now(self, case: Case) -> bool:
         for _ in range(self._tries):

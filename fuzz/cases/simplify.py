@@ -25,17 +25,16 @@ def shrink(case: Case, shows: Callable[[Case], bool], deadline: float = math.inf
         shows: whether a smaller case still shows the same defect.
         deadline: a time of `time.perf_counter`, looked at before every try.
     """
-    seen = {case.to_json()}
+    seen = {case}
     progress = True
     while progress and time.perf_counter() <= deadline:
         progress = False
         for smaller in _smaller(case):
             if time.perf_counter() > deadline:
                 break
-            key = smaller.to_json()
-            if key in seen:
+            if smaller in seen:
                 continue
-            seen.add(key)
+            seen.add(smaller)
             if shows(smaller):
                 case, progress = smaller, True
                 break
