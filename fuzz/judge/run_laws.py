@@ -27,7 +27,8 @@ STREAMS = "09-asynchrony.md#streams"
 RUN_LAWS = {
     "Runs": RunLaw("A case within its limits runs, without a refusal or an exception.", LEFT_ALONE),
     "Refuses": RunLaw(
-        "A call that breaks a rule of its arguments is refused in a sentence, and nothing is written.", LEFT_ALONE
+        "A call that breaks a rule of its arguments is refused in a sentence, and nothing is written.",
+        "07-a-first-kernel.md#the-launcher",
     ),
     "Shape": RunLaw(
         "The answer is [H, T, K] int32, and is `out` where `out` is given.",

@@ -17,7 +17,7 @@ from msa_ref.walkthrough.explained_row import explained
 from msa_ref.walkthrough.figures import FIGURES, FOLDER
 from msa_ref.walkthrough.notebooks import chapters, notebook, script
 from tests.support.markdown import ROOT, blocks, without_comments
-from tests.support.pages.walkthrough import FIGURE, timeline_and_picture
+from tests.support.pages.walkthrough import TIMELINES, timeline_and_picture
 
 PAGES = FOLDER.parent
 ANSWERS = (PAGES / "answers.md").read_text()
@@ -33,9 +33,11 @@ def test_a_figure_is_what_its_function_draws(name: str) -> None:
     assert (FOLDER / f"{name}.svg").read_text() == FIGURES[name]().svg(), "python -m msa_ref.walkthrough figures"
 
 
-def test_the_timeline_is_that_of_the_kernel_today() -> None:
-    made = timeline_and_picture()[1]
-    assert FIGURE.read_text() == made, "it is what python -m fuzz trace --arch sm_90 --svg FOLDER draws"
+@pytest.mark.parametrize("architecture", TIMELINES)
+def test_a_timeline_is_that_of_the_kernel_today(architecture: str) -> None:
+    made = timeline_and_picture(architecture)[1]
+    hint = f"it is what python -m fuzz trace --arch {architecture} --svg FOLDER draws"
+    assert TIMELINES[architecture].read_text() == made, hint
 
 
 @pytest.mark.parametrize("figure", sorted(FOLDER.glob("*.svg")), ids=lambda path: path.stem)

@@ -13,8 +13,9 @@ from fuzz.canaries.field_defects import FIELD_DEFECTS
 from fuzz.targets.peers import PEERS
 from tests.support.markdown import ROOT
 
-FIGURE = ROOT / "msa_ref" / "walkthrough" / "figures" / "timeline.svg"
-"""The picture of the timeline, written by `fuzz trace --svg`."""
+FOLDER = ROOT / "msa_ref" / "walkthrough" / "figures"
+TIMELINES = {"sm_90": FOLDER / "timeline.svg", "sm_100": FOLDER / "timeline-sm100.svg"}
+"""Architecture -> the picture of its timeline, written by `fuzz trace --svg`."""
 SHOWN_MOMENTS = 64
 """Moments of the timeline that the chapter shows."""
 
@@ -74,10 +75,10 @@ def ties() -> str:
 
 
 @cache
-def timeline_and_picture() -> tuple[str, str]:
-    """The lanes of the Hopper scorer's first moments, and the picture, by `python -m fuzz trace`."""
+def timeline_and_picture(architecture: str) -> tuple[str, str]:
+    """The lanes of a prefill scorer's first moments, and the picture, by `python -m fuzz trace`."""
     with TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "fuzz", "trace", "--arch", "sm_90", "--svg", folder]
+        command = [sys.executable, "-m", "fuzz", "trace", "--arch", architecture, "--svg", folder]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
         (picture,) = Path(folder).glob("*.svg")
         lanes = [line[: 16 + SHOWN_MOMENTS].rstrip() for line in done.stdout.splitlines() if _is_lane(line)]
@@ -85,8 +86,8 @@ def timeline_and_picture() -> tuple[str, str]:
 
 
 def timeline() -> str:
-    """The lanes alone."""
-    return timeline_and_picture()[0]
+    """The lanes of the Hopper scorer."""
+    return timeline_and_picture("sm_90")[0]
 
 
 def _is_lane(line: str) -> bool:
