@@ -62,6 +62,10 @@ RUN_LAWS = {
 """Name of each law about whole runs -> the law."""
 
 
+WALKTHROUGH = "msa_ref/walkthrough/"
+"""The folder of the chapters in the repository."""
+
+
 def chapter_of(law: str) -> str:
     """The path in the repository, and the heading, of the text that explains a law."""
-    return f"msa_ref/walkthrough/{(ROW_LAWS.get(law) or RUN_LAWS.get(law) or BATCH_LAWS[law]).chapter}"
+    return WALKTHROUGH + (ROW_LAWS.get(law) or RUN_LAWS.get(law) or BATCH_LAWS[law]).chapter

@@ -8,7 +8,7 @@ import pytest
 
 from fuzz.commands import COMMANDS
 from fuzz.commands.declared import declare
-from tests.support.markdown import DOCUMENTS, ROOT, blocks, run_python, without_code
+from tests.support.markdown import DOCUMENTS, ROOT, blocks, run_python, sections, without_code
 
 PROGRAMS = [path for path in DOCUMENTS if blocks(path.read_text(), "python") and path.name != "CONTRIBUTING.md"]
 """Documents whose code is a program. (The recipes of CONTRIBUTING have a test of their own: test_recipes.py.)"""
@@ -27,6 +27,13 @@ def test_the_code_of_a_document_prints_what_it_shows(document):
 def test_every_path_that_a_document_links_to_exists(document):
     for link in re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)", without_code(document.read_text())):
         assert (document.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
+def test_every_heading_that_a_document_links_to_exists(document):
+    for path, heading in re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", without_code(document.read_text())):
+        target = document.parent / path if path else document
+        assert target.suffix != ".md" or heading in sections(target.read_text()), f"{path}#{heading}"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=_name)

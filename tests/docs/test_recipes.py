@@ -44,7 +44,7 @@ assert "Newest: head 0, token 0, request 0: lacks block 4, the newest" in found,
 assert list(judge(batch, index_topk(batch))) == []
 broke = verdict(Case(config, requests), "fuzz.canaries:local_forgotten")
 assert "Newest" in {violation.law for violation in broke.violations}
-assert "| `Newest` |" in row_laws()
+assert "[`Newest`](" in row_laws()
 """,
     ),
     "A canary": (

@@ -16,16 +16,11 @@ from msa_ref.walkthrough.__main__ import main
 from msa_ref.walkthrough.explained_row import explained
 from msa_ref.walkthrough.figures import FIGURES, FOLDER
 from msa_ref.walkthrough.notebooks import chapters, notebook, script
-from tests.support.markdown import ROOT, blocks, without_comments
+from tests.support.markdown import ROOT, blocks, sections
 from tests.support.pages.walkthrough import TIMELINES, timeline_and_picture
 
 PAGES = FOLDER.parent
 ANSWERS = (PAGES / "answers.md").read_text()
-
-
-def anchor(title: str) -> str:
-    """The name that a heading has in links, as GitHub makes it."""
-    return re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -52,7 +47,7 @@ def test_a_chapter_has_a_bug_with_an_answer(chapter: Path) -> None:
     text = chapter.read_text()
     assert "## Find the bug" in text
     (link,) = re.findall(r"\(answers\.md#([\w-]+)\)", text)
-    assert link in {anchor(title) for title in re.findall(r"^## (.+)$", ANSWERS, re.MULTILINE)}
+    assert link in sections(ANSWERS)
 
 
 def test_every_planted_defect_that_a_page_names_exists() -> None:
@@ -64,9 +59,7 @@ def test_every_planted_defect_that_a_page_names_exists() -> None:
 @pytest.mark.parametrize("law", sorted({*ROW_LAWS, *RUN_LAWS, *BATCH_LAWS}))
 def test_the_chapter_of_a_law_names_it_under_its_heading(law: str) -> None:
     path, _, heading = chapter_of(law).partition("#")
-    sections = re.split(r"^#+ (.+)$", without_comments((ROOT / path).read_text()), flags=re.MULTILINE)
-    text = {anchor(title): body for title, body in zip(sections[1::2], sections[2::2], strict=True)}
-    assert law in re.findall(r"\w+", text[heading])
+    assert law in re.findall(r"\w+", sections((ROOT / path).read_text())[heading])
 
 
 @pytest.mark.parametrize("chapter", chapters(), ids=lambda path: path.stem)

@@ -33,6 +33,18 @@ def without_comments(text: str) -> str:
     return re.sub(r"^```.*?^```$", lambda block: re.sub(r"^#", "", block[0], flags=re.M), text, flags=re.M | re.S)
 
 
+def anchor(title: str) -> str:
+    """The name that a heading has in links, as GitHub makes it."""
+    return re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
+
+
+def sections(text: str) -> dict[str, str]:
+    """Anchor of each heading -> the text below it, up to the next heading."""
+    parts = re.split(r"^#+ (.+)$", without_comments(text), flags=re.MULTILINE)
+    titles = (re.sub(r"\[([^]]+)\]\([^)]*\)", r"\1", title) for title in parts[1::2])  # a link's words count
+    return {anchor(title): body for title, body in zip(titles, parts[2::2], strict=True)}
+
+
 def run_python(path: Path) -> None:
     """Run a document's `python` blocks in one namespace; an `output` block is what the blocks above it print.
 

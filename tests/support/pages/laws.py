@@ -43,8 +43,8 @@ def promises() -> str:
 
 
 def _table(laws: Mapping[str, Any]) -> str:
-    rows = [f"| `{name}` | {_sentence(law)} |" for name, law in laws.items()]
-    return "\n".join(["| law | what it says |", "|---|---|", *rows])
+    rows = [f"| [`{name}`](walkthrough/{law.chapter}) | {_sentence(law)} |" for name, law in laws.items()]
+    return "\n".join(["| law, and its chapter | what it says |", "|---|---|", *rows])
 
 
 def _sentence(law: Any) -> str:

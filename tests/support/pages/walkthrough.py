@@ -10,7 +10,10 @@ from tempfile import TemporaryDirectory
 from fuzz import corpus
 from fuzz.canaries import CANARIES
 from fuzz.canaries.field_defects import FIELD_DEFECTS
+from fuzz.judge.run_laws import RUN_LAWS, WALKTHROUGH, chapter_of
 from fuzz.targets.peers import PEERS
+from msa_ref.laws import BATCH_LAWS
+from msa_ref.rows import ROW_LAWS
 from tests.support.markdown import ROOT
 
 FOLDER = ROOT / "msa_ref" / "walkthrough" / "figures"
@@ -19,6 +22,7 @@ TIMELINES = {"sm_90": FOLDER / "timeline.svg", "sm_100": FOLDER / "timeline-sm10
 SHOWN_MOMENTS = 64
 """Moments of the timeline that the chapter shows."""
 
+LAWS = {*ROW_LAWS, *RUN_LAWS, *BATCH_LAWS}
 CONTRACT_SAYS = "the lowest id first, among equals"
 
 FIXES = {
@@ -48,11 +52,18 @@ def gallery() -> str:
             if entry.flag == name and (canary := key.partition("-")[2]) in CANARIES
         )
         parts.append(
-            f"**{row.cause}** *Shows on:* {row.trigger}. *Caught by:* {row.caught_by}. *Mend:* {mend}\n\n"
+            f"**{row.cause}** *Shows on:* {row.trigger}. *Caught by:* {_linked(row.caught_by)}. *Mend:* {mend}\n\n"
             f"```sh\npython -m fuzz replay fuzz/corpus/{name}-{canary}.json --device cpu"
             f" --target fuzz.canaries:{canary}\n```"
         )
     return "\n\n".join(parts)
+
+
+def _linked(laws: str) -> str:
+    """The laws of a sentence as links to the chapters that explain them."""
+    return ", ".join(
+        f"[{law}]({chapter_of(law).removeprefix(WALKTHROUGH)})" if law in LAWS else law for law in laws.split(", ")
+    )
 
 
 def ties() -> str:
