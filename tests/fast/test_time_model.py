@@ -96,6 +96,13 @@ def test_blackwells_queries_in_shared_memory_would_bind_it() -> None:
     assert (page.matrix, page.shared, page.binding) == (1024, 1280, "shared")
 
 
+def test_half_the_bytes_need_half_the_clocks() -> None:
+    page, of_e4m3 = (tables.scorers()[f"Blackwell's{name}, Triton 3.9"].page for name in ("", " of e4m3"))
+    for unit in ("matrix", "shared", "l2"):
+        assert getattr(of_e4m3, unit) == getattr(page, unit) / 2
+    assert of_e4m3.tensor == page.tensor
+
+
 def test_decode_is_predicted_within_fifteen_percent() -> None:
     ratios = [predicted / time for _, predicted, time in decode.checked()]
     assert len(ratios) == 132

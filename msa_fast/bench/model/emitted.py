@@ -22,9 +22,9 @@ from msa_fast.compile_gate.sweep import Call
 from msa_fast.ops import prefill_score, score
 
 KEPT = Path(__file__).parent / "counts.json"
-PREFILL, DECODE = Call("prefill", query_len=4096), Call("decode")
-"""The calls that are compiled, of 4 heads in bf16. Any prefill of whole tiles compiles the same."""
-COUNTED = ("HGMMA", "UTCHMMA", "LDTM", "UTMALDG")
+PREFILL, PREFILL_E4M3, DECODE = Call("prefill", query_len=4096), Call("prefill", "e4m3", query_len=4096), Call("decode")
+"""The calls that are compiled, of 4 heads. Any prefill of whole tiles compiles the same."""
+COUNTED = ("HGMMA", "UTCHMMA", "UTCQMMA", "LDTM", "UTMALDG")
 """Beginnings of the names of products, of loads from tensor memory and of bulk copies: a loop without is not kept."""
 
 Loop = dict[str, int]
@@ -43,7 +43,8 @@ class Kernel:
     @property
     def name(self) -> str:
         """The key of the kernel in counts.json."""
-        return f"{self.architecture} {self.call.stage}{' generic' * self.is_generic}"
+        dtype = "" if self.call.dtype == "bf16" else f" {self.call.dtype}"
+        return f"{self.architecture} {self.call.stage}{dtype}{' generic' * self.is_generic}"
 
     def count(self) -> list[Loop]:
         """Its loops, as this version of Triton emits them."""
@@ -69,6 +70,7 @@ KERNELS = {
         Kernel("sm_90", PREFILL),
         Kernel("sm_100", PREFILL, is_generic=True),
         Kernel("sm_100", PREFILL),
+        Kernel("sm_100", PREFILL_E4M3),
         Kernel("sm_100", DECODE),
     )
 }
@@ -86,7 +88,7 @@ def _name(text: str) -> str:
     name = opcode.partition(".")[0]
     if name == "HGMMA" and re.match(r"R\d+, R\d+, gdesc", operands):
         return "HGMMA.R"
-    return "UTCHMMA.T" if name == "UTCHMMA" and operands.startswith("tmem") else name
+    return f"{name}.T" if name in ("UTCHMMA", "UTCQMMA") and operands.startswith("tmem") else name
 
 
 def keep() -> None:

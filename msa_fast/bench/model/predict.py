@@ -9,7 +9,7 @@ import torch
 from msa_fast.bench.model.emitted import Loop
 from msa_fast.bench.model.grid import Pace, grid_clocks
 from msa_fast.bench.model.rates import Card
-from msa_fast.bench.model.units import PAGE_BYTES, Clocks, S, Tile, clocks
+from msa_fast.bench.model.units import Clocks, S, Tile, clocks
 from msa_fast.bench.shapes import Shape
 from msa_fast.compile_gate.architectures import ARCHITECTURES
 from msa_fast.compile_gate.configurations import pretend
@@ -65,9 +65,14 @@ def generic(loops: list[Loop]) -> Scorer:
     return Scorer("sm_100", loops, Tile(128, (128, S), warps=8), at_once=2, alone=launch_table.BLOCKS_ALONE)
 
 
-def blackwell(loops: list[Loop]) -> Scorer:
+def blackwell(loops: list[Loop], element_bytes: int = 2) -> Scorer:
     """Blackwell's scorer: two halves of 128 rows, with four warps each to take maxima; one program."""
-    return Scorer("sm_100", loops, Tile(256, (128, S), warps=4), skips_half=True)
+    return Scorer("sm_100", loops, Tile(256, (128, S), warps=4, element_bytes=element_bytes), skips_half=True)
+
+
+def blackwell_e4m3(loops: list[Loop]) -> Scorer:
+    """The same of e4m3 queries and keys."""
+    return blackwell(loops, element_bytes=1)
 
 
 @dataclass(frozen=True)
@@ -93,9 +98,9 @@ def predict(scorer: Scorer, card: Card, shape: Shape) -> Prediction:
         ]
         pages = {(req, block) for req, _, first, end in tiles for block in range(first, end)}
         first_ranges = {(req, first) for req, _, first, _ in tiles[: card.processors * scorer.at_once]}
-        first_pages = card.from_memory(len(first_ranges) * FIRST_PAGES * PAGE_BYTES)
+        first_pages = card.from_memory(len(first_ranges) * FIRST_PAGES * scorer.tile.page_bytes)
         running = LAUNCH_US + first_pages + grid_clocks(work, pace) / card.clock
-        reading = LAUNCH_US + LATENCY_US + card.from_memory(len(pages) * PAGE_BYTES)
+        reading = LAUNCH_US + LATENCY_US + card.from_memory(len(pages) * scorer.tile.page_bytes)
         reading += scorer.at_once * page.page / card.clock
         start += LAUNCH_US + first_pages + LATENCY_US
         on_processors, from_memory = on_processors + running, from_memory + reading

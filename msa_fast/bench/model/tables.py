@@ -6,7 +6,7 @@ from msa_fast.bench.measure import work
 from msa_fast.bench.model import decode
 from msa_fast.bench.model.emitted import KERNELS
 from msa_fast.bench.model.measured import TRITON, Measured, h100, measured
-from msa_fast.bench.model.predict import Prediction, Scorer, blackwell, generic, hopper, predict
+from msa_fast.bench.model.predict import Prediction, Scorer, blackwell, blackwell_e4m3, generic, hopper, predict
 from msa_fast.bench.model.rates import B200_PUBLISHED, H100_PUBLISHED, Card, by_shares
 from msa_fast.bench.model.units import Clocks
 from msa_fast.bench.shapes import SWEEP_PREFILL, Shape, production_shapes
@@ -34,6 +34,7 @@ def scorers() -> dict[str, Scorer]:
     """Every prefill scorer that is modelled, by its title."""
     made = {"Hopper's": ("sm_90 prefill", hopper), "generic, sm_100": ("sm_100 prefill generic", generic)}
     made["Blackwell's"] = ("sm_100 prefill", blackwell)
+    made["Blackwell's of e4m3"] = ("sm_100 prefill e4m3", blackwell_e4m3)
     return {
         f"{title}, Triton {version[:3]}": scorer(KERNELS[name].kept(version))
         for title, (name, scorer) in made.items()
@@ -88,7 +89,8 @@ def b200_cards() -> tuple[Card, Card]:
 
 def prefill_table() -> str:
     """Predicted times of prefill scores on B200, by Blackwell's scorer and by the generic one."""
-    own, for_all = (scorers()[f"{title}, Triton {NEWEST[:3]}"] for title in ("Blackwell's", "generic, sm_100"))
+    titles = ("Blackwell's", "generic, sm_100", "Blackwell's of e4m3")
+    own, for_all, of_e4m3 = (scorers()[f"{title}, Triton {NEWEST[:3]}"] for title in titles)
     published, by_share = b200_cards()
     lines = [
         "| shape | by the data sheet | share of MM | at H100's shares | binds | generic | binds |",
@@ -99,7 +101,8 @@ def prefill_table() -> str:
         flops, _ = work(shape, IndexerConfig(num_index_heads=shape.num_heads))
         share = flops / (published.mm * 1e6) / best.score
         own_cells = (f"{best.score:.1f} us", f"{share:.2f}", f"{likely.score:.1f} us", _words(*likely.binding))
-        lines.append(f"| {' | '.join((shape.name, *own_cells, f'{slow.score:.1f} us', _words(*slow.binding)))} |")
+        others = (f"{predict(of_e4m3, by_share, shape).score:.1f} us", f"{slow.score:.1f} us", _words(*slow.binding))
+        lines.append(f"| {' | '.join((shape.name, *own_cells, *others))} |")
     return "\n".join(lines)
 
 

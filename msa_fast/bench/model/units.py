@@ -10,10 +10,14 @@ from msa_fast.bench.model.rates import OPCODES_OF_LANES, RATES
 
 D, S = 128, 128
 """Elements of a key, and keys of a page: MiniMax-M3's."""
-STEP = 16
-"""Elements of a key that one product takes."""
-ELEMENT_BYTES = 2
-PAGE_BYTES = S * D * ELEMENT_BYTES
+STEP_BYTES = 32
+"""Bytes of a key that one product takes."""
+PAGE_BYTES = S * D * 2
+"""Bytes of a page in bf16."""
+BOX_BYTES = S * 128
+"""Bytes that one bulk copy brings: 128 of each key."""
+IN_SHARED, ELSEWHERE = ("HGMMA", "UTCHMMA", "UTCQMMA"), ("HGMMA.R", "UTCHMMA.T", "UTCQMMA.T")
+"""Products by where their left operand lies; the right one lies in shared memory."""
 LANES = 32
 """Threads of a warp, and bytes of shared memory that one of its instructions moves, divided by 4."""
 
@@ -25,12 +29,19 @@ class Tile:
     rows: query rows of a program. product: rows of the left and of the right operand of one product.
     warps: those that run a loop that takes maxima; a loop that only copies or multiplies has one.
     pages: of a turn of the loop; None where its copies tell, which bring pages alone.
+    element_bytes: of queries and keys, 2 or 1. With half the bytes the matrix unit is twice as fast.
     """
 
     rows: int
     product: tuple[int, int]
     warps: int
     pages: int | None = None
+    element_bytes: int = 2
+
+    @property
+    def page_bytes(self) -> int:
+        """Bytes of a page."""
+        return S * D * self.element_bytes
 
 
 @dataclass(frozen=True)
@@ -63,7 +74,7 @@ def clocks(architecture: str, loops: list[Loop], tile: Tile, is_diagonal: bool =
     """
     rates, (left, right) = RATES[architecture], tile.product
     parts = [(loop, tile.warps if _maxima(loop) else 1) for loop in _running(loops, tile, is_diagonal)]
-    pages = tile.pages or _copied_pages(parts)
+    pages = tile.pages or _copied_pages(parts, tile.page_bytes)
 
     def total(*names: str) -> float:
         """Instructions per page, of all warps."""
@@ -71,16 +82,15 @@ def clocks(architecture: str, loops: list[Loop], tile: Tile, is_diagonal: bool =
 
     # One instruction is a product of the whole program, whichever warps it stands in.
     of_left_shared, of_left_elsewhere = (
-        sum(loop.get(name, 0) for loop, _ in parts for name in names) / pages
-        for names in (("HGMMA", "UTCHMMA"), ("HGMMA.R", "UTCHMMA.T"))
+        sum(loop.get(name, 0) for loop, _ in parts for name in names) / pages for names in (IN_SHARED, ELSEWHERE)
     )
     products = of_left_shared + of_left_elsewhere
-    operands = (products * right + of_left_shared * left) * STEP * ELEMENT_BYTES
+    operands = (products * right + of_left_shared * left) * STEP_BYTES
     through_shared = total("LDS", "LDSM", "STS", "STSM") * LANES * 4
     return Clocks(
-        matrix=products * 2 * left * right * STEP / rates.matrix,
-        shared=(operands + through_shared + PAGE_BYTES) / rates.shared,
-        l2=PAGE_BYTES / rates.l2,
+        matrix=products * left * right * STEP_BYTES / rates.matrix,  # of 2 operations for each 2 bytes of a key
+        shared=(operands + through_shared + tile.page_bytes) / rates.shared,
+        l2=tile.page_bytes / rates.l2,
         lanes=total(*OPCODES_OF_LANES) * LANES / rates.lanes,
         issue=sum(sum(loop.values()) * warps for loop, warps in parts) / pages / rates.issue,
         tensor=tile.rows * S * 4 / rates.tensor if rates.tensor else 0.0,
@@ -97,22 +107,23 @@ def _running(loops: list[Loop], tile: Tile, is_diagonal: bool) -> list[Loop]:
     return [min(whole, key=lambda loop: (-_products(loop), sum(loop.values())))] if whole else mine
 
 
-def _copied_pages(parts: list[tuple[Loop, int]]) -> int:
-    """Pages of one turn: a bulk copy brings half of one and two warps start one each, a thread brings 16 bytes.
+def _copied_pages(parts: list[tuple[Loop, int]], page_bytes: int) -> int:
+    """Pages of one turn. As many warps as a page has boxes start a bulk copy that they run; a thread brings 16 bytes.
 
     Raises:
         ValueError: if they are no whole number.
     """
-    size = sum(loop.get("UTMALDG", 0) * min(warps, 2) * PAGE_BYTES // 2 for loop, warps in parts)
+    boxes = page_bytes // BOX_BYTES
+    size = sum(loop.get("UTMALDG", 0) * min(warps, boxes) * BOX_BYTES for loop, warps in parts)
     size += sum(loop.get("LDGSTS", 0) * warps * LANES * 16 for loop, warps in parts)
-    pages, rest = divmod(size, PAGE_BYTES)
+    pages, rest = divmod(size, page_bytes)
     if rest or not pages:
         raise ValueError(f"loop must copy whole pages; got {size} bytes")
     return pages
 
 
 def _products(loop: Loop) -> int:
-    return sum(loop.get(name, 0) for name in ("HGMMA", "HGMMA.R", "UTCHMMA", "UTCHMMA.T"))
+    return sum(loop.get(name, 0) for name in IN_SHARED + ELSEWHERE)
 
 
 def _maxima(loop: Loop) -> int:
