@@ -64,6 +64,8 @@ def unit_product(
     """
     _check_dims(queries, keys, unit)
     total = torch.zeros(len(queries), len(keys), device=queries.device)
+    if all(_is_common(values) for values in (queries, keys, accumulator) if values is not None):
+        return _common_product(queries, keys, unit, total if accumulator is None else accumulator)
     rows = max(1, MAX_PRODUCTS // max(1, len(keys) * unit.L))
     for row in range(0, len(queries), rows):
         part = slice(row, row + rows)
@@ -89,6 +91,50 @@ def unit_sums(
     return total
 
 
+COMMON_EXPONENTS = 40
+"""Numbers from 2**-40 up to 2**40, and 0: what is left of their products is normal in fp32, and 2**8 of it in fp64."""
+POWER_BITS = 3
+"""The largest of up to 32 exponents is that of the sum of their powers, 2 ** (8 * exponent), divided by 8."""
+SUMMED = 16
+"""Scaled products that an int32 holds the sum of: each is below 4 * 2**25."""
+
+
+def _is_common(values: torch.Tensor) -> bool:
+    """True if all numbers are in the range that `_common_product` is for."""
+    magnitude = values.float().abs()
+    is_inside = (magnitude >= 2.0**-COMMON_EXPONENTS) & (magnitude < 2.0**COMMON_EXPONENTS)
+    return bool((is_inside | (magnitude == 0)).all())
+
+
+def _common_product(queries: torch.Tensor, keys: torch.Tensor, unit: MatrixUnit, total: torch.Tensor) -> torch.Tensor:
+    """The same sums, eight times as fast: fp32 holds each product, and an int32 what is left of it once scaled."""
+    chunks = queries.shape[-1] // unit.L
+    left, right = (
+        _power(values).view(len(values), chunks, unit.L).transpose(0, 1).contiguous() for values in (queries, keys)
+    )
+    highs = (left @ right.transpose(1, 2)).view(torch.int32)[..., 1::2]  # of each fp64, the half with its exponent
+    tops = (highs >> 20) - 1023 >> POWER_BITS
+    q, k = queries.float().t().contiguous(), keys.float().t().contiguous()
+    kept_bits = -(1 << (52 - unit.m))
+    for chunk in range(chunks):
+        at = slice(chunk * unit.L, (chunk + 1) * unit.L)
+        # Products that are all 0 have a top far below, so that nothing of the accumulator is cut off.
+        top = tops[chunk].maximum((total.view(torch.int32) >> 23 & 0xFF) - 127).clamp_min_(-2 * COMMON_EXPONENTS)
+        scale = (unit.F + 127 - top << 23).view(torch.float32)
+        products = (q[at, :, None] * k[at, None, :]).mul_(scale).to(torch.int32)
+        parts = products.view(-1, min(SUMMED, unit.L), *total.shape).sum(1, dtype=torch.int32)
+        kept = parts.sum(0, dtype=torch.float64).add_((total * scale).trunc_())
+        total = kept.view(torch.int64).bitwise_and_(kept_bits).view(torch.float64).float().div_(scale).add_(0.0)
+    return total
+
+
+def _power(values: torch.Tensor) -> torch.Tensor:
+    """float64 2 ** (8 * exponent) of each number; 0 of 0."""
+    bits = values.float().view(torch.int32)
+    exponent = ((bits >> 23 & 0xFF).long() - 127).clamp_min_(_least_exponent(values.dtype))
+    return torch.where(values == 0, 0, ((exponent << POWER_BITS) + 1023 << 52).view(torch.float64))
+
+
 def _check_dims(queries: torch.Tensor, keys: torch.Tensor, unit: MatrixUnit) -> None:
     dim = queries.shape[-1]
     require(keys.shape[-1] == dim, "keys", f"must have D = {dim}", keys.shape[-1])
@@ -108,8 +154,12 @@ def _added(total: torch.Tensor, products: torch.Tensor, exponents: torch.Tensor,
 
 def _exponent(values: torch.Tensor) -> torch.Tensor:
     """floor(log2 |x|), int32; a subnormal number's is that of its format's smallest normal one."""
-    least = int(torch.finfo(values.dtype).smallest_normal.as_integer_ratio()[1].bit_length() - 1)
-    return (torch.frexp(values.float()).exponent - 1).clamp_min_(-least)
+    return (torch.frexp(values.float()).exponent - 1).clamp_min_(_least_exponent(values.dtype))
+
+
+def _least_exponent(dtype: torch.dtype) -> int:
+    """The exponent of a format's smallest normal number."""
+    return 1 - int(torch.finfo(dtype).smallest_normal.as_integer_ratio()[1].bit_length())
 
 
 def _toward_zero(values: torch.Tensor, fraction_bits: int) -> torch.Tensor:
