@@ -131,7 +131,7 @@ def _common_product(queries: torch.Tensor, keys: torch.Tensor, unit: MatrixUnit,
 def _power(values: torch.Tensor) -> torch.Tensor:
     """float64 2 ** (8 * exponent) of each number; 0 of 0."""
     bits = values.float().view(torch.int32)
-    exponent = ((bits >> 23 & 0xFF).long() - 127).clamp_min_(_least_exponent(values.dtype))
+    exponent = ((bits >> 23 & 0xFF).long() - 127).clamp_min_(_min_exponent(values.dtype))
     return torch.where(values == 0, 0, ((exponent << POWER_BITS) + 1023 << 52).view(torch.float64))
 
 
@@ -154,10 +154,10 @@ def _added(total: torch.Tensor, products: torch.Tensor, exponents: torch.Tensor,
 
 def _exponent(values: torch.Tensor) -> torch.Tensor:
     """floor(log2 |x|), int32; a subnormal number's is that of its format's smallest normal one."""
-    return (torch.frexp(values.float()).exponent - 1).clamp_min_(_least_exponent(values.dtype))
+    return (torch.frexp(values.float()).exponent - 1).clamp_min_(_min_exponent(values.dtype))
 
 
-def _least_exponent(dtype: torch.dtype) -> int:
+def _min_exponent(dtype: torch.dtype) -> int:
     """The exponent of a format's smallest normal number."""
     return 1 - int(torch.finfo(dtype).smallest_normal.as_integer_ratio()[1].bit_length())
 
