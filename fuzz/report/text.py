@@ -75,8 +75,8 @@ def text_lines(record: Record, is_verbose: bool = False) -> Iterator[str]:
     if is_verbose:
         for title, counts in (record.coverage | record.histograms).items():
             yield f"  {title}: " + ", ".join(f"{name} {count}" for name, count in counts.items())
-    if record.command != "smoke" and len(record.targets) > 1:
-        yield f"all targets together were judged in {_coverage_line(record.coverage)}"
+    if _is_whole(record) and len(record.targets) > 1:
+        yield f"all targets together {_coverage_line(record.coverage)}"
     if record.rows:
         yield f"rows with exactly one admissible set: {percent(record.certified_share)}"
     yield ""
@@ -93,9 +93,15 @@ def text_lines(record: Record, is_verbose: bool = False) -> Iterator[str]:
     yield f"again: {record.reproduce}"
 
 
+def _is_whole(record: Record) -> bool:
+    """True if a record says what was tried: neither a smoke test nor a run that ended early."""
+    return record.command != "smoke" and not record.aborted
+
+
 def _coverage_line(coverage: Coverage) -> str:
-    missed = "; ".join(unreached(coverage)) or "none"
-    return f"{num_reached(coverage)} of {num_buckets(coverage)} dimension buckets; not reached: {missed}"
+    missed = "; ".join(unreached(coverage))
+    nothing = f", and had no case of these: {missed}" if missed else ""
+    return f"had cases of {num_reached(coverage)} of {num_buckets(coverage)} kinds{nothing}"
 
 
 def _target_lines(record: Record, target: TargetRecord) -> Iterator[str]:
@@ -113,8 +119,8 @@ def _target_lines(record: Record, target: TargetRecord) -> Iterator[str]:
         yield f"          and {many(rest, 'case')} for {len(target.reasons) - MAX_SHOWN} more reasons: see the record"
     if target.left_out:
         yield f"          {left_out_in_words(target)}"
-    if target.coverage and target.num_judged and record.command != "smoke":
-        yield f"          judged in {_coverage_line(target.coverage)}"
+    if target.coverage and target.num_judged and _is_whole(record):
+        yield f"          {_coverage_line(target.coverage)}"
     found = [finding for finding in record.findings if finding.target == target.name]
     for finding in found[:MAX_SHOWN]:
         yield f"    {finding.evidence}"

@@ -143,11 +143,17 @@ def test_the_text_tells_what_stayed_open() -> None:
     assert lines[place + 1 : place + 4] == [
         "          undefined: too many heads: 10 cases",
         "          undefined: too long: 4 cases",
-        "          judged in 1 of 3 dimension buckets; not reached: heads: 2, 8",
+        "          had cases of 1 of 3 kinds, and had no case of these: heads: 2, 8",
     ]
     assert f"      in 4 cases; again: {FINDING.command}" in lines
     assert "fixed since abc: topk broke Best in c.json" in lines
     assert lines[-2:] == ["1 target broke 1 law: 1 finding", f"again: {merged.reproduce}"]
+
+
+def test_a_run_that_ended_early_does_not_list_what_it_never_tried() -> None:
+    assert any(" kinds" in line for line in text_lines(merge([SHARD, OTHER])))
+    early = replace(merge([SHARD, OTHER]), aborted="stopped at the first finding, after 3 of 60 cases")
+    assert not any(" kinds" in line for line in text_lines(early))
 
 
 def test_a_thin_target_is_never_said_to_agree() -> None:
