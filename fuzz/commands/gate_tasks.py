@@ -39,10 +39,14 @@ class GateTasks:
                     self._give_projected(stem, entry.case, target)
 
     def give_production(self, seed: int) -> None:
-        """Production shapes, projected, each to the targets of its kind and to foreign ones; see `is_given`."""
-        for case, kind in production_cases(self.device == "cuda", seed):
+        """Production shapes, projected, each to the targets of its kind and to foreign ones; see `is_given`.
+
+        On a CPU those that share kernels with another target get a share of them, too.
+        """
+        for number, (case, kind) in enumerate(production_cases(self.device == "cuda", seed)):
             for target in self.targets:
-                if is_given(kind, target.kind, target.takes_score):
+                is_in_turn = self.device != "cpu" or number % target.drawn_each == 0
+                if is_in_turn and is_given(kind, target.kind, target.takes_score):
                     self._give_projected(f"production {kind}", case, target)
 
     def give_smoke(self, seed: int, scale: Scale) -> None:
