@@ -1,11 +1,12 @@
 """Decode scores on Blackwell: as `msa_fast.ops.decode_score`, with pages on their way while others are multiplied.
 
-A program has a ring of pages in shared memory. As soon as a page's product is done, its place is asked to take the
-page that comes a round later, and only then maxima are taken, from tensor memory: keys are the product's rows, so
-that a page is an operand as it lies. By Little's law 8 TB/s over 148 multiprocessors ask for 54 KB on their way in
-each for every microsecond of latency; two or three programs of two pages have 64 to 192 KiB on their way.
-Serves MiniMax-M3's own shape; accumulates in the order of the scorer for everyone, so its scores have the same bits.
-Compiled, executed on a model, not run on hardware.
+A program has a ring of pages in shared memory. As soon as a page's product is done, its place takes the page that
+comes a round later, and only then maxima are taken, from tensor memory: keys are the product's rows, so that a page is
+an operand as it lies. Keys of one byte are widened exactly into tensor memory, which frees their place even earlier.
+By Little's law 8 TB/s over 148 multiprocessors ask for 54 KB on their way in each for every microsecond of latency.
+Two or three programs have rings of two pages of 32 KiB, or of three of 16 KiB: 128 to 192 KiB, and in e4m3 96 or 144.
+Serves MiniMax-M3's own shape, but no NVFP4 keys; sums in the order of the scorer for everyone, so scores have the same
+bits. Compiled, executed on a model, not run on hardware.
 """
 
 import torch
