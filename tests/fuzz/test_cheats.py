@@ -3,6 +3,7 @@
 import gc
 import importlib
 import random
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+from fuzz.canaries import CANARIES
+from fuzz.canaries.cheats import SECONDS_MUCH_LATER
 from fuzz.cases.case import Case, Request, ValuePlan, Views
 from fuzz.inputs.scene import Scene
 from fuzz.judge.examiner import Examiner
@@ -65,6 +68,15 @@ def test_a_write_to_an_earlier_output_is_told_when_the_target_is_judged_next() -
     assert isinstance(verdict, Broke)
     assert [violation.law for violation in verdict.violations] == ["WritesOnly"]
     assert isinstance(Examiner(Scene(CASE, "cpu"), surroundings).examine(target), Agreed)
+
+
+def test_a_thread_that_writes_again_later_is_told_at_the_next_case() -> None:
+    surroundings, target = Surroundings(), CANARIES["writes_again_later"].target
+    first = Examiner(Scene(CASE, "cpu"), surroundings).examine(target)
+    time.sleep(2 * SECONDS_MUCH_LATER)
+    second = Examiner(Scene(CASE, "cpu"), surroundings).examine(target)
+    verdicts = [one for one in (first, second) if isinstance(one, Broke)]
+    assert "WritesOnly" in {violation.law for verdict in verdicts for violation in verdict.violations}
 
 
 def test_an_answer_in_memory_of_an_input_is_no_answer() -> None:

@@ -29,7 +29,7 @@ M3 = {
 }
 
 
-WITHOUT_A_LAW = ("patches_torch", "workspace_too_short")
+WITHOUT_A_LAW = ("patches_torch", "workspace_too_short", "writes_again_later")
 """Canaries that do such a thing, and die by the law of a wrong answer, or of a write."""
 
 
