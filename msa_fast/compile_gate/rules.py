@@ -7,6 +7,9 @@ from msa_fast.compile_gate.compiled import Compiled
 
 MIN_KEY_BYTES = 16
 """Bytes per thread of a key access: the widest access that every architecture has."""
+PACKED_KEY_BYTES = {"u8": 1, "i64": 8}
+"""Element type of NVFP4 keys in a kernel's signature -> bytes per thread of an access. Their rows of 72 bytes begin at
+multiples of 8; rows of other lengths, and other strides, are read byte by byte."""
 SIXTEEN_BITS = ("bf16", "fp16")
 
 
@@ -57,20 +60,19 @@ def _matrix(compiled: Compiled, architecture: Architecture) -> str:
     return ""
 
 
-PACKED_KEYS = "u8"
-"""Element type of NVFP4 keys in a kernel's signature."""
-
-
 def _keys(compiled: Compiled, architecture: Architecture) -> str:
-    """Keys are read 16 bytes at a time. Not so NVFP4's, whose rows of 72 bytes do not begin at multiples of 16."""
-    if compiled.key_dtype in ("", PACKED_KEYS):
+    """Keys are read 16 bytes at a time; NVFP4's, whose rows do not begin at multiples of 16, eight or one."""
+    if not compiled.key_dtype:
         return ""
     if not compiled.key_bytes:
         return "the kernel takes keys and no access to them was found"
-    narrow = [width for width in compiled.key_bytes if width < MIN_KEY_BYTES]
+    least = PACKED_KEY_BYTES.get(compiled.key_dtype, MIN_KEY_BYTES)
+    narrow = [width for width in compiled.key_bytes if width < least]
     if not narrow:
         return ""
-    return f"{len(narrow)} of {len(compiled.key_bytes)} key accesses are narrower than 16 bytes, down to {narrow[0]}"
+    return (
+        f"{len(narrow)} of {len(compiled.key_bytes)} key accesses are narrower than {least} bytes, down to {narrow[0]}"
+    )
 
 
 def _packed(compiled: Compiled, architecture: Architecture) -> str:

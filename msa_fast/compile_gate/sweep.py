@@ -99,6 +99,8 @@ def calls() -> Iterator[Call]:
         yield Call(stage, query_len=query_len, dim=64)  # Hopper has scorers of its own for 128 alone
     yield from (Call("decode", dtype) for dtype in SHORT_PAIRS)
     yield from (Call("decode", dtype, query_len=8) for dtype in SHORT_PAIRS if "e4m3" in dtype)
+    # Keys of other dims than 128 are not whole words, and are read byte by byte.
+    yield from (Call(stage, "e4m3 x nvfp4", query_len=8, dim=64) for stage in ("prefill", "decode"))
     native = [("prefill", 128, 128), ("prefill", 128, 32), ("decode", 1, 128), ("decode", 8, 128), ("decode", 1, 32)]
     yield from (Call(stage, "e4m3", query_len=query_len, dim=dim, product="fp8") for stage, query_len, dim in native)
     yield Call("decode", "fp32", query_len=8)

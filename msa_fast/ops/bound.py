@@ -80,6 +80,7 @@ class StepLaunch(ABC):
             key = (
                 *(index_query.shape, index_query.stride(), index_query.dtype, index_query.device, addresses[0] & 15),
                 *(index_k_pages.shape, index_k_pages.stride(), index_k_pages.dtype, addresses[1] & 15),
+                index_k_pages.storage_offset() & 7,  # of bytes that may be read in words
                 *(out.shape, out.stride(), out.dtype, index_k_pages.device, out.device, num_splits, product),
             )
         except AttributeError:  # no tensors: the checks say which

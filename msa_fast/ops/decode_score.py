@@ -24,7 +24,7 @@ from msa_fast.ops.launch_table import (
     number,
 )
 from msa_fast.ops.launching import Launched, launched
-from msa_fast.ops.nvfp4 import nvfp4_keys
+from msa_fast.ops.nvfp4 import in_words, nvfp4_keys
 from msa_ref.batch import PagedBatch
 
 TAKES_INTERLEAVED = False
@@ -152,7 +152,7 @@ def _decode_score_kernel(
         page = tl.load(table_row + (position - start).to(tl.int64) * stride_table_b)
         for block in range(position - start, stop - start):
             page_ptr = pages_ptr + page.to(tl.int64) * stride_page
-            if pages_ptr.dtype.element_ty == tl.uint8:
+            if (pages_ptr.dtype.element_ty == tl.uint8) | (pages_ptr.dtype.element_ty == tl.int64):
                 k = nvfp4_keys(page_ptr, stride_page_s, stride_page_d, S, D)
             elif keys is None:
                 k = tl.load(page_ptr + offs_s[:, None] * stride_page_s + offs_d[None, :] * stride_page_d)
@@ -194,20 +194,21 @@ def launch_score(
     is_copied = number(TENSOR_COPY, architecture) and is_tensor_copied(batch.index_k_pages)
     page = [1, config.block_size, config.index_head_dim]
     keys = TensorDescriptor.from_tensor(batch.index_k_pages, page) if is_copied else None
+    pages = in_words(batch.index_k_pages)
     launch = launch_for(DECODE, architecture, key_kind(batch.index_k_pages))
     return launched(
         batch.device,
         _decode_score_kernel,
         (num_programs,),
         batch.index_q,
-        batch.index_k_pages,
+        pages,
         keys,
         batch.block_table,
         batch.seq_lens,
         batch.cu_seqlens_q,
         score,
         *batch.index_q.stride(),
-        *batch.index_k_pages.stride(),
+        *pages.stride(),
         *batch.block_table.stride(),
         *batch.seq_lens.stride(),
         *batch.cu_seqlens_q.stride(),

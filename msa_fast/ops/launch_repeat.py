@@ -74,8 +74,9 @@ def _tensor_of(value: Any) -> torch.Tensor | None:
 
 @dataclass(frozen=True)
 class _Kind:
-    """An argument without its memory: shape and strides of its tensor, and what else a tensor descriptor says."""
+    """An argument without its memory: dtype, shape and strides of its tensor, and what else a descriptor says."""
 
+    dtype: torch.dtype
     shape: tuple[int, ...]
     stride: tuple[int, ...]
     descriptor: tuple[type, dict[str, Any]] | None
@@ -84,12 +85,15 @@ class _Kind:
     def of(value: Any) -> "_Kind":
         """The kind of a tensor or of a tensor descriptor."""
         if isinstance(value, torch.Tensor):
-            return _Kind(tuple(value.shape), value.stride(), None)
+            return _Kind(value.dtype, tuple(value.shape), value.stride(), None)
         more = {name: part for name, part in vars(value).items() if name != "base"}
-        return _Kind(tuple(value.base.shape), value.base.stride(), (type(value), more))
+        return _Kind(value.base.dtype, tuple(value.base.shape), value.base.stride(), (type(value), more))
 
     def within(self, tensor: torch.Tensor, offset: int) -> Any:
         """Such an argument in a tensor, `offset` bytes behind its start."""
-        first = tensor.storage_offset() + offset // tensor.element_size()
-        own = tensor.as_strided(self.shape, self.stride, first)
+        first = tensor.storage_offset() * tensor.element_size() + offset
+        memory = tensor if tensor.dtype == self.dtype else torch.empty(0, dtype=self.dtype, device=tensor.device)
+        if memory is not tensor:  # bytes, read in words
+            memory = memory.set_(tensor.untyped_storage())
+        own = memory.as_strided(self.shape, self.stride, first // self.dtype.itemsize)
         return own if self.descriptor is None else self.descriptor[0](base=own, **self.descriptor[1])

@@ -93,6 +93,13 @@ EARLY: dict[str, int] = {"sm_90": True, "sm_100": True, "sm_103": True, "sm_120"
 TENSOR_COPY: dict[str, int] = {"sm_90": True, "sm_100": True, "sm_103": True, ANY: False}
 """True if decode copies a page of keys by tensor descriptor. Not on sm_120: three pages do not fit there."""
 
+KEY_WORDS: dict[str, int] = {
+    "interpreter": True,
+    "gfx942": False,
+    ANY: tuple(map(int, triton.__version__.split(".")[:2])) >= (3, 7),
+}
+"""True if NVFP4 keys are read in words of eight bytes. Not where that spills: on gfx942, and by Triton 3.6."""
+
 SCORE: dict[tuple[str, KeyKind], Launch] = {
     # Two programs share a multiprocessor, one in its products while the other takes its maxima;
     # 128 registers is what that leaves each thread.

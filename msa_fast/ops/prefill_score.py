@@ -14,7 +14,7 @@ from msa_fast.ops.launch_table import (
     launch_for,
 )
 from msa_fast.ops.launching import Launched, launched
-from msa_fast.ops.nvfp4 import nvfp4_keys
+from msa_fast.ops.nvfp4 import in_words, nvfp4_keys
 from msa_fast.ops.prefill_plan import PrefillPlan
 from msa_ref.batch import PagedBatch
 
@@ -28,7 +28,7 @@ def _token_scores(
     offs_s = tl.arange(0, S)
     offs_d = tl.arange(0, D)
     page_ptr = pages_ptr + page.to(tl.int64) * stride_page
-    if pages_ptr.dtype.element_ty == tl.uint8:
+    if (pages_ptr.dtype.element_ty == tl.uint8) | (pages_ptr.dtype.element_ty == tl.int64):
         k = tl.trans(nvfp4_keys(page_ptr, stride_page_s, stride_page_d, S, D))
     else:
         k = tl.load(page_ptr + offs_d[:, None] * stride_page_d + offs_s[None, :] * stride_page_s)
@@ -188,6 +188,7 @@ def launch_score(
     config = batch.config
     architecture = architecture_of(batch.device)
     kind = key_kind(batch.index_k_pages)
+    pages = in_words(batch.index_k_pages)
     launch = launch_for(SCORE, architecture, kind)
     rows = min(plan.score_rows, PROGRAM_ROWS.get(kind, MAX_PROGRAM_ROWS))
     return launched(
@@ -195,7 +196,7 @@ def launch_score(
         _score_kernel,
         (len(tiles), triton.cdiv(plan.score_rows, rows)),
         batch.index_q,
-        batch.index_k_pages,
+        pages,
         batch.block_table,
         batch.seq_lens,
         batch.cu_seqlens_q,
@@ -204,7 +205,7 @@ def launch_score(
         best,
         slab_token,
         *batch.index_q.stride(),
-        *batch.index_k_pages.stride(),
+        *pages.stride(),
         *batch.block_table.stride(),
         *batch.seq_lens.stride(),
         *batch.cu_seqlens_q.stride(),

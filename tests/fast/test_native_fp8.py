@@ -11,6 +11,8 @@ from fuzz.inputs.scene import Scene
 from fuzz.judge.examiner import Examiner
 from fuzz.judge.verdict import Agreed, Broke
 from fuzz.targets import native_fp8
+from fuzz.twin.finding import NotModelled
+from fuzz.twin.matrix import unit_dot
 from msa_fast import PrefillPlan, minimax_m3_index_decode_with_score, minimax_m3_index_score
 from msa_fast.indexer_msa import MiniMaxM3IndexerMSAImpl
 from msa_fast.interpreter_fp8 import hopper_sums
@@ -53,6 +55,17 @@ def test_nobody_gets_products_in_e4m3_without_asking(device: str) -> None:
     if UNIT_OF[product.architecture_of(batch.device)] == "wgmma fp8":
         _, coarse = minimax_m3_index_decode_with_score(batch, 1, product="fp8")
         assert not torch.equal(coarse[:, 0, :12].double(), exact)
+
+
+def test_the_twin_multiplies_e4m3_by_the_fp8_unit_of_its_gpu_or_says_that_it_has_no_model() -> None:
+    generator = torch.Generator().manual_seed(5)
+    a, b = (torch.randn(16, 64, generator=generator).to(E4M3) for _ in range(2))
+    for architecture, name in (("sm_90", "wgmma fp8"), ("sm_100", "tcgen05 fp8")):
+        product_of = unit_dot(architecture)
+        got = product_of(a.float().numpy(), b.float().numpy().T, None, "f8E4M3FN")
+        assert np.array_equal(got, unit_product(a, b, UNITS[name]).numpy())
+    with pytest.raises(NotModelled, match="the twin has no bit model of products in f8E4M3FN"):
+        unit_dot("sm_120")(a.float().numpy(), b.float().numpy().T, None, "f8E4M3FN")
 
 
 @pytest.mark.parametrize("has_any_bytes", [False, True])

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fuzz.cases.case import Case, PagePlan, Request, Step, ViewPlan, Views
+from fuzz.cases.case import Case, PagePlan, Request, Step, ValuePlan, ViewPlan, Views
 from fuzz.isolation.messages import Task
 from fuzz.isolation.worker import Worker
 from fuzz.judge.verdict import Agreed, Broke
@@ -27,6 +27,7 @@ CASES = (
     Case(CONFIG, (Request(1, 70),), views=Views(is_out_given=False), pages=PagePlan(tail="bait"), num_splits=(0, 3)),
     Case(CONFIG, (Request(2, 70),), views=Views(out=ViewPlan((1, 0, 2), (1, 1, 1))), pages=PagePlan(tail="inf")),
     Case(CONFIG, (Request(2, 70),), beside="noise", first_mode="inference"),
+    Case(CONFIG, (Request(2, 100),), dtype="float8_e4m3fn/nvfp4", values=ValuePlan("any_bytes")),
 )
 
 

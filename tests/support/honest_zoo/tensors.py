@@ -4,6 +4,7 @@ import copy
 import ctypes
 import importlib
 import pickle
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from fuzz.canaries.naive import NaiveIndexer
 from fuzz.targets import Call, fill
-from msa_ref import index_topk
+from msa_ref import index_topk, nvfp4
 from tests.support.honest_zoo.register import honest, right
 
 FORMATS = (
@@ -145,6 +146,23 @@ def reads_its_inputs_in_odd_ways(call: Call) -> torch.Tensor:
     assert len(ctypes.string_at(call.batch.seq_lens.data_ptr(), 4)) == 4
     call.batch.index_q.as_strided((1,), (1,)).view(torch.uint8).sum(), table.detach().t_()
     return right(call)
+
+
+@honest
+def keeps_codes_and_scales_apart(call: Call) -> torch.Tensor:
+    """NVFP4 keys in a tensor of codes and one of scales, as some engines keep them; sums in fp32, from behind."""
+    batch = call.batch
+    if batch.key_format.short_name != "nvfp4":
+        return right(call)
+    codes, scales = (part.contiguous() for part in nvfp4.apart(batch.index_k_pages))
+    sizes = torch.tensor(nvfp4.E2M1)[(torch.stack([codes, codes >> 4], -1).flatten(-2) & 7).long()]
+    is_negative = (torch.stack([codes << 4, codes], -1).flatten(-2) & 128) > 0
+    products = torch.where(is_negative, -sizes, sizes) * scales.view(torch.float8_e4m3fn).float().repeat_interleave(
+        16, -1
+    )
+    keys = products.clamp(-448, 448).to(torch.float8_e4m3fn).float()
+    own = replace(batch, index_q=batch.index_q.float().flip(-1), index_k_pages=keys.flip(-1))
+    return fill(call, index_topk(own))
 
 
 @honest
