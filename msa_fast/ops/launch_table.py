@@ -96,9 +96,10 @@ TENSOR_COPY: dict[str, int] = {"sm_90": True, "sm_100": True, "sm_103": True, AN
 KEY_WORDS: dict[str, int] = {
     "interpreter": True,
     "gfx942": False,
+    "gfx950": False,
     ANY: tuple(map(int, triton.__version__.split(".")[:2])) >= (3, 7),
 }
-"""True if NVFP4 keys are read in words of eight bytes. Not where that spills: on gfx942, and by Triton 3.6."""
+"""True if NVFP4 keys are read in words of eight bytes. Not where that spills: on AMD's GPUs, and by Triton 3.6."""
 
 SCORE: dict[tuple[str, KeyKind], Launch] = {
     # Two programs share a multiprocessor, one in its products while the other takes its maxima;
