@@ -33,11 +33,13 @@ from fuzz.report.replayed import Replayed, ScoreStrip, replayed_lines, to_json
 from fuzz.report.text import many, stamp_lines
 from fuzz.targets import BUILT_IN, Target, find
 from fuzz.targets.target import Bound
+from fuzz.targets.twins import is_twin
 from msa_fast import environment
 from msa_ref.contract import Violation
 
 MAX_STRIPS = 3
 """Broken rows that are printed in full."""
+NO_STRIP_OF_TWIN = ("no score strip: a twin runs in a process of its own",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,17 +86,27 @@ def replay(case: Case, target: Target, device: torch.device | str, before: Order
         broke = _broke(target, steps, in_child.violations)
         if any(violation.has_ended_process for violation in in_child.violations):
             return broke
+    if is_twin(target.name):
+        told = _told(target, steps, in_child)
+        return replace(told, unexplained=NO_STRIP_OF_TWIN) if isinstance(in_child, Broke) else told
     scene, verdict = _examined(tasks_in(before, task), target)
     if isinstance(in_child, Broke) and not isinstance(verdict, Broke):
         return replace(broke, unexplained=("no score strip: it broke in a fresh process, and not in this one",))
+    if not isinstance(verdict, Broke):
+        return _told(target, steps, verdict)
+    found = (*verdict.violations, *diagnose(case, target, device, verdict.violations[0]))
+    return _with_strips(_broke(target, steps, found), scene, target, verdict.violations)
+
+
+def _told(target: Target, steps: tuple[str, ...], verdict: Verdict) -> Replayed:
+    """A verdict without score strips."""
     match verdict:
         case Undefined(reason=reason):
             return Replayed(target.name, "undefined", reason, steps)
         case Agreed(rows=rows):
             return Replayed(target.name, "agreed", f"{rows} rows", steps)
         case Broke(violations=violations):
-            found = (*violations, *diagnose(case, target, device, violations[0]))
-            return _with_strips(_broke(target, steps, found), scene, target, violations)
+            return _broke(target, steps, violations)
 
 
 def _broke(target: Target, steps: tuple[str, ...], found: tuple[Violation, ...]) -> Replayed:

@@ -158,6 +158,13 @@ def _on_meta(name: str) -> Callable[[PagedBatch], torch.Tensor]:
     return lambda batch: getattr(batch, name).to("meta")
 
 
+def _of_too_many_blocks(call: Call) -> Call | None:
+    """Every request longer than blocks have ids. None without a query token: no row sees a block then."""
+    if call.batch.total_q == 0:
+        return None
+    return replace(call, seq_lens=[(MAX_BLOCKS + 1) * call.batch.config.block_size for _ in call.seq_lens])
+
+
 DECODE = (check_decode, check_decode_topk)
 BAD_CALLS = (
     BadCall("out", "is of int64", _out(lambda h, t, k: (h, t, k), dtype=torch.int64), is_for=_writes_out_first),
@@ -196,14 +203,14 @@ BAD_CALLS = (
     BadCall(
         "block_table",
         "has more columns than blocks have ids",
-        _batch(block_table=lambda batch: batch.block_table[:, :1].expand(-1, MAX_BLOCKS + 1)),
+        _batch(block_table=lambda batch: batch.block_table.new_zeros(1, 1).expand(batch.num_reqs, MAX_BLOCKS + 1)),
         False,
         _is_checked_by(*DECODE),
     ),
     BadCall(
         "seq_lens",
         "has more blocks than have ids",
-        lambda call: replace(call, seq_lens=[(MAX_BLOCKS + 1) * call.batch.config.block_size for _ in call.seq_lens]),
+        _of_too_many_blocks,
         False,
         _is_checked_by(check_prefill),
     ),

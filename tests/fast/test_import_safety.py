@@ -52,6 +52,8 @@ def imports(before: str = "", after: str = "", **environment: str) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    # Triton 3.9's binding lists what it calls leaks, some of them for names that a module imports one by one.
+    assert "leaked" not in done.stderr
 
 
 def test_imports_without_a_visible_gpu():
@@ -85,6 +87,7 @@ def test_command_lines_say_what_they_do_without_a_gpu(module: str):
     child = os.environ | {"CUDA_VISIBLE_DEVICES": "", "TRITON_INTERPRET": "0"}
     done = subprocess.run(command, env=child, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    assert "leaked" not in done.stderr
     assert f"python -m {module}" in done.stdout
 
 

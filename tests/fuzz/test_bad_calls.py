@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fuzz.cases.case import Case
+from fuzz.cases.case import Case, Request
 from fuzz.cases.smoke import smoke_cases
 from fuzz.inputs.scene import Scene
 from fuzz.judge.bad_calls import BAD_CALLS, bad_calls
@@ -45,6 +45,13 @@ def _checks(call: Call) -> torch.Tensor:
 def test_the_suites_launchers_refuse_every_bad_call(target: Target) -> None:
     assert len(bad_calls(target)) > NUM_EACH
     assert _all_refusals(target) == []
+
+
+@pytest.mark.parametrize("lens", [(), ((0, 1793),), ((0, 0), (1, 1))], ids=str)
+@pytest.mark.parametrize("name", ["decode", "prefill"])
+def test_bad_calls_are_made_of_batches_with_next_to_nothing(lens: tuple[tuple[int, int], ...], name: str) -> None:
+    case = replace(CASE, requests=tuple(Request(*each) for each in lens))
+    assert _all_refusals(BUILT_IN[name], case) == []
 
 
 def test_every_bad_call_is_tried_on_some_target() -> None:

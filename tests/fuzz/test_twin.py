@@ -9,6 +9,8 @@ from multiprocessing import get_context
 import pytest
 
 from fuzz.cases.case import Case, Request, Step, ValuePlan, ViewPlan, Views
+from fuzz.commands.replay import NO_STRIP_OF_TWIN
+from fuzz.commands.replay import replay as replayed
 from fuzz.isolation.messages import Task
 from fuzz.isolation.worker import Worker
 from fuzz.judge.verdict import Agreed, Broke, Undefined
@@ -118,6 +120,13 @@ def test_foreign_kernel_runs_on_the_twin(worker: Worker, architecture: str) -> N
     unknown = verdict(worker, case, f"{foreign}:in_assembly")
     assert isinstance(unknown, Undefined)
     assert "the twin has no assembly on scalars" in unknown.reason
+
+
+def test_replay_judges_a_twin_in_a_process_of_its_own() -> None:
+    case = replace(BY_THREADS, dtype="bfloat16", views=Views(), values=ValuePlan("few_values"))
+    assert replayed(case, find("twin-sm_90/prefill-apart"), "cpu").verdict == "agreed"
+    broken = replayed(case, find("twin-sm_90/fuzz.canaries:highest_id_wins_ties"), "cpu")
+    assert (broken.verdict, broken.unexplained) == ("broke", NO_STRIP_OF_TWIN)
 
 
 @pytest.mark.parametrize("architecture", ["sm_90", "sm_100"])

@@ -45,6 +45,16 @@ def launch(memory: GlobalMemory, number: int, is_early: bool = False) -> Launch:
     return Launch(memory, number, (2, 1, 1), is_early)
 
 
+def test_allocation_of_a_loop_counts_once_before_it_has_a_place() -> None:
+    machine = Machine(1, "source", "late", 1, exact_dot, has_waits=True, is_gluon=True)
+    pages = [machine.local_alloc((1 << 15,), "i8", None, "kernel.py:7") for _ in range(2_000)]
+    pages[0].array[:] = 1
+    assert pages[1].low >= pages[0].high
+    assert not (pages[1].array == 1).any()
+    with pytest.raises(Finding, match="does not fit shared memory"):
+        machine.local_alloc((1 << 30,), "i8", None, "kernel.py:8")
+
+
 def test_address_in_no_tensor_is_found() -> None:
     memory, tensor = GlobalMemory(), torch.arange(8, dtype=torch.int32)
     start = memory.register(tensor, "tensor")

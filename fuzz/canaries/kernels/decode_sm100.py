@@ -203,7 +203,7 @@ MUTANTS = [
     _mutant(
         "decode_sm100_widened_queries_not_fenced",
         "A product reads widened queries that the threads' stores may not have reached.",
-        "                    fence_async_shared()\n",
+        "                    blackwell.fence_async_shared()\n",
         "",
         ("Score", "Best", "RepeatDeterminism"),
         defect="D46",

@@ -1,4 +1,4 @@
-"""Mutants of the prefill scorer on Blackwell: its barriers, phases, bytes, slots and commits, and what rows see."""
+"""Mutants of the prefill scorer on Blackwell: the barriers, phases, slots and commits of copies and products."""
 
 from fuzz.canaries.kernels.mutant import mutants_of
 
@@ -7,10 +7,10 @@ _RACE = ("Score", "Best", "Runs", "RepeatDeterminism")
 """Laws that a race breaks on a GPU; the twin tells it by `Runs`."""
 
 WAIT_FOR_ACCUMULATOR = "mbarrier.wait(taken.index(turn), turn_phase)"
-WAIT_FOR_PRODUCT = "            mbarrier.wait(done.index(turn), phase)\n"
 NEXT_PAGE = "slot, phase = _next(slot, phase, 1, STAGES)"
-NEXT_OF_HALF = "turn, phase = _next(turn, phase, steps, SLOTS)"
-SECOND_COMMITS = "        tcgen05_commit(empty.index(slot))\n        tcgen05_commit(done.index(turn))\n"
+SECOND_COMMITS = (
+    "        blackwell.tcgen05_commit(empty.index(slot))\n        blackwell.tcgen05_commit(done.index(turn))\n"
+)
 
 COPIES = [
     _mutant(
@@ -131,16 +131,16 @@ PRODUCTS = [
     _mutant(
         "sm100_accumulator_not_waited_for",
         "The first half's product goes to an accumulator whose maxima are not taken.",
-        WAIT_FOR_ACCUMULATOR + "\n        tcgen05_mma(q.index(0)",
-        "tcgen05_mma(q.index(0)",
+        WAIT_FOR_ACCUMULATOR + "\n        blackwell.tcgen05_mma(q.index(0)",
+        "blackwell.tcgen05_mma(q.index(0)",
         _RACE,
         defect="D46",
     ),
     _mutant(
         "sm100_accumulator_of_the_second_half_not_waited_for",
         "The second half's product goes to an accumulator whose maxima are not taken.",
-        WAIT_FOR_ACCUMULATOR + "\n            tcgen05_mma(q.index(1)",
-        "tcgen05_mma(q.index(1)",
+        WAIT_FOR_ACCUMULATOR + "\n            blackwell.tcgen05_mma(q.index(1)",
+        "blackwell.tcgen05_mma(q.index(1)",
         _RACE,
         defect="D46",
     ),
@@ -163,7 +163,7 @@ PRODUCTS = [
     _mutant(
         "sm100_page_freed_by_an_arrival",
         "A page's slot counts as free as soon as its products have begun.",
-        "tcgen05_commit(empty.index(slot))",
+        "blackwell.tcgen05_commit(empty.index(slot))",
         "mbarrier.arrive(empty.index(slot), count=1)",
         _RACE,
         defect="D46",
@@ -171,7 +171,7 @@ PRODUCTS = [
     _mutant(
         "sm100_page_never_freed",
         "Nothing says that a page's products are done.",
-        "        tcgen05_commit(empty.index(slot))\n",
+        "        blackwell.tcgen05_commit(empty.index(slot))\n",
         "",
         ("Runs",),
         defect="D46",
@@ -180,7 +180,7 @@ PRODUCTS = [
         "sm100_page_freed_behind_the_maxima",
         "The page's slot is freed last, so that a program may end with a commit on its way.",
         SECOND_COMMITS,
-        "        tcgen05_commit(done.index(turn))\n        tcgen05_commit(empty.index(slot))\n",
+        "        blackwell.tcgen05_commit(done.index(turn))\n        blackwell.tcgen05_commit(empty.index(slot))\n",
         ("Runs",),
         defect="D46",
     ),
@@ -188,14 +188,14 @@ PRODUCTS = [
         "sm100_page_freed_before_the_second_half",
         "A page's slot is freed by the first half's product, while the second half reads it.",
         "use_acc=False)\n        if has_b:",
-        "use_acc=False)\n        tcgen05_commit(empty.index((slot + STAGES) % STAGES))\n        if has_b:",
+        "use_acc=False)\n        blackwell.tcgen05_commit(empty.index((slot + STAGES) % STAGES))\n        if has_b:",
         _RACE,
         defect="D46",
     ),
     _mutant(
         "sm100_done_by_an_arrival",
         "The first half's product counts as done as soon as it has begun.",
-        "            tcgen05_commit(done.index(turn))\n            turn,",
+        "            blackwell.tcgen05_commit(done.index(turn))\n            turn,",
         "            mbarrier.arrive(done.index(turn), count=1)\n            turn,",
         _RACE,
         defect="D46",
@@ -204,7 +204,7 @@ PRODUCTS = [
         "sm100_last_done_by_an_arrival",
         "A page's last product counts as done as soon as it has begun.",
         SECOND_COMMITS,
-        "        tcgen05_commit(empty.index(slot))\n        mbarrier.arrive(done.index(turn), count=1)\n",
+        "        blackwell.tcgen05_commit(empty.index(slot))\n        mbarrier.arrive(done.index(turn), count=1)\n",
         _RACE,
         defect="D46",
     ),
@@ -212,17 +212,17 @@ PRODUCTS = [
         "sm100_done_of_slot_0",
         "Every last product tells the barrier of the first accumulator that it is done.",
         SECOND_COMMITS,
-        "        tcgen05_commit(empty.index(slot))\n        tcgen05_commit(done.index(turn * 0))\n",
+        "        blackwell.tcgen05_commit(empty.index(slot))\n        blackwell.tcgen05_commit(done.index(turn * 0))\n",
         ("Runs",),
         defect="D46",
     ),
     _mutant(
         "sm100_done_before_the_product",
         "The first half's accumulator is told to be done before its product is started.",
-        "        tcgen05_mma(q.index(0), k, accumulators.index(turn), use_acc=False)\n        if has_b:\n"
-        "            tcgen05_commit(done.index(turn))\n",
-        "        if has_b:\n            tcgen05_commit(done.index(turn))\n"
-        "        tcgen05_mma(q.index(0), k, accumulators.index(turn), use_acc=False)\n        if has_b:\n",
+        "        blackwell.tcgen05_mma(q.index(0), k, accumulators.index(turn), use_acc=False)\n        if has_b:\n"
+        "            blackwell.tcgen05_commit(done.index(turn))\n",
+        "        if has_b:\n            blackwell.tcgen05_commit(done.index(turn))\n"
+        "        blackwell.tcgen05_mma(q.index(0), k, accumulators.index(turn), use_acc=False)\n        if has_b:\n",
         _RACE,
         defect="D46",
     ),
@@ -236,213 +236,10 @@ PRODUCTS = [
     _mutant(
         "sm100_queries_of_the_first_half_twice",
         "Both halves multiply the first half's queries.",
-        "tcgen05_mma(q.index(1)",
-        "tcgen05_mma(q.index(0)",
+        "blackwell.tcgen05_mma(q.index(1)",
+        "blackwell.tcgen05_mma(q.index(0)",
         ("Score", "Best"),
     ),
 ]
 
-MAXIMA = [
-    _mutant(
-        "sm100_product_not_waited_for",
-        "Scores of whole blocks are loaded before their product is done.",
-        WAIT_FOR_PRODUCT,
-        "",
-        _RACE,
-        defect="D46",
-        count=2,
-    ),
-    _mutant(
-        "sm100_product_of_the_diagonal_not_waited_for",
-        "Scores of the diagonal are loaded before their product is done.",
-        WAIT_FOR_PRODUCT,
-        "",
-        _RACE,
-        defect="D46",
-        nth=1,
-        count=2,
-    ),
-    _mutant(
-        "sm100_taken_before_it_is_loaded",
-        "An accumulator counts as taken when half of its columns are loaded.",
-        "        if i == 1:\n            mbarrier.arrive(taken",
-        "        if i == 0:\n            mbarrier.arrive(taken",
-        _RACE,
-        defect="D46",
-    ),
-    _mutant(
-        "sm100_taken_twice",
-        "Each half of an accumulator's columns tells that the whole is taken.",
-        "        if i == 1:\n            mbarrier.arrive(taken",
-        "        if i < 2:\n            mbarrier.arrive(taken",
-        _RACE,
-        defect="D46",
-    ),
-    _mutant(
-        "sm100_never_taken",
-        "Nobody says that an accumulator's scores are taken.",
-        "        if i == 1:\n            mbarrier.arrive(taken",
-        "        if i == 2:\n            mbarrier.arrive(taken",
-        ("Runs",),
-        defect="D46",
-    ),
-    _mutant(
-        "sm100_first_columns_twice",
-        "The scores of a block's second half are never loaded.",
-        "accumulator.slice(i * PART, PART)",
-        "accumulator.slice(0, PART)",
-        ("Score", "Best"),
-    ),
-    _mutant(
-        "sm100_phase_of_products_not_flipped",
-        "Products of whole blocks are waited for in the first round alone.",
-        NEXT_OF_HALF,
-        "turn, _ = _next(turn, phase, steps, SLOTS)",
-        _RACE,
-        defect="D46",
-        count=2,
-    ),
-    _mutant(
-        "sm100_first_accumulator_of_both_halves",
-        "Both halves begin with the first accumulator.",
-        "turn = block * 0 + half",
-        "turn = block * 0",
-        _RACE,
-        defect="D46",
-    ),
-    _mutant(
-        "sm100_every_second_accumulator",
-        "A half without another passes over every second accumulator.",
-        "steps = 1 + has_b.to(gl.int32)",
-        "steps = 2",
-        _RACE,
-        defect="D46",
-    ),
-    _mutant(
-        "sm100_every_accumulator",
-        "Each half looks at every accumulator, those of the other half too.",
-        "steps = 1 + has_b.to(gl.int32)",
-        "steps = 1",
-        _RACE,
-        defect="D46",
-    ),
-    _mutant(
-        "sm100_second_half_idle",
-        "The second half's scores are never stored.",
-        "if half == 0 or has_b:",
-        "if half == 0:",
-        ("Runs",),
-    ),
-    _mutant(
-        "sm100_diagonal_not_masked",
-        "Rows see every token of a diagonal block.",
-        "taken.index(turn), at, visible_len, True, S, part)",
-        "taken.index(turn), at, visible_len, False, S, part)",
-        ("Score", "PoisonBlind", "Best"),
-    ),
-    _mutant(
-        "sm100_diagonal_of_its_first_half",
-        "The second half of a block's tokens is masked by the positions of the first.",
-        "key_pos = block * S + i * PART + gl",
-        "key_pos = block * S + gl",
-        ("Score", "PoisonBlind", "Best"),
-    ),
-    _mutant(
-        "sm100_full_blocks_of_the_last_row",
-        "Blocks that are wholly visible to the last row count as such for every row.",
-        "context_len + first_row // H + 1, 0) // S  # seen",
-        "context_len + last_token + 1, 0) // S  # seen",
-        ("Score", "Best"),
-    ),
-    _mutant(
-        "sm100_rows_of_the_next_request",
-        "The second half's rows are stored past the request.",
-        "is_row = stored_row < num_rows",
-        "is_row = stored_row < num_rows + half",
-        ("Score", "Best", "Runs", "NeighbourIndependence"),
-    ),
-]
-
-QUERIES_AND_RINGS = [
-    _mutant(
-        "sm100_queries_told_too_soon",
-        "Queries count as loaded before half of their columns are stored.",
-        "        q.index(half).slice(i * PART, PART).store(part)\n    mbarrier.arrive(loaded.index(half), count=1)\n",
-        "        if i == 1:\n            mbarrier.arrive(loaded.index(half), count=1)\n"
-        "        q.index(half).slice(i * PART, PART).store(part)\n",
-        _RACE,
-        defect="D46",
-    ),
-    _mutant(
-        "sm100_queries_told_to_the_first_half",
-        "Both halves tell that the first half's queries are loaded.",
-        "mbarrier.arrive(loaded.index(half), count=1)",
-        "mbarrier.arrive(loaded.index(0), count=1)",
-        ("Runs",),
-        defect="D46",
-    ),
-    _mutant(
-        "sm100_query_columns_overlap",
-        "The second half of each query lies on the first.",
-        "q.index(half).slice(i * PART, PART).store(part)",
-        "q.index(half).slice(0, PART).store(part)",
-        ("Score", "Best", "Runs"),
-    ),
-    _mutant(
-        "sm100_queries_of_the_first_rows",
-        "The second half loads the first half's queries.",
-        "row = first_row + half * ROWS + gl.arange(0, ROWS, layout=gl.SliceLayout(1, rows))",
-        "row = first_row + gl.arange(0, ROWS, layout=gl.SliceLayout(1, rows))",
-        ("Score", "Best"),
-    ),
-    _mutant(
-        "sm100_ring_one_longer",
-        "Rings have one slot more than there is memory.",
-        "is_round = slot >= SLOTS",
-        "is_round = slot > SLOTS",
-        ("Runs",),
-        defect="D46",
-    ),
-    _mutant(
-        "sm100_phase_of_the_next_round",
-        "The phase of a ring turns one slot late.",
-        "gl.where(is_round, phase ^ 1, phase)",
-        "gl.where(slot > SLOTS, phase ^ 1, phase)",
-        _RACE,
-        defect="D46",
-    ),
-    _mutant(
-        "sm100_accumulator_taken_by_two",
-        "An accumulator is free only when it was taken twice.",
-        "mbarrier.init(taken.index(i), count=1)",
-        "mbarrier.init(taken.index(i), count=2)",
-        ("Runs",),
-        defect="D46",
-    ),
-    _mutant(
-        "sm100_queries_need_two",
-        "Queries are loaded only when two have told so.",
-        "mbarrier.init(loaded.index(i), count=1)",
-        "mbarrier.init(loaded.index(i), count=2)",
-        ("Runs",),
-        defect="D46",
-    ),
-    _mutant(
-        "sm100_barrier_not_initialised",
-        "The last accumulator's barrier is not initialised.",
-        "        mbarrier.init(done.index(i), count=1)\n",
-        "        if i < SLOTS - 1:\n            mbarrier.init(done.index(i), count=1)\n",
-        ("Runs",),
-        defect="D46",
-    ),
-    _mutant(
-        "sm100_one_accumulator_less",
-        "Tensor memory has one accumulator less than turns are taken with.",
-        "allocate_tensor_memory(gl.float32, [SLOTS, HALF, S]",
-        "allocate_tensor_memory(gl.float32, [SLOTS - 1, HALF, S]",
-        ("Runs",),
-        defect="D46",
-    ),
-]
-
-MUTANTS = [*COPIES, *PRODUCTS, *MAXIMA, *QUERIES_AND_RINGS]
+MUTANTS = [*COPIES, *PRODUCTS]

@@ -10,7 +10,7 @@ from fuzz.twin.finding import Finding, NotModelled
 from fuzz.twin.machine.core import Core
 from fuzz.twin.machine.events import Group
 from fuzz.twin.machine.scheduler import Join, Thread, Waits, waiting
-from fuzz.twin.machine.spaces import TENSOR_ROWS, View
+from fuzz.twin.machine.spaces import SHARED_GARBAGE, TENSOR_ROWS, View
 
 SHARED_ALIGNMENT = 1024
 """Bytes that every allocation is a multiple of, at the level `source`: the coarsest swizzle's."""
@@ -20,16 +20,24 @@ class Threads(Core):
     """Loads, stores, barriers and fences."""
 
     def local_alloc(self, shape: tuple[int, ...], element: str, offset: int | None, place: str) -> View:
-        """A view of shared memory: at its place, or at the next free one."""
+        """A view of shared memory: at its place, or of its own where lowering has not chosen one yet.
+
+        An allocation of a loop is made anew in every round, and lowering will find that all rounds share one place: so
+        they do not lie in each other's way here, and count once.
+        """
         dtype = dtype_of(element)
         size = int(np.prod(shape)) * dtype.itemsize
         if offset is None:
-            offset = -(-self.next_byte // SHARED_ALIGNMENT) * SHARED_ALIGNMENT
-            self.next_byte = offset + size
-        if offset + size > len(self.shared.content):
+            self.shared_bytes[place] = -(-size // SHARED_ALIGNMENT) * SHARED_ALIGNMENT
+            offset, used = self.next_byte, sum(self.shared_bytes.values())
+            self.next_byte += self.shared_bytes[place]
+            content = np.full(size, SHARED_GARBAGE, np.uint8)
+        else:
+            used = offset + size
+            content = self.shared.content[offset : offset + size]
+        if used > len(self.shared.content):
             raise Finding("memory", f"the allocation at {place} does not fit shared memory")
-        array = self.shared.content[offset : offset + size].view(dtype).reshape(shape)
-        return View(self.shared, array, element, offset, offset + size)
+        return View(self.shared, content.view(dtype).reshape(shape), element, offset, offset + size)
 
     def local_store(self, group: Group, value: Any, view: View, place: str) -> None:
         """All warps store."""

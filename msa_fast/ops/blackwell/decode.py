@@ -12,12 +12,7 @@ bits. Compiled, executed on a model, not run on hardware.
 import torch
 from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
-from triton.experimental.gluon.language.nvidia.blackwell import (
-    TensorMemoryLayout,
-    allocate_tensor_memory,
-    fence_async_shared,
-    tcgen05_mma,
-)
+from triton.experimental.gluon.language.nvidia import blackwell
 from triton.experimental.gluon.language.nvidia.hopper import mbarrier
 from triton.language.extra.cuda import gdc_launch_dependents
 
@@ -214,9 +209,11 @@ def _decode_score_sm100_kernel(
         ahead, end, req, base, stop, block_table_ptr, cu_seqlens_q_ptr, stride_table_r, stride_table_b, stride_cu,
         ends, bases, flat,
     )  # fmt: skip
-    accumulator = allocate_tensor_memory(gl.float32, [S, ROWS], TensorMemoryLayout([S, ROWS], col_stride=1))
+    accumulator = blackwell.allocate_tensor_memory(
+        gl.float32, [S, ROWS], blackwell.TensorMemoryLayout([S, ROWS], col_stride=1)
+    )
     if IS_WIDENED:
-        wide_keys = allocate_tensor_memory(WIDE, [S, D], TensorMemoryLayout([S, D], col_stride=1))
+        wide_keys = blackwell.allocate_tensor_memory(WIDE, [S, D], blackwell.TensorMemoryLayout([S, D], col_stride=1))
     if HAS_WIDE_QUERIES:
         wide_layout: gl.constexpr = gl.NVMMASharedLayout(swizzle_byte_width=128, element_bitwidth=16, rank=2)
         wide_queries = gl.allocate_shared_memory(WIDE, [ROWS, D], wide_layout)
@@ -249,11 +246,11 @@ def _decode_score_sm100_kernel(
             if HAS_WIDE_QUERIES:
                 if not is_widened:
                     wide_queries.store(q.load(gl.BlockedLayout([1, 16], [4, 8], [WARPS, 1], [1, 0])).to(WIDE))
-                    fence_async_shared()
+                    blackwell.fence_async_shared()
                     is_widened = True
                 q = wide_queries
             barrier()  # every warp has taken its maxima from the accumulator, and has seen the product before
-            tcgen05_mma(k, q.permute((1, 0)), accumulator, use_acc=False, mbarriers=[done])
+            blackwell.tcgen05_mma(k, q.permute((1, 0)), accumulator, use_acc=False, mbarriers=[done])
             if not IS_WIDENED:
                 mbarrier.wait(done, turn & 1)
         if ahead < end:

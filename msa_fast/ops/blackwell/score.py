@@ -9,12 +9,7 @@ for bit with the scorer for everyone wherever sums are exact. Compiled, executed
 import torch
 from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
-from triton.experimental.gluon.language.nvidia.blackwell import (
-    TensorMemoryLayout,
-    allocate_tensor_memory,
-    tcgen05_commit,
-    tcgen05_mma,
-)
+from triton.experimental.gluon.language.nvidia import blackwell
 from triton.experimental.gluon.language.nvidia.hopper import mbarrier
 
 from msa_fast.ops.checks import is_tensor_copied
@@ -85,14 +80,14 @@ def _multiply(
         mbarrier.wait(ready.index(slot), phase)
         k = pages.index(slot).reshape([S, D]).permute((1, 0))
         mbarrier.wait(taken.index(turn), turn_phase)
-        tcgen05_mma(q.index(0), k, accumulators.index(turn), use_acc=False)
+        blackwell.tcgen05_mma(q.index(0), k, accumulators.index(turn), use_acc=False)
         if has_b:
-            tcgen05_commit(done.index(turn))
+            blackwell.tcgen05_commit(done.index(turn))
             turn, turn_phase = _next(turn, turn_phase, 1, SLOTS)
             mbarrier.wait(taken.index(turn), turn_phase)
-            tcgen05_mma(q.index(1), k, accumulators.index(turn), use_acc=False)
-        tcgen05_commit(empty.index(slot))
-        tcgen05_commit(done.index(turn))
+            blackwell.tcgen05_mma(q.index(1), k, accumulators.index(turn), use_acc=False)
+        blackwell.tcgen05_commit(empty.index(slot))
+        blackwell.tcgen05_commit(done.index(turn))
         turn, turn_phase = _next(turn, turn_phase, 1, SLOTS)
         slot, phase = _next(slot, phase, 1, STAGES)
 
@@ -258,8 +253,12 @@ def _score_sm100_kernel(
     for i in gl.static_range(SLOTS):
         mbarrier.init(done.index(i), count=1)
         mbarrier.init(taken.index(i), count=1)
-    q = allocate_tensor_memory(keys.dtype, [2, HALF, D], TensorMemoryLayout([HALF, D], col_stride=1))
-    accumulators = allocate_tensor_memory(gl.float32, [SLOTS, HALF, S], TensorMemoryLayout([HALF, S], col_stride=1))
+    q = blackwell.allocate_tensor_memory(
+        keys.dtype, [2, HALF, D], blackwell.TensorMemoryLayout([HALF, D], col_stride=1)
+    )
+    accumulators = blackwell.allocate_tensor_memory(
+        gl.float32, [SLOTS, HALF, S], blackwell.TensorMemoryLayout([HALF, S], col_stride=1)
+    )
     # Tuples are said where they are passed: a name for one would make tensors of its constants.
     gl.warp_specialize(
         [
