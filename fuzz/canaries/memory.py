@@ -9,6 +9,9 @@ from fuzz.canaries.naive import NaiveIndexer, Row
 from fuzz.canaries.table import canary
 from fuzz.targets import Call
 from msa_ref import PAD
+from msa_ref.profile import Profile
+
+STRICT = Profile("a strict kernel", bad_calls="value-error")
 
 
 @canary("D01", "WritesAll", "Best")
@@ -193,3 +196,14 @@ class OffsetsNotRebased(NaiveIndexer):
     def starts(self) -> list[int]:
         first, *rest = super().starts()
         return [first, *(max(0, start - 1) for start in rest)]
+
+
+@canary("systematic", "Refuses", profile=STRICT)
+class RefusesAfterItWrote(NaiveIndexer):
+    """Refuses an `out` of another dtype or shape as it promises to, but only after it has written there."""
+
+    def write_out(self, out: torch.Tensor, topk_idx: torch.Tensor) -> None:
+        rows = out[..., : topk_idx.shape[1], :]
+        rows.copy_(topk_idx[..., : rows.shape[-1]].to(out))
+        if out.dtype != torch.int32 or out.shape[-1] != topk_idx.shape[-1]:
+            raise ValueError("out must be int32, with a slot for each selected block")

@@ -125,7 +125,7 @@ def _doubled(value: Any) -> Any:
 
 
 def kernels() -> list[str]:
-    """Kernels of `msa_fast` that no other kernel calls, as module:name."""
+    """Kernels of `msa_fast` that no other kernel calls, or has for a partition of its warps, as module:name."""
     found = {
         f"{module.__name__}:{name}": kernel
         for module in _modules()
@@ -135,7 +135,8 @@ def kernels() -> list[str]:
     sources = {name: inspect.getsource(kernel.fn) for name, kernel in found.items()}
 
     def is_helper(name: str) -> bool:
-        call = re.compile(rf"\b{name.partition(':')[2]}\(")
+        own = name.partition(":")[2]
+        call = re.compile(rf"\b{own}\(|\({own}, \(")
         return any(call.search(source) for other, source in sources.items() if other != name)
 
     return [name for name in found if not is_helper(name)]

@@ -14,11 +14,11 @@ import torch
 from msa_fast.ops.buffers import ALIGNMENT, SCORE_VECTOR, aligned
 from msa_fast.ops.checks import check_config, check_int, check_ints, check_row_blocks
 from msa_fast.ops.launch_table import (
+    ANY,
     BLOCKS_ALONE,
     BLOCKS_OF_PROLOGUE,
     MAX_PROGRAM_BLOCKS,
     MAX_WARP_TOPK,
-    PROGRAMS_AT_ONCE,
     SCORE_ROWS,
     SUPERBLOCK,
     TOPK_ROWS,
@@ -29,6 +29,9 @@ from msa_fast.ops.launch_table import (
 )
 from msa_ref.batch import PagedBatch
 from msa_ref.config import IndexerConfig, require
+
+PROGRAMS_AT_ONCE = {"sm_100": 1, "sm_103": 1, ANY: 2}
+"""Score programs that share a multiprocessor."""
 
 
 @dataclass(frozen=True)

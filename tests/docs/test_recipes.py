@@ -99,7 +99,7 @@ assert not certify(batch, index_topk(batch)).violations
 """,
     ),
     "A kernel for one architecture": (
-        ["msa_fast/ops/geforce/decode.py", "msa_fast/ops/decode.py"],
+        ["msa_fast/ops/decode.py", "msa_fast/ops/geforce/decode.py"],
         """
 from msa_fast import minimax_m3_index_decode
 from msa_fast.ops.geforce import decode as geforce

@@ -32,7 +32,13 @@ from msa_ref.contract import Violation
 from tests.support.fuzz_command import ROOT
 
 GATE = Tier("cpu", 20, "small", 6, has_corpus=False, has_production=False)
-NAMES = ["tie_to_the_highest_id", "rounds_wider_than_the_search", "score_nan_kept", "highest_id_wins_ties", "exits"]
+NAMES = [
+    "tie_to_the_highest_id",
+    "rounds_wider_than_the_search",
+    "decode_idle_requests_scored",
+    "highest_id_wins_ties",
+    "exits",
+]
 
 
 def _canaries(*names: str, more: tuple[str, ...] = ()) -> int:
