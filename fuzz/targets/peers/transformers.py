@@ -16,6 +16,7 @@ from fuzz.targets.peers.package import Package
 from fuzz.targets.peers.peer import Peer, promises
 from fuzz.targets.target import Target
 from msa_ref import PagedBatch
+from msa_ref.formats import FORMAT_PAIRS
 
 READ = "transformers 5.24.0"
 MODULE = "transformers.models.minimax_m3_vl.modeling_minimax_m3_vl"
@@ -24,6 +25,8 @@ MAX_SCORES = 2**28
 """Token scores of one request that are asked for: the module holds all of them, several times over."""
 _FILE = "transformers/models/minimax_m3_vl/modeling_minimax_m3_vl.py"
 _CONFIG = "transformers/models/minimax_m3_vl/configuration_minimax_m3_vl.py"
+UNPACKED = tuple(pair.dtypes for pair in FORMAT_PAIRS.values() if pair.keys.row_len(128) == 128)
+"""Formats of which a row of keys holds one number for each element, so that torch can convert them."""
 
 
 class _Columns(torch.nn.Module):
@@ -97,6 +100,7 @@ def _module(package: ModuleType, batch: PagedBatch) -> Any:
 
 _TOLD = promises(
     "transformers",
+    dtypes=(UNPACKED, f"{_FILE}:576 idx_k.float(): keys are turned to float, element by element"),
     tie_rule=("any", f"{_FILE}:598 topk: torch.topk names no order of equals"),
     order=("any", f"{_FILE}:511 left-packed: valid indices first, -1 behind them; no order is named"),
     nan=("undefined", f"{_FILE}:598 topk: torch.topk counts NaN as the greatest"),
