@@ -3,10 +3,10 @@
 from fuzz.commands import COMMANDS
 
 FUZZ = {
-    "gate": ("no", "5 min; `--smoke`: seconds"),
+    "gate": ("no", "3 min; `--smoke`: seconds"),
     "run": ("no", "`--minutes N`"),
     "nightly": ("no", "`--minutes N`"),
-    "canaries": ("for some", "15 min; `--sample N`: minutes"),
+    "canaries": ("for some", "1 h; `--sample N`: minutes"),
     "twin": ("no", "1 min"),
     "peers": ("for most", "2 min for transformers"),
 }
