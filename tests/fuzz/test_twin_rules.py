@@ -53,6 +53,9 @@ def test_allocation_of_a_loop_counts_once_before_it_has_a_place() -> None:
     assert not (pages[1].array == 1).any()
     with pytest.raises(Finding, match="does not fit shared memory"):
         machine.local_alloc((1 << 30,), "i8", None, "kernel.py:8")
+    accumulators = [machine.tensor_alloc((128, 128), "f32", None, "kernel.py:9") for _ in range(2_000)]
+    accumulators[0].array[:] = 1
+    assert not (accumulators[1].array == 1).any()
 
 
 def test_address_in_no_tensor_is_found() -> None:

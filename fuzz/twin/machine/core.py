@@ -57,6 +57,7 @@ class Core:
         self.unwaited_stores: Events = 0  # copies to global memory
         self.next_byte = self.next_column = 0
         self.shared_bytes: dict[str, int] = {}
+        self.tensor_columns: dict[str, int] = {}
 
     @property
     def is_source(self) -> bool:

@@ -10,7 +10,7 @@ from fuzz.twin.finding import Finding, NotModelled
 from fuzz.twin.machine.core import Core
 from fuzz.twin.machine.events import Group
 from fuzz.twin.machine.scheduler import Join, Thread, Waits, waiting
-from fuzz.twin.machine.spaces import SHARED_GARBAGE, TENSOR_ROWS, View
+from fuzz.twin.machine.spaces import SHARED_GARBAGE, TENSOR_GARBAGE, TENSOR_ROWS, View
 
 SHARED_ALIGNMENT = 1024
 """Bytes that every allocation is a multiple of, at the level `source`: the coarsest swizzle's."""
@@ -73,11 +73,17 @@ class Threads(Core):
         if rows not in (TENSOR_ROWS, TENSOR_ROWS // 2):
             raise NotModelled(f"the twin has tensor memory of {TENSOR_ROWS} or {TENSOR_ROWS // 2} rows (at {place})")
         width = int(np.prod(shape)) // rows * dtype.itemsize // 4
-        if column is None:
-            column, self.next_column = self.next_column, self.next_column + width
-        if column + width > self.tensor.content.shape[1]:
+        if column is None:  # as in shared memory, the rounds of a loop share one place
+            self.tensor_columns[place] = width
+            column, used = self.next_column, sum(self.tensor_columns.values())
+            self.next_column += width
+            content = np.full((rows, width), TENSOR_GARBAGE, np.uint32)
+        else:
+            used = column + width
+            content = self.tensor.content[:rows, column : column + width]
+        if used > self.tensor.content.shape[1]:
             raise Finding("memory", f"the allocation at {place} does not fit tensor memory")
-        array = self.tensor.content[:rows, column : column + width].view(dtype)
+        array: np.ndarray[Any, np.dtype[Any]] = content.view(dtype)
         if len(shape) == 3:
             array = array.reshape(rows, shape[0], shape[2]).transpose(1, 0, 2)
         return View(self.tensor, array, element, column, column + width)
