@@ -108,7 +108,7 @@ COMPARISONS = (
     *(Comparison(("e4m3", EXACT.name), ("e4m3", after)) for after in list(SUMMINGS)[1:]),
     Comparison(("e4m3 x nvfp4", EXACT.name), ("e4m3 x nvfp4", "Blackwell's fp8 unit")),
 )
-"""What is compared: formats by exact sums, then units by the same numbers."""
+"""The comparisons: of formats by exact sums, then of units by the same numbers."""
 
 
 class Stored:
@@ -175,7 +175,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class Measured:
-    """What changed between two ways in the rows of one request. share_of_bound: NaN where formats differ."""
+    """The changes between two ways in the rows of one request. share_of_bound: NaN where formats differ."""
 
     num_rows: int
     num_changed: int
@@ -233,7 +233,7 @@ def _compared(
 
 @dataclass(frozen=True)
 class Total:
-    """What changed between two ways in the rows of several requests, whose numbers are independent."""
+    """The changes between two ways in the rows of several requests, whose numbers are independent."""
 
     measured: tuple[Measured, ...]
 

@@ -17,7 +17,7 @@ def all_requests(case: Case) -> Iterator[Request]:
 
 
 def own_shape(case: Case) -> Iterator[str]:
-    """How the keys of a case of MiniMax-M3's shape lie."""
+    """The layout of the keys of a case of MiniMax-M3's shape."""
     if (case.config.index_head_dim, case.config.block_size) == OWN_SHAPE:
         yield "keys as they lie" if case.views.index_k_pages == ViewPlan() else "keys in a view"
 

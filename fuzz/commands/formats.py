@@ -34,7 +34,7 @@ FP8_UNITS = {9: "Hopper's fp8 unit", 10: "Blackwell's fp8 unit", 12: "Blackwell'
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What is measured, and on how much."""
+    """The numbers that are measured, and their amount."""
 
     families: tuple[str, ...] = option(
         "family of values; may be repeated (default all whose sums round)", (), "--family", choices=ROUNDED
@@ -86,7 +86,7 @@ def run(options: Options) -> int:
 
 
 def _measured(options: Options, family: str, comparisons: Sequence[Comparison]) -> Iterator[list[Measured]]:
-    """What each comparison saw, request by request."""
+    """The changes that each comparison saw, request by request."""
     config, made_by = IndexerConfig(num_index_heads=options.heads), FAMILIES[family]
     shape = Shape(options.blocks, config.block_size, config.index_head_dim, config.topk_blocks, "bfloat16")
     for request in range(options.requests):

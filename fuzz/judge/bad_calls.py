@@ -59,12 +59,12 @@ def _has_splits(target: Target) -> bool:
 
 
 def _writes_out_first(target: Target) -> bool:
-    """Whether its first launcher is given `out`: of several that are called apart, the last one is, too late here."""
+    """True if a target's first launcher is given `out`; of launchers called apart only the last is, too late here."""
     return not target.takes_score_out and target.check is not check_prefill_device
 
 
 def _is_checked_by(*checks: Callable[[Case], None]) -> Callable[[Target], bool]:
-    """Whether a target's launchers make some checks."""
+    """The function that is true of a target whose launchers make one of some checks."""
     return lambda target: target.check in checks
 
 

@@ -45,7 +45,7 @@ def _is_of_target(error: BaseException) -> bool:
 
 
 def _held_by_others(device: torch.device) -> str | None:
-    """What other processes hold of a GPU, if it is much, in a sentence."""
+    """A sentence on the memory that other processes hold of a GPU, if it is much."""
     try:
         free, total = torch.cuda.mem_get_info(device)
     except RuntimeError:  # not even the driver's own work has room

@@ -39,7 +39,7 @@ def refusals(scene: Scene, target: Target) -> Iterator[Violation]:
 
 
 def _fault(kind: BadCall, target: Target, bad: Call) -> str:
-    """What is wrong with the answer to a bad call, in words; empty if it is refused as it must be."""
+    """The fault in the answer to a bad call, in words; empty if it is refused as it must be."""
     before = _outputs(bad)
     try:
         target.run(bad)

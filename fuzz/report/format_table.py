@@ -11,7 +11,7 @@ from msa_ref.selection_changes import Comparison, Total
 
 @dataclass(frozen=True)
 class FormatRow:
-    """What changed between two ways on one family of values.
+    """The changes between two ways on one family of values.
 
     low, high: the 95 % interval of the share of rows that select another set. exchanged: blocks in such a row, on
     average. max_distance: of a block's scores. share_of_bound: of the largest error, None where formats differ.

@@ -53,7 +53,7 @@ _OPTIONS = (("num_warps", "w"), ("num_stages", "s"), ("maxnreg", "r"), ("waves_p
 
 
 def compiled_kernel(configuration: Configuration, spec: dict[str, Any]) -> Any:
-    """What Triton makes of a configuration, whose spec is given as data.
+    """The kernel that Triton makes of a configuration, whose spec is given as data.
 
     Raises:
         Exception: whatever the compiler raises.

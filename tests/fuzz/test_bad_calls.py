@@ -20,7 +20,7 @@ PROMISES = Profile("strict", bad_calls="value-error")
 
 
 def _all_refusals(target: Target, case: Case = CASE) -> list[str]:
-    """What a target gets wrong of all kinds of bad calls, one after another."""
+    """The faults of a target in all kinds of bad calls, one after another."""
     kinds = len(bad_calls(target))
     scenes = (Scene(replace(case, seed=seed), "cpu") for seed in range(1, kinds + 1))
     return [violation.evidence for scene in scenes for violation in refusals(scene, target)]

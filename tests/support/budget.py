@@ -19,7 +19,7 @@ LONG = {
 
 @contextmanager
 def held_to_budget(name: str) -> Iterator[None]:
-    """What takes place inside fails if it takes more CPU seconds than it may. name: the test's function."""
+    """Work inside fails if it takes more CPU seconds than it may. name: the test's function."""
     before, limit = _cpu_seconds(), LONG.get(name, (MAX_SECONDS, ""))[0]
     yield
     spent = _cpu_seconds() - before

@@ -48,16 +48,14 @@ class Core:
         """
         self.level, self.dot_of, self.has_waits, self.is_gluon = level, dot, has_waits, is_gluon
         is_source = level == "source"
-        size = SOURCE_SHARED_BYTES if is_source else max(1, shared_bytes)
-        columns = SOURCE_COLUMNS if is_source else TENSOR_COLUMNS
-        self.shared = Space("shared", np.full(size, SHARED_GARBAGE, np.uint8))
-        self.tensor = Space("tensor", np.full((TENSOR_ROWS, columns), TENSOR_GARBAGE, np.uint32))
+        placed_bytes, placed_columns = (0, 0) if is_source else (max(1, shared_bytes), TENSOR_COLUMNS)
+        shared = np.full(placed_bytes, SHARED_GARBAGE, np.uint8)
+        tensor = np.full((TENSOR_ROWS, placed_columns), TENSOR_GARBAGE, np.uint32)
+        self.shared = Space("shared", shared, SOURCE_SHARED_BYTES if is_source else placed_bytes)
+        self.tensor = Space("tensor", tensor, SOURCE_COLUMNS if is_source else placed_columns)
         self.log, self.scheduler = Log(), Scheduler(policy, seed, timeline)
         self.mbarriers: dict[int, Mbarrier] = {}
         self.unwaited_stores: Events = 0  # copies to global memory
-        self.next_byte = self.next_column = 0
-        self.shared_bytes: dict[str, int] = {}
-        self.tensor_columns: dict[str, int] = {}
 
     @property
     def is_source(self) -> bool:

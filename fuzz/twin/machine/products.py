@@ -126,7 +126,7 @@ class Products(Phases):
     def _start_in_tensor_memory(
         self, group: Group, operands: Sequence[View], target: View, what: str, place: str
     ) -> None:
-        """What one thread starts there knows of what it conflicts with, be it by order of that thread's own work."""
+        """An event that one thread starts knows the events before it, be it by order of that thread's own work."""
         self.compiler_barrier(group)
         knows = group.knows[0] | group.issued | self.given_order(group)
         event = self.log.add(what, place, group)

@@ -29,9 +29,22 @@ class Cell:
 class Space:
     """Shared memory, counted in bytes, or tensor memory, counted in columns."""
 
-    def __init__(self, name: Literal["shared", "tensor"], content: npt.NDArray[Any]) -> None:
-        self.name, self.content = name, content
+    def __init__(self, name: Literal["shared", "tensor"], content: npt.NDArray[Any], room: int) -> None:
+        """content: what lies at chosen places; empty before lowering has chosen any. room: bytes or columns."""
+        self.name, self.content, self.room = name, content, room
         self._cells: list[Cell] = []
+        self._unplaced: dict[str, int] = {}
+        self._end = 0
+
+    def unplaced(self, place: str, size: int) -> tuple[int, int]:
+        """The start of an allocation whose place is not chosen yet, and what the places of all such ones take.
+
+        An allocation of a loop is made anew in every round, and lowering will find that all rounds share one place: so
+        they do not lie in each other's way here, and count once.
+        """
+        self._unplaced[place] = size
+        start, self._end = self._end, self._end + size
+        return start, sum(self._unplaced.values())
 
     def cells(self, low: int, high: int) -> list[Cell]:
         """The cells that fill an interval exactly; those that stick out of it are split, gaps become new ones."""

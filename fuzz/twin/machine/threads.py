@@ -20,22 +20,16 @@ class Threads(Core):
     """Loads, stores, barriers and fences."""
 
     def local_alloc(self, shape: tuple[int, ...], element: str, offset: int | None, place: str) -> View:
-        """A view of shared memory: at its place, or of its own where lowering has not chosen one yet.
-
-        An allocation of a loop is made anew in every round, and lowering will find that all rounds share one place: so
-        they do not lie in each other's way here, and count once.
-        """
+        """A view of shared memory: at its place, or of its own where lowering has not chosen one yet."""
         dtype = dtype_of(element)
         size = int(np.prod(shape)) * dtype.itemsize
         if offset is None:
-            self.shared_bytes[place] = -(-size // SHARED_ALIGNMENT) * SHARED_ALIGNMENT
-            offset, used = self.next_byte, sum(self.shared_bytes.values())
-            self.next_byte += self.shared_bytes[place]
+            offset, used = self.shared.unplaced(place, -(-size // SHARED_ALIGNMENT) * SHARED_ALIGNMENT)
             content = np.full(size, SHARED_GARBAGE, np.uint8)
         else:
             used = offset + size
             content = self.shared.content[offset : offset + size]
-        if used > len(self.shared.content):
+        if used > self.shared.room:
             raise Finding("memory", f"the allocation at {place} does not fit shared memory")
         return View(self.shared, content.view(dtype).reshape(shape), element, offset, offset + size)
 
@@ -73,15 +67,13 @@ class Threads(Core):
         if rows not in (TENSOR_ROWS, TENSOR_ROWS // 2):
             raise NotModelled(f"the twin has tensor memory of {TENSOR_ROWS} or {TENSOR_ROWS // 2} rows (at {place})")
         width = int(np.prod(shape)) // rows * dtype.itemsize // 4
-        if column is None:  # as in shared memory, the rounds of a loop share one place
-            self.tensor_columns[place] = width
-            column, used = self.next_column, sum(self.tensor_columns.values())
-            self.next_column += width
+        if column is None:
+            column, used = self.tensor.unplaced(place, width)
             content = np.full((rows, width), TENSOR_GARBAGE, np.uint32)
         else:
             used = column + width
             content = self.tensor.content[:rows, column : column + width]
-        if used > self.tensor.content.shape[1]:
+        if used > self.tensor.room:
             raise Finding("memory", f"the allocation at {place} does not fit tensor memory")
         array: np.ndarray[Any, np.dtype[Any]] = content.view(dtype)
         if len(shape) == 3:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Pace:
-    """How fast programs go, in clocks.
+    """The pace of programs, in clocks.
 
     at_once: programs that share a multiprocessor; they share its units evenly. alone: how much longer a program's work
     takes if no other is there to fill its gaps than its share of a full multiprocessor. prologue: clocks from a

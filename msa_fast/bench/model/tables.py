@@ -13,7 +13,7 @@ from msa_fast.bench.shapes import SWEEP_PREFILL, Shape, production_shapes
 from msa_ref.config import IndexerConfig
 
 BOUND = 0.15
-"""How far from the measured time a prediction may lie, as a share of it."""
+"""The share of the measured time by which a prediction may be off."""
 NEWEST = "3.9.0"
 """The version of Triton whose code predictions for Blackwell are about."""
 UNITS = {
@@ -127,7 +127,7 @@ def decode_table() -> str:
 
 
 def decode_words() -> str:
-    """How well decode's formula meets Hopper's times, and what binds it on B200."""
+    """The share of Hopper's decode times that the formula meets, and what binds decode on B200."""
     ratios = [predicted / measured for _, predicted, measured in decode.checked()]
     page = decode.blackwell_page(NEWEST)
     clocks = [decode.memory_clocks(card) for card in b200_cards()]

@@ -24,7 +24,7 @@ LANES = 32
 
 @dataclass(frozen=True)
 class Tile:
-    """How a scorer's programs work.
+    """The way in which a scorer's programs work.
 
     rows: query rows of a program. product: rows of the left and of the right operand of one product.
     warps: those that run a loop that takes maxima; a loop that only copies or multiplies has one.

@@ -96,7 +96,7 @@ def _look_up(
     position, end, req, base, stop, block_table_ptr, cu_seqlens_q_ptr, stride_table_r, stride_table_b, stride_cu,
     ends, bases, flat: gl.constexpr,
 ):  # fmt: skip
-    """What a copy needs to know of a position: (req, base, stop) of `request_at`, the page, the request's queries."""
+    """The data of a position's copy: (req, base, stop) of `request_at`, the page, the request's first query."""
     if position >= stop:
         req, base, stop = request_at(position, ends, bases, flat)
     is_there = position < end

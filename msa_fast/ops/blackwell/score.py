@@ -15,7 +15,7 @@ from triton.experimental.gluon.language.nvidia.hopper import mbarrier
 from msa_fast.ops.checks import is_tensor_copied
 from msa_fast.ops.launch_table import architecture_of
 from msa_fast.ops.launching import Launched, launched
-from msa_fast.ops.nvidia.put import put_best
+from msa_fast.ops.nvidia.put import has_flat_rows, put_best
 from msa_fast.ops.nvidia.tma import fetch, pages_of
 from msa_fast.ops.prefill_plan import PrefillPlan
 from msa_ref.batch import PagedBatch
@@ -309,9 +309,7 @@ def is_served(
     """
     if plan.score_rows != 2 * HALF or not is_read_by_sm100(batch, element_bytes):
         return False
-    outputs = [score] if superblock_score is None else [score, superblock_score]
-    heads = batch.config.num_index_heads
-    return all(output.stride(1) == heads * output.stride(0) for output in outputs)
+    return has_flat_rows(batch, score, superblock_score)
 
 
 def launch_score(

@@ -18,7 +18,7 @@ from triton.language.extra.cuda import gdc_launch_dependents
 
 from msa_fast.ops.checks import is_tensor_copied
 from msa_fast.ops.launching import Launched, launched
-from msa_fast.ops.nvidia.put import put_best
+from msa_fast.ops.nvidia.put import has_flat_rows, put_best
 from msa_fast.ops.nvidia.tma import barrier, fetch, is_read_by_sm90, load_tile, pages_of, queries_of
 from msa_fast.ops.prefill_plan import PrefillPlan
 from msa_ref.batch import PagedBatch
@@ -300,9 +300,7 @@ def is_served(batch: PagedBatch, plan: PrefillPlan, score: torch.Tensor, superbl
     """True if this scorer takes a call: by architecture, shapes, dtypes and strides alone."""
     if plan.score_rows != 128 or not is_read_by_sm90(batch):
         return False
-    outputs = [score] if superblock_score is None else [score, superblock_score]
-    heads = batch.config.num_index_heads
-    return all(output.stride(1) == heads * output.stride(0) for output in outputs)
+    return has_flat_rows(batch, score, superblock_score)
 
 
 def launch_score(

@@ -1,7 +1,10 @@
 """Stores of block scores, for the prefill scorers in Gluon: one by one, in vectors, and as bests of superblocks."""
 
+import torch
 from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
+
+from msa_ref.batch import PagedBatch
 
 
 @gluon.jit
@@ -34,3 +37,10 @@ def put_best(
             is_whole = ((block + 1) % SUPERBLOCK == 0) | (block + 1 == end_block)
             gl.store(best_rows + (block // SUPERBLOCK).to(gl.int64) * stride_best_b, held, mask=is_row & is_whole)
     return held
+
+
+def has_flat_rows(batch: PagedBatch, score: torch.Tensor, superblock_score: torch.Tensor | None) -> bool:
+    """True if rows (token, head) lie one stride apart in the scores, and in the bests of superblocks, if any."""
+    outputs = [score] if superblock_score is None else [score, superblock_score]
+    heads = batch.config.num_index_heads
+    return all(output.stride(1) == heads * output.stride(0) for output in outputs)

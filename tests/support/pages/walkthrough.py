@@ -67,7 +67,7 @@ def _linked(laws: str) -> str:
 
 
 def ties() -> str:
-    """How many kernels were read, and a row for those with one source: their promise of equals and of the order."""
+    """The number of kernels read, and a row for those with one source: their promise of equals and of the order."""
     rows: dict[str, list[str]] = {}
     for name, peer in PEERS.items():
         path, _, words = peer.sources["tie_rule"].partition(" ")
