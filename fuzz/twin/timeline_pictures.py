@@ -27,7 +27,7 @@ def lanes(spans: Sequence[Span]) -> list[tuple[str, list[Span]]]:
 
 
 def timeline_lines(spans: Sequence[Span], moments: int, first: int = 0) -> list[str]:
-    """Rows of lanes over moments, then each place with its letter. Waits of threads are dots."""
+    """Rows of lanes over moments, and then a line for each letter: what begins there, and at which source line."""
     last = min(moments, first + MAX_COLUMNS)
     shown = [span for span in spans if span.start < last and _stop(span) > first]
     places = list(dict.fromkeys(_place(span) for span in shown))

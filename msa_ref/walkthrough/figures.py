@@ -24,7 +24,7 @@ def row() -> Drawing:
     drawing = Drawing(CELL * 5 + 120, 176, words)
     for name, y in (("block", 22), ("score", 66), ("rank", 110), ("selected", 132)):
         drawing.text(84, y, name, "dim small", "end")
-    drawing.text(100, 164, "The cut is behind rank 2. Blocks 0 and 3 tie: the lower id wins.", "dim small", "start")
+    drawing.text(100, 164, "The cut is after rank 2. Blocks 0 and 3 tie: the lower id wins.", "dim small", "start")
     for one in rows:
         x = 100 + CELL * one.block
         drawing.text(x + CELL / 2 - 3, 22, str(one.block), "dim small")

@@ -2,15 +2,23 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
 from fuzz.canaries import CANARIES, MUTANTS
+from fuzz.cases.case import Case, Request, ValuePlan, Views
+from fuzz.inputs.scene import Scene
+from fuzz.judge.examiner import Examiner
 from fuzz.judge.run_laws import RUN_LAWS, chapter_of
+from fuzz.judge.verdict import Agreed, Broke
+from fuzz.targets import Target
 from msa_ref import IndexerConfig
 from msa_ref.laws import BATCH_LAWS
+from msa_ref.profile import Profile
 from msa_ref.rows import ROW_LAWS
 from msa_ref.walkthrough.__main__ import main
 from msa_ref.walkthrough.explained_row import explained
@@ -48,6 +56,21 @@ def test_a_chapter_has_a_bug_with_an_answer(chapter: Path) -> None:
     assert "## Find the bug" in text
     (link,) = re.findall(r"\(answers\.md#([\w-]+)\)", text)
     assert link in sections(ANSWERS)
+
+
+@pytest.mark.parametrize("views", [Views(is_out_given=False), Views(extra_rows=2)])
+def test_the_last_chapters_adapter_breaks_ties_and_nothing_else(views: Views) -> None:
+    code = next(body for _, body in blocks((PAGES / "10-fuzzing.md").read_text(), "python") if "def adapter" in body)
+    scope: dict[str, Any] = {"__name__": "mine"}
+    exec(code, scope)
+    sizes = IndexerConfig(3, 16, 16, topk_blocks=4)
+    case = Case(sizes, (Request(2, 200), Request(3, 20)), values=ValuePlan("plateau"), views=views)
+    target = Target("mine", "", "foreign", scope["adapter"])
+    verdict = Examiner(Scene(case, "cpu")).examine(target)
+    assert isinstance(verdict, Broke)
+    assert {found.law for found in verdict.violations} == {"Best"}
+    promises_no_ties = replace(target, profile=Profile("mine", tie_rule="any"))
+    assert isinstance(Examiner(Scene(case, "cpu")).examine(promises_no_ties), Agreed)
 
 
 def test_every_planted_defect_that_a_page_names_exists() -> None:

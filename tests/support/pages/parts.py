@@ -15,7 +15,7 @@ from tests.support.pages.picture import row_picture
 from tests.support.pages.samples import explained_failure, gate_output
 from tests.support.pages.seen import files_page
 from tests.support.pages.statuses import statuses_in_words
-from tests.support.pages.walkthrough import gallery, ties, timeline
+from tests.support.pages.walkthrough import gallery, ties, timeline, timeline_sm100
 from tests.support.pages.worth import judge_headline, score_document
 
 PARTS = (
@@ -41,6 +41,7 @@ PARTS = (
     Part("fuzz/targets/README.md", "profile", lambda: fields_of(Profile)),
     Part("msa_fast/bench/RESULTS.md", "selection changes", selection_changes),
     Part("msa_ref/walkthrough/09-asynchrony.md", "timeline", timeline),
+    Part("msa_ref/walkthrough/09-asynchrony.md", "timeline-sm100", timeline_sm100),
     Part("msa_ref/walkthrough/how-engines-break-ties.md", "ties", ties),
     Part("msa_ref/walkthrough/real-bugs.md", "gallery", gallery),
     Part("fuzz/targets/FILES.md", "", files_page),

@@ -101,5 +101,10 @@ def timeline() -> str:
     return timeline_and_picture("sm_90")[0]
 
 
+def timeline_sm100() -> str:
+    """The lanes of the Blackwell scorer."""
+    return timeline_and_picture("sm_100")[0]
+
+
 def _is_lane(line: str) -> bool:
-    return re.match(r" *(tensor copy|product|the program)  ", line) is not None
+    return re.match(r" *(tensor copy|product|commit|the program|partition \d)  ", line) is not None
