@@ -24,7 +24,7 @@ def command_table() -> str:
     lines = ["| command | does | GPU | on 2 cores |", "|---|---|---|---|"]
     slow = {name: words for name, words in COMMANDS.items() if name not in QUICK}
     lines += [f"| `python -m fuzz {name}` | {words} | {' | '.join(FUZZ[name])} |" for name, words in slow.items()]
-    names, words = ", ".join(f"`{name}`" for name in QUICK), "; ".join(COMMANDS[name] for name in QUICK)
-    lines.append(f"| `python -m fuzz` {names} | {words} | no | seconds; `formats`: minutes |")
+    words = "; ".join(f"`{name}`: {COMMANDS[name]}" for name in QUICK)
+    lines.append(f"| `python -m fuzz`, and one of these | {words} | no | seconds; `formats`: minutes |")
     lines += [f"| `{name}` | {words} | {gpu} | {time} |" for name, words, gpu, time in OTHERS]
     return "\n".join(lines)

@@ -10,7 +10,7 @@ from pathlib import Path
 import msa_fast
 from fuzz.twin.options import ARCHITECTURES as TWINS
 from msa_fast.compile_gate.architectures import ARCHITECTURES
-from msa_fast.ops.checks import FORMATS, check_config
+from msa_fast.ops.checks import FORMATS, MIN_NVFP4_DIM, check_config
 from msa_ref import IndexerConfig
 
 STAGES = {
@@ -65,16 +65,20 @@ def support_matrix() -> str:
 
 
 def _kernels(architecture: str) -> str:
-    own = [stage for stage in STAGES if _has_own(stage, architecture)]
-    return f"its own for {_words(own, 'and')} of MiniMax-M3's shape; else generic ones" if own else "generic ones"
+    own = {stage: formats for stage in STAGES if (formats := _own_formats(stage, architecture))}
+    stages = [f"{stage} ({', '.join(formats)})" if "score" in stage else stage for stage, formats in own.items()]
+    return f"for MiniMax-M3's shape its own: {'; '.join(stages)}. Else generic ones" if own else "generic ones"
 
 
-def _has_own(stage: str, architecture: str) -> bool:
+def _own_formats(stage: str, architecture: str) -> list[str]:
+    """The formats for which an architecture has a kernel of its own, in the order of the compile gate's calls."""
     prefix, calls = STAGES[stage]
     kernels = [name.split(" | ") for name in _compiled()[architecture]]
-    names = [name for name, call in kernels if name.startswith(prefix) and call.split()[0] in calls]
-    assert names, f"the compile gate has no {stage} for {architecture}"
-    return any(re.search(r"_(sm\d+|warp)_kernel$", name) for name in names)
+    called = [(name, call) for name, call in kernels if name.startswith(prefix) and call.split()[0] in calls]
+    assert called, f"the compile gate has no {stage} for {architecture}"
+    own = [call for name, call in called if re.search(r"_(sm\d+|warp)_kernel$", name)]
+    formats = (call.split(" ", 1)[1].split(" H=")[0] + " by its fp8 unit" * ("fp8 product" in call) for call in own)
+    return list(dict.fromkeys(formats))
 
 
 def limits() -> str:
@@ -84,7 +88,7 @@ def limits() -> str:
     assert shapes["index_head_dim"] == shapes["block_size"], "the sentence says both at once"
     return (
         f"Sizes: head dim and block size {shapes['block_size']}; topk {shapes['topk_blocks']}; "
-        f"index heads {shapes['num_index_heads']}; elements {dtypes}."
+        f"index heads {shapes['num_index_heads']}; elements {dtypes} (keys of head dim {MIN_NVFP4_DIM} and more)."
     )
 
 
