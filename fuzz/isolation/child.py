@@ -30,9 +30,11 @@ from fuzz.isolation.messages import (
     Refused,
     SceneFailed,
     SceneMade,
+    Spoilt,
     Task,
 )
 from fuzz.judge.between_runs import diagnose
+from fuzz.judge.cuda_errors import is_cuda_error, surfaced_later, wait_for
 from fuzz.judge.examiner import Examiner
 from fuzz.judge.memory_lack import lacks_memory
 from fuzz.judge.surroundings import Surroundings
@@ -114,8 +116,13 @@ def _answers(message: Task | Question | Introduction, surroundings: Surroundings
         found = diagnose(message.case, target, message.device, message.violation)
         yield Reasons(tuple(found))
         return
+    device = torch.device(message.device)
+    spoilt = _spoilt(device)
+    if spoilt is not None:
+        yield spoilt
+        return
     try:
-        examiner = Examiner(Scene(message.case, message.device), surroundings)
+        examiner = Examiner(Scene(message.case, device), surroundings)
     except Exception as error:
         # The first line says what is wrong; CUDA's errors go on for pages about how to debug them.
         words = next(iter(str(error).splitlines()), "")
@@ -125,10 +132,23 @@ def _answers(message: Task | Question | Introduction, surroundings: Surroundings
         return
     yield SceneMade()
     for name in message.targets:
+        spoilt = _spoilt(device)
+        if spoilt is not None:
+            yield spoilt
+            return
         yield _verdict(examiner, name, surroundings)
     del examiner
-    if message.device != "cpu" and torch.cuda.memory_reserved() > MAX_KEPT_BYTES:
+    if device.type != "cpu" and _spoilt(device) is None and torch.cuda.memory_reserved() > MAX_KEPT_BYTES:
         torch.cuda.empty_cache()
+
+
+def _spoilt(device: torch.device) -> Spoilt | None:
+    """Word of a CUDA error of what this process has run, if it surfaces now; the next target has no part in it."""
+    try:
+        wait_for(device)
+    except Exception as error:
+        return Spoilt(surfaced_later(error))
+    return None
 
 
 def _verdict(examiner: Examiner, name: str, surroundings: Surroundings) -> Verdict:
@@ -137,12 +157,14 @@ def _verdict(examiner: Examiner, name: str, surroundings: Surroundings) -> Verdi
         with surroundings.of(name, is_first=True):  # its module may compile
             target = find(name)
         return examiner.examine(target)
-    except Exception:
-        raise
+    except Exception as error:
+        if not is_cuda_error(error):
+            raise
+        violation = surfaced_later(error)
     except BaseException as end:  # SystemExit, or KeyboardInterrupt: the keyboard's own is ignored here
         violation = Violation("Runs", f"{type(end).__name__}: {end}".strip(": "), how="crash")
-        case = examiner.scene.case
-        return Broke((violation,), rows=case.config.num_index_heads * case.total_q)
+    case = examiner.scene.case
+    return Broke((violation,), rows=case.config.num_index_heads * case.total_q)
 
 
 def _introduced(name: str) -> Introduced | Refused:

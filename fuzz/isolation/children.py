@@ -101,6 +101,11 @@ class Children:
         self._child = None  # its group may have ended long ago, and its number be another's
         self.end()
 
+    def forget_spoilt(self, end: Violation) -> None:
+        """Note and end a child that what it ran earlier has made useless: no target of the present task did it."""
+        self.idle_ends.append(end)
+        self.end()
+
     def _crash(self) -> Violation:
         assert self._child is not None
         self._child.join(SECONDS_TO_DIE)

@@ -49,6 +49,16 @@ class SceneFailed:
 
 
 @dataclass(frozen=True)
+class Spoilt:
+    """The child is of no more use: before the next target ran, a CUDA error of what ran earlier surfaced.
+
+    No verdict follows: what is left of the task is for a fresh child.
+    """
+
+    violation: Violation
+
+
+@dataclass(frozen=True)
 class Reasons:
     """Further laws that a target breaks, asked of one that broke a law."""
 
@@ -76,7 +86,7 @@ class Refused:
     reason: str
 
 
-FromChild = SceneMade | SceneFailed | FirstCall | Verdict | Reasons | Introduced | Refused
+FromChild = SceneMade | SceneFailed | FirstCall | Spoilt | Verdict | Reasons | Introduced | Refused
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from fuzz.isolation.messages import (
     Reasons,
     Refused,
     SceneFailed,
+    Spoilt,
     Task,
 )
 from fuzz.isolation.order import order_of
@@ -211,9 +212,16 @@ class Worker:
         return self._turns.beside_others(case, self.renew)
 
     def _verdicts(self, task: Task) -> Iterator[tuple[str, Verdict, float]]:
-        """Verdicts until all targets are judged or the child ends, which is the verdict on the running target."""
+        """Verdicts until all targets are judged or the child ends, which is the verdict on the running target.
+
+        There are fewer if what the child ran earlier has spoilt it: the rest is for a fresh one.
+        """
         self._children.send(task)
+        is_fresh = self._child_of_order != self.restarts
         made = self._children.receive(self._hangs_after)
+        if isinstance(made, Spoilt):
+            self._forget_spoilt(made, is_fresh)
+            return
         if isinstance(made, Violation):
             raise ChildEnded(made)
         if isinstance(made, SceneFailed):
@@ -225,6 +233,10 @@ class Worker:
         for name in task.targets:
             start = time.perf_counter()
             verdict = self._verdict(name, seconds)
+            if isinstance(verdict, Spoilt):
+                self._forget_spoilt(verdict, is_fresh)
+                return
+            is_fresh = False
             if isinstance(verdict, Violation):
                 if verdict.how == "hang":
                     self._hangs.count(name)
@@ -236,6 +248,12 @@ class Worker:
             if not self._children.is_there:
                 return
             seconds = self._hangs_after
+
+    def _forget_spoilt(self, spoilt: Spoilt, is_fresh: bool) -> None:
+        """End a child that is of no more use. is_fresh: whether no target has run in it: then the GPU is at fault."""
+        self._children.forget_spoilt(spoilt.violation)
+        if is_fresh:
+            raise ChildEnded(spoilt.violation)
 
     def _verdict(self, name: str, seconds: float) -> FromChild | Violation:
         """The verdict on a target, for which it has some seconds. Time in first calls has a limit of its own."""

@@ -4,6 +4,7 @@ import torch
 
 from fuzz.inputs.scene import Scene
 from fuzz.judge.company import play_in_company
+from fuzz.judge.cuda_errors import is_cuda_error, surfaced_later, wait_for
 from fuzz.judge.judged_run import RunJudge
 from fuzz.judge.lacking import lacking_here
 from fuzz.judge.memory_lack import excuse
@@ -11,7 +12,7 @@ from fuzz.judge.refusals import refusals
 from fuzz.judge.replays import First, play
 from fuzz.judge.surroundings import Surroundings
 from fuzz.judge.truth import Truth
-from fuzz.judge.verdict import Agreed, Broke, Undefined, Verdict
+from fuzz.judge.verdict import Agreed, Broke, Undefined, Verdict, is_poisoned
 from fuzz.targets import NotApplicable, Target
 from msa_ref.contract import Violation
 from msa_ref.profile import CONTRACT
@@ -26,24 +27,46 @@ class Examiner:
         self._truths: dict[tuple[int, bool], Truth] = {}
 
     def examine(self, target: Target) -> Verdict:
-        """Run a target on everything that the case asks for and hold each run against the laws."""
+        """Run a target on everything that the case asks for and hold each run against the laws.
+
+        It ends when the GPU has done what the target gave it: a CUDA error that surfaces until then is the target's,
+        whoever's code asks.
+        """
+        judge, found = RunJudge(self.scene, self._truths), list[Violation]()
+        try:
+            verdict = self._examined(target, judge, found)
+            if not is_poisoned(verdict):
+                wait_for(self.scene.device)
+            return verdict
+        except Exception as error:
+            lack = excuse(error, self.scene.device)
+            if lack is not None and not found:
+                return Undefined(lack, lacks_memory=True)
+            if lack is None and not is_cuda_error(error):
+                raise
+            if lack is None:
+                found.append(surfaced_later(error))
+            return Broke(tuple(found), judge.rows, judge.certified)
+
+    def _examined(self, target: Target, judge: RunJudge, found: list[Violation]) -> Verdict:
+        """The verdict, by the runs and by what they left behind."""
         late = self._surroundings.late_writes(target.name)
         self.scene.forget_out()  # whoever writes there later writes to nobody else's
-        verdict = self._verdict(target)
-        self._surroundings.keep_output(target.name, self.scene.out_memory)
+        verdict = self._verdict(target, judge, found)
+        if not is_poisoned(verdict):  # else nothing on the GPU can be asked any more
+            self._surroundings.keep_output(target.name, self.scene.out_memory)
         left = (*late, *self._surroundings.violations())
         if not left or isinstance(verdict, Undefined):
             return verdict
-        found = verdict.violations if isinstance(verdict, Broke) else ()
-        return Broke(found + left, verdict.rows, verdict.certified)
+        before = verdict.violations if isinstance(verdict, Broke) else ()
+        return Broke(before + left, verdict.rows, verdict.certified)
 
-    def _verdict(self, target: Target) -> Verdict:
-        """The verdict by the runs themselves, whatever they left behind."""
+    def _verdict(self, target: Target, judge: RunJudge, found: list[Violation]) -> Verdict:
+        """The verdict by the runs themselves, whatever they left behind. found: takes each violation at once."""
         reason = target.limits(self.scene.case, self.scene.device.type) or self._outside(target)
         if reason is not None:
             return Undefined(reason)
         target = self._surroundings.around(target)
-        judge, found = RunJudge(self.scene, self._truths), list[Violation]()
         first: torch.Tensor | None = None
         for number, num_splits in enumerate(target.split_counts(self.scene.case, self.scene.device.type)):
             self.scene.apply(0)

@@ -10,6 +10,7 @@ from fuzz.inputs.company import COMPANY
 from fuzz.inputs.output import is_marked
 from fuzz.inputs.poisoned_memory import GarbageWorkspaces
 from fuzz.inputs.scene import Scene
+from fuzz.judge.cuda_errors import is_cuda_error, said
 from fuzz.judge.dice import Dice
 from fuzz.judge.memory_lack import lacks_memory
 from fuzz.judge.shown_scores import ShownScores
@@ -98,14 +99,8 @@ class RunJudge:
             return Violation("Runs", text, num_splits=num_splits, state=self.scene.state, how="twin")
         if isinstance(error, BrokenLaw):
             return Violation(error.law, str(error), num_splits=num_splits, state=self.scene.state)
-        said = _said(error)
-        lines = said.strip().splitlines()
-        # A fault of the GPU is raised by the first library that asks the driver afterwards: torch and Triton word it
-        # differently.
-        if "CUDA error" in said or "Triton Error [CUDA]" in said:
-            how: How = "cuda error"
-        else:
-            how = "memory" if lacks_memory(error) else "raised"
+        lines = said(error).strip().splitlines()
+        how: How = "cuda error" if is_cuda_error(error) else "memory" if lacks_memory(error) else "raised"
         text = f"{type(error).__name__}: {lines[0] if lines else ''}{place_of_error(target.run, error)}"
         return Violation("Runs", text, num_splits=num_splits, state=self.scene.state, how=how)
 
@@ -193,10 +188,3 @@ def _first_in_inference_mode(run: Bound) -> object:
             return run()
     except Exception:
         return _without_gradients(run)
-
-
-def _said(error: Exception) -> str:
-    try:
-        return str(error)
-    except Exception:  # of a target's own class
-        return ""
