@@ -18,7 +18,7 @@ class PagedBatch:
     index_q: [T, H, D] in a format of `msa_ref.formats`, any strides.
     index_k_pages: [num_pages, S, D], any strides; in NVFP4 [num_pages, S, D/2 + D/16] bytes. A page holds one block.
         Its format is that of `index_q` or one that is deployed beside it, see `FORMAT_PAIRS`.
-    block_table: [B, max_blocks] int32, any strides. Page of each logical block; entries behind a
+    block_table: [B, max_blocks] int32, any strides. Page of each logical block; entries after a
         request's live blocks may hold anything.
     seq_lens: [B] int32, tokens of context plus this step's queries. 0 marks a graph padding row.
     cu_seqlens_q: [B + 1] int32, running sum of the query lengths: 0 first, T last.
@@ -105,7 +105,7 @@ class PagedBatch:
         return torch.arange(*rows.indices(self.total_q), dtype=torch.int32, device=self.device)
 
     def token_reqs(self, rows: slice = EVERY_ROW) -> torch.Tensor:
-        """[T] int64, the request of each query token: the first that ends behind it; the last for padding."""
+        """[T] int64, the request of each query token: the first that ends after it; the last for padding."""
         reqs = torch.searchsorted(self.cu_seqlens_q[1:].contiguous(), self._tokens(rows), right=True)
         return reqs.clamp(max=max(0, self.num_reqs - 1))
 
@@ -113,7 +113,7 @@ class PagedBatch:
         """[T] int64, tokens that each query token sees: itself and all before it.
 
         Query token i of a request sees max(0, seq_len - query_len + i + 1) tokens: all but the
-        query_len - i - 1 behind it. Padding, behind the last request's tokens, sees nothing.
+        query_len - i - 1 after it. Padding, after the last request's tokens, sees nothing.
         """
         reqs = self.token_reqs(rows)
         num_behind = self.cu_seqlens_q[1:].long()[reqs] - 1 - self._tokens(rows)
@@ -130,7 +130,7 @@ class PagedBatch:
     def live_slots(self) -> torch.Tensor:
         """[num_pages, S] bool, the key slots that hold a token of some request. Synchronizes.
 
-        Only these may matter to a kernel: the other slots, and block-table entries behind the blocks of a
+        Only these may matter to a kernel: the other slots, and block-table entries after the blocks of a
         request, may hold anything.
         """
         is_live = torch.zeros(self.num_pages, self.config.block_size, dtype=torch.bool, device=self.device)

@@ -29,7 +29,7 @@ class CallFacts:
         query tokens of a request; requests; query tokens; columns of the block table.
     is_uniform: whether all requests have equally many query tokens.
     has_padding_rows: whether some query token sees nothing.
-    has_padded_queries: whether index_q has rows behind the last request's tokens.
+    has_padded_queries: whether index_q has rows after the last request's tokens.
     strides: of the tensors that the target is given.
     is_of_scores: whether the target is given scores, in place of queries and keys.
     has_nan, has_infinities: whether the values that it must read, queries and keys or scores, hold some; false

@@ -6,7 +6,7 @@ from typing import TypeVar
 import torch
 
 PAD = -1
-"""Fills `topk_idx` behind the last selected block id of a row."""
+"""Fills `topk_idx` after the last selected block id of a row."""
 
 Count = TypeVar("Count", int, torch.Tensor)
 

@@ -115,7 +115,7 @@ def append_one(batch: PagedBatch, run: Run) -> Iterator[Violation]:
 
 
 def poison_blind(batch: PagedBatch, run: Run) -> Iterator[Violation]:
-    """Memory that no token occupies does not matter: page tails, spare pages, block-table entries behind the live ones.
+    """Memory that no token occupies does not matter: page tails, spare pages, block-table entries after the live ones.
 
     A target that follows a poisoned entry may take its process down: run it in one of its own.
     """

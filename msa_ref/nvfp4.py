@@ -1,7 +1,7 @@
 """NVFP4 keys: E2M1 codes of four bits, and an e4m3 scale for each 16 elements of a key.
 
 In a page of the cache a key of D elements is a row of D/2 + D/16 bytes: the codes, two in a byte and the lower
-element in the lower four bits, and behind them the scales. Some engines keep codes and scales in tensors apart. A
+element in the lower four bits, and after them the scales. Some engines keep codes and scales in tensors apart. A
 key's element is e4m3_rn_satfinite(e2m1 * scale): the product rounded to the nearest e4m3 number, ties to even, no
 farther from 0 than 448. A scale whose code is NaN makes 16 NaN of any codes.
 

@@ -49,7 +49,7 @@ class Profile:
 
     tie_rule: which of equal scores is selected; "any" promises nothing.
     order: how a row is written: "ascending" ids; "score-desc": best score first, forced blocks anywhere;
-        "score-desc-local-last": the same, but no other id behind a forced local block, and a row that sees no more
+        "score-desc-local-last": the same, but no other id after a forced local block, and a row that sees no more
         blocks than it selects may be ascending instead; or "any".
     axes: "head-major" answers [H, T, K], "token-major" [T, H, K].
     rank_bits: it ranks by the score, perhaps times a positive factor, rounded in any one direction to so many
@@ -67,7 +67,7 @@ class Profile:
     score_nan, score_infinities: the same of scores that a target is given.
     max_abs_score: every block's score is nearer to 0 than this. None takes all.
     padding_rows: whether a row that sees nothing is all PAD, or outside.
-    padded_queries: whether rows of `index_q` behind the last request's tokens are all PAD, or such a tensor is
+    padded_queries: whether rows of `index_q` after the last request's tokens are all PAD, or such a tensor is
         outside. Here alone a profile may promise more than the contract.
     dtypes: of index_q and index_k_pages: one for both, or a pair of theirs.
     num_index_heads, index_head_dims, block_sizes, topk_blocks, init_blocks, local_blocks: the sets of values taken;
@@ -176,7 +176,7 @@ class Profile:
         sees_nothing = self.padding_rows == "undefined" and facts.has_padding_rows
         yield sees_nothing, f"{self.name} promises nothing for rows that see no token"
         has_padding = self.padded_queries == "undefined" and facts.has_padded_queries
-        yield has_padding, f"{self.name} promises nothing for queries behind the last request's"
+        yield has_padding, f"{self.name} promises nothing for queries after the last request's"
         is_strided = get_args(Strides).index(facts.strides) < get_args(Strides).index(self.strides)
         yield is_strided, f"{self.name} takes {self.strides} tensors"
 

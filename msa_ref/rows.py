@@ -142,13 +142,13 @@ def _counted(row: Selection) -> str:
 
 
 def breaks_padded_tail(selection: Selection) -> torch.Tensor:
-    """No id stands behind a PAD. [0, -1, 4] breaks it."""
+    """No id stands after a PAD. [0, -1, 4] breaks it."""
     is_pad = selection.topk_idx == PAD
     return (is_pad[..., :-1] & ~is_pad[..., 1:]).any(-1)
 
 
 def _padded(row: Selection) -> str:
-    return f"has an id behind the PAD at slot {_written(row).index(PAD)}: {_written(row)}"
+    return f"has an id after the PAD at slot {_written(row).index(PAD)}: {_written(row)}"
 
 
 def breaks_order(selection: Selection) -> torch.Tensor:
@@ -177,7 +177,7 @@ def swapped(selection: Selection) -> torch.Tensor:
 
 
 def _behind_local(selection: Selection) -> torch.Tensor:
-    """[H, T, K] bool, slots with the id of a block that is not local, behind a local one."""
+    """[H, T, K] bool, slots with the id of a block that is not local, after a local one."""
     ids, n = selection.ids, selection.num_visible_blocks[:, None]
     is_local = selection.is_local.expand_as(selection.lowest).gather(-1, ids)
     is_other = (ids < n) & (ids < n - selection.config.local_blocks)

@@ -92,7 +92,7 @@ class Comparison:
 
     @property
     def names(self) -> tuple[str, str]:
-        """Both ways in words; of what is the same in both, nothing behind the first."""
+        """Both ways in words; of what is the same in both, nothing after the first."""
         (storage, summing), (other, other_summing) = self.before, self.after
         if self.is_of_formats:
             return storage, other
@@ -215,7 +215,7 @@ def _storages(comparisons: Sequence[Comparison]) -> list[str]:
 
 
 def _slots(topk_idx: torch.Tensor) -> torch.Tensor:
-    """Ids to index by: PAD stands behind ids alone, so the first stands for it."""
+    """Ids to index by: PAD stands after ids alone, so the first stands for it."""
     return topk_idx.long().where(topk_idx >= 0, topk_idx[..., :1].long())
 
 

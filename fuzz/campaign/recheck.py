@@ -1,6 +1,6 @@
 """Judges findings of earlier runs again, and marks those that no longer fail.
 
-A finding counts as fixed only behind the cases that its process had judged when it broke.
+A finding counts as fixed only if it agrees after the cases that its process had judged when it broke.
 """
 
 from collections.abc import Iterator
@@ -56,7 +56,7 @@ def _fixed(old: dict[Path, Finding], device: str, pool: Pool) -> Iterator[Path]:
 
 
 def _agrees(finding: Finding, task: Task, pool: Pool) -> bool:
-    """True if a finding agrees behind its order; several times, if it did not break every time."""
+    """True if a finding agrees after its order; several times, if it did not break every time."""
     tries = NUM_TRIES**2 if finding.breaks == "sometimes" else 1
     with pool.worker() as worker:
         return all(isinstance(judged_behind(worker, finding.before, task), Agreed) for _ in range(tries))

@@ -64,7 +64,7 @@ class Results:
                     before = judged.orders.get(name, ())
                     self._find(name, case, violations, before)
                     has_ended = any(violation.has_ended_process for violation in violations)
-                    if ask is not None and is_asked and not has_ended:  # behind the finding: it may be interrupted
+                    if ask is not None and is_asked and not has_ended:  # after the finding: it may be interrupted
                         known = {violation.law for violation in violations}
                         found = ask(Question(case, name, device, violations[0]))
                         self._find(name, case, tuple(one for one in found if one.law not in known), before)

@@ -1,6 +1,6 @@
 """Tries every finding again in a fresh child, before a report says how it is reproduced.
 
-A target may keep something between calls, and break only behind other cases. Then the case alone agrees, and the
+A target may keep something between calls, and break only after other cases. Then the case alone agrees, and the
 finding is the order of cases that its process judged, made as short as time allows.
 """
 
@@ -54,7 +54,7 @@ class _Trial:
         self._task = Task(finding.case, (finding.target,), device)
 
     def outcome(self, likely: Order) -> Finding:
-        """The finding, with how it breaks. likely: an order behind which another finding of its target breaks."""
+        """The finding, with how it breaks. likely: an order after which another finding of its target breaks."""
         whole = self._finding.before
         try:
             for number in range(NUM_TRIES):
@@ -81,7 +81,7 @@ class _Trial:
 
 
 def shortened(order: Order, breaks_behind: Callable[[Order], bool], is_over: Callable[[], bool]) -> Order:
-    """A part of an order behind which a finding still breaks: its last cases, and of them as few as time allows."""
+    """A part of an order after which a finding still breaks: its last cases, and of them as few as time allows."""
     length = 1
     while length < len(order) and not is_over():
         if breaks_behind(order[-length:]):

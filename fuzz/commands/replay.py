@@ -115,7 +115,7 @@ def _broke(target: Target, steps: tuple[str, ...], found: tuple[Violation, ...])
 
 
 def _examined(tasks: list[Task], target: Target) -> tuple[Scene, Verdict]:
-    """The scene of the last task, and its verdict on a target behind all other tasks, in this process."""
+    """The scene of the last task, and its verdict on a target after all other tasks, in this process."""
     for task in tasks:
         scene = Scene(task.case, task.device)
         examiner = Examiner(scene)

@@ -36,7 +36,7 @@ SCORE_ROWS = {"sm_100": 256, "sm_103": 256, ANY: 128}
 """Query rows (token, head) of one score tile. On Blackwell a program reads each page for two products of 128 rows: the
 L2 cache would not feed one."""
 MAX_PROGRAM_ROWS = 128
-"""Rows that one program of the scorer for everyone takes, of any keys. A larger tile is shared out."""
+"""Rows that one program of the generic scorer takes, of any keys. A larger tile is shared out."""
 KeyKind = int | str
 """Bytes of a key's element, or `nvfp4` where elements are packed."""
 PROGRAM_ROWS: dict[KeyKind, int] = {4: 16, "nvfp4": 64}

@@ -67,7 +67,7 @@ def test_prefill_refuses_a_plan_of_fewer_tokens(device: str) -> None:
 def test_the_contract_promises_nothing_for_padded_queries(name: str, device: str) -> None:
     verdict = _verdict(replace(CASE, replay=()), BUILT_IN[name], device)
     assert isinstance(verdict, Undefined)
-    assert outside(CASE, CONTRACT) == "contract promises nothing for queries behind the last request's"
+    assert outside(CASE, CONTRACT) == "contract promises nothing for queries after the last request's"
     assert outside(replace(CASE, extra_queries=0), CONTRACT) is None
 
 

@@ -25,7 +25,7 @@ CANARIES = {
     "Count": ([2, 4, -1], "Count: head 0, token 0, request 0: selects 2 blocks, 3 expected of 5 visible"),
     "PaddedTail": (
         [0, -1, 4],
-        "PaddedTail: head 0, token 0, request 0: has an id behind the PAD at slot 1: [0, -1, 4]",
+        "PaddedTail: head 0, token 0, request 0: has an id after the PAD at slot 1: [0, -1, 4]",
     ),
     "Forced": ([0, 2, 3], "Forced: head 0, token 0, request 0: lacks forced blocks [4] of 5 visible"),
     "Best": (

@@ -35,7 +35,7 @@ counts as `NAME.R` or `NAME.T`."""
 
 @dataclass(frozen=True)
 class Kernel:
-    """A scorer: its architecture, the call that reaches it, and whether it is the one for everyone."""
+    """A scorer: its architecture, the call that reaches it, and whether it is the generic one."""
 
     architecture: str
     call: Call

@@ -61,7 +61,7 @@ def hopper(loops: list[Loop]) -> Scorer:
 
 
 def generic(loops: list[Loop]) -> Scorer:
-    """The scorer for everyone on sm_100: eight warps, two programs a multiprocessor, queries in shared memory."""
+    """The generic scorer on sm_100: eight warps, two programs a multiprocessor, queries in shared memory."""
     return Scorer("sm_100", loops, Tile(128, (128, S), warps=8), at_once=2, alone=launch_table.BLOCKS_ALONE)
 
 

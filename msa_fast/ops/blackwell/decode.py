@@ -5,7 +5,7 @@ comes a round later, and only then maxima are taken, from tensor memory: keys ar
 an operand as it lies. Keys of one byte are widened exactly into tensor memory, which frees their place even earlier.
 By Little's law 8 TB/s over 148 multiprocessors ask for 54 KB on their way in each for every microsecond of latency.
 Two or three programs have rings of two pages of 32 KiB, or of three of 16 KiB: 128 to 192 KiB, and in e4m3 96 or 144.
-Serves MiniMax-M3's own shape, but no NVFP4 keys; sums in the order of the scorer for everyone, so scores have the same
+Serves MiniMax-M3's own shape, but no NVFP4 keys; sums in the order of the generic scorer, so scores have the same
 bits. Compiled, executed on a model, not run on hardware.
 """
 
@@ -240,7 +240,7 @@ def _decode_score_sm100_kernel(
         if turn >= 0:
             mbarrier.wait(ready.index(slot), phase)
             k, q = pages.index(slot).reshape([S, D]), q_shared.index(q_slot).reshape([ROWS, D])
-            if IS_WIDENED:  # exact, so that products are summed as those of the scorer for everyone
+            if IS_WIDENED:  # exact, so that products are summed as those of the generic scorer
                 wide_keys.store(k.load(whole_keys).to(WIDE))
                 k = wide_keys
             if HAS_WIDE_QUERIES:
@@ -304,7 +304,7 @@ def is_served(batch: PagedBatch, decode_query_len: int) -> bool:
 def launch_score(
     batch: PagedBatch, score: torch.Tensor, num_programs: int, num_reqs: int, decode_query_len: int, is_followed: bool
 ) -> Launched | None:
-    """Launch on checked arguments that are served. num_reqs: as REQS of the scorer for everyone.
+    """Launch on checked arguments that are served. num_reqs: as REQS of the generic scorer.
 
     More programs than the table has entries, or than fit MAX_PRODUCT, are not launched.
     """

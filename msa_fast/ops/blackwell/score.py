@@ -3,7 +3,7 @@
 One warp copies pages, one starts products, and two groups of four warps take maxima, each those of one half of a
 tile's rows. Queries and products lie in tensor memory, where a thread owns a row: no maximum asks another thread.
 Serves MiniMax-M3's own shape, and e4m3 where the caller asks for products in it (`msa_fast.ops.product`); agrees bit
-for bit with the scorer for everyone wherever sums are exact. Compiled, executed on a model, not run on hardware.
+for bit with the generic scorer wherever sums are exact. Compiled, executed on a model, not run on hardware.
 """
 
 import torch

@@ -19,8 +19,8 @@ from tests.support.pages import ROOT
 PACKAGE = ROOT / "msa_fast"
 LEFT_OUT = ("bench/", "compile_gate/", "interpreter", "environment.py")
 """Files that are no part of an indexer, and those that mend the interpreter, which every target runs on a CPU."""
-ARCHITECTURES = {"sm_90": ("ops/hopper/",), "sm_100": ("ops/blackwell/", "ops/nvidia/")}
-"""A GPU -> the folders of `msa_fast` with kernels for it; those of `nvidia` are for both."""
+ARCHITECTURES = {"ops/hopper/": ("sm_90",), "ops/blackwell/": ("sm_100",), "ops/nvidia/": ("sm_90", "sm_100")}
+"""A folder of `msa_fast` -> the GPUs that its kernels, or parts of kernels, are for, by the twin's names."""
 
 NOT_ON_A_CPU = {
     "ops/dispatch.py": "none: it holds types alone",
@@ -39,8 +39,9 @@ def files_page() -> str:
     names = list(dict.fromkeys(name for targets in seen.values() for name in targets))
     files = [path.relative_to(PACKAGE).as_posix() for path in sorted(PACKAGE.rglob("*.py"))]
     files = [file for file in files if not file.startswith(LEFT_OUT) and not file.endswith("__init__.py")]
-    own = {gpu: [file for file in files if file.startswith(folders)] for gpu, folders in ARCHITECTURES.items()}
-    generic = [file for file in files if not any(file in special for special in own.values())]
+    own = [file for file in files if file.startswith(tuple(ARCHITECTURES))]
+    generic = [file for file in files if file not in own]
+    twins = " or ".join(f"`--target twin-{gpu}/NAME`" for gpu in dict.fromkeys(sum(ARCHITECTURES.values(), ())))
     lines = [
         "# Which targets see which file",
         "",
@@ -50,18 +51,14 @@ def files_page() -> str:
         "| file of `msa_fast` | targets |",
         "|---|---|",
         *_rows(seen, generic, names),
+        "",
+        f"Kernels for one architecture run on such a GPU, or on a CPU as {twins}.",
+        "Elsewhere a target only asks whether they serve its call.",
+        "",
+        "| file of `msa_fast`, for some GPUs | targets |",
+        "|---|---|",
+        *_rows(_with_imported(seen, own), own, names),
     ]
-    for architecture, special in own.items():
-        if special:
-            lines += [
-                "",
-                f"Kernels for one architecture run on such a GPU, or on a CPU as `--target twin-{architecture}/NAME`.",
-                "Elsewhere a target only asks whether they serve its call.",
-                "",
-                f"| file of `msa_fast`, for {architecture} | targets |",
-                "|---|---|",
-                *_rows(_with_imported(seen, special), special, names),
-            ]
     return "\n".join(lines)
 
 
@@ -72,7 +69,10 @@ def _rows(seen: dict[str, list[str]], files: list[str], names: list[str]) -> Ite
             raise ValueError(f"msa_fast/{file} must be run by a target, or stand in NOT_ON_A_CPU; got {targets}")
         words = ", ".join(f"`{name}`" for name in names if name in targets) or "none: `tests/fast` alone"
         words = "all that run kernels" if len(targets) == len(names) else NOT_ON_A_CPU.get(file, words)
-        yield f"| `{file}` | {words} |"
+        gpus = next(
+            (f", for {' and '.join(gpus)}" for folder, gpus in ARCHITECTURES.items() if file.startswith(folder)), ""
+        )
+        yield f"| `{file}`{gpus} | {words} |"
 
 
 def _with_imported(seen: dict[str, list[str]], files: list[str]) -> dict[str, list[str]]:
