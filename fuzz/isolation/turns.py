@@ -6,8 +6,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from fuzz.cases.case import Case
 
-MAX_SHARED_SCORES = 1 << 27
-"""Scores of rows and blocks of a case that is judged beside others: ranking so many takes the reference 6 GiB."""
+MAX_SHARED_SCORES = 1 << 25
+"""Scores of rows and blocks of a case that is judged beside others: ranking so many takes the reference 1.5 GiB."""
 
 
 def num_scores(case: Case) -> int:

@@ -72,3 +72,13 @@ def test_far_pages_are_begun_apart_and_heavy_cases_early_on_a_gpu(is_on_gpu: boo
     far = [place for place, (_, task) in enumerate(turns) if task.case.pages.is_far]
     assert all(later - earlier >= 50 for earlier, later in pairwise(far))
     assert [number for number, _ in turns].index(200) == (1 if is_on_gpu else 200)
+
+
+def test_on_a_gpu_what_is_compiled_anew_is_begun_first() -> None:
+    light = [Case(IndexerConfig(heads, 16, 16, 2), (Request(1, 20),), seed=n) for heads in (1, 2) for n in range(150)]
+    turns = [number for number, _ in in_turn([Task(case, ("decode",), "cuda") for case in light], is_on_gpu=True)]
+    assert sorted(turns) == list(range(300))
+    # Of the second form, which weighs more, the heaviest are interleaved from the start, as ever.
+    rest = [number for number in turns if number not in range(150, 250)]
+    assert rest[:2] == [0, 250]
+    assert rest[2:] == sorted(rest[2:])

@@ -60,7 +60,7 @@ def test_who_is_alone_waits_for_others_and_they_for_it() -> None:
 
 @pytest.mark.parametrize(
     ("cores", "free_mib", "expected"),
-    [(16, 80_000, 7), (32, 143_000, 14), (16, 143_000, 14), (8, 143_000, 6), (16, 24_000, 1), (2, 24_000, 1)],
+    [(16, 80_000, 14), (64, 80_000, 14), (16, 40_000, 5), (8, 80_000, 6), (16, 24_000, 1), (2, 24_000, 1)],
 )
 def test_a_gpu_has_as_many_jobs_as_its_memory_holds(
     monkeypatch: pytest.MonkeyPatch, cores: int, free_mib: int, expected: int
