@@ -14,7 +14,7 @@ import torch
 from msa_ref.batch import PagedBatch
 from msa_ref.call_facts import CallFacts, Strides, facts_of, greatest_score
 from msa_ref.config import require
-from msa_ref.formats import SUPPORTED_DTYPES, FormatPair, format_of
+from msa_ref.formats import SUPPORTED_DTYPES, USUAL_DTYPES, FormatPair, format_of
 from msa_ref.precision import BOUNDS as UNIT_BOUNDS
 
 CONFIG_SETS = {
@@ -43,7 +43,7 @@ Dtypes = torch.dtype | tuple[torch.dtype, torch.dtype]
 
 @dataclass(frozen=True)
 class Profile:
-    """The promises of one target, as plain data. The defaults are the contract.
+    """The promises of one target, as plain data. The defaults are the contract's, but for the formats.
 
     How it answers:
 
@@ -69,7 +69,8 @@ class Profile:
     padding_rows: whether a row that sees nothing is all PAD, or outside.
     padded_queries: whether rows of `index_q` after the last request's tokens are all PAD, or such a tensor is
         outside. Here alone a profile may promise more than the contract.
-    dtypes: of index_q and index_k_pages: one for both, or a pair of theirs.
+    dtypes: of index_q and index_k_pages: one for both, or a pair of theirs. By default those that kernels take as a
+        matter of course: bfloat16, float16 and float32, queries and keys alike. Others, NVFP4 pages say, are named.
     num_index_heads, index_head_dims, block_sizes, topk_blocks, init_blocks, local_blocks: the sets of values taken;
         None takes all.
     max_visible_blocks, max_query_len, max_num_reqs, max_total_q, max_table_blocks: the largest taken; None takes all.
@@ -92,7 +93,7 @@ class Profile:
     max_abs_score: float | None = None
     padding_rows: Literal["pad", "undefined"] = "pad"
     padded_queries: Literal["pad", "undefined"] = "undefined"
-    dtypes: tuple[Dtypes, ...] = SUPPORTED_DTYPES
+    dtypes: tuple[Dtypes, ...] = USUAL_DTYPES
     num_index_heads: tuple[int, ...] | None = None
     index_head_dims: tuple[int, ...] | None = None
     block_sizes: tuple[int, ...] | None = None
@@ -196,5 +197,7 @@ def set_in_words(taken: tuple[int, ...] | None) -> str:
     return f"{{{taken[0]}..{taken[-1]}}}" if is_run else f"{{{', '.join(map(str, taken))}}}"
 
 
-CONTRACT = Profile()
-"""The whole contract: ties to the lowest id, ids ascending, [H, T, K], every value, every size."""
+CONTRACT = Profile(dtypes=SUPPORTED_DTYPES)
+"""The whole contract: ties to the lowest id, ids ascending, [H, T, K], every value, every format, every size."""
+USUAL = Profile("a target that names no formats")
+"""The promises of a target that names none: the contract, in the formats that kernels take as a matter of course."""

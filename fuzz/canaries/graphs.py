@@ -15,6 +15,7 @@ from fuzz.canaries.naive import NaiveIndexer, Row
 from fuzz.canaries.table import enter, words_of
 from fuzz.targets import Call, Target
 from msa_ref import PAD
+from msa_ref.profile import CONTRACT
 
 GROUP = 4
 """Blocks that arrive together."""
@@ -50,7 +51,7 @@ def graph_target(indexer: type[GraphIndexer], name: str, sentence: str) -> Targe
         owned: dict[Any, Any] = {"is_graph": True}
         return lambda: indexer(call, owned).answer()
 
-    return Target(name, sentence, "foreign", run, has_splits=True, bind=bind)
+    return Target(name, sentence, "foreign", run, has_splits=True, profile=CONTRACT, bind=bind)
 
 
 @graph_canary("D18", "Replay", "GraphIsEager")

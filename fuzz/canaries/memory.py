@@ -1,6 +1,7 @@
 """Canaries that read, write or remember something they must not."""
 
 import ctypes
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -9,9 +10,9 @@ from fuzz.canaries.naive import NaiveIndexer, Row
 from fuzz.canaries.table import canary
 from fuzz.targets import Call
 from msa_ref import PAD
-from msa_ref.profile import Profile
+from msa_ref.profile import CONTRACT
 
-STRICT = Profile("a strict kernel", bad_calls="value-error")
+STRICT = replace(CONTRACT, name="a strict kernel", bad_calls="value-error")
 
 
 @canary("D01", "WritesAll", "Best")

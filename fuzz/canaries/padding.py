@@ -7,9 +7,9 @@ import torch
 from fuzz.canaries.naive import NaiveIndexer
 from fuzz.canaries.table import canary
 from fuzz.targets import Call
-from msa_ref.profile import Profile
+from msa_ref.profile import CONTRACT
 
-PADDED = Profile("a padded kernel", padded_queries="pad")
+PADDED = replace(CONTRACT, name="a padded kernel", padded_queries="pad")
 
 
 @canary("D51", "WritesAll", profile=PADDED, asks=("padded queries",))

@@ -15,6 +15,7 @@ import torch
 from fuzz.canaries.defect import Defect
 from fuzz.targets import Call, Target, fill
 from msa_ref import index_topk
+from msa_ref.profile import CONTRACT
 
 SECONDS_OF_SPINNING = 60
 """Seconds until a hanging kernel ends by itself: more than a watchdog waits in a test, and no GPU is held for good."""
@@ -35,7 +36,7 @@ def process_canary(how: str) -> Callable[[Fails], Fails]:
             return fill(call, index_topk(call.batch))
 
         name, sentence = fails.__name__, (fails.__doc__ or "").strip()
-        target = Target(name, sentence, "foreign", run)
+        target = Target(name, sentence, "foreign", run, profile=CONTRACT)
         PROCESS_CANARIES[name] = Defect(name, "process", "process", sentence, ("Runs",), target, how=how)
         return fails
 

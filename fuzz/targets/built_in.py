@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 
@@ -13,12 +14,12 @@ from fuzz.targets.own_engine import ENGINES
 from fuzz.targets.step import step_target
 from fuzz.targets.target import Bound, Run, Start, Target
 from msa_ref import index_topk
-from msa_ref.profile import Profile
+from msa_ref.profile import CONTRACT
 
 SLAB_BYTES = 1024
 """Bytes of memory for prefill's scores, times the split count: in a small case enough for a few query tiles."""
 
-STEP = Profile("the engine's classes", padded_queries="pad")
+STEP = replace(CONTRACT, name="the engine's classes", padded_queries="pad")
 """The contract, and rows behind the last request: PAD, or left as they are, which the harness reads as PAD."""
 
 # Kernels are imported by name when they run: triton reads TRITON_INTERPRET once, when they are first imported.
@@ -172,13 +173,14 @@ def started_on_package(name: str, package: str) -> Start:
 BUILT_IN = {
     target.name: target
     for target in (
-        Target("reference", "The reference itself; keeps the harness honest.", "any", _reference),
+        Target("reference", "The reference itself; keeps the harness honest.", "any", _reference, profile=CONTRACT),
         Target(
             "prefill",
             "Score kernel, then selection kernel.",
             "prefill",
             _prefill,
             has_splits=True,
+            profile=CONTRACT,
             check=check_prefill,
         ),
         Target(
@@ -189,6 +191,7 @@ BUILT_IN = {
             takes_score_out=True,
             has_splits=True,
             has_sibling=True,
+            profile=CONTRACT,
             check=check_prefill,
         ),
         Target(
@@ -198,6 +201,7 @@ BUILT_IN = {
             _prefill_bound,
             has_splits=True,
             has_sibling=True,
+            profile=CONTRACT,
             check=check_prefill,
             drawn_each=3,
         ),
@@ -208,6 +212,7 @@ BUILT_IN = {
             _prefill_graph,
             has_splits=True,
             has_sibling=True,
+            profile=CONTRACT,
             check=check_prefill_device,
             drawn_each=3,
         ),
@@ -219,6 +224,7 @@ BUILT_IN = {
             has_splits=True,
             has_sibling=True,
             is_graph=True,
+            profile=CONTRACT,
             check=check_prefill_device,
             drawn_each=2,
         ),
@@ -228,6 +234,7 @@ BUILT_IN = {
             "any",
             _topk,
             takes_score=True,
+            profile=CONTRACT,
             check=check_prefill,
         ),
         Target(
@@ -236,6 +243,7 @@ BUILT_IN = {
             "decode",
             _decode_topk,
             takes_score=True,
+            profile=CONTRACT,
             check=check_decode_topk,
         ),
         Target(
@@ -244,6 +252,7 @@ BUILT_IN = {
             "decode",
             _decode_shown,
             has_splits=True,
+            profile=CONTRACT,
             check=check_decode,
         ),
         Target(
@@ -254,6 +263,7 @@ BUILT_IN = {
             has_splits=True,
             has_sibling=True,
             is_graph=True,
+            profile=CONTRACT,
             check=check_decode,
         ),
         Target(
@@ -264,6 +274,7 @@ BUILT_IN = {
             has_splits=True,
             has_sibling=True,
             bind=bind_decode,
+            profile=CONTRACT,
             check=check_decode,
             drawn_each=2,
         ),

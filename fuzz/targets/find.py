@@ -14,13 +14,13 @@ from fuzz.targets.profiles import read_profile
 from fuzz.targets.target import Target
 from fuzz.targets.twins import is_twin, on_twin, parsed
 from msa_ref.config import require
-from msa_ref.profile import CONTRACT, Profile
+from msa_ref.profile import USUAL, Profile
 
 
 def find(name: str) -> Target:
     """A target by name: a built-in one, a peer, or `module:callable` (a `Target`, or a function of a `Call`).
 
-    A foreign function promises the whole contract unless it has an attribute `profile`, or a
+    A foreign function promises the contract in the usual formats, unless it has an attribute `profile`, or a
     profile's JSON file follows its name: `module:callable@profile.json`.
 
     Raises:
@@ -47,7 +47,7 @@ def find(name: str) -> Target:
         return replace(found, name=name, profile=profile)
     assert found is not None
     sentence = next(iter(str(getattr(found, "__doc__", None) or "").strip().splitlines()), "A foreign kernel.")
-    profile = read_profile(Path(profile_path)) if profile_path else getattr(found, "profile", CONTRACT)
+    profile = read_profile(Path(profile_path)) if profile_path else getattr(found, "profile", USUAL)
     require(isinstance(profile, Profile), "profile", "must be a msa_ref.profile.Profile", type(profile).__name__)
     return Target(name, sentence, "foreign", found, has_splits=True, profile=profile)
 

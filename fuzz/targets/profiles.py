@@ -20,7 +20,7 @@ def read_profile(path: Path) -> Profile:
     """The profile in a JSON file: an object with some of the fields of `msa_ref.profile.Profile`.
 
     dtypes are written by name, as in "bfloat16", or as the pair of queries and keys, ["bfloat16", "float8_e4m3fn"]; a
-    set of integers as a list, or as {"min": 1, "max": 32}. A field that is left out keeps the contract's value.
+    set of integers as a list, or as {"min": 1, "max": 32}. A field that is left out has the default of a profile.
 
     Raises:
         ValueError: one sentence naming the field, the rule and what was got.

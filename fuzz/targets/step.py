@@ -14,14 +14,14 @@ from fuzz.targets.call import Call
 from fuzz.targets.engine import Engine, EngineSetup
 from fuzz.targets.engine_session import Session
 from fuzz.targets.target import Target
-from msa_ref.profile import CONTRACT, Profile
+from msa_ref.profile import USUAL, Profile
 
 
 def step_target(
     name: str,
     sentence: str,
     engine: Callable[[EngineSetup], Engine],
-    profile: Profile = CONTRACT,
+    profile: Profile = USUAL,
     check: Callable[[Case], None] | None = None,
     drawn_each: int = 1,
     fills_buffers: bool = False,

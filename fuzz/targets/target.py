@@ -16,7 +16,7 @@ from fuzz.targets.call import Call, ignore_scores
 from fuzz.targets.host_graph import HostGraph
 from fuzz.targets.not_applicable import NotApplicable
 from msa_ref.config import require
-from msa_ref.profile import CONTRACT, Profile
+from msa_ref.profile import USUAL, Profile
 
 Answer = TypeVar("Answer")
 
@@ -65,7 +65,7 @@ class Target:
     has_splits: bool = False
     has_sibling: bool = False
     is_graph: bool = False
-    profile: Profile = CONTRACT
+    profile: Profile = USUAL
     bind: Callable[[Call], Bound] | None = None
     check: Callable[[Case], None] | None = None
     start: Start | None = None

@@ -21,7 +21,7 @@ from fuzz.targets.profiles import promises_in_words, read_profile
 from msa_ref import IndexerConfig
 from msa_ref.profile import CONTRACT, Profile
 
-PROFILE = Profile("engine", tie_rule="any", order="score-desc", axes="token-major", nan="undefined")
+PROFILE = replace(CONTRACT, name="engine", tie_rule="any", order="score-desc", axes="token-major", nan="undefined")
 
 
 class _Engine(NaiveIndexer):

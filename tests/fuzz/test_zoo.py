@@ -14,10 +14,13 @@ import pytest
 import torch
 
 from fuzz.cases.case import Case, PagePlan, Request, Step, ValuePlan, ViewPlan, Views
+from fuzz.cases.generate import gate_cases
+from fuzz.cases.inside import inside
+from fuzz.cases.scale import SMALL
 from fuzz.isolation.messages import Task
 from fuzz.isolation.worker import Worker
-from fuzz.judge.verdict import Agreed, Broke
-from fuzz.targets import Call, fill
+from fuzz.judge.verdict import Agreed, Broke, Undefined
+from fuzz.targets import Call, fill, find
 from msa_ref import IndexerConfig, index_topk
 from tests.support.honest_zoo import ZOO
 
@@ -42,8 +45,16 @@ def test_a_right_target_is_accused_of_nothing(name: str, worker: Worker) -> None
     for case in CASES:
         targets = (name, "reference")
         for target, verdict, _ in worker.judge(Task(case, targets, "cpu")).verdicts:
-            assert isinstance(verdict, Agreed), (target, verdict)
+            is_promised = find(target).outside(case) is None
+            assert isinstance(verdict, Agreed if is_promised else Undefined), (target, verdict)
     assert (worker.restarts, worker.idle_ends) == (1, [])
+
+
+def test_a_target_that_names_no_formats_is_given_the_usual_ones() -> None:
+    target = find("tests.support.honest_zoo.tensors:takes_ordinary_numbers")
+    assert set(inside(SMALL, target.domain).dtypes) == {"bfloat16", "float16", "float32"}
+    for case in gate_cases(7, 24, inside(SMALL, target.domain)):
+        assert target.outside(case) is None
 
 
 def test_a_compiled_target_may_meet_any_number_of_shapes(worker: Worker) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from fuzz.targets.peers.package import VARIABLE, Package
 from fuzz.targets.target import Target
 from msa_ref.config import require
-from msa_ref.profile import Profile
+from msa_ref.profile import CONTRACT, Profile
 
 BEYOND = "@beyond"
 """End of a name that asks a peer what it does outside of its promise: with NaN, infinities and any score."""
@@ -24,7 +24,7 @@ class Promises:
 def promises(name: str, **fields: tuple[Any, str]) -> Promises:
     """The promises of a peer: each field of the profile as (value, source)."""
     values = {field: value for field, (value, _) in fields.items()}
-    return Promises(Profile(name, **values), {field: source for field, (_, source) in fields.items()})
+    return Promises(replace(CONTRACT, name=name, **values), {field: source for field, (_, source) in fields.items()})
 
 
 @dataclass(frozen=True)

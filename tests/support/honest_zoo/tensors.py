@@ -5,6 +5,7 @@ import ctypes
 import importlib
 import pickle
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -169,3 +170,11 @@ def keeps_codes_and_scales_apart(call: Call) -> torch.Tensor:
 def counts_in_numpy(call: Call) -> torch.Tensor:
     """Numpy alone."""
     return NaiveIndexer(call).answer()
+
+
+@partial(honest, profile=None)
+def takes_ordinary_numbers(call: Call) -> torch.Tensor:
+    """Queries and keys of one usual format, as most kernels take; it has no profile that would say so."""
+    queries, keys = call.batch.index_q, call.batch.index_k_pages
+    assert queries.dtype == keys.dtype in (torch.bfloat16, torch.float16, torch.float32)
+    return right(call)
