@@ -54,9 +54,9 @@ class Profile:
     axes: "head-major" answers [H, T, K], "token-major" [T, H, K].
     rank_bits: it ranks by the score, perhaps times a positive factor, rounded in any one direction to so many
         significand bits. Scores that round alike are ties. None ranks by the score itself.
-    unit: what sums its products, by a name of `msa_ref.precision.BOUNDS`, whose bound then holds for every score:
-        "hopper_fp8" keeps 13 bits; "mma_sync" is for GPUs before Hopper, "mfma" for AMD's. None is for a sum in fp32,
-        and for the units of Hopper and Blackwell that lose no more.
+    unit: the unit that sums its products, by a name of `msa_ref.precision.BOUNDS`, whose bound then holds for every
+        score: "hopper_fp8" keeps 13 bits; "mma_sync" is for GPUs before Hopper, "mfma" for AMD's. None is for a sum in
+        fp32, and for the units of Hopper and Blackwell that lose no more.
     bad_calls: whether it refuses a call that breaks a rule of its arguments by a "value-error" before it writes
         anything, or promises nothing of it.
 

@@ -41,7 +41,7 @@ Cases = Iterator[Case]
 class RareSize:
     """One rare size.
 
-    name: what there is many of. kind: of the drawn cases in whose place it comes. scales: by name.
+    name: the thing that there are many of. kind: that of the drawn cases whose place it takes. scales: by name.
     cases: makes the cases in the place of a drawn one.
     """
 

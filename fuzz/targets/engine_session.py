@@ -31,7 +31,7 @@ class Session:
         is_token_major: bool,
         fills_buffers: bool,
     ) -> None:
-        """case: of which all states are steps of the engine; None for one step, that of the call.
+        """case: all of its states are steps of the engine; None for one step, that of the call.
 
         fills_buffers: whether the engine promises its selections in `topk_indices_buffers`.
         """
@@ -121,7 +121,7 @@ class Session:
         return self._handed_over(call, judged, old_out)
 
     def _require_untouched(self, layer: int, before: list[torch.Tensor]) -> None:
-        """The layers behind one that ran have not been written yet, unless all share a buffer."""
+        """The layers after one that ran have not been written yet, unless all share a buffer."""
         later = [] if self.plan.is_buffer_shared else range(layer + 1, len(self.buffers))
         if not all(torch.equal(self.buffers[other], before[other]) for other in later):
             raise BrokenLaw("WritesOnly", f"layer {layer} wrote into another layer's topk_indices_buffer")
@@ -141,7 +141,7 @@ class Session:
         return whole
 
     def _hold_to_buffer(self, answers: list[torch.Tensor], buffer: torch.Tensor, before: torch.Tensor) -> None:
-        """The buffer holds what was returned, and nothing is written behind it; or it was not used."""
+        """The buffer holds what was returned, and nothing is written after it; or it was not used."""
         axis, is_unused = self.token_axis, torch.equal(buffer, before)
         slots = zip(answers, *(each if each.dim() == 4 else each[None] for each in (buffer, before)), strict=True)
         for answer, slot, old_slot in slots:

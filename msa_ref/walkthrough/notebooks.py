@@ -1,4 +1,4 @@
-"""The chapters as Jupyter notebooks and as Python scripts: the same text and code, to run and to change."""
+"""Chapters and linked pages as Jupyter notebooks and Python scripts: the same text and code, to run and to change."""
 
 import json
 import re
@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
+LINKED = ("fp8-exact.md", "how-engines-break-ties.md")
+"""Pages beside the chapters that have code to run."""
 
 
 def chapters(folder: Path = FOLDER) -> list[Path]:
@@ -53,19 +55,19 @@ def script(text: str) -> str:
 
 
 def write_notebooks(into: Path) -> list[Path]:
-    """Write a notebook for each chapter. Returns the files."""
+    """Write a notebook for each chapter and linked page. Returns the files."""
     return _write(into, ".ipynb", lambda text: json.dumps(notebook(text), indent=1, ensure_ascii=False) + "\n")
 
 
 def write_scripts(into: Path) -> list[Path]:
-    """Write a script for each chapter. Returns the files."""
+    """Write a script for each chapter and linked page. Returns the files."""
     return _write(into, ".py", script)
 
 
 def _write(into: Path, suffix: str, made: Callable[[str], str]) -> list[Path]:
     into.mkdir(parents=True, exist_ok=True)
     paths = []
-    for chapter in chapters():
-        paths.append(into / f"{chapter.stem}{suffix}")
-        paths[-1].write_text(made(chapter.read_text()))
+    for page in (*chapters(), *(FOLDER / name for name in LINKED)):
+        paths.append(into / f"{page.stem}{suffix}")
+        paths[-1].write_text(made(page.read_text()))
     return paths

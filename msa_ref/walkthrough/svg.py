@@ -46,7 +46,7 @@ STYLE = "\n".join(
 
 @dataclass
 class Drawing:
-    """A drawing of width x height pixels. words: the text for who cannot see it."""
+    """A drawing of width x height pixels. words: the text for readers who cannot see it."""
 
     width: int
     height: int

@@ -23,7 +23,7 @@ from msa_ref.rows import ROW_LAWS
 from msa_ref.walkthrough.__main__ import main
 from msa_ref.walkthrough.explained_row import explained
 from msa_ref.walkthrough.figures import FIGURES, FOLDER
-from msa_ref.walkthrough.notebooks import chapters, notebook, script
+from msa_ref.walkthrough.notebooks import LINKED, chapters, notebook, script
 from tests.support.markdown import ROOT, blocks, sections
 from tests.support.pages.walkthrough import TIMELINES, timeline_and_picture
 
@@ -109,10 +109,14 @@ def test_a_row_is_explained_by_the_reference(capsys: pytest.CaptureFixture[str])
     assert main(["row", "--scores=-inf,nan", "--topk", "3"]) == 0
     assert capsys.readouterr().out.endswith("topk_idx = [0, 1, -1]\n")
     assert main(["row", "--topk", "1", "--init", "2"]) == 2
+    assert main(["row", "--scores", "5,x"]) == 2
+    assert capsys.readouterr().err.endswith("scores must be numbers with commas between them; got '5,x'\n")
 
 
 def test_notebooks_scripts_and_figures_are_written(tmp_path: Path) -> None:
     assert main(["notebooks", "--into", str(tmp_path)]) == 0
     assert main(["scripts", "--into", str(tmp_path)]) == 0
     assert main(["figures", "--into", str(tmp_path)]) == 0
-    assert len([*tmp_path.glob("*.ipynb")]) == len([*tmp_path.glob("*.py")]) == len(chapters()) == 11
+    assert len(chapters()) == 11
+    assert len([*tmp_path.glob("*.ipynb")]) == len([*tmp_path.glob("*.py")]) == 11 + len(LINKED)
+    assert {page.name for page in PAGES.glob("[!0-9]*.md") if "\n```python\n" in page.read_text()} == {*LINKED}

@@ -166,7 +166,7 @@ class Emitter:
         return name
 
     def leave(self, values: Sequence[str]) -> None:
-        """The last line of a region: its values go to its targets, or back to who called it."""
+        """The last line of a region: its values go to its targets, or back to the caller."""
         if self._kind == "body":
             self.put(f"return {', '.join(values)},")
         elif self._targets:
