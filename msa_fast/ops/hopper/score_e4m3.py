@@ -1,0 +1,319 @@
+"""Prefill scores on Hopper of e4m3 keys: as `msa_fast.ops.hopper.score`, with keys widened on their way to the product.
+
+The matrix unit takes a right operand of 16 bits from shared memory alone, and a left one from registers, too. So
+keys are the left operand: threads load half a page of bytes, widen it exactly in registers and multiply it with the
+tile's queries. Serves MiniMax-M3's own shape; agrees bit for bit with the scorer for everyone wherever sums are exact.
+"""
+
+import torch
+from triton.experimental import gluon
+from triton.experimental.gluon import language as gl
+from triton.experimental.gluon.language.nvidia.hopper import (
+    fence_async_shared,
+    mbarrier,
+    warpgroup_mma,
+    warpgroup_mma_wait,
+)
+from triton.language.extra.cuda import gdc_launch_dependents
+
+from msa_fast.ops.checks import is_tensor_copied
+from msa_fast.ops.launch_table import architecture_of
+from msa_fast.ops.launching import Launched, launched
+from msa_fast.ops.nvidia.put import has_flat_rows, put_best
+from msa_fast.ops.nvidia.tma import barrier, fetch, pages_of
+from msa_fast.ops.prefill_plan import PrefillPlan
+from msa_ref.batch import PagedBatch
+
+WARPS = 4
+"""One warpgroup. Two programs share a multiprocessor: while one widens keys or takes maxima, the other multiplies."""
+STAGES = 4
+"""Pages of a program in shared memory, 16 KiB each."""
+
+
+@gluon.jit
+def _as_multiplied(values):
+    """values [N, D], with D in the order in which products sum: a thread's 32 bytes of a key fill its share of them."""
+    N: gl.constexpr = values.shape[0]
+    D: gl.constexpr = values.shape[1]
+    return values.reshape([N, 4, D // 8, 2]).permute((0, 2, 1, 3)).reshape([N, D])
+
+
+@gluon.constexpr_function
+def _as_loaded():
+    """Layout of half a page's bytes: four threads share a key, each with 32 bytes side by side."""
+    return gl.DistributedLinearLayout(
+        [[0, 1], [0, 2], [0, 4], [0, 8], [0, 16], [8, 0]],
+        [[0, 32], [0, 64], [1, 0], [2, 0], [4, 0]],
+        [[16, 0], [32, 0]],
+        [],
+        [64, 128],
+    )
+
+
+@gluon.constexpr_function
+def _exchanged(step):
+    """Layout of maxima [4 warps, 8 >> step, 128 rows] in which one more bit of the keys lies within threads."""
+    in_thread = [*[[0, 0, 1], [0, 0, 8], [0, 0, 16], [0, 0, 32]][: 4 - step], [0, 4 >> step, 0]]
+    keys = [[0, 1, 0], [0, 2, 0]][: 2 - step]
+    rows = [[0, 0, 16], [0, 0, 32], [0, 0, 64]][2 - step :]
+    lanes = [[0, 0, 2], [0, 0, 4], *keys, *rows]
+    return gl.DistributedLinearLayout(in_thread, lanes, [[1, 0, 0], [2, 0, 0]], [], [4, 8 >> step, 128])
+
+
+@gluon.jit
+def _product(pages, slot, half: gl.constexpr, q, ROWS: gl.constexpr, mma: gl.constexpr):
+    """Start half the keys of a slot times q [ROWS, D]; fp32 [keys, ROWS] once it is waited for."""
+    KEYS: gl.constexpr = pages.shape[2] // 2
+    operand: gl.constexpr = gl.DotOperandLayout(operand_index=0, parent=mma, k_width=2)
+    page = pages.index(slot).reshape([pages.shape[2], pages.shape[3]])
+    k = page.slice(half * KEYS, KEYS).load(_as_loaded()).to(gl.float16)
+    if q.dtype == gl.bfloat16:
+        k = k.to(gl.float32).to(gl.bfloat16)
+    k = gl.convert_layout(_as_multiplied(k), operand, assert_trivial=True)
+    zeros = gl.zeros([KEYS, ROWS], gl.float32, mma)
+    return warpgroup_mma(k, q.permute((1, 0)), zeros, use_acc=False, is_async=True)
+
+
+@gluon.jit
+def _masked(token_score, first_key, first_row, context_len, H: gl.constexpr, mma: gl.constexpr):
+    """-inf for the tokens that a row does not see."""
+    key_pos = first_key + gl.arange(0, token_score.shape[0], layout=gl.SliceLayout(1, mma))
+    row = gl.arange(0, token_score.shape[1], layout=gl.SliceLayout(0, mma))
+    # By rows, since a thread has few keys and many rows: it would have to keep what each of them sees.
+    is_seen = row[None, :] >= ((key_pos - context_len) * H - first_row)[:, None]
+    return gl.where(is_seen, token_score, float("-inf"))
+
+
+@gluon.jit
+def _best_of_threads(token_score):
+    """fp32 [warps, 8, ROWS]: the maxima of token_score [keys, ROWS] within threads; 8 of them share a row."""
+    KEYS: gl.constexpr = token_score.shape[0]
+    return gl.max(token_score.reshape([KEYS // 16, 2, 8, token_score.shape[1]]), axis=1)
+
+
+@gluon.jit
+def _best_of_page(best, shared, own_row: gl.constexpr):
+    """fp32 [ROWS]: a page's maxima, of those of its threads [warps, 8, ROWS]. Every warp meets every other once.
+
+    Lanes exchange halves of what they hold: of each pair one goes on with these rows, and one with those.
+    """
+    WARPS: gl.constexpr = best.shape[0]
+    ROWS: gl.constexpr = best.shape[2]
+    for step in gl.static_range(3):
+        best = gl.convert_layout(best, _exchanged(step))
+        best = gl.max(best.reshape([WARPS, 2, 4 >> step, ROWS]), axis=1)
+    shared.store(best.reshape([WARPS, ROWS]))
+    fence_async_shared()  # a copy takes the page's place by another way than threads have read it
+    barrier()
+    best = gl.max(shared.load(own_row), axis=0)
+    return gl.where(best == best, best, float("-inf"))  # NaN only if every token's score is
+
+
+@gluon.jit
+def _queries(
+    q_ptr, first_row, q_start, query_len, stride_q_t, stride_q_h,
+    H: gl.constexpr, D: gl.constexpr, ROWS: gl.constexpr, WARPS: gl.constexpr,
+):  # fmt: skip
+    """[ROWS, D] query rows of 16 bits, as products sum them; rows past the request repeat its first token."""
+    wide: gl.constexpr = gl.BlockedLayout([1, 8], [256 // D, D // 8], [WARPS, 1], [1, 0])
+    row = first_row + gl.arange(0, ROWS, layout=gl.SliceLayout(1, wide))
+    token = gl.where(row // H < query_len, row // H, 0)
+    at = (q_start + token).to(gl.int64) * stride_q_t + (row % H).to(gl.int64) * stride_q_h
+    offs_d = gl.arange(0, D, layout=gl.SliceLayout(0, wide))
+    q = gl.load(q_ptr + at[:, None] + offs_d[None, :])
+    if q_ptr.dtype.element_ty == gl.float8e4nv:
+        q = q.to(gl.float16)
+    return _as_multiplied(q)
+
+
+@gluon.jit(
+    do_not_specialize=["slab_token", "stride_table_b", "num_columns"],
+    do_not_specialize_on_alignment=["block_table_ptr", "seq_lens_ptr", "cu_seqlens_q_ptr"],
+)
+def _score_e4m3_sm90_kernel(
+    q_ptr,
+    keys,
+    block_table_ptr,
+    seq_lens_ptr,
+    cu_seqlens_q_ptr,
+    tiles_ptr,
+    score_ptr,
+    best_ptr,
+    slab_token,
+    stride_q_t,
+    stride_q_h,
+    stride_table_r,
+    stride_table_b,
+    num_columns,
+    stride_seq_lens,
+    stride_cu,
+    stride_score_row,
+    stride_score_b,
+    stride_best_row,
+    stride_best_b,
+    H: gl.constexpr,
+    D: gl.constexpr,
+    S: gl.constexpr,
+    ROWS: gl.constexpr,
+    SUPERBLOCK: gl.constexpr,
+    STAGES: gl.constexpr,
+    WARPS: gl.constexpr,
+    VECTOR: gl.constexpr,
+    IS_FOLLOWED: gl.constexpr,
+):
+    """Grid, writes and masks: as `_score_kernel`. keys: tensor descriptor of pages.
+
+    Rows (token, head) of the scores lie a stride apart; each thread owns one, and holds and stores its scores. Blocks
+    that every row sees whole go two at a time, each with shared memory of its own for the maxima of warps, so that
+    warps meet once for a page; then none of them reads the page any more, and another takes its slot.
+    VECTOR > 1: blocks side by side in a row, stored together; stride_score_b is that of vectors. num_columns:
+    columns of the block table. IS_FOLLOWED: the selection waits for the scores on the GPU.
+    """
+    mma: gl.constexpr = gl.NVMMADistributedLayout(version=[3, 0], warps_per_cta=[WARPS, 1], instr_shape=[16, ROWS, 16])
+    q_layout: gl.constexpr = gl.NVMMASharedLayout(swizzle_byte_width=128, element_bitwidth=16, rank=2)
+    flat: gl.constexpr = gl.SwizzledSharedLayout(1, 1, 1, [1, 0])
+    own_row: gl.constexpr = gl.BlockedLayout([WARPS, 1], [1, 32], [1, WARPS], [0, 1])
+    q_type: gl.constexpr = gl.bfloat16 if q_ptr.dtype.element_ty == gl.bfloat16 else gl.float16
+    tile = tiles_ptr + gl.program_id(0) * 4
+    req = gl.load(tile)
+    first_row = gl.load(tile + 1)
+    block = gl.load(tile + 2)
+    end_block = gl.load(tile + 3)
+    # Looked up while the lengths are on their way: entries behind the last live block may hold anything.
+    table_row = block_table_ptr + req.to(gl.int64) * stride_table_r
+    first_pages = ()
+    for i in gl.static_range(STAGES):
+        is_listed = block + i < gl.minimum(end_block, num_columns)
+        entry = table_row + (block + i).to(gl.int64) * stride_table_b
+        first_pages += (gl.load(entry, mask=is_listed, other=0),)  # type: ignore[assignment]
+    q_start = gl.load(cu_seqlens_q_ptr + req * stride_cu)
+    query_len = gl.load(cu_seqlens_q_ptr + (req + 1) * stride_cu) - q_start
+    context_len = gl.load(seq_lens_ptr + req * stride_seq_lens) - query_len
+    last_token = gl.minimum((first_row + ROWS - 1) // H, query_len - 1)
+    num_blocks = (gl.maximum(context_len + last_token + 1, 0) + S - 1) // S
+    end_block = gl.minimum(end_block, num_blocks)
+    full_blocks = gl.minimum(gl.maximum(context_len + first_row // H + 1, 0) // S, end_block)
+    if block < end_block:
+        pages = gl.allocate_shared_memory(keys.dtype, [STAGES, 1, S, D], keys.layout)
+        ready = gl.allocate_shared_memory(gl.int64, [STAGES, 1], mbarrier.MBarrierLayout())
+        for i in gl.static_range(STAGES):
+            mbarrier.init(ready.index(i), count=1)
+        for i in gl.static_range(STAGES):
+            fetch(keys, first_pages[i], 0, (block + i) % STAGES, ready, pages, block + i < end_block, S, D)
+        q = gl.allocate_shared_memory(q_type, [ROWS, D], q_layout)
+        q.store(_queries(q_ptr, first_row, q_start, query_len, stride_q_t, stride_q_h, H, D, ROWS, WARPS))
+        even = gl.allocate_shared_memory(gl.float32, [WARPS, ROWS], flat)
+        odd = gl.allocate_shared_memory(gl.float32, [WARPS, ROWS], flat)
+        fence_async_shared()  # the matrix unit reads queries by another way than threads write them
+        barrier()
+        if VECTOR > 1:
+            vectors: gl.constexpr = gl.BlockedLayout([1, VECTOR], [32, 1], [WARPS, 1], [1, 0])
+            stored_row = first_row + gl.arange(0, ROWS, layout=gl.SliceLayout(1, vectors))[:, None]
+            held = gl.full([ROWS, VECTOR], float("-inf"), gl.float32, vectors)
+        else:
+            stored_row = first_row + gl.arange(0, ROWS, layout=gl.SliceLayout(0, own_row))
+            held = gl.full([ROWS], float("-inf"), gl.float32, gl.SliceLayout(0, own_row))
+        is_row = stored_row < query_len * H
+        flat_row = (q_start - slab_token).to(gl.int64) * H + stored_row
+        score_rows = score_ptr + flat_row * stride_score_row
+        best_rows = best_ptr + flat_row * stride_best_row
+        first_block = block
+        while block + 2 <= full_blocks:
+            for i in gl.static_range(2):
+                slot = (block + i) % STAGES
+                mbarrier.wait(ready.index(slot), ((block + i - first_block) // STAGES) & 1)
+                scores_a = _product(pages, slot, 0, q, ROWS, mma)
+                scores_b = _product(pages, slot, 1, q, ROWS, mma)
+                best = _best_of_threads(warpgroup_mma_wait(1, deps=[scores_a]))
+                ahead = block + i + STAGES
+                page = gl.load(table_row + ahead.to(gl.int64) * stride_table_b, mask=ahead < end_block, other=0)
+                scores_b = warpgroup_mma_wait(0, deps=[scores_b])
+                best = gl.maximum(best, _best_of_threads(scores_b))
+                best = _best_of_page(best, even if i == 0 else odd, own_row)
+                fetch(keys, page, 0, slot, ready, pages, ahead < end_block, S, D)
+                held = put_best(
+                    best, held, is_row, score_rows, best_rows, block + i, first_block, end_block, num_blocks,
+                    stride_score_b, stride_best_b, SUPERBLOCK, VECTOR,
+                )  # fmt: skip
+            block += 2
+
+        if IS_FOLLOWED:  # no sooner: the selection's programs would crowd on the first multiprocessors with room
+            gdc_launch_dependents()
+        while block < end_block:
+            slot = block % STAGES
+            mbarrier.wait(ready.index(slot), ((block - first_block) // STAGES) & 1)
+            scores = warpgroup_mma_wait(0, deps=[_product(pages, slot, 0, q, ROWS, mma)])
+            best = _best_of_threads(_masked(scores, block * S, first_row, context_len, H, mma))
+            scores = warpgroup_mma_wait(0, deps=[_product(pages, slot, 1, q, ROWS, mma)])
+            best = gl.maximum(
+                best, _best_of_threads(_masked(scores, block * S + S // 2, first_row, context_len, H, mma))
+            )
+            barrier()
+            best = _best_of_page(best, even, own_row)
+            ahead = block + STAGES
+            page = gl.load(table_row + ahead.to(gl.int64) * stride_table_b, mask=ahead < end_block, other=0)
+            fetch(keys, page, 0, slot, ready, pages, ahead < end_block, S, D)
+            held = put_best(
+                best, held, is_row, score_rows, best_rows, block, first_block, end_block, num_blocks,
+                stride_score_b, stride_best_b, SUPERBLOCK, VECTOR,
+            )  # fmt: skip
+            block += 1
+        for i in gl.static_range(STAGES):
+            mbarrier.invalidate(ready.index(i))
+
+
+def is_served(batch: PagedBatch, plan: PrefillPlan, score: torch.Tensor, superblock_score: torch.Tensor | None) -> bool:
+    """True if this scorer takes a call: by architecture, shapes, dtypes and strides alone."""
+    config, q, k = batch.config, batch.index_q, batch.index_k_pages
+    if (config.index_head_dim, config.block_size, plan.score_rows) != (128, 128, 128):
+        return False
+    if architecture_of(batch.device) != "sm_90" or k.dtype != torch.float8_e4m3fn:
+        return False
+    return q.stride(2) == 1 and is_tensor_copied(k) and has_flat_rows(batch, score, superblock_score)
+
+
+def launch_score(
+    batch: PagedBatch,
+    plan: PrefillPlan,
+    tiles: torch.Tensor,
+    slab_token: int,
+    score: torch.Tensor,
+    superblock_score: torch.Tensor | None,
+    is_followed: bool = False,
+) -> Launched:
+    """Launch on checked arguments that are served: tiles of the plan, of the slab whose first token is slab_token."""
+    config = batch.config
+    best = score if superblock_score is None else superblock_score
+    return launched(
+        batch.device,
+        _score_e4m3_sm90_kernel,
+        (len(tiles),),
+        batch.index_q,
+        pages_of(batch),
+        batch.block_table,
+        batch.seq_lens,
+        batch.cu_seqlens_q,
+        tiles,
+        score,
+        best,
+        slab_token,
+        *batch.index_q.stride()[:2],
+        *batch.block_table.stride(),
+        batch.max_blocks,
+        *batch.seq_lens.stride(),
+        *batch.cu_seqlens_q.stride(),
+        score.stride(0),
+        score.stride(2),
+        best.stride(0),
+        best.stride(2),
+        H=config.num_index_heads,
+        D=config.index_head_dim,
+        S=config.block_size,
+        ROWS=plan.score_rows,
+        SUPERBLOCK=0 if superblock_score is None else plan.superblock,
+        STAGES=STAGES,
+        WARPS=WARPS,
+        VECTOR=score.shape[3] if score.ndim == 4 else 1,
+        IS_FOLLOWED=is_followed,
+        num_warps=WARPS,
+    )
