@@ -88,7 +88,7 @@ _ROWS = (
     FieldDefect(
         "D10",
         "The tail of the last, partial page is not masked.",
-        "poison behind the last token",
+        "poison after the last token",
         "PoisonBlind, Best",
     ),
     FieldDefect(
@@ -128,7 +128,7 @@ _ROWS = (
     ),
     FieldDefect(
         "D17",
-        "Rows behind the live ones keep ids of an earlier, larger batch.",
+        "Rows after the live ones keep ids of an earlier, larger batch.",
         "graph replay after shrinking",
         "Replay, WritesAll, WritesOnly",
     ),
@@ -170,7 +170,7 @@ _ROWS = (
     ),
     FieldDefect(
         "D24",
-        "Block-table entries behind the live ones are read.",
+        "Block-table entries after the live ones are read.",
         "INT_MAX, -1 or garbage there",
         "Runs, PoisonBlind, the watchdog",
         "vllm-ascend#13391",

@@ -20,11 +20,9 @@ def tally() -> str:
     """One sentence: how many rows are planted, shown by a test, and not planted yet."""
     rows = FIELD_DEFECTS.values()
     planted, shown = sum(row.is_planted for row in rows), sum(bool(row.shown_by) for row in rows)
-    missing = ", ".join(row.id for row in rows if row.not_planted)
-    return (
-        f"{planted} of {len(rows)} field defects are planted, {shown} are shown by a test of their own, "
-        f"{len(rows) - planted - shown} are not planted yet ({missing})."
-    )
+    missing = [row.id for row in rows if row.not_planted]
+    not_yet = f"{len(missing)} are not planted yet ({', '.join(missing)})" if missing else "none is missing"
+    return f"{planted} of {len(rows)} field defects are planted, {shown} are shown by a test of their own, {not_yet}."
 
 
 def page() -> str:

@@ -29,7 +29,7 @@ FIXES = {
     "D03": "The id is part of the key that is compared, so the order is total and arrival decides nothing.",
     "D06": "Forced and absent blocks are known by flags of their own, and take no part in the comparison of scores.",
     "D09": "Minus zero is mapped to plus zero before scores are turned into integers that sort.",
-    "D10": "Tokens behind the last one are masked to -inf, after the product and not before.",
+    "D10": "Tokens after the last one are masked to -inf, after the product and not before.",
     "D12": "The local block is computed for each query token, not for the request.",
     "D16": "Lengths are clamped at 0 before anything is divided or compared unsigned.",
     "D18": "A row's selection is bounded by its own length, not by what the buffer holds.",
