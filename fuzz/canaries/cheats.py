@@ -91,6 +91,19 @@ class ServesByLengths(NaiveIndexer):
         return super().write(self.memory.setdefault(key, rows))
 
 
+@canary("systematic", "Replay")
+class ServesBySums(NaiveIndexer):
+    """Remembers its answers by the lengths of a batch and the sums of its queries and keys, whatever their order."""
+
+    def write(self, rows: dict[tuple[int, int], list[int]]) -> torch.Tensor:
+        sums = [
+            int(tensor.contiguous().view(torch.uint8).sum())
+            for tensor in (self.batch.index_q, self.batch.index_k_pages)
+        ]
+        key = (self.config, self.num_splits, *self.call.query_lens, *self.call.seq_lens, *sums)
+        return super().write(self.memory.setdefault(key, rows))
+
+
 @canary("systematic", "WritesAll")
 class AnswersOnce(NaiveIndexer):
     """Answers the first time that it sees a batch, and later trusts that its answer is still there."""

@@ -155,12 +155,14 @@ class Step:
     values_seed: the seed of new queries and keys; 0 keeps those of the case.
     between: a call before the change: none, an `eager` one on the same buffers, one `elsewhere` on allocations of
         its own, or an `unread` replay, whose step was given up.
+    is_turned: whether the heads of its queries come in reverse order: other queries, of the same sum.
     """
 
     requests: tuple[Request, ...]
     is_remapped: bool = False
     values_seed: int = 0
     between: str = ""
+    is_turned: bool = False
 
     def __post_init__(self) -> None:
         known = ", ".join(repr(name) for name in BETWEEN)

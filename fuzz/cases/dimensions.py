@@ -180,6 +180,7 @@ DIMENSIONS = (
             "shrinks": case_facts.replay_test(lambda old, new: 0 < new.seq_len < old.seq_len),
             "remapped": lambda case: any(step.is_remapped for step in case.replay),
             "new values": lambda case: any(step.values_seed for step in case.replay),
+            "heads in reverse": lambda case: any(step.is_turned for step in case.replay),
             "query lengths": case_facts.replay_test(lambda old, new: new.query_len != old.query_len),
             "becomes padding": case_facts.replay_test(lambda old, new: old.seq_len and not new.seq_len),
             "appends": case_facts.replay_test(lambda old, new: old.seq_len and new.is_appended_to(old)),
@@ -187,7 +188,10 @@ DIMENSIONS = (
             "trades lengths": case_facts.trades_lengths,
             "shrinks by a few blocks": case_facts.shrinks_a_little,
         },
-        {"trades lengths": lambda scale: max(scale.max_reqs) > 1},
+        {
+            "trades lengths": lambda scale: max(scale.max_reqs) > 1,
+            "heads in reverse": lambda scale: max(scale.heads) > 1,
+        },
     ),
     Dimension(
         "between replays",

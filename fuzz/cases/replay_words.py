@@ -42,3 +42,5 @@ def _words(before: Step, step: Step) -> Iterator[str]:
         yield "remap the pages"
     if step.values_seed:
         yield "change the values"
+    if step.is_turned:
+        yield "reverse the order of the heads' queries"

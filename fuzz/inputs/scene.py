@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 import torch
 
 from fuzz.cases.case import Case, ViewPlan
-from fuzz.inputs.bit_equality import same_bits
+from fuzz.inputs.bit_equality import same_bits, same_width
 from fuzz.inputs.contents import GARBAGE, designed_scores, fill_hashed, queries_and_keys
 from fuzz.inputs.far_buffers import make_far_pages, make_far_scores
 from fuzz.inputs.output import OUT_MARKER, Output
@@ -87,6 +87,9 @@ class Scene:
             queries, pages = self._values[state]
             self._write("index_q", queries)
             self.batch.index_k_pages.copy_(pages)
+        if step.is_turned:
+            turned = same_width(self.batch.index_q[: case.total_q - case.extra_queries]).flip(1)
+            same_width(self.batch.index_q[: len(turned)]).copy_(turned)
         # A table of one row is that of the longest request: the others' entries are its first ones.
         longest = max(range(len(self.seq_lens)), key=self.seq_lens.__getitem__, default=0)
         self._write("block_table", block_table(case, step, state, layout), longest)
