@@ -163,7 +163,7 @@ def _min_exponent(dtype: torch.dtype) -> int:
 
 
 def _toward_zero(values: torch.Tensor, fraction_bits: int) -> torch.Tensor:
-    """float64 as fp32 with so many fraction bits, the others cut off; -0 becomes +0."""
+    """float64 as fp32: `fraction_bits` bits of the fraction are kept, the others cut off; -0 becomes +0."""
     near = values.float()
     is_beyond = near.double().abs() > values.abs()
     near = torch.where(is_beyond, torch.nextafter(near, torch.zeros_like(near)), near)

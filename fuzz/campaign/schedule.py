@@ -9,7 +9,7 @@ from fuzz.isolation.turns import num_scores, takes_turns
 NUM_HEAVIEST = 100
 """Tasks that are begun early on a GPU, the heaviest of all: one of them begun late would be waited for at the end."""
 HEAVY_EVERY = 4
-"""One of so many tasks is a heavy one while these last: all at once would not fit the memory of a GPU."""
+"""One task in HEAVY_EVERY is a heavy one while these last: all at once would not fit the memory of a GPU."""
 
 Numbered = tuple[int, Task]
 """A task, and its number in the list: results come in that order, whichever task was begun first."""

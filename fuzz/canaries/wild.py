@@ -15,7 +15,7 @@ def store_far_away(out_ptr, distance):
 
 @triton.jit
 def spin(out_ptr, nanoseconds):
-    """Grid (1,). Writes one element, after so many nanoseconds: a GPU is never held for good."""
+    """Grid (1,). Writes one element after a wait of `nanoseconds`: a GPU is never held for good."""
     start = globaltimer()
     now = start
     while now - start < nanoseconds:

@@ -106,7 +106,7 @@ def _draw_alone(
 
 
 def _with_edges_of_memory(case: Case, scale: Scale) -> Case:
-    """Every so many cases are tight, or have queries or a table that are expanded: by seed, so that no draw changes.
+    """Some cases are tight, or have queries or a table that are expanded: the seed says which, so that no draw changes.
 
     Not where a kernel would be compiled for it: there kept cases have expanded tensors.
     """

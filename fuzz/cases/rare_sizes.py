@@ -1,4 +1,4 @@
-"""Sizes that no array of fixed size holds, in the place of every so many drawn cases.
+"""Sizes that no array of fixed size holds: drawn cases at regular distances give way to cases that have them.
 
 Many requests, tokens, blocks, heads or slots cost time: a gate draws each of them a few times only, but each of them.
 A size is one row of a table: its name, and the cases that have it, made of a drawn one.
@@ -52,7 +52,7 @@ class RareSize:
 
 
 EVERY = {"small": {"prefill": 9, "decode": 6, "replay": 24}, "large": {"prefill": 66, "decode": 18, "replay": 51}}
-"""Scale -> kind -> one of so many drawn cases of the kind has a rare size. All are multiples of `OWN_EACH`: none
+"""Scale -> kind -> n: one drawn case of the kind in n has a rare size. Every n is a multiple of `OWN_EACH`, so none
 takes the place of a case of MiniMax-M3's own config."""
 
 
@@ -167,7 +167,7 @@ def _band(chooser: Chooser, scale: Scale, case: Case) -> Cases:
 
 
 def _pooled(case: Case, blocks: int) -> PagePlan:
-    """The case's pages for a row of so many blocks; several of them lie in one page if they would take much memory."""
+    """The case's pages for a row of `blocks` blocks; several of them lie in one page if they would take much memory."""
     config = case.config
     page = config.block_size * config.index_head_dim
     # Each page comes as often as two of them fill the slots.

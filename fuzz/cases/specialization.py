@@ -22,9 +22,9 @@ OWN_CONFIG = IndexerConfig()
 OWN_SHAPE = (OWN_CONFIG.index_head_dim, OWN_CONFIG.block_size)
 """MiniMax-M3's head dim and block size."""
 OWN_EACH = 3
-"""One specialization of so many has MiniMax-M3's own config, where the targets take it."""
+"""One specialization in OWN_EACH has MiniMax-M3's own config, where the targets take it."""
 ODD_EACH = 4
-"""One of so many of the others has an odd head dim, and one an odd block size."""
+"""Of the others, one in ODD_EACH has an odd head dim, and one in ODD_EACH an odd block size."""
 
 
 @dataclass(frozen=True)

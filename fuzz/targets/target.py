@@ -51,7 +51,7 @@ class Target:
     bind: turns one call into a function that replays it; this captures a target without a CUDA graph.
     start: makes what keeps its state from one call of a case to the next, as an engine does.
     is_checked: it has a `check` where it runs, in a child, and none here.
-    drawn_each: a gate gives it one of so many drawn cases, because others try most of the same.
+    drawn_each: a gate gives it one drawn case in `drawn_each`, because other targets try most of the same.
     check: the check that the kernels themselves make before a launch, on a case: raises the ValueError that
         they would. A case that it refuses is Undefined. None for targets that run no kernels of the suite.
     """

@@ -40,7 +40,7 @@ def dtype_of(element: str) -> np.dtype[Any]:
 
 
 def wrap(value: int, bits: int) -> int:
-    """A Python integer as a signed one of so many bits."""
+    """A Python integer as a signed one of `bits` bits."""
     half = 1 << (bits - 1)
     return ((value + half) & ((1 << bits) - 1)) - half
 

@@ -49,7 +49,7 @@ class FullWidth(Family):
 
 
 def _alike(stream: Stream, rows: int, count: int, bits: int) -> np.ndarray:
-    """[rows, count] float32 of so many bits, from 1 to 2: those of a row have leading bits in common."""
+    """[rows, count] float32 of `bits` bits, from 1 to 2: those of a row have leading bits in common."""
     last = 2 ** (bits - 1)
     low = stream.integers(0, last - 1, (rows, count)) >> stream.integers(bits // 3, bits - 2, (rows, 1))
     start = stream.integers(0, last - 1, (rows, 1))

@@ -81,12 +81,12 @@ class Scheduler:
             raise Finding("in flight", f"the program ends before the {self.flights[0].what} is done")
 
     def start(self, flight: Flight) -> None:
-        """Something is on its way from now on."""
+        """Put something on its way."""
         self.flights.append(flight)
         flight.span = self._begin(flight.what.partition(" at ")[0], flight.what)
 
     def land(self, flight: Flight) -> None:
-        """Something in flight is done."""
+        """End something that is in flight."""
         self.flights.remove(flight)
         self._end(flight.span)
         flight.land()

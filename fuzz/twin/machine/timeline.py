@@ -24,13 +24,13 @@ class Timeline:
     moments: int = 0
 
     def begin(self, lane: str, what: str) -> Span:
-        """Something begins now."""
+        """Begin a span now."""
         span = Span(lane, what, self._next_moment())
         self.spans.append(span)
         return span
 
     def end(self, span: Span) -> None:
-        """Something ends now."""
+        """End a span now."""
         span.stop = self._next_moment()
 
     def _next_moment(self) -> int:
