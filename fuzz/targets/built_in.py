@@ -18,7 +18,6 @@ from msa_ref.profile import CONTRACT
 
 SLAB_BYTES = 1024
 """Bytes of memory for prefill's scores, times the split count: in a small case enough for a few query tiles."""
-
 STEP = replace(CONTRACT, name="the engine's classes", padded_queries="pad")
 """The contract, and rows behind the last request: PAD, or left as they are, which the harness reads as PAD."""
 

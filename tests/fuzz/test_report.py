@@ -11,11 +11,9 @@ from xml.etree import ElementTree
 import pytest
 
 from fuzz.__main__ import main
-from fuzz.judge.run_laws import chapter_of
 from fuzz.report.html import html_page
 from fuzz.report.junit import junit_xml
 from fuzz.report.merge import merge
-from fuzz.report.reading import reading_lines
 from fuzz.report.record import MIN_JUDGED, FindingRecord, FixedRecord, Record, TargetRecord
 from fuzz.report.replayed import Replayed, ScoreStrip, StripRow, from_json, replayed_lines, to_json
 from fuzz.report.text import percent, text_lines
@@ -191,32 +189,6 @@ def test_reasons_beyond_the_first_dozen_are_counted() -> None:
     lines = list(text_lines(replace(SHARD, targets=(target,))))
     assert "          undefined: reason 14: 14 cases" in lines
     assert "          and 3 cases for 2 more reasons: see the record" in lines
-
-
-@pytest.fixture
-def two_chapters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with two chapters, which is the current one."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("one.md", "five.md"):
-        (tmp_path / name).touch()
-    return tmp_path
-
-
-def test_a_chapter_is_named_once_for_the_laws_that_it_explains(two_chapters: Path) -> None:
-    laws = ("Count", "Distinct", "Count", "Best")
-    found = [replace(FINDING, law=law, chapter="one.md#best" if law == "Best" else "five.md#structure") for law in laws]
-    record = replace(SHARD, findings=tuple(found))
-    lines = list(text_lines(record))
-    assert lines[-4:-2] == ["read about Count, Distinct: five.md#structure", "read about Best: one.md#best"]
-    assert html_page(record).count("Read about Count, Distinct: five.md#structure") == 1
-    assert "read about Distinct: five.md#structure" in junit_xml(record)
-    assert Record.from_json(record.to_json()) == record
-
-
-def test_elsewhere_a_chapter_is_named_by_a_path_that_exists(two_chapters: Path) -> None:
-    here, elsewhere = reading_lines([("Best", "one.md#best"), ("Count", chapter_of("Count"))])
-    assert here == "read about Best: one.md#best"
-    assert Path(elsewhere.removeprefix("read about Count: ").partition("#")[0]).is_file()
 
 
 def test_the_xml_has_the_structure_that_ci_systems_read() -> None:
