@@ -62,6 +62,8 @@ class RunJudge:
             answer = self._copied(given, out, target)
         self.rows += scene.case.config.num_index_heads * scene.case.total_q
         found = self._memory_violations(written(), given, memory.written_past())
+        if target.is_kernel and out is not None and _is_elsewhere(given, out):
+            found.append(Violation("OwnMemory", "returned other memory than that of the out that it was given"))
         self.left += self._at(num_splits, self._dice.violations())
         misshapen = self._shape_violation(answer, target)
         if misshapen is not None or not isinstance(answer, torch.Tensor):
@@ -173,6 +175,11 @@ def _unwritten(target: Target, returned: object, out: torch.Tensor) -> Violation
         is_out = returned.data_ptr() == out.data_ptr()
         got = "it" if is_out else "another tensor, which fuzz.targets.fill would hand over"
     return Violation("WritesAll", f"wrote nothing into call.out, and returned {got}{place_of(target.run)}")
+
+
+def _is_elsewhere(given: object, out: torch.Tensor) -> bool:
+    """True if a returned tensor is no view of an output, from its first element on."""
+    return isinstance(given, torch.Tensor) and given.numel() > 0 and given.data_ptr() != out.data_ptr()
 
 
 def _without_gradients(run: Bound) -> object:

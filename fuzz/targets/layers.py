@@ -25,14 +25,16 @@ def other_layers(call: Call) -> list[tuple[torch.Tensor, ...]]:
 
     The first two only where the call's tensors differ from them. The first layer of a kind is launched plainly, so that
     only the second would leave something behind in what repeats it. On the interpreter, which takes its time, one layer
-    comes before: of the same kind, or with other strides of one of its tensors, call by call in turn. The tensors of
-    the last of the same kind lie side by side in memory, as in a pool of an engine.
+    comes before: of the same kind, or with other strides of one of its tensors, call by call in turn; two of the same
+    kind in one call of six. The tensors of the last of the same kind lie side by side in memory, as in a pool of an
+    engine.
     """
     layer = layer_of(call)
     if layer[0].device.type == "cpu":
         turn = (sum(call.seq_lens) + call.batch.total_q + (call.num_splits or 0)) % (2 * len(layer))
         if turn >= len(layer):
-            return [_side_by_side(layer)]
+            of_same_kind = [] if turn > len(layer) else [tuple(map(_like, layer))]
+            return [*of_same_kind, _side_by_side(layer)]
         return [
             tuple(_in_other_strides(tensor) if number == turn else _like(tensor) for number, tensor in enumerate(layer))
         ]

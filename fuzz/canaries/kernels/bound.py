@@ -78,6 +78,13 @@ MUTANTS = [
         defect="D19",
     ),
     _bound(
+        "bound_returns_the_first_out",
+        "Every repeat returns the view of the first one's output.",
+        "if view is None or address != addresses[2]:",
+        "if view is None:",
+        ("OwnMemory", "Best", "WritesAll", "Runs"),
+    ),
+    _bound(
         "bound_whatever_the_alignment",
         "Tensors between steps of 16 bytes are launched as aligned ones.",
         "index_query.device, addresses[0] & 15",
