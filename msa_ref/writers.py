@@ -69,7 +69,7 @@ def nearest_e2m1(numbers: torch.Tensor) -> torch.Tensor:
 
 def _groups(numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """(numbers [..., D/16, 16] float32, the greatest magnitude of each group [..., D/16, 1], NaN passed over)."""
-    groups = numbers.float().reshape(*numbers.shape[:-1], -1, GROUP)
+    groups = numbers.float().reshape(*numbers.shape[:-1], numbers.shape[-1] // GROUP, GROUP)
     return groups, groups.abs().nan_to_num(nan=0.0, posinf=torch.inf).amax(-1, keepdim=True)
 
 

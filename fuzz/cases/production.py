@@ -22,7 +22,7 @@ TOKEN_MAJOR = Views(out=ViewPlan(axes=(1, 0, 2)), extra_rows=3)
 
 
 def production_cases(is_whole: bool, seed: int) -> Iterator[tuple[Case, str]]:
-    """(case, kind), kind `prefill` or `decode`: every production shape; and long rows, for the kind `selection`.
+    """(case, kind), kind `prefill` or `decode`: every production shape; for `selection`, rows that need its rounds.
 
     Args:
         is_whole: real sizes with MiniMax-M3's config; otherwise scaled down to the interpreter.
@@ -36,8 +36,8 @@ def production_cases(is_whole: bool, seed: int) -> Iterator[tuple[Case, str]]:
         yield case, "prefill"
     if is_whole:
         yield _many_scores(seed), "prefill"
-    else:
-        yield from ((case, "selection") for case in _long_rows(seed))
+        yield many_rows(seed), "selection"
+    yield from ((case, "selection") for case in long_rows(seed))
     for case in _decodes(shapes["decode"], is_whole, seed):
         yield case, "decode"
 
@@ -83,17 +83,42 @@ def is_given(kind: str, target_kind: str, takes_score: bool) -> bool:
     return takes_score if kind == "selection" else target_kind in (kind, "foreign")
 
 
-def _long_rows(seed: int) -> Iterator[Case]:
-    """Rows of more blocks than 13 and 16 bits count, in few pages; only a selection is quick enough on a CPU."""
-    for heads, topk, lens in ((12, 33, (8_193, 8_200)), (1, 13, (70_000,))):
+def long_rows(seed: int) -> Iterator[Case]:
+    """Rows of more blocks than one, two and three rounds of a selection settle, and than 13 and 16 bits count.
+
+    They lie in few pages, and few are whole vectors. Only a selection is quick enough on a CPU.
+    """
+    for heads, topk, local_blocks, family, num_blocks in (
+        (1, 16, 0, "few_values", (257, 261, 2_049, 2_050, 2_053)),
+        (1, 13, 0, "few_values", (8_193, 16_384)),
+        (12, 33, 1, "hashed", (8_193, 8_200)),
+        (1, 13, 1, "hashed", (70_000,)),
+    ):
         yield Case(
-            config=IndexerConfig(heads, 16, 16, topk, 0, 1),
-            requests=tuple(Request(1, 16 * blocks - 3) for blocks in lens),
+            config=IndexerConfig(heads, 16, 16, topk, 0, local_blocks),
+            requests=tuple(Request(1, 16 * blocks - 3) for blocks in num_blocks),
             seed=seed,
-            values=ValuePlan("hashed"),
-            pages=PagePlan(pool_pages=64),
-            note=f"no shape of traffic: rows of {lens[-1]:,} blocks",
+            values=ValuePlan(family),
+            pages=PagePlan(pool_pages=64, tail="bait"),
+            note=f"no shape of traffic: rows of {num_blocks[-1]:,} blocks",
         )
+
+
+def many_rows(seed: int) -> Case:
+    """More rows than programs of one row each are launched for, odd in number in each request.
+
+    Of each request the first row may select every block that it sees, and the last may not. An interpreter would take
+    half a minute.
+    """
+    topk = 16
+    return Case(
+        config=IndexerConfig(1, 16, 16, topk, 0, 0),
+        requests=tuple(Request(3, 16 * (topk + 1 + i % 5) + 2 - i % 3) for i in range(683)),
+        seed=seed,
+        values=ValuePlan("hashed"),
+        pages=PagePlan(pool_pages=64, tail="bait"),
+        note="no shape of traffic: rows by the thousand",
+    )
 
 
 def _many_scores(seed: int) -> Case:

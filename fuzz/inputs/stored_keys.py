@@ -22,7 +22,7 @@ def stored(numbers: torch.Tensor, row: ElementFormat) -> torch.Tensor:
 
 def _nvfp4(numbers: torch.Tensor) -> torch.Tensor:
     codes, scales = (part.clone() for part in apart(nvfp4_divided(numbers)))
-    groups = numbers.reshape(*numbers.shape[:-1], -1, GROUP)
+    groups = numbers.reshape(*numbers.shape[:-1], numbers.shape[-1] // GROUP, GROUP)
     greatest = groups.abs().nan_to_num(nan=0.0).amax(-1)
     codes = codes.reshape(*groups.shape[:-1], GROUP // 2)
     for size in E2M1[1:]:  # the scale at which the greatest has this code

@@ -21,7 +21,7 @@ from fuzz.cases.case import Case
 from fuzz.cases.chooser import SeededChooser
 from fuzz.cases.generate import NUM_SPECIALIZATIONS, by_specialization, draw_case
 from fuzz.cases.inside import inside
-from fuzz.cases.production import is_given, production_cases
+from fuzz.cases.production import is_given, long_rows, many_rows, production_cases
 from fuzz.cases.project import project
 from fuzz.cases.scale import SCALES, Scale
 from fuzz.cases.specialization import Specialization, draw_specializations
@@ -135,7 +135,8 @@ class Tier:
         if target.is_kernel and (self.device == "cuda" or self.twin):  # each specialization is compiled
             groups = [_most_informative_first(group) for group in groups]
             first, rest = groups[:NUM_SPECIALIZATIONS], groups[NUM_SPECIALIZATIONS:]
-            cases = [*chain(*first), *sorted(kept, key=cost), *chain(*rest), *more]
+            drawn = [*chain(*first), *sorted(kept, key=cost), *chain(*rest)]
+            cases = [*more, *drawn] if self.twin else [*drawn, *more]
         else:
             cases = [*sorted(kept, key=cost), *sorted(chain(*groups), key=cost), *more]
         cases = [case for case in dict.fromkeys(cases) if _is_informative(case, target, self.device)]
@@ -170,6 +171,8 @@ def _gate(tier: Tier, scale: Scale) -> tuple[list[list[Case]], tuple[Case, ...],
     drawn = by_specialization(tier.seed, tier.cases, scale)
     kept = tuple(entry.case for entry in corpus.entries().values()) if tier.has_corpus else ()
     production = tuple(production_cases(tier.device == "cuda", tier.seed)) if tier.has_production else ()
+    if tier.twin:
+        production += tuple((case, "selection") for case in (*long_rows(tier.seed), many_rows(tier.seed)))
     return drawn, kept, production
 
 

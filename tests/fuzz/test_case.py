@@ -112,8 +112,8 @@ def test_production_shapes_come_whole_and_scaled() -> None:
     assert max(case.total_q for case in traffic) == 16_384
     (many,) = (case for case, kind in whole if kind == "prefill" and case not in traffic)
     assert many.config.num_index_heads * many.total_q * (many.max_blocks - 1) > 2**31
-    assert max(request.seq_len for case, _ in whole for request in case.requests) == 2**20
-    assert max(len(case.requests) for case, _ in whole) == 128
+    assert max(request.seq_len for case, kind in whole if kind != "selection" for request in case.requests) == 2**20
+    assert max(len(case.requests) for case, kind in whole if kind != "selection") == 128
     assert {kind for _, kind in scaled} == {"prefill", "decode", "selection"}
     lens = [(kind, request.seq_len) for case, kind in scaled for request in case.requests]
     assert max(seq_len for kind, seq_len in lens if kind != "selection") <= 2**11

@@ -38,6 +38,13 @@ def test_writers_differ_in_nan_and_in_numbers_beside_a_middle() -> None:
     assert written("e4m3, NaN to -448", nan) == -448
 
 
+@pytest.mark.parametrize("name", WRITERS)
+def test_no_keys_are_written_as_no_keys(name: str) -> None:
+    one, none = (WRITERS[name].write(torch.zeros(pages, 16, 64)) for pages in (1, 0))
+    assert none.shape == (0, *one.shape[1:])
+    assert none.dtype == one.dtype
+
+
 def test_e2m1_codes_are_the_nearest_with_ties_to_even() -> None:
     numbers = [sign * step / 64 for step in range(500) for sign in (1.0, -1.0)]
     codes = nearest_e2m1(torch.tensor([*numbers, math.inf, -math.inf, math.nan])).tolist()
