@@ -10,6 +10,8 @@ import torch
 from msa_fast import PrefillPlan
 from msa_fast.indexer_msa import MiniMaxM3IndexerMSAImpl, MiniMaxM3IndexerMSAMetadataBuilder
 from msa_fast.ops.bound import DecodeLaunch, PrefillLaunch, StepLaunch
+from msa_fast.ops.launch_table import architecture_of
+from msa_fast.ops.product import FP8_ARCHITECTURES, PRODUCTS
 from msa_ref import IndexerConfig, PagedBatch, index_topk
 from tests.support.fast_engine import Engine
 from tests.support.kernel_batches import make_batch
@@ -96,6 +98,29 @@ def test_layers_of_one_kind_are_bound_once(side: str, device: str) -> None:
     launch(q.clone(), batch.index_k_pages.clone(), out, is_bound=False)
     launch(q.half(), batch.index_k_pages.half(), out)
     assert launch.num_bound == 2
+
+
+@pytest.mark.parametrize("side", LENS)
+def test_each_product_is_bound_for_itself(side: str, device: str) -> None:
+    if architecture_of(torch.device(device)) not in FP8_ARCHITECTURES:
+        pytest.skip("no unit for e4m3")
+    small = make_batch(IndexerConfig(2, 32, 16, topk_blocks=3), *LENS[side], torch.bfloat16, device)
+    queries, pages = torch.zeros_like(small.index_q), torch.zeros_like(small.index_k_pages)
+    queries[..., :2], pages[..., 0] = 1, 448
+    # Beside 448 the smallest number is lost in a sum of 13 bits.
+    pages[..., 1] = (torch.arange(len(pages), device=device) % 2 * 2.0**-9)[:, None]
+    batch = replace(small, index_q=queries.to(torch.float8_e4m3fn), index_k_pages=pages.to(torch.float8_e4m3fn))
+    launch, shape = new_launch(side, batch), (2, FIRST_TOKEN + batch.total_q, 3)
+    q = torch.cat([batch.index_q[:FIRST_TOKEN], batch.index_q])
+
+    def answer(product: str, is_bound: bool) -> torch.Tensor:
+        out = torch.empty(shape, dtype=torch.int32, device=device)
+        return launch(q, batch.index_k_pages, out, is_bound=is_bound, product=product)
+
+    plain = {product: answer(product, is_bound=False) for product in PRODUCTS}
+    assert device != "cpu" or not torch.equal(*plain.values())
+    for product in PRODUCTS * 2:
+        assert torch.equal(answer(product, is_bound=True), plain[product])
 
 
 def test_many_heads_are_bound_in_several_launches(device: str) -> None:
