@@ -19,6 +19,7 @@ from msa_fast.ops.checks import (
 from msa_fast.ops.decode_topk import decode_selection
 from msa_fast.ops.dispatch import DecodeScorer, DecodeSelection
 from msa_fast.ops.hopper import decode as hopper_decode
+from msa_fast.ops.hopper import decode_e4m3 as hopper_decode_e4m3
 from msa_fast.ops.launch_table import (
     EARLY,
     architecture_of,
@@ -30,7 +31,7 @@ from msa_fast.ops.launching import Launched
 from msa_fast.ops.product import NativeDecode, check_product
 from msa_ref.batch import PagedBatch
 
-DECODE_SCORERS: tuple[DecodeScorer, ...] = (blackwell_decode, hopper_decode, decode_score)
+DECODE_SCORERS: tuple[DecodeScorer, ...] = (blackwell_decode, hopper_decode, hopper_decode_e4m3, decode_score)
 """Asked in order; the first that serves a call scores it."""
 
 

@@ -31,7 +31,8 @@ from msa_fast.ops.nvidia.decode_blocks import (
     request_at,
     store_best,
 )
-from msa_fast.ops.nvidia.tma import barrier, load_tile, pages_of, queries_of
+from msa_fast.ops.nvidia.decode_ring import fetch_page, look_up, next_slot
+from msa_fast.ops.nvidia.tma import barrier, pages_of, queries_of
 from msa_ref.batch import PagedBatch
 
 ARCHITECTURES = ("sm_100", "sm_103")
@@ -64,46 +65,6 @@ def _keys_in_lanes(rows):
         block_bases=[],
         shape=[128, rows],
     )
-
-
-@gluon.jit
-def _next_slot(slot, SLOTS: gl.constexpr):
-    """The slot behind one of a ring."""
-    return gl.where(slot == SLOTS - 1, 0, slot + 1)
-
-
-@gluon.jit
-def _fetch_page(
-    keys, page, queries, q_start, slot, q_slot, ready, pages, q_shared, is_there, is_new, S: gl.constexpr,
-    D: gl.constexpr,
-):  # fmt: skip
-    """Start the copy of a page to its slot, and with it, if they are new, that of a request's queries to theirs.
-
-    Rows behind the request's own hold the queries that follow in memory, or 0.
-    """
-    PAGE: gl.constexpr = S * D * pages.dtype.primitive_bitwidth // 8
-    QUERIES: gl.constexpr = q_shared.shape[1] * q_shared.shape[2] * D * q_shared.dtype.primitive_bitwidth // 8
-    if is_new:
-        mbarrier.expect(ready.index(slot), PAGE + QUERIES, pred=is_there)
-        load_tile(queries, [q_start, 0, 0], ready.index(slot), q_shared.index(q_slot), pred=is_there)
-    else:
-        mbarrier.expect(ready.index(slot), PAGE, pred=is_there)
-    load_tile(keys, [page, 0, 0], ready.index(slot), pages.index(slot), pred=is_there)
-
-
-@gluon.jit
-def _look_up(
-    position, end, req, base, stop, block_table_ptr, cu_seqlens_q_ptr, stride_table_r, stride_table_b, stride_cu,
-    ends, bases, flat: gl.constexpr,
-):  # fmt: skip
-    """The data of a position's copy: (req, base, stop) of `request_at`, the page, the request's first query."""
-    if position >= stop:
-        req, base, stop = request_at(position, ends, bases, flat)
-    is_there = position < end
-    table = block_table_ptr + req.to(gl.int64) * stride_table_r
-    page = gl.load(table + (position - base).to(gl.int64) * stride_table_b, mask=is_there, other=0)
-    q_start = gl.load(cu_seqlens_q_ptr + req * stride_cu, mask=is_there, other=0)
-    return req, base, stop, page, q_start
 
 
 @gluon.jit(
@@ -179,7 +140,7 @@ def _decode_score_sm100_kernel(
         mbarrier.init(ready.index(i), count=1)
     mbarrier.init(done, count=1)
     is_dealt = block < num_scored(q_start, q_end, seq_len, S, TOPK)
-    _fetch_page(keys, page, queries, q_start, 0, 0, ready, pages, q_shared, is_dealt, True, S, D)
+    fetch_page(keys, page, queries, q_start, 0, 0, ready, pages, q_shared, is_dealt, True, S, D)
     barrier()  # the assembler would put what follows before the copy
 
     # While it is on its way: what there is of all requests.
@@ -205,7 +166,7 @@ def _decode_score_sm100_kernel(
     q_slot = gl.where(is_dealt, 0, STAGES - 1)
     base, stop = position, position
     fetched, fetched_slot, ahead = held, q_slot, position
-    next_req, next_base, next_stop, next_page, next_start = _look_up(
+    next_req, next_base, next_stop, next_page, next_start = look_up(
         ahead, end, req, base, stop, block_table_ptr, cu_seqlens_q_ptr, stride_table_r, stride_table_b, stride_cu,
         ends, bases, flat,
     )  # fmt: skip
@@ -235,7 +196,7 @@ def _decode_score_sm100_kernel(
                 q_start = gl.load(cu_seqlens_q_ptr + req * stride_cu)
                 query_len = gl.load(cu_seqlens_q_ptr + (req + 1) * stride_cu) - q_start
                 context_len = gl.load(seq_lens_ptr + req * stride_seq_lens) - query_len
-                q_slot = _next_slot(q_slot, STAGES)
+                q_slot = next_slot(q_slot, STAGES)
                 is_widened = False
         if turn >= 0:
             mbarrier.wait(ready.index(slot), phase)
@@ -255,13 +216,13 @@ def _decode_score_sm100_kernel(
                 mbarrier.wait(done, turn & 1)
         if ahead < end:
             is_new = next_req != fetched
-            fetched_slot = gl.where(is_new, _next_slot(fetched_slot, STAGES), fetched_slot)
-            _fetch_page(
+            fetched_slot = gl.where(is_new, next_slot(fetched_slot, STAGES), fetched_slot)
+            fetch_page(
                 keys, next_page, queries, next_start, slot, fetched_slot, ready, pages, q_shared, True, is_new, S, D
             )
             fetched = next_req
             ahead += 1
-            next_req, next_base, next_stop, next_page, next_start = _look_up(
+            next_req, next_base, next_stop, next_page, next_start = look_up(
                 ahead, end, next_req, next_base, next_stop, block_table_ptr, cu_seqlens_q_ptr, stride_table_r,
                 stride_table_b, stride_cu, ends, bases, flat,
             )  # fmt: skip
@@ -279,7 +240,7 @@ def _decode_score_sm100_kernel(
                 token, head, H, S, SCORE_VECTOR,
             )  # fmt: skip
         phase = gl.where(slot == STAGES - 1, phase ^ 1, phase)
-        slot = _next_slot(slot, STAGES)
+        slot = next_slot(slot, STAGES)
 
 
 def programs_per_processor(batch: PagedBatch, decode_query_len: int) -> int:

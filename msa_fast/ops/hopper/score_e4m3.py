@@ -17,6 +17,7 @@ from triton.experimental.gluon.language.nvidia.hopper import (
 from triton.language.extra.cuda import gdc_launch_dependents
 
 from msa_fast.ops.checks import is_tensor_copied
+from msa_fast.ops.hopper.widen import as_loaded, as_multiplied, widened
 from msa_fast.ops.launch_table import architecture_of
 from msa_fast.ops.launching import Launched, launched
 from msa_fast.ops.nvidia.put import has_flat_rows, put_best
@@ -28,26 +29,6 @@ WARPS = 4
 """One warpgroup. Two programs share a multiprocessor: while one widens keys or takes maxima, the other multiplies."""
 STAGES = 4
 """Pages of a program in shared memory, 16 KiB each."""
-
-
-@gluon.jit
-def _as_multiplied(values):
-    """values [N, D], with D in the order in which products sum: a thread's 32 bytes of a key fill its share of them."""
-    N: gl.constexpr = values.shape[0]
-    D: gl.constexpr = values.shape[1]
-    return values.reshape([N, 4, D // 8, 2]).permute((0, 2, 1, 3)).reshape([N, D])
-
-
-@gluon.constexpr_function
-def _as_loaded():
-    """Layout of half a page's bytes: four threads share a key, each with 32 bytes side by side."""
-    return gl.DistributedLinearLayout(
-        [[0, 1], [0, 2], [0, 4], [0, 8], [0, 16], [8, 0]],
-        [[0, 32], [0, 64], [1, 0], [2, 0], [4, 0]],
-        [[16, 0], [32, 0]],
-        [],
-        [64, 128],
-    )
 
 
 @gluon.constexpr_function
@@ -66,10 +47,7 @@ def _product(pages, slot, half: gl.constexpr, q, ROWS: gl.constexpr, mma: gl.con
     KEYS: gl.constexpr = pages.shape[2] // 2
     operand: gl.constexpr = gl.DotOperandLayout(operand_index=0, parent=mma, k_width=2)
     page = pages.index(slot).reshape([pages.shape[2], pages.shape[3]])
-    k = page.slice(half * KEYS, KEYS).load(_as_loaded()).to(gl.float16)
-    if q.dtype == gl.bfloat16:
-        k = k.to(gl.float32).to(gl.bfloat16)
-    k = gl.convert_layout(_as_multiplied(k), operand, assert_trivial=True)
+    k = widened(page.slice(half * KEYS, KEYS).load(as_loaded()), q.dtype, operand)
     zeros = gl.zeros([KEYS, ROWS], gl.float32, mma)
     return warpgroup_mma(k, q.permute((1, 0)), zeros, use_acc=False, is_async=True)
 
@@ -123,7 +101,7 @@ def _queries(
     q = gl.load(q_ptr + at[:, None] + offs_d[None, :])
     if q_ptr.dtype.element_ty == gl.float8e4nv:
         q = q.to(gl.float16)
-    return _as_multiplied(q)
+    return as_multiplied(q)
 
 
 @gluon.jit(

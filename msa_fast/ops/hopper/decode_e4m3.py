@@ -1,0 +1,314 @@
+"""Decode scores on Hopper of e4m3 keys: as `msa_fast.ops.hopper.decode`, with keys widened on the way to the product.
+
+A program has a ring of pages in shared memory. Threads load a page to registers, where it is widened exactly: its place
+is free, and takes the page that comes a round later, before the product begins. Queries are widened, and put into the
+same order of D, once for each request. Serves MiniMax-M3's own shape; agrees bit for bit with the generic scorer
+wherever sums are exact. Compiled, executed on a model, not timed yet.
+"""
+
+import torch
+from triton.experimental import gluon
+from triton.experimental.gluon import language as gl
+from triton.experimental.gluon.language.nvidia.hopper import (
+    fence_async_shared,
+    mbarrier,
+    warpgroup_mma,
+    warpgroup_mma_wait,
+)
+from triton.language.extra.cuda import gdc_launch_dependents
+
+from msa_fast.ops.buffers import SCORE_VECTOR
+from msa_fast.ops.checks import is_tensor_copied
+from msa_fast.ops.hopper.widen import as_loaded, as_multiplied, widened
+from msa_fast.ops.launch_table import architecture_of, next_power_of_2
+from msa_fast.ops.launching import Launched, launched
+from msa_fast.ops.nvidia.decode_blocks import (
+    MAX_PRODUCT,
+    best_of_keys,
+    divided,
+    num_rows_of,
+    num_scored,
+    own_share,
+    reciprocal_of,
+    request_at,
+    store_best,
+)
+from msa_fast.ops.nvidia.decode_ring import fetch_page, look_up, next_slot
+from msa_fast.ops.nvidia.tma import barrier, pages_of, queries_of
+from msa_ref.batch import PagedBatch
+
+TAKES_INTERLEAVED = True
+"""True if scores may lie interleaved (`new_vector_score`)."""
+WARPS = 4
+MAX_ROWS = 64
+"""Query rows (token, head) of one product."""
+STAGES = 2
+"""Pages of a program's ring, 16 KiB each."""
+MAX_PROGRAMS = 4
+"""Programs of a multiprocessor at most: more read queries more often."""
+SHARED_BYTES = 227 << 10
+"""Shared memory of a multiprocessor, as far as programs may have it."""
+OWN_BYTES = 3 << 10
+"""Shared memory that a program costs beside its ring and its requests: 1 KiB of the driver's, barriers, maxima."""
+
+
+@gluon.jit
+def _widen_queries(q, wide_queries, WARPS: gl.constexpr):
+    """Store a request's queries [ROWS, D] with 16 bits, in the order of D in which keys are multiplied."""
+    WORD: gl.constexpr = 128 // q.dtype.primitive_bitwidth
+    D: gl.constexpr = q.shape[1]
+    words: gl.constexpr = gl.BlockedLayout([1, WORD], [32 * WORD // D, D // WORD], [WARPS, 1], [1, 0])
+    barrier()  # every warp has seen the product before, of the queries that lie there
+    wide_queries.store(as_multiplied(q.load(words).to(wide_queries.dtype)))
+    fence_async_shared()  # the matrix unit reads them by another way than threads write them
+    barrier()
+
+
+@gluon.jit
+def _product(keys, q, mma: gl.constexpr):
+    """Begin token_score [keys, ROWS] of keys that are loaded `as_loaded`, and widened queries [ROWS, D]."""
+    operand: gl.constexpr = gl.DotOperandLayout(operand_index=0, parent=mma, k_width=2)
+    KEYS: gl.constexpr = keys.shape[0]
+    ROWS: gl.constexpr = q.shape[0]
+    zeros = gl.zeros([KEYS, ROWS], gl.float32, mma)
+    k = widened(keys, q.dtype, operand)
+    return warpgroup_mma(k, q.permute((1, 0)), zeros, use_acc=False, is_async=True)
+
+
+@gluon.jit
+def _refill(
+    slot, copy, end, keys, queries, ready, pages, q_shared, block_table_ptr, cu_seqlens_q_ptr, stride_table_r,
+    stride_table_b, stride_cu, ends, bases, flat: gl.constexpr, S: gl.constexpr, D: gl.constexpr,
+):  # fmt: skip
+    """Start the copy of a page to a slot that is free, if there is one, and look up the next.
+
+    copy: (position, request, base, stop, page, first query) of the page, (request, slot) of the last queries fetched.
+    """
+    ahead, req, base, stop, page, q_start, fetched, fetched_slot = copy
+    if ahead < end:
+        STAGES: gl.constexpr = q_shared.shape[0]
+        is_new = req != fetched
+        fetched_slot = gl.where(is_new, next_slot(fetched_slot, STAGES), fetched_slot)
+        fetch_page(keys, page, queries, q_start, slot, fetched_slot, ready, pages, q_shared, True, is_new, S, D)
+        fetched = req
+        ahead += 1
+        req, base, stop, page, q_start = look_up(
+            ahead, end, req, base, stop, block_table_ptr, cu_seqlens_q_ptr, stride_table_r, stride_table_b, stride_cu,
+            ends, bases, flat,
+        )  # fmt: skip
+    return ahead, req, base, stop, page, q_start, fetched, fetched_slot
+
+
+@gluon.jit(
+    do_not_specialize=[
+        "stride_table_r",
+        "stride_table_b",
+        "num_reqs",
+        "reciprocal_of_programs",
+        "reciprocal_of_reqs",
+        "stride_score_h",
+        "stride_score_t",
+        "stride_score_v",
+    ],
+    do_not_specialize_on_alignment=["block_table_ptr", "seq_lens_ptr", "cu_seqlens_q_ptr"],
+)
+def _decode_score_e4m3_sm90_kernel(
+    keys,
+    queries,
+    block_table_ptr,
+    seq_lens_ptr,
+    cu_seqlens_q_ptr,
+    score_ptr,
+    stride_table_r,
+    stride_table_b,
+    stride_seq_lens,
+    stride_cu,
+    stride_score_h,
+    stride_score_t,
+    stride_score_v,
+    num_reqs,
+    reciprocal_of_programs,
+    reciprocal_of_reqs,
+    H: gl.constexpr,
+    TILE_HEADS: gl.constexpr,
+    D: gl.constexpr,
+    S: gl.constexpr,
+    TOPK: gl.constexpr,
+    REQS: gl.constexpr,
+    ROWS: gl.constexpr,
+    SCORE_VECTOR: gl.constexpr,
+    STAGES: gl.constexpr,
+    WARPS: gl.constexpr,
+    IS_FOLLOWED: gl.constexpr,
+):
+    """Grid, writes, masks and first blocks as `_decode_score_sm90_kernel`. keys, queries: tensor descriptors.
+
+    A page's slot is its number, counted in this program, modulo STAGES; a request's queries have the slot of its
+    number among the requests that the program scores, so that STAGES of them suffice.
+    """
+    # Every warp counts all requests, so that none waits for another to pick from them.
+    flat: gl.constexpr = gl.BlockedLayout([REQS // 32 if REQS > 32 else 1], [32], [WARPS], [0])
+    mma: gl.constexpr = gl.NVMMADistributedLayout(version=[3, 0], warps_per_cta=[WARPS, 1], instr_shape=[16, ROWS, 16])
+    best_layout: gl.constexpr = gl.SwizzledSharedLayout(1, 1, 1, [1, 0])
+    wide_layout: gl.constexpr = gl.NVMMASharedLayout(swizzle_byte_width=128, element_bitwidth=16, rank=2)
+    WIDE: gl.constexpr = gl.float16 if queries.dtype.primitive_bitwidth == 8 else queries.dtype
+    HALF: gl.constexpr = S // 2
+    if IS_FOLLOWED:
+        gdc_launch_dependents()
+    program, num_programs = gl.program_id(0), gl.num_programs(0)
+    req = divided(program * num_reqs, num_programs, reciprocal_of_programs)
+    block = divided(program * num_reqs - req * num_programs, num_reqs, reciprocal_of_reqs)
+    page = gl.load(block_table_ptr + req.to(gl.int64) * stride_table_r + block.to(gl.int64) * stride_table_b)
+    q_start = gl.load(cu_seqlens_q_ptr + req * stride_cu)
+    q_end = gl.load(cu_seqlens_q_ptr + (req + 1) * stride_cu)
+    seq_len = gl.load(seq_lens_ptr + req * stride_seq_lens)
+    pages = gl.allocate_shared_memory(keys.dtype, [STAGES, 1, S, D], keys.layout)
+    q_shared = gl.allocate_shared_memory(queries.dtype, [STAGES, ROWS // TILE_HEADS, TILE_HEADS, D], queries.layout)
+    wide_queries = gl.allocate_shared_memory(WIDE, [ROWS, D], wide_layout)
+    best_shared = gl.allocate_shared_memory(gl.float32, [WARPS, ROWS], best_layout)
+    known = gl.allocate_shared_memory(gl.int32, [2, REQS], gl.SwizzledSharedLayout(1, 1, 1, [0]))
+    ready = gl.allocate_shared_memory(gl.int64, [STAGES, 1], mbarrier.MBarrierLayout())
+    for i in gl.static_range(STAGES):
+        mbarrier.init(ready.index(i), count=1)
+    is_dealt = block < num_scored(q_start, q_end, seq_len, S, TOPK)
+    fetch_page(keys, page, queries, q_start, 0, 0, ready, pages, q_shared, is_dealt, True, S, D)
+    barrier()  # the assembler would put what follows before the copy
+
+    # While it is on its way: what there is of all requests.
+    query_len = q_end - q_start
+    context_len = seq_len - query_len
+    reqs = gl.arange(0, REQS, layout=flat)
+    is_req = reqs < num_reqs
+    q_starts = gl.load(cu_seqlens_q_ptr + reqs * stride_cu, mask=is_req, other=0)
+    q_ends = gl.load(cu_seqlens_q_ptr + (reqs + 1) * stride_cu, mask=is_req, other=0)
+    seq_lens = gl.load(seq_lens_ptr + reqs * stride_seq_lens, mask=is_req, other=0)
+    num_blocks = num_scored(q_starts, q_ends, seq_lens, S, TOPK)
+    position, end, of_ends, of_bases = own_share(
+        program, is_dealt, num_blocks, reqs, num_reqs, reciprocal_of_programs, reciprocal_of_reqs
+    )
+    ends, bases = known.index(0), known.index(1)
+    ends.store(of_ends)
+    bases.store(of_bases)
+
+    # Page id and query start of a copy are looked up a page ahead, whichever request it belongs to.
+    num_dealt = is_dealt.to(gl.int32)
+    num_pages = num_dealt + end - position
+    held = gl.where(is_dealt, req, -1)
+    q_slot = gl.where(is_dealt, 0, STAGES - 1)
+    base, stop = position, position
+    copy = look_up(
+        position, end, req, base, stop, block_table_ptr, cu_seqlens_q_ptr, stride_table_r, stride_table_b, stride_cu,
+        ends, bases, flat,
+    )  # fmt: skip
+    copy = (position, copy[0], copy[1], copy[2], copy[3], copy[4], held, q_slot)
+    for slot in range(num_dealt, STAGES):
+        copy = _refill(
+            slot, copy, end, keys, queries, ready, pages, q_shared, block_table_ptr, cu_seqlens_q_ptr, stride_table_r,
+            stride_table_b, stride_cu, ends, bases, flat, S, D,
+        )  # fmt: skip
+    row = gl.arange(0, ROWS, layout=gl.SliceLayout(0, gl.BlockedLayout([WARPS, 1], [1, 32], [1, WARPS], [0, 1])))
+    token, head = row // TILE_HEADS, row % TILE_HEADS
+    is_widened = False  # the queries that are multiplied
+    slot = 0
+    phase = 0
+    for turn in range(0, num_pages):
+        if turn >= num_dealt:
+            if position >= stop:
+                req, base, stop = request_at(position, ends, bases, flat)
+            block = position - base
+            position += 1
+            if req != held:
+                held = req
+                q_start = gl.load(cu_seqlens_q_ptr + req * stride_cu)
+                query_len = gl.load(cu_seqlens_q_ptr + (req + 1) * stride_cu) - q_start
+                context_len = gl.load(seq_lens_ptr + req * stride_seq_lens) - query_len
+                q_slot = next_slot(q_slot, STAGES)
+                is_widened = False
+        mbarrier.wait(ready.index(slot), phase)
+        if not is_widened:
+            _widen_queries(q_shared.index(q_slot).reshape([ROWS, D]), wide_queries, WARPS)
+            is_widened = True
+        page_keys = pages.index(slot).reshape([S, D])
+        first_score = _product(page_keys.slice(0, HALF).load(as_loaded()), wide_queries, mma)
+        other_keys = page_keys.slice(HALF, HALF).load(as_loaded())
+        fence_async_shared()  # a copy takes the page's place by another way than threads have read it
+        barrier()  # every warp has the page in registers
+        copy = _refill(
+            slot, copy, end, keys, queries, ready, pages, q_shared, block_table_ptr, cu_seqlens_q_ptr, stride_table_r,
+            stride_table_b, stride_cu, ends, bases, flat, S, D,
+        )  # fmt: skip
+        first_score = warpgroup_mma_wait(0, deps=[first_score])
+        other_score = warpgroup_mma_wait(0, deps=[_product(other_keys, wide_queries, mma)])
+        if (block + 1) * S > context_len + 1:  # else the first token sees all of it, and so do the others
+            sees = context_len + 1 + gl.arange(0, ROWS, layout=gl.SliceLayout(0, mma)) // TILE_HEADS
+            key_pos = block * S + gl.arange(0, HALF, layout=gl.SliceLayout(1, mma))[:, None]
+            first_score = gl.where(key_pos < sees[None, :], first_score, float("-inf"))
+            other_score = gl.where(key_pos + HALF < sees[None, :], other_score, float("-inf"))
+        best = best_of_keys(gl.maximum(first_score, other_score), best_shared, ROWS, WARPS)
+        store_best(
+            best, block, q_start, query_len, context_len, score_ptr, stride_score_h, stride_score_t, stride_score_v,
+            token, head, H, S, SCORE_VECTOR,
+        )  # fmt: skip
+        phase = gl.where(slot == STAGES - 1, phase ^ 1, phase)
+        slot = next_slot(slot, STAGES)
+
+
+def programs_per_processor(batch: PagedBatch, decode_query_len: int) -> int:
+    """Programs that a multiprocessor has at once: as many as its shared memory holds."""
+    config, num_rows = batch.config, num_rows_of(batch.config, decode_query_len)
+    ring = STAGES * (config.block_size + num_rows * batch.index_q.element_size())
+    each = (ring + num_rows * 2) * config.index_head_dim + 8 * max(32, next_power_of_2(batch.num_reqs)) + OWN_BYTES
+    return min(MAX_PROGRAMS, SHARED_BYTES // each)
+
+
+def is_served(batch: PagedBatch, decode_query_len: int) -> bool:
+    """True if this scorer takes a call: by architecture, shapes, dtypes and strides alone."""
+    config, q, keys = batch.config, batch.index_q, batch.index_k_pages
+    has_shape = (config.index_head_dim, config.block_size) == (128, 128) and q.element_size() <= 2
+    has_shape &= num_rows_of(config, decode_query_len) <= MAX_ROWS and keys.dtype == torch.float8_e4m3fn
+    is_copied = is_tensor_copied(keys) and is_tensor_copied(q)
+    return has_shape and is_copied and architecture_of(batch.device) == "sm_90"
+
+
+def launch_score(
+    batch: PagedBatch, score: torch.Tensor, num_programs: int, num_reqs: int, decode_query_len: int, is_followed: bool
+) -> Launched | None:
+    """Launch on checked arguments that are served. num_reqs: as REQS of the generic scorer.
+
+    More programs than the table has entries, or than fit MAX_PRODUCT, are not launched.
+    """
+    config = batch.config
+    num_rows, tile_heads = num_rows_of(config, decode_query_len), next_power_of_2(config.num_index_heads)
+    num_programs = min(num_programs, batch.num_reqs * batch.max_blocks, MAX_PRODUCT // batch.num_reqs)
+    if num_programs == 0:
+        return None
+    return launched(
+        batch.device,
+        _decode_score_e4m3_sm90_kernel,
+        (num_programs,),
+        pages_of(batch),
+        queries_of(batch, num_rows // tile_heads, tile_heads),
+        batch.block_table,
+        batch.seq_lens,
+        batch.cu_seqlens_q,
+        score,
+        *batch.block_table.stride(),
+        *batch.seq_lens.stride(),
+        *batch.cu_seqlens_q.stride(),
+        *score.stride()[:3],
+        batch.num_reqs,
+        reciprocal_of(num_programs),
+        reciprocal_of(batch.num_reqs),
+        H=config.num_index_heads,
+        TILE_HEADS=tile_heads,
+        D=config.index_head_dim,
+        S=config.block_size,
+        TOPK=config.topk_blocks,
+        REQS=max(32, num_reqs),  # fewer than a warp has threads cost more, not less
+        ROWS=num_rows,
+        SCORE_VECTOR=SCORE_VECTOR,
+        STAGES=STAGES,
+        WARPS=WARPS,
+        IS_FOLLOWED=is_followed,
+        num_warps=WARPS,
+    )
