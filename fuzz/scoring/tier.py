@@ -39,10 +39,8 @@ SPECIALIZATIONS_PER_ROUND = 6
 """Specializations that random fuzzing compiles before it draws others."""
 TWIN_FOLDERS = {"sm_90": ("ops/hopper/", "ops/nvidia/"), "sm_100": ("ops/blackwell/", "ops/nvidia/")}
 """Architecture -> folders of the kernels whose mutants are judged on its twin: no interpreter runs them."""
-TWIN_DTYPES: dict[str, tuple[Dtypes, ...]] = {
-    "sm_90": (torch.bfloat16, torch.float16),
-    "sm_100": (torch.bfloat16, torch.float16, torch.float8_e4m3fn, (torch.bfloat16, torch.float8_e4m3fn)),
-}
+_SIXTEEN_BITS_AND_E4M3 = (torch.bfloat16, torch.float16, torch.float8_e4m3fn, (torch.bfloat16, torch.float8_e4m3fn))
+TWIN_DTYPES: dict[str, tuple[Dtypes, ...]] = {"sm_90": _SIXTEEN_BITS_AND_E4M3, "sm_100": _SIXTEEN_BITS_AND_E4M3}
 """Architecture -> the element formats that those kernels serve."""
 DRAWN_EACH = 16
 """Random cases of one specialization side by side: about as many as a round of `run` has."""

@@ -19,6 +19,7 @@ from msa_fast.attention_metadata import CommonAttentionMetadata
 from msa_fast.indexer_msa import MiniMaxM3IndexerMSAImpl, MiniMaxM3IndexerMSAMetadataBuilder
 from msa_fast.ops import decode_score, prefill_score, topk
 from msa_fast.ops.hopper import decode as hopper_decode
+from msa_fast.ops.hopper import decode_e4m3 as hopper_decode_e4m3
 from msa_fast.ops.hopper import score as hopper_score
 from msa_fast.ops.nvidia import warp_topk
 from msa_ref import IndexerConfig
@@ -32,6 +33,7 @@ KERNELS = {
 GPU_KERNELS = KERNELS | {
     "prefill score on sm_90": hopper_score._score_sm90_kernel,
     "decode score on sm_90": hopper_decode._decode_score_sm90_kernel,
+    "decode score of e4m3 on sm_90": hopper_decode_e4m3._decode_score_e4m3_sm90_kernel,
     "top-k on sm_90": warp_topk._topk_warp_kernel,
 }
 NUM_DECODES = (0, 1, 9, 16)

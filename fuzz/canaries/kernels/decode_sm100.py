@@ -3,6 +3,7 @@
 from fuzz.canaries.kernels.mutant import mutants_of
 
 _mutant = mutants_of("ops/blackwell/decode.py", "decode", "gpu", "Blackwell")
+_ring = mutants_of("ops/nvidia/decode_ring.py", "decode", "gpu", "Blackwell")
 
 MUTANTS = [
     _mutant(
@@ -90,7 +91,7 @@ MUTANTS = [
         "use_acc=turn > 0",
         ("Score", "Best", "Runs", "RepeatDeterminism"),
     ),
-    _mutant(
+    _ring(
         "decode_sm100_queries_not_counted",
         "The bytes of queries that come with a page are not expected.",
         "PAGE + QUERIES",
@@ -98,7 +99,7 @@ MUTANTS = [
         ("Score", "Best", "Runs", "RepeatDeterminism"),
         defect="D46",
     ),
-    _mutant(
+    _ring(
         "decode_sm100_half_a_page_counted",
         "A page counts as there when its first half is.",
         "        mbarrier.expect(ready.index(slot), PAGE, pred=is_there)",
@@ -106,7 +107,7 @@ MUTANTS = [
         ("Score", "Best", "Runs", "RepeatDeterminism"),
         defect="D46",
     ),
-    _mutant(
+    _ring(
         "decode_sm100_bytes_of_no_page",
         "A program that was dealt no page expects the bytes of one.",
         "PAGE + QUERIES, pred=is_there)",
@@ -138,22 +139,22 @@ MUTANTS = [
         "decode_sm100_page_in_the_next_slot",
         "A page is copied to the slot behind its own, where another waits for its product.",
         "keys, next_page, queries, next_start, slot, fetched_slot",
-        "keys, next_page, queries, next_start, _next_slot(slot, STAGES), fetched_slot",
+        "keys, next_page, queries, next_start, next_slot(slot, STAGES), fetched_slot",
         ("Score", "Best", "Runs", "RepeatDeterminism"),
         defect="D46",
     ),
     _mutant(
         "decode_sm100_queries_in_the_slot_in_use",
         "The queries of the next request are copied to where those of this one are multiplied.",
-        "gl.where(is_new, _next_slot(fetched_slot, STAGES), fetched_slot)",
-        "gl.where(fetched < 0, _next_slot(fetched_slot, STAGES), fetched_slot)",
+        "gl.where(is_new, next_slot(fetched_slot, STAGES), fetched_slot)",
+        "gl.where(fetched < 0, next_slot(fetched_slot, STAGES), fetched_slot)",
         ("Score", "Best", "RepeatDeterminism"),
         defect="D46",
     ),
     _mutant(
         "decode_sm100_queries_of_the_request_before",
         "The next request's pages are multiplied by the queries of the request before.",
-        "                q_slot = _next_slot(q_slot, STAGES)",
+        "                q_slot = next_slot(q_slot, STAGES)",
         "                q_slot = gl.where(turn > 0, q_slot, 0)",
         ("Score", "Best"),
     ),
@@ -171,7 +172,7 @@ MUTANTS = [
         "if (req != held) & ((turn & 1 == 0) | (turn == num_dealt)):",
         ("Score", "Best", "Runs"),
     ),
-    _mutant(
+    _ring(
         "decode_sm100_page_of_the_request_before",
         "The first page of the next request is looked up in the table of the request before.",
         "    if position >= stop:\n        req, base, stop = request_at(position, ends, bases, flat)\n    is_there",
