@@ -31,12 +31,12 @@ _FIELDS = ("query_start_loc_cpu", *_DEVICE_FIELDS, *_COUNTS)
 class HostLens:
     """The lengths of a step as the host knows them.
 
-    query_start_loc: [num_reqs + 1] int64, 0 first, never falling.
-    seq_lens: [num_reqs] int64, or upper bounds where only the device has the exact lengths.
+    query_start_loc: num_reqs + 1 offsets, 0 first, never falling.
+    seq_lens: num_reqs lengths, or upper bounds where only the device has the exact lengths.
     """
 
-    query_start_loc: np.ndarray
-    seq_lens: np.ndarray
+    query_start_loc: list[int]
+    seq_lens: list[int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,8 +117,9 @@ def host_lens(common: Any) -> HostLens:
             are not looked at.
     """
     kind = type(common).__name__
-    missing = [name for name in _FIELDS if not hasattr(common, name)]
-    require(not missing, "common_attn_metadata", f"must have {(missing or [''])[0]}", kind)
+    for name in _FIELDS:
+        if not hasattr(common, name):
+            require(False, "common_attn_metadata", f"must have {name}", kind)
     for name in _COUNTS:
         check_int(getattr(common, name), name, 0)
     num_reqs, num_tokens, max_seq_len = common.num_reqs, common.num_actual_tokens, common.max_seq_len
@@ -134,36 +135,31 @@ def host_lens(common: Any) -> HostLens:
     require(hasattr(common, seq_lens_name), "common_attn_metadata", rule, kind)
     starts = _on_host(common, "query_start_loc_cpu", num_reqs + 1, num_reqs)
     seq_lens = _on_host(common, seq_lens_name, num_reqs, num_reqs)
-    never_falls = starts[0] == 0 and bool((starts[1:] >= starts[:-1]).all())
-    if not never_falls:
+    if starts[0] != 0 or starts != sorted(starts):  # quick where they are in order
         require(False, "query_start_loc_cpu", "must start at 0 and never fall", starts)
-    require(
-        int(starts[-1]) <= num_tokens,
-        "num_actual_tokens",
-        f"must be >= the {starts[-1]} tokens that query_start_loc_cpu counts",
-        num_tokens,
-    )
-    shortest, longest = int(seq_lens.min(initial=0)), int(seq_lens.max(initial=0))
+    rule = f"must be >= the {starts[-1]} tokens that query_start_loc_cpu counts"
+    require(starts[-1] <= num_tokens, "num_actual_tokens", rule, num_tokens)
+    shortest, longest = min(seq_lens, default=0), max(seq_lens, default=0)
     require(shortest >= 0, seq_lens_name, "must be >= 0", shortest)
     rule = f"must be >= the {longest} tokens in {seq_lens_name}"
     require(max_seq_len >= longest, "max_seq_len", rule, max_seq_len)
     return HostLens(starts, seq_lens)
 
 
-def _on_host(common: Any, name: str, num_entries: int, num_reqs: int) -> np.ndarray:
-    """int64: the first entries of a field that is on the host."""
+def _on_host(common: Any, name: str, num_entries: int, num_reqs: int) -> list[int]:
+    """The first entries of a field that is on the host."""
     tensor = getattr(common, name)
     is_elsewhere = isinstance(tensor, torch.Tensor) and tensor.device.type != "cpu"
     require(not is_elsewhere, name, "must be on the host", tensor.device if is_elsewhere else None)
     check_tensor(tensor, name, ("num_reqs",), (torch.int32, torch.int64))
     _require_entries(tensor, name, num_entries, num_reqs)
-    entries: np.ndarray = tensor[:num_entries].numpy()
-    return entries.astype(np.int64)
+    entries: list[int] = tensor.numpy()[:num_entries].tolist()
+    return entries
 
 
 def _require_entries(tensor: torch.Tensor, name: str, min_len: int, num_reqs: int) -> None:
-    if len(tensor) < min_len:
-        require(False, name, f"must have >= {min_len} entries for num_reqs = {num_reqs}", len(tensor))
+    if tensor.shape[0] < min_len:
+        require(False, name, f"must have >= {min_len} entries for num_reqs = {num_reqs}", tensor.shape[0])
 
 
 @dataclass(frozen=True)
@@ -183,18 +179,18 @@ def split_decodes_and_prefills(query_lens: Sequence[int] | np.ndarray, decode_th
     There are none if the first request is longer than `decode_threshold`. All requests behind the decodes
     are prefill, however short, so a batch in another order is served too, only slower.
     """
-    lens = np.asarray(query_lens, dtype=np.int64)
-    live = np.flatnonzero(lens)
-    num_live = int(live[-1]) + 1 if len(live) else 0
-    decode_query_len = int(lens[0]) if num_live and lens[0] <= decode_threshold else 0
-    others = np.flatnonzero(lens[:num_live] != decode_query_len)
+    lens = query_lens if isinstance(query_lens, list) else np.asarray(query_lens, dtype=np.int64).tolist()
+    num_live = len(lens)
+    while num_live and not lens[num_live - 1]:
+        num_live -= 1
+    decode_query_len = lens[0] if num_live and lens[0] <= decode_threshold else 0
     num_decodes = 0
-    if decode_query_len:
-        num_decodes = int(others[0]) if len(others) else num_live
+    while decode_query_len and num_decodes < num_live and lens[num_decodes] == decode_query_len:
+        num_decodes += 1
     return BatchSplit(
         decode_query_len=decode_query_len,
         num_decodes=num_decodes,
         num_decode_tokens=num_decodes * decode_query_len,
         num_prefills=num_live - num_decodes,
-        num_prefill_tokens=int(lens[num_decodes:num_live].sum()),
+        num_prefill_tokens=sum(lens[num_decodes:num_live]),
     )

@@ -11,9 +11,9 @@ slot behind the live ones has length 0 there, and a captured graph fills its row
 """
 
 from abc import ABC, abstractmethod
+from itertools import pairwise
 from typing import ClassVar
 
-import numpy as np
 import torch
 
 from msa_fast.attention_metadata import (
@@ -145,7 +145,9 @@ class MiniMaxM3IndexerMetadataBuilder(ABC):
         width, needed = common.block_table_tensor.shape[1], self.config.num_blocks(common.max_seq_len)
         require(width >= needed, "block_table_tensor", f"must have >= {needed} columns for max_seq_len", width)
         self._builds.newest += 1
-        return lens, split_decodes_and_prefills(np.diff(lens.query_start_loc), self.reorder_batch_threshold)
+        starts = lens.query_start_loc
+        query_lens = [stop - start for start, stop in pairwise(starts)]
+        return lens, split_decodes_and_prefills(query_lens, self.reorder_batch_threshold)
 
     def _build_decode(
         self, common: CommonAttentionMetadata, split: BatchSplit

@@ -51,9 +51,9 @@ True
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar
 
-import numpy as np
 import torch
 
 from msa_fast.attention_metadata import BatchSplit, CommonAttentionMetadata, HostLens
@@ -161,9 +161,9 @@ class MiniMaxM3IndexerMSAMetadataBuilder(MiniMaxM3IndexerMetadataBuilder):
     ) -> MiniMaxM3IndexerMSAPrefillMetadata:
         """The prefill side: views of the engine's tensors, offsets rebased, and the plan from host lengths."""
         first, last = split.num_decodes, split.num_decodes + split.num_prefills
-        query_lens = np.diff(lens.query_start_loc[first : last + 1])
+        query_lens = [stop - start for start, stop in pairwise(lens.query_start_loc[first : last + 1])]
         seq_lens_cpu = lens.seq_lens[first:last]
-        max_seq_len = int(seq_lens_cpu.max())
+        max_seq_len = max(seq_lens_cpu)
         cu_seqlens_q = common.query_start_loc[first : last + 1]
         if split.num_decode_tokens:
             cu_seqlens_q = cu_seqlens_q - split.num_decode_tokens
@@ -174,7 +174,7 @@ class MiniMaxM3IndexerMSAMetadataBuilder(MiniMaxM3IndexerMetadataBuilder):
             cu_seqlens_q=cu_seqlens_q,
             seq_lens=seq_lens,
             block_table=block_table,
-            max_query_len=int(query_lens.max()),
+            max_query_len=max(query_lens),
             max_seq_len=max_seq_len,
             plan=plan,
             launch=PrefillLaunch(plan, block_table, seq_lens, cu_seqlens_q, split.num_decode_tokens),

@@ -6,6 +6,7 @@ which program does the work, and never what the answer is. An engine waits for i
 it is made of a few dozen operations on whole arrays, and reaches the device in one copy.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +28,7 @@ from msa_fast.ops.launch_table import (
     num_processors,
     number,
 )
+from msa_fast.ops.short_plan import MAX_TILES, NUM_MORE, NUM_WAVES, short_ranges
 from msa_ref.batch import PagedBatch
 from msa_ref.config import IndexerConfig, require
 
@@ -109,8 +111,7 @@ class PrefillPlan:
         if num_splits is not None:
             check_int(num_splits, "num_splits", 1)
         check_int(workspace_bytes, "workspace_bytes", 1)
-        lens = np.array([query_lens, seq_lens], dtype=np.int64)
-        return plan_of_lens(config, lens[0], lens[1], torch.device(device), num_splits, workspace_bytes)
+        return plan_of_lens(config, query_lens, seq_lens, torch.device(device), num_splits, workspace_bytes)
 
     @property
     def whole(self) -> Slab:
@@ -120,22 +121,82 @@ class PrefillPlan:
 
 def plan_of_lens(
     config: IndexerConfig,
-    query_lens: np.ndarray,
-    seq_lens: np.ndarray,
+    query_lens: Sequence[int],
+    seq_lens: Sequence[int],
     device: torch.device,
     num_splits: int | None = None,
     workspace_bytes: int = WORKSPACE_BYTES,
 ) -> PrefillPlan:
-    """`PrefillPlan.build` of checked arguments: lengths int64 [B]."""
-    architecture, processors = architecture_of(device), num_processors(device)
+    """`PrefillPlan.build` of checked arguments."""
+    architecture = architecture_of(device)
+    if len(query_lens) == 1 and num_splits is None:
+        plan = _plan_of_short(config, query_lens[0], seq_lens[0], device, architecture, workspace_bytes)
+        if plan is not None:
+            return plan
+    lens = np.array([query_lens, seq_lens], dtype=np.int64)
+    return _plan_of_arrays(config, lens[0], lens[1], device, architecture, num_splits, workspace_bytes)
+
+
+def _plan_of_short(
+    config: IndexerConfig, query_len: int, seq_len: int, device: torch.device, architecture: str, workspace_bytes: int
+) -> PrefillPlan | None:
+    """The plan of one short chunk, which is that of `_plan_of_arrays`; None if it is not short."""
+    heads, score_rows = config.num_index_heads, number(SCORE_ROWS, architecture)
+    num_rows = query_len * heads
+    if not 0 < num_rows <= MAX_TILES * score_rows:
+        return None
+    max_row_blocks, superblock = config.num_blocks(seq_len), superblock_of(config, architecture)
+    check_row_blocks(max_row_blocks, "seq_lens")
+    if query_len > _max_tokens(config, max_row_blocks, superblock, workspace_bytes):
+        return None
+    rows = list(range(0, num_rows, score_rows))
+    ends = [*rows[1:], num_rows]
+    num_blocks = [config.num_blocks(max(0, seq_len - query_len + (end - 1) // heads + 1)) for end in ends]
+    at_once = number(PROGRAMS_AT_ONCE, architecture)
+    ranges = short_ranges(num_blocks, rows, superblock, at_once, num_processors(device))
+    if ranges is None:
+        return None
+    score_tiles, topk_tiles = _to_device([ranges], 0, rows, device)
+    return PrefillPlan(
+        config=config,
+        score_tiles=score_tiles,
+        topk_tiles=topk_tiles,
+        slabs=(Slab(0, query_len, slice(0, len(ranges)), slice(0, len(rows))),),
+        score_rows=score_rows,
+        topk_rows=number(TOPK_ROWS, architecture),
+        max_tile_rows=min(score_rows, num_rows),
+        superblock=superblock,
+        max_row_blocks=max_row_blocks,
+        total_q=query_len,
+        num_reqs=1,
+    )
+
+
+def _max_tokens(config: IndexerConfig, max_row_blocks: int, superblock: int, workspace_bytes: int) -> int:
+    """Query tokens of a slab: those whose scores the workspace holds."""
+    token_bytes = 4 * config.num_index_heads * scores_of_row(max_row_blocks, superblock) or 1
+    return workspace_bytes // token_bytes // ALIGNMENT * ALIGNMENT
+
+
+def _plan_of_arrays(
+    config: IndexerConfig,
+    query_lens: np.ndarray,
+    seq_lens: np.ndarray,
+    device: torch.device,
+    architecture: str,
+    num_splits: int | None,
+    workspace_bytes: int,
+) -> PrefillPlan:
+    """The plan of any batch: lengths int64 [B]."""
+    processors = num_processors(device)
     tile_rows = number(SCORE_ROWS, architecture)
     tiles = _tiles(config, query_lens, seq_lens, tile_rows)
     max_row_blocks, total_q = int(tiles.num_blocks.max(initial=0)), int(query_lens.sum())
     check_row_blocks(max_row_blocks, "seq_lens")
     superblock = superblock_of(config, architecture)
-    max_tokens = workspace_bytes // max(1, 4 * config.num_index_heads * scores_of_row(max_row_blocks, superblock))
+    max_tokens = _max_tokens(config, max_row_blocks, superblock, workspace_bytes)
     ranges, slabs, num_ranges = [], [], 0
-    for first, stop in _runs(tiles, max_tokens // ALIGNMENT * ALIGNMENT):
+    for first, stop in _runs(tiles, max_tokens):
         ranges.append(_split(tiles, first, stop, num_splits, superblock, architecture, processors))
         first_token, first_range = int(tiles.first_token[first]), num_ranges
         num_ranges += len(ranges[-1])
@@ -147,7 +208,7 @@ def plan_of_lens(
                 topk_tiles=slice(first, stop),
             )
         )
-    score_tiles, topk_tiles = _to_device(ranges, tiles, device)
+    score_tiles, topk_tiles = _to_device(ranges, tiles.req, tiles.row, device)
     return PrefillPlan(
         config=config,
         score_tiles=score_tiles,
@@ -212,8 +273,8 @@ def _counted(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _runs(tiles: _Tiles, max_tokens: int) -> list[tuple[int, int]]:
     """Cut the tiles into runs (first tile, end tile) of at most max_tokens tokens, or of one tile."""
-    runs, first = [], 0
-    while first < len(tiles.req):
+    runs, first, num_tiles = [], 0, len(tiles.req)
+    while first < num_tiles:
         end = int(tiles.last_token.searchsorted(tiles.first_token[first] + max_tokens))
         runs.append((first, max(end, first + 1)))
         first = runs[-1][1]
@@ -274,20 +335,22 @@ def _steps(num_blocks: int, at_once: int, most: int) -> np.ndarray:
     return steps
 
 
-_WAVES, _MORE = np.arange(12), np.arange(3)
+_WAVES, _MORE = np.arange(NUM_WAVES), np.arange(NUM_MORE)
 """Numbers of waves that are tried beside the fewest, and of blocks beside those that the waves would need."""
 
 
-def _to_device(ranges: list[np.ndarray], tiles: _Tiles, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+def _to_device(
+    ranges: list[np.ndarray], req: np.ndarray | int, row: np.ndarray | list[int], device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Score tiles and selection tiles on the device, int32, as views of one tensor that one copy brought there."""
-    num_ranges, num_tiles = sum(map(len, ranges)), len(tiles.req)
+    num_ranges, num_tiles = sum(map(len, ranges)), len(row)
     is_pinned = device.type == "cuda" and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     host = torch.empty(2 * num_ranges + num_tiles, 2, dtype=torch.int32, device="cpu", pin_memory=is_pinned)
     values, end = host.numpy(), 0
     for of_slab in ranges:
         first, end = end, end + 2 * len(of_slab)
         values[first:end] = of_slab.reshape(-1, 2)
-    values[end:, 0], values[end:, 1] = tiles.req, tiles.row
+    values[end:, 0], values[end:, 1] = req, row
     on_device = host.to(device, non_blocking=True)
     return on_device[:end].view(num_ranges, 4), on_device[end:]
 

@@ -3,18 +3,20 @@
 import sys
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 
 from msa_fast import PrefillPlan
 from msa_fast.indexer_msa import MiniMaxM3IndexerMSAImpl, MiniMaxM3IndexerMSAMetadataBuilder
-from msa_fast.ops import bound
+from msa_fast.ops import bound, prefill_plan
+from msa_fast.ops.launch_table import WORKSPACE_BYTES
 from msa_ref import IndexerConfig
 from tests.support.fast_engine import Engine
 
 CONFIG = IndexerConfig(num_index_heads=2, index_head_dim=16, block_size=16, topk_blocks=3)
 
-MAX_PREFILL_CALLS, MAX_DECODE_CALLS, MAX_BUILD_CALLS = 40, 40, 290
+MAX_PREFILL_CALLS, MAX_DECODE_CALLS, MAX_BUILD_CALLS = 40, 40, 230
 """Calls of a bound layer of either side, and of a builder's step of one prefill."""
 MAX_PLAN_CALLS = 130
 """Calls that a plan takes, of Python's functions and of numpy's and torch's: 117 today."""
@@ -64,6 +66,35 @@ def test_a_bound_layer_takes_few_calls(side: str, max_calls: int, monkeypatch: p
     impl.forward(index_query, world.index_k_pages, metadata)
     assert num_calls(lambda: impl.forward(index_query, world.index_k_pages, metadata)) <= max_calls
     assert len(driven) == 4
+
+
+@pytest.mark.parametrize("seq_len", [0, 1, 300, 2_176, 17_700])
+@pytest.mark.parametrize("query_len", [1, 64, 182, 512])
+@pytest.mark.parametrize("topk_blocks", [16, 64])
+def test_a_short_chunk_is_planned_as_arrays_plan_it(
+    query_len: int, seq_len: int, topk_blocks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrays = []
+    of_arrays = prefill_plan._plan_of_arrays
+    monkeypatch.setattr(prefill_plan, "_plan_of_arrays", lambda *args: arrays.append(args) or of_arrays(*args))
+    config = IndexerConfig(topk_blocks=topk_blocks)
+    for architecture in ("sm_90", "sm_100", "sm_120"):
+        monkeypatch.setattr(prefill_plan, "architecture_of", lambda device, name=architecture: name)
+        for processors in (4, 132):
+            monkeypatch.setattr(prefill_plan, "num_processors", lambda device, number=processors: number)
+            arrays.clear()
+            plan = vars(PrefillPlan.build(config, [query_len], [seq_len], "cpu"))
+            assert len(arrays) <= (seq_len < query_len)
+            expected = vars(of_arrays(*prefill_args(config, query_len, seq_len, architecture)))
+            assert plan.keys() == expected.keys()
+            for name, value in plan.items():
+                is_same = value.equal(expected[name]) if isinstance(value, torch.Tensor) else value == expected[name]
+                assert is_same, name
+
+
+def prefill_args(config: IndexerConfig, query_len: int, seq_len: int, architecture: str) -> tuple[object, ...]:
+    lens = np.array([[query_len], [seq_len]])
+    return config, *lens, torch.device("cpu"), architecture, None, WORKSPACE_BYTES
 
 
 def test_a_build_takes_few_calls() -> None:

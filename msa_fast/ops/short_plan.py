@@ -1,0 +1,72 @@
+"""The plan of one short chunk in plain integers: what `prefill_plan` computes with arrays, where they are too short to
+pay for themselves.
+
+Most steps of an engine have one chunk of a few query tiles, whose rows see nearly the same blocks.
+"""
+
+from collections import Counter
+
+import numpy as np
+
+from msa_fast.ops.launch_table import BLOCKS_ALONE, BLOCKS_OF_PROLOGUE, MAX_PROGRAM_BLOCKS
+
+MAX_TILES = 16
+"""Query tiles of a short chunk: 512 tokens of 4 heads."""
+MAX_LENGTHS = 8
+"""Different numbers of blocks that its tiles see."""
+NUM_WAVES, NUM_MORE = 12, 3
+"""Numbers of waves that are tried from the fewest on, and of blocks from those on that the waves would need."""
+
+
+def short_ranges(
+    num_blocks: list[int], rows: list[int], superblock: int, programs_at_once: int, processors: int
+) -> np.ndarray | None:
+    """The score tiles of request 0, int32 [N, 4], in the order that `prefill_plan` gives them; None if it is not short.
+
+    num_blocks: visible blocks of each query tile, never falling. rows: its first row.
+    programs_at_once: score programs that share a multiprocessor.
+    """
+    num_tiles, lengths = len(num_blocks), Counter(num_blocks)
+    if num_tiles > MAX_TILES or len(lengths) > MAX_LENGTHS or num_blocks[0] == 0:
+        return None
+    each = _step(lengths, superblock, programs_at_once, processors)
+    # All tiles have these full ranges. The others are few: full ones of later tiles, then the ends.
+    common = num_blocks[0] // each
+    ends = []
+    for last, row in zip(num_blocks, rows, strict=True):
+        for block in range(common * each, last, each):
+            end = block + each if block + each < last else last
+            ends.append((block - end, block, row, end))
+    ends.sort()
+    num_full = common * num_tiles
+    ranges = np.zeros((num_full + len(ends), 4), np.int32)
+    full = ranges[:num_full].reshape(common, num_tiles, 4)
+    starts = np.arange(0, common * each, each, dtype=np.int32)[:, None]
+    full[:, :, 1], full[:, :, 2], full[:, :, 3] = rows, starts, starts + each
+    if ends:
+        ranges[num_full:, 1:] = [(row, block, end) for _, block, row, end in ends]
+    return ranges
+
+
+def _step(lengths: Counter[int], superblock: int, programs_at_once: int, processors: int) -> int:
+    """Blocks of one program, by the model of `prefill_plan`: the first of the steps whose grid ends first."""
+    at_once, most = programs_at_once * processors, MAX_PROGRAM_BLOCKS // superblock
+    total = sum(blocks * tiles for blocks, tiles in lengths.items()) // superblock
+    first = max(1, -(-total // (at_once * most)))
+    alone = BLOCKS_ALONE if programs_at_once > 1 else 1
+    # The keys of a dict are in order, and none comes twice.
+    needed = {-(-total // (at_once * waves)): None for waves in range(first, first + NUM_WAVES)}
+    counts = {each + more: None for each in needed for more in range(NUM_MORE)}
+    steps = {(most if count > most else count or 1) * superblock: None for count in counts}
+    best, best_time = 0, float("inf")
+    groups = list(lengths.items())
+    for step in steps:
+        programs = 0
+        for blocks, tiles in groups:
+            programs += -(-blocks // step) * tiles
+        waves, rest = programs // at_once, programs % at_once
+        wave = programs_at_once * step + BLOCKS_OF_PROLOGUE
+        last = wave if rest > processors else alone * step + BLOCKS_OF_PROLOGUE if rest else 0
+        if waves * wave + last < best_time:
+            best, best_time = step, waves * wave + last
+    return best
