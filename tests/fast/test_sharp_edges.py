@@ -88,7 +88,7 @@ HOST_TYPES: dict[str, Any] = {
     ),
     "seq_lens_cpu must be int32 or int64; got torch.float32": lambda: common(seq_lens_cpu=torch.tensor([50.0, 40.0])),
     "query_start_loc_cpu must be a tensor; got list": lambda: common(query_start_loc_cpu=[0, 1, 10]),
-    "query_start_loc_cpu must start at 0 and never fall; got [0 5 4]": lambda: common(
+    "query_start_loc_cpu must start at 0 and never fall; got [0, 5, 4]": lambda: common(
         query_start_loc_cpu=torch.tensor([0, 5, 4])
     ),
     "query_start_loc_cpu must start at 0 and never fall; got [1 2 3]": lambda: common(
