@@ -91,7 +91,7 @@ HOST_TYPES: dict[str, Any] = {
     "query_start_loc_cpu must start at 0 and never fall; got [0, 5, 4]": lambda: common(
         query_start_loc_cpu=torch.tensor([0, 5, 4])
     ),
-    "query_start_loc_cpu must start at 0 and never fall; got [1 2 3]": lambda: common(
+    "query_start_loc_cpu must start at 0 and never fall; got [1, 2, 3]": lambda: common(
         query_start_loc_cpu=torch.tensor([1, 2, 3])
     ),
     "seq_lens_cpu must be >= 0; got -1": lambda: common(seq_lens_cpu=torch.tensor([50, -1])),
