@@ -136,17 +136,12 @@ class MiniMaxM3IndexerMetadataBuilder(ABC):
             if got != device:
                 require(False, name, f"must be on the builder's device, {device}", got)
         require(common.num_reqs <= self.max_num_reqs, "num_reqs", f"must be <= {self.max_num_reqs}", common.num_reqs)
-        require(
-            common.max_seq_len <= self.max_model_len,
-            "max_seq_len",
-            f"must be <= {self.max_model_len}",
-            common.max_seq_len,
-        )
-        width, needed = common.block_table_tensor.shape[1], self.config.num_blocks(common.max_seq_len)
+        longest, bound = common.max_seq_len, self.max_model_len
+        require(longest <= bound, "max_seq_len", f"must be <= {bound}", longest)
+        width, needed = common.block_table_tensor.shape[1], self.config.num_blocks(longest)
         require(width >= needed, "block_table_tensor", f"must have >= {needed} columns for max_seq_len", width)
         self._builds.newest += 1
-        starts = lens.query_start_loc
-        query_lens = [stop - start for start, stop in pairwise(starts)]
+        query_lens = [stop - start for start, stop in pairwise(lens.query_start_loc)]
         return lens, split_decodes_and_prefills(query_lens, self.reorder_batch_threshold)
 
     def _build_decode(

@@ -121,6 +121,27 @@ def many_rows(seed: int) -> Case:
     )
 
 
+def rings(seed: int) -> Iterator[tuple[Case, str]]:
+    """(case, kind) of MiniMax-M3's shape, with pages and rows for every ring of a scorer's buffers to come round twice.
+
+    For twins, whose drawn cases are small.
+    """
+    for kind, requests in (
+        ("prefill", (Request(150, 128 * 20 + 60), Request(3, 128 * 7))),
+        ("decode", tuple(Request(2, 128 * blocks - 5) for blocks in (33, 18, 9))),
+    ):
+        case = Case(
+            config=IndexerConfig(4, 128, 128, 16, 0, 1),
+            requests=requests,
+            seed=seed,
+            values=ValuePlan("few_values"),
+            pages=PagePlan(spare_pages=3, tail="bait"),
+            num_splits=(0, 1),
+            note=f"no shape of traffic: {kind} that fills each ring twice",
+        )
+        yield case, kind
+
+
 def _many_scores(seed: int) -> Case:
     """A case of little work with more than 2**31 scores of rows and blocks."""
     return Case(

@@ -108,7 +108,7 @@ def _tasks(options: Options, chosen: list[Target], results: Results) -> list[Tas
     if options.has_production:
         tasks.give_production(options.seed)
     else:
-        tasks.give_long_rows(options.seed)
+        tasks.give_to_twins(options.seed)
     tasks.give_drawn(options.seed, options.num_cases, options.scale)
     for name, left_out in tasks.left_out.items():
         results.record.target(name).left_out = tuple(left_out)

@@ -7,7 +7,7 @@ from fuzz import corpus
 from fuzz.cases.case import Case, EnginePlan
 from fuzz.cases.generate import gate_cases
 from fuzz.cases.inside import inside
-from fuzz.cases.production import is_given, long_rows, production_cases
+from fuzz.cases.production import is_given, long_rows, production_cases, rings
 from fuzz.cases.project import project
 from fuzz.cases.scale import Scale
 from fuzz.cases.smoke import smoke_cases
@@ -50,12 +50,12 @@ class GateTasks:
                 if is_in_turn and is_given(kind, target.kind, target.takes_score):
                     self._give_projected(f"production {kind}", case, target)
 
-    def give_long_rows(self, seed: int) -> None:
-        """The long rows of `production_cases` alone, to the twins that select: there they cost seconds."""
-        for case in long_rows(seed):
+    def give_to_twins(self, seed: int) -> None:
+        """Of the shapes beside traffic those that a model of a GPU runs in seconds, each to the twins of its kind."""
+        for case, kind in (*rings(seed), *((case, "selection") for case in long_rows(seed))):
             for target in self.targets:
-                if is_twin(target.name) and target.takes_score:
-                    self._give_projected("long rows", case, target)
+                if is_twin(target.name) and is_given(kind, target.kind, target.takes_score):
+                    self._give_projected(kind, case, target)
 
     def give_smoke(self, seed: int, scale: Scale) -> None:
         """The smoke cases, projected, and drawn ones in the place of those that cannot be."""

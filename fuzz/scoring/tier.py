@@ -21,7 +21,7 @@ from fuzz.cases.case import Case
 from fuzz.cases.chooser import SeededChooser
 from fuzz.cases.generate import NUM_SPECIALIZATIONS, by_specialization, draw_case
 from fuzz.cases.inside import inside
-from fuzz.cases.production import is_given, long_rows, many_rows, production_cases
+from fuzz.cases.production import is_given, long_rows, many_rows, production_cases, rings
 from fuzz.cases.project import project
 from fuzz.cases.scale import SCALES, Scale
 from fuzz.cases.specialization import Specialization, draw_specializations
@@ -170,6 +170,7 @@ def _gate(tier: Tier, scale: Scale) -> tuple[list[list[Case]], tuple[Case, ...],
     kept = tuple(entry.case for entry in corpus.entries().values()) if tier.has_corpus else ()
     production = tuple(production_cases(tier.device == "cuda", tier.seed)) if tier.has_production else ()
     if tier.twin:
+        production += tuple(rings(tier.seed))
         production += tuple((case, "selection") for case in (*long_rows(tier.seed), many_rows(tier.seed)))
     return drawn, kept, production
 

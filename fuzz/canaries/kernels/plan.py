@@ -3,6 +3,7 @@
 from fuzz.canaries.kernels.mutant import mutants_of
 
 _prefill_plan = mutants_of("ops/prefill_plan.py", "prefill")
+_short_plan = mutants_of("ops/short_plan.py", "prefill")
 _prefill = mutants_of("ops/prefill.py", "prefill")
 _score = mutants_of("ops/prefill_score.py", "prefill")
 _topk = mutants_of("ops/topk.py", "prefill")
@@ -19,6 +20,53 @@ MUTANTS = [
         return kept[key]""",
         ("Replay",),
         defect="D19",
+    ),
+    _short_plan(
+        "short_plan_last_range_forgotten",
+        "The blocks behind a short chunk's full ranges are not listed.",
+        "if ends:",
+        "if len(ends) > num_tiles:",
+        ("SplitInvariance", "Best", "Forced", "Runs"),
+        defect="D22",
+    ),
+    _short_plan(
+        "short_plan_ranges_of_the_first_tile",
+        "The last ranges of a short chunk are those of its first tile.",
+        "range(common * each, last, each)",
+        "range(common * each, num_blocks[0], each)",
+        ("Best", "Forced", "Runs"),
+        defect="D12",
+    ),
+    _short_plan(
+        "short_plan_rows_of_the_first_tile",
+        "All full ranges of a short chunk have the rows of its first tile.",
+        "full[:, :, 1], full[:, :, 2], full[:, :, 3] = rows, starts",
+        "full[:, :, 1], full[:, :, 2], full[:, :, 3] = rows[0], starts",
+        ("Best", "Forced", "WritesAll", "Runs"),
+        defect="D31",
+    ),
+    _short_plan(
+        "short_plan_range_begins_one_late",
+        "The full ranges of a short chunk begin one block late.",
+        "rows, starts, starts + each",
+        "rows, starts + 1, starts + each",
+        ("Best", "Forced", "SplitInvariance"),
+        defect="D23",
+    ),
+    _prefill_plan(
+        "short_plan_bound_one_short",
+        "The blocks of a short chunk's tiles are bounded one token short.",
+        "(end - 1) // heads + 1))",
+        "(end - 1) // heads))",
+        ("Best", "Forced", "Runs"),
+        defect="D11",
+    ),
+    _prefill_plan(
+        "short_plan_has_any_memory",
+        "A short chunk is planned as one slab, whatever workspace was allowed.",
+        "if query_len > _max_tokens(config, max_row_blocks, superblock, workspace_bytes):",
+        "if query_len > _max_tokens(config, max_row_blocks, superblock, 1 << 60):",
+        equivalent="The answer does not depend on the slabs; tests/fast/test_slabs.py holds their number.",
     ),
     _prefill_plan(
         "plan_last_range_forgotten",
