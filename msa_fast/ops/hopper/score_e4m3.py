@@ -2,7 +2,7 @@
 
 The matrix unit takes a right operand of 16 bits from shared memory alone, and a left one from registers, too. So
 keys are the left operand: threads load half a page of bytes, widen it exactly in registers and multiply it with the
-tile's queries. Serves MiniMax-M3's own shape; agrees bit for bit with the scorer for everyone wherever sums are exact.
+tile's queries. Serves MiniMax-M3's own shape; agrees bit for bit with the generic scorer wherever sums are exact.
 """
 
 import torch

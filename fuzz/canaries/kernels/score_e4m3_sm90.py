@@ -1,0 +1,135 @@
+"""Mutants of the prefill scorer for e4m3 keys on Hopper: how keys are widened and summed, and where warps meet."""
+
+from fuzz.canaries.kernels.mutant import mutants_of
+
+_mutant = mutants_of("ops/hopper/score_e4m3.py", "prefill-apart", "gpu")
+_widen = mutants_of("ops/hopper/widen.py", "prefill-apart", "gpu")
+_copies = mutants_of("ops/nvidia/tma.py", "prefill-apart", "gpu")
+
+_LAWS = ("Score", "Best")
+
+MUTANTS = [
+    _mutant(
+        "e4m3_sm90_queries_as_they_lie",
+        "Queries are summed in the order in which they lie, and keys in that in which threads hold them.",
+        "return as_multiplied(q)",
+        "return q",
+        _LAWS,
+    ),
+    _mutant(
+        "e4m3_sm90_first_half_twice",
+        "A page's first half is multiplied twice, and its second half never.",
+        "page.slice(half * KEYS, KEYS)",
+        "page.slice(0 * KEYS, KEYS)",
+        ("Score", "Best", "Runs"),
+    ),
+    _mutant(
+        "e4m3_sm90_second_half_forgotten",
+        "A block that every row sees has the score of its first half.",
+        "best = gl.maximum(best, _best_of_threads(scores_b))",
+        "best = gl.maximum(best, best)",
+        _LAWS,
+    ),
+    _mutant(
+        "e4m3_sm90_halves_masked_alike",
+        "On the diagonal a page's second half is masked like its first.",
+        "_masked(scores, block * S + S // 2, ",
+        "_masked(scores, block * S, ",
+        ("Score", "Best", "PoisonBlind"),
+        defect="D11",
+    ),
+    _mutant(
+        "e4m3_sm90_masked_as_a_requests_first_rows",
+        "Every tile of a request is masked as its first.",
+        "- context_len) * H - first_row)",
+        "- context_len) * H)",
+        _LAWS,
+    ),
+    _mutant(
+        "e4m3_sm90_own_token_hidden",
+        "A row's first head does not see the row's own token.",
+        "is_seen = row[None, :] >= (",
+        "is_seen = row[None, :] > (",
+        _LAWS,
+    ),
+    _mutant(
+        "e4m3_sm90_full_blocks_of_the_last_row",
+        "Blocks that are wholly visible to the last row count as such for every row.",
+        "context_len + first_row // H + 1",
+        "context_len + last_token + 1",
+        _LAWS,
+    ),
+    _mutant(
+        "e4m3_sm90_phase_not_flipped",
+        "The loop waits for no page after its first round of slots.",
+        "((block + i - first_block) // STAGES) & 1",
+        "((block + i - first_block) // STAGES) & 0",
+        ("Score", "Best", "Runs", "RepeatDeterminism"),
+        defect="D46",
+    ),
+    _mutant(
+        "e4m3_sm90_slot_of_the_page_after",
+        "A page fetched ahead takes the slot of the page after it, which is still to be read.",
+        "fetch(keys, page, 0, slot, ready, pages, ahead < end_block, S, D)\n                held",
+        "fetch(keys, page, 0, (slot + 1) % STAGES, ready, pages, ahead < end_block, S, D)\n                held",
+        ("Score", "Best", "Runs"),
+        defect="D46",
+    ),
+    _mutant(
+        "e4m3_sm90_first_page_in_every_slot",
+        "Every slot of the first round gets the first page.",
+        "fetch(keys, first_pages[i], 0,",
+        "fetch(keys, first_pages[0], 0,",
+        _LAWS,
+        defect="D46",
+    ),
+    _mutant(
+        "e4m3_sm90_slots_one_block_on",
+        "A page fetched ahead is that of the block before.",
+        "ahead = block + i + STAGES\n                page = gl.load(table_row + ahead.to",
+        "ahead = block + i + STAGES\n                page = gl.load(table_row + (ahead - 1).to",
+        _LAWS,
+    ),
+    _mutant(
+        "e4m3_sm90_worst_of_the_warps",
+        "A block has the score of the warp whose best key is the worst.",
+        "gl.max(shared.load(own_row), axis=0)",
+        "gl.min(shared.load(own_row), axis=0)",
+        _LAWS,
+    ),
+    _mutant(
+        "e4m3_sm90_block_of_nan_stays_nan",
+        "A block has the score NaN if all of its tokens have.",
+        'best = gl.max(shared.load(own_row), axis=0)\n    return gl.where(best == best, best, float("-inf"))',
+        "best = gl.max(shared.load(own_row), axis=0)\n    return best",
+        ("Score", "Best", "Forced"),
+    ),
+    _widen(
+        "e4m3_sm90_bits_of_fp16_as_bf16",
+        "For bf16 queries, the bits of keys in fp16 are read as bf16.",
+        "wide = wide.to(gl.float32).to(gl.bfloat16)",
+        "wide = wide.to(gl.bfloat16, bitcast=True)",
+        _LAWS,
+    ),
+    _mutant(
+        "e4m3_sm90_warps_do_not_meet",
+        "Warps read each other's maxima, and the page is fetched anew, before all have come so far.",
+        "way than threads have read it\n    barrier()",
+        "way than threads have read it",
+        ("Score", "Best", "Runs"),
+    ),
+    _mutant(
+        "e4m3_sm90_queries_not_handed_over",
+        "The matrix unit reads queries without the fence that orders it after the threads' stores.",
+        "fence_async_shared()  # the matrix unit",
+        "# the matrix unit",
+        ("Score", "Best", "Runs"),
+    ),
+    _copies(
+        "e4m3_sm90_bytes_of_sixteen_bits",
+        "A page of e4m3 keys is waited for as if its elements had two bytes.",
+        "BYTES: gl.constexpr = pages.dtype.primitive_bitwidth // 8",
+        "BYTES: gl.constexpr = 2",
+        ("Score", "Best", "Runs"),
+    ),
+]
