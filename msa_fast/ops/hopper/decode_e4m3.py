@@ -3,7 +3,7 @@
 A program has a ring of pages in shared memory. Threads load a page to registers, where it is widened exactly: its place
 is free, and takes the page that comes a round later, before the product begins. Queries are widened, and put into the
 same order of D, once for each request. Serves MiniMax-M3's own shape; agrees bit for bit with the generic scorer
-wherever sums are exact. Compiled, executed on a model, not timed yet.
+wherever sums are exact.
 """
 
 import torch

@@ -31,8 +31,6 @@ CARDS = {
 """Architecture -> GPUs that have it."""
 HAS_RUN = ("sm_90",)
 """Architectures on which the kernels have run, and were judged (msa_fast/bench/RESULTS.md)."""
-MODEL_ALONE = {("sm_90", "decode score"): ("e4m3", "bf16 x e4m3")}
-"""(architecture, stage) -> formats whose kernel has been executed on a model alone, where other kernels have run."""
 PROBED = 4096
 """Sizes up to which the limits are sought."""
 
@@ -68,8 +66,6 @@ def support_matrix() -> str:
 
 def _kernels(architecture: str) -> str:
     own = {stage: formats for stage in STAGES if (formats := _own_formats(stage, architecture))}
-    alone = {stage: MODEL_ALONE.get((architecture, stage), ()) for stage in own}
-    own = {stage: [f"{name} on a model" if name in alone[stage] else name for name in own[stage]] for stage in own}
     stages = [f"{stage} ({', '.join(formats)})" if "score" in stage else stage for stage, formats in own.items()]
     return f"for MiniMax-M3's shape its own: {'; '.join(stages)}. Else generic ones" if own else "generic ones"
 
