@@ -117,8 +117,8 @@ def test_a_gate_that_is_ended_reports_at_once_what_was_judged(tmp_path: Path) ->
     reference, slow = record.targets
     assert reference.agreed > slow.agreed > 0, "also cases behind the slow one, and the reference in that one"
     assert (reference.broke, slow.broke, record.findings) == (0, 0, ())
-    # Some of the 40 drawn for a foreign target have sizes that the reference, as a target of the suite, does not take.
-    assert re.fullmatch(rf"ended after {record.cases} of [45]\d cases", record.aborted)
+    # Each has 40 drawn inside its own promises, and they share few: the reference takes every format.
+    assert re.fullmatch(rf"ended after {record.cases} of [4-7]\d cases", record.aborted)
     assert out.splitlines()[-3:-1] == [f"aborted: {record.aborted}", "ended early, without a finding"]
 
 
