@@ -36,7 +36,10 @@ def published_text(score: Score) -> str:
         for tier in score.tiers.values()
     ]
     names = dict.fromkeys(name for of_tier in cells for name in of_tier)
-    lines = [f"{json.dumps(name)}: {json.dumps([of_tier.get(name) for of_tier in cells])}" for name in names]
+    fates = ([of_tier.get(name) for of_tier in cells] for name in names)
+    lines = [
+        f"{json.dumps(name)}: {json.dumps(row, separators=(',', ':'))}" for name, row in zip(names, fates, strict=True)
+    ]
     head = f'"schema": {json.dumps(PUBLISHED_SCHEMA)},\n"tiers": {json.dumps(heads, indent=1)}'
     joined = ",\n".join(lines)
     return f'{{{head},\n"commits": {json.dumps(commits)},\n"fates": {{\n{joined}\n}}}}\n'
