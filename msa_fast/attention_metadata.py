@@ -6,7 +6,7 @@ stand in for ours; no engine is imported.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -31,11 +31,12 @@ _FIELDS = ("query_start_loc_cpu", *_DEVICE_FIELDS, *_COUNTS)
 class HostLens:
     """The lengths of a step as the host knows them.
 
-    query_start_loc: num_reqs + 1 offsets, 0 first, never falling.
+    query_start_loc: num_reqs + 1 offsets, 0 first, never falling. query_lens: the num_reqs distances between them.
     seq_lens: num_reqs lengths, or upper bounds where only the device has the exact lengths.
     """
 
     query_start_loc: list[int]
+    query_lens: list[int]
     seq_lens: list[int]
 
 
@@ -143,7 +144,7 @@ def host_lens(common: Any) -> HostLens:
     require(shortest >= 0, seq_lens_name, "must be >= 0", shortest)
     rule = f"must be >= the {longest} tokens in {seq_lens_name}"
     require(max_seq_len >= longest, "max_seq_len", rule, max_seq_len)
-    return HostLens(starts, seq_lens)
+    return HostLens(starts, [stop - start for start, stop in pairwise(starts)], seq_lens)
 
 
 def _on_host(common: Any, name: str, num_entries: int, num_reqs: int) -> list[int]:

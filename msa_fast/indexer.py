@@ -11,7 +11,6 @@ slot behind the live ones has length 0 there, and a captured graph fills its row
 """
 
 from abc import ABC, abstractmethod
-from itertools import pairwise
 from typing import ClassVar
 
 import torch
@@ -141,8 +140,7 @@ class MiniMaxM3IndexerMetadataBuilder(ABC):
         width, needed = common.block_table_tensor.shape[1], self.config.num_blocks(longest)
         require(width >= needed, "block_table_tensor", f"must have >= {needed} columns for max_seq_len", width)
         self._builds.newest += 1
-        query_lens = [stop - start for start, stop in pairwise(lens.query_start_loc)]
-        return lens, split_decodes_and_prefills(query_lens, self.reorder_batch_threshold)
+        return lens, split_decodes_and_prefills(lens.query_lens, self.reorder_batch_threshold)
 
     def _build_decode(
         self, common: CommonAttentionMetadata, split: BatchSplit

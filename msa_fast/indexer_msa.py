@@ -51,7 +51,6 @@ True
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import ClassVar
 
 import torch
@@ -161,7 +160,7 @@ class MiniMaxM3IndexerMSAMetadataBuilder(MiniMaxM3IndexerMetadataBuilder):
     ) -> MiniMaxM3IndexerMSAPrefillMetadata:
         """The prefill side: views of the engine's tensors, offsets rebased, and the plan from host lengths."""
         first, last = split.num_decodes, split.num_decodes + split.num_prefills
-        query_lens = [stop - start for start, stop in pairwise(lens.query_start_loc[first : last + 1])]
+        query_lens = lens.query_lens[first:last]
         seq_lens_cpu = lens.seq_lens[first:last]
         max_seq_len = max(seq_lens_cpu)
         cu_seqlens_q = common.query_start_loc[first : last + 1]

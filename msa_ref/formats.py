@@ -205,7 +205,7 @@ SHORT_PAIRS = {pair.short_name: pair for pair in FORMAT_PAIRS.values()}
 SUPPORTED_DTYPES = tuple(pair.dtypes for pair in FORMAT_PAIRS.values())
 """The torch dtypes of `index_q` and `index_k_pages`: one for both, or one for each."""
 USUAL_DTYPES = (torch.bfloat16, torch.float16, torch.float32)
-"""Those that a kernel takes as a matter of course, queries and keys alike; others it promises by name."""
+"""The formats that a kernel takes as a matter of course, queries and keys alike; others it promises by name."""
 
 
 def one_of(rows: Iterable[ElementFormat]) -> str:

@@ -24,7 +24,7 @@ OWN_SHAPE = (OWN_CONFIG.index_head_dim, OWN_CONFIG.block_size)
 OWN_EACH = 3
 """One specialization in OWN_EACH has MiniMax-M3's own config, where the targets take it."""
 ODD_EACH = 4
-"""Of the others, one in ODD_EACH has an odd head dim, and one in ODD_EACH an odd block size."""
+"""One specialization in ODD_EACH of the others has an odd head dim, and one in ODD_EACH an odd block size."""
 
 
 @dataclass(frozen=True)

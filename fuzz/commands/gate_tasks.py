@@ -51,7 +51,7 @@ class GateTasks:
                     self._give_projected(f"production {kind}", case, target)
 
     def give_to_twins(self, seed: int) -> None:
-        """Of the shapes beside traffic those that a model of a GPU runs in seconds, each to the twins of its kind."""
+        """The shapes beside traffic that a model of a GPU runs in seconds, each to the twins of its kind."""
         for case, kind in (*rings(seed), *((case, "selection") for case in long_rows(seed))):
             for target in self.targets:
                 if is_twin(target.name) and is_given(kind, target.kind, target.takes_score):

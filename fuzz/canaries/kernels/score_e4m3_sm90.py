@@ -12,8 +12,8 @@ MUTANTS = [
     _mutant(
         "e4m3_sm90_queries_as_they_lie",
         "Queries are summed in the order in which they lie, and keys in that in which threads hold them.",
-        "return as_multiplied(q)",
-        "return q",
+        "q.store(as_multiplied(rows.to(q_type)))",
+        "q.store(rows.to(q_type))",
         _LAWS,
     ),
     _mutant(

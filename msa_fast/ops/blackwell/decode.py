@@ -16,23 +16,21 @@ from triton.experimental.gluon.language.nvidia import blackwell
 from triton.experimental.gluon.language.nvidia.hopper import mbarrier
 from triton.language.extra.cuda import gdc_launch_dependents
 
-from msa_fast.ops.buffers import SCORE_VECTOR
 from msa_fast.ops.checks import is_tensor_copied
 from msa_fast.ops.launch_table import architecture_of, next_power_of_2
-from msa_fast.ops.launching import Launched, launched
+from msa_fast.ops.launching import Launched
 from msa_fast.ops.nvidia.decode_blocks import (
-    MAX_PRODUCT,
     best_of_keys,
     divided,
     num_rows_of,
     num_scored,
     own_share,
-    reciprocal_of,
     request_at,
     store_best,
 )
+from msa_fast.ops.nvidia.decode_launch import launch_decode
 from msa_fast.ops.nvidia.decode_ring import fetch_page, look_up, next_slot
-from msa_fast.ops.nvidia.tma import barrier, pages_of, queries_of
+from msa_fast.ops.nvidia.tma import barrier
 from msa_ref.batch import PagedBatch
 
 ARCHITECTURES = ("sm_100", "sm_103")
@@ -265,42 +263,15 @@ def is_served(batch: PagedBatch, decode_query_len: int) -> bool:
 def launch_score(
     batch: PagedBatch, score: torch.Tensor, num_programs: int, num_reqs: int, decode_query_len: int, is_followed: bool
 ) -> Launched | None:
-    """Launch on checked arguments that are served. num_reqs: as REQS of the generic scorer.
-
-    More programs than the table has entries, or than fit MAX_PRODUCT, are not launched.
-    """
-    config = batch.config
-    num_rows, tile_heads = num_rows_of(config, decode_query_len), next_power_of_2(config.num_index_heads)
-    num_programs = min(num_programs, batch.num_reqs * batch.max_blocks, MAX_PRODUCT // batch.num_reqs)
-    if num_programs == 0:
-        return None
-    return launched(
-        batch.device,
+    """As `launch_decode`, which says what is launched."""
+    return launch_decode(
         _decode_score_sm100_kernel,
-        (num_programs,),
-        pages_of(batch),
-        queries_of(batch, num_rows // tile_heads, tile_heads),
-        batch.block_table,
-        batch.seq_lens,
-        batch.cu_seqlens_q,
+        batch,
         score,
-        *batch.block_table.stride(),
-        *batch.seq_lens.stride(),
-        *batch.cu_seqlens_q.stride(),
-        *score.stride()[:3],
-        batch.num_reqs,
-        reciprocal_of(num_programs),
-        reciprocal_of(batch.num_reqs),
-        H=config.num_index_heads,
-        TILE_HEADS=tile_heads,
-        D=config.index_head_dim,
-        S=config.block_size,
-        TOPK=config.topk_blocks,
-        REQS=max(32, num_reqs),  # fewer than a warp has threads cost more, not less
-        ROWS=num_rows,
-        SCORE_VECTOR=SCORE_VECTOR,
-        STAGES=STAGES[batch.index_k_pages.element_size()],
-        WARPS=WARPS,
-        IS_FOLLOWED=is_followed,
+        num_programs,
+        num_reqs,
+        decode_query_len,
         num_warps=WARPS,
+        STAGES=STAGES[batch.index_k_pages.element_size()],
+        IS_FOLLOWED=is_followed,
     )

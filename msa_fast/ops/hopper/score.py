@@ -72,7 +72,7 @@ def _put(
 
 
 @gluon.jit
-def _queries(
+def query_rows(
     q_ptr, first_row, q_start, query_len, stride_q_t, stride_q_h,
     H: gl.constexpr, D: gl.constexpr, ROWS: gl.constexpr, WARPS: gl.constexpr,
 ):  # fmt: skip
@@ -180,10 +180,10 @@ def _score_sm90_kernel(
         else:
             for i in gl.static_range(STAGES):
                 fetch(keys, first_pages[i], 0, (block + i) % STAGES, ready, pages, block + i < end_block, S, D)
-            q_a = _queries(q_ptr, first_row, q_start, query_len, stride_q_t, stride_q_h, H, D, HALF, WARPS)
+            q_a = query_rows(q_ptr, first_row, q_start, query_len, stride_q_t, stride_q_h, H, D, HALF, WARPS)
             if not IS_B_SHARED:
                 q_a = gl.convert_layout(q_a, operand)
-            q_b = _queries(q_ptr, first_row + HALF, q_start, query_len, stride_q_t, stride_q_h, H, D, HALF, WARPS)
+            q_b = query_rows(q_ptr, first_row + HALF, q_start, query_len, stride_q_t, stride_q_h, H, D, HALF, WARPS)
         if IS_B_SHARED:
             q_shared = gl.allocate_shared_memory(q_ptr.dtype.element_ty, [HALF, D], q_layout)
             q_shared.store(q_a)

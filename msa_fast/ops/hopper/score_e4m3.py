@@ -17,6 +17,7 @@ from triton.experimental.gluon.language.nvidia.hopper import (
 from triton.language.extra.cuda import gdc_launch_dependents
 
 from msa_fast.ops.checks import is_tensor_copied
+from msa_fast.ops.hopper.score import query_rows
 from msa_fast.ops.hopper.widen import as_loaded, as_multiplied, widened
 from msa_fast.ops.launch_table import architecture_of
 from msa_fast.ops.launching import Launched, launched
@@ -85,23 +86,6 @@ def _best_of_page(best, shared, own_row: gl.constexpr):
     barrier()
     best = gl.max(shared.load(own_row), axis=0)
     return gl.where(best == best, best, float("-inf"))  # NaN only if every token's score is
-
-
-@gluon.jit
-def _queries(
-    q_ptr, first_row, q_start, query_len, stride_q_t, stride_q_h,
-    H: gl.constexpr, D: gl.constexpr, ROWS: gl.constexpr, WARPS: gl.constexpr,
-):  # fmt: skip
-    """[ROWS, D] query rows of 16 bits, as products sum them; rows past the request repeat its first token."""
-    wide: gl.constexpr = gl.BlockedLayout([1, 8], [256 // D, D // 8], [WARPS, 1], [1, 0])
-    row = first_row + gl.arange(0, ROWS, layout=gl.SliceLayout(1, wide))
-    token = gl.where(row // H < query_len, row // H, 0)
-    at = (q_start + token).to(gl.int64) * stride_q_t + (row % H).to(gl.int64) * stride_q_h
-    offs_d = gl.arange(0, D, layout=gl.SliceLayout(0, wide))
-    q = gl.load(q_ptr + at[:, None] + offs_d[None, :])
-    if q_ptr.dtype.element_ty == gl.float8e4nv:
-        q = q.to(gl.float16)
-    return as_multiplied(q)
 
 
 @gluon.jit(
@@ -179,7 +163,8 @@ def _score_e4m3_sm90_kernel(
         for i in gl.static_range(STAGES):
             fetch(keys, first_pages[i], 0, (block + i) % STAGES, ready, pages, block + i < end_block, S, D)
         q = gl.allocate_shared_memory(q_type, [ROWS, D], q_layout)
-        q.store(_queries(q_ptr, first_row, q_start, query_len, stride_q_t, stride_q_h, H, D, ROWS, WARPS))
+        rows = query_rows(q_ptr, first_row, q_start, query_len, stride_q_t, stride_q_h, H, D, ROWS, WARPS)
+        q.store(as_multiplied(rows.to(q_type)))
         even = gl.allocate_shared_memory(gl.float32, [WARPS, ROWS], flat)
         odd = gl.allocate_shared_memory(gl.float32, [WARPS, ROWS], flat)
         fence_async_shared()  # the matrix unit reads queries by another way than threads write them
