@@ -18,6 +18,9 @@ from msa_ref.batch import PagedBatch
 class PrefillScorer(Protocol):
     """A module whose kernel scores the tiles of a prefill plan."""
 
+    STARTS_SELECTION: bool
+    """True if the kernel lets the selection start before its scores are complete."""
+
     def is_served(
         self, batch: PagedBatch, plan: PrefillPlan, score: torch.Tensor, superblock_score: torch.Tensor | None
     ) -> bool:

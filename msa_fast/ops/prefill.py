@@ -10,10 +10,9 @@ from msa_fast.ops.buffers import new_score, new_vector_score, own_out
 from msa_fast.ops.checks import check_batch
 from msa_fast.ops.launching import Launched
 from msa_fast.ops.nvidia import warp_topk
-from msa_fast.ops.nvidia.tma import is_read_by_sm90
 from msa_fast.ops.prefill_plan import PrefillPlan, check_plan, scores_of_row
 from msa_fast.ops.product import check_product
-from msa_fast.ops.score import launch_slab_score
+from msa_fast.ops.score import launch_slab_score, scorer_of
 from msa_fast.ops.topk import launch_slab_topk
 from msa_ref.batch import PagedBatch
 
@@ -74,8 +73,7 @@ def launch_prefill(
 ) -> list[Launched]:
     """Launch on checked arguments, with scores of `prefill_scores`. Returns what was launched."""
     launches = []
-    # Only the scorer for Hopper lets the selection start before its scores are complete.
-    is_early = has_vectors(batch, plan) and is_read_by_sm90(batch)
+    is_early = has_vectors(batch, plan) and scorer_of(batch, plan, score, superblock_score, product).STARTS_SELECTION
     for slab in plan.slabs:
         launches.append(
             launch_slab_score(batch, plan, slab, score, superblock_score, is_followed=is_early, product=product)

@@ -18,6 +18,8 @@ from msa_fast.ops.nvfp4 import in_words, nvfp4_keys
 from msa_fast.ops.prefill_plan import PrefillPlan
 from msa_ref.batch import PagedBatch
 
+STARTS_SELECTION = False
+
 
 @triton.jit
 def _token_scores(

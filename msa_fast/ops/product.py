@@ -32,6 +32,7 @@ class NativeDecode:
 class BlackwellPrefill:
     """Blackwell's prefill scorer, with products in e4m3."""
 
+    STARTS_SELECTION = blackwell_score.STARTS_SELECTION
     is_served = staticmethod(partial(blackwell_score.is_served, element_bytes=1))
     launch_score = staticmethod(blackwell_score.launch_score)
 
@@ -39,6 +40,7 @@ class BlackwellPrefill:
 class NativePrefill:
     """The generic prefill scorer, with products in e4m3."""
 
+    STARTS_SELECTION = prefill_score.STARTS_SELECTION
     is_served = staticmethod(prefill_score.is_served)
     launch_score = staticmethod(partial(prefill_score.launch_score, is_native=True))
 

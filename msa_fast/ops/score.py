@@ -56,6 +56,14 @@ def minimax_m3_index_score(
     return score
 
 
+def scorer_of(
+    batch: PagedBatch, plan: PrefillPlan, score: torch.Tensor, superblock_score: torch.Tensor | None, product: str
+) -> PrefillScorer:
+    """The scorer that serves a call."""
+    scorers = PREFILL_SCORERS if product == "exact" else NATIVE_SCORERS
+    return next(scorer for scorer in scorers if scorer.is_served(batch, plan, score, superblock_score))
+
+
 def launch_slab_score(
     batch: PagedBatch,
     plan: PrefillPlan,
@@ -74,7 +82,5 @@ def launch_slab_score(
     tiles = plan.score_tiles[slab.score_tiles]
     if len(tiles) == 0:
         return None
-    call = batch, plan, score, superblock_score
-    scorers = PREFILL_SCORERS if product == "exact" else NATIVE_SCORERS
-    scorer = next(scorer for scorer in scorers if scorer.is_served(*call))
+    scorer = scorer_of(batch, plan, score, superblock_score, product)
     return scorer.launch_score(batch, plan, tiles, slab.first_token, score, superblock_score, is_followed)

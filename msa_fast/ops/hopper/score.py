@@ -23,6 +23,7 @@ from msa_fast.ops.nvidia.tma import barrier, fetch, is_read_by_sm90, load_tile, 
 from msa_fast.ops.prefill_plan import PrefillPlan
 from msa_ref.batch import PagedBatch
 
+STARTS_SELECTION = True
 WARPS = 4
 """One warpgroup. Two programs share a multiprocessor and fill each other's gaps; programs of two
 warpgroups and twice the rows were slower, since a barrier holds both to one pace."""

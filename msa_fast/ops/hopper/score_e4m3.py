@@ -26,6 +26,7 @@ from msa_fast.ops.nvidia.tma import barrier, fetch, pages_of
 from msa_fast.ops.prefill_plan import PrefillPlan
 from msa_ref.batch import PagedBatch
 
+STARTS_SELECTION = True
 WARPS = 4
 """One warpgroup. Two programs share a multiprocessor: while one widens keys or takes maxima, the other multiplies."""
 STAGES = 4
