@@ -15,6 +15,8 @@ import torch
 from msa_ref.nvfp4 import GROUP, MAX_E4M3, together
 
 MAX_E2M1 = 6.0
+MIDDLES_E2M1 = (0.25, 0.75, 1.25, 1.75, 2.5, 3.5, 5.0)
+"""The middles between each E2M1 number that is not negative and the next."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,11 @@ def nvfp4_by_reciprocals(numbers: torch.Tensor) -> torch.Tensor:
 def nearest_e2m1(numbers: torch.Tensor) -> torch.Tensor:
     """uint8, the codes of the nearest E2M1 numbers, ties to the even code; 6 at most, and 6 for NaN."""
     size = numbers.abs()
-    middles = torch.tensor([0.25, 0.75, 1.25, 1.75, 2.5, 3.5, 5.0], device=numbers.device)
-    is_up = torch.arange(len(middles), device=numbers.device) % 2 == 1  # the middle itself goes to the even code
-    codes = ((size[..., None] > middles) | ((size[..., None] == middles) & is_up)).sum(-1)
-    codes = codes + 8 * numbers.signbit()
-    return torch.where(numbers.isnan(), 7, codes).to(torch.uint8)
+    codes = torch.zeros_like(size, dtype=torch.uint8)
+    for code, middle in enumerate(MIDDLES_E2M1):  # the middle itself goes to the even code
+        codes += size >= middle if code % 2 else size > middle
+    codes += 8 * numbers.signbit()
+    return codes.masked_fill_(numbers.isnan(), 7)
 
 
 def _groups(numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -4,7 +4,7 @@ Memory that a target must not read holds poison, and margins around every buffer
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
@@ -30,13 +30,20 @@ class Scene:
     query_lens, seq_lens: the state's lengths on the host.
     """
 
-    def __init__(self, case: Case, device: torch.device | str) -> None:
+    def __init__(
+        self,
+        case: Case,
+        device: torch.device | str,
+        apart: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> None:
         """Make the buffers and put the case's first state into them.
+
+        apart: what work between a target's runs goes on in, as its time is not the target's.
 
         Raises:
             ValueError: one sentence, if the case cannot be made.
         """
-        self.case, self.device, self.state = case, torch.device(device), -1
+        self.case, self.device, self.state, self.apart = case, torch.device(device), -1, apart
         config, views = case.config, case.views
         is_shared = case.pages.shared_blocks >= case.max_row_blocks and not case.pages.repeated_blocks
         is_one_row = not views.block_table.expanded or (is_shared and not case.pages.pool_pages)
@@ -65,15 +72,18 @@ class Scene:
         self._score_out: View | None = None
         self._values: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self.batch = PagedBatch(config, **{name: view.tensor for name, view in self._views.items()})
-        self.apply(0)
+        self._apply(0)
 
     def apply(self, state: int, is_forced: bool = False) -> None:
         """Overwrite the buffers with another state of the case's script: 0, or a replay step + 1.
 
         is_forced: overwrite them even if they should hold that state already.
         """
-        if state == self.state and not is_forced:
-            return
+        if state != self.state or is_forced:
+            with self.apart():
+                self._apply(state)
+
+    def _apply(self, state: int) -> None:
         case, step = self.case, self.case.states[state]
         self.state, layout = state, lay_out(case, state)
         self.query_lens: list[int] = [request.query_len for request in step.requests]

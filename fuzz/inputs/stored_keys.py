@@ -22,18 +22,22 @@ def stored(numbers: torch.Tensor, row: ElementFormat) -> torch.Tensor:
 
 def _nvfp4(numbers: torch.Tensor) -> torch.Tensor:
     codes, scales = (part.clone() for part in apart(nvfp4_divided(numbers)))
-    groups = numbers.reshape(*numbers.shape[:-1], numbers.shape[-1] // GROUP, GROUP)
+    groups = numbers.reshape(-1, GROUP)
     greatest = groups.abs().nan_to_num(nan=0.0).amax(-1)
-    codes = codes.reshape(*groups.shape[:-1], GROUP // 2)
-    for size in E2M1[1:]:  # the scale at which the greatest has this code
+    group_codes, group_scales = codes.view(-1, GROUP // 2), scales.view(-1)
+    is_rounded = torch.ones_like(greatest, dtype=torch.bool)
+    for size in reversed(E2M1[1:]):  # the scale at which the greatest has this code
         scale = greatest / size
-        written = nearest_e2m1(groups / scale[..., None])
-        read = torch.tensor(E2M1)[written.long() % 8] * scale[..., None]
-        is_exact = (read == groups.abs()).all(-1) & (e4m3(scale).float() == scale) & (scale > 0)
-        codes = torch.where(is_exact[..., None], written[..., ::2] | written[..., 1::2] << 4, codes)
-        scales = torch.where(is_exact, e4m3(scale).view(torch.uint8), scales)
-    scales = scales.masked_fill(groups.isnan().any(-1), SCALE_OF_NAN)
-    return together(codes.flatten(-2), scales)
+        tried = (is_rounded & (scale > 0) & (e4m3(scale).float() == scale)).nonzero()[:, 0]
+        sizes, scale = groups[tried].abs(), scale[tried]
+        written = nearest_e2m1(groups[tried] / scale[:, None])
+        is_exact = (torch.tensor(E2M1)[(written & 7).long()] * scale[:, None] == sizes).all(-1)
+        exact, written = tried[is_exact], written[is_exact]
+        group_codes[exact] = written[:, ::2] | written[:, 1::2] << 4
+        group_scales[exact] = e4m3(scale[is_exact]).view(torch.uint8)
+        is_rounded[exact] = False
+    group_scales.masked_fill_(groups.isnan().any(-1), SCALE_OF_NAN)
+    return together(codes, scales)
 
 
 def any_nvfp4_bytes(stream: Stream, size: tuple[int, ...], index_head_dim: int) -> torch.Tensor:

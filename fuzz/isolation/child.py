@@ -21,6 +21,7 @@ from fuzz.inputs.scene import Scene
 from fuzz.isolation.faults import tell_faults
 from fuzz.isolation.fork_server import set_path_variables
 from fuzz.isolation.messages import (
+    Apart,
     FirstCall,
     FromChild,
     Introduced,
@@ -66,7 +67,9 @@ def live(pipe: Connection, folder: str, gpu: str, path_variables: dict[str, str 
     tempfile.tempdir = folder
     tell_faults(folder)
     line = _Line(pipe)
-    surroundings = Surroundings(lambda is_over: line.send(FirstCall(is_over)))
+    surroundings = Surroundings(
+        lambda is_over: line.send(FirstCall(is_over)), lambda is_over: line.send(Apart(is_over))
+    )
     with suppress(EOFError, OSError):  # the pipe is closed, by the parent or by a target
         while True:
             for answer in _answers(pipe.recv(), surroundings):
@@ -122,7 +125,7 @@ def _answers(message: Task | Question | Introduction, surroundings: Surroundings
         yield spoilt
         return
     try:
-        examiner = Examiner(Scene(message.case, device), surroundings)
+        examiner = Examiner(Scene(message.case, device, surroundings.apart), surroundings)
     except Exception as error:
         # The first line says what is wrong; CUDA's errors go on for pages about how to debug them.
         words = next(iter(str(error).splitlines()), "")

@@ -41,6 +41,13 @@ class FirstCall:
 
 
 @dataclass(frozen=True)
+class Apart:
+    """The judge's own work between a target's calls begins, or is over: the target's clock stands meanwhile."""
+
+    is_over: bool
+
+
+@dataclass(frozen=True)
 class SceneFailed:
     """The case's tensors could not be made: no verdict follows."""
 
@@ -86,7 +93,7 @@ class Refused:
     reason: str
 
 
-FromChild = SceneMade | SceneFailed | FirstCall | Spoilt | Verdict | Reasons | Introduced | Refused
+FromChild = SceneMade | SceneFailed | FirstCall | Apart | Spoilt | Verdict | Reasons | Introduced | Refused
 
 
 @dataclass(frozen=True)

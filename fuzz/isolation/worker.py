@@ -20,6 +20,7 @@ from fuzz.isolation.hangs import GIVEN_UP, Hangs
 from fuzz.isolation.hearing import Stopped
 from fuzz.isolation.messages import (
     DOES_NOT_FIT,
+    Apart,
     FirstCall,
     FromChild,
     Introduced,
@@ -76,7 +77,6 @@ class Worker:
         hangs_after: float = HANGS_AFTER,
         turns: Turns | None = None,
         gpu: str = "",
-        reference_seconds: float | None = None,
         stop: threading.Event | None = None,
         first_call_hangs_after: float | None = None,
         hangs: Hangs | None = None,
@@ -87,7 +87,6 @@ class Worker:
             hangs_after: seconds that one target may take for one case, its first calls apart.
             turns: of all workers whose children share a GPU; its own if None.
             gpu: the only GPU that the child uses, by its name in CUDA_VISIBLE_DEVICES; empty for any.
-            reference_seconds: for a case's right answers, which its first target waits for; as `hangs_after` if None.
             stop: when another thread sets it, a waiting call on this worker raises `Stopped`.
             first_call_hangs_after: seconds for a call with new lengths or splits, in which a target may compile, and
                 for the import of its module; `FIRST_CALLS_TAKE` times `hangs_after` if None. A target that has hung
@@ -97,7 +96,6 @@ class Worker:
         self._children = Children(gpu, stop or threading.Event())
         self.gpu, self.idle_ends = gpu, self._children.idle_ends
         self._hangs_after, self._turns = hangs_after, turns or Turns()
-        self._reference_seconds = hangs_after if reference_seconds is None else reference_seconds
         if first_call_hangs_after is None:
             first_call_hangs_after = FIRST_CALLS_TAKE * hangs_after
         self._first_call_hangs_after, self._hangs = first_call_hangs_after, hangs or Hangs()
@@ -229,10 +227,9 @@ class Worker:
                 raise NoScene(made.reason)
             yield from ((name, DOES_NOT_FIT, 0.0) for name in task.targets)
             return
-        seconds = self._hangs_after + self._reference_seconds
         for name in task.targets:
             start = time.perf_counter()
-            verdict = self._verdict(name, seconds)
+            verdict = self._verdict(name)
             if isinstance(verdict, Spoilt):
                 self._forget_spoilt(verdict, is_fresh)
                 return
@@ -247,7 +244,6 @@ class Worker:
             yield name, verdict, time.perf_counter() - start
             if not self._children.is_there:
                 return
-            seconds = self._hangs_after
 
     def _forget_spoilt(self, spoilt: Spoilt, is_fresh: bool) -> None:
         """End a child that is of no more use. is_fresh: whether no target has run in it: then the GPU is at fault."""
@@ -255,13 +251,22 @@ class Worker:
         if is_fresh:
             raise ChildEnded(spoilt.violation)
 
-    def _verdict(self, name: str, seconds: float) -> FromChild | Violation:
-        """The verdict on a target, for which it has some seconds. Time in first calls has a limit of its own."""
-        left = seconds
+    def _verdict(self, name: str) -> FromChild | Violation:
+        """The verdict on a target, for which it has some seconds.
+
+        Time in first calls has a limit of its own, and so has the judge's own work between them.
+        """
+        left = self._hangs_after
         while True:
             start = time.perf_counter()
-            message = self._children.receive(left, f"no end after {seconds:g} s")
+            message = self._children.receive(left, f"no end after {self._hangs_after:g} s")
             left -= time.perf_counter() - start
+            if isinstance(message, Apart):
+                limit = self._first_call_hangs_after
+                over = self._children.receive(limit, f"no end of the judge's work on its answer after {limit:g} s")
+                if isinstance(over, Violation):
+                    return over
+                continue
             if not isinstance(message, FirstCall):
                 return message
             limit = self._hangs_after if self._hangs.has_hung_in_first_call(name) else self._first_call_hangs_after

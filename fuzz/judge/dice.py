@@ -23,6 +23,8 @@ EXTREME = 0.01
 """Distance from 0, or from 1, of the next number of a generator that is as low, or as high, as it gets."""
 NUM_SEEDS = 5
 """Seeds of each such kind that are used in turn."""
+LEAST_SEED = 2**31
+"""The least of all other seeds: those of the two kinds are the first ones from 1 that will do."""
 
 
 class _Generator(NamedTuple):
@@ -62,10 +64,7 @@ class Dice:
     def throw(self, number: int) -> None:
         """Seed each generator for the run of some number, otherwise than for the one before."""
         for place, generator in enumerate(GENERATORS):
-            seed = (self._seed + 7919 * number) % 2**32
-            if number % 3:
-                seed = _extreme_seeds(place, number % 3 == 2)[seed % NUM_SEEDS]
-            generator.seed(seed)
+            generator.seed(_seed(place, self._seed + 7919 * number, number % 3))
 
     def violations(self) -> list[Violation]:
         """One violation for each generator that two runs left in the same state, though it was not before them."""
@@ -77,6 +76,13 @@ class Dice:
                 found.append(Violation("LeavesState", text))
             self._left[generator.name] = left
         return found
+
+
+def _seed(place: int, any_seed: int, kind: int) -> int:
+    """A seed for one generator. kind: 0 for any, 1 for one whose next number is low, 2 for one where it is high."""
+    if kind == 0:
+        return LEAST_SEED + any_seed % LEAST_SEED
+    return _extreme_seeds(place, kind == 2)[any_seed % NUM_SEEDS]
 
 
 @cache

@@ -70,7 +70,8 @@ class RunJudge:
             return None, self._at(num_splits, [*found, *filter(None, [misshapen])])
         if out is not None and answer.numel() and bool(is_marked(answer).all()):
             return answer, self._at(num_splits, [*found, _unwritten(target, given, out)])
-        found += self._row_violations(answer, target)
+        with scene.apart():
+            found += self._row_violations(answer, target)
         return answer, self._at(num_splits, found)
 
     def _copied(self, answer: object, out: torch.Tensor | None, target: Target) -> object:

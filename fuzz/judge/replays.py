@@ -62,7 +62,7 @@ def disturb(scene: Scene, target: Target, run: Bound, num_splits: int, between: 
         scene.new_out()
         target.eager(scene, num_splits)()
     elif between == "elsewhere" and not scene.case.pages.is_far:
-        other = Scene(replace(scene.case, seed=scene.case.seed + 1), scene.device)
+        other = Scene(replace(scene.case, seed=scene.case.seed + 1), scene.device, scene.apart)
         other.new_out()
         target.eager(other, num_splits)()
 

@@ -26,7 +26,7 @@ MAX_KEPT_OUTPUT = 2**18
 """Elements of an output that is kept to be looked at again."""
 
 
-def ignore_first_calls(is_over: bool) -> None:
+def tell_nobody(is_over: bool) -> None:
     """No-op default of `Surroundings`."""
 
 
@@ -41,9 +41,13 @@ def allow_recompilations() -> None:
 class Surroundings:
     """The surroundings of all targets of a process."""
 
-    def __init__(self, tell: Callable[[bool], None] = ignore_first_calls) -> None:
-        """tell: called with False before each first call, and with True when it is over."""
-        self._tell, self._settings = tell, defaultdict[str, OwnSettings](OwnSettings)
+    def __init__(
+        self, tell: Callable[[bool], None] = tell_nobody, tell_apart: Callable[[bool], None] = tell_nobody
+    ) -> None:
+        """tell: called with False before each first call, and with True when it is over. tell_apart: likewise for the
+        judge's own work between a target's calls.
+        """
+        self._tell, self._tell_apart, self._settings = tell, tell_apart, defaultdict[str, OwnSettings](OwnSettings)
         self._harness, self._changed = Harness(), dict[str, None]()
         self._outputs = dict[str, torch.Tensor]()
 
@@ -115,6 +119,15 @@ class Surroundings:
         return replace(
             target, run=run, bind=None if bind is None else bound_to, start=None if start is None else started
         )
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """The judge's own work between a target's calls: making a state, ranking the right answers."""
+        self._tell_apart(False)
+        try:
+            yield
+        finally:
+            self._tell_apart(True)
 
     @contextmanager
     def of(self, name: str, is_first: bool, may_change: bool = True) -> Iterator[None]:

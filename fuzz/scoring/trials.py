@@ -71,7 +71,7 @@ def fates(
             gpu, seconds = gpus[number % len(gpus)], patience.hangs_after
             if defect.kind == "process":
                 seconds = min(seconds, PROCESS_HANGS_AFTER)
-            with Worker(seconds, turns[gpu], gpu, 0.0, stop, first_call_hangs_after=seconds) as worker:
+            with Worker(seconds, turns[gpu], gpu, stop, first_call_hangs_after=seconds) as worker:
                 try:
                     done = try_defect(defect, tier, patience, worker)
                 except Stopped:

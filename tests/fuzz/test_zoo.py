@@ -88,7 +88,7 @@ def test_a_slow_first_call_is_no_hang() -> None:
 
 
 def test_a_hang_is_found_in_its_time_and_sooner_when_it_comes_again() -> None:
-    with Worker(1, reference_seconds=0, first_call_hangs_after=3) as worker:
+    with Worker(1, first_call_hangs_after=3) as worker:
         for is_later, limit in ((False, 3), (False, 1), (True, 1)):
             target = f"tests.fuzz.test_zoo:hangs_{'later' if is_later else 'at_once'}"
             ((_, verdict, seconds),) = worker.judge(Task(CASES[0], (target,), "cpu")).verdicts
