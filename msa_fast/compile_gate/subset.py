@@ -6,7 +6,9 @@ sweep also compiles the other combinations of variants.
 """
 
 import json
+from collections import Counter
 from collections.abc import Hashable, Iterator
+from itertools import chain
 
 from msa_fast.compile_gate.baseline import fragile
 from msa_fast.compile_gate.configurations import Configuration
@@ -18,18 +20,34 @@ the two; each kernel's element types and launch options for both."""
 
 
 def every_variant_once(configurations: list[Configuration]) -> list[Configuration]:
-    """The fragile configurations and a greedy cover of all variants and table entries, in the sweep's order."""
+    """The fragile configurations and a cover of all variants and table entries, in the sweep's order."""
     variants = [set(_variants(configuration)) for configuration in configurations]
     known = fragile()
     chosen = {i for i, one in enumerate(configurations) if (one.architecture, one.name) in known}
-    left: set[Hashable] = set().union(*variants).difference(*(variants[i] for i in chosen))
-    while left:
-        best = max(range(len(variants)), key=lambda i: len(variants[i] & left))
-        chosen.add(best)
-        left -= variants[best]
+    chosen |= _cover(variants, chosen)
     missing = unreached(configurations[i] for i in chosen)
     chosen |= {configurations.index(configuration) for configuration in reaching(missing, configurations).values()}
     return [configurations[i] for i in sorted(chosen)]
+
+
+def _cover(variants: list[set[Hashable]], chosen: set[int]) -> set[int]:
+    """Indices of sets that hold, with the chosen ones, every variant: found greedily, less those that others replace."""
+    left: set[Hashable] = set().union(*variants).difference(*(variants[i] for i in chosen))
+    carriers = Counter(chain.from_iterable(variants[i] for i in chosen))
+    gains, cover = [len(mine & left) for mine in variants], []
+    while left:
+        best = max(range(len(variants)), key=gains.__getitem__)
+        cover.append(best)
+        carriers.update(variants[best])
+        new = variants[best] & left
+        left -= new
+        gains = [gain and gain - len(mine & new) for gain, mine in zip(gains, variants, strict=True)]
+    needed = set(cover)
+    for i in cover:  # a later choice may have made an earlier one needless
+        if all(carriers[variant] > 1 for variant in variants[i]):
+            carriers.subtract(variants[i])
+            needed.remove(i)
+    return needed
 
 
 def _variants(configuration: Configuration) -> Iterator[Hashable]:

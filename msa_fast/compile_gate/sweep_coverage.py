@@ -10,7 +10,7 @@ import importlib
 import inspect
 import pkgutil
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from types import ModuleType
 from typing import Any
 from unittest import mock
@@ -61,12 +61,24 @@ def reaching(wanted: Iterable[Entry], configurations: Iterable[Configuration]) -
     for call in calls():
         for architecture in ARCHITECTURES.values():
             specs = compiled.get((str(call), architecture.name), {})
-            for entry in [entry for entry in left if specs and not _belongs_elsewhere(entry, architecture)]:
-                changed = specs.keys() - _specs_with_changed(entry, call, architecture)
-                if changed:
-                    found[entry] = specs[min(changed)]
-                    left.remove(entry)
+            mine = [entry for entry in left if specs and not _belongs_elsewhere(entry, architecture)]
+            for entry, spec in _read_by(mine, specs.keys(), call, architecture):
+                found[entry] = specs[spec]
+                left.remove(entry)
     return found
+
+
+def _read_by(
+    candidates: list[Entry], specs: Set[str], call: Call, architecture: Architecture
+) -> Iterator[tuple[Entry, str]]:
+    """The entries whose change changes a call's specs, each with such a spec; most calls read none of them."""
+    changed = specs - _specs_with_changed(candidates, call, architecture) if candidates else set()
+    if len(candidates) == 1 and changed:
+        yield candidates[0], min(changed)
+    elif changed:
+        middle = len(candidates) // 2
+        for half in (candidates[:middle], candidates[middle:]):
+            yield from _read_by(half, specs, call, architecture)
 
 
 def entries() -> list[Entry]:
@@ -86,8 +98,10 @@ def _belongs_elsewhere(entry: Entry, architecture: Architecture) -> bool:
     return any(part in ARCHITECTURES and part != architecture.name for part in key)
 
 
-def _specs_with_changed(entry: Entry, call: Call, architecture: Architecture) -> set[str]:
-    with _changed(entry):
+def _specs_with_changed(entries: list[Entry], call: Call, architecture: Architecture) -> set[str]:
+    with contextlib.ExitStack() as stack:
+        for entry in entries:
+            stack.enter_context(_changed(entry))
         return {configuration.spec for configuration in run_calls([call], [architecture]).configurations}
 
 
