@@ -31,7 +31,7 @@ def every_variant_once(configurations: list[Configuration]) -> list[Configuratio
 
 
 def _cover(variants: list[set[Hashable]], chosen: set[int]) -> set[int]:
-    """Indices of sets that hold, with the chosen ones, every variant: found greedily, less those that others replace."""
+    """Indices of sets that hold, with the chosen ones, every variant: found greedily, less what others replace."""
     left: set[Hashable] = set().union(*variants).difference(*(variants[i] for i in chosen))
     carriers = Counter(chain.from_iterable(variants[i] for i in chosen))
     gains, cover = [len(mine & left) for mine in variants], []
