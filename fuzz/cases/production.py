@@ -10,8 +10,10 @@ from typing import Any
 from fuzz.cases.case import Case, PagePlan, Request, ValuePlan, ViewPlan, Views
 from msa_ref import IndexerConfig
 
-POOL_PAGES = 2**15
-"""Pages that the decode grid's requests share: 1 GiB of bf16 keys, more than any cache holds."""
+MAX_POOL_PAGES = 2**14
+"""Pages that a batch of the decode grid shares at most: half a GiB of bf16 keys, more than any cache holds."""
+POOL_PER_BLOCK = 2
+"""Pages of a smaller batch's pool for each of its blocks: they lie apart, and 14 children's pools fit one GPU."""
 MAX_CONTEXT = 2**20
 """Tokens of MiniMax-M3's longest context."""
 SHRINK = 128
@@ -66,12 +68,15 @@ def _decodes(grid: dict[str, Any], is_whole: bool, seed: int) -> Iterator[Case]:
             for query_len in grid["decode_query_len"]:
                 # Lengths fall a little from request to request: real batches are ragged.
                 lens = [max(query_len, seq_len // shrink - req * shorter) for req in range(num_reqs)]
+                config = IndexerConfig() if is_whole else SMALL_CONFIG
+                num_blocks = sum(-(-length // config.block_size) for length in lens)
+                pool_pages = min(MAX_POOL_PAGES, POOL_PER_BLOCK * num_blocks) if is_whole else 256
                 yield Case(
-                    config=IndexerConfig() if is_whole else SMALL_CONFIG,
+                    config=config,
                     requests=tuple(Request(query_len, length) for length in lens),
                     seed=seed,
                     values=ValuePlan("hashed"),
-                    pages=PagePlan(pool_pages=POOL_PAGES if is_whole else 256, extra_blocks=1),
+                    pages=PagePlan(pool_pages=pool_pages, extra_blocks=1),
                     views=TOKEN_MAJOR,
                     num_splits=(0, 7) if is_whole else (0,),
                     note=f"production decode: {num_reqs} requests of {seq_len} tokens, {query_len} new each",

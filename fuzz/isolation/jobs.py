@@ -7,8 +7,8 @@ from fuzz.isolation.gpus import free_bytes
 GIB = 2**30
 BYTES_EACH = 4 * GIB
 """Bytes of GPU memory for each child: its context (a little more than half a GiB), and the greatest case that a gate
-judges beside others: a pool of 1 GiB of keys, its copy, their comparison, and a ranking of 14 million scores. It may
-keep less than that between cases. A drawn case of a run may take more: what lacks memory is judged again, alone."""
+judges beside others: a pool of half a GiB of keys, its copy, their comparison, and a ranking of 14 million scores. It
+may keep less than that between cases. A drawn case of a run may take more: what lacks memory is judged again, alone."""
 BYTES_OF_HEAVIEST = 16 * GIB
 """Bytes more for the one child whose turn it is to judge a case with far pages, or with very many scores."""
 MAX_ON_GPU = 14
