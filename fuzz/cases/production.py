@@ -5,6 +5,7 @@ so that these cases too are judged exactly.
 """
 
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 from fuzz.cases.case import Case, PagePlan, Request, ValuePlan, ViewPlan, Views
@@ -37,6 +38,7 @@ def production_cases(is_whole: bool, seed: int) -> Iterator[tuple[Case, str]]:
     for case in _prefills(shapes["prefill_single_request"], is_whole, seed):
         yield case, "prefill"
     if is_whole:
+        yield from rings(seed)
         yield _many_scores(seed), "prefill"
         yield many_rows(seed), "selection"
     yield from ((case, "selection") for case in long_rows(seed))
@@ -129,16 +131,19 @@ def many_rows(seed: int) -> Case:
 def rings(seed: int) -> Iterator[tuple[Case, str]]:
     """(case, kind) of MiniMax-M3's shape, with pages and rows for every ring of a scorer's buffers to come round twice.
 
-    For twins, whose drawn cases are small.
+    In both formats that scorers of one architecture read. For twins, whose drawn cases are small, and for a GPU, whose
+    other production shapes are of bf16.
     """
-    for kind, requests in (
+    kinds = (
         ("prefill", (Request(150, 128 * 20 + 60), Request(3, 128 * 7))),
         ("decode", tuple(Request(2, 128 * blocks - 5) for blocks in (33, 18, 9))),
-    ):
+    )
+    for (kind, requests), dtype in product(kinds, ("bfloat16", "float8_e4m3fn")):
         case = Case(
             config=IndexerConfig(4, 128, 128, 16, 0, 1),
             requests=requests,
             seed=seed,
+            dtype=dtype,
             values=ValuePlan("few_values"),
             pages=PagePlan(spare_pages=3, tail="bait"),
             num_splits=(0, 1),
