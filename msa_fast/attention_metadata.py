@@ -6,7 +6,8 @@ stand in for ours; no engine is imported.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate
+from operator import attrgetter, sub
 from typing import Any
 
 import numpy as np
@@ -15,16 +16,17 @@ import torch
 from msa_fast.ops.checks import check_int, check_ints, check_tensor
 from msa_ref.config import require
 
-_DEVICE_FIELDS: dict[str, tuple[tuple[str, ...], torch.dtype]] = {
-    "query_start_loc": (("num_reqs + 1",), torch.int32),
-    "seq_lens": (("num_reqs",), torch.int32),
-    "block_table_tensor": (("num_reqs", "max_blocks"), torch.int32),
-    "slot_mapping": (("num_actual_tokens",), torch.int64),
+_DEVICE_FIELDS: dict[str, tuple[tuple[str, ...], tuple[torch.dtype, ...]]] = {
+    "query_start_loc": (("num_reqs + 1",), (torch.int32,)),
+    "seq_lens": (("num_reqs",), (torch.int32,)),
+    "block_table_tensor": (("num_reqs", "max_blocks"), (torch.int32,)),
+    "slot_mapping": (("num_actual_tokens",), (torch.int64,)),
 }
-"""Tensors of a step on the device: their axes and dtype."""
+"""Tensors of a step on the device: their axes and dtypes."""
 _COUNTS = ("num_reqs", "num_actual_tokens", "max_query_len", "max_seq_len")
 _FIELDS = ("query_start_loc_cpu", *_DEVICE_FIELDS, *_COUNTS)
 """The fields that every engine's object has; how the host knows seq_lens differs."""
+_all_fields, _device_fields, _counts = attrgetter(*_FIELDS), attrgetter(*_DEVICE_FIELDS), attrgetter(*_COUNTS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,44 +119,51 @@ def host_lens(common: Any) -> HostLens:
         ValueError: one sentence naming the field, the rule and what was got. Values on the device
             are not looked at.
     """
-    kind = type(common).__name__
-    for name in _FIELDS:
-        if not hasattr(common, name):
-            require(False, "common_attn_metadata", f"must have {name}", kind)
-    for name in _COUNTS:
-        check_int(getattr(common, name), name, 0)
+    try:
+        _all_fields(common)
+    except AttributeError:
+        missing = next((name for name in _FIELDS if not hasattr(common, name)), None)
+        require(missing is None, "common_attn_metadata", f"must have {missing}", type(common).__name__)
+        raise
+    for name, count in zip(_COUNTS, _counts(common), strict=True):
+        check_int(count, name, 0)
     num_reqs, num_tokens, max_seq_len = common.num_reqs, common.num_actual_tokens, common.max_seq_len
-    for name, (axes, dtype) in _DEVICE_FIELDS.items():
-        tensor = getattr(common, name)
-        check_tensor(tensor, name, axes, (dtype,))
-        min_len = num_tokens if name == "slot_mapping" else num_reqs + (name == "query_start_loc")
+    min_lens = num_reqs + 1, num_reqs, num_reqs, num_tokens
+    for (name, (axes, dtypes)), tensor, min_len in zip(
+        _DEVICE_FIELDS.items(), _device_fields(common), min_lens, strict=True
+    ):
+        check_tensor(tensor, name, axes, dtypes)
         _require_entries(tensor, name, min_len, num_reqs)
-    seq_lens_name = "seq_lens_cpu"
-    if getattr(common, seq_lens_name, None) is None and hasattr(common, "seq_lens_cpu_upper_bound"):
-        seq_lens_name = "seq_lens_cpu_upper_bound"
-    rule = "must have seq_lens_cpu or seq_lens_cpu_upper_bound"
-    require(hasattr(common, seq_lens_name), "common_attn_metadata", rule, kind)
-    starts = _on_host(common, "query_start_loc_cpu", num_reqs + 1, num_reqs)
-    seq_lens = _on_host(common, seq_lens_name, num_reqs, num_reqs)
-    if starts[0] != 0 or starts != sorted(starts):  # quick where they are in order
+    name = "seq_lens_cpu"
+    if getattr(common, name, None) is None and hasattr(common, "seq_lens_cpu_upper_bound"):
+        name = "seq_lens_cpu_upper_bound"
+    if not hasattr(common, name):
+        rule = "must have seq_lens_cpu or seq_lens_cpu_upper_bound"
+        require(False, "common_attn_metadata", rule, type(common).__name__)
+    starts = _on_host(common.query_start_loc_cpu, "query_start_loc_cpu", num_reqs + 1, num_reqs)
+    seq_lens = _on_host(getattr(common, name), name, num_reqs, num_reqs)
+    query_lens = list(map(sub, starts[1:], starts))
+    # One comparison each where all is well: the words are for a refusal.
+    if starts[0] != 0 or min(query_lens, default=0) < 0:
         require(False, "query_start_loc_cpu", "must start at 0 and never fall", starts)
-    rule = f"must be >= the {starts[-1]} tokens that query_start_loc_cpu counts"
-    require(starts[-1] <= num_tokens, "num_actual_tokens", rule, num_tokens)
+    if starts[-1] > num_tokens:
+        rule = f"must be >= the {starts[-1]} tokens that query_start_loc_cpu counts"
+        require(False, "num_actual_tokens", rule, num_tokens)
     shortest, longest = min(seq_lens, default=0), max(seq_lens, default=0)
-    require(shortest >= 0, seq_lens_name, "must be >= 0", shortest)
-    rule = f"must be >= the {longest} tokens in {seq_lens_name}"
-    require(max_seq_len >= longest, "max_seq_len", rule, max_seq_len)
-    return HostLens(starts, [stop - start for start, stop in pairwise(starts)], seq_lens)
+    if shortest < 0:
+        require(False, name, "must be >= 0", shortest)
+    if longest > max_seq_len:
+        require(False, "max_seq_len", f"must be >= the {longest} tokens in {name}", max_seq_len)
+    return HostLens(starts, query_lens, seq_lens)
 
 
-def _on_host(common: Any, name: str, num_entries: int, num_reqs: int) -> list[int]:
+def _on_host(tensor: Any, name: str, num_entries: int, num_reqs: int) -> list[int]:
     """The first entries of a field that is on the host."""
-    tensor = getattr(common, name)
-    is_elsewhere = isinstance(tensor, torch.Tensor) and tensor.device.type != "cpu"
-    require(not is_elsewhere, name, "must be on the host", tensor.device if is_elsewhere else None)
+    if isinstance(tensor, torch.Tensor) and not tensor.is_cpu:
+        require(False, name, "must be on the host", tensor.device)
     check_tensor(tensor, name, ("num_reqs",), (torch.int32, torch.int64))
     _require_entries(tensor, name, num_entries, num_reqs)
-    entries: list[int] = tensor.numpy()[:num_entries].tolist()
+    entries: list[int] = (tensor if tensor.shape[0] == num_entries else tensor[:num_entries]).tolist()
     return entries
 
 

@@ -22,7 +22,7 @@ from msa_fast.attention_metadata import (
     host_lens,
     split_decodes_and_prefills,
 )
-from msa_fast.indexer_metadata import Builds, MiniMaxM3IndexerDecodeMetadata, MiniMaxM3IndexerMetadata
+from msa_fast.indexer_metadata import Builds, MiniMaxM3IndexerDecodeMetadata, MiniMaxM3IndexerMetadata, part_of
 from msa_fast.ops.checks import (
     MAX_DECODE_QUERY_LEN,
     MAX_TILE,
@@ -82,6 +82,7 @@ class MiniMaxM3IndexerMetadataBuilder(ABC):
         self.micro_batch = micro_batch
         self._builds = Builds()
         self._num_filled = 0
+        self._decodes: dict[tuple[int, int], MiniMaxM3IndexerDecodeMetadata] = {}
         with torch.inference_mode(False):  # a tensor made in that mode could not be filled outside of it
             # A row of offsets for each decode query length: constant, so no step can leave them stale.
             query_lens = torch.arange(self.reorder_batch_threshold + 1, dtype=torch.int32, device=self.device)
@@ -147,14 +148,19 @@ class MiniMaxM3IndexerMetadataBuilder(ABC):
     ) -> MiniMaxM3IndexerDecodeMetadata | None:
         """Fill the graph-stable buffers, also for a step without decodes, and return views of the live part."""
         self._fill(common, split)
-        if split.num_decodes == 0:
-            return None
-        return MiniMaxM3IndexerDecodeMetadata(
-            seq_lens=self._seq_lens[: split.num_decodes],
-            block_table=self._block_table[: split.num_decodes],
-            cu_seqlens_q=self._cu_seqlens_q[split.decode_query_len, : split.num_decodes + 1],
-            decode_query_len=split.decode_query_len,
-        )
+        return self._decode_views(split) if split.num_decodes else None
+
+    def _decode_views(self, split: BatchSplit) -> MiniMaxM3IndexerDecodeMetadata:
+        """The first rows of the buffers: the same objects for all steps of one shape."""
+        shape = num_decodes, query_len = split.num_decodes, split.decode_query_len
+        if shape not in self._decodes:
+            self._decodes[shape] = MiniMaxM3IndexerDecodeMetadata(
+                seq_lens=self._seq_lens[:num_decodes],
+                block_table=self._block_table[:num_decodes],
+                cu_seqlens_q=self._cu_seqlens_q[query_len, : num_decodes + 1],
+                decode_query_len=query_len,
+            )
+        return self._decodes[shape]
 
     def _fill(self, common: CommonAttentionMetadata, split: BatchSplit) -> None:
         """Copy the decodes into the buffers; every request behind them becomes a padding row.
@@ -162,13 +168,14 @@ class MiniMaxM3IndexerMetadataBuilder(ABC):
         Block-table entries behind max_seq_len keep their old contents: no kernel reads them.
         """
         num_decodes = split.num_decodes
-        num_blocks = self.config.num_blocks(common.max_seq_len)
         # An operation on no entries would take the host as long as another.
         if num_decodes < self._num_filled:
             self._seq_lens[num_decodes : self._num_filled].zero_()
         if num_decodes:
-            self._seq_lens[:num_decodes].copy_(common.seq_lens[:num_decodes])
-            self._block_table[:num_decodes, :num_blocks].copy_(common.block_table_tensor[:num_decodes, :num_blocks])
+            num_blocks, decode = self.config.num_blocks(common.max_seq_len), self._decode_views(split)
+            decode.seq_lens.copy_(part_of(common.seq_lens, num_decodes))
+            table = part_of(common.block_table_tensor, num_decodes, num_blocks)
+            part_of(decode.block_table, num_decodes, num_blocks).copy_(table)
         self._num_filled = num_decodes
 
 

@@ -82,3 +82,12 @@ class Builds:
     """The number of the newest build of one builder, which all of its metadata share."""
 
     newest: int = 0
+
+
+def part_of(tensor: torch.Tensor, num_rows: int, num_columns: int | None = None, first_row: int = 0) -> torch.Tensor:
+    """Some rows of an engine's tensor, and their first columns: by one operation, or none where that is all of it."""
+    shape = (num_rows,) if num_columns is None else (num_rows, num_columns)
+    if tensor.shape == shape:
+        return tensor
+    strides = tensor.stride()
+    return tensor.as_strided(shape, strides, tensor.storage_offset() + first_row * strides[0])

@@ -51,6 +51,7 @@ True
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import torch
@@ -61,6 +62,7 @@ from msa_fast.indexer_metadata import (
     MiniMaxM3IndexerDecodeMetadata,
     MiniMaxM3IndexerMetadata,
     MiniMaxM3IndexerPrefillMetadata,
+    part_of,
 )
 from msa_fast.ops.bound import DecodeLaunch, PrefillLaunch
 from msa_fast.ops.buffers import new_score
@@ -117,6 +119,11 @@ class MiniMaxM3IndexerMSAMetadata(MiniMaxM3IndexerMetadata):
 class MiniMaxM3IndexerMSAMetadataBuilder(MiniMaxM3IndexerMetadataBuilder):
     """Builds `MiniMaxM3IndexerMSAMetadata`. Its arguments are those of the base."""
 
+    @cached_property
+    def _decode_launches(self) -> dict[MiniMaxM3IndexerDecodeMetadata, DecodeLaunch]:
+        """The decode sides so far, each with its launch."""
+        return {}
+
     def build(
         self, common_prefix_len: int, common_attn_metadata: CommonAttentionMetadata, fast_build: bool = False
     ) -> MiniMaxM3IndexerMSAMetadata:
@@ -151,23 +158,29 @@ class MiniMaxM3IndexerMSAMetadataBuilder(MiniMaxM3IndexerMetadataBuilder):
         )
 
     def _bind_decode(self, decode: MiniMaxM3IndexerDecodeMetadata, num_tokens: int) -> DecodeLaunch:
-        return DecodeLaunch(
-            self.config, decode.decode_query_len, decode.block_table, decode.seq_lens, decode.cu_seqlens_q, num_tokens
-        )
+        """The launch of these views. Decode is launched by shapes alone, so what one step bound serves the next."""
+        launch = self._decode_launches.get(decode)
+        if launch is None:
+            metadata = decode.block_table, decode.seq_lens, decode.cu_seqlens_q
+            launch = DecodeLaunch(self.config, decode.decode_query_len, *metadata, num_tokens)
+            self._decode_launches[decode] = launch
+        return launch
 
     def _build_prefill(
         self, common: CommonAttentionMetadata, lens: HostLens, split: BatchSplit, fast_build: bool
     ) -> MiniMaxM3IndexerMSAPrefillMetadata:
         """The prefill side: views of the engine's tensors, offsets rebased, and the plan from host lengths."""
-        first, last = split.num_decodes, split.num_decodes + split.num_prefills
+        first, num_reqs = split.num_decodes, split.num_prefills
+        last = first + num_reqs
         query_lens = lens.query_lens[first:last]
         seq_lens_cpu = lens.seq_lens[first:last]
         max_seq_len = max(seq_lens_cpu)
-        cu_seqlens_q = common.query_start_loc[first : last + 1]
+        cu_seqlens_q = part_of(common.query_start_loc, num_reqs + 1, first_row=first)
         if split.num_decode_tokens:
             cu_seqlens_q = cu_seqlens_q - split.num_decode_tokens
-        seq_lens = common.seq_lens[first:last]
-        block_table = common.block_table_tensor[first:last, : self.config.num_blocks(max_seq_len)]
+        seq_lens = part_of(common.seq_lens, num_reqs, first_row=first)
+        num_blocks = self.config.num_blocks(max_seq_len)
+        block_table = part_of(common.block_table_tensor, num_reqs, num_blocks, first_row=first)
         plan = plan_of_lens(self.config, query_lens, seq_lens_cpu, self.device, num_splits=1 if fast_build else None)
         return MiniMaxM3IndexerMSAPrefillMetadata(
             cu_seqlens_q=cu_seqlens_q,

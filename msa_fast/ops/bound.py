@@ -27,6 +27,8 @@ from msa_fast.ops.product import check_product
 from msa_ref.batch import PagedBatch
 from msa_ref.config import IndexerConfig, require
 
+MAX_BINDINGS = 64
+"""Kinds of tensors that one launch is bound for at a time: a launch that serves many steps meets ever new ones."""
 MEMORY_STEP = 512
 """Bytes that each score tensor in the memory of a call starts at a multiple of, as torch's own tensors do."""
 
@@ -93,6 +95,8 @@ class StepLaunch(ABC):
         changing = (index_query, index_k_pages, out, *made.scores)
         # Where they lie within each other in memory, an address does not say whose it is: such layers stay plain.
         if is_apart(changing, (*self._metadata, *made.kept)):
+            if len(self._bindings) >= MAX_BINDINGS:
+                self._bindings.clear()
             self._bindings[key] = _Binding(made, changing, self._tokens)
             self.num_bound += 1
         return topk_idx

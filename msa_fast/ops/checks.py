@@ -51,7 +51,9 @@ def check_int(value: object, name: str, low: int, high: int | None = None) -> No
     Raises:
         ValueError: one sentence naming the argument, the rule and what was got.
     """
-    is_int = isinstance(value, int) and not isinstance(value, bool)
+    if type(value) is int and value >= low and (high is None or value <= high):
+        return
+    is_int = isinstance(value, int) and not isinstance(value, bool)  # an engine's own kind of int
     if is_int and value >= low and (high is None or value <= high):  # type: ignore[operator]
         return
     rule = f"must be an int >= {low}" if high is None else f"must be an int from {low} to {high}"

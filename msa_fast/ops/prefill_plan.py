@@ -149,9 +149,9 @@ def _plan_of_short(
     check_row_blocks(max_row_blocks, "seq_lens")
     if query_len > _max_tokens(config, max_row_blocks, superblock, workspace_bytes):
         return None
-    rows = list(range(0, num_rows, score_rows))
+    rows, block_size, context_len = list(range(0, num_rows, score_rows)), config.block_size, seq_len - query_len
     ends = [*rows[1:], num_rows]
-    num_blocks = [config.num_blocks(max(0, seq_len - query_len + (end - 1) // heads + 1)) for end in ends]
+    num_blocks = [-(-max(0, context_len + (end - 1) // heads + 1) // block_size) for end in ends]
     at_once = number(PROGRAMS_AT_ONCE, architecture)
     ranges = short_ranges(num_blocks, rows, superblock, at_once, num_processors(device))
     if ranges is None:
@@ -345,14 +345,15 @@ def _to_device(
     """Score tiles and selection tiles on the device, int32, as views of one tensor that one copy brought there."""
     num_ranges, num_tiles = sum(map(len, ranges)), len(row)
     is_pinned = device.type == "cuda" and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    host = torch.empty(2 * num_ranges + num_tiles, 2, dtype=torch.int32, device="cpu", pin_memory=is_pinned)
+    host = torch.empty(4 * num_ranges + 2 * num_tiles, dtype=torch.int32, device="cpu", pin_memory=is_pinned)
     values, end = host.numpy(), 0
     for of_slab in ranges:
-        first, end = end, end + 2 * len(of_slab)
-        values[first:end] = of_slab.reshape(-1, 2)
-    values[end:, 0], values[end:, 1] = req, row
+        first, end = end, end + of_slab.size
+        values[first:end] = of_slab.ravel()
+    values[end::2], values[end + 1 :: 2] = req, row
     on_device = host.to(device, non_blocking=True)
-    return on_device[:end].view(num_ranges, 4), on_device[end:]
+    # One operation each: a slice and a view would be two.
+    return on_device.as_strided((num_ranges, 4), (4, 1)), on_device.as_strided((num_tiles, 2), (2, 1), end)
 
 
 def check_plan(plan: PrefillPlan, batch: PagedBatch) -> None:

@@ -4,8 +4,6 @@ pay for themselves.
 Most steps of an engine have one chunk of a few query tiles, whose rows see nearly the same blocks.
 """
 
-from collections import Counter
-
 import numpy as np
 
 from msa_fast.ops.launch_table import BLOCKS_ALONE, BLOCKS_OF_PROLOGUE, MAX_PROGRAM_BLOCKS
@@ -26,10 +24,12 @@ def short_ranges(
     num_blocks: visible blocks of each query tile, never falling. rows: its first row.
     programs_at_once: score programs that share a multiprocessor.
     """
-    num_tiles, lengths = len(num_blocks), Counter(num_blocks)
+    num_tiles, lengths = len(num_blocks), dict.fromkeys(num_blocks, 0)
     if num_tiles > MAX_TILES or len(lengths) > MAX_LENGTHS or num_blocks[0] == 0:
         return None
-    each = _step(lengths, superblock, programs_at_once, processors)
+    for blocks in num_blocks:
+        lengths[blocks] += 1
+    each = _step(list(lengths.items()), superblock, programs_at_once, processors)
     # All tiles have these full ranges. The others are few: full ones of later tiles, then the ends.
     common = num_blocks[0] // each
     ends = []
@@ -48,25 +48,31 @@ def short_ranges(
     return ranges
 
 
-def _step(lengths: Counter[int], superblock: int, programs_at_once: int, processors: int) -> int:
-    """Blocks of one program, by the model of `prefill_plan`: the first of the steps whose grid ends first."""
+def _step(groups: list[tuple[int, int]], superblock: int, programs_at_once: int, processors: int) -> int:
+    """Blocks of one program, by the model of `prefill_plan`: the first of the steps whose grid ends first.
+
+    groups: numbers of visible blocks, and of the tiles that see so many.
+    """
     at_once, most = programs_at_once * processors, MAX_PROGRAM_BLOCKS // superblock
-    total = sum(blocks * tiles for blocks, tiles in lengths.items()) // superblock
+    total = sum([blocks * tiles for blocks, tiles in groups]) // superblock
     first = max(1, -(-total // (at_once * most)))
     alone = BLOCKS_ALONE if programs_at_once > 1 else 1
-    # The keys of a dict are in order, and none comes twice.
-    needed = {-(-total // (at_once * waves)): None for waves in range(first, first + NUM_WAVES)}
-    counts = {each + more: None for each in needed for more in range(NUM_MORE)}
-    steps = {(most if count > most else count or 1) * superblock: None for count in counts}
+    steps: dict[int, None] = {}  # the keys of a dict are in order, and none comes twice
+    needed = -1
+    for waves in range(first, first + NUM_WAVES):
+        last, needed = needed, -(-total // (at_once * waves))
+        if needed != last:
+            for more in range(NUM_MORE):
+                count = needed + more
+                steps[(most if count > most else count or 1) * superblock] = None
     best, best_time = 0, float("inf")
-    groups = list(lengths.items())
     for step in steps:
         programs = 0
         for blocks, tiles in groups:
             programs += -(-blocks // step) * tiles
         waves, rest = programs // at_once, programs % at_once
         wave = programs_at_once * step + BLOCKS_OF_PROLOGUE
-        last = wave if rest > processors else alone * step + BLOCKS_OF_PROLOGUE if rest else 0
-        if waves * wave + last < best_time:
-            best, best_time = step, waves * wave + last
+        end = wave if rest > processors else alone * step + BLOCKS_OF_PROLOGUE if rest else 0
+        if waves * wave + end < best_time:
+            best, best_time = step, waves * wave + end
     return best

@@ -170,6 +170,7 @@ class MovesItsBuffers(MiniMaxM3IndexerMSAMetadataBuilder):
     def _fill(self, common: CommonAttentionMetadata, split: BatchSplit) -> None:
         if self._seq_lens.any():
             self._seq_lens, self._block_table = self._seq_lens.clone(), self._block_table.clone()
+            self._decodes.clear()
         super()._fill(common, split)
 
 

@@ -56,8 +56,8 @@ MUTANTS = [
     _prefill_plan(
         "short_plan_bound_one_short",
         "The blocks of a short chunk's tiles are bounded one token short.",
-        "(end - 1) // heads + 1))",
-        "(end - 1) // heads))",
+        "(end - 1) // heads + 1) // block_size",
+        "(end - 1) // heads) // block_size",
         ("Best", "Forced", "Runs"),
         defect="D11",
     ),
