@@ -9,6 +9,7 @@ import torch
 
 from msa_fast import PrefillPlan
 from msa_fast.indexer_msa import MiniMaxM3IndexerMSAImpl, MiniMaxM3IndexerMSAMetadataBuilder
+from msa_fast.ops import bound
 from msa_fast.ops.bound import DecodeLaunch, PrefillLaunch, StepLaunch
 from msa_fast.ops.launch_table import architecture_of
 from msa_fast.ops.product import FP8_ARCHITECTURES, PRODUCTS
@@ -197,3 +198,34 @@ def test_an_impl_answers_alike_bound_or_not(bind_launches: bool, device: str) ->
     assert metadata.decode_launch is not None
     assert metadata.prefill_msa is not None
     assert metadata.decode_launch.num_bound == metadata.prefill_msa.launch.num_bound == int(bind_launches)
+
+
+def test_steps_of_one_shape_share_their_decode_launch(device: str) -> None:
+    world = Engine(CONFIG, device, max_blocks=10, num_pages=48)
+    requests = [world.start(50), world.start(70)]
+    out = torch.empty(2, 9, 3, dtype=torch.int32, device=device)
+    impl = MiniMaxM3IndexerMSAImpl(CONFIG, out)
+    builder = MiniMaxM3IndexerMSAMetadataBuilder(
+        CONFIG, device, max_num_reqs=4, max_model_len=160, num_speculative_tokens=1
+    )
+    launches = []
+    for query_len in (1, 2, 1, 2):
+        step = [(request, query_len) for request in requests]
+        world.grow(step)
+        metadata, index_query = builder.build(0, world.common(step)), world.queries(8)
+        impl.forward(index_query, world.index_k_pages, metadata)
+        assert torch.equal(out[:, : 2 * query_len], index_topk(world.batch(step, index_query)))
+        assert metadata.decode_launch is not None
+        assert metadata.decode_launch.num_bound == 1
+        launches.append(metadata.decode_launch)
+    assert launches[:2] == launches[2:]
+
+
+def test_a_launch_keeps_few_bindings(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bound, "MAX_BINDINGS", 2)
+    batch = batch_of("decode", device)
+    launch, heads, k = new_launch("decode", batch), batch.config.num_index_heads, batch.config.topk_blocks
+    out = torch.empty(heads, 9, k, dtype=torch.int32, device=device)
+    for num_more in range(3):
+        launch(batch.index_q.repeat(2 + num_more, 1, 1), batch.index_k_pages, out)
+    assert len(launch._bindings) == 1

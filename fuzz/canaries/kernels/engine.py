@@ -45,7 +45,7 @@ MUTANTS = [
         "The views that serve one number of decodes serve it whatever the drafts of later steps.",
         "if shape not in self._decodes:",
         "shape = num_decodes, 0\n        if shape not in self._decodes:",
-        ("Best", "Visible", "Count", "Runs"),
+        ("Shape", "Best", "Visible", "Runs"),
         defect="D19",
     ),
     _base(
