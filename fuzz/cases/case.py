@@ -17,6 +17,7 @@ TAILS = ("nan", "inf", "bait")
 BETWEEN = ("", "eager", "elsewhere", "unread")
 BESIDE = ("", "late producer", "noise")
 FIRST_MODES = ("", "inference")
+LATE = ("", "query", "page")
 FENCES = ("", "behind", "in front")
 
 
@@ -156,6 +157,8 @@ class Step:
     between: a call before the change: none, an `eager` one on the same buffers, one `elsewhere` on allocations of
         its own, or an `unread` replay, whose step was given up.
     is_turned: whether the heads of its queries come in reverse order: other queries, of the same sum.
+    late: what differs alone from the same step without it, behind much that does not: the heads of a late `query`
+        come in reverse order, or the keys of a late `page` are negated; see `fuzz.inputs.late_change`.
     """
 
     requests: tuple[Request, ...]
@@ -163,10 +166,12 @@ class Step:
     values_seed: int = 0
     between: str = ""
     is_turned: bool = False
+    late: str = ""
 
     def __post_init__(self) -> None:
-        known = ", ".join(repr(name) for name in BETWEEN)
-        require(self.between in BETWEEN, "between", f"must be one of {known}", repr(self.between))
+        for name, options in (("between", BETWEEN), ("late", LATE)):
+            value, known = getattr(self, name), ", ".join(map(repr, options))
+            require(value in options, name, f"must be one of {known}", repr(value))
 
 
 @dataclass(frozen=True)
@@ -243,6 +248,8 @@ class Case:
             num_reqs, total_q = len(step.requests), sum(r.query_len for r in step.requests) + self.extra_queries
             require(num_reqs == len(self.requests), "replay", f"must keep num_reqs at step {number}", num_reqs)
             require(total_q == self.total_q, "replay", f"must keep total_q = {self.total_q} at step {number}", total_q)
+            is_seen = not step.late or any(map(self.has_choice, step.requests))
+            require(is_seen, "late", f"must have a row with more blocks than slots at step {number}", repr(step.late))
 
     @property
     def formats(self) -> FormatPair:
@@ -263,6 +270,12 @@ class Case:
     def decode_query_len(self) -> int:
         """Host bound on the query tokens of any request at any step; at least 1."""
         return max([1, *(request.query_len for state in self.states for request in state.requests)])
+
+    def has_choice(self, request: Request) -> bool:
+        """True if the blocks of a request's last token compete for slots."""
+        config = self.config
+        is_open = config.forced_blocks < config.topk_blocks < config.num_blocks(request.seq_len)
+        return request.query_len > 0 and is_open
 
     def num_blocks(self, req: int) -> int:
         """Blocks of a request at the step where it has most."""

@@ -181,6 +181,8 @@ DIMENSIONS = (
             "remapped": lambda case: any(step.is_remapped for step in case.replay),
             "new values": lambda case: any(step.values_seed for step in case.replay),
             "heads in reverse": lambda case: any(step.is_turned for step in case.replay),
+            "a late query alone": lambda case: any(step.late == "query" for step in case.replay),
+            "a late page alone": lambda case: any(step.late == "page" for step in case.replay),
             "query lengths": case_facts.replay_test(lambda old, new: new.query_len != old.query_len),
             "becomes padding": case_facts.replay_test(lambda old, new: old.seq_len and not new.seq_len),
             "appends": case_facts.replay_test(lambda old, new: old.seq_len and new.is_appended_to(old)),
@@ -191,6 +193,7 @@ DIMENSIONS = (
         {
             "trades lengths": lambda scale: max(scale.max_reqs) > 1,
             "heads in reverse": lambda scale: max(scale.heads) > 1,
+            "a late query alone": lambda scale: max(scale.heads) > 1,
         },
     ),
     Dimension(

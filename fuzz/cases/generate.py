@@ -51,7 +51,7 @@ def draw_case(
     kind: of the scale's, with the first family that is inside its bounds; None to draw both.
     """
     case = _with_edges_of_memory(_draw_alone(chooser, scale, specialization, families, kind), scale)
-    case = _with_heads_turned(case)
+    case = _with_a_last_change(case)
     return replace(
         case,
         beside=draw_company(chooser, scale),
@@ -125,17 +125,24 @@ def _with_edges_of_memory(case: Case, scale: Scale) -> Case:
     return case
 
 
-def _with_heads_turned(case: Case) -> Case:
-    """Every other script ends with a step that changes the order of the heads alone: by seed, as above.
+LAST_CHANGES = {0: "turned", 2: "query", 4: "turned", 6: "page"}
+"""Remainder of a seed -> what alone a script's last step changes."""
 
-    It has a row with more blocks than slots, whose answer may change with its head.
+
+def _with_a_last_change(case: Case) -> Case:
+    """Every other script ends with a step that changes one thing alone: by seed, as above.
+
+    The heads of all queries or of a late one come in reverse order, or a late page is negated. The step has a row with
+    more blocks than slots, whose answer may change with it.
     """
-    config, last = case.config, case.states[-1]
-    is_of_one_head = config.num_index_heads == 1 or case.views.index_q.expanded
-    has_choice = any(one.query_len and config.num_blocks(one.seq_len) > config.topk_blocks for one in last.requests)
-    if not case.replay or case.engine != EnginePlan() or is_of_one_head or not has_choice or case.seed % 2:
+    kind, is_of_one_head = LAST_CHANGES.get(case.seed % 8), case.config.num_index_heads == 1
+    kind = "page" if kind and (is_of_one_head or case.views.index_q.expanded) else kind
+    is_kept = not case.replay or case.engine != EnginePlan() or not any(map(case.has_choice, case.states[-1].requests))
+    if not kind or is_kept or (kind == "page" and case.pages.is_far):
         return case
-    return replace(case, replay=(*case.replay, replace(case.replay[-1], is_remapped=False, between="", is_turned=True)))
+    is_turned, late = kind == "turned", "" if kind == "turned" else kind
+    last = replace(case.replay[-1], is_remapped=False, between="", is_turned=is_turned, late=late)
+    return replace(case, replay=(*case.replay, last))
 
 
 def _with_table_inside(case: Case, bounds: Bounds) -> Case:

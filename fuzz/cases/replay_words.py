@@ -9,6 +9,7 @@ BETWEEN_WORDS = {
     "elsewhere": "an eager call on other allocations; ",
     "unread": "a replay that nobody reads; ",
 }
+LATE_WORDS = {"query": "reverse the heads of a late query alone", "page": "negate the keys of a late page alone"}
 
 
 def script_lines(case: Case) -> list[str]:
@@ -42,5 +43,7 @@ def _words(before: Step, step: Step) -> Iterator[str]:
         yield "remap the pages"
     if step.values_seed:
         yield "change the values"
+    if step.late:
+        yield LATE_WORDS[step.late]
     if step.is_turned:
         yield "reverse the order of the heads' queries"

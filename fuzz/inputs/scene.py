@@ -12,6 +12,7 @@ from fuzz.cases.case import Case, ViewPlan
 from fuzz.inputs.bit_equality import same_bits, same_width
 from fuzz.inputs.contents import GARBAGE, designed_scores, fill_hashed, queries_and_keys
 from fuzz.inputs.far_buffers import make_far_pages, make_far_scores
+from fuzz.inputs.late_change import change_late
 from fuzz.inputs.output import OUT_MARKER, Output
 from fuzz.inputs.page_layout import INT_MAX, block_table, lay_out, physical_pages
 from fuzz.inputs.views import View, make_view
@@ -100,6 +101,8 @@ class Scene:
         if step.is_turned:
             turned = same_width(self.batch.index_q[: case.total_q - case.extra_queries]).flip(1)
             same_width(self.batch.index_q[: len(turned)]).copy_(turned)
+        if step.late:
+            change_late(case, step, layout, self.batch)
         # A table of one row is that of the longest request: the others' entries are its first ones.
         longest = max(range(len(self.seq_lens)), key=self.seq_lens.__getitem__, default=0)
         self._write("block_table", block_table(case, step, state, layout), longest)

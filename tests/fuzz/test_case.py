@@ -12,7 +12,7 @@ from fuzz.cases.case import Case, Request, Step, ViewPlan
 from fuzz.cases.coverage import Coverage
 from fuzz.cases.generate import CASES_EACH, NUM_SPECIALIZATIONS, by_specialization, gate_cases
 from fuzz.cases.inside import OWN_DTYPES, inside
-from fuzz.cases.production import production_cases
+from fuzz.cases.production import SMALL_CONFIG, production_cases
 from fuzz.cases.scale import LARGE, MAX_DECODE_QUERY_LEN, SCALES, SMALL, Scale
 from fuzz.cases.specialization import OWN_SHAPE
 from fuzz.commands.options import DEFAULT_CASES
@@ -110,11 +110,12 @@ def test_production_shapes_come_whole_and_scaled() -> None:
     whole, scaled = list(production_cases(True, 1)), list(production_cases(False, 1))
     traffic = [case for case, kind in whole if kind == "prefill" and case.note.startswith("production")]
     assert max(case.total_q for case in traffic) == 16_384
-    (many,) = (case for case, kind in whole if kind == "prefill" and case not in traffic)
+    (many,) = (case for case, kind in whole if kind == "prefill" and case.config == SMALL_CONFIG)
     assert many.config.num_index_heads * many.total_q * (many.max_blocks - 1) > 2**31
     assert max(request.seq_len for case, kind in whole if kind != "selection" for request in case.requests) == 2**20
     assert max(len(case.requests) for case, kind in whole if kind != "selection") == 128
     assert {kind for _, kind in scaled} == {"prefill", "decode", "selection"}
+    assert {kind for case, kind in whole if case.dtype == "float8_e4m3fn"} == {"prefill", "decode"}
     lens = [(kind, request.seq_len) for case, kind in scaled for request in case.requests]
     assert max(seq_len for kind, seq_len in lens if kind != "selection") <= 2**11
     assert max(seq_len for kind, seq_len in lens) > 16 * 2**16

@@ -9,7 +9,7 @@ import torch
 from fuzz.cases.case import TAILS, Case, PagePlan, Request, Step, ValuePlan, ViewPlan, Views
 from fuzz.cases.generate import gate_cases
 from fuzz.cases.scale import LARGE, SMALL, Scale
-from fuzz.inputs.bit_equality import same_bits
+from fuzz.inputs.bit_equality import same_bits, same_width
 from fuzz.inputs.far_buffers import make_far_scores
 from fuzz.inputs.poisoned_memory import GarbageWorkspaces
 from fuzz.inputs.scene import Scene
@@ -98,6 +98,23 @@ def test_replay_steps_change_contents_and_no_address() -> None:
     scene.apply(0)
     assert torch.equal(before, index_topk(scene.batch))
     assert pointers == [getattr(scene.batch, name).data_ptr() for name in ("index_q", "index_k_pages", "block_table")]
+
+
+@pytest.mark.parametrize("late", ["query", "page"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float8_e4m3fn/nvfp4"])
+def test_a_late_change_is_of_one_late_query_or_page(late: str, dtype: str) -> None:
+    requests = (Request(5, 16 * 5), Request(1, 16 * 6 - 3))
+    steps = (Step(requests), Step(requests, late=late))
+    case = Case(IndexerConfig(2, 16, 16, 2, 0, 1), requests, seed=5, dtype=dtype, replay=steps)
+    scene = Scene(case, "cpu")
+    inputs = []
+    for state in (1, 2):
+        scene.apply(state)
+        inputs.append([same_width(getattr(scene.batch, name)).clone() for name in ("index_q", "index_k_pages")])
+    changed = [(old != new).flatten(1).any(1).nonzero().flatten().tolist() for old, new in zip(*inputs, strict=True)]
+    assert changed[0] == ([5] if late == "query" else [])
+    assert len(changed[1]) == (late == "page")
+    assert all(page >= 4 for page in changed[1])
 
 
 def test_far_pages_pass_two_to_the_31_elements_and_change_nothing(device: str) -> None:
