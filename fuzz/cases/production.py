@@ -91,14 +91,18 @@ def is_given(kind: str, target_kind: str, takes_score: bool) -> bool:
 
 
 def long_rows(seed: int) -> Iterator[Case]:
-    """Rows of more blocks than one, two and three rounds of a selection settle, and than 13 and 16 bits count.
+    """Rows of more blocks than one, two and three rounds of a selection settle, and than 11 to 13 and 16 bits count.
 
-    They lie in few pages, and few are whole vectors. Only a selection is quick enough on a CPU.
+    Some have slots that no power of two fills, and their best blocks just behind a power of two, where the mark of an
+    empty slot may be. All lie in few pages, and few are whole vectors. Only a selection is quick enough on a CPU.
     """
     for heads, topk, local_blocks, family, num_blocks in (
         (1, 16, 0, "few_values", (257, 261, 2_049, 2_050, 2_053)),
         (1, 13, 0, "few_values", (8_193, 16_384)),
         (12, 33, 1, "hashed", (8_193, 8_200)),
+        (1, 3, 1, "increasing", (2_052,)),
+        (1, 5, 1, "increasing", (4_100,)),
+        (1, 3, 1, "increasing", (8_196,)),
         (1, 13, 1, "hashed", (70_000,)),
     ):
         yield Case(

@@ -19,6 +19,22 @@ MUTANTS = [
         ("Distinct", "WritesOnly"),
         defect="D28",
     ),
+    mutants_of("ops/topk.py", "topk")(
+        "topk_empty_slot_in_twelve_bits",
+        "The mark of an empty slot is block 4,096, behind which the best ones of a long row may stand.",
+        "NO_RUN = tl.constexpr(1 << 20)",
+        "NO_RUN = tl.constexpr(1 << 12)",
+        ("Distinct", "WritesOnly", "Best"),
+        defect="D28",
+    ),
+    mutants_of("ops/topk.py", "topk")(
+        "topk_empty_slot_in_eleven_bits",
+        "The mark of an empty slot is block 2,048, behind which the best ones of a long row may stand.",
+        "NO_RUN = tl.constexpr(1 << 20)",
+        "NO_RUN = tl.constexpr(1 << 11)",
+        ("Distinct", "WritesOnly", "Best"),
+        defect="D28",
+    ),
     mutants_of("ops/decode_score.py", "decode")(
         "decode_64_requests",
         "Requests after the sixty-fourth are not scored.",
