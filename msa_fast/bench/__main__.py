@@ -14,6 +14,7 @@ from msa_fast.bench.model import beside, tables
 from msa_fast.bench.shapes import decode_shapes, prefill_shapes
 from msa_fast.bench.timing import interleave
 from msa_fast.environment import environment
+from msa_fast.ops.product import PRODUCTS
 from msa_ref.formats import SHORT_PAIRS
 
 HEADER = (
@@ -30,11 +31,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--formats", choices=SHORT_PAIRS, default="bf16", help="of queries and keys (default %(default)s)"
     )
+    parser.add_argument(
+        "--product", choices=PRODUCTS, default="exact", help="of e4m3 queries and keys (default %(default)s)"
+    )
     parser.add_argument("--rounds", type=int, default=10, help="timed replays of each graph")
     parser.add_argument("--every", type=int, default=1, help="time every n-th shape only")
     parser.add_argument("--no-check", action="store_true", help="do not compare with the reference")
     parser.add_argument("--json", type=Path, help="write the rows and the environment there")
     args = parser.parse_args(argv)
+    if args.product == "fp8" and args.formats != "e4m3":
+        parser.error(f"--product fp8 multiplies --formats e4m3 alone; got {args.formats}")
     if args.stage == "model":
         print(tables.text())
         return 0
@@ -50,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
     mm, copy = ceilings.matmul_graph(), ceilings.copy_graph()
     work = [("prefill", shape) for shape in prefill_shapes(args.heads)] if args.stage != "decode" else []
     work += [("decode", shape) for shape in decode_shapes(args.heads)] if args.stage != "prefill" else []
-    rows, shapes = [], [replace(shape, formats=args.formats) for _, shape in work[:: args.every]]
+    rows, shapes = [], [replace(shape, formats=args.formats, product=args.product) for _, shape in work[:: args.every]]
     for (stage, _), shape in zip(work[:: args.every], shapes, strict=True):
         rows.append(measure(shape, stage, mm, copy, args.rounds, not args.no_check))
         print(text_of(rows[-1]), flush=True)

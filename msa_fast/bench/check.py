@@ -9,7 +9,7 @@ from msa_ref import nvfp4
 from msa_ref.batch import PagedBatch
 from msa_ref.certified import block_intervals
 from msa_ref.contract import selections
-from msa_ref.precision import bound_for
+from msa_ref.precision import bound_for, hopper_fp8
 from msa_ref.profile import CONTRACT
 from msa_ref.rows import broken_rows
 from msa_ref.score import block_scores
@@ -51,9 +51,13 @@ def wrong_rows(batch: PagedBatch, topk_idx: torch.Tensor) -> int:
     return wrong
 
 
-def impossible_rows(batch: PagedBatch, topk_idx: torch.Tensor) -> int:
-    """The number of sampled rows that no correct kernel writes, whatever the order of its sums; for any batch."""
-    bound = bound_for(batch.index_q.dtype, batch.config.index_head_dim)
+def impossible_rows(batch: PagedBatch, topk_idx: torch.Tensor, product: str = "exact") -> int:
+    """The number of sampled rows that no correct kernel writes, whatever the order of its sums; for any batch.
+
+    product: a name of `msa_fast.ops.product.PRODUCTS`. `fp8` may lose what Hopper's unit does.
+    """
+    dim = batch.config.index_head_dim
+    bound = hopper_fp8(dim) if product == "fp8" else bound_for(batch.index_q.dtype, dim)
     intervals = ((rows, *block_intervals(batch, rows, bound)) for rows in sampled(batch))
     return sum(int(broken_rows(selection).sum()) for _, selection in selections(batch, topk_idx, intervals, CONTRACT))
 

@@ -56,7 +56,7 @@ def measure(
     wrong = 0
     if is_checked:
         lattice = on_lattice(batches[0])
-        wrong = wrong_rows(lattice, run(lattice)) + impossible_rows(batches[0], run(batches[0]))
+        wrong = wrong_rows(lattice, run(lattice)) + impossible_rows(batches[0], run(batches[0]), shape.product)
     flops, key_bytes = work(shape, config)
     guess = max(flops / 5e8, key_bytes / 3e6, 5)
     calls = max(1, min(64, int(GRAPH_MICROSECONDS / guess)))
@@ -100,14 +100,14 @@ def _runs(shape: Shape, stage: str, config: IndexerConfig, device: str) -> tuple
     from msa_fast.ops.score import launch_slab_score
 
     if stage == "decode":
-        return lambda batch: minimax_m3_index_decode(batch, shape.query_len), None
+        return lambda batch: minimax_m3_index_decode(batch, shape.query_len, product=shape.product), None
     query_lens = [shape.query_len] * len(shape.all_seq_lens)
     plan = PrefillPlan.build(config, query_lens, shape.all_seq_lens, device)
 
     def score(batch: PagedBatch) -> torch.Tensor:
         block_score, *superblock_score = prefill_scores(batch, plan)
         for slab in plan.slabs:
-            launch_slab_score(batch, plan, slab, block_score, *superblock_score)
+            launch_slab_score(batch, plan, slab, block_score, *superblock_score, product=shape.product)
         return block_score
 
-    return lambda batch: minimax_m3_index_prefill(batch, plan), score
+    return lambda batch: minimax_m3_index_prefill(batch, plan, product=shape.product), score

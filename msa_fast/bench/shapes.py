@@ -14,6 +14,7 @@ class Shape:
     seq_lens: the length of each request where they differ; seq_len is then the longest.
     captured_for: tokens that the block table of a captured graph has columns for, 0 for a table as wide as seq_len.
     formats: of queries and of keys, a name of `msa_ref.formats.SHORT_PAIRS`.
+    product: the unit that multiplies them, a name of `msa_fast.ops.product.PRODUCTS`.
     """
 
     num_heads: int
@@ -24,6 +25,7 @@ class Shape:
     seq_lens: tuple[int, ...] = ()
     captured_for: int = 0
     formats: str = "bf16"
+    product: str = "exact"
 
     @property
     def all_seq_lens(self) -> list[int]:
@@ -36,7 +38,9 @@ class Shape:
         ragged = " ragged" if self.seq_lens else ""
         captured = f" captured for {self.captured_for}" if self.captured_for else ""
         formats = f" {self.formats}" if self.formats != "bf16" else ""
-        return f"H={self.num_heads} {self.num_reqs} x {self.query_len} of {self.seq_len}{ragged}{captured}{formats}"
+        product = f" by {self.product}" if self.product != "exact" else ""
+        lens = f"{self.num_reqs} x {self.query_len} of {self.seq_len}"
+        return f"H={self.num_heads} {lens}{ragged}{captured}{formats}{product}"
 
 
 K = 1024

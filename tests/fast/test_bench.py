@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from msa_fast.bench import ceilings, inputs, measure, plots
+from msa_fast.bench.__main__ import main
 from msa_fast.bench.check import impossible_rows, on_lattice, sampled, wrong_rows
 from msa_fast.bench.shapes import Shape
 from msa_fast.bench.timing import Graph
@@ -64,6 +65,26 @@ def test_a_timed_shape_is_checked_and_compared_with_its_floor(
     assert row.floor == pytest.approx(700 * 128 * 2 / 1000)
     assert row.ratio == pytest.approx(20 / 179.2)
     assert (row.shape, row.weight) == ("H=2 1 x 3 of 700", 5)
+
+
+def test_the_native_product_is_timed_and_checked(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "Graph", Clock)
+    monkeypatch.setattr(measure, "GRAPH_MICROSECONDS", 1)
+    monkeypatch.setattr(inputs, "POOL_BYTES", 2**20)
+    products = []
+    plain = measure.impossible_rows
+    monkeypatch.setattr(measure, "impossible_rows", lambda *args: products.append(args[2]) or plain(*args))
+    for stage in ("prefill", "decode"):
+        shape = Shape(num_heads=2, num_reqs=1, query_len=3, seq_len=300, formats="e4m3", product="fp8")
+        row = measure.measure(shape, stage, mm=Clock([]), copy=Clock([]), rounds=3, device=device)
+        assert (row.shape, row.wrong_rows) == ("H=2 1 x 3 of 300 e4m3 by fp8", 0)
+    assert products == ["fp8", "fp8"]
+
+
+def test_the_native_product_needs_its_formats(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["decode", "--product", "fp8"])
+    assert "--product fp8 multiplies --formats e4m3 alone; got bf16" in capsys.readouterr().err
 
 
 def test_a_call_multiplies_every_query_with_every_token_it_sees() -> None:
