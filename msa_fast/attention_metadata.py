@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from operator import attrgetter, sub
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -29,8 +29,7 @@ _FIELDS = ("query_start_loc_cpu", *_DEVICE_FIELDS, *_COUNTS)
 _all_fields, _device_fields, _counts = attrgetter(*_FIELDS), attrgetter(*_DEVICE_FIELDS), attrgetter(*_COUNTS)
 
 
-@dataclass(frozen=True, eq=False)
-class HostLens:
+class HostLens(NamedTuple):
     """The lengths of a step as the host knows them.
 
     query_start_loc: num_reqs + 1 offsets, 0 first, never falling. query_lens: the num_reqs distances between them.
@@ -172,8 +171,7 @@ def _require_entries(tensor: torch.Tensor, name: str, min_len: int, num_reqs: in
         require(False, name, f"must have >= {min_len} entries for num_reqs = {num_reqs}", tensor.shape[0])
 
 
-@dataclass(frozen=True)
-class BatchSplit:
+class BatchSplit(NamedTuple):
     """The place where decode ends and prefill begins. Requests behind `num_decodes + num_prefills` are padding."""
 
     decode_query_len: int

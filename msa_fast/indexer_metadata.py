@@ -1,4 +1,7 @@
-"""The metadata of one step of the indexer: its decode side, its prefill side, and the build that made it."""
+"""The metadata of one step of the indexer: its decode side, its prefill side, and the build that made it.
+
+What every step makes anew is not frozen, since an engine waits for it: to write a frozen field takes thrice as long.
+"""
 
 from dataclasses import dataclass
 
@@ -22,7 +25,7 @@ class MiniMaxM3IndexerDecodeMetadata:
     decode_query_len: int
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class MiniMaxM3IndexerPrefillMetadata:
     """Prefill side of one step, P requests; eager, on tensors of this step.
 
@@ -44,7 +47,7 @@ class MiniMaxM3IndexerPrefillMetadata:
         return self.seq_lens - self.cu_seqlens_q.diff()
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class MiniMaxM3IndexerMetadata:
     """One step, built once and shared by all layers; a side without tokens is None.
 

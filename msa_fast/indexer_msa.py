@@ -94,7 +94,7 @@ class MiniMaxM3IndexerMSABackend(MiniMaxM3IndexerBackend):
         return MiniMaxM3IndexerMSAImpl
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class MiniMaxM3IndexerMSAPrefillMetadata(MiniMaxM3IndexerPrefillMetadata):
     """The prefill side with its plan, built once per step on the host and shared by all layers.
 
@@ -105,7 +105,7 @@ class MiniMaxM3IndexerMSAPrefillMetadata(MiniMaxM3IndexerPrefillMetadata):
     launch: PrefillLaunch
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class MiniMaxM3IndexerMSAMetadata(MiniMaxM3IndexerMetadata):
     """One step for the MSA impl: `decode` as in the base, `prefill_msa` instead of the base's `prefill`.
 

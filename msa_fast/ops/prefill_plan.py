@@ -8,6 +8,7 @@ it is made of a few dozen operations on whole arrays, and reaches the device in 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -36,8 +37,7 @@ PROGRAMS_AT_ONCE = {"sm_100": 1, "sm_103": 1, ANY: 2}
 """Score programs that share a multiprocessor."""
 
 
-@dataclass(frozen=True)
-class Slab:
+class Slab(NamedTuple):
     """Query tokens of a batch whose scores are in memory together: num_tokens from first_token on.
 
     score_tiles, topk_tiles: those of the plan's tiles that belong to the slab.
@@ -49,7 +49,7 @@ class Slab:
     topk_tiles: slice
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)  # not frozen: an engine waits for it, and writing the fields would take thrice as long
 class PrefillPlan:
     """The tiles of one batch. `build` makes it, and every layer of the step may use it.
 
@@ -351,7 +351,8 @@ def _to_device(
         first, end = end, end + of_slab.size
         values[first:end] = of_slab.ravel()
     values[end::2], values[end + 1 :: 2] = req, row
-    on_device = host.to(device, non_blocking=True)
+    on_device = torch.empty(len(values), dtype=torch.int32, device=device)
+    on_device.copy_(host, non_blocking=True)
     # One operation each: a slice and a view would be two.
     return on_device.as_strided((num_ranges, 4), (4, 1)), on_device.as_strided((num_tiles, 2), (2, 1), end)
 
