@@ -132,7 +132,8 @@ def host_lens(common: Any) -> HostLens:
         _DEVICE_FIELDS.items(), _device_fields(common), min_lens, strict=True
     ):
         check_tensor(tensor, name, axes, dtypes)
-        _require_entries(tensor, name, min_len, num_reqs)
+        if tensor.shape[0] < min_len:
+            _refuse_entries(tensor, name, min_len, num_reqs)
     name = "seq_lens_cpu"
     if getattr(common, name, None) is None and hasattr(common, "seq_lens_cpu_upper_bound"):
         name = "seq_lens_cpu_upper_bound"
@@ -161,14 +162,15 @@ def _on_host(tensor: Any, name: str, num_entries: int, num_reqs: int) -> list[in
     if isinstance(tensor, torch.Tensor) and not tensor.is_cpu:
         require(False, name, "must be on the host", tensor.device)
     check_tensor(tensor, name, ("num_reqs",), (torch.int32, torch.int64))
-    _require_entries(tensor, name, num_entries, num_reqs)
-    entries: list[int] = (tensor if tensor.shape[0] == num_entries else tensor[:num_entries]).tolist()
+    num_there = tensor.shape[0]
+    if num_there < num_entries:
+        _refuse_entries(tensor, name, num_entries, num_reqs)
+    entries: list[int] = (tensor if num_there == num_entries else tensor[:num_entries]).tolist()
     return entries
 
 
-def _require_entries(tensor: torch.Tensor, name: str, min_len: int, num_reqs: int) -> None:
-    if tensor.shape[0] < min_len:
-        require(False, name, f"must have >= {min_len} entries for num_reqs = {num_reqs}", tensor.shape[0])
+def _refuse_entries(tensor: torch.Tensor, name: str, min_len: int, num_reqs: int) -> None:
+    require(False, name, f"must have >= {min_len} entries for num_reqs = {num_reqs}", tensor.shape[0])
 
 
 class BatchSplit(NamedTuple):

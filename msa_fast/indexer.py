@@ -135,11 +135,15 @@ class MiniMaxM3IndexerMetadataBuilder(ABC):
             got = getattr(common, name).device
             if got != device:
                 require(False, name, f"must be on the builder's device, {device}", got)
-        require(common.num_reqs <= self.max_num_reqs, "num_reqs", f"must be <= {self.max_num_reqs}", common.num_reqs)
-        longest, bound = common.max_seq_len, self.max_model_len
-        require(longest <= bound, "max_seq_len", f"must be <= {bound}", longest)
-        width, needed = common.block_table_tensor.shape[1], self.config.num_blocks(longest)
-        require(width >= needed, "block_table_tensor", f"must have >= {needed} columns for max_seq_len", width)
+        for name, count, bound in (
+            ("num_reqs", common.num_reqs, self.max_num_reqs),
+            ("max_seq_len", common.max_seq_len, self.max_model_len),
+        ):
+            if count > bound:
+                require(False, name, f"must be <= {bound}", count)
+        width, needed = common.block_table_tensor.shape[1], self.config.num_blocks(common.max_seq_len)
+        if width < needed:
+            require(False, "block_table_tensor", f"must have >= {needed} columns for max_seq_len", width)
         self._builds.newest += 1
         return lens, split_decodes_and_prefills(lens.query_lens, self.reorder_batch_threshold)
 

@@ -132,7 +132,8 @@ def check_row_blocks(num_blocks: int, name: str) -> None:
     Raises:
         ValueError: one sentence naming the argument, the rule and what was got.
     """
-    require(num_blocks <= MAX_ROW_BLOCKS, name, f"must hold <= {MAX_ROW_BLOCKS} blocks of a request", num_blocks)
+    if num_blocks > MAX_ROW_BLOCKS:
+        require(False, name, f"must hold <= {MAX_ROW_BLOCKS} blocks of a request", num_blocks)
 
 
 def check_decode(decode_query_len: int, num_reqs: int, total_q: int, max_blocks: int) -> None:

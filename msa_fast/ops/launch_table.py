@@ -143,27 +143,30 @@ def architecture_of(device: torch.device) -> str:
     """sm_90, gfx942, ...; `interpreter` where kernels are interpreted."""
     if IS_INTERPRETED or device.type != "cuda":
         return "interpreter"
-    properties = _properties(device)
-    if torch.version.hip:
-        return str(properties.gcnArchName.split(":")[0])
-    return f"sm_{properties.major}{properties.minor}"
+    return _architecture_of(device.index) if device.index is not None else _architecture_of.__wrapped__(None)
 
 
 def num_processors(device: torch.device) -> int:
     """Multiprocessors of a GPU; four for the interpreter."""
     if device.type != "cuda":
         return 4
-    return int(_properties(device).multi_processor_count)
+    return _num_processors_of(device.index) if device.index is not None else _num_processors_of.__wrapped__(None)
 
 
-def _properties(device: torch.device) -> Any:
-    """The properties of a GPU, asked for once; of the current one at every call, since another may be current later."""
-    return torch.cuda.get_device_properties(device) if device.index is None else _properties_of(device.index)
+# A GPU is asked once. Without an index it is the current one, which may be another at the next call.
 
 
 @cache
-def _properties_of(index: int) -> Any:
-    return torch.cuda.get_device_properties(index)
+def _architecture_of(index: int | None) -> str:
+    properties: Any = torch.cuda.get_device_properties(index)
+    if torch.version.hip:
+        return str(properties.gcnArchName.split(":")[0])
+    return f"sm_{properties.major}{properties.minor}"
+
+
+@cache
+def _num_processors_of(index: int | None) -> int:
+    return int(torch.cuda.get_device_properties(index).multi_processor_count)
 
 
 def next_power_of_2(value: int) -> int:
