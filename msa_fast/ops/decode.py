@@ -10,7 +10,6 @@ from msa_fast.ops.blackwell import decode as blackwell_decode
 from msa_fast.ops.buffers import new_vector_score, own_out
 from msa_fast.ops.checks import (
     MAX_PRODUCT_ROWS,
-    MAX_SCORED_REQS,
     check_batch,
     check_decode,
     check_num_splits,
@@ -22,6 +21,7 @@ from msa_fast.ops.hopper import decode as hopper_decode
 from msa_fast.ops.hopper import decode_e4m3 as hopper_decode_e4m3
 from msa_fast.ops.launch_table import (
     EARLY,
+    SCORED_REQS,
     architecture_of,
     next_power_of_2,
     num_processors,
@@ -171,14 +171,15 @@ def _with_reqs(batch: PagedBatch, first: int, num_reqs: int) -> PagedBatch:
 
 def _parts(batch: PagedBatch, score: torch.Tensor, heads_each: int) -> Iterator[tuple[PagedBatch, torch.Tensor]]:
     """The parts that one launch each scores, some heads of some requests, and their scores. Mostly one: the batch."""
+    reqs_each = number(SCORED_REQS, architecture_of(batch.device))
     for head in range(0, batch.config.num_index_heads, heads_each):
         heads = slice(head, head + heads_each)
         part, part_score = _with_heads(batch, heads), score[heads]
-        if batch.num_reqs <= MAX_SCORED_REQS:
+        if batch.num_reqs <= reqs_each:
             yield part, part_score
             continue
-        for first in range(0, batch.num_reqs, MAX_SCORED_REQS):
-            yield _with_reqs(part, first, MAX_SCORED_REQS), part_score
+        for first in range(0, batch.num_reqs, reqs_each):
+            yield _with_reqs(part, first, reqs_each), part_score
 
 
 def default_num_programs(batch: PagedBatch, per_processor: int) -> int:

@@ -11,6 +11,7 @@ import torch
 
 from msa_fast import PrefillPlan, minimax_m3_index_decode, minimax_m3_index_decode_with_score
 from msa_fast.ops import checks, decode
+from msa_fast.ops.launch_table import ANY
 from msa_ref import IndexerConfig, index_topk
 from tests.support.kernel_batches import make_batch, prefill
 
@@ -61,7 +62,7 @@ def test_requests_of_several_launches_are_selected_right(
 ) -> None:
     batch = make_batch(CONFIG, [2, 0, 1, 2, 1], [150, 40, 33, 120, 200], torch.bfloat16, device)
     whole, score = minimax_m3_index_decode_with_score(batch, 2, num_splits)
-    monkeypatch.setattr(decode, "MAX_SCORED_REQS", 2)
+    monkeypatch.setattr(decode, "SCORED_REQS", {ANY: 2})
     in_parts, score_in_parts = minimax_m3_index_decode_with_score(batch, 2, num_splits)
     assert torch.equal(whole, index_topk(batch))
     assert torch.equal(in_parts, whole)

@@ -35,6 +35,14 @@ MUTANTS = [
         ("Distinct", "WritesOnly", "Best"),
         defect="D28",
     ),
+    mutants_of("ops/decode.py", "decode")(
+        "decode_table_of_the_first_launch",
+        "Where requests are scored by several launches, each looks its pages up in the first one's rows of the table.",
+        "block_table=batch.block_table[first:end]",
+        "block_table=batch.block_table[: end - first]",
+        ("Score", "Best", "Runs"),
+        defect="D43",
+    ),
     mutants_of("ops/decode_score.py", "decode")(
         "decode_64_requests",
         "Requests after the sixty-fourth are not scored.",
