@@ -58,6 +58,15 @@ MUTANTS = [
         ("Best", "SplitInvariance"),
     ),
     _mutant(
+        "device_plan_ranges_rounded_down",
+        "Ranges are so short that there may be more of them than slots.",
+        "each = (total + num_more - 1) // num_more",
+        "each = total // num_more",
+        ("Best", "Score", "Forced", "SplitInvariance"),
+        target="prefill-graph",
+        defect="D22",
+    ),
+    _mutant(
         "device_plan_of_the_first_request",
         "Every tile is one of request 0.",
         "tl.store(topk_tiles_ptr + slot * 2, req)",
