@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from fuzz.targets.broken_law import BrokenLaw
 from fuzz.targets.engine import Engine, EngineSetup, EngineStep
 from fuzz.targets.host_graph import HostGraph
 
@@ -63,12 +64,26 @@ class GraphEngine(EagerEngine):
     def forward(
         self, layer: int, index_query: torch.Tensor, index_k_pages: torch.Tensor, metadata: Any
     ) -> tuple[torch.Tensor | None, ...]:
-        """The selections of a replay where the step is one of decodes alone, with all of their drafts."""
+        """The selections of a replay where the step is one of decodes alone, with all of their drafts.
+
+        A step of decodes with fewer drafts is offered for a replay, too, which must be refused.
+        """
         decode = metadata.decode
-        is_captured = metadata.num_prefills == 0 and decode is not None and decode.decode_query_len == self.query_len
-        if self.graphs and is_captured:
-            return (self.graphs[layer].replay(metadata),)
+        if self.graphs and metadata.num_prefills == 0 and decode is not None:
+            if decode.decode_query_len == self.query_len:
+                return (self.graphs[layer].replay(metadata),)
+            self._require_refusal(layer, metadata)
         return super().forward(layer, index_query, index_k_pages, metadata)
+
+    def _require_refusal(self, layer: int, metadata: Any) -> None:
+        try:
+            self.graphs[layer].replay(metadata)
+        except ValueError as refusal:
+            if str(refusal).startswith("decode_query_len must "):
+                return
+            raise
+        got, captured = metadata.decode.decode_query_len, self.query_len
+        raise BrokenLaw("Refuses", f"a step of {got} tokens a request was replayed, captured for {captured}")
 
 
 class HostDecodeGraph:

@@ -6,6 +6,7 @@ _split = mutants_of("attention_metadata.py", "step")
 _base = mutants_of("indexer.py", "step")
 _msa = mutants_of("indexer_msa.py", "step")
 _bound = mutants_of("ops/bound.py", "step")
+_graph = mutants_of("graph.py", "step-graph")
 
 MUTANTS = [
     _split(
@@ -89,6 +90,14 @@ MUTANTS = [
         "self._num_filled = self._num_filled or num_decodes",
         equivalent="A capture fills all slots of its graph, which are padding again then; no other slot is in a view.",
         target="step-graph",
+    ),
+    _graph(
+        "step_replayed_with_fewer_drafts",
+        "A step whose requests bring fewer tokens than the captured ones is replayed.",
+        "require(got == query_len, ",
+        "require(got <= query_len, ",
+        ("Refuses",),
+        defect="D19",
     ),
     _base(
         "step_one_slot_for_all",
