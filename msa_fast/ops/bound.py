@@ -78,13 +78,14 @@ class StepLaunch(ABC):
         if not is_bound:
             return self._plain(index_query, index_k_pages, out, num_splits, product)[0]
         try:
-            addresses = index_query.data_ptr(), index_k_pages.data_ptr(), out.data_ptr()
+            q, keys = index_query, index_k_pages
+            addresses = q_address, k_address, _ = q.data_ptr(), keys.data_ptr(), out.data_ptr()
+            word = keys.storage_offset() & 7  # of bytes that may be read in words
             key = (
-                *(index_query.shape, index_query.stride(), index_query.dtype, index_query.device, addresses[0] & 15),
-                *(index_k_pages.shape, index_k_pages.stride(), index_k_pages.dtype, addresses[1] & 15),
-                index_k_pages.storage_offset() & 7,  # of bytes that may be read in words
-                *(out.shape, out.stride(), out.dtype, index_k_pages.device, out.device, num_splits, product),
-            )
+                q.shape, q.stride(), q.dtype, q.device, q_address & 15,
+                keys.shape, keys.stride(), keys.dtype, keys.device, k_address & 15, word,
+                out.shape, out.stride(), out.dtype, out.device, num_splits, product,
+            )  # fmt: skip
         except AttributeError:  # no tensors: the checks say which
             return self._plain(index_query, index_k_pages, out, num_splits, product)[0]
         binding = self._bindings.get(key)

@@ -16,11 +16,11 @@ from tests.support.fast_engine import Engine
 
 CONFIG = IndexerConfig(num_index_heads=2, index_head_dim=16, block_size=16, topk_blocks=3)
 
-MAX_LAYER_CALLS = {"prefill": 40, "decode": 40}
+MAX_LAYER_CALLS = {"prefill": 33, "decode": 33}
 """Calls of a bound layer of either side."""
-MAX_BUILD_CALLS = {"prefill": 142, "decode": 86}
+MAX_BUILD_CALLS = {"prefill": 136, "decode": 78}
 """Calls of a builder's step of one request of either side."""
-MAX_PLAN_CALLS = {1: 97, 256: 140}
+MAX_PLAN_CALLS = {1: 99, 256: 143}
 """Requests -> calls that their plan takes."""
 
 

@@ -42,15 +42,15 @@ MUTANTS = [
     _bound(
         "bound_to_one_layout_of_queries",
         "Queries of other strides are launched as those that were bound first.",
-        "index_query.stride(), index_query.dtype",
-        "index_query.dtype",
+        "q.stride(), q.dtype",
+        "q.dtype",
         ("Best", "Runs"),
     ),
     _bound(
         "bound_to_one_layout_of_keys",
         "Key pages of other strides are launched as those that were bound first.",
-        "index_k_pages.stride(), index_k_pages.dtype",
-        "index_k_pages.dtype",
+        "keys.stride(), keys.dtype",
+        "keys.dtype",
         ("Best", "Runs"),
     ),
     _bound(
@@ -87,8 +87,8 @@ MUTANTS = [
     _bound(
         "bound_whatever_the_alignment",
         "Tensors between steps of 16 bytes are launched as aligned ones.",
-        "index_query.device, addresses[0] & 15",
-        "index_query.device",
+        "q.device, q_address & 15",
+        "q.device",
         ("Best", "Runs"),
         needs=("gpu",),
     ),
