@@ -63,7 +63,6 @@ MUTANTS = [
         "each = (total + num_more - 1) // num_more",
         "each = total // num_more",
         ("Best", "Score", "Forced", "SplitInvariance"),
-        target="prefill-graph",
         defect="D22",
     ),
     _mutant(
