@@ -62,7 +62,7 @@ def test_a_broken_kernel_fails_and_the_printed_command_shows_it(
     assert command, printed
 
     words = [*shlex.split(command.group(1)), "--device", "cpu"]
-    if law == "Best":  # once as a user does it
+    if target == "highest_id_wins_ties":  # once as a user does it
         done = run_fuzz(*words, cwd=tmp_path)
         status, printed = done.returncode, done.stdout
     else:
