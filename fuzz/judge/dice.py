@@ -23,8 +23,8 @@ EXTREME = 0.01
 """Distance from 0, or from 1, of the next number of a generator that is as low, or as high, as it gets."""
 NUM_SEEDS = 5
 """Seeds of each such kind that are used in turn."""
-LEAST_SEED = 2**31
-"""The least of all other seeds: those of the two kinds are the first ones from 1 that will do."""
+MIN_SEED = 2**31
+"""Bound on all other seeds: those of the two kinds are the first ones from 1 that will do."""
 
 
 class _Generator(NamedTuple):
@@ -81,7 +81,7 @@ class Dice:
 def _seed(place: int, any_seed: int, kind: int) -> int:
     """A seed for one generator. kind: 0 for any, 1 for one whose next number is low, 2 for one where it is high."""
     if kind == 0:
-        return LEAST_SEED + any_seed % LEAST_SEED
+        return MIN_SEED + any_seed % MIN_SEED
     return _extreme_seeds(place, kind == 2)[any_seed % NUM_SEEDS]
 
 
