@@ -218,15 +218,15 @@ def test_a_foreign_target_comes_in_by_module_and_name() -> None:
     assert target.kind == "foreign"
 
 
-def _gate_here(tmp_path: Path, target: str) -> tuple[int, Record]:
-    arguments = ["--device", "cpu", "--no-production", "--no-corpus", "--no-diagnose", "--jobs", "1", "--cases", "24"]
+def _gate_here(tmp_path: Path, target: str, num_cases: int) -> tuple[int, Record]:
+    arguments = ["--device", "cpu", "--no-production", "--no-corpus", "--no-diagnose", "--jobs", "1"]
     files = ["--findings", str(tmp_path / "f"), "--json", str(tmp_path / "a.json"), "--junit", str(tmp_path / "a.xml")]
-    status = main(["gate", *arguments, *files, "--target", target])
+    status = main(["gate", *arguments, *files, "--target", target, "--cases", str(num_cases)])
     return status, Record.from_json((tmp_path / "a.json").read_text())
 
 
 def test_record_and_junit_say_what_the_text_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    status, record = _gate_here(tmp_path, "fuzz.canaries:highest_id_wins_ties")
+    status, record = _gate_here(tmp_path, "fuzz.canaries:highest_id_wins_ties", 24)
     assert (status, record.command, record.cases, record.exit_status) == (1, "gate", 24, 1)
     assert 0.8 < record.certified_share <= 1.0
     assert set(record.coverage["dtype"]) == set(FORMAT_PAIRS)
@@ -239,10 +239,10 @@ def test_record_and_junit_say_what_the_text_says(tmp_path: Path, capsys: pytest.
 
 
 def test_an_old_finding_that_passes_is_told_as_fixed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert _gate_here(tmp_path, "fuzz.canaries:highest_id_wins_ties")[0] == 1
+    assert _gate_here(tmp_path, "fuzz.canaries:highest_id_wins_ties", 6)[0] == 1
     path = sorted((tmp_path / "f").iterdir())[0]
     path.write_text(json.dumps(json.loads(path.read_text()) | {"target": "reference"}))
-    _, record = _gate_here(tmp_path, "reference")
+    _, record = _gate_here(tmp_path, "reference", 6)
     assert re.search(r"^fixed since .*: reference broke Best in ", capsys.readouterr().out, re.MULTILINE)
     assert [one.path for one in record.fixed] == [str(path)]
     assert "fixed_since" in json.loads(path.read_text())
