@@ -17,7 +17,6 @@ TAILS = ("nan", "inf", "bait")
 BETWEEN = ("", "eager", "elsewhere", "unread")
 BESIDE = ("", "late producer", "noise")
 FIRST_MODES = ("", "inference")
-LATE = ("", "query", "page")
 FENCES = ("", "behind", "in front")
 
 
@@ -59,8 +58,8 @@ class ValuePlan:
         require(is_allowed, "is_negative", "must be of a lattice family", repr(self.family))
         is_allowed = not (self.made_by.is_on_device and self.is_future_best)
         require(is_allowed, "is_future_best", f"must not be of {self.family} values", self.is_future_best)
-        is_bound = self.max_abs_score is None or self.max_abs_score > 0
-        require(is_bound, "max_abs_score", "must be > 0", self.max_abs_score)
+        limit = self.max_abs_score
+        require(limit is None or limit > 0, "max_abs_score", "must be > 0", limit)
 
     @property
     def made_by(self) -> Family:
@@ -157,8 +156,7 @@ class Step:
     between: a call before the change: none, an `eager` one on the same buffers, one `elsewhere` on allocations of
         its own, or an `unread` replay, whose step was given up.
     is_turned: whether the heads of its queries come in reverse order: other queries, of the same sum.
-    late: what differs alone from the same step without it, behind much that does not: the heads of a late `query`
-        come in reverse order, or the keys of a late `page` are negated; see `fuzz.inputs.late_change`.
+    late: a change of the heads' order of one late `query`, or of the signs of a late `page`; `fuzz.inputs.late_change`.
     """
 
     requests: tuple[Request, ...]
@@ -169,7 +167,7 @@ class Step:
     late: str = ""
 
     def __post_init__(self) -> None:
-        for name, options in (("between", BETWEEN), ("late", LATE)):
+        for name, options in (("between", BETWEEN), ("late", ("", "query", "page"))):
             value, known = getattr(self, name), ", ".join(map(repr, options))
             require(value in options, name, f"must be one of {known}", repr(value))
 
@@ -241,9 +239,8 @@ class Case:
         for name in ("host_slack", "extra_queries"):
             require(getattr(self, name) >= 0, name, "must be >= 0", getattr(self, name))
         require(len(self.num_splits) > 0, "num_splits", "must hold a split count", "none")
-        require(
-            min(self.num_splits) >= 0, "num_splits", "must be >= 0, where 0 is the target's own", min(self.num_splits)
-        )
+        least = min(self.num_splits)
+        require(least >= 0, "num_splits", "must be >= 0, where 0 is the target's own", least)
         for number, step in enumerate(self.replay):
             num_reqs, total_q = len(step.requests), sum(r.query_len for r in step.requests) + self.extra_queries
             require(num_reqs == len(self.requests), "replay", f"must keep num_reqs at step {number}", num_reqs)
@@ -274,8 +271,7 @@ class Case:
     def has_choice(self, request: Request) -> bool:
         """True if the blocks of a request's last token compete for slots."""
         config = self.config
-        is_open = config.forced_blocks < config.topk_blocks < config.num_blocks(request.seq_len)
-        return request.query_len > 0 and is_open
+        return request.query_len > 0 and config.forced_blocks < config.topk_blocks < config.num_blocks(request.seq_len)
 
     def num_blocks(self, req: int) -> int:
         """Blocks of a request at the step where it has most."""
