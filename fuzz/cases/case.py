@@ -239,8 +239,7 @@ class Case:
         for name in ("host_slack", "extra_queries"):
             require(getattr(self, name) >= 0, name, "must be >= 0", getattr(self, name))
         require(len(self.num_splits) > 0, "num_splits", "must hold a split count", "none")
-        least = min(self.num_splits)
-        require(least >= 0, "num_splits", "must be >= 0, where 0 is the target's own", least)
+        require((least := min(self.num_splits)) >= 0, "num_splits", "must be >= 0, where 0 is the target's own", least)
         for number, step in enumerate(self.replay):
             num_reqs, total_q = len(step.requests), sum(r.query_len for r in step.requests) + self.extra_queries
             require(num_reqs == len(self.requests), "replay", f"must keep num_reqs at step {number}", num_reqs)
