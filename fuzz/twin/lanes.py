@@ -1,5 +1,6 @@
 """Inline assembly, lane by lane: as much PTX as the threads of a warp need to tell each other something."""
 
+import json
 import re
 from functools import cache
 from typing import Any
@@ -73,7 +74,7 @@ class Assembly:
 def held_by(layout: str, shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
     """[warps, lanes, registers] -> the flat index of the element that is held there.
 
-    Source: Triton's documentation of `ttg.blocked` and `ttg.slice` (TritonGPUAttrDefs.td).
+    Source: Triton's documentation of `ttg.blocked`, `ttg.slice` and `ttg.linear` (TritonGPUAttrDefs.td).
 
     Raises:
         NotModelled: for a layout of another kind.
@@ -86,6 +87,8 @@ def held_by(layout: str, shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
         columns = [parent[..., i] for i in range(parent.shape[2])]
         kept = [i for i, c in enumerate(columns) if not any((c == columns[j]).all() for j in range(i))]
         return parent[:, :, kept]
+    if layout.startswith("#ttg.linear"):
+        return _held_by_bases(layout, shape)
     if not layout.startswith("#ttg.blocked"):
         raise NotModelled(f"the twin does not know where {layout} holds what")
     size, threads, warps, order = (
@@ -102,6 +105,23 @@ def held_by(layout: str, shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
     for d, extent in enumerate(shape):
         at = places[0][d] * tile[d] + places[1][d] * size[d] * threads[d] + places[2][d] * size[d] + inside[d]
         held = held * extent + at % extent
+    return held
+
+
+def _held_by_bases(layout: str, shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
+    """`held_by` of a layout that says where each bit of a warp's, a lane's and a register's number leads."""
+    bases = []
+    for name in ("warp", "lane", "register"):
+        found = re.search(rf"{name} = (\[.*?\])(?:, \w+ =|}})", layout)
+        assert found is not None
+        bases.append(json.loads(found[1]))
+    held = np.zeros([1 << len(of_bits) for of_bits in bases], np.int64)
+    for number, of_bits in zip(np.indices(held.shape), bases, strict=True):
+        for bit, at in enumerate(of_bits):
+            inside = [place % extent for place, extent in zip(at, shape, strict=True)]  # a dimension that was sliced
+            held ^= (number >> bit & 1) * int(np.ravel_multi_index(inside, shape))
+    if held.max() + 1 < np.prod(shape):
+        raise NotModelled(f"the twin does not know where {layout} holds all of {shape}")
     return held
 
 
@@ -238,6 +258,8 @@ class _Warp:
                 return args[0] * args[1] + args[2]
             case "shfl" if "idx" in words:
                 return np.asarray(args[0][args[1] & 31])
+            case "shfl" if "bfly" in words:
+                return np.asarray(args[0][LANES ^ args[1] & 31])
             case "lop3":
                 return _lop3(args[0], args[1], args[2], int(sources[3], 0))
             case "shl" | "shr":

@@ -180,6 +180,12 @@ def test_layout_says_which_thread_holds_what() -> None:
     assert held[1, 9].tolist() == [16 * 5 + 2, 16 * 5 + 3]  # warp 1 has rows 4 to 7; lane 9 is at row 1, columns 2, 3
     rows = held_by(f"#ttg.slice<{{dim = 1, parent = {layout}}}>", (8,))
     assert rows[1, 9].tolist() == [5]
+    lanes = ", ".join(f"[{row}, 0]" for row in (1, 2, 4)) + ", [0, 1], [0, 4]"
+    bases = f"#ttg.linear<{{register = [[0, 2]], lane = [{lanes}], warp = [[0, 8]], block = []}}>"
+    assert held_by(bases, (8, 16))[1, 9].tolist() == [
+        16 + 9,
+        16 + 11,
+    ]  # warp 1 is at column 8; lane 9 at row 1, column 1
 
 
 def run_assembly(text: str, *values: list[int]) -> list[int]:
@@ -197,6 +203,8 @@ def test_lanes_vote_shift_and_exchange() -> None:
     assert run_assembly(vote, lanes) == [2] * 32
     shuffle = "shfl.sync.idx.b32 $0, $1, $2, 0x1f, 0xffffffff;"
     assert run_assembly(shuffle, lanes, lanes[::-1]) == lanes[::-1]
+    across = "shfl.sync.bfly.b32 $0, $1, 16, 0x1f, 0xffffffff;"
+    assert run_assembly(across, lanes) == lanes[16:] + lanes[:16]
     majority = "lop3.b32 $0, $1, $2, $3, 0xe8;"
     assert run_assembly(majority, [0b1100] * 32, [0b1010] * 32, [0b1001] * 32) == [0b1000] * 32
 

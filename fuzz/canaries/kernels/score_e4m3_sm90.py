@@ -3,6 +3,7 @@
 from fuzz.canaries.kernels.mutant import mutants_of
 
 _mutant = mutants_of("ops/hopper/score_e4m3.py", "prefill-apart", "gpu")
+_of_vectors = mutants_of("ops/hopper/score_e4m3.py", "prefill", "gpu")
 _widen = mutants_of("ops/hopper/widen.py", "prefill-apart", "gpu")
 _copies = mutants_of("ops/nvidia/tma.py", "prefill-apart", "gpu")
 
@@ -26,7 +27,7 @@ MUTANTS = [
     _mutant(
         "e4m3_sm90_second_half_forgotten",
         "A block that every row sees has the score of its first half.",
-        "best = gl.maximum(best, _best_of_threads(scores_b))",
+        "best = gl.maximum(best, _best_of_threads(scores))",
         "best = gl.maximum(best, best)",
         _LAWS,
     ),
@@ -48,8 +49,8 @@ MUTANTS = [
     _mutant(
         "e4m3_sm90_own_token_hidden",
         "A row's first head does not see the row's own token.",
-        "is_seen = row[None, :] >= (",
-        "is_seen = row[None, :] > (",
+        "gl.where(row >= first_seeing",
+        "gl.where(row > first_seeing",
         _LAWS,
     ),
     _mutant(
@@ -96,6 +97,36 @@ MUTANTS = [
         "gl.max(shared.load(own_row), axis=0)",
         "gl.min(shared.load(own_row), axis=0)",
         _LAWS,
+    ),
+    _mutant(
+        "e4m3_sm90_lanes_keep_what_they_send",
+        "Of two lanes that share rows, each goes on with the half of the rows whose maxima it sends.",
+        "kept = gl.where(is_upper, upper, lower)",
+        "kept = gl.where(is_upper, lower, upper)",
+        _LAWS,
+    ),
+    _mutant(
+        "e4m3_sm90_lanes_of_other_rows",
+        "Lanes exchange maxima with lanes that have other rows.",
+        "gl.where(is_upper, lower, upper), 2 * KEYS)",
+        "gl.where(is_upper, lower, upper), 1)",
+        _LAWS,
+    ),
+    _of_vectors(
+        "e4m3_sm90_vector_of_the_program_before",
+        "A program that begins within a vector also stores its first scores, which are another program's.",
+        "is_own = place >= first_block - (block - own)",
+        "is_own = place >= 0",
+        ("Best", "SplitInvariance", "RepeatDeterminism"),
+        defect="D22",
+    ),
+    _of_vectors(
+        "e4m3_sm90_last_vector_not_stored",
+        "A program that ends within a vector, at a block that every row sees, does not store it.",
+        "// S, end_block - 1)",
+        "// S, end_block)",
+        ("Best", "Forced", "Runs", "SplitInvariance"),
+        defect="D22",
     ),
     _mutant(
         "e4m3_sm90_block_of_nan_stays_nan",

@@ -2,7 +2,9 @@
 
 The matrix unit takes a right operand of 16 bits from shared memory alone, and a left one from registers, too. So
 keys are the left operand: threads load half a page of bytes, widen it exactly in registers and multiply it with the
-tile's queries. Serves MiniMax-M3's own shape; agrees bit for bit with the generic scorer wherever sums are exact.
+tile's queries. On an H100 a maximum takes two clocks of a scheduler, and more than five beside products, so time goes
+with the instructions that threads execute for a page. Serves MiniMax-M3's own shape; agrees bit for bit with the
+generic scorer wherever sums are exact.
 """
 
 import torch
@@ -28,19 +30,48 @@ from msa_ref.batch import PagedBatch
 
 STARTS_SELECTION = True
 WARPS = 4
-"""One warpgroup. Two programs share a multiprocessor: while one widens keys or takes maxima, the other multiplies."""
-STAGES = 4
-"""Pages of a program in shared memory, 16 KiB each."""
+"""One warpgroup."""
+IS_CAPPED = hasattr(gl, "thread_barrier")
+"""True if registers are capped, so that three programs share a multiprocessor, and not two with two products in flight:
+0.82 of a matrix product, against 0.72. The assembler of releases behind Triton 3.6 copies left operands once more, and
+would spill."""
+REGISTERS, STAGES = (168, 2) if IS_CAPPED else (None, 4)
+"""Registers of a thread at most; pages of a program in shared memory, 16 KiB each."""
 
 
-@gluon.constexpr_function
-def _exchanged(step):
-    """Layout of maxima [4 warps, 8 >> step, 128 rows] in which one more bit of the keys lies within threads."""
-    in_thread = [*[[0, 0, 1], [0, 0, 8], [0, 0, 16], [0, 0, 32]][: 4 - step], [0, 4 >> step, 0]]
-    keys = [[0, 1, 0], [0, 2, 0]][: 2 - step]
-    rows = [[0, 0, 16], [0, 0, 32], [0, 0, 64]][2 - step :]
-    lanes = [[0, 0, 2], [0, 0, 4], *keys, *rows]
-    return gl.DistributedLinearLayout(in_thread, lanes, [[1, 0, 0], [2, 0, 0]], [], [4, 8 >> step, 128])
+@gluon.jit
+def _of_lane_across(value, bit: gl.constexpr):
+    """The fp32 value of the lane whose number differs in one bit, in the same place."""
+    got = gl.inline_asm_elementwise(
+        f"shfl.sync.bfly.b32 $0, $1, {bit}, 0x1f, 0xffffffff;",
+        "=r,r",
+        [value.to(gl.int32, bitcast=True)],
+        dtype=gl.int32,
+        is_pure=False,
+        pack=1,
+    )
+    return got.to(gl.float32, bitcast=True)
+
+
+@gluon.jit
+def _exchanged(best, step: gl.constexpr):
+    """Maxima [warps, 4 >> step, ROWS], of those of twice as many threads a row: best [warps, 8 >> step, ROWS].
+
+    Of two lanes with the same rows, the lower goes on with one half of them, and the upper with the other. Converting
+    a layout does the same with more selections.
+    """
+    WARPS: gl.constexpr = best.shape[0]
+    KEYS: gl.constexpr = best.shape[1]
+    ROWS: gl.constexpr = best.shape[2]
+    PART: gl.constexpr = ROWS >> step + 1
+    parts = best.reshape([WARPS, KEYS, 1 << step, 2, PART]).permute((0, 1, 2, 4, 3))
+    lower, upper = gl.split(parts)
+    of_keys: gl.constexpr = gl.SliceLayout(0, gl.SliceLayout(2, gl.SliceLayout(3, lower.type.layout)))
+    is_upper = (gl.arange(0, KEYS, layout=of_keys) >= KEYS // 2)[None, :, None, None]
+    kept = gl.where(is_upper, upper, lower)
+    best = gl.maximum(kept, _of_lane_across(gl.where(is_upper, lower, upper), 2 * KEYS))
+    best = best.reshape([WARPS, 2, KEYS // 2, 1 << step, PART]).permute((0, 2, 3, 1, 4))
+    return best.reshape([WARPS, KEYS // 2, ROWS])
 
 
 @gluon.jit
@@ -55,13 +86,21 @@ def _product(pages, slot, half: gl.constexpr, q, ROWS: gl.constexpr, mma: gl.con
 
 
 @gluon.jit
-def _masked(token_score, first_key, first_row, context_len, H: gl.constexpr, mma: gl.constexpr):
+def _masked(token_score, first_key, first_row, context_len, H: gl.constexpr):
     """-inf for the tokens that a row does not see."""
-    key_pos = first_key + gl.arange(0, token_score.shape[0], layout=gl.SliceLayout(1, mma))
-    row = gl.arange(0, token_score.shape[1], layout=gl.SliceLayout(0, mma))
-    # By rows, since a thread has few keys and many rows: it would have to keep what each of them sees.
-    is_seen = row[None, :] >= ((key_pos - context_len) * H - first_row)[:, None]
-    return gl.where(is_seen, token_score, float("-inf"))
+    KEYS: gl.constexpr = token_score.shape[0]
+    ROWS: gl.constexpr = token_score.shape[1]
+    # A row's number is a constant of the register plus one of the lane. The lane's goes to the other side, so that a
+    # thread compares with constants, and need not keep the numbers of its rows.
+    parts = token_score.reshape([KEYS, ROWS // 8, 4, 2])
+    layout: gl.constexpr = parts.type.layout
+    key_pos = first_key + gl.arange(0, KEYS, layout=gl.SliceLayout(1, gl.SliceLayout(2, gl.SliceLayout(3, layout))))
+    of_lane = gl.arange(0, 4, layout=gl.SliceLayout(0, gl.SliceLayout(1, gl.SliceLayout(3, layout))))
+    eighth = gl.arange(0, ROWS // 8, layout=gl.SliceLayout(0, gl.SliceLayout(2, gl.SliceLayout(3, layout))))
+    pair = gl.arange(0, 2, layout=gl.SliceLayout(0, gl.SliceLayout(1, gl.SliceLayout(2, layout))))
+    row = 8 * eighth[None, :, None, None] + pair[None, None, None, :]
+    first_seeing = ((key_pos - context_len) * H - first_row)[:, None, None, None] - 2 * of_lane[None, None, :, None]
+    return gl.where(row >= first_seeing, parts, float("-inf")).reshape([KEYS, ROWS])
 
 
 @gluon.jit
@@ -80,13 +119,36 @@ def _best_of_page(best, shared, own_row: gl.constexpr):
     WARPS: gl.constexpr = best.shape[0]
     ROWS: gl.constexpr = best.shape[2]
     for step in gl.static_range(3):
-        best = gl.convert_layout(best, _exchanged(step))
-        best = gl.max(best.reshape([WARPS, 2, 4 >> step, ROWS]), axis=1)
+        best = _exchanged(best, step)
     shared.store(best.reshape([WARPS, ROWS]))
     fence_async_shared()  # a copy takes the page's place by another way than threads have read it
     barrier()
     best = gl.max(shared.load(own_row), axis=0)
     return gl.where(best == best, best, float("-inf"))  # NaN only if every token's score is
+
+
+@gluon.jit
+def _put_inside(
+    best, held, is_row, score_rows, best_rows, block, first_block, end_block, num_blocks, stride_score_b,
+    stride_best_b, SUPERBLOCK: gl.constexpr, VECTOR: gl.constexpr,
+):  # fmt: skip
+    """`put_best` of a block behind which the program has another: a vector is stored once it is full."""
+    if VECTOR > 1:
+        vectors: gl.constexpr = held.type.layout
+        place = gl.arange(0, VECTOR, layout=gl.SliceLayout(0, vectors))[None, :]
+        own = block % VECTOR
+        best = gl.convert_layout(best, gl.SliceLayout(1, vectors), assert_trivial=True)[:, None]
+        held = gl.where(place == own, best, held)
+        # Written as a multiple, so that the compiler sees aligned vectors.
+        at = (block // VECTOR).to(gl.int64) * stride_score_b
+        is_own = place >= first_block - (block - own)
+        gl.store(score_rows + at + place, held, mask=is_row & is_own & (own == VECTOR - 1))
+        return held
+    else:
+        return put_best(
+            best, held, is_row, score_rows, best_rows, block, first_block, end_block, num_blocks, stride_score_b,
+            stride_best_b, SUPERBLOCK, VECTOR,
+        )  # fmt: skip
 
 
 @gluon.jit(
@@ -121,14 +183,16 @@ def _score_e4m3_sm90_kernel(
     SUPERBLOCK: gl.constexpr,
     STAGES: gl.constexpr,
     WARPS: gl.constexpr,
+    IS_CAPPED: gl.constexpr,
     VECTOR: gl.constexpr,
     IS_FOLLOWED: gl.constexpr,
 ):
     """Grid, writes and masks: as `_score_kernel`. keys: tensor descriptor of pages.
 
     Rows (token, head) of the scores lie a stride apart; each thread owns one, and holds and stores its scores. Blocks
-    that every row sees whole go two at a time, each with shared memory of its own for the maxima of warps, so that
-    warps meet once for a page; then none of them reads the page any more, and another takes its slot.
+    that every row sees whole, but for the program's last, go two at a time, each with shared memory of its own for the
+    maxima of warps, so that warps meet once for a page; then none of them reads the page any more, and another takes
+    its slot. IS_CAPPED: as the constant says.
     VECTOR > 1: blocks side by side in a row, stored together; stride_score_b is that of vectors. num_columns:
     columns of the block table. IS_FOLLOWED: the selection waits for the scores on the GPU.
     """
@@ -155,7 +219,7 @@ def _score_e4m3_sm90_kernel(
     last_token = gl.minimum((first_row + ROWS - 1) // H, query_len - 1)
     num_blocks = (gl.maximum(context_len + last_token + 1, 0) + S - 1) // S
     end_block = gl.minimum(end_block, num_blocks)
-    full_blocks = gl.minimum(gl.maximum(context_len + first_row // H + 1, 0) // S, end_block)
+    full_blocks = gl.minimum(gl.maximum(context_len + first_row // H + 1, 0) // S, end_block - 1)
     if block < end_block:
         pages = gl.allocate_shared_memory(keys.dtype, [STAGES, 1, S, D], keys.layout)
         ready = gl.allocate_shared_memory(gl.int64, [STAGES, 1], mbarrier.MBarrierLayout())
@@ -186,16 +250,21 @@ def _score_e4m3_sm90_kernel(
             for i in gl.static_range(2):
                 slot = (block + i) % STAGES
                 mbarrier.wait(ready.index(slot), ((block + i - first_block) // STAGES) & 1)
-                scores_a = _product(pages, slot, 0, q, ROWS, mma)
-                scores_b = _product(pages, slot, 1, q, ROWS, mma)
-                best = _best_of_threads(warpgroup_mma_wait(1, deps=[scores_a]))
+                scores = _product(pages, slot, 0, q, ROWS, mma)
+                if IS_CAPPED:  # a thread has registers for one product
+                    best = _best_of_threads(warpgroup_mma_wait(0, deps=[scores]))
+                    scores = _product(pages, slot, 1, q, ROWS, mma)
+                else:
+                    second = _product(pages, slot, 1, q, ROWS, mma)
+                    best = _best_of_threads(warpgroup_mma_wait(1, deps=[scores]))
+                    scores = second
                 ahead = block + i + STAGES
                 page = gl.load(table_row + ahead.to(gl.int64) * stride_table_b, mask=ahead < end_block, other=0)
-                scores_b = warpgroup_mma_wait(0, deps=[scores_b])
-                best = gl.maximum(best, _best_of_threads(scores_b))
+                scores, best = warpgroup_mma_wait(0, deps=[scores, best])  # the first maxima before it
+                best = gl.maximum(best, _best_of_threads(scores))
                 best = _best_of_page(best, even if i == 0 else odd, own_row)
                 fetch(keys, page, 0, slot, ready, pages, ahead < end_block, S, D)
-                held = put_best(
+                held = _put_inside(
                     best, held, is_row, score_rows, best_rows, block + i, first_block, end_block, num_blocks,
                     stride_score_b, stride_best_b, SUPERBLOCK, VECTOR,
                 )  # fmt: skip
@@ -207,11 +276,9 @@ def _score_e4m3_sm90_kernel(
             slot = block % STAGES
             mbarrier.wait(ready.index(slot), ((block - first_block) // STAGES) & 1)
             scores = warpgroup_mma_wait(0, deps=[_product(pages, slot, 0, q, ROWS, mma)])
-            best = _best_of_threads(_masked(scores, block * S, first_row, context_len, H, mma))
+            best = _best_of_threads(_masked(scores, block * S, first_row, context_len, H))
             scores = warpgroup_mma_wait(0, deps=[_product(pages, slot, 1, q, ROWS, mma)])
-            best = gl.maximum(
-                best, _best_of_threads(_masked(scores, block * S + S // 2, first_row, context_len, H, mma))
-            )
+            best = gl.maximum(best, _best_of_threads(_masked(scores, block * S + S // 2, first_row, context_len, H)))
             barrier()
             best = _best_of_page(best, even, own_row)
             ahead = block + STAGES
@@ -277,7 +344,9 @@ def launch_score(
         SUPERBLOCK=0 if superblock_score is None else plan.superblock,
         STAGES=STAGES,
         WARPS=WARPS,
+        IS_CAPPED=IS_CAPPED,
         VECTOR=score.shape[3] if score.ndim == 4 else 1,
         IS_FOLLOWED=is_followed,
         num_warps=WARPS,
+        maxnreg=REGISTERS,
     )
