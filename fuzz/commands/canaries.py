@@ -158,6 +158,9 @@ def canaries(options: Options) -> int:
         done[fate.name] = replace(fate, commit=stamp["commit"])
         line.set_postfix_str(f"{sum(one.is_bad for one in done.values())} to look at", refresh=False)
         line.update()
+        write()
+
+    def write() -> None:
         latest = known | done  # defects that are not judged now keep their fates
         kept = [latest[one.name] for one in planted() if one.name in latest]
         if options.json:
@@ -173,6 +176,8 @@ def canaries(options: Options) -> int:
         except KeyboardInterrupt:
             is_interrupted = True
     line.close()
+    if not rest:
+        write()  # what an earlier scoring kept may not be published yet
     reported = [done[one.name] for one in table if one.name in done]
     print("\n".join(text_lines(reported, {one.name: one.sentence for one in table})))
     if is_interrupted:

@@ -319,8 +319,9 @@ def test_the_command_writes_the_page_into_a_file(tmp_path: Path, capsys: pytest.
 def test_some_defects_are_published_with_the_tier_s_settings_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file = tmp_path / "a.json"
-    assert _canaries("local_forgotten", more=("--publish", str(file))) == 0
+    file, kept = tmp_path / "a.json", ("--json", str(tmp_path / "b.json"))
+    assert _canaries("local_forgotten", more=kept) == 0
+    assert _canaries("local_forgotten", more=(*kept, "--resume", "--publish", str(file))) == 0  # with none left to judge
     before = file.read_text()
     assert _canaries("local_forgotten", more=("--publish", str(file), "--cases", "5")) == 2
     assert "--publish must be with the CPU gate's published settings, or of all defects" in capsys.readouterr().err
