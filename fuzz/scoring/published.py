@@ -17,22 +17,27 @@ from msa_ref.config import require
 PUBLISHED = Path(__file__).parents[1] / "canaries" / "score.json"
 """The score that `fuzz/SCORE.md` shows."""
 
-PUBLISHED_SCHEMA = "published 1"
+PUBLISHED_SCHEMA = "published 2"
 
 
 def published_text(score: Score) -> str:
     """A score as the published file holds it.
 
     A defect's line holds one list a tier, in the tiers' order: status, seconds, the commit's place in `commits`, and
-    the laws broken; or null where the tier has not judged it.
+    the places in `laws` of those broken; or null where the tier has not judged it.
     """
     heads = {
         name: {"run": tier.run, "environment": tier.environment, "note": tier.note}
         for name, tier in score.tiers.items()
     }
-    commits = list(dict.fromkeys(fate.commit for tier in score.tiers.values() for fate in tier.fates))
+    all_fates = [fate for tier in score.tiers.values() for fate in tier.fates]
+    commits = list(dict.fromkeys(fate.commit for fate in all_fates))
+    laws = list(dict.fromkeys(law for fate in all_fates for law in fate.laws))
     cells = [
-        {fate.name: [fate.status, fate.seconds, commits.index(fate.commit), *fate.laws] for fate in tier.fates}
+        {
+            fate.name: [fate.status, fate.seconds, commits.index(fate.commit), *map(laws.index, fate.laws)]
+            for fate in tier.fates
+        }
         for tier in score.tiers.values()
     ]
     names = dict.fromkeys(name for of_tier in cells for name in of_tier)
@@ -42,7 +47,7 @@ def published_text(score: Score) -> str:
     ]
     head = f'"schema": {json.dumps(PUBLISHED_SCHEMA)},\n"tiers": {json.dumps(heads, indent=1)}'
     joined = ",\n".join(lines)
-    return f'{{{head},\n"commits": {json.dumps(commits)},\n"fates": {{\n{joined}\n}}}}\n'
+    return f'{{{head},\n"commits": {json.dumps(commits)},\n"laws": {json.dumps(laws)},\n"fates": {{\n{joined}\n}}}}\n'
 
 
 def read_published(path: Path, defects: Iterable[Defect]) -> Score:
@@ -64,12 +69,18 @@ def read_published(path: Path, defects: Iterable[Defect]) -> Score:
         require(len(cells) == len(fates), f"{path}: {name}", "must have one fate a tier", len(cells))
         for tier, cell in zip(fates, cells, strict=True):
             if name in known and cell is not None and (cell[0] != "equivalent" or known[name].equivalent):
-                fates[tier].append(_fate(known[name], cell, data["commits"], path))
+                fates[tier].append(_fate(known[name], cell, data["commits"], data["laws"], path))
     return Score(SCHEMA, {name: TierScore(fates=tuple(fates[name]), **head) for name, head in data["tiers"].items()})
 
 
-def _fate(defect: Defect, cell: list[Any], commits: list[str], path: Path) -> Fate:
-    is_sound = len(cell) >= 3 and cell[0] in STATUSES and isinstance(cell[2], int) and cell[2] < len(commits)
-    require(is_sound, f"{path}: {defect.name}", "must be lists of status, seconds, commit's place and laws", cell)
-    status, seconds, commit, *laws = cell
-    return Fate.of(defect, status, laws=tuple(laws), seconds=seconds, commit=commits[commit])
+def _fate(defect: Defect, cell: list[Any], commits: list[str], laws: list[str], path: Path) -> Fate:
+    has_status = len(cell) >= 3 and cell[0] in STATUSES
+    is_sound = has_status and _are_places(cell[2:3], commits) and _are_places(cell[3:], laws)
+    rule = "must be lists of status, seconds, and places in commits and laws"
+    require(is_sound, f"{path}: {defect.name}", rule, cell)
+    status, seconds, commit, *broken = cell
+    return Fate.of(defect, status, laws=tuple(laws[law] for law in broken), seconds=seconds, commit=commits[commit])
+
+
+def _are_places(places: list[Any], among: list[str]) -> bool:
+    return all(isinstance(place, int) and 0 <= place < len(among) for place in places)

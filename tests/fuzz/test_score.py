@@ -282,7 +282,7 @@ def test_a_published_score_keeps_fates_and_leaves_cases_out(tmp_path: Path) -> N
     assert read_published(tmp_path / "a.json", table) == score
     assert read_published(tmp_path / "a.json", table[1:]).tiers["x"].fates == ()
     (tmp_path / "b.json").write_text(score.to_json())
-    with pytest.raises(ValueError, match="schema must be 'published 1'; got 2"):
+    with pytest.raises(ValueError, match="schema must be 'published 2'; got 2"):
         read_published(tmp_path / "b.json", table)
 
 
@@ -321,7 +321,7 @@ def test_some_defects_are_published_with_the_tier_s_settings_alone(
 ) -> None:
     file, kept = tmp_path / "a.json", ("--json", str(tmp_path / "b.json"))
     assert _canaries("local_forgotten", more=kept) == 0
-    assert _canaries("local_forgotten", more=(*kept, "--resume", "--publish", str(file))) == 0  # with none left to judge
+    assert _canaries("local_forgotten", more=(*kept, "--resume", "--publish", str(file))) == 0  # none is left to judge
     before = file.read_text()
     assert _canaries("local_forgotten", more=("--publish", str(file), "--cases", "5")) == 2
     assert "--publish must be with the CPU gate's published settings, or of all defects" in capsys.readouterr().err
