@@ -261,8 +261,7 @@ class MiniMaxM3IndexerMSAImpl(MiniMaxM3IndexerImpl):
         if attn_metadata is None:
             return None, None
         if not isinstance(attn_metadata, MiniMaxM3IndexerMSAMetadata):
-            got = type(attn_metadata).__name__
-            require(False, "attn_metadata", "must be a MiniMaxM3IndexerMSAMetadata", got)
+            require(False, "attn_metadata", "must be a MiniMaxM3IndexerMSAMetadata", type(attn_metadata).__name__)
         assert isinstance(attn_metadata, MiniMaxM3IndexerMSAMetadata)
         attn_metadata.require_newest()
         end = attn_metadata.num_decode_tokens + attn_metadata.num_prefill_tokens
