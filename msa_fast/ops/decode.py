@@ -10,6 +10,7 @@ from msa_fast.ops.blackwell import decode as blackwell_decode
 from msa_fast.ops.buffers import new_vector_score, own_out
 from msa_fast.ops.checks import (
     MAX_PRODUCT_ROWS,
+    MAX_SCORED_REQS,
     check_batch,
     check_decode,
     check_num_splits,
@@ -20,8 +21,8 @@ from msa_fast.ops.dispatch import DecodeScorer, DecodeSelection
 from msa_fast.ops.hopper import decode as hopper_decode
 from msa_fast.ops.hopper import decode_e4m3 as hopper_decode_e4m3
 from msa_fast.ops.launch_table import (
+    ANY,
     EARLY,
-    SCORED_REQS,
     architecture_of,
     next_power_of_2,
     num_processors,
@@ -33,6 +34,9 @@ from msa_ref.batch import PagedBatch
 
 DECODE_SCORERS: tuple[DecodeScorer, ...] = (blackwell_decode, hopper_decode, hopper_decode_e4m3, decode_score)
 """Asked in order; the first that serves a call scores it."""
+SCORED_REQS = {"interpreter": 68, ANY: MAX_SCORED_REQS}
+"""Requests that one launch of a decode scorer takes; further launches score the others. Few on the interpreter, so that
+it launches several times; more than 64, so that one launch has more requests than few bits or a small tile hold."""
 
 
 def minimax_m3_index_decode(

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 import triton
 
-from msa_fast.ops.checks import MAX_SCORED_REQS
 from msa_fast.ops.dot import IS_INTERPRETED
 
 
@@ -73,9 +72,6 @@ the threads of a warp read longer runs side by side. Two on the interpreter, so 
 VECTOR_WIDTH = {"interpreter": 16, ANY: 128}
 """Candidates of the smallest first round in which a thread holds several side by side, as one load reads them.
 Few on the interpreter, so that it does both."""
-SCORED_REQS = {"interpreter": 68, ANY: MAX_SCORED_REQS}
-"""Requests that one launch of a decode scorer takes; further launches score the others. Few on the interpreter, so that
-it launches several times; more than 64, so that one launch has more requests than few bits or a small tile hold."""
 ONE_WARP_SCORES = 2048
 """Scores of the longest row that one warp reads; four warps read longer ones."""
 
