@@ -29,8 +29,8 @@ CARDS = {
     "gfx950": "MI355X",
 }
 """Architecture -> GPUs that have it."""
-HAS_RUN = ("sm_90",)
-"""Architectures on which the kernels have run, and were judged (msa_fast/bench/RESULTS.md)."""
+HAS_RUN = {"sm_90": "run and judged; prefill on e4m3 keys before its last change"}
+"""Architecture on which the kernels have run -> what was judged there (msa_fast/bench/RESULTS.md)."""
 PROBED = 4096
 """Sizes up to which the limits are sought."""
 
@@ -46,7 +46,7 @@ def _compiled() -> dict[str, list[str]]:
 def _state(architecture: str) -> str:
     """The trials of an architecture's kernels. A model of a GPU is not that GPU."""
     if architecture in HAS_RUN:
-        return "run and judged"
+        return HAS_RUN[architecture]
     if architecture in TWINS:
         return "compiled, executed on [a model](fuzz/twin/README.md), [never run](msa_fast/bench/BLACKWELL.md)"
     return "compiled, never run"
