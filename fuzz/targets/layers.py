@@ -26,15 +26,15 @@ def other_layers(call: Call) -> list[tuple[torch.Tensor, ...]]:
     The first two only where the call's tensors differ from them. The first layer of a kind is launched plainly, so that
     only the second would leave something behind in what repeats it. On the interpreter, which takes its time, one layer
     comes before: of the same kind, or with other strides of one of its tensors, call by call in turn; two of the same
-    kind in one call of six. The tensors of the last of the same kind lie side by side in memory, as in a pool of an
-    engine.
+    kind in two calls of seven. The tensors of the last of the same kind lie side by side in memory, as in a pool of an
+    engine; queries and key pages of another one share their memory, as those of a warm-up may.
     """
     layer = layer_of(call)
     if layer[0].device.type == "cpu":
-        turn = (sum(call.seq_lens) + call.batch.total_q + (call.num_splits or 0)) % (2 * len(layer))
+        turn = (sum(call.seq_lens) + call.batch.total_q + (call.num_splits or 0)) % (2 * len(layer) + 1)
         if turn >= len(layer):
-            of_same_kind = [] if turn > len(layer) else [tuple(map(_like, layer))]
-            return [*of_same_kind, _side_by_side(layer)]
+            first = {len(layer): [tuple(map(_like, layer))], 2 * len(layer): [_in_one_memory(layer)]}
+            return [*first.get(turn, []), _side_by_side(layer)]
         return [
             tuple(_in_other_strides(tensor) if number == turn else _like(tensor) for number, tensor in enumerate(layer))
         ]
@@ -43,7 +43,7 @@ def other_layers(call: Call) -> list[tuple[torch.Tensor, ...]]:
         layers.append(tuple(torch.zeros_like(tensor, memory_format=torch.contiguous_format) for tensor in layer))
     if any(tensor.data_ptr() % ALIGNMENT for tensor in layer):
         layers.append(tuple(_elsewhere(tensor, 0) for tensor in layer))
-    return [*layers, tuple(map(_like, layer)), _side_by_side(layer)]
+    return [*layers, _in_one_memory(layer), tuple(map(_like, layer)), _side_by_side(layer)]
 
 
 def _like(tensor: torch.Tensor) -> torch.Tensor:
@@ -66,12 +66,28 @@ def _side_by_side(layer: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
     starts, end = list[int](), 0
     for tensor in layer:
         starts.append(end + (tensor.data_ptr() - end) % ALIGNMENT)
-        end = starts[-1] + _reach(tensor) * tensor.element_size()
+        end = starts[-1] + _num_bytes(tensor)
+    return _zeros_at(layer, starts)
+
+
+def _in_one_memory(layer: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    """Zeros of the same kinds, key pages in the memory of the queries, and the others behind them."""
+    queries, pages, out = layer
+    starts = [tensor.data_ptr() % ALIGNMENT for tensor in (queries, pages)]
+    if starts[1] < starts[0]:
+        starts[1] += ALIGNMENT
+    end = max(start + _num_bytes(tensor) for start, tensor in zip(starts, layer, strict=False))
+    return _zeros_at(layer, [*starts, end + (out.data_ptr() - end) % ALIGNMENT])
+
+
+def _zeros_at(layer: Sequence[torch.Tensor], starts: Sequence[int]) -> tuple[torch.Tensor, ...]:
+    """Zeros of the same kinds in one piece of memory, from some of its bytes on; apart if they take much or none."""
+    end = max(start + _num_bytes(tensor) for start, tensor in zip(starts, layer, strict=True))
     if end > OTHER_LAYER_BYTES or not all(tensor.numel() for tensor in layer):
         return tuple(map(_like, layer))
     memory = torch.zeros(end, dtype=torch.uint8, device=layer[0].device)
     return tuple(
-        memory[start : start + _reach(tensor) * tensor.element_size()]
+        memory[start : start + _num_bytes(tensor)]
         .view(tensor.dtype)
         .as_strided(tensor.shape, tensor.stride(), start // tensor.element_size())
         for start, tensor in zip(starts, layer, strict=True)
@@ -81,6 +97,10 @@ def _side_by_side(layer: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
 def _reach(tensor: torch.Tensor) -> int:
     """Elements from the first of a tensor to its last, in memory."""
     return sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True)) + 1
+
+
+def _num_bytes(tensor: torch.Tensor) -> int:
+    return _reach(tensor) * tensor.element_size()
 
 
 def _elsewhere(tensor: torch.Tensor, behind: int) -> torch.Tensor:

@@ -85,6 +85,14 @@ MUTANTS = [
         ("OwnMemory", "Best", "WritesAll", "Runs"),
     ),
     _bound(
+        "bound_whatever_overlaps",
+        "Tensors that share memory are launched again as if an address told whose it is.",
+        "if is_apart(changing, (*self._metadata, *made.kept)):",
+        "if changing:",
+        ("Runs", "Best", "WritesAll", "WritesOnly"),
+        defect="D21",
+    ),
+    _bound(
         "bound_whatever_the_alignment",
         "Tensors between steps of 16 bytes are launched as aligned ones.",
         "q.device, q_address & 15",
