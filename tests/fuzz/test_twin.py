@@ -140,12 +140,12 @@ def test_blackwells_decode_agrees_on_keys_of_one_byte(worker: Worker, dtype: str
     assert isinstance(verdict(worker, replace(DECODE, dtype=dtype), "twin-sm_100+source/decode"), Agreed)
 
 
-def test_prefill_scorers_have_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TRITON_INTERPRET", "0")  # for the process that begins here
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        own, generic, hopper, exact = pool.submit(on_twin.scores_in_bits).result()
-    assert own == generic == hopper
-    assert own != exact
+@pytest.mark.parametrize("architecture", ["sm_90", "sm_100", "sm_120"])
+def test_scores_are_the_matrix_units_to_the_bit(compiler: ProcessPoolExecutor, architecture: str) -> None:
+    unlike = compiler.submit(on_twin.unlike_the_unit, architecture).result()
+    assert len(unlike) == 8
+    assert [name for name, (own, _) in unlike.items() if own] == []
+    assert all(other for name, (_, other) in unlike.items() if name.endswith("in bf16")), "equal bits say nothing here"
 
 
 @pytest.mark.parametrize(

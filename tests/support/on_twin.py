@@ -7,17 +7,13 @@ from typing import Literal
 import torch
 
 from fuzz.twin.compile import has_level
+from fuzz.twin.matrix import UNITS_OF
 from fuzz.twin.necessity import Outcome, necessity
 from fuzz.twin.options import LEVELS, Level
 from fuzz.twin.world import world
 from msa_fast import PrefillPlan, minimax_m3_index_decode, minimax_m3_index_prefill
-from msa_fast.ops import prefill_score
-from msa_fast.ops.blackwell import score as blackwell_score
-from msa_fast.ops.buffers import new_score
-from msa_fast.ops.hopper import score as hopper_score
 from msa_ref import IndexerConfig, index_topk
-from msa_ref.score import block_scores
-from tests.support import byte_batches
+from tests.support import byte_batches, unit_scores
 from tests.support.ref_batches import POOLS, make_batch
 
 Stage = Literal["prefill", "decode"]
@@ -57,27 +53,26 @@ def wrong_on_blackwell(architecture: str) -> list[str]:
     return wrong
 
 
-SCORERS = (("sm_100", blackwell_score), ("sm_100", prefill_score), ("sm_90", hopper_score))
-"""Architecture, and a prefill scorer for it."""
+SCORED: dict[Stage, tuple[list[int], list[int]]] = {"prefill": ([33], [128 + 40]), "decode": ([2, 2], [2200, 2112])}
+"""Lengths whose scores are told: rows of both halves of a tile, and blocks that rows see in part."""
 
 
-def scores_in_bits() -> list[bytes]:
-    """The block scores of normal vectors by each of SCORERS, on twins that sum as matrix units do; and the exact ones.
-
-    There are rows of both halves of a tile, and a block that rows see in part.
-    """
-    config, query_len, seq_len, num_blocks = IndexerConfig(), 33, 128 + 40, 2
-    batch = make_batch(config, [query_len], [seq_len], random.Random(2), POOLS["lattice"], torch.bfloat16)
-    for tensor in (batch.index_q, batch.index_k_pages):
-        tensor.copy_(torch.randn(tensor.shape, generator=torch.Generator().manual_seed(1)))
-    results = []
-    for architecture, scorer in SCORERS:
-        with world(architecture, "source", "random", 0, has_bits=True).installed():
-            plan = PrefillPlan.build(config, [query_len], [seq_len], batch.device)
-            score = new_score(batch, is_block_major=True)
-            scorer.launch_score(batch, plan, plan.score_tiles, 0, score, None)
-        results.append(score[..., :num_blocks].contiguous().numpy().tobytes())
-    return [*results, block_scores(batch, slice(0, query_len)).float().contiguous().numpy().tobytes()]
+def unlike_the_unit(architecture: str) -> dict[str, tuple[int, int]]:
+    """Stage and pair of formats -> how many scores are not, to the bit, those of an architecture's matrix unit, and
+    how many are not those of Ampere's, which sums in other steps."""
+    unlike = {}
+    for stage, lens in SCORED.items():
+        for pair in unit_scores.PAIRS:
+            batch = unit_scores.batch_of(pair, *lens, "cpu")
+            with world(architecture, "source", "random", 0, has_bits=True).installed():
+                score = unit_scores.kernel_scores(batch, stage, *lens)
+                order = unit_scores.order_of_sums(batch, stage, *lens)
+            own, other = (
+                unit_scores.num_unlike(score, batch, unit, order)[0]
+                for unit in (UNITS_OF[architecture][0], "mma.sync of Ampere")
+            )
+            unlike[f"{stage} in {pair}"] = own, other
+    return unlike
 
 
 def wrong_on_bytes(architecture: str, level: Level) -> list[str]:
