@@ -42,8 +42,8 @@ MAX_ROWS = 64
 """Query rows (token, head) of one product."""
 STAGES = 2
 """Pages of a program's ring, 16 KiB each."""
-MAX_PROGRAMS = 4
-"""Programs of a multiprocessor at most: more read queries more often."""
+MAX_PROGRAMS = 3
+"""Programs of a multiprocessor at most: beside four, registers are too few for the selection to start early."""
 SHARED_BYTES = 227 << 10
 """Shared memory of a multiprocessor, as far as programs may have it."""
 OWN_BYTES = 3 << 10
