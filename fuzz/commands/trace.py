@@ -1,6 +1,5 @@
 """`python -m fuzz trace`: one program of each kernel on the twin, moment by moment: copies, products and waits."""
 
-import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -65,7 +64,6 @@ def run(options: Options) -> int:
 
 def _traced(options: Options, case: Case) -> tuple[str, dict[str, Timeline]]:
     """The finding that ended the run, if any, and the timelines, in a process of their own."""
-    os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")  # the default up to Triton 3.9, which warns if it is unset
     from fuzz.inputs.scene import Scene
     from fuzz.targets import find
     from fuzz.twin.world import world

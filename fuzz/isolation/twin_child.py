@@ -19,6 +19,7 @@ def fresh() -> SpawnContext:
 def compiles_kernels() -> None:
     """Begin a process of `fresh()` that runs the twin itself, and ends without a word on Triton's leaks."""
     os.environ["TRITON_INTERPRET"] = "0"
+    os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")  # the default up to Triton 3.9, which warns if it is unset
     atexit.register(os._exit, 0)
 
 

@@ -25,6 +25,9 @@ from fuzz.twin.options import Level, Policy
 from fuzz.twin.tiles import TileReader
 from msa_fast.compile_gate.configurations import pretend
 
+SEED_BITS = 32
+"""Bits of a program's seed that are its number, so that no two programs of any two worlds share their moments."""
+
 
 @dataclass
 class Counts:
@@ -43,6 +46,7 @@ class World:
     library: its kernels. dot: its matrix unit. seed: of random moments.
     watched: number, among each kernel's programs, of the one whose timeline is written; None for no timelines.
     timelines: kernel -> that program's.
+    schedules: (kernel, the order that was chosen, as one number) of each launch in which there was a choice.
     """
 
     library: Library
@@ -54,6 +58,7 @@ class World:
     watched: int | None = None
     timelines: dict[str, Timeline] = field(default_factory=dict)
     programs_of: Counter[str] = field(default_factory=Counter)
+    schedules: list[tuple[str, int]] = field(default_factory=list)
 
     @contextlib.contextmanager
     def installed(self) -> Iterator[torch.device]:
@@ -101,14 +106,14 @@ class World:
         self.counts.launches += 1
         is_early = bool(spec["options"].get("launch_pdl", False))
         launch = Launch(self.memory, self.counts.launches, (x, y, z), is_early)
-        attributes = program.module.attributes
+        attributes, orders = program.module.attributes, list[int]()
         for place in product(range(x), range(y), range(z)):
             launch.begin(place)
             machine = Machine(
                 attributes.get("ttg.shared", SOURCE_SHARED_BYTES),
                 level,
                 self.policy,
-                self.seed + self.counts.programs,
+                (self.seed << SEED_BITS) + self.counts.programs,
                 self.dot,
                 has_tensor_waits(level),
                 kernel.is_gluon(),
@@ -120,6 +125,9 @@ class World:
             self.counts.programs += 1
             self.counts.steps += machine.scheduler.num_steps
             self.counts.events += len(machine.log.events)
+            orders.append(machine.scheduler.order)
+        if any(orders):
+            self.schedules.append((program.module.name, hash(tuple(orders))))
 
     def _timeline(self, kernel: str) -> Timeline | None:
         """The timeline to write of the kernel's next program, or None."""

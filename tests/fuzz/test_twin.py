@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from itertools import chain
 from multiprocessing import get_context
 
 import pytest
@@ -11,10 +12,13 @@ import pytest
 from fuzz.cases.case import Case, Request, Step, ValuePlan, ViewPlan, Views
 from fuzz.commands.replay import NO_STRIP_OF_TWIN
 from fuzz.commands.replay import replay as replayed
+from fuzz.commands.twin_schedules import Place, run_task
+from fuzz.commands.twin_schedules import Task as Schedules
 from fuzz.isolation.messages import Task
 from fuzz.isolation.worker import Worker
 from fuzz.judge.verdict import Agreed, Broke, Undefined
 from fuzz.targets import find
+from fuzz.targets.twins import Twin
 from fuzz.twin.options import ARCHITECTURES
 from msa_ref import IndexerConfig
 from tests.support import on_twin
@@ -109,6 +113,20 @@ def test_planted_race_is_found_at_any_moment(worker: Worker, mutant: str, policy
     assert isinstance(found, Broke)
     assert {violation.how for violation in found.violations} == {"twin"}
     assert any(violation.evidence.startswith(("race", "deadlock")) for violation in found.violations)
+
+
+def test_schedules_are_their_seeds_and_no_two_alike(compiler: ProcessPoolExecutor) -> None:
+    place = Place(Twin("sm_90", "source"), "decode")
+    first, again = (compiler.submit(run_task, Schedules(place, 1, count)).result() for count in (3, 2))
+    assert first.count == len(set(chain(*first.orders.values()))) == 3
+    assert all(first.orders[kernel][: len(orders)] == orders for kernel, orders in again.orders.items())
+
+
+def test_schedule_with_a_finding_names_its_seed(compiler: ProcessPoolExecutor) -> None:
+    place = Place(Twin("sm_90", "source"), "fuzz.canaries:sm90_phase_not_flipped")
+    ((finding, command),) = compiler.submit(run_task, Schedules(place, 6, 2)).result().found.items()
+    assert ", seed 6: Runs: " in finding
+    assert command.endswith("--schedules 1 --seed 6 --arch sm_90 --level source --target " + place.name)
 
 
 @pytest.mark.parametrize("architecture", ["sm_90", "sm_100", "sm_120"])

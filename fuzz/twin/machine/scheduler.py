@@ -49,12 +49,15 @@ class Thread:
 
 
 class Scheduler:
-    """All threads and flights of one program. timeline: written if there is one."""
+    """All threads and flights of one program.
+
+    timeline: written if there is one. order: of all choices so far, as one number; 0 if there was none.
+    """
 
     def __init__(self, policy: Policy, seed: int, timeline: Timeline | None = None) -> None:
         self.flights: list[Flight] = []
         self.threads: list[Thread] = []
-        self.num_steps = 0
+        self.num_steps = self.order = 0
         self.timeline = timeline
         self._policy, self._random = policy, random.Random(seed)
 
@@ -111,7 +114,11 @@ class Scheduler:
         if not ready and not heads:
             raise Finding("deadlock", "; ".join(t.waits.tell(t.name) for t in self.threads if t.waits is not None))
         options: list[Any] = {"late": ready or heads, "early": heads or ready, "random": [*ready, *heads]}[self._policy]
-        chosen: Thread | Flight = self._random.choice(options) if len(options) > 1 else options[0]
+        number = 0
+        if len(options) > 1:
+            number = self._random.randrange(len(options))
+            self.order = hash((self.order, len(options), number))
+        chosen: Thread | Flight = options[number]
         return chosen
 
 
