@@ -172,8 +172,7 @@ class MiniMaxM3IndexerMSAMetadataBuilder(MiniMaxM3IndexerMetadataBuilder):
         """The prefill side: views of the engine's tensors, offsets rebased, and the plan from host lengths."""
         first, num_reqs = split.num_decodes, split.num_prefills
         last = first + num_reqs
-        query_lens = lens.query_lens[first:last]
-        seq_lens_cpu = lens.seq_lens[first:last]
+        query_lens, seq_lens_cpu = lens.query_lens[first:last], lens.seq_lens[first:last]
         max_seq_len = max(seq_lens_cpu)
         cu_seqlens_q = part_of(common.query_start_loc, num_reqs + 1, first_row=first)
         if split.num_decode_tokens:
@@ -189,7 +188,7 @@ class MiniMaxM3IndexerMSAMetadataBuilder(MiniMaxM3IndexerMetadataBuilder):
             max_query_len=max(query_lens),
             max_seq_len=max_seq_len,
             plan=plan,
-            launch=PrefillLaunch(plan, block_table, seq_lens, cu_seqlens_q, split.num_decode_tokens),
+            launch=PrefillLaunch(plan, block_table, seq_lens, cu_seqlens_q, split.num_decode_tokens, self._checked),
         )
 
 
@@ -280,10 +279,9 @@ class MiniMaxM3IndexerMSAImpl(MiniMaxM3IndexerImpl):
         metadata: MiniMaxM3IndexerMSAMetadata,
         slot: torch.Tensor,
     ) -> torch.Tensor:
-        assert metadata.decode_launch is not None
-        return metadata.decode_launch(
-            index_query, index_k_pages, slot, self.num_splits, self.bind_launches, self.product
-        )
+        launch = metadata.decode_launch
+        assert launch is not None
+        return launch(index_query, index_k_pages, slot, self.num_splits, self.bind_launches, self.product)
 
     def _prefill(
         self,

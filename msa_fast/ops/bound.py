@@ -3,24 +3,23 @@
 `PrefillLaunch` and `DecodeLaunch` hold the lengths, the pages' table and the plan of one step. The first call with
 tensors of some shapes, strides and alignment checks them, launches as the operators do, and writes down what it
 launched; further calls with such tensors launch the same kernels with other pointers, some ten times sooner. Tensors of
-another kind are bound anew. On NVIDIA GPUs the CUDA driver repeats a launch (`driver_launch`); on other GPUs, and on
-the interpreter, Triton does, at its own price (`launch_repeat`).
+another kind are bound anew (`binding`).
 """
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Hashable
+from dataclasses import fields
+from functools import partial
 from typing import Any
 
 import torch
 
+from msa_fast.ops.binding import Binding, Prepared, bind
 from msa_fast.ops.buffers import new_vector_score
-from msa_fast.ops.checks import KEY_DTYPES, QUERY_DTYPES, check_batch, check_out, check_tensor
+from msa_fast.ops.checks import KEY_DTYPES, QUERY_DTYPES, check_batch, check_out, check_tensor, require_no_overlap
 from msa_fast.ops.decode import choose_decode, launch_decode
-from msa_fast.ops.dot import IS_INTERPRETED
-from msa_fast.ops.driver_launch import DriverLaunch
-from msa_fast.ops.launch_repeat import Span, TritonLaunch, find, is_apart
-from msa_fast.ops.launching import Launched, current_stream
+from msa_fast.ops.launch_repeat import Span, is_apart
 from msa_fast.ops.prefill import launch_prefill, prefill_scores
 from msa_fast.ops.prefill_plan import PrefillPlan, check_plan
 from msa_fast.ops.product import check_product
@@ -29,8 +28,9 @@ from msa_ref.config import IndexerConfig, require
 
 MAX_BINDINGS = 64
 """Kinds of tensors that one launch is bound for at a time: a launch that serves many steps meets ever new ones."""
-MEMORY_STEP = 512
-"""Bytes that each score tensor in the memory of a call starts at a multiple of, as torch's own tensors do."""
+
+
+_BATCH_FIELDS = tuple(field.name for field in fields(PagedBatch))
 
 
 class StepLaunch(ABC):
@@ -44,6 +44,7 @@ class StepLaunch(ABC):
         block_table, seq_lens, cu_seqlens_q: as `PagedBatch` takes them; kept, never copied.
         total_q: query tokens of this side.
         first_token: row of `index_query` and of `out` where they begin.
+        checked: kinds of tensors that were checked with metadata like these, by a builder's earlier steps.
     """
 
     def __init__(
@@ -54,17 +55,21 @@ class StepLaunch(ABC):
         cu_seqlens_q: torch.Tensor,
         total_q: int,
         first_token: int = 0,
+        checked: set[Hashable] | None = None,
     ) -> None:
         self.config = config
         self.num_bound = 0
         self._metadata = (block_table, seq_lens, cu_seqlens_q)
         self._tokens = slice(first_token, first_token + total_q)
-        self._bindings: dict[Any, _Binding] = {}
+        self._bindings: dict[Any, Binding] = {}
+        self._checked: set[Hashable] = set() if checked is None else checked
         self._lock = threading.Lock()
 
     @abstractmethod
-    def _launch(self, batch: PagedBatch, out: torch.Tensor, num_splits: int | None, product: str) -> "_Made":
-        """Check and launch as the operator does."""
+    def _prepare(
+        self, batch: PagedBatch, out: torch.Tensor, num_splits: int | None, product: str, is_checked: bool = False
+    ) -> Prepared:
+        """Check a call as the operator does, if it is not checked, and choose its launches."""
 
     def _call(
         self,
@@ -76,7 +81,7 @@ class StepLaunch(ABC):
         product: str,
     ) -> torch.Tensor:
         if not is_bound:
-            return self._plain(index_query, index_k_pages, out, num_splits, product)[0]
+            return self._plain(index_query, index_k_pages, out, num_splits, product)
         try:
             q, keys = index_query, index_k_pages
             addresses = q_address, k_address, _ = q.data_ptr(), keys.data_ptr(), out.data_ptr()
@@ -87,27 +92,53 @@ class StepLaunch(ABC):
                 out.shape, out.stride(), out.dtype, out.device, num_splits, product,
             )  # fmt: skip
         except AttributeError:  # no tensors: the checks say which
-            return self._plain(index_query, index_k_pages, out, num_splits, product)[0]
+            return self._plain(index_query, index_k_pages, out, num_splits, product)
         binding = self._bindings.get(key)
         if binding is not None:
             with self._lock:
                 return binding.run((index_query, index_k_pages, out), addresses)
-        topk_idx, made = self._plain(index_query, index_k_pages, out, num_splits, product)
-        changing = (index_query, index_k_pages, out, *made.scores)
+        kind = q.shape[1:], *key[1:]
+        if kind in self._checked and q.shape[0] >= self._tokens.stop <= out.shape[1]:
+            batch, own_out = self._batch_of_checked(q, keys, out)
+            call = self._prepare(batch, own_out, num_splits, product, is_checked=True)
+        else:
+            call, own_out = self._prepared(index_query, index_k_pages, out, num_splits, product)
+            self._checked.add(kind)
+        changing = [Span.of(tensor) for tensor in (index_query, index_k_pages, out, *call.scores)]
         # Where they lie within each other in memory, an address does not say whose it is: such layers stay plain.
-        if is_apart(changing, (*self._metadata, *made.kept)):
+        if is_apart(changing, [Span.of(tensor) for tensor in (*self._metadata, *call.kept)]):
             if len(self._bindings) >= MAX_BINDINGS:
                 self._bindings.clear()
-            self._bindings[key] = _Binding(made, changing, self._tokens)
+            self._bindings[key] = bind(call, q.device, changing, self._tokens)
             self.num_bound += 1
-        return topk_idx
+        else:
+            call.launch()
+        return own_out
 
     def _plain(
         self, index_query: Any, index_k_pages: Any, out: Any, num_splits: int | None, product: str
-    ) -> tuple[torch.Tensor, "_Made"]:
-        """The answer by plain launches, and what was launched."""
+    ) -> torch.Tensor:
+        """The answer by plain launches."""
+        call, own_out = self._prepared(index_query, index_k_pages, out, num_splits, product)
+        call.launch()
+        return own_out
+
+    def _prepared(
+        self, index_query: Any, index_k_pages: Any, out: Any, num_splits: int | None, product: str
+    ) -> tuple[Prepared, torch.Tensor]:
+        """A call, checked, and its rows of `out`."""
         batch, own_out = self.batch_of(index_query, index_k_pages, out)
-        return own_out, self._launch(batch, own_out, num_splits, product)
+        return self._prepare(batch, own_out, num_splits, product), own_out
+
+    def _batch_of_checked(
+        self, index_query: torch.Tensor, index_k_pages: torch.Tensor, out: torch.Tensor
+    ) -> tuple[PagedBatch, torch.Tensor]:
+        """`batch_of` tensors of a kind that was checked; they have the rows."""
+        batch, own_out = object.__new__(PagedBatch), out[:, self._tokens]
+        values = self.config, index_query[self._tokens], index_k_pages, *self._metadata
+        vars(batch).update(zip(_BATCH_FIELDS, values, strict=True))
+        require_no_overlap(own_out, "out")  # some rows may overlap where fewer did not
+        return batch, own_out
 
     def batch_of(self, index_query: Any, index_k_pages: Any, out: Any) -> tuple[PagedBatch, torch.Tensor]:
         """The batch of this side for one layer, and its rows of `out`, all of them checked.
@@ -134,7 +165,7 @@ class PrefillLaunch(StepLaunch):
 
     Args:
         plan: built for the step's lengths.
-        block_table, seq_lens, cu_seqlens_q, first_token: as `StepLaunch` takes them.
+        block_table, seq_lens, cu_seqlens_q, first_token, checked: as `StepLaunch` takes them.
     """
 
     def __init__(
@@ -144,8 +175,9 @@ class PrefillLaunch(StepLaunch):
         seq_lens: torch.Tensor,
         cu_seqlens_q: torch.Tensor,
         first_token: int = 0,
+        checked: set[Hashable] | None = None,
     ) -> None:
-        super().__init__(plan.config, block_table, seq_lens, cu_seqlens_q, plan.total_q, first_token)
+        super().__init__(plan.config, block_table, seq_lens, cu_seqlens_q, plan.total_q, first_token, checked)
         self.plan = plan
 
     def __call__(
@@ -173,16 +205,19 @@ class PrefillLaunch(StepLaunch):
         """
         return self._call(index_query, index_k_pages, out, None, is_bound, product)
 
-    def _launch(self, batch: PagedBatch, out: torch.Tensor, num_splits: int | None, product: str) -> "_Made":
-        check_plan(self.plan, batch)
-        check_product(product, batch)
+    def _prepare(
+        self, batch: PagedBatch, out: torch.Tensor, num_splits: int | None, product: str, is_checked: bool = False
+    ) -> Prepared:
+        if not is_checked:
+            check_plan(self.plan, batch)
+            check_product(product, batch)
 
         def allocate() -> tuple[torch.Tensor, ...]:
             return prefill_scores(batch, self.plan)
 
         scores = allocate()
-        launches = launch_prefill(batch, self.plan, out, *scores, product=product)
-        return _Made(launches, scores, allocate, (self.plan.score_tiles, self.plan.topk_tiles))
+        launch = partial(launch_prefill, batch, self.plan, out, *scores, product=product)
+        return Prepared(launch, scores, allocate, (self.plan.score_tiles, self.plan.topk_tiles))
 
 
 class DecodeLaunch(StepLaunch):
@@ -218,75 +253,13 @@ class DecodeLaunch(StepLaunch):
         """Select for one layer; arguments as `PrefillLaunch` takes them, num_splits as `minimax_m3_index_decode`."""
         return self._call(index_query, index_k_pages, out, num_splits, is_bound, product)
 
-    def _launch(self, batch: PagedBatch, out: torch.Tensor, num_splits: int | None, product: str) -> "_Made":
+    def _prepare(
+        self, batch: PagedBatch, out: torch.Tensor, num_splits: int | None, product: str, is_checked: bool = False
+    ) -> Prepared:
         choice = choose_decode(batch, self.decode_query_len, num_splits, product)
 
         def allocate() -> tuple[torch.Tensor, ...]:
             return (new_vector_score(batch, choice.is_interleaved),)
 
         scores = allocate()
-        return _Made(launch_decode(batch, choice, out, *scores), scores, allocate, ())
-
-
-def is_by_driver(device: torch.device) -> bool:
-    """True where the CUDA driver repeats launches; elsewhere Triton does."""
-    return device.type == "cuda" and torch.version.hip is None and not IS_INTERPRETED
-
-
-class _Made:
-    """One plain call: its launches, its scores, how to allocate others, and tensors that stay."""
-
-    def __init__(
-        self,
-        launches: Sequence[Launched],
-        scores: tuple[torch.Tensor, ...],
-        allocate: Callable[[], tuple[torch.Tensor, ...]],
-        kept: tuple[torch.Tensor, ...],
-    ) -> None:
-        self.launches, self.scores, self.allocate, self.kept = launches, scores, allocate, kept
-
-
-class _Binding:
-    """The launches of one call, for other tensors of the same kind.
-
-    changing: queries, key pages, `out` and the scores of the call that was made.
-    """
-
-    def __init__(self, made: _Made, changing: tuple[torch.Tensor, ...], tokens: slice) -> None:
-        self.tokens = tokens
-        self.device = changing[0].device
-        spans = [Span.of(tensor) for tensor in changing]
-        self.is_by_driver = is_by_driver(self.device)
-        self._view: tuple[int, torch.Tensor | None] = (-1, None)
-        if self.is_by_driver:
-            sizes = [-(-tensor.untyped_storage().nbytes() // MEMORY_STEP) * MEMORY_STEP for tensor in made.scores]
-            self.offsets, self.num_bytes = [sum(sizes[:place]) for place in range(len(sizes))], sum(sizes)
-            self.driven = [DriverLaunch(launch, lambda tensor: find(tensor, spans)) for launch in made.launches]
-        else:
-            self.allocate = made.allocate
-            self.repeated = [TritonLaunch(launch, spans) for launch in made.launches]
-
-    def run(self, tensors: tuple[torch.Tensor, ...], addresses: tuple[int, ...]) -> torch.Tensor:
-        """Launch for other queries, key pages and `out`. Returns the rows of `out`."""
-        if not self.is_by_driver:
-            everything = (*tensors, *self.allocate())
-            for repeat in self.repeated:
-                repeat(everything)
-        elif self.device.index == torch.cuda.current_device():
-            self._drive(addresses)
-        else:
-            with torch.cuda.device(self.device):
-                self._drive(addresses)
-        address, view = self._view
-        if view is None or address != addresses[2]:
-            view = tensors[2][:, self.tokens]
-            self._view = addresses[2], view
-        return view
-
-    def _drive(self, addresses: tuple[int, ...]) -> None:
-        memory = torch.empty(self.num_bytes, dtype=torch.uint8, device=self.device)
-        start = memory.data_ptr()
-        stream = current_stream(self.device)
-        everything = (*addresses, *[start + offset for offset in self.offsets])
-        for launch in self.driven:
-            launch(stream, everything)
+        return Prepared(partial(launch_decode, batch, choice, out, *scores), scores, allocate, ())

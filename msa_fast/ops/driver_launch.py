@@ -88,52 +88,74 @@ def declared_parameters(ptx: str) -> list[str]:
     return [("map" if one.group(2) else one.group(1)) if one else "unknown" for one in found]
 
 
-class DriverLaunch:
-    """One launch, bound: called with the addresses of the tensors that change, in the order in which they were named.
+class CompiledLaunch:
+    """A kernel that Triton has launched once, and where its parameters lie: 8 bytes each, maps behind them.
 
-    launch: as it was made, on the current device. pointer_of: where in these tensors one of its arguments lies, or None
-    for an argument that stays; kept alive here.
+    pointers, numbers: (which argument, its place). maps: (which argument, its first place, box, swizzle).
 
     Raises:
         RuntimeError: if this Triton passes arguments to kernels in another way than is known here.
     """
 
-    def __init__(self, launch: Launched, pointer_of: Callable[[torch.Tensor], Pointer | None]) -> None:
+    def __init__(self, launch: Launched) -> None:
         compiled, metadata = launch.compiled, launch.compiled.metadata
         signature = [compiled.src.signature[name] for name in launch.kernel.arg_names]
         known = parameters_of(signature)
         _require_as_known(compiled, tuple(known))
-        # Parameters lie in 8 bytes each, maps behind them; `_addresses` lists where.
-        self._values = (ctypes.c_uint64 * len(known))()
-        self._addresses = (ctypes.c_void_p * len(known))()
+        self.kernel, self.compiled = launch.kernel, compiled
+        self.pointers: list[tuple[int, int]] = []
+        self.numbers: list[tuple[int, int]] = []
+        self.maps: list[tuple[int, int, tuple[int, ...], int]] = []
+        place, descriptors = 0, iter(metadata.tensordesc_meta or ())
+        for which, kind in enumerate(signature):
+            if kind.startswith("tensordesc"):
+                meta = next(descriptors)
+                self.maps.append((which, place, tuple(meta["block_size"]), meta["swizzle"]))
+                place += 1 + 2 * len(meta["block_size"])
+            elif kind != "constexpr":
+                (self.pointers if kind.startswith("*") else self.numbers).append((which, place))
+                place += 1
+        self.values_of, self.addresses_of = ctypes.c_uint64 * len(known), ctypes.c_void_p * len(known)
+        self.block = (32 * metadata.num_warps, 1, 1, metadata.shared)
+        self.attribute = _Attribute(_PROGRAMMATIC_STREAM_SERIALIZATION, 0, 1) if metadata.launch_pdl else None
+        self.function = ctypes.c_void_p(compiled.function)
+        self.context = ctypes.c_void_p()
+        _check(_driver().cuCtxGetCurrent(ctypes.byref(self.context)), "cuCtxGetCurrent")
+
+
+class DriverLaunch:
+    """One launch, bound: called with the addresses of the tensors that change, in the order in which they were named.
+
+    known: its kernel. grid, args: those of a launch, on the current device. pointer_of: where in these tensors one of
+    its arguments lies, or None for an argument that stays; kept alive here.
+    """
+
+    def __init__(
+        self,
+        known: CompiledLaunch,
+        grid: tuple[int, ...],
+        args: Sequence[Any],
+        pointer_of: Callable[[torch.Tensor], Pointer | None],
+    ) -> None:
+        self._values = values = known.values_of()
+        start = ctypes.addressof(values)
+        self._addresses = known.addresses_of(*range(start, start + ctypes.sizeof(values), 8))
         self._pointers: list[tuple[int, int, int]] = []
         self._maps: list[tuple[int, int, int, Callable[[int], _Map]]] = []
         self._maps_in_use: dict[int, _Map] = {}
-        self._kept: list[Any] = [compiled]
-        start = ctypes.addressof(self._values)
-        for place in range(len(known)):
-            self._addresses[place] = start + 8 * place
-        place, descriptors = 0, iter(metadata.tensordesc_meta or ())
-        for kind, value in zip(signature, (*launch.args, *[None] * len(signature)), strict=False):
-            if kind == "constexpr":
-                continue
-            if kind.startswith("tensordesc"):
-                place = self._add_map(place, value, next(descriptors), pointer_of)
-            elif kind.startswith("*"):
-                self._add_pointer(place, value, pointer_of)
-                place += 1
-            else:
-                self._values[place] = int(value) & 0xFFFFFFFFFFFFFFFF
-                place += 1
-        self._config = _Config(*(*launch.grid, 1, 1)[:3], 32 * metadata.num_warps, 1, 1, metadata.shared)
-        if metadata.launch_pdl:
-            self._attribute = _Attribute(_PROGRAMMATIC_STREAM_SERIALIZATION, 0, 1)
-            self._config.attributes, self._config.num_attributes = ctypes.pointer(self._attribute), 1
-        self._function = ctypes.c_void_p(compiled.function)
+        self._kept: list[Any] = [known]
+        for which, place in known.pointers:
+            self._add_pointer(place, args[which], pointer_of)
+        for which, place in known.numbers:
+            values[place] = int(args[which]) & 0xFFFFFFFFFFFFFFFF
+        for which, place, box, swizzle in known.maps:
+            self._add_map(place, args[which], box, swizzle, pointer_of)
+        self._config = _Config(*(*grid, 1, 1)[:3], *known.block)
+        if known.attribute is not None:
+            self._config.attributes, self._config.num_attributes = ctypes.pointer(known.attribute), 1
+        self._function, self._context = known.function, known.context
         self._config_at = ctypes.byref(self._config)
-        self._context = ctypes.c_void_p()
         self._call = _driver().cuLaunchKernelEx
-        _check(_driver().cuCtxGetCurrent(ctypes.byref(self._context)), "cuCtxGetCurrent")
 
     def __call__(self, stream: int, addresses: Sequence[int]) -> None:
         """Launch on a stream of the current device. Not for two threads at once."""
@@ -160,11 +182,16 @@ class DriverLaunch:
             self._pointers.append((place, *pointer))
 
     def _add_map(
-        self, place: int, descriptor: Any, meta: dict[str, Any], pointer_of: Callable[[torch.Tensor], Pointer | None]
-    ) -> int:
-        """A descriptor's parameters: its map, its shape, its strides. Returns the place behind them."""
-        shape, strides = tuple(map(int, descriptor.shape)), tuple(map(int, descriptor.strides))
-        map_at = maps_of(descriptor.base.dtype, shape, strides, tuple(meta["block_size"]), meta["swizzle"])
+        self,
+        place: int,
+        descriptor: Any,
+        box: tuple[int, ...],
+        swizzle: int,
+        pointer_of: Callable[[torch.Tensor], Pointer | None],
+    ) -> None:
+        """A descriptor's parameters: its map, its shape, its strides."""
+        shape, strides = tuple(descriptor.shape), tuple(descriptor.strides)
+        map_at = maps_of(descriptor.base.dtype, shape, strides, box, swizzle)
         pointer = pointer_of(descriptor.base)
         if pointer is None:
             self._maps_in_use[place] = made = map_at(descriptor.base.data_ptr())
@@ -172,10 +199,7 @@ class DriverLaunch:
             self._kept.append(descriptor)
         else:
             self._maps.append((place, *pointer, map_at))
-        for number in (*shape, *strides):
-            place += 1
-            self._values[place] = number
-        return place + 1
+        self._values[place + 1 : place + 1 + 2 * len(shape)] = [*shape, *strides]
 
 
 @lru_cache(maxsize=256)

@@ -2,15 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from msa_fast.ops.launching import Launched, launched
 
 
-@dataclass(frozen=True)
-class Span:
+class Span(NamedTuple):
     """The bytes from a tensor's first element to behind its last."""
 
     start: int
@@ -20,10 +19,14 @@ class Span:
     def of(tensor: torch.Tensor) -> "Span":
         """The span of a tensor; empty without elements."""
         start = tensor.data_ptr()
+        if tensor.is_contiguous():
+            return Span(start, start + tensor.nbytes)
         if tensor.numel() == 0:
             return Span(start, start)
-        reach = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
-        return Span(start, start + (reach + 1) * tensor.element_size())
+        reach = 1
+        for size, stride in zip(tensor.shape, tensor.stride(), strict=True):
+            reach += (size - 1) * stride
+        return Span(start, start + reach * tensor.itemsize)
 
 
 def find(tensor: torch.Tensor, spans: Sequence[Span]) -> tuple[int, int] | None:
@@ -35,12 +38,18 @@ def find(tensor: torch.Tensor, spans: Sequence[Span]) -> tuple[int, int] | None:
     return None
 
 
-def is_apart(changing: Sequence[torch.Tensor], kept: Sequence[torch.Tensor]) -> bool:
+def is_apart(changing: Sequence[Span], kept: Sequence[Span]) -> bool:
     """True if an address tells whose it is: the tensors that change overlap neither each other nor those that stay."""
-    spans = [span for span in map(Span.of, (*changing, *kept)) if span.start < span.stop]
-    num_changing = sum(tensor.numel() > 0 for tensor in changing)
-    pairs = ((one, other) for place, one in enumerate(spans[:num_changing]) for other in spans[place + 1 :])
-    return all(one.stop <= other.start or other.stop <= one.start for one, other in pairs)
+    last_stop, last_changing_stop = 0, 0
+    for (start, stop), changes in sorted([*((span, True) for span in changing), *((span, False) for span in kept)]):
+        if start == stop:
+            continue
+        if start < (last_stop if changes else last_changing_stop):
+            return False
+        last_stop = max(last_stop, stop)
+        if changes:
+            last_changing_stop = stop
+    return True
 
 
 class TritonLaunch:

@@ -1,6 +1,7 @@
 """The one way to launch a kernel: on the device of its tensors, and with a record of what was launched."""
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,28 @@ class Launched:
     compiled: Any
 
 
+Launcher = Callable[[Any, tuple[int, ...], tuple[Any, ...], Mapping[str, Any]], Launched]
+"""A function of a kernel, its grid, arguments and options that launches it on the current device."""
+
+
+class _Here(threading.local):
+    """The launcher of this thread in place of Triton's dispatch, if any."""
+
+    launcher: Launcher | None = None
+
+
+_here = _Here()
+
+
+def launching_by(launcher: Launcher, run: Callable[[], object]) -> None:
+    """Run a function whose launches, on the current device, another launcher makes."""
+    before, _here.launcher = _here.launcher, launcher
+    try:
+        run()
+    finally:
+        _here.launcher = before
+
+
 def current_stream(device: torch.device) -> int:
     """The handle of the current stream of a GPU."""
     # The function that torch's own generated code calls; the public one makes an object at every call.
@@ -26,7 +49,9 @@ def current_stream(device: torch.device) -> int:
 
 
 def launched(device: torch.device, kernel: Any, grid: tuple[int, ...], *args: Any, **options: Any) -> Launched:
-    """Launch a kernel by Triton's own dispatch, on a device that need not be the current one."""
+    """Launch a kernel by Triton's own dispatch, on a device that need not be the current one; or by `launching_by`."""
+    if _here.launcher is not None:
+        return _here.launcher(kernel, grid, args, options)
     if device.type == "cuda" and device.index != torch.cuda.current_device():
         with torch.cuda.device(device):
             return Launched(kernel, grid, args, options, kernel[grid](*args, **options))

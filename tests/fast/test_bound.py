@@ -221,6 +221,31 @@ def test_steps_of_one_shape_share_their_decode_launch(device: str) -> None:
     assert launches[:2] == launches[2:]
 
 
+def test_steps_of_one_kind_share_checks_and_kernels(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    checks: list[PagedBatch] = []
+    monkeypatch.setattr(bound, "check_plan", lambda plan, batch: checks.append(batch))
+    world = Engine(config(device), device, max_blocks=10, num_pages=48)
+    requests = [world.start(50), world.start(70)]
+    heads, k = world.config.num_index_heads, world.config.topk_blocks
+    out = torch.full((heads, 90, k), UNTOUCHED, dtype=torch.int32, device=device)
+    impl = MiniMaxM3IndexerMSAImpl(world.config, out)
+    builder = MiniMaxM3IndexerMSAMetadataBuilder(
+        world.config, device, max_num_reqs=4, max_model_len=10 * world.config.block_size
+    )
+    for step in ([(0, 33)], [(0, 20), (1, 13)], [(1, 1), (0, 21)], [(0, 34)]):
+        chunks = [(requests[number], query_len) for number, query_len in step]
+        world.grow(chunks)
+        num_tokens = sum(query_len for _, query_len in step)
+        index_query = world.queries(num_tokens)
+        impl.forward(index_query, world.index_k_pages, builder.build(0, world.common(chunks)))
+        assert torch.equal(out[:, :num_tokens], index_topk(world.batch(chunks, index_query)))
+        assert (out[:, num_tokens:] == UNTOUCHED).all()
+        out.fill_(UNTOUCHED)
+    assert len(checks) == 1
+    with pytest.raises(ValueError, match=r"^index_query must have >= 34 rows; got 33$"):
+        impl.forward(world.queries(33), world.index_k_pages, builder.build(0, world.common(chunks)))
+
+
 def test_a_launch_keeps_few_bindings(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bound, "MAX_BINDINGS", 2)
     batch = batch_of("decode", device)

@@ -11,11 +11,15 @@ import pytest
 from msa_fast.ops import driver_launch
 
 COMPILE = """
+import itertools
 import json
+import torch
+from triton.runtime.jit import JITFunction
 from msa_fast.compile_gate.architectures import ARCHITECTURES
 from msa_fast.compile_gate.compile import compiled_kernel
-from msa_fast.compile_gate.configurations import run_calls
+from msa_fast.compile_gate.configurations import pretend, run_calls
 from msa_fast.compile_gate.sweep import Call
+from msa_fast.ops.known_kernels import kind_of
 calls = [Call("prefill", query_len=128, blocks=64), Call("decode", blocks=64), Call("decode", blocks=64, dim=64)]
 made = []
 for one in run_calls(calls, [ARCHITECTURES["sm_90"]]).configurations:
@@ -24,17 +28,43 @@ for one in run_calls(calls, [ARCHITECTURES["sm_90"]]).configurations:
     known = metadata.num_ctas, metadata.launch_cooperative_grid, metadata.global_scratch_size
     maps = [sorted(meta) for meta in metadata.tensordesc_meta or ()]
     made.append((one.kernel, list(kernel.src.signature.values()), kernel.asm["ptx"], known, maps))
-print(json.dumps(made))
+
+numbers, specs, launches, run = {}, [], [], JITFunction.run
+def on_compile(*, fn, compile, **_):
+    spec = json.loads(compile["specialization_data"])
+    specs.append(fn.name + json.dumps({key: spec[key] for key in spec if key not in ("name", "key", "target")}))
+    return True
+def run_and_note(self, *args, grid, warmup, **options):
+    kind = kind_of(self, args, options, 0)
+    run(self, *args, grid=grid, warmup=warmup, **options)
+    launches.append((str(call), numbers.setdefault(kind, len(numbers)), specs.pop()))
+JITFunction.run = run_and_note
+calls = [Call("prefill", "bf16", 4, *sizes, pages=64)
+         for sizes in itertools.product((1, 60, 61, 128), (1, 2), (1, 15, 16, 70, 75, 1024))]
+calls += [Call(stage, dtype, 2, query_len, 1, 33, 64, dim) for stage, dtype, query_len, dim in itertools.product(
+    ("prefill", "decode"), ("fp16", "e4m3", "fp32", "bf16 x e4m3"), (1, 8), (64, 128))]
+calls += [Call("decode", "bf16", 4, 1, *sizes, 64) for sizes in ((1, 1), (16, 64), (17, 65))]
+with pretend(ARCHITECTURES["sm_90"], on_compile):
+    for call in calls:
+        call.run(torch.device("cuda", torch.cuda.current_device()))
+print(json.dumps((made, launches)))
 """
-"""Prints (kernel, signature, PTX, what a launch depends on, fields of its maps) of kernels for Hopper."""
+"""Prints, of kernels for Hopper, (kernel, signature, PTX, what a launch depends on, fields of its maps); of
+launches on a make-believe one (call, number of the kind, Triton's own description)."""
 
 
 @pytest.fixture(scope="module")
-def made() -> list:
+def printed() -> list:
+    """In a process of its own, since this one may be the interpreter's."""
     environment = os.environ | {"TRITON_INTERPRET": "0"}
     command = [sys.executable, "-c", COMPILE]
     done = subprocess.run(command, env=environment, cwd=Path(__file__).parents[2], capture_output=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def made(printed: list) -> list:
+    return printed[0]
 
 
 def test_this_triton_declares_the_parameters_that_are_passed(made: list) -> None:
@@ -64,3 +94,18 @@ def test_this_triton_says_what_a_launch_depends_on(made: list) -> None:
 )
 def test_declarations_are_read_as_they_stand(declared: str, kinds: list[str]) -> None:
     assert driver_launch.declared_parameters(declared) == kinds
+
+
+def test_launches_of_one_kind_are_one_kernel_for_this_triton(printed: list) -> None:
+    specs: dict[int, set[str]] = {}
+    of_call: dict[str, set[int]] = {}
+    for call, kind, spec in printed[1]:
+        specs.setdefault(kind, set()).add(spec)
+        of_call.setdefault(call, set()).add(kind)
+    assert all(len(of_kind) == 1 for of_kind in specs.values())
+    # A kind says little more than Triton looks at: other lengths of a like chunk are of the same kinds.
+    assert len(specs) < 2 * len(set.union(*specs.values()))
+    like = [
+        of_call[f"prefill bf16 H=4 1x{query_len} of {blocks} blocks"] for query_len in (60, 61) for blocks in (70, 75)
+    ]
+    assert all(kinds == like[0] for kinds in like)

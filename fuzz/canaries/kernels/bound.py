@@ -4,6 +4,7 @@ from fuzz.canaries.kernels.mutant import mutants_of
 
 _repeat = mutants_of("ops/launch_repeat.py", "prefill-bound")
 _bound = mutants_of("ops/bound.py", "prefill-bound")
+_binding = mutants_of("ops/binding.py", "prefill-bound")
 _driver = mutants_of("ops/driver_launch.py", "prefill-bound", "gpu")
 
 MUTANTS = [
@@ -77,7 +78,7 @@ MUTANTS = [
         ("Best", "Runs"),
         defect="D19",
     ),
-    _bound(
+    _binding(
         "bound_returns_the_first_out",
         "Every repeat returns the view of the first one's output.",
         "if view is None or address != addresses[2]:",
@@ -87,7 +88,7 @@ MUTANTS = [
     _bound(
         "bound_whatever_overlaps",
         "Tensors that share memory are launched again as if an address told whose it is.",
-        "if is_apart(changing, (*self._metadata, *made.kept)):",
+        "if is_apart(changing, [Span.of(tensor) for tensor in (*self._metadata, *call.kept)]):",
         "if changing:",
         ("Runs", "Best", "WritesAll", "WritesOnly"),
         defect="D21",

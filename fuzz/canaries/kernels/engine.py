@@ -6,6 +6,7 @@ _split = mutants_of("attention_metadata.py", "step")
 _base = mutants_of("indexer.py", "step")
 _msa = mutants_of("indexer_msa.py", "step")
 _bound = mutants_of("ops/bound.py", "step")
+_binding = mutants_of("ops/binding.py", "step")
 _graph = mutants_of("graph.py", "step-graph")
 
 MUTANTS = [
@@ -134,16 +135,16 @@ MUTANTS = [
     _msa(
         "step_prefill_rows_by_requests",
         "Prefill begins behind as many rows as there are decode requests, whatever their drafts.",
-        "cu_seqlens_q, split.num_decode_tokens)",
-        "cu_seqlens_q, split.num_decodes)",
+        "cu_seqlens_q, split.num_decode_tokens, self._checked)",
+        "cu_seqlens_q, split.num_decodes, self._checked)",
         ("Best", "WritesAll", "Shape"),
         defect="D30",
     ),
     _msa(
         "step_prefill_from_the_first_row",
         "Prefill reads and writes the rows of decodes.",
-        "cu_seqlens_q, split.num_decode_tokens)",
-        "cu_seqlens_q, 0)",
+        "cu_seqlens_q, split.num_decode_tokens, self._checked)",
+        "cu_seqlens_q, 0, self._checked)",
         ("Best", "WritesAll", "Shape"),
         defect="D30",
     ),
@@ -221,12 +222,20 @@ MUTANTS = [
         ("Shape",),
         defect="D30",
     ),
-    _bound(
+    _binding(
         "step_rows_of_another_layer",
         "A layer returns its rows of the buffer in which another layer wrote.",
         "if view is None or address != addresses[2]:",
         "if view is None:",
         ("Shape",),
         defect="D21",
+    ),
+    _bound(
+        "step_queries_from_the_first_row_where_checked",
+        "A layer of a kind that an earlier step checked reads the queries of decodes.",
+        "values = self.config, index_query[self._tokens]",
+        "values = self.config, index_query[: self._tokens.stop - self._tokens.start]",
+        ("Best",),
+        defect="D30",
     ),
 ]
