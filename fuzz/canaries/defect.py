@@ -12,11 +12,12 @@ from fuzz.targets import Target
 from msa_ref.config import require
 from msa_ref.profile import Profile
 
-NEEDS = ("gpu", "Blackwell", "graph", "far memory", "fence", "tiles of rows")
+NEEDS = ("gpu", "Blackwell", "graph", "far memory", "far rows", "fence", "tiles of rows")
 """Words for what a machine must have to show a defect.
 
 Blackwell: a GPU of sm_100 or sm_103, or its twin.
 far memory: room for tensors whose offsets pass 2**31: a GPU's memory, or a CPU's address space.
+far rows: address space for queries and block tables whose offsets pass 2**31, which only a CPU gives without memory.
 fence: memory that ends where tensors end (`fuzz.inputs.guard_pages`); a CPU has it.
 tiles of rows: selection programs of several rows, which only the interpreter runs (`msa_fast.ops.launch_table`).
 """

@@ -183,8 +183,8 @@ _ROWS = (
     ),
     FieldDefect(
         "D26",
-        "Page id times stride overflows 32 bits.",
-        "pages whose offset passes 2^31 elements",
+        "Page id times stride overflows 32 bits, or request times the block table's.",
+        "pages and table rows whose offset passes 2^31 elements",
         "Best, PageRelabel",
     ),
     FieldDefect("D27", "The offset of a score overflows 32 bits.", "H * T * max_blocks >= 2^31", "Best"),

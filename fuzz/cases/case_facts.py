@@ -94,6 +94,11 @@ def query_rows(case: Case) -> int:
     return case.config.num_index_heads * max((request.query_len for request in case.requests), default=0)
 
 
+def has_far_rows(case: Case) -> bool:
+    """True if rows of the block table may pass 2**31 (on a CPU)."""
+    return case.pages.is_far and case.views.block_table == ViewPlan() and len(case.requests) > 2
+
+
 def has_repeated_page(case: Case) -> bool:
     """True if a request of several blocks has a page twice."""
     longest = case.max_row_blocks

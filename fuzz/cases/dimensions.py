@@ -137,8 +137,13 @@ DIMENSIONS = (
             "wide table": lambda case: case.pages.extra_blocks,
             "very wide table": lambda case: case.max_blocks >= WIDE_TABLE,
             "far": lambda case: case.pages.is_far,
+            "far rows of a table": case_facts.has_far_rows,
         },
-        {"very wide table": lambda scale: WIDE_TABLE in scale.table_blocks, "far": lambda scale: scale.has_far_pages},
+        {
+            "very wide table": lambda scale: WIDE_TABLE in scale.table_blocks,
+            "far": lambda scale: scale.has_far_pages,
+            "far rows of a table": lambda scale: scale.has_far_pages and not scale.is_compiled,
+        },
     ),
     flags(
         "views",

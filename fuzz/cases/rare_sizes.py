@@ -7,7 +7,7 @@ A size is one row of a table: its name, and the cases that have it, made of a dr
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from fuzz.cases.case import Case, PagePlan, Request, Step
+from fuzz.cases.case import Case, PagePlan, Request, Step, ViewPlan
 from fuzz.cases.chooser import Chooser
 from fuzz.cases.inside import families_inside
 from fuzz.cases.promised import outside
@@ -121,9 +121,19 @@ def _requests(low: int, high: int) -> Callable[[Chooser, Scale, Case], Cases]:
         if not scale.is_compiled:
             case = _with_config(scale, case, num_index_heads=1, index_head_dim=SMALLEST, block_size=SMALLEST)
             case = _with_config(scale, case, init_blocks=0, local_blocks=1, topk_blocks=2)
-        yield from _short(chooser, case, [1] * chooser.choice((low, high, high)))
+        for many in _short(chooser, case, [1] * chooser.choice((low, high, high))):
+            yield from _far(scale, many)
 
     return cases
+
+
+def _far(scale: Scale, case: Case) -> Cases:
+    """The case as it is, and before it with pages, queries and table rows past 2**31, where nothing is compiled."""
+    if not scale.is_compiled:
+        views = replace(case.views, index_q=ViewPlan(), index_k_pages=ViewPlan(), block_table=ViewPlan())
+        pages = replace(case.pages, is_far=True, spare_pages=max(4, case.pages.spare_pages))
+        yield replace(case, views=views, pages=pages)
+    yield case
 
 
 def _mostly_idle(low: int, high: int) -> Callable[[Chooser, Scale, Case], Cases]:
@@ -181,7 +191,8 @@ def _long(chooser: Chooser, scale: Scale, case: Case) -> Cases:
     blocks, size = chooser.choice(LONG_BLOCKS), case.config.block_size
     values = replace(case.values, is_future_best=False)
     case = replace(case, values=values, pages=_pooled(case, blocks))
-    yield _with_requests(case, [Request(3, blocks * size - chooser.integer(0, size - 1)), Request(1, 3 * size)])
+    row = Request(3, blocks * size - chooser.integer(0, size - 1))
+    yield from _far(scale, _with_requests(case, [row, Request(1, 3 * size)]))
     yield _with_requests(case, [Request(3, blocks * size - chooser.integer(0, size - 1))] * 2)
 
 

@@ -1,4 +1,4 @@
-"""Pages and scores so far apart that element offsets pass 2**31.
+"""Pages, scores, and rows of queries and of the block table so far apart that element offsets pass 2**31.
 
 A GPU has memory for them. On a CPU they lie in address space that nothing reserves: what no one touches costs nothing.
 """
@@ -20,8 +20,7 @@ def make_far_pages(num_pages: int, block_size: int, head_dim: int, dtype: torch.
 
     Touches only the pages.
     """
-    num_near = -(-num_pages // 2) if device.type == "cpu" else num_pages - 2
-    page_stride = 2**31 // max(1, num_near) // 16 * 16 + 16
+    page_stride = _far_stride(num_pages) if device.type == "cpu" else _past(num_pages - 2)
     base = _spread_out(num_pages * page_stride, dtype, device)
     view = base.as_strided((num_pages, block_size, head_dim), (page_stride, head_dim, 1))
     return View(view, view)
@@ -42,6 +41,35 @@ def make_far_scores(shape: tuple[int, ...], num_blocks: int, device: torch.devic
     base = _spread_out(max_blocks * stride, torch.float32, device)
     view = base.as_strided(shape, (1, heads, stride))
     return View(view, view)
+
+
+def far_axis(shape: tuple[int, ...], device: torch.device) -> int | None:
+    """The axis of a tensor along which it can be far: one of the first two, of three entries or more; none on a GPU.
+
+    The offset of the third one then passes 2**31 by a stride that does not, so that a product of 32 bits wraps.
+    """
+    return next((axis for axis in (0, 1) if device.type == "cpu" and shape[axis] > 2), None)
+
+
+def make_far_rows(shape: tuple[int, ...], axis: int, dtype: torch.dtype, fill: float) -> View:
+    """A tensor on a CPU that holds `fill`, entries along an axis so far apart that half of their offsets pass 2**31."""
+    stride = _far_stride(shape[axis])
+    strides = list(torch.empty(shape, device="meta").stride())
+    strides[:axis] = [step // shape[axis] for step in strides[:axis]]
+    strides[axis] = stride
+    base = _spread_out(shape[axis] * stride, dtype, torch.device("cpu"))
+    view = base.as_strided(shape, strides).fill_(fill)
+    return View(view, view)
+
+
+def _far_stride(count: int) -> int:
+    """A stride by which the offsets of half of `count` entries pass 2**31 elements."""
+    return _past(-(-count // 2))
+
+
+def _past(number: int) -> int:
+    """The stride, a multiple of 16, by which the offset of entry `number` is the first to pass 2**31 elements."""
+    return 2**31 // max(1, number) // 16 * 16 + 16
 
 
 def _spread_out(length: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:

@@ -11,7 +11,7 @@ import torch
 from fuzz.cases.case import Case, ViewPlan
 from fuzz.inputs.bit_equality import same_bits, same_width
 from fuzz.inputs.contents import GARBAGE, designed_scores, fill_hashed, queries_and_keys
-from fuzz.inputs.far_buffers import make_far_pages, make_far_scores
+from fuzz.inputs.far_buffers import far_axis, make_far_pages, make_far_rows, make_far_scores
 from fuzz.inputs.late_change import change_late
 from fuzz.inputs.output import OUT_MARKER, Output
 from fuzz.inputs.page_layout import INT_MAX, block_table, lay_out, physical_pages
@@ -57,6 +57,9 @@ class Scene:
         q_shape = (case.total_q, config.num_index_heads, config.index_head_dim)
 
         def view(shape: tuple[int, ...], kind: torch.dtype, plan: ViewPlan, fill: float) -> View:
+            is_far = case.pages.is_far and plan == ViewPlan() and len(shape) > 1
+            if is_far and (axis := far_axis(shape, self.device)) is not None:
+                return make_far_rows(shape, axis, kind, fill)
             return make_view(shape, kind, device, plan, fill, views.fence)
 
         self._views = {

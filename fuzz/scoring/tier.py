@@ -94,7 +94,7 @@ class Tier:
             return {"gpu", "graph", "far memory", *["Blackwell"] * is_blackwell}
         if self.twin:
             return {"gpu", "fence", *["Blackwell"] * (parsed(f"{self.twin}/")[0].architecture == "sm_100")}
-        return {"fence", "far memory", "tiles of rows"}
+        return {"fence", "far memory", "far rows", "tiles of rows"}
 
     def judges(self, defect: Defect) -> bool:
         """True if the tier is for a defect: a twin's, if it is one of its architecture's own kernels."""
@@ -138,7 +138,7 @@ class Tier:
         else:
             cases = [*sorted(kept, key=cost), *sorted(chain(*groups), key=cost), *more]
         cases = [case for case in dict.fromkeys(cases) if _is_informative(case, target, self.device)]
-        if "far memory" in needs:
+        if {"far memory", "far rows"} & set(needs):
             cases.sort(key=lambda case: -max(_score_elements(case), 2**31 * case.pages.is_far))
         yield from cases
 

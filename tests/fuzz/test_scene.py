@@ -123,6 +123,16 @@ def test_far_pages_pass_two_to_the_31_elements_and_change_nothing(device: str) -
     assert torch.equal(index_topk(far.batch).cpu(), index_topk(Scene(CASE, "cpu").batch))
 
 
+@pytest.mark.parametrize("num_reqs", [1, 5])
+def test_far_queries_and_tables_pass_2_to_the_31_and_change_nothing(num_reqs: int) -> None:
+    near = replace(CASE, requests=(Request(3, 5 * CASE.config.block_size),) * num_reqs, views=Views())
+    far = Scene(replace(near, pages=PagePlan(is_far=True, spare_pages=4)), "cpu").batch
+    rows = far.block_table if num_reqs > 2 else far.block_table.T
+    assert all(2**31 <= one.stride(0) * (len(one) - 1) < 2**32 + 2**12 for one in (far.index_q, rows))
+    assert max(far.index_q.stride(0), rows.stride(0)) < 2**31
+    assert torch.equal(index_topk(far), index_topk(Scene(near, "cpu").batch))
+
+
 def test_far_scores_pass_2_to_the_31_and_change_nothing(device: str) -> None:
     case = replace(CASE, pages=PagePlan(is_far=True, spare_pages=4))
     far, near = Scene(case, device), Scene(CASE, "cpu")
