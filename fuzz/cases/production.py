@@ -133,10 +133,11 @@ def many_rows(seed: int) -> Case:
 
 
 def rings(seed: int) -> Iterator[tuple[Case, str]]:
-    """(case, kind) of MiniMax-M3's shape, with pages and rows for every ring of a scorer's buffers to come round twice.
+    """(case, kind) of MiniMax-M3's heads and blocks: for every ring of a scorer's buffers to come round twice.
 
-    In both formats that scorers of one architecture read. For twins, whose drawn cases are small, and for a GPU, whose
-    other production shapes are of bf16.
+    In both formats that scorers of one architecture read; and a row of two rounds of the selection that ends within a
+    vector of scores and within a run, beside so many short ones that the scores of rows lie interleaved. For twins,
+    whose drawn cases are small, and for a GPU, whose other production shapes are of bf16.
     """
     kinds = (
         ("prefill", (Request(150, 128 * 20 + 60), Request(3, 128 * 7))),
@@ -152,6 +153,18 @@ def rings(seed: int) -> Iterator[tuple[Case, str]]:
             pages=PagePlan(spare_pages=3, tail="bait"),
             num_splits=(0, 1),
             note=f"no shape of traffic: {kind} that fills each ring twice",
+        )
+        yield case, kind
+    end = 128 * 259 - 5
+    for kind, requests in (("prefill", (Request(31, 31), Request(2, end))), ("decode", (Request(1, end),))):
+        case = Case(
+            config=IndexerConfig(4, 128, 128, 5, 1, 0),
+            requests=requests,
+            seed=seed,
+            values=ValuePlan("hashed"),
+            pages=PagePlan(pool_pages=64, tail="bait"),
+            num_splits=(1,),
+            note=f"no shape of traffic: {kind} of a row that ends within a vector and a run",
         )
         yield case, kind
 

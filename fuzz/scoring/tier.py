@@ -14,6 +14,7 @@ from itertools import chain, count
 from pathlib import Path
 
 import torch
+from triton.experimental import gluon
 
 from fuzz import corpus
 from fuzz.canaries import Defect, Mutant
@@ -90,10 +91,10 @@ class Tier:
     def present(self) -> set[str]:
         """The requirements of defects (`Defect.needs`) that the tier's machine has."""
         if self.device == "cuda":
-            is_blackwell = torch.cuda.get_device_capability()[0] == 10
-            return {"gpu", "graph", "far memory", *["Blackwell"] * is_blackwell}
+            return {"gpu", "graph", "far memory", *_gpu_words(torch.cuda.get_device_capability()[0])}
         if self.twin:
-            return {"gpu", "fence", *["Blackwell"] * (parsed(f"{self.twin}/")[0].architecture == "sm_100")}
+            architecture = parsed(f"{self.twin}/")[0].architecture
+            return {"gpu", "fence", *_gpu_words(int(architecture.removeprefix("sm_")) // 10)}
         return {"fence", "far memory", "far rows", "tiles of rows"}
 
     def judges(self, defect: Defect) -> bool:
@@ -157,6 +158,13 @@ class Tier:
             case = draw_case(chooser, scale, drawn[i // DRAWN_EACH], DRAWN_FAMILIES)
             if _is_informative(case, target, self.device):
                 yield case
+
+
+def _gpu_words(generation: int) -> Iterator[str]:
+    """The words for a GPU of a generation (9 of sm_90), and for the Triton that compiles for it."""
+    yield from {9: ["Hopper"], 10: ["Blackwell"]}.get(generation, [])
+    if hasattr(gluon.language, "thread_barrier"):
+        yield "early Gluon"
 
 
 _DRAWING = threading.Lock()

@@ -162,5 +162,6 @@ MUTANTS = [
         "BYTES: gl.constexpr = pages.dtype.primitive_bitwidth // 8",
         "BYTES: gl.constexpr = 2",
         ("Score", "Best", "Runs"),
+        needs=("gpu", "Hopper"),
     ),
 ]

@@ -82,5 +82,6 @@ MUTANTS = [
         "fetch(keys, first_pages[0], 0, (block + last) % STAGES, ready, pages, block + last < end_block, S, D)",
         ("Best", "SplitInvariance"),
         defect="D46",
+        needs=("gpu", "early Gluon"),
     ),
 ]
