@@ -11,7 +11,6 @@ slot behind the live ones has length 0 there, and a captured graph fills its row
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable
 from typing import ClassVar
 
 import torch
@@ -79,7 +78,6 @@ class MiniMaxM3IndexerMetadataBuilder(ABC):
         self.reorder_batch_threshold = 1 + num_speculative_tokens
         self.micro_batch = micro_batch
         self._builds = Builds()
-        self._checked: set[Hashable] = set()  # the kinds of tensors that layers had so far
         self._num_filled = 0
         self._decodes: dict[tuple[int, int], MiniMaxM3IndexerDecodeMetadata] = {}
         with torch.inference_mode(False):  # a tensor made in that mode could not be filled outside of it

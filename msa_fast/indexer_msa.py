@@ -70,6 +70,7 @@ from msa_fast.ops.checks import check_num_splits
 from msa_fast.ops.prefill_plan import PrefillPlan, plan_of_lens
 from msa_fast.ops.product import check_product_name
 from msa_fast.ops.score import minimax_m3_index_score
+from msa_fast.ops.step_kinds import StepKinds
 from msa_fast.ops.topk import minimax_m3_index_topk
 from msa_fast.prefill_scorer import PrefillScorer, choose_scorer
 from msa_ref.config import IndexerConfig, require
@@ -118,6 +119,11 @@ class MiniMaxM3IndexerMSAMetadata(MiniMaxM3IndexerMetadata):
 
 class MiniMaxM3IndexerMSAMetadataBuilder(MiniMaxM3IndexerMetadataBuilder):
     """Builds `MiniMaxM3IndexerMSAMetadata`. Its arguments are those of the base."""
+
+    @cached_property
+    def _kinds(self) -> StepKinds:
+        """The kinds of its prefill steps so far."""
+        return StepKinds()
 
     @cached_property
     def _decode_launches(self) -> dict[MiniMaxM3IndexerDecodeMetadata, DecodeLaunch]:
@@ -188,7 +194,7 @@ class MiniMaxM3IndexerMSAMetadataBuilder(MiniMaxM3IndexerMetadataBuilder):
             max_query_len=max(query_lens),
             max_seq_len=max_seq_len,
             plan=plan,
-            launch=PrefillLaunch(plan, block_table, seq_lens, cu_seqlens_q, split.num_decode_tokens, self._checked),
+            launch=PrefillLaunch(plan, block_table, seq_lens, cu_seqlens_q, split.num_decode_tokens, self._kinds),
         )
 
 
@@ -266,22 +272,12 @@ class MiniMaxM3IndexerMSAImpl(MiniMaxM3IndexerImpl):
         end = attn_metadata.num_decode_tokens + attn_metadata.num_prefill_tokens
         slot = self.topk_slot(attn_metadata.micro_batch, end)
         decode_topk = prefill_topk = None
-        if attn_metadata.decode is not None:
-            decode_topk = self._decode(index_query, index_k_pages, attn_metadata, slot)
+        if attn_metadata.decode_launch is not None:
+            choice = self.num_splits, self.bind_launches, self.product
+            decode_topk = attn_metadata.decode_launch(index_query, index_k_pages, slot, *choice)
         if attn_metadata.prefill_msa is not None:
             prefill_topk = self._prefill(index_query, index_k_pages, attn_metadata.prefill_msa, slot)
         return decode_topk, prefill_topk
-
-    def _decode(
-        self,
-        index_query: torch.Tensor,
-        index_k_pages: torch.Tensor,
-        metadata: MiniMaxM3IndexerMSAMetadata,
-        slot: torch.Tensor,
-    ) -> torch.Tensor:
-        launch = metadata.decode_launch
-        assert launch is not None
-        return launch(index_query, index_k_pages, slot, self.num_splits, self.bind_launches, self.product)
 
     def _prefill(
         self,

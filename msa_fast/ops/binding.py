@@ -80,16 +80,27 @@ class DriverBinding(Binding):
     """A binding whose launches the CUDA driver repeats; it also makes those of kernels that are known."""
 
     def __init__(self, call: Prepared, device: torch.device, spans: Sequence[Span], tokens: slice) -> None:
-        super().__init__(tokens)
-        self.device = device
-        self.driven: list[DriverLaunch] = []
-        sizes = [-(-tensor.untyped_storage().nbytes() // MEMORY_STEP) * MEMORY_STEP for tensor in call.scores]
-        self.offsets, self.num_bytes = [sum(sizes[:place]) for place in range(len(sizes))], sum(sizes)
+        self._keep(device, tokens, [], [tensor.untyped_storage().nbytes() for tensor in call.scores])
         if device.index == torch.cuda.current_device():
             self._make(call, spans)
         else:
             with torch.cuda.device(device):
                 self._make(call, spans)
+
+    @staticmethod
+    def of_launches(
+        device: torch.device, tokens: slice, driven: list[DriverLaunch], score_bytes: list[int]
+    ) -> "DriverBinding":
+        """A binding of launches that are there; it has not run yet."""
+        made = object.__new__(DriverBinding)
+        made._keep(device, tokens, driven, score_bytes)
+        return made
+
+    def _keep(self, device: torch.device, tokens: slice, driven: list[DriverLaunch], score_bytes: list[int]) -> None:
+        Binding.__init__(self, tokens)
+        self.device, self.driven = device, driven
+        sizes = [-(-size // MEMORY_STEP) * MEMORY_STEP for size in score_bytes]
+        self.offsets, self.num_bytes = [sum(sizes[:place]) for place in range(len(sizes))], sum(sizes)
 
     def _make(self, call: Prepared, spans: Sequence[Span]) -> None:
         """Make the launches of a call, and keep them."""

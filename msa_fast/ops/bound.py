@@ -23,6 +23,7 @@ from msa_fast.ops.launch_repeat import Span, is_apart
 from msa_fast.ops.prefill import launch_prefill, prefill_scores
 from msa_fast.ops.prefill_plan import PrefillPlan, check_plan
 from msa_fast.ops.product import check_product
+from msa_fast.ops.step_kinds import PrefillStep, StepKinds, StepTensors
 from msa_ref.batch import PagedBatch
 from msa_ref.config import IndexerConfig, require
 
@@ -44,7 +45,7 @@ class StepLaunch(ABC):
         block_table, seq_lens, cu_seqlens_q: as `PagedBatch` takes them; kept, never copied.
         total_q: query tokens of this side.
         first_token: row of `index_query` and of `out` where they begin.
-        checked: kinds of tensors that were checked with metadata like these, by a builder's earlier steps.
+        kinds: those of a builder's earlier steps; by default none are known.
     """
 
     def __init__(
@@ -55,14 +56,15 @@ class StepLaunch(ABC):
         cu_seqlens_q: torch.Tensor,
         total_q: int,
         first_token: int = 0,
-        checked: set[Hashable] | None = None,
+        kinds: StepKinds | None = None,
     ) -> None:
         self.config = config
         self.num_bound = 0
         self._metadata = (block_table, seq_lens, cu_seqlens_q)
         self._tokens = slice(first_token, first_token + total_q)
         self._bindings: dict[Any, Binding] = {}
-        self._checked: set[Hashable] = set() if checked is None else checked
+        self._kinds = StepKinds() if kinds is None else kinds
+        self._step: PrefillStep | None = None
         self._lock = threading.Lock()
 
     @abstractmethod
@@ -98,22 +100,32 @@ class StepLaunch(ABC):
             with self._lock:
                 return binding.run((index_query, index_k_pages, out), addresses)
         kind = q.shape[1:], *key[1:]
-        if kind in self._checked and q.shape[0] >= self._tokens.stop <= out.shape[1]:
+        is_checked = kind in self._kinds.checked and q.shape[0] >= self._tokens.stop <= out.shape[1]
+        if is_checked:
+            binding = self._kinds.bound(kind, self._step)
+            if binding is not None:
+                self._keep(key, binding)
+                return binding.run((q, keys, out), addresses)
             batch, own_out = self._batch_of_checked(q, keys, out)
-            call = self._prepare(batch, own_out, num_splits, product, is_checked=True)
+            call = self._prepare(batch, own_out, num_splits, product, is_checked)
         else:
             call, own_out = self._prepared(index_query, index_k_pages, out, num_splits, product)
-            self._checked.add(kind)
+            self._kinds.add_checked(kind)
         changing = [Span.of(tensor) for tensor in (index_query, index_k_pages, out, *call.scores)]
         # Where they lie within each other in memory, an address does not say whose it is: such layers stay plain.
         if is_apart(changing, [Span.of(tensor) for tensor in (*self._metadata, *call.kept)]):
-            if len(self._bindings) >= MAX_BINDINGS:
-                self._bindings.clear()
-            self._bindings[key] = bind(call, q.device, changing, self._tokens)
-            self.num_bound += 1
+            binding = bind(call, q.device, changing, self._tokens)
+            self._keep(key, binding)
+            self._kinds.add_bound(kind, self._step, binding, call.scores, out)
         else:
             call.launch()
         return own_out
+
+    def _keep(self, key: Hashable, binding: Binding) -> None:
+        if len(self._bindings) >= MAX_BINDINGS:
+            self._bindings.clear()
+        self._bindings[key] = binding
+        self.num_bound += 1
 
     def _plain(
         self, index_query: Any, index_k_pages: Any, out: Any, num_splits: int | None, product: str
@@ -165,7 +177,7 @@ class PrefillLaunch(StepLaunch):
 
     Args:
         plan: built for the step's lengths.
-        block_table, seq_lens, cu_seqlens_q, first_token, checked: as `StepLaunch` takes them.
+        block_table, seq_lens, cu_seqlens_q, first_token, kinds: as `StepLaunch` takes them.
     """
 
     def __init__(
@@ -175,10 +187,12 @@ class PrefillLaunch(StepLaunch):
         seq_lens: torch.Tensor,
         cu_seqlens_q: torch.Tensor,
         first_token: int = 0,
-        checked: set[Hashable] | None = None,
+        kinds: StepKinds | None = None,
     ) -> None:
-        super().__init__(plan.config, block_table, seq_lens, cu_seqlens_q, plan.total_q, first_token, checked)
+        super().__init__(plan.config, block_table, seq_lens, cu_seqlens_q, plan.total_q, first_token, kinds)
         self.plan = plan
+        tensors = StepTensors(block_table, seq_lens, cu_seqlens_q, plan.score_tiles, plan.topk_tiles)
+        self._step = PrefillStep(plan, tensors, self._tokens)
 
     def __call__(
         self,

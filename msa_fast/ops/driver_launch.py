@@ -31,6 +31,8 @@ _SMALL_MAP_BYTES, _SMALL_MAP_DRIVER, _SMALL_MAP_BIT = 128 * 1024, 13010, 1 << 21
 
 _Map = tuple[int, Any]
 """The address of a tensor map, and the memory that holds it."""
+_Described = tuple[int, torch.dtype, tuple[int, ...], tuple[int, ...], tuple[int, ...], int]
+"""A tensor that changes and has a descriptor: which of them, dtype, shape, strides, box, swizzle."""
 Pointer = tuple[int, int]
 """A pointer that changes between repeats: which of the tensors it leads to, and how many bytes behind its start."""
 
@@ -91,7 +93,8 @@ def declared_parameters(ptx: str) -> list[str]:
 class CompiledLaunch:
     """A kernel that Triton has launched once, and where its parameters lie: 8 bytes each, maps behind them.
 
-    pointers, numbers: (which argument, its place). maps: (which argument, its first place, box, swizzle).
+    pointers, numbers: (which argument, its place). maps: (which argument, its first place, box, swizzle). places: those
+    of numbers, by name.
 
     Raises:
         RuntimeError: if this Triton passes arguments to kernels in another way than is known here.
@@ -116,6 +119,7 @@ class CompiledLaunch:
                 (self.pointers if kind.startswith("*") else self.numbers).append((which, place))
                 place += 1
         self.values_of, self.addresses_of = ctypes.c_uint64 * len(known), ctypes.c_void_p * len(known)
+        self.places = {launch.kernel.arg_names[which]: place for which, place in self.numbers}
         self.block = (32 * metadata.num_warps, 1, 1, metadata.shared)
         self.attribute = _Attribute(_PROGRAMMATIC_STREAM_SERIALIZATION, 0, 1) if metadata.launch_pdl else None
         self.function = ctypes.c_void_p(compiled.function)
@@ -127,7 +131,7 @@ class DriverLaunch:
     """One launch, bound: called with the addresses of the tensors that change, in the order in which they were named.
 
     known: its kernel. grid, args: those of a launch, on the current device. pointer_of: where in these tensors one of
-    its arguments lies, or None for an argument that stays; kept alive here.
+    its arguments lies, or None for an argument that stays; kept alive here. stays: (place, address) of these.
     """
 
     def __init__(
@@ -144,6 +148,9 @@ class DriverLaunch:
         self._maps: list[tuple[int, int, int, Callable[[int], _Map]]] = []
         self._maps_in_use: dict[int, _Map] = {}
         self._kept: list[Any] = [known]
+        self.known, self.grid = known, grid
+        self.stays: list[tuple[int, int]] = []
+        self.described: dict[int, _Described] = {}
         for which, place in known.pointers:
             self._add_pointer(place, args[which], pointer_of)
         for which, place in known.numbers:
@@ -173,11 +180,33 @@ class DriverLaunch:
         if code:
             _check(code, "cuLaunchKernelEx")
 
+    def of_a_later_step(self, num_tiles: int, num_queries: int, values: Sequence[tuple[int, int]]) -> "DriverLaunch":
+        """The same launch with other tiles and query rows, and other values at some places. Keeps no tensors."""
+        made, known = object.__new__(DriverLaunch), self.known
+        vars(made).update(vars(self))
+        made._values = copied = known.values_of.from_buffer_copy(self._values)
+        start = ctypes.addressof(copied)
+        made._addresses = known.addresses_of(*range(start, start + ctypes.sizeof(copied), 8))
+        for place, value in values:
+            copied[place] = value
+        made._maps, made._maps_in_use, made._kept = [], {}, [known]
+        for place, which, offset, map_at in self._maps:
+            if which == 0:
+                _, dtype, shape, strides, box, swizzle = self.described[place]
+                map_at = maps_of(dtype, (num_queries, *shape[1:]), strides, box, swizzle)
+                copied[place + 1] = num_queries
+            made._maps.append((place, which, offset, map_at))
+        made._config = config = _Config.from_buffer_copy(self._config)
+        config.grid_x = num_tiles
+        made._config_at = ctypes.byref(config)
+        return made
+
     def _add_pointer(self, place: int, value: Any, pointer_of: Callable[[torch.Tensor], Pointer | None]) -> None:
         pointer = pointer_of(value)
         if pointer is None:
-            self._values[place] = value.data_ptr()
+            self._values[place] = address = value.data_ptr()
             self._kept.append(value)
+            self.stays.append((place, address))
         else:
             self._pointers.append((place, *pointer))
 
@@ -191,14 +220,17 @@ class DriverLaunch:
     ) -> None:
         """A descriptor's parameters: its map, its shape, its strides."""
         shape, strides = tuple(descriptor.shape), tuple(descriptor.strides)
-        map_at = maps_of(descriptor.base.dtype, shape, strides, box, swizzle)
-        pointer = pointer_of(descriptor.base)
+        described = descriptor.base.dtype, shape, strides, box, swizzle
+        map_at, pointer = maps_of(*described), pointer_of(descriptor.base)
         if pointer is None:
-            self._maps_in_use[place] = made = map_at(descriptor.base.data_ptr())
+            address = descriptor.base.data_ptr()
+            self._maps_in_use[place] = made = map_at(address)
             self._addresses[place] = made[0]
             self._kept.append(descriptor)
+            self.stays.append((place, address))
         else:
             self._maps.append((place, *pointer, map_at))
+            self.described[place] = (pointer[0], *described)
         self._values[place + 1 : place + 1 + 2 * len(shape)] = [*shape, *strides]
 
 

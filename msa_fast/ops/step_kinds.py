@@ -1,0 +1,152 @@
+"""Kinds that an engine's steps share: of tensors that were checked, and of launches that serve later steps.
+
+The first layer of a prefill step finds what an earlier step of its kind bound. Steps of one kind run the same kernels
+with the same numbers: only tiles, pointers, the columns of the block table and the rows of the queries differ, and
+these are written into copies of the earlier launches. The kind says all that the launchers look at in a plan whose
+scores lie in vectors; steps of other plans are launched by the launchers (`binding`).
+"""
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+
+from msa_fast.ops.binding import Binding, DriverBinding
+from msa_fast.ops.checks import require_no_overlap
+from msa_fast.ops.driver_launch import DriverLaunch
+from msa_fast.ops.nvidia import warp_topk
+from msa_fast.ops.prefill_plan import PrefillPlan, scores_of_row
+
+MAX_KINDS = 256
+"""Kinds that a builder keeps at a time."""
+
+
+class StepTensors(NamedTuple):
+    """The tensors of one step that its layers share, as `PagedBatch` and `PrefillPlan` have them."""
+
+    block_table: torch.Tensor
+    seq_lens: torch.Tensor
+    cu_seqlens_q: torch.Tensor
+    score_tiles: torch.Tensor
+    topk_tiles: torch.Tensor
+
+
+class PrefillStep(NamedTuple):
+    """The prefill side of one step. tokens: its rows of the queries and of `out`."""
+
+    plan: PrefillPlan
+    tensors: StepTensors
+    tokens: slice
+
+    def kind(self, addresses: list[int]) -> Hashable:
+        """All that numbers and options of its launches depend on, beside what a pattern writes anew.
+
+        addresses: those of its tensors.
+        """
+        plan, tensors = self.plan, self.tensors
+        table, num_blocks = tensors.block_table, plan.max_row_blocks
+        num_columns, num_rows = table.shape[1], tensors.topk_tiles.shape[0] * plan.max_tile_rows
+        return (
+            self.tokens.start, plan.score_rows, plan.topk_rows, plan.superblock, plan.max_tile_rows, len(plan.slabs),
+            scores_of_row(num_blocks, plan.superblock), (num_blocks - 1).bit_length(),
+            num_rows >= warp_topk.MANY_ROWS, num_rows < warp_topk.SOME_ROWS, num_columns == 1, num_columns & 15 == 0,
+            table.stride(), tensors.seq_lens.stride(), tensors.cu_seqlens_q.stride(),
+            *[address & 15 for address in addresses],
+        )  # fmt: skip
+
+
+class StepKinds:
+    """The kinds of one builder's steps: of tensors that were checked with their metadata, and of bound launches."""
+
+    def __init__(self) -> None:
+        self.checked: set[Hashable] = set()
+        self.patterns: dict[Hashable, StepPattern] = {}
+
+    def add_checked(self, kind: Hashable) -> None:
+        """Keep a kind of tensors."""
+        if len(self.checked) >= MAX_KINDS:
+            self.checked.clear()
+        self.checked.add(kind)
+
+    def bound(self, kind: Hashable, step: PrefillStep | None) -> Binding | None:
+        """What an earlier step bound for tensors of a kind, for this step; None where that cannot serve it."""
+        if step is None or step.plan.superblock != 1:  # without vectors
+            return None
+        addresses = [tensor.data_ptr() for tensor in step.tensors]
+        pattern = self.patterns.get((kind, step.kind(addresses)))
+        return None if pattern is None else pattern.bind(step, addresses)
+
+    def add_bound(
+        self,
+        kind: Hashable,
+        step: PrefillStep | None,
+        binding: Binding,
+        scores: tuple[torch.Tensor, ...],
+        out: torch.Tensor,
+    ) -> None:
+        """Keep what a step bound for tensors of a kind, if it can serve later steps."""
+        if step is None or step.plan.superblock != 1 or not isinstance(binding, DriverBinding):
+            return
+        try:
+            require_no_overlap(out, "out")
+        except ValueError:  # fewer of its rows do not overlap
+            return
+        addresses = [tensor.data_ptr() for tensor in step.tensors]
+        pattern = pattern_of(step, addresses, binding, scores)
+        if pattern is not None:
+            if len(self.patterns) >= MAX_KINDS:
+                self.patterns.clear()
+            self.patterns[kind, step.kind(addresses)] = pattern
+
+
+class _Part(NamedTuple):
+    """A launch; the places in it of the step's tensors, by number, and that of the columns of its block table."""
+
+    launch: DriverLaunch
+    places: list[tuple[int, int]]
+    columns: int | None
+
+
+@dataclass(frozen=True, eq=False)
+class StepPattern:
+    """The score launch and the selection launch of one prefill step, for later steps of its kind."""
+
+    device: torch.device
+    parts: list[_Part]
+    token_bytes: int
+
+    def bind(self, step: PrefillStep, addresses: list[int]) -> Binding:
+        """The binding of a later step."""
+        driven, total_q = [], step.plan.total_q
+        for part, num_tiles in zip(self.parts, _num_tiles(step), strict=True):
+            values = [(place, addresses[number]) for place, number in part.places]
+            if part.columns is not None:
+                values.append((part.columns, step.tensors.block_table.shape[1]))
+            driven.append(part.launch.of_a_later_step(num_tiles, total_q, values))
+        return DriverBinding.of_launches(self.device, step.tokens, driven, [total_q * self.token_bytes])
+
+
+def _num_tiles(step: PrefillStep) -> tuple[int, int]:
+    return step.tensors.score_tiles.shape[0], step.tensors.topk_tiles.shape[0]
+
+
+def pattern_of(
+    step: PrefillStep, addresses: list[int], binding: DriverBinding, scores: tuple[torch.Tensor, ...]
+) -> StepPattern | None:
+    """The pattern of a bound step; None where a later step might need more than `StepPattern.bind` writes."""
+    has_vectors = len(step.plan.slabs) == 1 and len(scores) == 1 and scores[0].ndim == 4
+    numbers = {address: number for number, address in enumerate(addresses)}
+    if not has_vectors or len(binding.driven) != 2 or len(numbers) != len(addresses):
+        return None
+    token_bytes, rest = divmod(scores[0].untyped_storage().nbytes(), step.plan.total_q)
+    parts = []
+    for launch, num_tiles in zip(binding.driven, _num_tiles(step), strict=True):
+        of_queries = [shape for which, _, shape, *_ in launch.described.values() if which == 0]
+        is_known = launch.grid[0] == num_tiles and all(shape[0] == step.plan.total_q for shape in of_queries)
+        if rest or not is_known or any(address not in numbers for _, address in launch.stays):
+            return None
+        places = [(place, numbers[address]) for place, address in launch.stays]
+        own = launch.of_a_later_step(num_tiles, step.plan.total_q, ())
+        parts.append(_Part(own, places, launch.known.places.get("num_columns")))
+    return StepPattern(binding.device, parts, token_bytes)
