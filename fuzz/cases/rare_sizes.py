@@ -28,6 +28,9 @@ TILE_ROWS = 129
 """Query rows of a prefill request: one more than the largest tile holds."""
 MIN_ROWS = 65
 """Query rows (head, token) of a request: one more than the largest tile of decode's products holds."""
+CONTEXT_BLOCKS = 17
+"""Blocks in front of a query of 257 tokens: rows of one tile then see 31 to 33 blocks of 16 tokens, fewer and more than
+16 runs of two."""
 SMALLEST = 16
 """Head dim and block size of cases that need neither."""
 FEW_LENGTHS = 7
@@ -156,8 +159,13 @@ def _tokens(low: int, high: int, num_reqs: int) -> Callable[[Chooser, Scale, Cas
 
     def cases(chooser: Chooser, scale: Scale, case: Case) -> Cases:
         few_heads = _with_config(scale, case, num_index_heads=1)
+        context, rest = 0, 40
+        if not scale.is_compiled:
+            few_heads = _with_config(scale, few_heads, block_size=SMALLEST, init_blocks=0, local_blocks=1)
+            few_heads = _with_config(scale, few_heads, topk_blocks=16)
+            context, rest = CONTEXT_BLOCKS * few_heads.config.block_size, SMALLEST
         query_len = -(-chooser.choice((low, high)) // num_reqs)
-        requests = [Request(query_len, query_len + chooser.integer(0, 40))] * num_reqs
+        requests = [Request(query_len, context + query_len + chooser.integer(0, rest))] * num_reqs
         yield _with_requests(few_heads, [*requests, Request(3, 3 + chooser.integer(0, 40))])
         yield _with_requests(few_heads, requests)
 
@@ -213,13 +221,13 @@ def _heads(num_rows: int, max_query_len: int) -> Callable[[Chooser, Scale, Case]
 
 def _slots(chooser: Chooser, scale: Scale, case: Case) -> Cases:
     """Slots that no warp holds, one for each thread: a row of one more block, and one of hundreds of equals."""
-    case = _with_config(scale, case, num_index_heads=1, init_blocks=0, local_blocks=1)
+    case = _with_config(scale, case, num_index_heads=2, init_blocks=0, local_blocks=1)
     case = _with_config(scale, case, topk_blocks=chooser.choice(MANY_SLOTS))
     if not scale.is_compiled:
         case = _with_config(scale, case, index_head_dim=SMALLEST, block_size=SMALLEST)
     family = _promised(scale, case, chooser.choice(("plateau", "few_values", "tie_at_cut")))
     values = replace(case.values, family=family, log2_scale=0, is_negative=False, is_future_best=False)
-    many = chooser.choice((300, 513, 600))
+    many = chooser.choice((300, 600, 513))
     size, slots = case.config.block_size, case.config.topk_blocks
     blocks = [slots + 1, many]
     requests = [Request(1, count * size - chooser.integer(0, 3)) for count in blocks]

@@ -122,22 +122,32 @@ def fill_hashed(case: Case, step: Step, layout: Layout, batch: PagedBatch) -> No
 
 def designed_scores(case: Case, step: Step) -> torch.Tensor:
     """CPU [H, T, max_blocks] float32 made to order, garbage where a row sees no block."""
-    num_heads, garbage, values = case.config.num_index_heads, GARBAGE[case.pages.tail], case.values
+    num_heads, garbage = case.config.num_index_heads, GARBAGE[case.pages.tail]
     score = np.full((num_heads, case.total_q, case.max_blocks), garbage, dtype=np.float32)
-    token, made = 0, dict[tuple[int, int, int], np.ndarray]()
+    num_visible, made = visible_blocks(case, step), dict[tuple[int, int, int], np.ndarray]()
+    token = 0
     for req, request in enumerate(step.requests):
-        num_blocks = case.config.num_blocks(request.seq_len)
-        if request.query_len and num_blocks:
-            key = req % MAX_OWN_SCORES, request.query_len, num_blocks
-            if key not in made:
-                shape = replace(shape_of(case, num_blocks), formats="float32", is_score=True)
-                stream = Stream(step.values_seed or case.seed, f"score {key[0]}")
-                rows = mix_scores(values.family, stream, num_heads * request.query_len, shape, values.is_finite)
-                made[key] = rows.reshape(num_heads, -1, num_blocks)
-            score[:, token : token + request.query_len, :num_blocks] = made[key]
+        tokens = slice(token, token + request.query_len)
+        key = req % MAX_OWN_SCORES, request.query_len, request.seq_len
+        if key not in made:
+            stream = Stream(step.values_seed or case.seed, f"score {key[0]}")
+            made[key] = _scores_of_rows(case, stream, num_visible[tokens])
+        score[:, tokens, : made[key].shape[2]] = made[key]
         token += request.query_len
-    score[:, np.arange(case.max_blocks) >= visible_blocks(case, step)[:, None]] = garbage
+    score[:, np.arange(case.max_blocks) >= num_visible[:, None]] = garbage
     return torch.from_numpy(score)
+
+
+def _scores_of_rows(case: Case, stream: Stream, num_visible: np.ndarray) -> np.ndarray:
+    """[H, Q, n] float32, scores of one request's tokens, each made for the blocks that the token sees."""
+    heads, values = case.config.num_index_heads, case.values
+    score = np.zeros((heads, len(num_visible), num_visible.max(initial=0)), dtype=np.float32)
+    for num_blocks in sorted(set(num_visible[num_visible > 0].tolist()), reverse=True):
+        is_seen = num_visible == num_blocks
+        shape = replace(shape_of(case, num_blocks), formats="float32", is_score=True)
+        rows = mix_scores(values.family, stream, heads * int(is_seen.sum()), shape, values.is_finite)
+        score[:, is_seen, :num_blocks] = rows.reshape(heads, -1, num_blocks)
+    return score
 
 
 def visible_blocks(case: Case, step: Step) -> np.ndarray:

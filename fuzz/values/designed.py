@@ -40,9 +40,17 @@ def _climbed(start: float) -> Callable[[Shape], float]:
 
 @designed(ties="one plateau", highest=lambda shape: 2.0)
 def plateau(stream: Stream, rows: int, shape: Shape) -> np.ndarray:
-    """Fewer winners than slots, and all other blocks equal."""
+    """Fewer winners than slots, and all other blocks equal; in every other row those at a regular distance lie below.
+
+    That distance is as many blocks as there are slots, or the next power of two: a search that begins at the least of
+    the best scores of so many groups begins below all equals, and has to count them.
+    """
     winners = stream.integers(0, shape.topk_blocks, (rows, 1))
-    return np.where(_places(stream, rows, shape) < winners, 2.0, 1.0).astype(np.float32)
+    score = np.where(_places(stream, rows, shape) < winners, 2.0, 1.0)
+    distance = max(2, 1 << (shape.topk_blocks - 1).bit_length())
+    first = np.where(np.arange(rows) % 2, stream.integers(0, distance - 1, (rows,)), distance)[:, None]
+    lower = np.array([0.5, 0.0, -1.0, -2.0])[stream.integers(0, 3, (rows, 1))]
+    return np.where(np.arange(shape.num_blocks) % distance == first, lower, score).astype(np.float32)
 
 
 @designed(ties="tie at the cut", highest=_climbed(4.0))

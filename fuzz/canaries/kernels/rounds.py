@@ -52,6 +52,14 @@ MUTANTS = [
         needs=("tiles of rows",),
     ),
     _mutant(
+        "rounds_kept_of_scores_rounded_down",
+        "A row's last, partial run of given scores does not count among those to keep.",
+        "kept = tl.minimum((num_visible + PART - 1) // PART, TOPK)",
+        "kept = tl.minimum(num_visible // PART, TOPK)",
+        ("Best",),
+        needs=("tiles of rows",),
+    ),
+    _mutant(
         "rounds_keep_one_fewer",
         "One superblock fewer than there are slots is kept.",
         "kept = tl.minimum((num_visible + PART - 1) // PART, TOPK)",

@@ -205,6 +205,15 @@ MUTANTS = [
         defect="D28",
     ),
     _mutant(
+        "search_of_one_nine_bits",
+        "Of the three counts of a lone row, the first keeps nine bits.",
+        "counts & 1023, (counts",
+        "counts & 511, (counts",
+        ("Best", "Count", "Distinct", "WritesAll", "WritesOnly", "Runs"),
+        defect="D28",
+        target="prefill",
+    ),
+    _mutant(
         "search_of_one_second_by_the_third",
         "The search of a lone row rises to its third rank where its second is reached.",
         "low = tl.where(from_second >= k, second, low)",
