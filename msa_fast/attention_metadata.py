@@ -26,7 +26,10 @@ _DEVICE_FIELDS: dict[str, tuple[tuple[str, ...], tuple[torch.dtype, ...]]] = {
 _COUNTS = ("num_reqs", "num_actual_tokens", "max_query_len", "max_seq_len")
 _FIELDS = ("query_start_loc_cpu", *_DEVICE_FIELDS, *_COUNTS)
 """The fields that every engine's object has; how the host knows seq_lens differs."""
-_all_fields, _device_fields, _counts = attrgetter(*_FIELDS), attrgetter(*_DEVICE_FIELDS), attrgetter(*_COUNTS)
+_all_fields = attrgetter(*_FIELDS)
+_INTS, _TENSORS = [int] * len(_COUNTS), [torch.Tensor] * len(_DEVICE_FIELDS)
+_KINDS = [(dtypes[0], len(axes)) for axes, dtypes in _DEVICE_FIELDS.values()]
+_HOST_KINDS = ((torch.int32, 1), (torch.int64, 1))
 
 
 class HostLens(NamedTuple):
@@ -119,31 +122,36 @@ def host_lens(common: Any) -> HostLens:
             are not looked at.
     """
     try:
-        _all_fields(common)
+        fields = _all_fields(common)
     except AttributeError:
         missing = next((name for name in _FIELDS if not hasattr(common, name)), None)
         require(missing is None, "common_attn_metadata", f"must have {missing}", type(common).__name__)
         raise
-    for name, count in zip(_COUNTS, _counts(common), strict=True):
-        check_int(count, name, 0)
-    num_reqs, num_tokens, max_seq_len = common.num_reqs, common.num_actual_tokens, common.max_seq_len
-    min_lens = num_reqs + 1, num_reqs, num_reqs, num_tokens
-    for (name, (axes, dtypes)), tensor, min_len in zip(
-        _DEVICE_FIELDS.items(), _device_fields(common), min_lens, strict=True
-    ):
-        check_tensor(tensor, name, axes, dtypes)
-        if tensor.shape[0] < min_len:
-            _refuse_entries(tensor, name, min_len, num_reqs)
-    name = "seq_lens_cpu"
-    if getattr(common, name, None) is None and hasattr(common, "seq_lens_cpu_upper_bound"):
-        name = "seq_lens_cpu_upper_bound"
-    if not hasattr(common, name):
+    # A few comparisons where all is well, since an engine waits: the loops find the words for a refusal.
+    starts_cpu, tensors, counts = fields[0], fields[1:5], fields[5:]
+    if [*map(type, counts)] != _INTS or min(counts) < 0:
+        for name, count in zip(_COUNTS, counts, strict=True):
+            check_int(count, name, 0)
+    num_reqs, num_tokens, _, max_seq_len = counts
+    if [*map(type, tensors)] != _TENSORS or [(one.dtype, one.ndim) for one in tensors] != _KINDS:
+        for (name, (axes, dtypes)), tensor in zip(_DEVICE_FIELDS.items(), tensors, strict=True):
+            check_tensor(tensor, name, axes, dtypes)
+    start_loc, device_lens, table, slots = tensors
+    lens = start_loc.shape[0] - 1, device_lens.shape[0], table.shape[0]
+    if min(lens) < num_reqs or slots.shape[0] < num_tokens:
+        min_lens = num_reqs + 1, num_reqs, num_reqs, num_tokens
+        for name, tensor, min_len in zip(_DEVICE_FIELDS, tensors, min_lens, strict=True):
+            if tensor.shape[0] < min_len:
+                _refuse_entries(tensor, name, min_len, num_reqs)
+    name, lens_cpu = "seq_lens_cpu", getattr(common, "seq_lens_cpu", None)
+    if lens_cpu is None and hasattr(common, "seq_lens_cpu_upper_bound"):
+        name, lens_cpu = "seq_lens_cpu_upper_bound", common.seq_lens_cpu_upper_bound
+    if lens_cpu is None and not hasattr(common, name):
         rule = "must have seq_lens_cpu or seq_lens_cpu_upper_bound"
         require(False, "common_attn_metadata", rule, type(common).__name__)
-    starts = _on_host(common.query_start_loc_cpu, "query_start_loc_cpu", num_reqs + 1, num_reqs)
-    seq_lens = _on_host(getattr(common, name), name, num_reqs, num_reqs)
+    starts = _on_host(starts_cpu, "query_start_loc_cpu", num_reqs + 1, num_reqs)
+    seq_lens = _on_host(lens_cpu, name, num_reqs, num_reqs)
     query_lens = list(map(sub, starts[1:], starts))
-    # One comparison each where all is well: the words are for a refusal.
     if starts[0] != 0 or min(query_lens, default=0) < 0:
         require(False, "query_start_loc_cpu", "must start at 0 and never fall", starts)
     if starts[-1] > num_tokens:
@@ -159,9 +167,10 @@ def host_lens(common: Any) -> HostLens:
 
 def _on_host(tensor: Any, name: str, num_entries: int, num_reqs: int) -> list[int]:
     """The first entries of a field that is on the host."""
-    if isinstance(tensor, torch.Tensor) and not tensor.is_cpu:
-        require(False, name, "must be on the host", tensor.device)
-    check_tensor(tensor, name, ("num_reqs",), (torch.int32, torch.int64))
+    if type(tensor) is not torch.Tensor or not tensor.is_cpu or (tensor.dtype, tensor.ndim) not in _HOST_KINDS:
+        is_elsewhere = isinstance(tensor, torch.Tensor) and not tensor.is_cpu
+        require(not is_elsewhere, name, "must be on the host", getattr(tensor, "device", None))
+        check_tensor(tensor, name, ("num_reqs",), (torch.int32, torch.int64))
     num_there = tensor.shape[0]
     if num_there < num_entries:
         _refuse_entries(tensor, name, num_entries, num_reqs)

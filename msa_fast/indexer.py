@@ -127,18 +127,19 @@ class MiniMaxM3IndexerMetadataBuilder(ABC):
         From here on the metadata of earlier builds is refused.
         """
         lens = host_lens(common)
-        device = self._seq_lens.device
-        for name in ("query_start_loc", "seq_lens", "block_table_tensor"):
-            got = getattr(common, name).device
-            if got != device:
-                require(False, name, f"must be on the builder's device, {device}", got)
-        for name, count, bound in (
-            ("num_reqs", common.num_reqs, self.max_num_reqs),
-            ("max_seq_len", common.max_seq_len, self.max_model_len),
-        ):
-            if count > bound:
-                require(False, name, f"must be <= {bound}", count)
-        width, needed = common.block_table_tensor.shape[1], self.config.num_blocks(common.max_seq_len)
+        device, table = self._seq_lens.device, common.block_table_tensor
+        # One comparison each where all is well, since an engine waits: the loops find the words for a refusal.
+        if not common.query_start_loc.device == common.seq_lens.device == table.device == device:
+            for name in ("query_start_loc", "seq_lens", "block_table_tensor"):
+                got = getattr(common, name).device
+                require(got == device, name, f"must be on the builder's device, {device}", got)
+        if common.num_reqs > self.max_num_reqs or common.max_seq_len > self.max_model_len:
+            for name, count, bound in (
+                ("num_reqs", common.num_reqs, self.max_num_reqs),
+                ("max_seq_len", common.max_seq_len, self.max_model_len),
+            ):
+                require(count <= bound, name, f"must be <= {bound}", count)
+        width, needed = table.shape[1], self.config.num_blocks(common.max_seq_len)
         if width < needed:
             require(False, "block_table_tensor", f"must have >= {needed} columns for max_seq_len", width)
         self._builds.newest += 1

@@ -8,6 +8,7 @@ it is made of a few dozen operations on whole arrays, and reaches the device in 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -149,19 +150,23 @@ def _plan_of_short(
     check_row_blocks(max_row_blocks, "seq_lens")
     if query_len > _max_tokens(config, max_row_blocks, superblock, workspace_bytes):
         return None
-    rows, block_size, context_len = list(range(0, num_rows, score_rows)), config.block_size, seq_len - query_len
+    rows, block_size, context_len = range(0, num_rows, score_rows), config.block_size, seq_len - query_len
     ends = [*rows[1:], num_rows]
     num_blocks = [-(-max(0, context_len + (end - 1) // heads + 1) // block_size) for end in ends]
     at_once = number(PROGRAMS_AT_ONCE, architecture)
     ranges = short_ranges(num_blocks, rows, superblock, at_once, num_processors(device))
     if ranges is None:
         return None
-    score_tiles, topk_tiles = _to_device([ranges], 0, rows, device)
+    num_ranges, num_tiles = ranges.num_ranges, len(rows)
+    host, score_tiles = _host_and_device((num_ranges, 4), device)
+    of_rows, topk_tiles = _row_tiles(score_rows, num_tiles, score_tiles.device)
+    ranges.write(host.numpy(), of_rows)
+    score_tiles.copy_(host, non_blocking=True)
     return PrefillPlan(
         config=config,
         score_tiles=score_tiles,
         topk_tiles=topk_tiles,
-        slabs=(Slab(0, query_len, slice(0, len(ranges)), slice(0, len(rows))),),
+        slabs=(Slab(0, query_len, slice(0, num_ranges), slice(0, num_tiles)),),
         score_rows=score_rows,
         topk_rows=number(TOPK_ROWS, architecture),
         max_tile_rows=min(score_rows, num_rows),
@@ -339,19 +344,36 @@ _WAVES, _MORE = np.arange(NUM_WAVES), np.arange(NUM_MORE)
 """Numbers of waves that are tried beside the fewest, and of blocks beside those that the waves would need."""
 
 
+@lru_cache(maxsize=1024)
+def _row_tiles(score_rows: int, num_tiles: int, device: torch.device) -> tuple[np.ndarray, torch.Tensor]:
+    """The query tiles of request 0: as score tiles without blocks, on the host, and as selection tiles on the device.
+
+    They depend on their number alone, so plans share them. The copy is waited for, since other streams read it, too.
+    """
+    rows = np.zeros((num_tiles, 4), np.int32)
+    rows[:, 1] = np.arange(num_tiles) * score_rows
+    with torch.inference_mode(False):
+        return rows, torch.from_numpy(rows[:, :2].copy()).to(device)
+
+
+def _host_and_device(shape: tuple[int, ...], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Memory for int32 values on the host, from which one copy without a wait brings them, and on the device."""
+    is_pinned = device.type == "cuda" and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    host = torch.empty(shape, dtype=torch.int32, device="cpu", pin_memory=is_pinned)
+    return host, torch.empty(shape, dtype=torch.int32, device=device)
+
+
 def _to_device(
-    ranges: list[np.ndarray], req: np.ndarray | int, row: np.ndarray | list[int], device: torch.device
+    ranges: list[np.ndarray], req: np.ndarray, row: np.ndarray, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Score tiles and selection tiles on the device, int32, as views of one tensor that one copy brought there."""
     num_ranges, num_tiles = sum(map(len, ranges)), len(row)
-    is_pinned = device.type == "cuda" and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    host = torch.empty(4 * num_ranges + 2 * num_tiles, dtype=torch.int32, device="cpu", pin_memory=is_pinned)
+    host, on_device = _host_and_device((4 * num_ranges + 2 * num_tiles,), device)
     values, end = host.numpy(), 0
     for of_slab in ranges:
         first, end = end, end + of_slab.size
         values[first:end] = of_slab.ravel()
     values[end::2], values[end + 1 :: 2] = req, row
-    on_device = torch.empty(len(values), dtype=torch.int32, device=device)
     on_device.copy_(host, non_blocking=True)
     # One operation each: a slice and a view would be two.
     return on_device.as_strided((num_ranges, 4), (4, 1)), on_device.as_strided((num_tiles, 2), (2, 1), end)

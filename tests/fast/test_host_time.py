@@ -16,13 +16,13 @@ from tests.support.fast_engine import Engine
 
 CONFIG = IndexerConfig(num_index_heads=2, index_head_dim=16, block_size=16, topk_blocks=3)
 
-MAX_LAYER_CALLS = {"prefill": 33, "decode": 33}
+MAX_LAYER_CALLS = {"prefill": 32, "decode": 31}
 """Calls of a bound layer of either side."""
 MAX_FIRST_LAYER_CALLS = 390
 """Calls of the first layer of a later step of prefill that no earlier one serves, though its kernels are known."""
-MAX_BUILD_CALLS = {"prefill": 136, "decode": 78}
+MAX_BUILD_CALLS = {"prefill": 97, "decode": 44}
 """Calls of a builder's step of one request of either side."""
-MAX_PLAN_CALLS = {1: 99, 256: 143}
+MAX_PLAN_CALLS = {1: 86, 256: 143}
 """Requests -> calls that their plan takes."""
 
 
