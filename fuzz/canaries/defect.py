@@ -12,12 +12,16 @@ from fuzz.targets import Target
 from msa_ref.config import require
 from msa_ref.profile import Profile
 
-NEEDS = ("gpu", "Hopper", "Blackwell", "early Gluon", "graph", "far memory", "far rows", "fence", "tiles of rows")
+NEEDS = (
+    *("gpu", "Hopper", "Blackwell", "early Gluon", "twin"),
+    *("graph", "far memory", "far rows", "fence", "tiles of rows"),
+)
 """Words for what a machine must have to show a defect.
 
 Hopper: a GPU of sm_90, or its twin.
 Blackwell: a GPU of sm_100 or sm_103, or its twin.
 early Gluon: Triton 3.6, with which Hopper's prefill scorer copies queries (`msa_fast.ops.hopper.score.IS_B_SHARED`).
+twin: a model of what a kernel's author must state, here that releases of Triton add where it is left out.
 far memory: room for tensors whose offsets pass 2**31: a GPU's memory, or a CPU's address space.
 far rows: address space for queries and block tables whose offsets pass 2**31, which only a CPU gives without memory.
 fence: memory that ends where tensors end (`fuzz.inputs.guard_pages`); a CPU has it.

@@ -94,7 +94,7 @@ class Tier:
             return {"gpu", "graph", "far memory", *_gpu_words(torch.cuda.get_device_capability()[0])}
         if self.twin:
             architecture = parsed(f"{self.twin}/")[0].architecture
-            return {"gpu", "fence", *_gpu_words(int(architecture.removeprefix("sm_")) // 10)}
+            return {"gpu", "twin", "fence", *_gpu_words(int(architecture.removeprefix("sm_")) // 10)}
         return {"fence", "far memory", "far rows", "tiles of rows"}
 
     def judges(self, defect: Defect) -> bool:

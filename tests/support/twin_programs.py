@@ -45,11 +45,24 @@ def slot_is_free_before_it_is_refilled(m: Machine, g: Group, is_right: bool) -> 
     fetch(m, g, page, bar)
     yield from m.wait(g, bar, 0, True, "wait")
     m.local_load(g, page, "load")
+    m.fence(g)
     if is_right:
         m.barrier(g)
     # One thread announces the bytes without a barrier of its group, as a producer's warp does.
     m.mbarrier(g, bar, "expect").arrive(1, BYTES, g.knows[0], g.fenced[0], m.log.tell, "expect")
     m.tensor_copy(g, tile_of(2), page, bar, True, "copy")
+    yield from m.wait(g, bar, 1, True, "wait")
+
+
+def loads_are_fenced_before_a_slot_is_refilled(m: Machine, g: Group, is_right: bool) -> Iterator[Any]:
+    page, bar = page_and_barrier(m, g)
+    fetch(m, g, page, bar)
+    yield from m.wait(g, bar, 0, True, "wait")
+    m.local_load(g, page, "load")
+    if is_right:
+        m.fence(g)
+    m.barrier(g)
+    fetch(m, g, page, bar, 2)
     yield from m.wait(g, bar, 1, True, "wait")
 
 
@@ -197,6 +210,7 @@ def partitions_hand_over_by_barrier(m: Machine, g: Group, is_right: bool) -> Ite
 RULES: dict[Callable[..., Any], str] = {
     copy_is_waited_for: "race",
     slot_is_free_before_it_is_refilled: "race",
+    loads_are_fenced_before_a_slot_is_refilled: "fence",
     bytes_of_all_copies_are_expected: "race",
     barrier_has_turned_before_its_next_phase_is_waited_for: "deadlock",
     every_phase_is_seen: "barrier",

@@ -63,6 +63,15 @@ MUTANTS = [
         defect="D46",
     ),
     _mutant(
+        "decode_e4m3_sm90_page_not_handed_back",
+        "A copy takes the page's place without the fence that orders it after the threads' loads.",
+        "        fence_async_shared()  # a copy takes",
+        "        # a copy takes",
+        ("Score", "Best", "Runs"),
+        defect="D46",
+        needs=("gpu", "twin"),
+    ),
+    _mutant(
         "decode_e4m3_sm90_queries_of_the_request_before",
         "The next request's queries are not widened.",
         "                is_widened = False\n",

@@ -210,6 +210,15 @@ MUTANTS = [
         defect="D46",
     ),
     _mutant(
+        "decode_sm100_page_not_handed_back",
+        "A copy takes the page's place without the fence that orders it after the threads' loads.",
+        "                blackwell.fence_async_shared()  # a copy takes",
+        "                # a copy takes",
+        ("Score", "Best", "Runs"),
+        defect="D46",
+        needs=("gpu", "Blackwell", "twin"),
+    ),
+    _mutant(
         "decode_sm100_widened_queries_of_the_request_before",
         "The next request's queries are not widened.",
         "                is_widened = False\n",

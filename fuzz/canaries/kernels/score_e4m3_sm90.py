@@ -156,6 +156,15 @@ MUTANTS = [
         "# the matrix unit",
         ("Score", "Best", "Runs"),
     ),
+    _mutant(
+        "e4m3_sm90_page_not_handed_back",
+        "A copy takes the page's place without the fence that orders it after the threads' loads.",
+        "fence_async_shared()  # a copy takes",
+        "# a copy takes",
+        ("Score", "Best", "Runs"),
+        defect="D46",
+        needs=("gpu", "twin"),
+    ),
     _copies(
         "e4m3_sm90_bytes_of_sixteen_bits",
         "A page of e4m3 keys is waited for as if its elements had two bytes.",

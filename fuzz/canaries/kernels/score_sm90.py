@@ -75,6 +75,15 @@ MUTANTS = [
         ("Best", "Forced", "Runs", "SplitInvariance"),
         defect="D22",
     ),
+    _mutant(
+        "sm90_queries_not_handed_over",
+        "A page takes the queries' place without the fence that orders it after the threads' loads.",
+        "q_b = copied.slice(HALF, HALF).load(operand)\n            fence_async_shared()",
+        "q_b = copied.slice(HALF, HALF).load(operand)",
+        ("Score", "Best", "Runs"),
+        defect="D46",
+        needs=("gpu", "early Gluon", "twin"),
+    ),
     _of_vectors(
         "sm90_first_page_twice",
         "The last slot of the first round gets the first page.",

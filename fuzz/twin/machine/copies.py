@@ -47,7 +47,7 @@ class Copies(Phases):
         knows, fenced = group.knows[0], group.fenced[0]
         self.log.check_order(needed, knows, what, place, group)
         if self.needs_fences:
-            self.log.check_fence(needed, fenced, what, place)
+            self.log.check_fence(needed, fenced, what, place, is_write=True)
         event = self.log.add(what, place, group)
         mark(cells, event, True)
         view.spoil()

@@ -73,6 +73,7 @@ class Log:
 
     def __init__(self) -> None:
         self.events: list[Event] = []
+        self.generic: Events = 0
         self.generic_writes: Events = 0
         self._generic_of: dict[Group, Events] = {}
 
@@ -86,6 +87,7 @@ class Log:
         each = [self.add(what, place, group) for _ in range(group.num_warps)]
         union = sum(each)
         self._generic_of[group] = self.generic_of(group) | union
+        self.generic |= union
         if is_write:
             self.generic_writes |= union
         return each
@@ -106,12 +108,13 @@ class Log:
             sentence = f"{what} at {place} by {group.name} does not wait for the {self.tell(missing)}"
             raise Finding("race", sentence)
 
-    def check_fence(self, needed: Events, fenced: Events, what: str, place: str) -> None:
-        """Raise what is wrong if the async proxy need not see a thread's store.
+    def check_fence(self, needed: Events, fenced: Events, what: str, place: str, is_write: bool = False) -> None:
+        """Raise what is wrong if the async proxy may come before a thread's store, or write before a thread's load.
 
-        Source: PTX ISA 9.7.13, fence.proxy.async: the async proxy sees generic stores behind such a fence only.
+        Source: PTX ISA 9.7.13, fence.proxy.async: accesses by the two proxies are in order across such a fence only;
+        Triton's tutorial on TMA in Gluon asks for it in both cases.
         """
-        missing = needed & self.generic_writes & ~fenced
+        missing = needed & (self.generic if is_write else self.generic_writes) & ~fenced
         if missing:
             sentence = f"no fence of the async proxy between the {self.tell(missing)} and the {what} at {place}"
             raise Finding("fence", sentence)

@@ -201,6 +201,7 @@ def _decode_score_sm100_kernel(
             k, q = pages.index(slot).reshape([S, D]), q_shared.index(q_slot).reshape([ROWS, D])
             if IS_WIDENED:  # exact, so that products are summed as those of the generic scorer
                 wide_keys.store(k.load(whole_keys).to(WIDE))
+                blackwell.fence_async_shared()  # a copy takes the page's place by another way than threads have read it
                 k = wide_keys
             if HAS_WIDE_QUERIES:
                 if not is_widened:
