@@ -62,6 +62,14 @@ MUTANTS = [
         defect="D11",
     ),
     _prefill_plan(
+        "short_plan_split_token_forgotten",
+        "A short chunk's tile that ends within a token ends at the blocks of the token before it.",
+        "(end - 1) // heads + 1) // block_size",
+        "end // heads) // block_size",
+        ("Best", "Forced", "Runs"),
+        defect="D11",
+    ),
+    _prefill_plan(
         "short_plan_has_any_memory",
         "A short chunk is planned as one slab, whatever workspace was allowed.",
         "if query_len > _max_tokens(config, max_row_blocks, superblock, workspace_bytes):",

@@ -63,6 +63,14 @@ MUTANTS = [
         defect="D11",
     ),
     _score(
+        "score_diagonal_of_a_split_token",
+        "A tile that begins within a token counts the blocks that the next token sees whole.",
+        "full_blocks = tl.maximum(context_len + first_token + 1, 0) // S",
+        "full_blocks = tl.maximum(context_len + (first_row + H - 1) // H + 1, 0) // S",
+        ("Score", "Best"),
+        defect="D11",
+    ),
+    _score(
         "score_diagonal_peeled_early",
         "A block that ends exactly at the first row's token goes to the masked loop.",
         "full_blocks = tl.maximum(context_len + first_token + 1, 0) // S",
