@@ -53,7 +53,7 @@ def test_a_captured_defect_shrinks_to_a_short_script(name: str) -> None:
 
 def test_hypothesis_alone_shrinks_a_captured_defect_to_one_replay() -> None:
     target = CANARIES["graph_counter"].target
-    case = find(graph_cases(), lambda case: "GraphIsEager" in _breaks(case, target), settings=QUICK)
+    case = find(graph_cases(max_steps=3), lambda case: "GraphIsEager" in _breaks(case, target), settings=QUICK)
     assert len(case.requests) == len(case.replay) == 1, script_lines(case)
     assert case.replay[0].between == ""
 

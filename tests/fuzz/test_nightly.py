@@ -23,10 +23,10 @@ WORKFLOW = ROOT / ".github" / "workflows" / "nightly.yml"
 
 @pytest.fixture
 def short_night(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    """A night of two shards and 20 cases for the canary, all in processes of their own; its exit status."""
+    """A night of two shards and a few cases for the canary, all in processes of their own; its exit status."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(nightly, "CANARY_CASES", 20)
-    words = ["--device", "cpu", "--minutes", "0.02", "--shards", "2", "--seed", "3", "--target", "reference"]
+    monkeypatch.setattr(nightly, "CANARY_CASES", 6)
+    words = ["--device", "cpu", "--minutes", "0.001", "--shards", "2", "--seed", "3", "--target", "reference"]
     return lambda *more: main(["nightly", *words, *more])
 
 
@@ -41,7 +41,7 @@ def test_a_night_without_findings_leaves_one_report(
     assert [target.name for target in record.targets] == ["reference"]
     assert record.cases > 0
     assert record.findings == ()
-    again = "python -m fuzz nightly --seed 3 --minutes 0.02 --shards 2 --device cpu"
+    again = "python -m fuzz nightly --seed 3 --minutes 0.001 --shards 2 --device cpu"
     assert record.reproduce == f"{again} --canary fuzz.canaries:highest_id_wins_ties --target reference"
     for name in ("report.html", "report.xml", "shard-0.log", "shard-1.log", "canary.log"):
         assert (folder / name).stat().st_size > 0, name
@@ -51,7 +51,7 @@ def test_a_night_whose_canary_lives_has_failed(
     short_night: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert short_night("--canary", "reference", "--shards", "1") == 1
-    sentence = "the canary reference lived through 20 cases: this night would have seen nothing"
+    sentence = "the canary reference lived through 6 cases: this night would have seen nothing"
     assert sentence in capsys.readouterr().out
     assert Record.from_json((tmp_path / ".fuzz" / "nightly" / "report.json").read_text()).aborted
 

@@ -1,13 +1,14 @@
 """The generated parts of the walk-through: a timeline, how engines break ties, and a gallery of real bugs."""
 
 import re
-import subprocess
-import sys
+from contextlib import redirect_stdout
 from functools import cache
+from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from fuzz import corpus
+from fuzz.__main__ import main
 from fuzz.canaries import CANARIES
 from fuzz.canaries.field_defects import FIELD_DEFECTS
 from fuzz.judge.run_laws import RUN_LAWS, WALKTHROUGH, chapter_of
@@ -89,10 +90,10 @@ def ties() -> str:
 def timeline_and_picture(architecture: str) -> tuple[str, str]:
     """The lanes of a prefill scorer's first moments, and the picture, by `python -m fuzz trace`."""
     with TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "fuzz", "trace", "--arch", architecture, "--svg", folder]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        with redirect_stdout(StringIO()) as printed:
+            main(["trace", "--arch", architecture, "--svg", folder])
         (picture,) = Path(folder).glob("*.svg")
-        lanes = [line[: 16 + SHOWN_MOMENTS].rstrip() for line in done.stdout.splitlines() if _is_lane(line)]
+        lanes = [line[: 16 + SHOWN_MOMENTS].rstrip() for line in printed.getvalue().splitlines() if _is_lane(line)]
         return "\n".join(["```text", *lanes, "```"]), picture.read_text()
 
 
