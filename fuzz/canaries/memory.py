@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from fuzz.canaries.naive import NaiveIndexer, Row
-from fuzz.canaries.table import canary
-from fuzz.targets import Call
+from fuzz.canaries.table import canary, enter, words_of
+from fuzz.targets import Call, Target
 from msa_ref import PAD
 from msa_ref.profile import CONTRACT
 
@@ -197,6 +197,43 @@ class OffsetsNotRebased(NaiveIndexer):
     def starts(self) -> list[int]:
         first, *rest = super().starts()
         return [first, *(max(0, start - 1) for start in rest)]
+
+
+def _enter_with_workspace(indexer: type[NaiveIndexer]) -> type[NaiveIndexer]:
+    """Enter a canary that says that it needs a score for each block of the longest row."""
+    name, sentence = words_of(indexer)
+
+    def run(call: Call) -> torch.Tensor:
+        return indexer(call).answer()
+
+    target = Target(name, sentence, "foreign", run, has_splits=True, profile=CONTRACT, workspace_bytes=_scores_of_a_row)
+    enter("D17", ("Workspace",), target)
+    return indexer
+
+
+def _scores_of_a_row(call: Call) -> int:
+    return 4 * call.batch.max_blocks
+
+
+@_enter_with_workspace
+class WorkspaceOverrun(NaiveIndexer):
+    """Writes a score more to its workspace than it has said that it needs."""
+
+    def answer(self) -> torch.Tensor:
+        workspace = self.call.workspace
+        assert workspace is not None
+        memory = workspace.new_empty(0).set_(workspace.untyped_storage())
+        memory[workspace.storage_offset() :][: len(workspace) + 4] = 0
+        return super().answer()
+
+
+@_enter_with_workspace
+class WorkspaceBesideIt(NaiveIndexer):
+    """Needs as much workspace again as it has said, and allocates that itself in each call."""
+
+    def answer(self) -> torch.Tensor:
+        torch.empty(_scores_of_a_row(self.call), dtype=torch.uint8, device=self.batch.device)
+        return super().answer()
 
 
 @canary("systematic", "Refuses", profile=STRICT)

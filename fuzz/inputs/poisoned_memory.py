@@ -41,13 +41,15 @@ class GarbageWorkspaces(TorchFunctionMode):
     Fresh memory is often zero, or holds the right numbers of an earlier run, and would hide a read of
     unwritten memory. Integers get the marker of outputs, so that an answer that the target
     allocates shows its unwritten elements, too. The target notices nothing: what cannot be filled stays as it
-    is, traced and fake tensors are left alone, and modes of the target's own see no call but its own.
+    is, traced and fake tensors are left alone, and modes of the target's own see no call but its own. num_bytes: of the
+    tensors made so far, filled or not.
     """
 
     def __init__(self, tail: str) -> None:
         super().__init__()
         self._tail = tail
         self._margins = Margins()
+        self.num_bytes = 0
 
     def written_past(self) -> list[int]:
         """Sizes in bytes of tensors of the target's own whose ends somebody wrote past."""
@@ -67,6 +69,7 @@ class GarbageWorkspaces(TorchFunctionMode):
         made = func(*args, **kwargs)
         if func in MAKING and type(made) is torch.Tensor and not torch.compiler.is_compiling():
             with suppress(Exception):  # whatever it is, it is not the target's fault
+                self.num_bytes += made.numel() * made.itemsize
                 if _python_dispatch._get_current_dispatch_mode() is None:
                     if func in ALLOCATORS:
                         self._spoil(made)

@@ -16,6 +16,7 @@ from fuzz.inputs.late_change import change_late
 from fuzz.inputs.output import OUT_MARKER, Output
 from fuzz.inputs.page_layout import INT_MAX, block_table, lay_out, physical_pages
 from fuzz.inputs.views import View, make_view
+from fuzz.inputs.workspace import Workspace
 from fuzz.inputs.write_barrier import write_barrier
 from msa_ref import PagedBatch
 from msa_ref.config import require
@@ -74,6 +75,7 @@ class Scene:
         self._out: Output | None = None
         self._score: View | None = None
         self._score_out: View | None = None
+        self._workspace: Workspace | None = None
         self._values: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self.batch = PagedBatch(config, **{name: view.tensor for name, view in self._views.items()})
         self._apply(0)
@@ -158,6 +160,18 @@ class Scene:
             self._fill_score_out()
         return self._score_out.tensor
 
+    @torch.inference_mode(False)
+    def workspace(self, num_bytes: int) -> torch.Tensor:
+        """uint8 [num_bytes], garbage before each run: the same memory until a run needs another size."""
+        if self._workspace is None or len(self._workspace.tensor) != num_bytes:
+            self._workspace = Workspace(num_bytes, self.device)
+            self._workspace.fill(self.case.pages.tail)
+        return self._workspace.tensor
+
+    def is_workspace_overrun(self) -> bool:
+        """True if a run wrote outside of its workspace."""
+        return self._workspace is not None and self._workspace.is_overrun()
+
     def _fill_score_out(self) -> None:
         if self._score_out is not None:
             self._score_out.tensor.fill_(GARBAGE[self.case.pages.tail])
@@ -175,9 +189,12 @@ class Scene:
     def new_out(self, number: int = 0) -> torch.Tensor | None:
         """A freshly marked output [H, T + extra_rows, K] for one run, at the same address every time.
 
-        None where the target allocates. Memory for scores is garbage again. number: of the run, see `Output.mark`.
+        None where the target allocates. Memory for scores, and workspace, is garbage again. number: of the run, see
+        `Output.mark`.
         """
         self._fill_score_out()
+        if self._workspace is not None:
+            self._workspace.fill(self.case.pages.tail)
         views, config = self.case.views, self.case.config
         if not views.is_out_given:
             return None

@@ -12,6 +12,7 @@ import torch
 
 from fuzz.cases.case import Case
 from fuzz.inputs.scene import Scene
+from fuzz.inputs.workspace import Workspace
 from fuzz.targets import Call, NotApplicable, Target
 from fuzz.targets.target import applied
 from msa_ref import PagedBatch
@@ -73,7 +74,11 @@ def as_run(case: Case, target: Target, num_splits: int) -> Run:
             seq_lens=batch.seq_lens.tolist(),
         )
         with torch.no_grad():
-            answer = applied(target.run(call))
+            answer = applied(target.run(target.with_workspace(call, lambda size: _workspace(size, batch.device))))
         return profile.head_major(answer) if out is None else out
 
     return run
+
+
+def _workspace(num_bytes: int, device: torch.device) -> torch.Tensor:
+    return Workspace(num_bytes, device).tensor

@@ -62,6 +62,8 @@ class RunJudge:
             answer = self._copied(given, out, target)
         self.rows += scene.case.config.num_index_heads * scene.case.total_q
         found = self._memory_violations(written(), given, memory.written_past())
+        if target.workspace_bytes is not None:
+            found += self._workspace_violations(memory.num_bytes)
         if target.is_kernel and out is not None and _is_elsewhere(given, out):
             found.append(Violation("OwnMemory", "returned other memory than that of the out that it was given"))
         self.left += self._at(num_splits, self._dice.violations())
@@ -132,6 +134,18 @@ class RunJudge:
         outside = scene.written_outside()
         if outside:
             found.append(Violation("WritesOnly", f"wrote {outside} elements outside the answer's rows"))
+        return found
+
+    def _workspace_violations(self, num_bytes: int) -> list[Violation]:
+        """Violations of a target that said how much workspace it needs. num_bytes: of what it has allocated itself."""
+        scene, found = self.scene, list[Violation]()
+        if scene.is_workspace_overrun():
+            found.append(Violation("Workspace", "wrote outside of the workspace that it had asked for"))
+        config = scene.case.config
+        answer = 4 * config.num_index_heads * scene.case.total_q * config.topk_blocks
+        if self._num_runs > 1 and num_bytes > answer:
+            text = f"allocated {num_bytes} bytes beside the workspace that it had asked for, an answer has {answer}"
+            found.append(Violation("Workspace", text))
         return found
 
     def _shape_violation(self, answer: object, target: Target) -> Violation | None:

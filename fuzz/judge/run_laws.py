@@ -38,6 +38,10 @@ RUN_LAWS = {
     "WritesOnly": RunLaw(
         "Nothing is written but the answer's rows, and memory of the target's own up to its ends.", TOUCHED
     ),
+    "Workspace": RunLaw(
+        "A target that says how much workspace it needs writes to just that, and allocates no more than an answer.",
+        LEFT_ALONE,
+    ),
     "ReadsOnly": RunLaw("No input is written to, nor the margins of its buffer.", TOUCHED),
     "OwnMemory": RunLaw("The answer lies in `out`, or in no input's memory.", TOUCHED),
     "LeavesState": RunLaw(

@@ -64,7 +64,7 @@ def _set_stream(stream: torch.cuda.Stream | None) -> None:
 
 
 def _flushes_subnormals() -> bool:
-    smallest = torch.full((1,), 2.0**-140, dtype=torch.float32, device="cpu")
+    smallest = torch.tensor([2.0**-140], dtype=torch.float32, device="cpu")
     return not bool(smallest * 0.5)
 
 

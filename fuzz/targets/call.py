@@ -27,6 +27,8 @@ class Call:
     host_slack: added to seq_lens by a host that knows no more than upper bounds on them, `seq_len_bounds`.
     score_out: [H, T, max_blocks] float32, any strides: memory for the scores of targets that take it; None lets
         them allocate it.
+    workspace: uint8 [n] to work in, of the n bytes that the target said it needs (`Target.workspace_bytes`), garbage
+        before each run; None for targets that say nothing of it.
     show: a function that takes the scores [H, T, N] that the target selects by. They are judged then, too
         (law `Score`), and the selection on just these scores. So are (law `Superblocks`) the best scores
         [H, T, ceil(N / each)] of superblocks of `each` blocks, by show(score, best, each). More words: is_lazy=True for
@@ -44,6 +46,7 @@ class Call:
     seq_lens: list[int]
     host_slack: int = 0
     score_out: torch.Tensor | None = None
+    workspace: torch.Tensor | None = None
     show: Callable[..., None] = ignore_scores
 
     @property

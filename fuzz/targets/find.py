@@ -21,7 +21,7 @@ def find(name: str) -> Target:
     """A target by name: a built-in one, a peer, or `module:callable` (a `Target`, or a function of a `Call`).
 
     A foreign function promises the contract in the usual formats, unless it has an attribute `profile`, or a
-    profile's JSON file follows its name: `module:callable@profile.json`.
+    profile's JSON file follows its name: `module:callable@profile.json`. `workspace_bytes` may be another attribute.
 
     Raises:
         ValueError: one sentence, if there is none.
@@ -49,7 +49,9 @@ def find(name: str) -> Target:
     sentence = next(iter(str(getattr(found, "__doc__", None) or "").strip().splitlines()), "A foreign kernel.")
     profile = read_profile(Path(profile_path)) if profile_path else getattr(found, "profile", USUAL)
     require(isinstance(profile, Profile), "profile", "must be a msa_ref.profile.Profile", type(profile).__name__)
-    return Target(name, sentence, "foreign", found, has_splits=True, profile=profile)
+    needed = getattr(found, "workspace_bytes", None)
+    require(needed is None or callable(needed), "workspace_bytes", "must be a function of a call", repr(needed))
+    return Target(name, sentence, "foreign", found, has_splits=True, profile=profile, workspace_bytes=needed)
 
 
 def _imported(name: str) -> ModuleType:

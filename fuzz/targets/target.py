@@ -1,7 +1,7 @@
 """One thing to judge: how it runs on a scene, eagerly or captured, and which cases it takes."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
@@ -12,6 +12,7 @@ from fuzz.cases.engine_steps import order_fault, query_lens_of
 from fuzz.cases.inside import Domain
 from fuzz.cases.scale import MAX_DECODE_QUERY_LEN
 from fuzz.inputs.scene import Scene
+from fuzz.targets.broken_law import BrokenLaw
 from fuzz.targets.call import Call, ignore_scores
 from fuzz.targets.host_graph import HostGraph
 from fuzz.targets.not_applicable import NotApplicable
@@ -52,6 +53,8 @@ class Target:
     start: makes what keeps its state from one call of a case to the next, as an engine does.
     is_checked: it has a `check` where it runs, in a child, and none here.
     drawn_each: a gate gives it one drawn case in `drawn_each`, because other targets try most of the same.
+    workspace_bytes: call -> bytes of workspace that it needs: it is given just these, as `call.workspace`, and but for
+        a case's first run allocates no more than an answer beside them. None for targets that promise nothing of it.
     check: the check that the kernels themselves make before a launch, on a case: raises the ValueError that
         they would. A case that it refuses is Undefined. None for targets that run no kernels of the suite.
     """
@@ -70,6 +73,7 @@ class Target:
     check: Callable[[Case], None] | None = None
     start: Start | None = None
     drawn_each: int = 1
+    workspace_bytes: Callable[[Call], int] | None = None
     is_checked: bool = False
 
     def __post_init__(self) -> None:
@@ -195,7 +199,7 @@ class Target:
     def call(self, scene: Scene, num_splits: int, show: Callable[..., None] = ignore_scores) -> Call:
         """The call of a run on a scene, as it is now."""
         out = scene.present_out
-        return Call(
+        call = Call(
             batch=scene.batch,
             out=None if out is None else self.profile.head_major(out),
             score=scene.score() if self.takes_score else None,
@@ -207,6 +211,20 @@ class Target:
             score_out=scene.score_out() if self.takes_score_out else None,
             show=show,
         )
+        return self.with_workspace(call, scene.workspace)
+
+    def with_workspace(self, call: Call, make: Callable[[int], torch.Tensor]) -> Call:
+        """The call with the workspace that the target says it needs, if it says so. make: bytes -> workspace.
+
+        Raises:
+            BrokenLaw: if that is no number of bytes.
+        """
+        if self.workspace_bytes is None:
+            return call
+        num_bytes = self.workspace_bytes(call)
+        if not isinstance(num_bytes, int) or num_bytes < 0:
+            raise BrokenLaw("Workspace", f"said that it needs {num_bytes!r} bytes of workspace")
+        return replace(call, workspace=make(num_bytes))
 
 
 def applied(answer: Answer) -> Answer:

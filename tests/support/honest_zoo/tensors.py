@@ -178,3 +178,20 @@ def takes_ordinary_numbers(call: Call) -> torch.Tensor:
     queries, keys = call.batch.index_q, call.batch.index_k_pages
     assert queries.dtype == keys.dtype in (torch.bfloat16, torch.float16, torch.float32)
     return right(call)
+
+
+@honest
+def in_its_workspace(call: Call) -> torch.Tensor:
+    """An answer that is made in the workspace that it has said that it needs, and nowhere else."""
+    assert call.workspace is not None
+    config, batch = call.batch.config, call.batch
+    shape = (config.num_index_heads, batch.total_q, config.topk_blocks)
+    ids = call.workspace.view(torch.int32).view(shape).copy_(NaiveIndexer(call).answer())
+    return fill(call, ids if call.out is not None else ids.clone())
+
+
+def _bytes_of_answer(call: Call) -> int:
+    return 4 * call.batch.config.num_index_heads * call.batch.total_q * call.batch.config.topk_blocks
+
+
+in_its_workspace.workspace_bytes = _bytes_of_answer  # type: ignore[attr-defined]
