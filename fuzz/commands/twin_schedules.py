@@ -16,22 +16,26 @@ from fuzz.cases.production import is_given
 from fuzz.cases.project import project
 from fuzz.inputs.scene import Scene
 from fuzz.isolation.twin_child import compiles_kernels, fresh
+from fuzz.judge.judged_run import RunJudge
 from fuzz.judge.truth import Truth
 from fuzz.report.command_line import again
 from fuzz.report.statuses import AGREED, BROKE, UNJUDGED
 from fuzz.targets import NotApplicable, Target, find
 from fuzz.targets.twins import Twin
+from fuzz.twin.finding import NotModelled
 from msa_ref import IndexerConfig
 
 STAGES = ("decode", "prefill-apart")
 """The built-in targets whose kernels leave something to chance."""
 FORMATS = ("bfloat16", "float8_e4m3fn", "bfloat16/float8_e4m3fn")
+"""Formats of queries and keys, of which each has a scorer of its own somewhere."""
 BATCHES = {
     "decode": (2, tuple(Request(1, 128 * blocks - blocks % 2) for blocks in (5, 6, 5, 3, 7, 5, 6))),
     "prefill": (4, (Request(33, 128 * 13 + 60),)),
 }
 """Kind -> heads and requests. A decode is one program's, of 34 pages and six requests that are scored; a prefill has
 rows for both of a tile's halves on Blackwell, 13 pages whole, and one in part."""
+NUM_CASES = len(BATCHES) * len(FORMATS)
 EACH = 25
 """Schedules that one task is to reach, and seeds that it may take for them."""
 
@@ -52,7 +56,10 @@ class Place:
 
 @dataclass(frozen=True)
 class Task:
-    """Schedules to reach at a place, from one seed on: one seed after the other, and no more seeds than schedules."""
+    """Schedules to reach at a place, from one seed on.
+
+    One seed is run after the other: no more of them than schedules, or than there are cases, if that is more.
+    """
 
     place: Place
     seed: int
@@ -89,7 +96,7 @@ class Done:
 def run_schedules(places: Sequence[Place], num_schedules: int, seed: int, jobs: int) -> int:
     """Run at least so many schedules, shared out among the places, and print what came of them.
 
-    The first seed shows which places have any: the others have but one order.
+    The first seeds show which places have any: the others have but one order.
 
     Returns:
         The exit status.
@@ -100,8 +107,8 @@ def run_schedules(places: Sequence[Place], num_schedules: int, seed: int, jobs: 
             done.add(came)
             some += [place] * bool(came.count)
         num_tasks = -(-(num_schedules - done.count) // EACH) if some and not done.found else 0
-        turns = [divmod(number, len(some)) for number in range(num_tasks)]
-        for came in pool.map(run_task, [Task(some[i], seed + 1 + turn * EACH, EACH) for turn, i in turns]):
+        first, turns = seed + NUM_CASES, [divmod(number, len(some)) for number in range(num_tasks)]
+        for came in pool.map(run_task, [Task(some[i], first + turn * EACH, EACH) for turn, i in turns]):
             done.add(came)
             if done.found:
                 break
@@ -126,7 +133,7 @@ def _lines(done: Done, seconds: float) -> Iterator[str]:
 def run_task(task: Task) -> Done:
     """What comes of a task, in a process of its own."""
     start, done = time.process_time(), Done()
-    for seed in range(task.seed, task.seed + task.num_schedules):
+    for seed in range(task.seed, task.seed + max(task.num_schedules, NUM_CASES)):
         if done.count < task.num_schedules and not done.found:
             _run_seed(task.place, seed, done)
     done.seconds = time.process_time() - start
@@ -135,8 +142,7 @@ def run_task(task: Task) -> Done:
 
 def _run_seed(place: Place, seed: int, done: Done) -> None:
     """Run a place's target once, on the case that the seed's number chooses, and add what came of it."""
-    from fuzz.judge.judged_run import RunJudge
-    from fuzz.twin.finding import NotModelled
+    # Triton reads TRITON_INTERPRET when it is first imported, so the twin is imported where it runs.
     from fuzz.twin.world import world
 
     target, scenes = _prepared(place.name)
@@ -146,7 +152,7 @@ def _run_seed(place: Place, seed: int, done: Done) -> None:
     scene, truths = scenes[seed % len(scenes)]
     twin = world(place.twin.architecture, place.twin.level, "random", seed, place.twin.has_bits)
     judge = RunJudge(scene, truths)
-    where = f"{place.twin.prefix}{place.name}, seed {seed}"
+    where = f"{place.twin.prefix}{place.name}"
     try:
         with twin.installed():
             act = target.open(scene, 1, judge.show)
@@ -159,9 +165,9 @@ def _run_seed(place: Place, seed: int, done: Done) -> None:
     for kernel, order in twin.schedules:
         done.orders.setdefault((place.twin.architecture, kernel), []).append(order)
     if not twin.schedules and not broken:
-        done.reasons[f"{where}: one order alone"] = None
+        done.reasons[f"{where}: launches with one order alone"] = None
     for violation in broken[:1]:
-        done.found[f"{where}: {violation.law}: {violation.evidence}"] = place.command_line(seed)
+        done.found[f"{where}, seed {seed}: {violation.law}: {violation.evidence}"] = place.command_line(seed)
 
 
 @cache
