@@ -1,6 +1,6 @@
 """Draws the steps of an engine: decodes with drafts, prefills and padding in one batch, and other shares of them later.
 
-All steps of a case have as many tokens, as all states of a case do: what one step decodes, another prefills.
+All steps of a case have the same number of tokens, as all states of a case do: one decodes what another prefills.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ MAX_REQS = 7
 MAX_SMALL_PREFILL = 40
 """Bound on the tokens that a step of a small scale prefills."""
 MAX_STEPS = 2
-"""Bound on the steps behind the first one."""
+"""Bound on the steps after the first one."""
 
 
 def draw_steps(chooser: Chooser, scale: Scale, specialization: Specialization) -> list[Step]:
@@ -59,7 +59,7 @@ def draw_engine(chooser: Chooser, num_reqs: int) -> EnginePlan:
 
 
 def _num_tokens(chooser: Chooser, scale: Scale, num_reqs: int, query_len: int) -> int:
-    """Query tokens of every step: as many as some decodes have, or those of a prefill more."""
+    """Query tokens of every step: those of some decodes, and in most cases those of a prefill."""
     num_tokens = query_len * chooser.integer(1, num_reqs)
     if chooser.boolean(60):
         longest = scale.max_prefill_len if scale.is_compiled else min(scale.max_prefill_len, MAX_SMALL_PREFILL)
@@ -68,12 +68,12 @@ def _num_tokens(chooser: Chooser, scale: Scale, num_reqs: int, query_len: int) -
 
 
 def _split(chooser: Chooser, num_tokens: int, num_reqs: int, query_len: int, longest: int) -> list[int]:
-    """Query lengths of one step: some decodes of as many tokens, others in ascending order, and zeros."""
+    """Query lengths of one step: equal ones of decodes, then others in ascending order, then zeros."""
     if chooser.boolean(20):
         query_len = chooser.integer(1, query_len)  # fewer drafts than there may be
     num_decodes = min(chooser.integer(0, num_reqs), num_tokens // query_len)
     left = num_tokens - num_decodes * query_len
-    while left > (num_reqs - num_decodes) * longest:  # a decode less, for which others prefill more
+    while left > (num_reqs - num_decodes) * longest:  # one decode less: the others prefill its tokens
         num_decodes -= 1
         left += query_len
     if left == 0:
@@ -101,7 +101,7 @@ def _request(
     req: int,
     before: Sequence[Request],
 ) -> Request:
-    """A request of a step: padding, the one that stood there a step later, or another one."""
+    """A request of a step: padding, the one that the step before has in its place, grown, or another one."""
     query_len = query_lens[req]
     if query_len == 0:
         return Request(0, 0)

@@ -1,4 +1,4 @@
-"""Drawn inside: narrows a scale to the promises of a target, so that cases are drawn which it answers.
+"""Drawn inside: narrows a scale to the promises of a target, so that only cases that it answers are drawn.
 
 The promise wins over the scale: where a target takes none of the scale's options, its own are drawn.
 """
@@ -15,7 +15,7 @@ from msa_ref.formats import FORMAT_PAIRS
 from msa_ref.profile import CONTRACT, Profile
 
 MAX_OWN_OPTIONS = 4
-"""Values of a promised set that are all drawn, whatever the scale's options; of a larger set its two ends."""
+"""Bound on a promised set whose values are all drawn, whatever the scale's options. Of a larger set both ends are."""
 ODD_SIZES = (48, 80, 192, 256)
 """Head dims and block sizes beside those of a scale: no powers of two, and more than a tile of 128 holds."""
 UNBOUNDED = 2**30
