@@ -43,6 +43,14 @@ MUTANTS = [
         defect="D11",
     ),
     _mutant(
+        "device_plan_split_token_forgotten",
+        "A tile that ends within a token is bounded by the token before it.",
+        "tl.minimum((row + TILE_ROWS - 1) // H, query_len - 1)",
+        "tl.minimum((row + TILE_ROWS) // H - 1, query_len - 1)",
+        ("Best", "Forced"),
+        defect="D11",
+    ),
+    _mutant(
         "device_plan_last_range_forgotten",
         "The last range of all is not listed.",
         "slot < tl.sum(num_ranges, axis=0)",
