@@ -2,9 +2,7 @@
 
 The matrix unit takes a right operand of 16 bits from shared memory alone, and a left one from registers, too. So
 keys are the left operand: threads load half a page of bytes, widen it exactly in registers and multiply it with the
-tile's queries. On an H100 a maximum takes two clocks of a scheduler, and more than five beside products, so time goes
-with the instructions that threads execute for a page. Serves MiniMax-M3's own shape; agrees bit for bit with the
-generic scorer wherever sums are exact.
+tile's queries. Serves MiniMax-M3's own shape; agrees bit for bit with the generic scorer wherever sums are exact.
 """
 
 import torch
@@ -24,7 +22,7 @@ from msa_fast.ops.hopper.widen import as_loaded, as_multiplied, widened
 from msa_fast.ops.launch_table import architecture_of
 from msa_fast.ops.launching import Launched, launched
 from msa_fast.ops.nvidia.put import has_flat_rows, put_best
-from msa_fast.ops.nvidia.tma import barrier, fetch, pages_of
+from msa_fast.ops.nvidia.tma import barrier, fetch, load_tile, pages_of
 from msa_fast.ops.prefill_plan import PrefillPlan
 from msa_ref.batch import PagedBatch
 
@@ -33,54 +31,22 @@ WARPS = 4
 """One warpgroup."""
 IS_CAPPED = hasattr(gl, "thread_barrier")
 """True if registers are capped, so that three programs share a multiprocessor, and not two with two products in flight:
-0.82 of a matrix product, against 0.72. The assembler of releases behind Triton 3.6 copies left operands once more, and
+0.83 of a matrix product, against 0.73. The assembler of releases behind Triton 3.6 copies left operands once more, and
 would spill."""
-REGISTERS, STAGES = (168, 2) if IS_CAPPED else (None, 4)
-"""Registers of a thread at most; pages of a program in shared memory, 16 KiB each."""
+REGISTERS = 168 if IS_CAPPED else None
+"""Registers of a thread at most."""
+
+_descriptor = gl.shared_memory_descriptor
+_reinterpreted = _descriptor._reinterpret if hasattr(_descriptor, "_reinterpret") else _descriptor.reinterpret
 
 
 @gluon.jit
-def _of_lane_across(value, bit: gl.constexpr):
-    """The fp32 value of the lane whose number differs in one bit, in the same place."""
-    got = gl.inline_asm_elementwise(
-        f"shfl.sync.bfly.b32 $0, $1, {bit}, 0x1f, 0xffffffff;",
-        "=r,r",
-        [value.to(gl.int32, bitcast=True)],
-        dtype=gl.int32,
-        is_pure=False,
-        pack=1,
-    )
-    return got.to(gl.float32, bitcast=True)
-
-
-@gluon.jit
-def _exchanged(best, step: gl.constexpr):
-    """Maxima [warps, 4 >> step, ROWS], of those of twice as many threads a row: best [warps, 8 >> step, ROWS].
-
-    Of two lanes with the same rows, the lower goes on with one half of them, and the upper with the other. Converting
-    a layout does the same with more selections.
-    """
-    WARPS: gl.constexpr = best.shape[0]
-    KEYS: gl.constexpr = best.shape[1]
-    ROWS: gl.constexpr = best.shape[2]
-    PART: gl.constexpr = ROWS >> step + 1
-    parts = best.reshape([WARPS, KEYS, 1 << step, 2, PART]).permute((0, 1, 2, 4, 3))
-    lower, upper = gl.split(parts)
-    of_keys: gl.constexpr = gl.SliceLayout(0, gl.SliceLayout(2, gl.SliceLayout(3, lower.type.layout)))
-    is_upper = (gl.arange(0, KEYS, layout=of_keys) >= KEYS // 2)[None, :, None, None]
-    kept = gl.where(is_upper, upper, lower)
-    best = gl.maximum(kept, _of_lane_across(gl.where(is_upper, lower, upper), 2 * KEYS))
-    best = best.reshape([WARPS, 2, KEYS // 2, 1 << step, PART]).permute((0, 2, 3, 1, 4))
-    return best.reshape([WARPS, KEYS // 2, ROWS])
-
-
-@gluon.jit
-def _product(pages, slot, half: gl.constexpr, q, ROWS: gl.constexpr, mma: gl.constexpr):
-    """Start half the keys of a slot times q [ROWS, D]; fp32 [keys, ROWS] once it is waited for."""
-    KEYS: gl.constexpr = pages.shape[2] // 2
+def _product(page, half: gl.constexpr, q, ROWS: gl.constexpr, mma: gl.constexpr):
+    """Start half the keys of a page times q [ROWS, D]; fp32 [keys, ROWS] once it is waited for."""
+    KEYS: gl.constexpr = page.shape[1] // 2
     operand: gl.constexpr = gl.DotOperandLayout(operand_index=0, parent=mma, k_width=2)
-    page = pages.index(slot).reshape([pages.shape[2], pages.shape[3]])
-    k = widened(page.slice(half * KEYS, KEYS).load(as_loaded()), q.dtype, operand)
+    keys = page.reshape([page.shape[1], page.shape[2]])
+    k = widened(keys.slice(half * KEYS, KEYS).load(as_loaded()), q.dtype, operand)
     zeros = gl.zeros([KEYS, ROWS], gl.float32, mma)
     return warpgroup_mma(k, q.permute((1, 0)), zeros, use_acc=False, is_async=True)
 
@@ -111,20 +77,65 @@ def _best_of_threads(token_score):
 
 
 @gluon.jit
-def _best_of_page(best, shared, own_row: gl.constexpr):
-    """fp32 [ROWS]: a page's maxima, of those of its threads [warps, 8, ROWS]. Every warp meets every other once.
-
-    Lanes exchange halves of what they hold: of each pair one goes on with these rows, and one with those.
-    """
-    WARPS: gl.constexpr = best.shape[0]
-    ROWS: gl.constexpr = best.shape[2]
-    for step in gl.static_range(3):
-        best = _exchanged(best, step)
-    shared.store(best.reshape([WARPS, ROWS]))
-    fence_async_shared()  # a copy takes the page's place by another way than threads have read it
+def _refill(keys, number, ready, page, is_there):
+    """Start the copy of another page to the place of one that warps have read, and where they have met since."""
+    mbarrier.expect(ready.index(0), page.shape[2] * page.shape[3], pred=is_there)
+    fence_async_shared()  # a copy takes the page's place by another way than threads have read and stored there
     barrier()
-    best = gl.max(shared.load(own_row), axis=0)
-    return gl.where(best == best, best, float("-inf"))  # NaN only if every token's score is
+    load_tile(keys, [number, 0, 0], ready.index(0), page.index(0), pred=is_there)
+
+
+@gluon.jit
+def _best_of_page(best, page, stored_row: gl.constexpr):
+    """fp32 [ROWS]: a page's maxima, of those of its threads [warps, 8, ROWS].
+
+    Threads exchange them in the place of the page, which none of them reads any more, and each goes on with one row.
+    """
+    THREADS: gl.constexpr = best.shape[0] * best.shape[1]
+    ROWS: gl.constexpr = best.shape[2]
+    flat: gl.constexpr = gl.NVMMASharedLayout(swizzle_byte_width=128, element_bitwidth=32, rank=2)
+    shared = _reinterpreted(page, gl.float32, [ROWS, THREADS], flat)
+    shared.store(best.reshape([THREADS, ROWS]).permute((1, 0)))
+    own_row: gl.constexpr = gl.BlockedLayout([1, THREADS], [32, 1], [best.shape[0], 1], [1, 0])
+    best = gl.max(shared.load(own_row), axis=1)
+    best = gl.where(best == best, best, float("-inf"))  # NaN only if every token's score is
+    return gl.convert_layout(best, stored_row, assert_trivial=True)
+
+
+@gluon.jit
+def _best_of_block(
+    keys, pages, ready, slot: gl.constexpr, q, table_row, stride_table_b, block, first_block, end_block, first_row,
+    context_len, H: gl.constexpr, ROWS: gl.constexpr, IS_WHOLE: gl.constexpr, IS_CAPPED: gl.constexpr,
+    mma: gl.constexpr, stored_row: gl.constexpr,
+):  # fmt: skip
+    """fp32 [ROWS]: the scores of a block, whose page is in a slot; meanwhile the page behind it comes to the other.
+
+    IS_WHOLE: every row sees all of it.
+    """
+    page = pages[slot].index(0)
+    HALF: gl.constexpr = page.shape[1] // 2
+    ahead = block + 1
+    number = gl.load(table_row + ahead.to(gl.int64) * stride_table_b, mask=ahead < end_block, other=0)
+    mbarrier.wait(ready[slot].index(0), ((block - first_block) // 2) & 1)
+    # Warps meet while products go on: before the last page's place is filled, and before maxima take this one's.
+    scores = _product(page, 0, q, ROWS, mma)
+    _refill(keys, number, ready[1 - slot], pages[1 - slot], ahead < end_block)
+    if IS_WHOLE and not IS_CAPPED:
+        second = _product(page, 1, q, ROWS, mma)
+        barrier()
+        best = _best_of_threads(warpgroup_mma_wait(1, deps=[scores]))
+        scores = second
+    else:  # a thread has registers for one product
+        scores = warpgroup_mma_wait(0, deps=[scores])
+        if not IS_WHOLE:
+            scores = _masked(scores, block * (2 * HALF), first_row, context_len, H)
+        best = _best_of_threads(scores)
+        scores = _product(page, 1, q, ROWS, mma)
+        barrier()
+    scores, best = warpgroup_mma_wait(0, deps=[scores, best])  # the first maxima before it
+    if not IS_WHOLE:
+        scores = _masked(scores, block * (2 * HALF) + HALF, first_row, context_len, H)
+    return _best_of_page(gl.maximum(best, _best_of_threads(scores)), page, stored_row)
 
 
 @gluon.jit
@@ -181,7 +192,6 @@ def _score_e4m3_sm90_kernel(
     S: gl.constexpr,
     ROWS: gl.constexpr,
     SUPERBLOCK: gl.constexpr,
-    STAGES: gl.constexpr,
     WARPS: gl.constexpr,
     IS_CAPPED: gl.constexpr,
     VECTOR: gl.constexpr,
@@ -190,16 +200,15 @@ def _score_e4m3_sm90_kernel(
     """Grid, writes and masks: as `_score_kernel`. keys: tensor descriptor of pages.
 
     Rows (token, head) of the scores lie a stride apart; each thread owns one, and holds and stores its scores. Blocks
-    that every row sees whole, but for the program's last, go two at a time, each with shared memory of its own for the
-    maxima of warps, so that warps meet once for a page; then none of them reads the page any more, and another takes
-    its slot. IS_CAPPED: as the constant says.
+    go two at a time, one for each slot of shared memory; those that every row sees whole, but for the program's last,
+    come first. IS_CAPPED: as the constant says.
     VECTOR > 1: blocks side by side in a row, stored together; stride_score_b is that of vectors. num_columns:
     columns of the block table. IS_FOLLOWED: the selection waits for the scores on the GPU.
     """
     mma: gl.constexpr = gl.NVMMADistributedLayout(version=[3, 0], warps_per_cta=[WARPS, 1], instr_shape=[16, ROWS, 16])
     q_layout: gl.constexpr = gl.NVMMASharedLayout(swizzle_byte_width=128, element_bitwidth=16, rank=2)
-    flat: gl.constexpr = gl.SwizzledSharedLayout(1, 1, 1, [1, 0])
-    own_row: gl.constexpr = gl.BlockedLayout([WARPS, 1], [1, 32], [1, WARPS], [0, 1])
+    vectors: gl.constexpr = gl.BlockedLayout([1, VECTOR], [32, 1], [WARPS, 1], [1, 0])
+    stored_row: gl.constexpr = gl.SliceLayout(1, vectors)
     q_type: gl.constexpr = gl.bfloat16 if q_ptr.dtype.element_ty == gl.bfloat16 else gl.float16
     tile = tiles_ptr + gl.program_id(0) * 4
     req = gl.load(tile)
@@ -208,11 +217,8 @@ def _score_e4m3_sm90_kernel(
     end_block = gl.load(tile + 3)
     # Looked up while the lengths are on their way: entries behind the last live block may hold anything.
     table_row = block_table_ptr + req.to(gl.int64) * stride_table_r
-    first_pages = ()
-    for i in gl.static_range(STAGES):
-        is_listed = block + i < gl.minimum(end_block, num_columns)
-        entry = table_row + (block + i).to(gl.int64) * stride_table_b
-        first_pages += (gl.load(entry, mask=is_listed, other=0),)  # type: ignore[assignment]
+    is_listed = block < gl.minimum(end_block, num_columns)
+    first_page = gl.load(table_row + block.to(gl.int64) * stride_table_b, mask=is_listed, other=0)
     q_start = gl.load(cu_seqlens_q_ptr + req * stride_cu)
     query_len = gl.load(cu_seqlens_q_ptr + (req + 1) * stride_cu) - q_start
     context_len = gl.load(seq_lens_ptr + req * stride_seq_lens) - query_len
@@ -221,49 +227,38 @@ def _score_e4m3_sm90_kernel(
     end_block = gl.minimum(end_block, num_blocks)
     full_blocks = gl.minimum(gl.maximum(context_len + first_row // H + 1, 0) // S, end_block - 1)
     if block < end_block:
-        pages = gl.allocate_shared_memory(keys.dtype, [STAGES, 1, S, D], keys.layout)
-        ready = gl.allocate_shared_memory(gl.int64, [STAGES, 1], mbarrier.MBarrierLayout())
-        for i in gl.static_range(STAGES):
-            mbarrier.init(ready.index(i), count=1)
-        for i in gl.static_range(STAGES):
-            fetch(keys, first_pages[i], 0, (block + i) % STAGES, ready, pages, block + i < end_block, S, D)
+        # Two allocations each, so that the compiler sees that one slot is not the other, and adds no barriers.
+        pages, ready = (), ()
+        for _ in gl.static_range(2):
+            page = gl.allocate_shared_memory(keys.dtype, [1, 1, S, D], keys.layout)
+            pages += (page,)  # type: ignore[assignment]
+            turned = gl.allocate_shared_memory(gl.int64, [1, 1], mbarrier.MBarrierLayout())
+            ready += (turned,)  # type: ignore[assignment]
+        for i in gl.static_range(2):
+            mbarrier.init(ready[i].index(0), count=1)
+        fetch(keys, first_page, 0, 0, ready[0], pages[0], True, S, D)  # type: ignore[misc]
         q = gl.allocate_shared_memory(q_type, [ROWS, D], q_layout)
         rows = query_rows(q_ptr, first_row, q_start, query_len, stride_q_t, stride_q_h, H, D, ROWS, WARPS)
         q.store(as_multiplied(rows.to(q_type)))
-        even = gl.allocate_shared_memory(gl.float32, [WARPS, ROWS], flat)
-        odd = gl.allocate_shared_memory(gl.float32, [WARPS, ROWS], flat)
         fence_async_shared()  # the matrix unit reads queries by another way than threads write them
         barrier()
+        row = first_row + gl.arange(0, ROWS, layout=stored_row)
         if VECTOR > 1:
-            vectors: gl.constexpr = gl.BlockedLayout([1, VECTOR], [32, 1], [WARPS, 1], [1, 0])
-            stored_row = first_row + gl.arange(0, ROWS, layout=gl.SliceLayout(1, vectors))[:, None]
+            row = row[:, None]
             held = gl.full([ROWS, VECTOR], float("-inf"), gl.float32, vectors)
         else:
-            stored_row = first_row + gl.arange(0, ROWS, layout=gl.SliceLayout(0, own_row))
-            held = gl.full([ROWS], float("-inf"), gl.float32, gl.SliceLayout(0, own_row))
-        is_row = stored_row < query_len * H
-        flat_row = (q_start - slab_token).to(gl.int64) * H + stored_row
+            held = gl.full([ROWS], float("-inf"), gl.float32, stored_row)
+        is_row = row < query_len * H
+        flat_row = (q_start - slab_token).to(gl.int64) * H + row
         score_rows = score_ptr + flat_row * stride_score_row
         best_rows = best_ptr + flat_row * stride_best_row
         first_block = block
         while block + 2 <= full_blocks:
             for i in gl.static_range(2):
-                slot = (block + i) % STAGES
-                mbarrier.wait(ready.index(slot), ((block + i - first_block) // STAGES) & 1)
-                scores = _product(pages, slot, 0, q, ROWS, mma)
-                if IS_CAPPED:  # a thread has registers for one product
-                    best = _best_of_threads(warpgroup_mma_wait(0, deps=[scores]))
-                    scores = _product(pages, slot, 1, q, ROWS, mma)
-                else:
-                    second = _product(pages, slot, 1, q, ROWS, mma)
-                    best = _best_of_threads(warpgroup_mma_wait(1, deps=[scores]))
-                    scores = second
-                ahead = block + i + STAGES
-                page = gl.load(table_row + ahead.to(gl.int64) * stride_table_b, mask=ahead < end_block, other=0)
-                scores, best = warpgroup_mma_wait(0, deps=[scores, best])  # the first maxima before it
-                best = gl.maximum(best, _best_of_threads(scores))
-                best = _best_of_page(best, even if i == 0 else odd, own_row)
-                fetch(keys, page, 0, slot, ready, pages, ahead < end_block, S, D)
+                best = _best_of_block(
+                    keys, pages, ready, i, q, table_row, stride_table_b, block + i, first_block, end_block, first_row,
+                    context_len, H, ROWS, True, IS_CAPPED, mma, stored_row,
+                )  # fmt: skip
                 held = _put_inside(
                     best, held, is_row, score_rows, best_rows, block + i, first_block, end_block, num_blocks,
                     stride_score_b, stride_best_b, SUPERBLOCK, VECTOR,
@@ -273,24 +268,19 @@ def _score_e4m3_sm90_kernel(
         if IS_FOLLOWED:  # no sooner: the selection's programs would crowd on the first multiprocessors with room
             gdc_launch_dependents()
         while block < end_block:
-            slot = block % STAGES
-            mbarrier.wait(ready.index(slot), ((block - first_block) // STAGES) & 1)
-            scores = warpgroup_mma_wait(0, deps=[_product(pages, slot, 0, q, ROWS, mma)])
-            best = _best_of_threads(_masked(scores, block * S, first_row, context_len, H))
-            scores = warpgroup_mma_wait(0, deps=[_product(pages, slot, 1, q, ROWS, mma)])
-            best = gl.maximum(best, _best_of_threads(_masked(scores, block * S + S // 2, first_row, context_len, H)))
-            barrier()
-            best = _best_of_page(best, even, own_row)
-            ahead = block + STAGES
-            page = gl.load(table_row + ahead.to(gl.int64) * stride_table_b, mask=ahead < end_block, other=0)
-            fetch(keys, page, 0, slot, ready, pages, ahead < end_block, S, D)
-            held = put_best(
-                best, held, is_row, score_rows, best_rows, block, first_block, end_block, num_blocks,
-                stride_score_b, stride_best_b, SUPERBLOCK, VECTOR,
-            )  # fmt: skip
-            block += 1
-        for i in gl.static_range(STAGES):
-            mbarrier.invalidate(ready.index(i))
+            for i in gl.static_range(2):
+                if block < end_block:
+                    best = _best_of_block(
+                        keys, pages, ready, i, q, table_row, stride_table_b, block, first_block, end_block, first_row,
+                        context_len, H, ROWS, False, IS_CAPPED, mma, stored_row,
+                    )  # fmt: skip
+                    held = put_best(
+                        best, held, is_row, score_rows, best_rows, block, first_block, end_block, num_blocks,
+                        stride_score_b, stride_best_b, SUPERBLOCK, VECTOR,
+                    )  # fmt: skip
+                    block += 1
+        for i in gl.static_range(2):
+            mbarrier.invalidate(ready[i].index(0))
 
 
 def is_served(batch: PagedBatch, plan: PrefillPlan, score: torch.Tensor, superblock_score: torch.Tensor | None) -> bool:
@@ -342,7 +332,6 @@ def launch_score(
         S=config.block_size,
         ROWS=plan.score_rows,
         SUPERBLOCK=0 if superblock_score is None else plan.superblock,
-        STAGES=STAGES,
         WARPS=WARPS,
         IS_CAPPED=IS_CAPPED,
         VECTOR=score.shape[3] if score.ndim == 4 else 1,
