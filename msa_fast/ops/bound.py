@@ -3,7 +3,7 @@
 `PrefillLaunch` and `DecodeLaunch` hold the lengths, the pages' table and the plan of one step. The first call with
 tensors of some shapes, strides and alignment checks them, launches as the operators do, and writes down what it
 launched; further calls with such tensors launch the same kernels with other pointers, some ten times sooner. Tensors of
-another kind are bound anew (`binding`).
+another kind are bound anew (`binding`). A later prefill step is launched as an earlier one (`step_kinds`).
 """
 
 import threading
@@ -29,8 +29,6 @@ from msa_ref.config import IndexerConfig, require
 
 MAX_BINDINGS = 64
 """Kinds of tensors that one launch is bound for at a time: a launch that serves many steps meets ever new ones."""
-
-
 _BATCH_FIELDS = tuple(field.name for field in fields(PagedBatch))
 
 
@@ -104,8 +102,9 @@ class StepLaunch(ABC):
         if is_checked:
             binding = self._kinds.bound(kind, self._step)
             if binding is not None:
-                self._keep(key, binding)
-                return binding.run((q, keys, out), addresses)
+                with self._lock:  # another thread finds it as soon as it is kept
+                    self._keep(key, binding)
+                    return binding.run((q, keys, out), addresses)
             batch, own_out = self._batch_of_checked(q, keys, out)
             call = self._prepare(batch, own_out, num_splits, product, is_checked)
         else:

@@ -8,7 +8,6 @@ it is made of a few dozen operations on whole arrays, and reaches the device in 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -152,16 +151,16 @@ def _plan_of_short(
         return None
     rows, block_size, context_len = range(0, num_rows, score_rows), config.block_size, seq_len - query_len
     ends = [*rows[1:], num_rows]
-    num_blocks = [-(-max(0, context_len + (end - 1) // heads + 1) // block_size) for end in ends]
+    visible = [context_len + (end - 1) // heads + 1 for end in ends]
+    num_blocks = [-(-tokens // block_size) if tokens > 0 else 0 for tokens in visible]
     at_once = number(PROGRAMS_AT_ONCE, architecture)
     ranges = short_ranges(num_blocks, rows, superblock, at_once, num_processors(device))
     if ranges is None:
         return None
     num_ranges, num_tiles = ranges.num_ranges, len(rows)
-    host, score_tiles = _host_and_device((num_ranges, 4), device)
-    of_rows, topk_tiles = _row_tiles(score_rows, num_tiles, score_tiles.device)
-    ranges.write(host.numpy(), of_rows)
-    score_tiles.copy_(host, non_blocking=True)
+    host, on_device = _host_and_device(4 * num_ranges + 2 * num_tiles, device)
+    ranges.write(host.numpy(), score_rows)
+    score_tiles, topk_tiles = _copied(host, on_device, num_ranges, num_tiles)
     return PrefillPlan(
         config=config,
         score_tiles=score_tiles,
@@ -344,39 +343,35 @@ _WAVES, _MORE = np.arange(NUM_WAVES), np.arange(NUM_MORE)
 """Numbers of waves that are tried beside the fewest, and of blocks beside those that the waves would need."""
 
 
-@lru_cache(maxsize=1024)
-def _row_tiles(score_rows: int, num_tiles: int, device: torch.device) -> tuple[np.ndarray, torch.Tensor]:
-    """The query tiles of request 0: as score tiles without blocks, on the host, and as selection tiles on the device.
-
-    They depend on their number alone, so plans share them. The copy is waited for, since other streams read it, too.
-    """
-    rows = np.zeros((num_tiles, 4), np.int32)
-    rows[:, 1] = np.arange(num_tiles) * score_rows
-    with torch.inference_mode(False):
-        return rows, torch.from_numpy(rows[:, :2].copy()).to(device)
-
-
-def _host_and_device(shape: tuple[int, ...], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+def _host_and_device(num_values: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """Memory for int32 values on the host, from which one copy without a wait brings them, and on the device."""
     is_pinned = device.type == "cuda" and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    host = torch.empty(shape, dtype=torch.int32, device="cpu", pin_memory=is_pinned)
-    return host, torch.empty(shape, dtype=torch.int32, device=device)
+    host = torch.empty(num_values, dtype=torch.int32, device="cpu", pin_memory=is_pinned)
+    return host, torch.empty(num_values, dtype=torch.int32, device=device)
+
+
+def _copied(
+    host: torch.Tensor, on_device: torch.Tensor, num_ranges: int, num_tiles: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Score tiles and selection tiles, as views of the memory that one copy brings them to."""
+    on_device.copy_(host, non_blocking=True)
+    # One operation each: a slice and a view would be two.
+    query_tiles = on_device.as_strided((num_tiles, 2), (2, 1), 4 * num_ranges)
+    return on_device.as_strided((num_ranges, 4), (4, 1)), query_tiles
 
 
 def _to_device(
     ranges: list[np.ndarray], req: np.ndarray, row: np.ndarray, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Score tiles and selection tiles on the device, int32, as views of one tensor that one copy brought there."""
+    """Score tiles and selection tiles on the device."""
     num_ranges, num_tiles = sum(map(len, ranges)), len(row)
-    host, on_device = _host_and_device((4 * num_ranges + 2 * num_tiles,), device)
+    host, on_device = _host_and_device(4 * num_ranges + 2 * num_tiles, device)
     values, end = host.numpy(), 0
     for of_slab in ranges:
         first, end = end, end + of_slab.size
         values[first:end] = of_slab.ravel()
     values[end::2], values[end + 1 :: 2] = req, row
-    on_device.copy_(host, non_blocking=True)
-    # One operation each: a slice and a view would be two.
-    return on_device.as_strided((num_ranges, 4), (4, 1)), on_device.as_strided((num_tiles, 2), (2, 1), end)
+    return _copied(host, on_device, num_ranges, num_tiles)
 
 
 def check_plan(plan: PrefillPlan, batch: PagedBatch) -> None:

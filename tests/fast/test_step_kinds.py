@@ -19,8 +19,9 @@ from msa_ref import IndexerConfig
 from tests.support.calls import num_calls
 
 NUM_PAGES = 8
-MAX_FIRST_LAYER_CALLS = 98
-"""Calls of the first layer of a step of a known kind, without those of the engine's classes."""
+MAX_FIRST_LAYER_CALLS = 107
+"""Calls of the first layer of a step of a known kind, without those of the engine's classes; with Triton 3.9 there are
+fewer."""
 
 
 def known(kernel: Any, args: tuple[Any, ...], options: Mapping[str, Any], device: object) -> CompiledLaunch:
