@@ -62,8 +62,8 @@ def judged(engine: Callable[[EngineSetup], Any], case: Case, fills_buffers: bool
 
 
 def test_more_requests_of_fewer_drafts_than_a_graph_has_are_refused_and_served(device: str) -> None:
-    case = replace(STEPS, requests=(Request(4, 70), Request(4, 50)), engine=EnginePlan())
-    case = replace(case, replay=(Step((Request(8, 80), Request(0, 0))),))
+    replay = (Step((Request(8, 80), Request(0, 0))),)
+    case = replace(STEPS, requests=(Request(4, 70), Request(4, 50)), replay=replay, engine=EnginePlan())
     assert isinstance(Examiner(Scene(case, device)).examine(BUILT_IN["step-graph"]), Agreed)
 
 
