@@ -216,11 +216,11 @@ def gate_cases(seed: int, count: int, scale: Scale) -> Iterator[Case]:
         yield case
 
 
-def by_specialization(seed: int, count: int, scale: Scale) -> list[list[Case]]:
-    """The cases of `gate_cases`, those of one specialization in one list."""
-    groups: dict[int, list[Case]] = {}
-    for place, case in _numbered(seed, count, scale):
-        groups.setdefault(place, []).append(case)
+def by_specialization(seed: int, count: int, scale: Scale) -> list[list[tuple[int, Case]]]:
+    """The cases of `gate_cases` with their numbers, those of one specialization in one list."""
+    groups: dict[int, list[tuple[int, Case]]] = {}
+    for number, (place, case) in enumerate(_numbered(seed, count, scale)):
+        groups.setdefault(place, []).append((number, case))
     return list(groups.values())
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from fuzz import corpus
-from fuzz.cases.case import Case, EnginePlan
+from fuzz.cases.case import Case
 from fuzz.cases.generate import gate_cases
 from fuzz.cases.inside import inside
 from fuzz.cases.production import is_given, long_rows, production_cases, rings
@@ -13,6 +13,7 @@ from fuzz.cases.scale import Scale
 from fuzz.cases.smoke import smoke_cases
 from fuzz.isolation.messages import Task
 from fuzz.targets import Target
+from fuzz.targets.share import is_given_drawn, is_given_kept, is_given_production
 from fuzz.targets.twins import is_twin
 
 
@@ -46,8 +47,7 @@ class GateTasks:
         """
         for number, (case, kind) in enumerate(production_cases(self.device == "cuda", seed)):
             for target in self.targets:
-                is_in_turn = self.device != "cpu" or number % target.drawn_each == 0
-                if is_in_turn and is_given(kind, target.kind, target.takes_score):
+                if is_given_production(number, target, self.device) and is_given(kind, target.kind, target.takes_score):
                     self._give_projected(f"production {kind}", case, target)
 
     def give_to_twins(self, seed: int) -> None:
@@ -70,9 +70,8 @@ class GateTasks:
         scales = {target.name: inside(scale, target.domain) for target in self.targets}
         for inner in dict.fromkeys(scales.values()):
             for number, case in enumerate(gate_cases(seed, count, inner)):
-                turn = number // len(inner.kinds)  # so that each share has all kinds
                 for target in self.targets:
-                    if scales[target.name] == inner and turn % target.drawn_each == 0:
+                    if scales[target.name] == inner and is_given_drawn(number, len(inner.kinds), target):
                         self._give(case, target)
 
     def _give_projected(self, name: str, case: Case, target: Target) -> None:
@@ -86,13 +85,3 @@ class GateTasks:
     def _give(self, case: Case, target: Target) -> None:
         if target.is_run_by(case, self.device) and target.name not in self.takers.setdefault(case, []):
             self.takers[case].append(target.name)
-
-
-def is_given_kept(number: int, case: Case, target: Target, device: str) -> bool:
-    """True if a gate judges a target by a kept case: on a CPU by a share of them, where another target has all.
-
-    Of an engine's own cases a step gets every one; what is about kernels alone needs no engine every time.
-    """
-    has_all = device != "cpu" and target.kind != "step"
-    is_own = target.kind == "step" and case.engine != EnginePlan()
-    return has_all or is_own or number % target.drawn_each == 0

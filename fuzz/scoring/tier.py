@@ -28,6 +28,7 @@ from fuzz.cases.scale import SCALES, Scale
 from fuzz.cases.specialization import Specialization, draw_specializations
 from fuzz.targets import Target
 from fuzz.targets.profiles import read_profile
+from fuzz.targets.share import is_given_drawn, is_given_kept, is_given_production
 from fuzz.targets.twins import on_twin, parsed
 from fuzz.values.families import DRAWN_FAMILIES
 from msa_ref.profile import CONTRACT, Dtypes
@@ -45,6 +46,10 @@ TWIN_DTYPES: dict[str, tuple[Dtypes, ...]] = {"sm_90": _SIXTEEN_BITS_AND_E4M3, "
 """Architecture -> the element formats that those kernels serve."""
 DRAWN_EACH = 16
 """Random cases of one specialization side by side: about as many as a round of `run` has."""
+
+
+Numbered = tuple[int, Case]
+"""A case, and its number among those that a gate has of its kind."""
 
 
 @dataclass(frozen=True)
@@ -119,18 +124,26 @@ class Tier:
         return replace(target, profile=read_profile(Path(self.profile))) if self.profile else target
 
     def cases_for(self, target: Target, needs: tuple[str, ...] = ()) -> Iterator[Case]:
-        """The cases that one target has to agree on, likely killers first. needs: see `Defect.needs`."""
+        """The cases that a gate gives to one target, likely killers first. needs: see `Defect.needs`."""
         if self.seconds:
             yield from self._drawn(target)
             return
         target = self.held(target)
         scale = inside(SCALES[self.scale], target.domain)
         with _DRAWING:
-            groups, kept, production = _gate(self, scale)
-        kept = tuple(_projected(kept, target))
-        more = list(
-            _projected((case for case, kind in production if is_given(kind, target.kind, target.takes_score)), target)
+            numbered, all_kept, all_production = _gate(self, scale)
+        groups = [
+            [case for number, case in group if is_given_drawn(number, len(scale.kinds), target)] for group in numbered
+        ]
+        kept = list(
+            _projected((case for number, case in all_kept if is_given_kept(number, case, target, self.device)), target)
         )
+        production = (
+            case
+            for number, case, kind in all_production
+            if is_given_production(number, target, self.device) and is_given(kind, target.kind, target.takes_score)
+        )
+        more = list(_projected(production, target))
         if target.is_kernel and (self.device == "cuda" or self.twin):  # each specialization is compiled
             groups = [_most_informative_first(group) for group in groups]
             first, rest = groups[:NUM_SPECIALIZATIONS], groups[NUM_SPECIALIZATIONS:]
@@ -172,14 +185,18 @@ _DRAWING = threading.Lock()
 
 
 @cache
-def _gate(tier: Tier, scale: Scale) -> tuple[list[list[Case]], tuple[Case, ...], tuple[tuple[Case, str], ...]]:
-    """A gate's drawn cases by specialization, the corpus's, and production's with the kind of target for each."""
+def _gate(tier: Tier, scale: Scale) -> tuple[list[list[Numbered]], list[Numbered], list[tuple[int, Case, str]]]:
+    """A gate's drawn cases by specialization, the corpus's, and production's with the kind of target for each.
+
+    Each has its number, by which targets get their shares; those for twins have 0, of which everyone has a share.
+    """
     drawn = by_specialization(tier.seed, tier.cases, scale)
-    kept = tuple(entry.case for entry in corpus.entries().values()) if tier.has_corpus else ()
-    production = tuple(production_cases(tier.device == "cuda", tier.seed)) if tier.has_production else ()
+    kept = list(enumerate(entry.case for entry in corpus.entries().values())) if tier.has_corpus else []
+    shapes = production_cases(tier.device == "cuda", tier.seed) if tier.has_production else ()
+    production = [(number, case, kind) for number, (case, kind) in enumerate(shapes)]
     if tier.twin:
-        production += tuple(rings(tier.seed))
-        production += tuple((case, "selection") for case in (*long_rows(tier.seed), many_rows(tier.seed)))
+        production += [(0, case, kind) for case, kind in rings(tier.seed)]
+        production += [(0, case, "selection") for case in (*long_rows(tier.seed), many_rows(tier.seed))]
     return drawn, kept, production
 
 

@@ -138,9 +138,9 @@ def test_every_gate_has_a_longest_row_of_65_blocks(seed: int) -> None:
 def test_a_gpus_cases_of_one_specialization_share_views() -> None:
     drawn = {scale.name: by_specialization(3, 2 * NUM_SPECIALIZATIONS * CASES_EACH, scale) for scale in (SMALL, LARGE)}
 
-    def others(cases_of_one: list[Case]) -> int:
+    def others(cases_of_one: list[tuple[int, Case]]) -> int:
         """Cases whose pages lie near for which kernels are compiled anew, beside those of the commonest kind."""
-        near = [case for case in cases_of_one if not case.pages.is_far]
+        near = [case for _, case in cases_of_one if not case.pages.is_far]
         kinds = Counter((case.config, case.dtype, replace(case.views, **PER_CASE)) for case in near)
         return kinds.total() - max(kinds.values())
 

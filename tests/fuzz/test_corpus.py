@@ -10,13 +10,13 @@ import pytest
 
 from fuzz.__main__ import main
 from fuzz.canaries import CANARIES, MUTANTS
-from fuzz.commands.gate_tasks import is_given_kept
 from fuzz.corpus import FOLDER, Entry, entries, promote
 from fuzz.inputs.scene import Scene
 from fuzz.judge.examiner import Examiner
 from fuzz.judge.verdict import Broke
 from fuzz.scoring.tier import Tier
 from fuzz.targets import BUILT_IN, find
+from fuzz.targets.share import is_given_kept
 
 ENTRIES = entries()
 MAX_BLOCKS = 40

@@ -17,6 +17,8 @@ from fuzz.__main__ import main
 from fuzz.canaries import DEFECTS, Defect
 from fuzz.cases.case import Case
 from fuzz.cases.generate import CASES_EACH
+from fuzz.cases.scale import SMALL
+from fuzz.commands.gate_tasks import GateTasks
 from fuzz.isolation.messages import DOES_NOT_FIT, Judged, Task
 from fuzz.isolation.worker import ChildEnded, HarnessError, Worker
 from fuzz.judge.verdict import Agreed, Broke, Verdict
@@ -224,6 +226,15 @@ def test_the_order_of_a_gate_leaves_its_cases_what_they_are(name: str) -> None:
     first = [case.config for case in islice(Tier("cuda", 3, "small", 240).cases_for(find("prefill")), CASES_EACH)]
     ((_, count),) = Counter(first).most_common(1)
     assert count >= CASES_EACH - 1  # compiled once, and perhaps once more for a case of rare size
+
+
+@pytest.mark.parametrize("name", ["prefill-device", "step"])
+def test_a_defect_meets_the_cases_that_a_gate_gives_its_target(name: str) -> None:
+    target = find(name)
+    tier, tasks = Tier("cpu", 3, "small", 48), GateTasks([target], "cpu")
+    tasks.give_kept(), tasks.give_production(3), tasks.give_drawn(3, 48, SMALL)
+    given = {task.case for task in tasks.as_list() if target.limits(task.case, "cpu") is None}
+    assert set(tier.cases_for(target)) == given
 
 
 def test_what_a_defect_needs_comes_first() -> None:

@@ -1,0 +1,24 @@
+"""The share of a gate's cases that a target gets, where other targets try most of the same (`Target.drawn_each`)."""
+
+from fuzz.cases.case import Case, EnginePlan
+from fuzz.targets.target import Target
+
+
+def is_given_kept(number: int, case: Case, target: Target, device: str) -> bool:
+    """True if a gate judges a target by a kept case: on a CPU by a share of them, where another target has all.
+
+    Of an engine's own cases a step gets every one; what is about kernels alone needs no engine every time.
+    """
+    has_all = device != "cpu" and target.kind != "step"
+    is_own = target.kind == "step" and case.engine != EnginePlan()
+    return has_all or is_own or number % target.drawn_each == 0
+
+
+def is_given_production(number: int, target: Target, device: str) -> bool:
+    """True if a gate judges a target by a production case of its kind: on a CPU by a share of them."""
+    return device != "cpu" or number % target.drawn_each == 0
+
+
+def is_given_drawn(number: int, num_kinds: int, target: Target) -> bool:
+    """True if a gate judges a target by a drawn case. num_kinds: of the scale, so that each share has all kinds."""
+    return number // num_kinds % target.drawn_each == 0
