@@ -34,6 +34,7 @@ class CallFacts:
     is_of_scores: whether the target is given scores, in place of queries and keys.
     has_nan, has_infinities: whether the values that it must read, queries and keys or scores, hold some; false
         where nobody looked.
+    has_subnormals: whether queries or keys hold some, or are so small that their products' sums may be; likewise.
     """
 
     config: IndexerConfig
@@ -50,6 +51,7 @@ class CallFacts:
     is_of_scores: bool
     has_nan: bool
     has_infinities: bool
+    has_subnormals: bool = False
 
 
 def facts_of(batch: PagedBatch, score: torch.Tensor | None = None, looks_at_values: bool = True) -> CallFacts:
@@ -72,15 +74,35 @@ def facts_of(batch: PagedBatch, score: torch.Tensor | None = None, looks_at_valu
         is_of_scores=score is not None,
         has_nan=bool(read.isnan().any()),
         has_infinities=bool(read.isinf().any()),
+        has_subnormals=looks_at_values and score is None and _may_be_subnormal(batch),
     )
+
+
+def _may_be_subnormal(batch: PagedBatch) -> bool:
+    """True if a number that a kernel must read is subnormal, or if a sum of products may be.
+
+    Products, rounded to float32, are multiples of 2**-23 times the least of them, and so are their sums.
+    """
+    least = 1.0
+    for values, row in ((_own_queries(batch), batch.query_format), (_live_keys(batch), batch.key_format)):
+        sizes = values.abs()
+        smallest = float(sizes[sizes > 0].min()) if bool((sizes > 0).any()) else 1.0
+        if smallest < row.min_normal:
+            return True
+        least *= smallest
+    return least < torch.finfo(torch.float32).smallest_normal * 2**23
 
 
 def _read_values(batch: PagedBatch, score: torch.Tensor | None) -> torch.Tensor:
     """1-D, every value that the target must read."""
     if score is not None:
         return visible_scores(batch, score)
-    queries = batch.query_format.values(batch.index_q[: int(batch.cu_seqlens_q[-1])])
-    return torch.cat([queries.flatten(), _live_keys(batch).flatten()])
+    return torch.cat([_own_queries(batch).flatten(), _live_keys(batch).flatten()])
+
+
+def _own_queries(batch: PagedBatch) -> torch.Tensor:
+    """[tokens, H, D] float32, the queries of all requests' tokens."""
+    return batch.query_format.values(batch.index_q[: int(batch.cu_seqlens_q[-1])])
 
 
 def _live_keys(batch: PagedBatch) -> torch.Tensor:

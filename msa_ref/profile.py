@@ -65,6 +65,8 @@ class Profile:
     nan, infinities: whether NaN in queries and keys (and what may make it) counts as -inf, and infinite ones are
         ordinary, or are outside.
     score_nan, score_infinities: the same of scores that a target is given.
+    subnormals: whether numbers below their format's smallest normal one, and sums below float32's, are "kept", or
+        queries and keys that have or may make some are outside, as for a kernel that flushes them to zero.
     max_abs_score: every block's score is nearer to 0 than this. None takes all.
     padding_rows: whether a row that sees nothing is all PAD, or outside.
     padded_queries: whether rows of `index_q` after the last request's tokens are all PAD, or such a tensor is
@@ -90,6 +92,7 @@ class Profile:
     infinities: Literal["ordinary", "undefined"] = "ordinary"
     score_nan: Literal["minus-inf", "undefined"] = "minus-inf"
     score_infinities: Literal["ordinary", "undefined"] = "ordinary"
+    subnormals: Literal["kept", "undefined"] = "kept"
     max_abs_score: float | None = None
     padding_rows: Literal["pad", "undefined"] = "pad"
     padded_queries: Literal["pad", "undefined"] = "undefined"
@@ -152,7 +155,7 @@ class Profile:
 
         score: [H, T, N], for a target that is given scores. It reads no queries and no keys.
         """
-        policies = (self.nan, self.infinities, self.score_nan, self.score_infinities)
+        policies = (self.nan, self.infinities, self.score_nan, self.score_infinities, self.subnormals)
         reason = self.outside(facts_of(batch, score, looks_at_values="undefined" in policies))
         if reason is None and self.max_abs_score is not None:
             greatest = greatest_score(batch, score, self.max_abs_score)
@@ -187,6 +190,8 @@ class Profile:
         makes_nan = nan == "undefined" and not facts.is_of_scores
         is_infinite = facts.has_infinities and (infinities == "undefined" or makes_nan)
         yield is_infinite, f"{self.name} promises nothing for infinities, or for the NaN that they make"
+        is_flushed = self.subnormals == "undefined" and facts.has_subnormals
+        yield is_flushed, f"{self.name} promises nothing for subnormal numbers"
 
 
 def set_in_words(taken: tuple[int, ...] | None) -> str:

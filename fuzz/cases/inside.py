@@ -68,6 +68,7 @@ def bounds_of(domain: Domain) -> Bounds:
         strides=profile.strides,
         is_token_major=profile.strides != "any" and profile.axes == "token-major",
         has_nonfinite=_takes_nonfinite(domain),
+        has_subnormals=profile.subnormals == "kept" or domain.takes_score,
         max_abs_score=profile.max_abs_score,
         profile=replace(profile, name=CONTRACT.name),
     )
@@ -132,6 +133,7 @@ def families_inside(families: Sequence[str], bounds: Bounds, shape: Shape) -> tu
     def fits(name: str) -> bool:
         family = FAMILIES[name]
         is_allowed = (bounds.has_nonfinite or not family.has_nonfinite) and family.is_held(shape)
+        is_allowed &= bounds.has_subnormals or not family.has_subnormals
         least = int(math.log2(shape.format.subnormal_step)) if family.is_scalable else 0
         return is_allowed and family.log2_inside(shape) >= least
 

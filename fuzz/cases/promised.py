@@ -51,6 +51,7 @@ def case_facts(case: Case, step: Step, is_token_major: bool = False, takes_score
         is_of_scores=takes_score,
         has_nan=has_nonfinite,
         has_infinities=has_nonfinite and (takes_score or case.formats.keys.has_infinities),
+        has_subnormals=case.values.made_by.has_subnormals and not takes_score,
     )
 
 

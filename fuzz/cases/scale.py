@@ -59,6 +59,7 @@ class Bounds:
     strides: of every tensor: any, contiguous, or aligned as well; see `msa_ref.profile`.
     is_token_major: whether `out` is [T, H, K] in memory, where it has to be contiguous.
     has_nonfinite: whether queries, keys and given scores may be NaN or infinite.
+    has_subnormals: whether queries and keys may be subnormal on purpose.
     max_abs_score: a magnitude that no score reaches; None for any.
     profile: the promises themselves.
     """
@@ -74,6 +75,7 @@ class Bounds:
     strides: Strides = "any"
     is_token_major: bool = False
     has_nonfinite: bool = True
+    has_subnormals: bool = True
     max_abs_score: float | None = None
     profile: Profile = CONTRACT
 

@@ -76,5 +76,11 @@ def _held(numbers: np.ndarray, shape: Shape) -> np.ndarray:
     return rounded
 
 
-any_bytes = AnyBytes(name="any_bytes", ties="ties now and then", sentence=sentence_of(AnyBytes), has_nonfinite=True)
+any_bytes = AnyBytes(
+    name="any_bytes",
+    ties="ties now and then",
+    sentence=sentence_of(AnyBytes),
+    has_nonfinite=True,
+    has_subnormals=True,
+)
 """The family."""

@@ -30,6 +30,7 @@ class Family(ABC):
     sums_are_exact: whether fp32 sums of its products are exact in any order; else rows are judged on intervals.
     is_on_device: whether its tensors are made where they live, by hashing: for the largest shapes.
     has_nonfinite: whether NaN and infinities are planted in its tensors.
+    has_subnormals: whether its queries or keys are subnormal on purpose.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Family(ABC):
     sums_are_exact: bool = True
     is_on_device: bool = False
     has_nonfinite: bool = False
+    has_subnormals: bool = False
 
     @abstractmethod
     def max_coordinate(self, shape: Shape) -> float:

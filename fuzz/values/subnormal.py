@@ -26,6 +26,7 @@ class Subnormal(Lattice):
 
     log2_units: Callable[[Shape], tuple[int, int]]
     middle: int
+    has_subnormals: bool = True
 
     def max_coordinate(self, shape: Shape) -> float:
         return super().max_coordinate(shape) * 2.0 ** self.log2_units(shape)[1]

@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -17,11 +18,14 @@ from fuzz.cases.case import Case, PagePlan, Request, Step, ValuePlan, ViewPlan, 
 from fuzz.cases.generate import gate_cases
 from fuzz.cases.inside import inside
 from fuzz.cases.scale import SMALL
+from fuzz.inputs.scene import Scene
 from fuzz.isolation.messages import Task
 from fuzz.isolation.worker import Worker
+from fuzz.judge.examiner import Examiner
 from fuzz.judge.verdict import Agreed, Broke, Undefined
 from fuzz.targets import Call, fill, find
 from msa_ref import IndexerConfig, index_topk
+from msa_ref.profile import CONTRACT
 from tests.support.honest_zoo import ZOO
 
 CONFIG = IndexerConfig(2, 16, 16, 4)
@@ -48,6 +52,19 @@ def test_a_right_target_is_accused_of_nothing(name: str, worker: Worker) -> None
             is_promised = find(target).outside(case) is None
             assert isinstance(verdict, Agreed if is_promised else Undefined), (target, verdict)
     assert (worker.restarts, worker.idle_ends) == (1, [])
+
+
+@pytest.mark.parametrize("family", ["subnormal_keys", "subnormal_queries", "integers"])
+def test_subnormal_numbers_accuse_only_who_promises_them(family: str) -> None:
+    case = Case(CONFIG, (Request(3, 90), Request(2, 100)), values=ValuePlan(family))
+    examiner, target = Examiner(Scene(case, "cpu")), find("tests.support.honest_zoo.tensors:flushes_subnormals")
+    is_subnormal = family != "integers"
+    said, silent = map(examiner.examine, (target, replace(target, profile=CONTRACT)))
+    assert isinstance(said, Undefined if is_subnormal else Agreed)
+    assert not isinstance(said, Undefined) or "subnormal" in said.reason
+    assert isinstance(silent, Broke if is_subnormal else Agreed)
+    drawn = [one for one in gate_cases(7, 48, inside(SMALL, target.domain)) if one.dtype in ("bfloat16", "float32")]
+    assert not [one for one in drawn if target.outside(one)]
 
 
 def test_a_target_that_names_no_formats_is_given_the_usual_ones() -> None:
@@ -101,6 +118,7 @@ def test_a_hang_is_found_in_its_time_and_sooner_when_it_comes_again() -> None:
 def test_a_hung_child_ends_with_a_command_that_is_killed(tmp_path: Path) -> None:
     mark = tmp_path / "pid"
     program = """
+from fuzz.inputs.scene import Scene
 from fuzz.isolation.messages import Task
 from fuzz.isolation.worker import Worker
 from tests.fuzz.test_zoo import CASES

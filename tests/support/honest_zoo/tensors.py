@@ -13,9 +13,10 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fuzz.canaries.naive import NaiveIndexer
+from fuzz.canaries.naive import NaiveIndexer, Row
 from fuzz.targets import Call, fill
 from msa_ref import index_topk, nvfp4
+from msa_ref.profile import CONTRACT
 from tests.support.honest_zoo.register import honest, right
 
 FORMATS = (
@@ -195,3 +196,28 @@ def _bytes_of_answer(call: Call) -> int:
 
 
 in_its_workspace.workspace_bytes = _bytes_of_answer  # type: ignore[attr-defined]
+
+
+class _Flushed(NaiveIndexer):
+    """An indexer in whose queries, keys and sums a subnormal number is zero."""
+
+    def query(self, row: Row) -> np.ndarray:
+        return _without_subnormals(super().query(row), self.batch.query_format.min_normal)
+
+    def keys(self, row: Row, block: int) -> np.ndarray:
+        return _without_subnormals(super().keys(row, block), self.batch.key_format.min_normal)
+
+    def token_scores(self, row: Row, keys: np.ndarray) -> np.ndarray:
+        return _without_subnormals(super().token_scores(row, keys), torch.finfo(torch.float32).smallest_normal)
+
+
+def _without_subnormals(numbers: np.ndarray, least: float) -> np.ndarray:
+    return np.where(np.abs(numbers) < least, 0.0, numbers)
+
+
+def flushes_subnormals(call: Call) -> torch.Tensor:
+    """Subnormal numbers taken for zeros, of which it says that it promises nothing."""
+    return _Flushed(call).answer()
+
+
+honest(flushes_subnormals, replace(CONTRACT, name="a kernel that flushes", subnormals="undefined"))
