@@ -4,6 +4,7 @@ from fuzz.canaries.kernels.mutant import mutants_of
 
 _mutant = mutants_of("ops/hopper/score_e4m3.py", "prefill-apart", "gpu")
 _of_vectors = mutants_of("ops/hopper/score_e4m3.py", "prefill", "gpu")
+_put = mutants_of("ops/nvidia/put.py", "prefill", "gpu")
 _widen = mutants_of("ops/hopper/widen.py", "prefill-apart", "gpu")
 _copies = mutants_of("ops/nvidia/tma.py", "prefill-apart", "gpu")
 
@@ -105,11 +106,11 @@ MUTANTS = [
         "best.reshape([ROWS, THREADS])",
         _LAWS,
     ),
-    _of_vectors(
+    _put(
         "e4m3_sm90_vector_of_the_program_before",
         "A program that begins within a vector also stores its first scores, which are another program's.",
-        "is_own = place >= first_block - (block - own)",
-        "is_own = place >= 0",
+        "is_own = place >= first_block - (block - own)\n",
+        "is_own = place >= 0\n",
         ("Best", "SplitInvariance", "RepeatDeterminism"),
         defect="D22",
     ),

@@ -138,30 +138,6 @@ def _best_of_block(
     return _best_of_page(gl.maximum(best, _best_of_threads(scores)), page, stored_row)
 
 
-@gluon.jit
-def _put_inside(
-    best, held, is_row, score_rows, best_rows, block, first_block, end_block, num_blocks, stride_score_b,
-    stride_best_b, SUPERBLOCK: gl.constexpr, VECTOR: gl.constexpr,
-):  # fmt: skip
-    """`put_best` of a block behind which the program has another: a vector is stored once it is full."""
-    if VECTOR > 1:
-        vectors: gl.constexpr = held.type.layout
-        place = gl.arange(0, VECTOR, layout=gl.SliceLayout(0, vectors))[None, :]
-        own = block % VECTOR
-        best = gl.convert_layout(best, gl.SliceLayout(1, vectors), assert_trivial=True)[:, None]
-        held = gl.where(place == own, best, held)
-        # Written as a multiple, so that the compiler sees aligned vectors.
-        at = (block // VECTOR).to(gl.int64) * stride_score_b
-        is_own = place >= first_block - (block - own)
-        gl.store(score_rows + at + place, held, mask=is_row & is_own & (own == VECTOR - 1))
-        return held
-    else:
-        return put_best(
-            best, held, is_row, score_rows, best_rows, block, first_block, end_block, num_blocks, stride_score_b,
-            stride_best_b, SUPERBLOCK, VECTOR,
-        )  # fmt: skip
-
-
 @gluon.jit(
     do_not_specialize=["slab_token", "stride_table_b", "num_columns"],
     do_not_specialize_on_alignment=["block_table_ptr", "seq_lens_ptr", "cu_seqlens_q_ptr"],
@@ -259,9 +235,9 @@ def _score_e4m3_sm90_kernel(
                     keys, pages, ready, i, q, table_row, stride_table_b, block + i, first_block, end_block, first_row,
                     context_len, H, ROWS, True, IS_CAPPED, mma, stored_row,
                 )  # fmt: skip
-                held = _put_inside(
+                held = put_best(
                     best, held, is_row, score_rows, best_rows, block + i, first_block, end_block, num_blocks,
-                    stride_score_b, stride_best_b, SUPERBLOCK, VECTOR,
+                    stride_score_b, stride_best_b, SUPERBLOCK, VECTOR, IS_INSIDE=True,
                 )  # fmt: skip
             block += 2
 
