@@ -37,7 +37,7 @@ class GateTasks:
         """The corpus, projected into each target's promises; a share of it, where another target has all."""
         for number, (stem, entry) in enumerate(corpus.entries().items()):
             for target in self.targets:
-                if is_given_kept(number, entry.case, target, self.device):
+                if is_given_kept(number, entry.case, target):
                     self._give_projected(stem, entry.case, target)
 
     def give_production(self, seed: int) -> None:

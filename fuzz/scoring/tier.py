@@ -135,9 +135,7 @@ class Tier:
         groups = [
             [case for number, case in group if is_given_drawn(number, len(scale.kinds), target)] for group in numbered
         ]
-        kept = list(
-            _projected((case for number, case in all_kept if is_given_kept(number, case, target, self.device)), target)
-        )
+        kept = list(_projected((case for number, case in all_kept if is_given_kept(number, case, target)), target))
         production = (
             case
             for number, case, kind in all_production

@@ -4,14 +4,13 @@ from fuzz.cases.case import Case, EnginePlan
 from fuzz.targets.target import Target
 
 
-def is_given_kept(number: int, case: Case, target: Target, device: str) -> bool:
-    """True if a gate judges a target by a kept case: on a CPU by a share of them, where another target has all.
+def is_given_kept(number: int, case: Case, target: Target) -> bool:
+    """True if a gate judges a target by a kept case: every one of them, but for the classes of engines.
 
-    Of an engine's own cases a step gets every one; what is about kernels alone needs no engine every time.
+    Of an engine's own cases those get every one; what is about kernels alone needs no engine every time.
     """
-    has_all = device != "cpu" and target.kind != "step"
     is_own = target.kind == "step" and case.engine != EnginePlan()
-    return has_all or is_own or number % target.drawn_each == 0
+    return target.kind != "step" or is_own or number % target.drawn_each == 0
 
 
 def is_given_production(number: int, target: Target, device: str) -> bool:

@@ -29,7 +29,7 @@ CARDS = {
     "gfx950": "MI355X",
 }
 """Architecture -> GPUs that have it."""
-HAS_RUN = {"sm_90": "run and judged; prefill on e4m3 keys before its last change"}
+HAS_RUN = {"sm_90": "run and judged"}
 """Architecture on which the kernels have run -> what was judged there (msa_fast/bench/RESULTS.md)."""
 PROBED = 4096
 """Sizes up to which the limits are sought."""
