@@ -207,7 +207,7 @@ def _enter_with_workspace(indexer: type[NaiveIndexer]) -> type[NaiveIndexer]:
         return indexer(call).answer()
 
     target = Target(name, sentence, "foreign", run, has_splits=True, profile=CONTRACT, workspace_bytes=_scores_of_a_row)
-    enter("D17", ("Workspace",), target)
+    enter("systematic", ("Workspace",), target)
     return indexer
 
 
