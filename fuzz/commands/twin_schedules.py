@@ -68,7 +68,7 @@ class Task:
 
 @dataclass
 class Done:
-    """What came of schedules.
+    """The outcome of schedules.
 
     orders: (architecture, kernel) -> the order of each launch, as one number. found: a finding -> the command that
         shows it again. reasons: why places have no verdict. seconds: of processors.
@@ -85,7 +85,7 @@ class Done:
         return sum(map(len, self.orders.values()))
 
     def add(self, other: "Done") -> None:
-        """Add what came of others."""
+        """Add the outcome of others."""
         for kernel, orders in other.orders.items():
             self.orders.setdefault(kernel, []).extend(orders)
         self.found |= other.found
@@ -131,7 +131,7 @@ def _lines(done: Done, seconds: float) -> Iterator[str]:
 
 
 def run_task(task: Task) -> Done:
-    """What comes of a task, in a process of its own."""
+    """The outcome of a task, in a process of its own."""
     start, done = time.process_time(), Done()
     for seed in range(task.seed, task.seed + max(task.num_schedules, NUM_CASES)):
         if done.count < task.num_schedules and not done.found:

@@ -43,12 +43,12 @@ _OF_MEMORY = ("base", "shape", "strides", "block_shape")
 
 
 def find_known(kind: Hashable) -> CompiledLaunch | None:
-    """What is known of a kind; None before its first launch. The kernel is kept alive, so that its id stays its own."""
+    """The compiled launch of a kind; None before its first. The kernel is kept alive, so that its id stays its own."""
     return _known.get(kind)
 
 
 def keep_known(kind: Hashable, compiled: CompiledLaunch) -> CompiledLaunch:
-    """Keep what the first launch of a kind has shown."""
+    """Keep the compiled launch that the first of a kind has shown."""
     if len(_known) >= MAX_KNOWN:
         _known.clear()
     _known[kind] = compiled

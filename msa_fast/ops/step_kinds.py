@@ -70,7 +70,7 @@ class StepKinds:
         self.checked.add(kind)
 
     def bound(self, kind: Hashable, step: PrefillStep | None) -> Binding | None:
-        """What an earlier step bound for tensors of a kind, for this step; None where that cannot serve it."""
+        """A binding for this step, of an earlier one's for tensors of a kind; None where that cannot serve it."""
         if step is None or step.plan.superblock != 1:  # without vectors
             return None
         addresses = [tensor.data_ptr() for tensor in step.tensors]

@@ -25,7 +25,7 @@ fewer."""
 
 
 def known(kernel: Any, args: tuple[Any, ...], options: Mapping[str, Any], device: object) -> CompiledLaunch:
-    """What Triton might have compiled: every argument that is no constant is a parameter."""
+    """A kernel as Triton might have compiled it: every argument that is no constant is a parameter."""
     made, place = object.__new__(CompiledLaunch), 0
     made.kernel, made.compiled, made.attribute = (kernel, tuple(options.items())), None, None
     made.pointers, made.numbers, made.maps, names = [], [], [], kernel.arg_names
