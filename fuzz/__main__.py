@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-from fuzz.commands import COMMANDS, JUDGES
+from fuzz.commands import COMMANDS, JUDGES, ON_CPU
 from fuzz.commands.declared import declare, filled
 from fuzz.commands.device import settle_and_warm_up
 from fuzz.report.command_line import program
@@ -52,7 +52,8 @@ def read(words: Sequence[str]) -> tuple[ModuleType, Any]:
     door.add_argument("words", nargs=argparse.REMAINDER, metavar="...", help="its options: COMMAND --help")
     name, rest = vars(door.parse_args(words)).values()
     if name in JUDGES:
-        settle_and_warm_up(rest)  # before the command's module, and with it triton, is imported
+        # Before the command's module is imported, and with it Triton.
+        settle_and_warm_up(rest, "cpu" if name in ON_CPU else "auto")
     command = importlib.import_module(f"fuzz.commands.{name}")
     parser = argparse.ArgumentParser(prog=shlex.join([*program(), name]), description=COMMANDS[name])
     declare(parser, command.Options)

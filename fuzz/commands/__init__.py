@@ -26,3 +26,6 @@ COMMANDS = {
 
 JUDGES = frozenset({"gate", "run", "replay", "canaries", "peers", "twin"})
 """Commands that run kernels in this process or its children: their device is settled before they are imported."""
+
+ON_CPU = frozenset({"twin"})
+"""Those of them that judge on a CPU, also where there is a GPU."""

@@ -138,7 +138,7 @@ def canaries(options: Options) -> int:
     """Judge planted defects, all or some, afresh or from where an earlier scoring ended. Returns the exit status."""
     tier, device = options.tier, options.tier.device
     table = _chosen(options)
-    if device == "cpu" and any(one.target.is_kernel for one in table):
+    if device == "cpu" and not tier.twin and any(one.target.is_kernel for one in table):
         check_interpreter()
     stamp = environment.stamp(device)
     run = tier.settings

@@ -18,22 +18,25 @@ def device_option(is_settled: bool = True) -> Any:
     return option(words, "auto", choices=DEVICES, settle=settle if is_settled else None)
 
 
-def wanted(words: Sequence[str]) -> str:
-    """The --device among a command's words, read before the command and its other options are known."""
+def wanted(words: Sequence[str], default: str) -> str:
+    """The --device among a command's words, read before the command and its other options are known.
+
+    default: if there is none among them.
+    """
     parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--device", default="auto")
+    parser.add_argument("--device", default=default)
     device: str = parser.parse_known_args(words)[0].device
     return device
 
 
-def settle_and_warm_up(words: Sequence[str]) -> None:
+def settle_and_warm_up(words: Sequence[str], default: str) -> None:
     """Settle the device that a command's words name, and start the process that children are forked from.
 
-    Words that ask for a page or for help need no child.
+    Words that ask for a page or for help need no child. default: the device, if no word names one.
     """
     from fuzz.isolation.fork_server import warm_up
 
-    device, is_judged = wanted(words), not NEED_NO_CHILD & set(words)
+    device, is_judged = wanted(words, default), not NEED_NO_CHILD & set(words)
     if device == "cpu" and is_judged:
         _interpret()
         warm_up()  # its imports run beside this process's own

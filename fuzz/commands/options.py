@@ -13,6 +13,7 @@ from fuzz.commands.places import file_option, folder_option
 from fuzz.isolation.worker import HANGS_AFTER, Worker
 from fuzz.report.command_line import again
 from fuzz.targets import BUILT_IN, Target, find
+from fuzz.targets.twins import is_twin
 from msa_fast.ops.checks import check_interpreter
 
 DEFAULT_SEED = 20_260
@@ -103,7 +104,7 @@ def chosen(names: Sequence[str], device: str) -> list[Target]:
                 found.append(find(name))
             else:
                 found.append(replace(worker.introduced(name).target, name=name))
-    if device == "cpu" and any(target.is_kernel for target in found):
+    if device == "cpu" and any(target.is_kernel and not is_twin(target.name) for target in found):
         check_interpreter()
     return found
 
