@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from inspect import isfunction
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,6 @@ from triton.runtime.jit import JITFunction
 
 from fuzz.twin import arithmetic
 from fuzz.twin.compile import Specialization, ttgir
-from fuzz.twin.emit import RULE_FILES
 from fuzz.twin.emit.emitter import Emitter
 from fuzz.twin.ir.module import Module
 from fuzz.twin.ir.read import read
@@ -18,29 +18,8 @@ from fuzz.twin.ir.synchronising import synchronising, without
 from fuzz.twin.options import Level
 from msa_fast.compile_gate.architectures import ARCHITECTURES, Architecture
 
-IN_SOURCE = {
-    name: getattr(arithmetic, name)
-    for name in (
-        "wrap",
-        "unsigned",
-        "signed",
-        "div",
-        "rem",
-        "mulhi",
-        "cast",
-        "to_bf16",
-        "from_bf16",
-        "widened",
-        "narrowed",
-        "bitcast",
-        "reduce_with",
-        "row_extremes",
-        "reduce_by",
-        "scan_by",
-    )
-}
+IN_SOURCE = {name: value for name, value in vars(arithmetic).items() if isfunction(value)}
 """The functions that generated code calls, by name."""
-assert RULE_FILES
 
 
 @dataclass

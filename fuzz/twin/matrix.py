@@ -13,12 +13,6 @@ from msa_ref.matrix_units import UNITS, unit_product
 Matrix = npt.NDArray[np.float32]
 
 
-def exact_dot(a: Matrix, b: Matrix, c: Any, element: str) -> Matrix:
-    """Sums in fp64, rounded once: right to the bit wherever sums are exact, in any order."""
-    total = a.astype(np.float64) @ b.astype(np.float64)
-    return (total if c is None else total + c).astype(np.float32)
-
-
 def quick_dot(a: Matrix, b: Matrix, c: Any, element: str) -> Matrix:
     """Sums in fp32, in the order of the machine's BLAS: right to the bit wherever sums are exact."""
     total = a @ b

@@ -34,11 +34,9 @@ RECIPES = {
     "A Triton or Gluon kernel on the twin": (
         ["fuzz/twin/emit/tensors.py"],
         """
-from fuzz.twin.emit import RULE_FILES
 from fuzz.twin.emit.emitter import Emitter
 from fuzz.twin.ir.read import read
 
-assert RULE_FILES
 text = "module {\\ntt.func public @k(%a: tensor<4xi32>) {\\n%b = tt.cat %a, %a : tensor<4xi32> -> tensor<8xi32>\\n}\\n"
 assert "np.concatenate([v_a, v_a])" in Emitter(read(text)).source()
 """,

@@ -11,7 +11,7 @@ from fuzz.twin.finding import Finding
 from fuzz.twin.global_memory import GlobalMemory, Launch
 from fuzz.twin.machine.events import Group
 from fuzz.twin.machine.machine import Machine
-from fuzz.twin.matrix import exact_dot
+from fuzz.twin.matrix import quick_dot
 from fuzz.twin.options import POLICIES, Level, Policy
 from fuzz.twin.tiles import TileReader
 from tests.support import twin_copies, twin_products, twin_programs
@@ -22,7 +22,7 @@ RULES = twin_programs.RULES | twin_products.RULES | twin_copies.RULES
 
 def run(program: Callable[..., Any], policy: Policy, is_right: bool, level: Level = "compiled") -> None:
     """Run a program as it is, or with its mistake."""
-    machine = Machine(1 << 16, level, policy, 1, exact_dot, has_waits=True, is_gluon=True)
+    machine = Machine(1 << 16, level, policy, 1, quick_dot, has_waits=True, is_gluon=True)
     group = Group.fresh("the program", NUM_WARPS)
     machine.run(program(machine, group, is_right), group)
 
@@ -46,7 +46,7 @@ def launch(memory: GlobalMemory, number: int, is_early: bool = False) -> Launch:
 
 
 def test_allocation_of_a_loop_counts_once_before_it_has_a_place() -> None:
-    machine = Machine(1, "source", "late", 1, exact_dot, has_waits=True, is_gluon=True)
+    machine = Machine(1, "source", "late", 1, quick_dot, has_waits=True, is_gluon=True)
     pages = [machine.local_alloc((1 << 15,), "i8", None, "kernel.py:7") for _ in range(2_000)]
     pages[0].array[:] = 1
     assert pages[1].low >= pages[0].high

@@ -7,6 +7,7 @@ import numpy as np
 
 from fuzz.twin.arithmetic import cast, dtype_of, narrowed
 from fuzz.twin.emit.emitter import Emitter, rule, template
+from fuzz.twin.finding import NotModelled
 from fuzz.twin.ir.module import Op
 from fuzz.twin.ir.types import Type
 
@@ -42,25 +43,8 @@ for _name, _text in {
 }.items():
     template(_name, _text)
 
-COMPARISONS = {
-    "eq": "==",
-    "ne": "!=",
-    "slt": "<",
-    "sle": "<=",
-    "sgt": ">",
-    "sge": ">=",
-    "ult": "<",
-    "ule": "<=",
-    "ugt": ">",
-    "uge": ">=",
-    "oeq": "==",
-    "ogt": ">",
-    "oge": ">=",
-    "olt": "<",
-    "ole": "<=",
-    "une": "!=",
-}
-"""Predicate -> Python. Those of floats are false for NaN, `une` is true: as Python's are."""
+COMPARISONS = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
+"""The last two letters of a predicate -> Python."""
 
 
 def _wrapping(sign: str) -> Any:
@@ -93,9 +77,13 @@ def _pick(emitter: Emitter, op: Op) -> None:
 def _compare(emitter: Emitter, op: Op) -> None:
     predicate, kind = op.text.split(",")[0].split()[0], op.types[0]
     values = emitter.operands(op)
-    if predicate[0] == "u" and op.name == "arith.cmpi":
+    if op.name == "arith.cmpf":
+        # For NaN Python's comparisons are false, as the ordered ones are; `!=` is true, as the unordered one is.
+        if (predicate[0] == "u") != (predicate[1:] == "ne"):
+            raise NotModelled(f"the twin has no comparison {predicate} of floats (at {op.place})")
+    elif predicate[0] == "u":
         values = [f"unsigned({value}, {kind.bits})" for value in values]
-    text = f"{values[0]} {COMPARISONS[predicate]} {values[1]}"
+    text = f"{values[0]} {COMPARISONS[predicate[-2:]]} {values[1]}"
     emitter.result(op, text if emitter.is_array(kind) else f"bool({text})")
 
 

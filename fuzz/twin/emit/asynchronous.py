@@ -3,7 +3,7 @@
 import re
 
 from fuzz.twin.arithmetic import dtype_of
-from fuzz.twin.emit.emitter import Emitter, rule
+from fuzz.twin.emit.emitter import Emitter, rule, statement
 from fuzz.twin.finding import NotModelled
 from fuzz.twin.ir.module import Op
 from fuzz.twin.ir.read import VALUE
@@ -13,25 +13,18 @@ SWIZZLE = re.compile(r"(swizzlingByteWidth|elementBitWidth|transposed|fp4Padded)
 """The parts of a layout in shared memory that say where a copy puts which element."""
 
 
-@rule("ttg.barrier", "gpu.barrier", "ttg.local_barrier")
-def _barrier(emitter: Emitter, op: Op) -> None:
-    emitter.pause()
-    emitter.put("M.barrier(G)")
-
-
-@rule("ttng.fence_async_shared")
-def _fence(emitter: Emitter, op: Op) -> None:
-    emitter.put("M.fence(G)")
+for _name in ("ttg.barrier", "gpu.barrier", "ttg.local_barrier"):
+    statement(_name, "M.barrier(G)", is_noticed=True)
+statement("ttng.fence_async_shared", "M.fence(G)")
+statement("ttng.inval_barrier", "M.invalidate_barrier(G, {0}, {place})")
+statement("ttng.async_tma_store_wait", "M.wait_for_tensor_stores(G, {pendings})", is_noticed=True)
+statement("ttg.async_commit_group", "M.commit_copies(G)")
+statement("ttg.async_wait", "M.wait_for_copies(G, {num})", is_noticed=True)
 
 
 @rule("ttng.init_barrier")
 def _init(emitter: Emitter, op: Op) -> None:
     emitter.put(f"M.init_barrier(G, {emitter.operands(op)[0]}, {op.literal()}, {op.place!r})")
-
-
-@rule("ttng.inval_barrier")
-def _invalidate(emitter: Emitter, op: Op) -> None:
-    emitter.put(f"M.invalidate_barrier(G, {emitter.operands(op)[0]}, {op.place!r})")
 
 
 @rule("ttng.barrier_expect", "ttng.arrive_barrier")
@@ -81,13 +74,6 @@ def _tensor_store_copy(emitter: Emitter, op: Op) -> None:
     emitter.put(f"M.tensor_store_copy(G, {target}, {memory}, {op.place!r})")
 
 
-@rule("ttng.async_tma_store_wait")
-def _wait_for_tensor_stores(emitter: Emitter, op: Op) -> None:
-    emitter.pause()
-    emitter.put(f"M.wait_for_tensor_stores(G, {op.number('pendings')})")
-    emitter.tokens(op)
-
-
 @rule("ttng.async_copy_mbarrier_arrive")
 def _arrive_behind_copies(emitter: Emitter, op: Op) -> None:
     emitter.pause()
@@ -114,19 +100,6 @@ def _copy(emitter: Emitter, op: Op) -> None:
     emitter.pause()
     loaded = f"X.load({pointer}, {mask}, {other}, {op.types[0].pointee!r}, {op.place!r})"
     emitter.put(f"M.copy(G, {memory}, {loaded}, {op.place!r})")
-    emitter.tokens(op)
-
-
-@rule("ttg.async_commit_group")
-def _commit_copies(emitter: Emitter, op: Op) -> None:
-    emitter.put("M.commit_copies(G)")
-    emitter.tokens(op)
-
-
-@rule("ttg.async_wait")
-def _wait_for_copies(emitter: Emitter, op: Op) -> None:
-    emitter.pause()
-    emitter.put(f"M.wait_for_copies(G, {op.number('num')})")
     emitter.tokens(op)
 
 

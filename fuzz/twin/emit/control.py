@@ -20,7 +20,7 @@ def _warp_yield(emitter: Emitter, op: Op) -> None:
 
 @rule("tt.return", "ttg.warp_return", "gluon.return")
 def _end(emitter: Emitter, op: Op) -> None:
-    emitter.put("pass" if emitter.is_nested else "return")
+    emitter.put("pass" if emitter.kind == "nested" else "return")
 
 
 @rule("scf.if")

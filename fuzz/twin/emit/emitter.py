@@ -46,10 +46,27 @@ def template(name: str, text: str) -> None:
     rule(name)(put)
 
 
+def statement(name: str, text: str, is_noticed: bool = False) -> None:
+    """A rule that is one statement; results are tokens.
+
+    text: with `{0}`, `{1}` .. for the operands, `{place}` for the operation's, and any other name for an attribute's.
+    is_noticed: whether others could notice it, so that they may go on before it.
+    """
+
+    def put(emitter: "Emitter", op: Op) -> None:
+        if is_noticed:
+            emitter.pause()
+        emitter.put(text.format(*emitter.operands(op), place=repr(op.place), **op.attributes))
+        emitter.tokens(op)
+
+    rule(name)(put)
+
+
 class Emitter:
     """The source so far, and where the next line goes.
 
     constants: the values that the source names and that stand in no line of it.
+    targets: the names that the present region gives values. kind: of that region, see `region`.
     """
 
     def __init__(self, module: Module) -> None:
@@ -58,8 +75,8 @@ class Emitter:
         self._lines: list[str] = []
         self._depth = 0
         self._is_in_body = False
-        self._targets: Sequence[str] = ()
-        self._kind = ""
+        self.targets: Sequence[str] = ()
+        self.kind = ""
         self._num_names = 0
         self._given: set[str] = set()
         self._left_out: dict[str, Op] = {}
@@ -140,8 +157,8 @@ class Emitter:
 
         kind: `program`, `partition`, `nested` in a loop or a branch, or `body` of a reduction.
         """
-        before = self._targets, self._kind
-        self._targets, self._kind = targets, kind
+        before = self.targets, self.kind
+        self.targets, self.kind = targets, kind
         if not region.ops:
             self.put("pass")
         for op in region.ops:
@@ -153,7 +170,7 @@ class Emitter:
                     raise NotModelled(f"the twin gives {value} of {maker.name} no value (at {maker.place})")
             RULES[op.name](self, op)
             self._left_out |= {value: op for value in op.results if self.name(value) not in self._given}
-        self._targets, self._kind = before
+        self.targets, self.kind = before
 
     def body(self, region: Region) -> str:
         """The name of a function that does what the body of a reduction or a scan does."""
@@ -167,10 +184,10 @@ class Emitter:
 
     def leave(self, values: Sequence[str]) -> None:
         """The last line of a region: its values go to its targets, or back to the caller."""
-        if self._kind == "body":
+        if self.kind == "body":
             self.put(f"return {', '.join(values)},")
-        elif self._targets:
-            self.assign(self._targets, values)
+        elif self.targets:
+            self.assign(self.targets, values)
         else:
             self.put("pass")
 
@@ -182,13 +199,3 @@ class Emitter:
         """Every value that a name gets comes by here, so that the results that a rule leaves out are known."""
         self._given.update(targets)
         self.put(f"{', '.join(targets)}{comma} = {expression}")
-
-    @property
-    def is_nested(self) -> bool:
-        """True inside of a loop or a branch."""
-        return self._kind == "nested"
-
-    @property
-    def targets(self) -> Sequence[str]:
-        """The names that the region gives values."""
-        return self._targets

@@ -3,21 +3,20 @@
 import re
 
 from fuzz.twin.arithmetic import dtype_of
-from fuzz.twin.emit.emitter import Emitter, rule, template
+from fuzz.twin.emit.emitter import Emitter, rule, statement, template
 from fuzz.twin.finding import NotModelled
 from fuzz.twin.ir.module import Op
-from fuzz.twin.ir.types import Type
 
-
-def pointee_size(kind: Type) -> int:
-    """Bytes that a pointer's elements take."""
-    return dtype_of(kind.pointee).itemsize
+statement("tt.grid_dependency_wait", "X.dependency_wait()")
+statement("tt.grid_dependency_launch_dependents", "X.launch_dependents()")
+statement("ttg.local_dealloc", "pass")  # places are given once and for all
+statement("ttg.local_store", "M.local_store(G, {0}, {1}, {place})", is_noticed=True)
 
 
 @rule("tt.addptr")
 def _add_pointer(emitter: Emitter, op: Op) -> None:
     pointer, offset = emitter.operands(op)
-    emitter.result(op, f"{pointer} + {offset} * {pointee_size(op.result_type)}")
+    emitter.result(op, f"{pointer} + {offset} * {dtype_of(op.result_type.pointee).itemsize}")
 
 
 @rule("tt.load")
@@ -42,34 +41,12 @@ def _num_programs(emitter: Emitter, op: Op) -> None:
     emitter.result(op, f"X.grid[{'xyz'.index(op.text.split()[0])}]")
 
 
-@rule("tt.grid_dependency_wait")
-def _dependency_wait(emitter: Emitter, op: Op) -> None:
-    emitter.put("X.dependency_wait()")
-
-
-@rule("tt.grid_dependency_launch_dependents")
-def _launch_dependents(emitter: Emitter, op: Op) -> None:
-    emitter.put("X.launch_dependents()")
-
-
 @rule("ttg.local_alloc")
 def _local_alloc(emitter: Emitter, op: Op) -> None:
     kind, offset = op.result_type, op.attributes.get("allocation.offset")
     emitter.result(op, f"M.local_alloc({kind.shape}, {kind.element!r}, {offset}, {op.place!r})")
     for value in emitter.operands(op):
         emitter.put(f"M.local_store(G, {value}, {emitter.name(op.results[0])}, {op.place!r})")
-
-
-@rule("ttg.local_dealloc")
-def _local_dealloc(emitter: Emitter, op: Op) -> None:
-    pass  # places are given once and for all
-
-
-@rule("ttg.local_store")
-def _local_store(emitter: Emitter, op: Op) -> None:
-    value, memory = emitter.operands(op)
-    emitter.pause()
-    emitter.put(f"M.local_store(G, {value}, {memory}, {op.place!r})")
 
 
 @rule("ttg.local_load")

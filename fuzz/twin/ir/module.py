@@ -10,10 +10,9 @@ Attribute = bool | int | str | tuple[int, ...]
 
 @dataclass
 class Region:
-    """One block of operations. arguments: the names that enter it, in order, and their types."""
+    """One block of operations. arguments: the names that enter it, in order."""
 
     arguments: list[str] = field(default_factory=list)
-    types: list[Type] = field(default_factory=list)
     ops: list["Op"] = field(default_factory=list)
 
 
@@ -47,12 +46,6 @@ class Op:
         value = self.attributes.get(name, default)
         assert isinstance(value, int), f"{self.name} has no number {name} at {self.place}"
         return int(value)
-
-    def numbers(self, name: str) -> tuple[int, ...]:
-        """An attribute that is a list of numbers."""
-        value = self.attributes[name]
-        assert isinstance(value, tuple)
-        return value
 
     def is_set(self, name: str) -> bool:
         """True if a flag is set."""

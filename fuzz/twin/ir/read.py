@@ -100,9 +100,8 @@ class _Reader:
                     raise NotModelled(f"a region of several blocks: {self.peek()[:80]}")
                 head, _ = self.line()
                 for part in split(head[head.index("(") + 1 : head.rindex(")")] if "(" in head else ""):
-                    name, kind = self.argument(part)
+                    name, _ = self.argument(part)
                     region.arguments.append(name)
-                    region.types.append(kind)
                 continue
             region.ops.append(self.op())
         return region
@@ -138,10 +137,8 @@ class _Reader:
         while close == "}":
             head, _ = self.line()
             found = re.match(r"partition\d+\((.*)\) num_warps\((\d+)\)", head)
-            region_arguments = [self.argument(part) for part in split(found[1])] if found else []
             region = self.region()
-            region.arguments = [name for name, _ in region_arguments]
-            region.types = [kind for _, kind in region_arguments]
+            region.arguments = [self.argument(part)[0] for part in split(found[1])] if found else []
             regions.append(region)
             num_warps.append(int(found[2]) if found else 0)
             close, _ = self.line()

@@ -63,9 +63,10 @@ class Core:
         return self.level == "source"
 
     def given_order(self, group: Group) -> Events:
-        """The loads and stores of a group's own threads that are before its products at the level `source`.
+        """The loads and stores of a group's own threads, where the compiler will add barriers behind them.
 
-        The compiler adds those barriers in every kernel. Before a bulk copy to where threads have read it does not.
+        At the level `source` they are before whatever the threads touch next, and before their products. Before a bulk
+        copy to where threads have read the compiler adds none.
         """
         return self.log.generic_of(group) if self.is_source else 0
 
@@ -80,12 +81,9 @@ class Core:
         return self.is_gluon or not self.is_source
 
     def touch(self, group: Group, view: View, place: str, what: str, is_write: bool) -> list[Events]:
-        """The events of an access by all warps of a group, each on its own.
-
-        At the level `source` a group's own loads and stores are in order: the compiler adds those barriers.
-        """
+        """The events of an access by all warps of a group, each on its own."""
         needed, cells = view.conflicts(is_write)
-        own = self.log.generic_of(group) if self.is_source else 0
+        own = self.given_order(group)
         for known in group.knows:
             self.log.check_order(needed, known | own, what, place, group)
         each = self.log.add_generic(what, place, group, is_write)

@@ -130,13 +130,8 @@ class View:
         return needed, cells
 
     def spoil(self) -> None:
-        """Contents that are neither the old nor the new ones: a copy is on its way."""
-        self.array[...] = garbage_like(self.array)
-
-
-def garbage_like(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Memory before anything is written: bits that are NaN as a float, -1 as an integer."""
-    return np.full(array.shape, -1, f"i{array.itemsize}").view(array.dtype)
+        """Contents that are neither the old nor the new ones, as a copy is on its way: those of unwritten memory."""
+        self.array[...] = np.array(-1, f"i{self.array.itemsize}").view(self.array.dtype)
 
 
 def mark(cells: list[Cell], events: Events, is_write: bool) -> None:
