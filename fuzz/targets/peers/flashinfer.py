@@ -5,8 +5,7 @@ import torch
 from fuzz.targets.call import Call, fill
 from fuzz.targets.not_applicable import NotApplicable
 from fuzz.targets.peers.package import Package
-from fuzz.targets.peers.peer import Peer, promises
-from fuzz.targets.target import Target
+from fuzz.targets.peers.peer import peer, promises
 
 READ = "flashinfer-python 0.7.2.post1"
 MODULE = "flashinfer.msa_ops.sparse_topk_select"
@@ -49,19 +48,5 @@ _TOLD = promises(
     topk_blocks=((16,), f"{_FILE}:209 topk must be 16"),
 )
 
-PEERS = (
-    Peer(
-        Target(
-            "flashinfer",
-            "FlashInfer's msa_topk_select, on given scores (Blackwell).",
-            "any",
-            topk_select,
-            takes_score=True,
-            profile=_TOLD.profile,
-        ),
-        PACKAGE,
-        MODULE,
-        READ,
-        _TOLD.sources,
-    ),
-)
+_SENTENCE = "FlashInfer's msa_topk_select, on given scores (Blackwell)."
+PEERS = (peer(PACKAGE, MODULE, READ, "flashinfer", _TOLD, _SENTENCE, "any", topk_select, takes_score=True),)

@@ -11,9 +11,8 @@ import torch
 from fuzz.targets.call import Call, fill
 from fuzz.targets.not_applicable import NotApplicable
 from fuzz.targets.peers.compiled import compiled
-from fuzz.targets.peers.peer import Peer, promises
+from fuzz.targets.peers.peer import peer, promises
 from fuzz.targets.peers.vllm import PACKAGE, READ
-from fuzz.targets.target import Target
 
 MODULE = "vllm.third_party.fmha_sm100.api"
 _API = "vllm/third_party/fmha_sm100/api.py"
@@ -64,19 +63,5 @@ _TOLD = promises(
     max_visible_blocks=(MAX_TILES, f"{_API}:1421 max_k_tiles < 12288"),
 )
 
-PEERS = (
-    Peer(
-        Target(
-            "msa-topk",
-            "MiniMax's sparse_topk_select, which vLLM runs on Blackwell, on given scores.",
-            "any",
-            topk_select,
-            takes_score=True,
-            profile=_TOLD.profile,
-        ),
-        PACKAGE,
-        MODULE,
-        READ,
-        _TOLD.sources,
-    ),
-)
+_SENTENCE = "MiniMax's sparse_topk_select, which vLLM runs on Blackwell, on given scores."
+PEERS = (peer(PACKAGE, MODULE, READ, "msa-topk", _TOLD, _SENTENCE, "any", topk_select, takes_score=True),)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fuzz.targets.peers.package import VARIABLE, Package
-from fuzz.targets.target import Target
+from fuzz.targets.target import Run, Target
 from msa_ref.config import require
 from msa_ref.profile import CONTRACT, Profile
 
@@ -79,3 +79,11 @@ class Peer:
             padding_rows="pad",
         )
         return replace(target, name=self.name + BEYOND, profile=profile)
+
+
+def peer(
+    package: Package, module: str, read: str, name: str, told: Promises, sentence: str, kind: str, run: Run, **more: Any
+) -> Peer:
+    """A peer, and its target, which is held to what its package told. more: fields of the target."""
+    target = Target(name, sentence, kind, run, profile=told.profile, **more)
+    return Peer(target, package, module, read, told.sources)

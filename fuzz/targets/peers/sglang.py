@@ -5,7 +5,7 @@ its batch is one query token with its own length, as the backend makes them of d
 """
 
 import os
-from functools import partial
+from functools import cache, partial
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -15,9 +15,8 @@ from fuzz.targets.call import Call, fill
 from fuzz.targets.not_applicable import NotApplicable
 from fuzz.targets.peers.compiled import compiled
 from fuzz.targets.peers.package import Package, StandIns
-from fuzz.targets.peers.peer import Peer, promises
+from fuzz.targets.peers.peer import peer, promises
 from fuzz.targets.peers.tuning import settle_tuning
-from fuzz.targets.target import Target
 from msa_ref import PagedBatch
 
 READ = "sglang 0.5.23"
@@ -40,7 +39,7 @@ def _stand_ins() -> StandIns:
         "sglang.srt.runtime_context": {"get_platform": lambda: SimpleNamespace(is_sm90=is_sm90)},
         "sglang.srt.utils": {"is_gfx95_supported": lambda: False, "is_xpu": lambda: False},
         "sglang.kernels.jit.utils": {
-            "cache_once": _cached,
+            "cache_once": cache,
             "is_arch_support_pdl": lambda: torch.cuda.get_device_capability()[0] >= 9,
             "load_jit": _load_jit,
             "make_cpp_args": _in_cpp,
@@ -49,11 +48,6 @@ def _stand_ins() -> StandIns:
 
 
 PACKAGE = Package("sglang", "sglang", _stand_ins)
-
-
-def _cached(function: Any) -> Any:
-    known: dict[Any, Any] = {}
-    return lambda *words: known[words] if words in known else known.setdefault(words, function(*words))
 
 
 class _CppWords(list[str]):
@@ -152,13 +146,7 @@ _CUDA = promises(
 
 
 PEERS = tuple(
-    Peer(
-        Target(name, sentence, "decode", partial(decode, has_radix=has_radix), profile=told.profile),
-        PACKAGE,
-        MODULE,
-        READ,
-        told.sources,
-    )
+    peer(PACKAGE, MODULE, READ, name, told, sentence, "decode", partial(decode, has_radix=has_radix))
     for name, sentence, has_radix, told in (
         ("sglang-decode", "SGLang's decode: Triton scores, CUDA radix top-k, as the engine runs.", True, _CUDA),
         ("sglang-decode-triton", "SGLang's decode: Triton scores, two-stage Triton top-k.", False, _TRITON),

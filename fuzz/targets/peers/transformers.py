@@ -13,8 +13,7 @@ import torch
 from fuzz.targets.call import Call, fill
 from fuzz.targets.not_applicable import NotApplicable
 from fuzz.targets.peers.package import Package
-from fuzz.targets.peers.peer import Peer, promises
-from fuzz.targets.target import Target
+from fuzz.targets.peers.peer import peer, promises
 from msa_ref import PagedBatch
 from msa_ref.formats import FORMAT_PAIRS
 
@@ -109,12 +108,5 @@ _TOLD = promises(
     init_blocks=((0,), f"{_CONFIG}:116 index_local_blocks: there is no counterpart for first blocks"),
 )
 
-PEERS = (
-    Peer(
-        Target("transformers", "The eager indexer of transformers.", "any", indexer, profile=_TOLD.profile),
-        PACKAGE,
-        MODULE,
-        READ,
-        _TOLD.sources,
-    ),
-)
+_SENTENCE = "The eager indexer of transformers."
+PEERS = (peer(PACKAGE, MODULE, READ, "transformers", _TOLD, _SENTENCE, "any", indexer),)

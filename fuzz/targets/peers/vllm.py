@@ -12,9 +12,8 @@ import torch
 from fuzz.targets.call import Call, fill
 from fuzz.targets.not_applicable import NotApplicable
 from fuzz.targets.peers.package import Package, StandIns
-from fuzz.targets.peers.peer import Peer, Promises, promises
+from fuzz.targets.peers.peer import peer, promises
 from fuzz.targets.peers.tuning import settle_tuning
-from fuzz.targets.target import Run, Target
 
 READ = "vllm 0.33.0"
 MODULE = "vllm.models.minimax_m3.common.ops.index_topk"
@@ -181,12 +180,7 @@ _DECODE = promises(
 )
 
 
-def _peer(
-    name: str, told: Promises, sentence: str, kind: str, run: Run, takes_score: bool = False, is_graph: bool = False
-) -> Peer:
-    target = Target(name, sentence, kind, run, takes_score=takes_score, is_graph=is_graph, profile=told.profile)
-    return Peer(target, PACKAGE, MODULE, READ, told.sources)
-
+_peer = partial(peer, PACKAGE, MODULE, READ)
 
 PEERS = (
     _peer("vllm-prefill", _PREFILL, "vLLM's Triton prefill: score kernel, then top-k kernel.", "prefill", prefill),
