@@ -4,7 +4,7 @@ import itertools
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from fuzz.isolation.hangs import Hangs
 from fuzz.isolation.hearing import SECONDS_BETWEEN_LOOKS
@@ -16,7 +16,7 @@ CASES_IN_FLIGHT = 8
 """Cases handed to each worker ahead of time: enough to keep it busy, few enough to stop early."""
 
 
-class Pool:
+class Pool(AbstractContextManager["Pool"]):
     """Some workers, opened as they are needed and kept to the end. Use it as a context manager.
 
     jobs: tasks judged at a time. On a GPU more of them compile and prepare side by side.
@@ -30,9 +30,6 @@ class Pool:
         self._turns, self._hangs = Turns(), Hangs()
         self._threads, self._stop = ThreadPoolExecutor(jobs), threading.Event()
         self._ahead: dict[Future[Judged], int] = {}
-
-    def __enter__(self) -> "Pool":
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()  # after an interrupt: tasks that are being judged are given up

@@ -24,12 +24,12 @@ NUM_TRIES = 3
 """Times that a case is tried alone before its order is held to be the reason: some failures come and go."""
 
 
-def try_again(results: Results, device: str, hangs_after: float, seconds: float = SECONDS_TO_TRY) -> None:
+def try_again(results: Results, device: str, hangs_after: float) -> None:
     """Find out how each finding is reproduced, and write it into its file. An interrupt leaves the rest untried."""
     findings = [finding for finding in results.findings.kept() if finding.violation.how != "hang"]
     if not findings:
         return
-    deadline, short = time.perf_counter() + seconds, dict[str, Order]()
+    deadline, short = time.perf_counter() + SECONDS_TO_TRY, dict[str, Order]()
     try:
         with Worker(hangs_after) as worker:
             for finding in findings:

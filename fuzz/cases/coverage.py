@@ -18,7 +18,6 @@ class Coverage:
     """
 
     def __init__(self, scale: Scale, dimensions: Sequence[Dimension] = DIMENSIONS, device: str = "cuda") -> None:
-        self.scale = scale.name
         self.dimensions = dimensions
         self._never = GPU_ALONE if device == "cpu" else frozenset[tuple[str, str]]()
         wanted = {

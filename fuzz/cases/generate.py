@@ -70,17 +70,10 @@ def _draw_alone(
         scale = replace(scale, max_key_elements=scale.max_long_key_elements, percent=percent)
     is_in_turn = kind is not None
     kind = kind or chooser.choice(scale.kinds[::-1])  # the kind without a replay script first: it is simpler
-    config, bounds = specialization.config, scale.bounds
+    bounds = scale.bounds
     # Requests are drawn later: whatever lengths they get, no row has more blocks.
     longest = min(bounds.max_row_blocks, max(*scale.edges, *scale.many_blocks, MIN_LONGEST, 0) + 1)
-    shape = Shape(
-        longest,
-        config.block_size,
-        config.index_head_dim,
-        config.topk_blocks,
-        specialization.dtype,
-        max_abs_score=bounds.max_abs_score,
-    )
+    shape = Shape.of(specialization.config, longest, specialization.dtype, bounds.max_abs_score)
     fitting = families_inside(families, bounds, shape)
     family = fitting[0] if is_in_turn else chooser.choice(fitting)
     case = _without_requests(chooser, scale, specialization, family, shape)

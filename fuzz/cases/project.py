@@ -152,15 +152,8 @@ def _views(views: Views, bounds: Bounds) -> Views:
 
 def _values(case: Case, bounds: Bounds) -> ValuePlan:
     """The values of a case, its scores within the promised range."""
-    config, values = case.config, case.values
-    shape = Shape(
-        case.max_row_blocks,
-        config.block_size,
-        config.index_head_dim,
-        config.topk_blocks,
-        case.dtype,
-        max_abs_score=bounds.max_abs_score,
-    )
+    values = case.values
+    shape = Shape.of(case.config, case.max_row_blocks, case.dtype, bounds.max_abs_score)
     log2_scale = values.log2_scale
     if values.made_by.is_scalable:
         low, high = log2_scales(case.dtype)

@@ -95,8 +95,7 @@ def _with_config(scale: Scale, case: Case, **wanted: int) -> Case:
 
 def _promised(scale: Scale, case: Case, family: str) -> str:
     """The family, or a plain one where the promises do not allow its scores."""
-    config = case.config
-    shape = Shape(max(BAND_BLOCKS), config.block_size, config.index_head_dim, config.topk_blocks, case.dtype)
+    shape = Shape.of(case.config, max(BAND_BLOCKS), case.dtype)
     return families_inside((family,), scale.bounds, shape)[0]
 
 

@@ -12,14 +12,10 @@ from fuzz.canaries import Defect
 from fuzz.cases.chooser import SeededChooser
 from fuzz.commands.declared import option
 from fuzz.commands.device import device_option
-from fuzz.commands.options import (
-    DEFAULT_CASES,
-    DEFAULT_CASES_IN_WORDS,
-    DEFAULT_SEED,
-    at_least,
-)
+from fuzz.commands.options import DEFAULT_CASES, DEFAULT_CASES_IN_WORDS, DEFAULT_SEED, at_least
 from fuzz.commands.places import file_option
 from fuzz.isolation.jobs import default_jobs
+from fuzz.report.files import write
 from fuzz.report.text import stamp_lines
 from fuzz.scoring.published import PUBLISHED, published_text, read_published
 from fuzz.scoring.score_page import score_page
@@ -158,14 +154,13 @@ def canaries(options: Options) -> int:
         done[fate.name] = replace(fate, commit=stamp["commit"])
         line.set_postfix_str(f"{sum(one.is_bad for one in done.values())} to look at", refresh=False)
         line.update()
-        write()
+        write_all()
 
-    def write() -> None:
+    def write_all() -> None:
         latest = known | done  # defects that are not judged now keep their fates
         kept = [latest[one.name] for one in planted() if one.name in latest]
         if options.json:
-            options.json.parent.mkdir(parents=True, exist_ok=True)
-            options.json.write_text(score.with_fates(tier.name, run, stamp, kept).to_json())
+            write(options.json, score.with_fates(tier.name, run, stamp, kept).to_json())
         if options.publish:
             options.publish.write_text(published_text(published.with_fates(tier.name, run, stamp, kept)))
 
@@ -177,7 +172,7 @@ def canaries(options: Options) -> int:
             is_interrupted = True
     line.close()
     if not rest:
-        write()  # what an earlier scoring kept may not be published yet
+        write_all()  # what an earlier scoring kept may not be published yet
     reported = [done[one.name] for one in table if one.name in done]
     print("\n".join(text_lines(reported, {one.name: one.sentence for one in table})))
     if is_interrupted:

@@ -88,7 +88,7 @@ def run(options: Options) -> int:
 def _measured(options: Options, family: str, comparisons: Sequence[Comparison]) -> Iterator[list[Measured]]:
     """The changes that each comparison saw, request by request."""
     config, made_by = IndexerConfig(num_index_heads=options.heads), FAMILIES[family]
-    shape = Shape(options.blocks, config.block_size, config.index_head_dim, config.topk_blocks, "bfloat16")
+    shape = Shape.of(config, options.blocks, "bfloat16")
     for request in range(options.requests):
         stream = Stream(options.seed, f"{family} {request}")
         keys = torch.from_numpy(made_by.keys(stream, shape))

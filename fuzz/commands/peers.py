@@ -2,14 +2,14 @@
 
 import json
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from fuzz.commands import gate
 from fuzz.commands.declared import option
 from fuzz.commands.places import file_option
 from fuzz.report.files import write
-from fuzz.report.peer_table import markdown_lines, peer_rows, row_data, table_lines
+from fuzz.report.peer_table import markdown_lines, peer_rows, table_lines
 from fuzz.report.record import Record
 from fuzz.targets import PEERS
 from fuzz.targets.peers.package import VARIABLE
@@ -67,7 +67,7 @@ def run(options: Options) -> int:
     if options.markdown:
         write(options.markdown, "\n".join(markdown_lines(rows)) + "\n")
     if options.table:
-        write(options.table, json.dumps(row_data(rows), indent=1) + "\n")
+        write(options.table, json.dumps([asdict(row) for row in rows], indent=1) + "\n")
     return replace(record, targets=tuple(one for one in record.targets if not one.name.endswith(BEYOND))).exit_status
 
 

@@ -29,15 +29,7 @@ MAX_OWN_SCORES = 64
 
 def shape_of(case: Case, num_blocks: int) -> Shape:
     """The facts of a case that a family of values may use."""
-    config = case.config
-    return Shape(
-        num_blocks,
-        config.block_size,
-        config.index_head_dim,
-        config.topk_blocks,
-        case.dtype,
-        max_abs_score=case.values.max_abs_score,
-    )
+    return Shape.of(case.config, num_blocks, case.dtype, case.values.max_abs_score)
 
 
 def queries_and_keys(case: Case, step: Step, layout: Layout) -> tuple[torch.Tensor, torch.Tensor]:

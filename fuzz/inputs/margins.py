@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 MARGIN_BYTES = 512
-"""Bytes of margin on each side: a multiple of the alignment that torch gives."""
+"""Bytes of margin on each side: a multiple of the alignment that torch gives, and that a workspace has."""
 MARK = 0xA5
 """Byte that margins hold."""
 MAX_BYTES, MAX_BUFFERS = 2**26, 2**10

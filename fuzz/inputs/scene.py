@@ -3,8 +3,9 @@
 Memory that a target must not read holds poison, and margins around every buffer show wrong writes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from itertools import accumulate
 
 import torch
 
@@ -112,7 +113,8 @@ class Scene:
         longest = max(range(len(self.seq_lens)), key=self.seq_lens.__getitem__, default=0)
         self._write("block_table", block_table(case, step, state, layout), longest)
         self.batch.seq_lens.copy_(torch.tensor(self.seq_lens, dtype=torch.int32))
-        self.batch.cu_seqlens_q.copy_(torch.tensor(_running_sum(self.query_lens), dtype=torch.int32))
+        cu_seqlens_q = list(accumulate(self.query_lens, initial=0))
+        self.batch.cu_seqlens_q.copy_(torch.tensor(cu_seqlens_q, dtype=torch.int32))
         if self._score is not None:
             self._score.tensor.copy_(designed_scores(case, step))
         self._before = {name: view.base.clone() for name, view in self._inputs().items()}
@@ -231,10 +233,3 @@ class Scene:
     def changed_inputs(self) -> list[str]:
         """Names of the inputs whose buffers, margins included, are no longer what they were."""
         return [name for name, view in self._inputs().items() if not same_bits(view.base, self._before[name])]
-
-
-def _running_sum(lens: Sequence[int]) -> list[int]:
-    total = [0]
-    for length in lens:
-        total.append(total[-1] + length)
-    return total

@@ -2,10 +2,8 @@
 
 import torch
 
-MARGIN_BYTES = 512
-"""Bytes of margin on each side: a multiple of the alignment that a workspace has."""
-MARK = 0xA5
-"""Byte that margins hold."""
+from fuzz.inputs.margins import MARGIN_BYTES, MARK
+
 GARBAGE = {"nan": 0xFF, "inf": 0xFF, "bait": 0x7F}
 """The byte that a workspace holds before a run, by the poison of a case's page tails: NaN, or great numbers."""
 

@@ -66,7 +66,7 @@ class ChildEnded(HarnessError):
         self.violation = violation
 
 
-class Worker:
+class Worker(AbstractContextManager["Worker"]):
     """A child process that judges, replaced as often as need be. Use it as a context manager, in one thread at a time.
 
     idle_ends: how children ended that had no task.
@@ -106,9 +106,6 @@ class Worker:
     def restarts(self) -> int:
         """The number of children that were started."""
         return self._children.num_started
-
-    def __enter__(self) -> "Worker":
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

@@ -6,6 +6,7 @@ what it does, and ends no process.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -46,12 +47,7 @@ def bad_calls(target: Target) -> list[BadCall]:
     return [kind for kind in BAD_CALLS if (kind.is_general or target.is_kernel) and kind.is_for(target)]
 
 
-def _takes_score(target: Target) -> bool:
-    return target.takes_score
-
-
-def _takes_score_out(target: Target) -> bool:
-    return target.takes_score_out
+_takes_score, _takes_score_out = attrgetter("takes_score"), attrgetter("takes_score_out")
 
 
 def _has_splits(target: Target) -> bool:
@@ -207,13 +203,7 @@ BAD_CALLS = (
         False,
         _is_checked_by(*DECODE),
     ),
-    BadCall(
-        "seq_lens",
-        "has more blocks than have ids",
-        _of_too_many_blocks,
-        False,
-        _is_checked_by(check_prefill),
-    ),
+    BadCall("seq_lens", "has more blocks than have ids", _of_too_many_blocks, False, _is_checked_by(check_prefill)),
     BadCall(
         "plan",
         "is built for other requests",

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from fuzz.report.files import write
 from msa_ref.selection_changes import Comparison, Total
 
 
@@ -49,8 +50,7 @@ def format_row(family: str, comparison: Comparison, total: Total) -> FormatRow:
 
 def write_rows(path: Path, command: str, rows: Iterable[FormatRow]) -> None:
     """Write rows, and the command that measured them."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"command": command, "rows": [asdict(row) for row in rows]}, indent=1) + "\n")
+    write(path, json.dumps({"command": command, "rows": [asdict(row) for row in rows]}, indent=1) + "\n")
 
 
 def read_rows(path: Path) -> tuple[str, list[FormatRow]]:

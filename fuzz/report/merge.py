@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from fuzz.report.buckets import Coverage
-from fuzz.report.record import FindingRecord, FixedRecord, Record, TargetRecord
+from fuzz.report.record import FindingRecord, Record, TargetRecord
 from msa_ref.config import require
 
 
@@ -23,8 +23,6 @@ def merge(records: Sequence[Record]) -> Record:
     (_, seed, shard, _), count = shards.most_common(1)[0]
     require(count == 1, "records", f"must hold shard {shard} of seed {seed} once", count)
     first = records[0]
-    targets = _targets(target for record in records for target in record.targets)
-    aborted = "; ".join(f"shard {record.shard}: {record.aborted}" for record in records if record.aborted)
     return replace(
         first,
         command=_joined(record.command for record in records),
@@ -39,10 +37,10 @@ def merge(records: Sequence[Record]) -> Record:
         seconds=_seconds(records),
         coverage=_added(record.coverage for record in records),
         histograms=_added(record.histograms for record in records),
-        targets=targets,
+        targets=_targets(target for record in records for target in record.targets),
         findings=_findings(finding for record in records for finding in record.findings),
-        fixed=_fixed(fixed for record in records for fixed in record.fixed),
-        aborted=aborted,
+        fixed=tuple({fixed.path: fixed for record in records for fixed in record.fixed}.values()),
+        aborted="; ".join(f"shard {record.shard}: {record.aborted}" for record in records if record.aborted),
     )
 
 
@@ -97,7 +95,3 @@ def _findings(parts: Iterable[FindingRecord]) -> tuple[FindingRecord, ...]:
         best = min(known, part, key=lambda one: (not one.is_minimised, one.blocks, one.requests))
         total[key] = replace(best, cases=known.cases + part.cases)
     return tuple(total.values())
-
-
-def _fixed(parts: Iterable[FixedRecord]) -> tuple[FixedRecord, ...]:
-    return tuple({fixed.path: fixed for fixed in parts}.values())

@@ -1,9 +1,10 @@
 """The table of peers: what a record says of kernels that others ship, a row each, as text, Markdown or plain data."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from fuzz.report.record import FindingRecord, Record, TargetRecord
+from fuzz.report.record import FindingRecord, Record
+from fuzz.report.text import many
 
 HEADS = ("peer", "version", "promise", "judged", "agreed", "undefined", "laws broken", "smallest case")
 
@@ -37,37 +38,24 @@ def peer_rows(record: Record, versions: Mapping[str, str], beyond: str) -> list[
         peer = target.name.removesuffix(beyond)
         found = [finding for finding in record.findings if finding.target == target.name]
         smallest = min(found, key=lambda finding: (finding.blocks, finding.requests), default=None)
-        judged = target.agreed + target.broke
         row = PeerRow(
             peer=peer,
             version=versions[peer],
             promise="inside" if peer == target.name else "outside",
-            judged=judged,
+            judged=target.num_judged,
             agreed=target.agreed,
             undefined=target.num_undefined,
             laws=tuple(sorted({finding.law for finding in found})),
             smallest="" if smallest is None else _in_words(smallest),
             again="" if smallest is None else smallest.command,
-            reason=""
-            if judged or not target.undefined
-            else max(target.undefined, key=lambda why: target.undefined[why]),
+            reason="" if target.num_judged or not target.reasons else target.reasons[0][0],
         )
         rows.append(row)
     return rows
 
 
-def _main_reason(target: TargetRecord) -> str:
-    return max(target.undefined, key=lambda why: target.undefined[why], default="no case was drawn for it")
-
-
 def _in_words(finding: FindingRecord) -> str:
-    blocks = f"{finding.blocks} block{'' if finding.blocks == 1 else 's'}"
-    return f"{blocks}, {finding.requests} request{'' if finding.requests == 1 else 's'}"
-
-
-def row_data(rows: Iterable[PeerRow]) -> list[dict[str, object]]:
-    """The rows as plain data."""
-    return [{field.name: getattr(row, field.name) for field in fields(PeerRow)} for row in rows]
+    return f"{many(finding.blocks, 'block')}, {many(finding.requests, 'request')}"
 
 
 def table_lines(rows: Sequence[PeerRow]) -> Iterator[str]:

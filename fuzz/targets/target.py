@@ -97,11 +97,7 @@ class Target:
     @property
     def domain(self) -> Domain:
         """The cases that are drawn for it."""
-        has_odd_sizes = not (self.is_kernel or self.check or self.is_checked) and self.kind in (
-            "decode",
-            "prefill",
-            "foreign",
-        )
+        has_odd_sizes = not (self.is_kernel or self.is_checked) and self.kind in ("decode", "prefill", "foreign")
         return Domain(self.profile, self.kind == "decode", self.takes_score, self.kind == "step", has_odd_sizes)
 
     @property

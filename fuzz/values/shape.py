@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 
+from msa_ref.config import IndexerConfig
 from msa_ref.formats import ELEMENTS, FORMAT_PAIRS, ElementFormat
 
 
@@ -22,6 +23,12 @@ class Shape:
     formats: str
     is_score: bool = False
     max_abs_score: float | None = None
+
+    @staticmethod
+    def of(config: IndexerConfig, num_blocks: int, formats: str, max_abs_score: float | None = None) -> "Shape":
+        """The shape of some blocks of a config."""
+        sizes = config.block_size, config.index_head_dim, config.topk_blocks
+        return Shape(num_blocks, *sizes, formats, max_abs_score=max_abs_score)
 
     @property
     def dtype(self) -> str:
