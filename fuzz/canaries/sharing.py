@@ -80,6 +80,18 @@ class TokensInEightBits(NaiveIndexer):
         return vector
 
 
+@canary("D44", "Best", asks=("prefill",))
+class TokensOfAStep(NaiveIndexer):
+    """Scores the first 512 query tokens of a batch, and takes the most recent blocks for the others."""
+
+    def order(self, candidate: Candidate) -> tuple[float, ...]:
+        return super().order(candidate) if self.is_scored else (-candidate[1],)
+
+    def select(self, row: Row) -> list[int]:
+        self.is_scored = row.token < 512
+        return super().select(row)
+
+
 @canary("D44", "Best")
 class GridOfBlocks(NaiveIndexer):
     """Scores blocks on a grid of 128 programs, and leaves the others at -inf."""

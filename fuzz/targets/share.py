@@ -2,13 +2,20 @@
 
 from fuzz.cases.case import Case, EnginePlan
 from fuzz.targets.target import Target
+from fuzz.targets.twins import is_twin
+
+MANY_TOKENS = 1_024
+"""Query tokens of a batch that take an interpreter, and a twin the more, a while."""
 
 
 def is_given_kept(number: int, case: Case, target: Target) -> bool:
     """True if a gate judges a target by a kept case: every one of them, but for the classes of engines.
 
-    Of an engine's own cases those get every one; what is about kernels alone needs no engine every time.
+    Of an engine's own cases those get every one; what is about kernels alone needs no engine every time. A case of
+    many tokens goes to one target of those that try most of the same, and to no twin.
     """
+    if case.total_q > MANY_TOKENS and (target.drawn_each > 1 or is_twin(target.name)):
+        return False
     is_own = target.kind == "step" and case.engine != EnginePlan()
     return target.kind != "step" or is_own or number % target.drawn_each == 0
 

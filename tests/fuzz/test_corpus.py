@@ -20,8 +20,9 @@ from fuzz.targets.share import is_given_kept
 
 ENTRIES = entries()
 MAX_BLOCKS = 40
-MAX_REQUESTS = {"D43": 3}
-"""Requests of a kept case, by flag: two, or one more than an array that is too short has room for."""
+MAX_REQUESTS = {"D43": 3, "D44": 129}
+"""Requests of a kept case, by flag: two, or one more than an array that is too short has room for, or those that bring
+more than 1,024 tokens of decode."""
 
 
 @pytest.mark.parametrize(("number", "entry"), list(enumerate(ENTRIES.values())), ids=ENTRIES)
