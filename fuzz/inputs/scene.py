@@ -248,6 +248,12 @@ class Scene:
         address = answer.untyped_storage().data_ptr()
         return [name for name, view in self._inputs().items() if view.base.untyped_storage().data_ptr() == address]
 
+    def lends(self, answer: torch.Tensor) -> bool:
+        """True if an answer lies in memory that each run is lent: that for its scores, or its workspace."""
+        lent = [None if view is None else view.tensor for view in (self._score_out, self._workspace)]
+        address = answer.untyped_storage().data_ptr()
+        return any(one is not None and one.untyped_storage().data_ptr() == address for one in lent)
+
     def changed_inputs(self) -> list[str]:
         """Names of the inputs whose buffers, margins included, are no longer what they were."""
         return [name for name, view in self._inputs().items() if not same_bits(view.base, self._before[name])]

@@ -1,5 +1,6 @@
 """One run of a target on a scene, held against every law that a single run can break."""
 
+from collections import deque
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +23,9 @@ from fuzz.targets.target import Bound
 from fuzz.twin.finding import Finding
 from msa_ref.contract import How, Violation, with_reqs
 
+MAX_EARLIER = 3
+"""Answers of a target's last runs that its next ones must leave alone."""
+
 
 class RunJudge:
     """Judges run after run on one scene; the right answers are computed once per state, after a target ran.
@@ -39,6 +43,7 @@ class RunJudge:
         self.is_settled = False
         self._truths = truths
         self._shown: ShownScores | None = None
+        self._earlier: deque[tuple[torch.Tensor, torch.Tensor]] = deque(maxlen=MAX_EARLIER)
 
     def show(self, *scores: Any, **words: Any) -> None:
         """Keep the scores that a target shows in its run, see `fuzz.targets.Call.show`."""
@@ -66,10 +71,15 @@ class RunJudge:
             found += self._workspace_violations(memory.num_bytes)
         if target.is_kernel and out is not None and _is_elsewhere(given, out):
             found.append(Violation("OwnMemory", "returned other memory than that of the out that it was given"))
+        if any(not same_bits(earlier, copy) for earlier, copy in self._earlier):
+            found.append(Violation("OwnMemory", "changed an answer that it had returned from an earlier call"))
+            self._earlier.clear()
         self.left += self._at(num_splits, self._dice.violations())
-        misshapen = self._shape_violation(answer, target)
+        misshapen = self._class_violation(given, out) or self._shape_violation(answer, target)
         if misshapen is not None or not isinstance(answer, torch.Tensor):
             return None, self._at(num_splits, [*found, *filter(None, [misshapen])])
+        if out is None and target.keeps_answers and isinstance(given, torch.Tensor) and not scene.lends(given):
+            self._earlier.append((target.profile.head_major(given), answer))
         if out is not None and answer.numel() and bool(is_marked(answer).all()):
             return answer, self._at(num_splits, [*found, _unwritten(target, given, out)])
         with scene.apart():
@@ -147,6 +157,16 @@ class RunJudge:
             text = f"allocated {num_bytes} bytes beside the workspace that it had asked for, an answer has {answer}"
             found.append(Violation("Workspace", text))
         return found
+
+    def _class_violation(self, given: object, out: torch.Tensor | None) -> Violation | None:
+        """The violation of an answer whose memory may hold something else than torch's operators tell of it."""
+        if out is not None or not isinstance(given, torch.Tensor):
+            return None
+        if type(given) not in (torch.Tensor, torch.nn.Parameter):
+            return Violation("Shape", f"answered a {type(given).__name__}, not a plain torch.Tensor")
+        if given.is_neg():
+            return Violation("Shape", "answered a tensor whose memory holds its numbers negated")
+        return None
 
     def _shape_violation(self, answer: object, target: Target) -> Violation | None:
         config, device = self.scene.case.config, self.scene.batch.device

@@ -43,7 +43,10 @@ RUN_LAWS = {
         LEFT_ALONE,
     ),
     "ReadsOnly": RunLaw("No input is written to, nor the margins of its buffer.", TOUCHED),
-    "OwnMemory": RunLaw("The answer lies in `out`, or in no input's memory.", TOUCHED),
+    "OwnMemory": RunLaw(
+        "The answer lies in `out`, or in no input's memory; there no later call changes it, unless it is bound.",
+        TOUCHED,
+    ),
     "LeavesState": RunLaw(
         "A run that is not the first leaves the process's random generators and settings as they were.", LEFT_ALONE
     ),

@@ -90,6 +90,11 @@ class Target:
         return self.is_graph or self.bind is not None
 
     @property
+    def keeps_answers(self) -> bool:
+        """True if an answer that it allocates stays as it is when it is called again."""
+        return self.profile.answers == "kept" and not self.is_bound and self.start is None
+
+    @property
     def is_repeatable(self) -> bool:
         """True if a right answer has the same bits every time: it has rules for ties and for the order."""
         return self.profile.tie_rule == "lowest-id" and self.profile.order == "ascending"

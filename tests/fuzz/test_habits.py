@@ -1,0 +1,81 @@
+"""The judge makes, writes and reads tensors as engines do, so that its habits tell a target nothing."""
+
+from dataclasses import replace
+
+import torch
+
+from fuzz.cases.case import Case, PagePlan, Request, Step, Views
+from fuzz.inputs.scene import Scene
+from fuzz.judge.examiner import Examiner
+from fuzz.judge.verdict import Agreed, Broke
+from fuzz.targets import Call, Target
+from msa_ref import IndexerConfig, index_topk
+from msa_ref.profile import CONTRACT
+
+STEPS = tuple(Step((Request(2, seq_len),), values_seed=seq_len) for seq_len in (120, 110, 100))
+CASE = Case(IndexerConfig(2, 16, 16, 3), (Request(2, 130),), seed=5, views=Views(is_out_given=False), replay=STEPS)
+INPUTS = ("index_q", "index_k_pages", "block_table", "seq_lens", "cu_seqlens_q")
+
+
+def test_every_other_state_is_written_without_a_version(device: str) -> None:
+    scene, versions = Scene(CASE, device), list[list[int]]()
+    for state in range(len(CASE.states)):
+        scene.apply(state)
+        versions.append([getattr(scene.batch, name)._version for name in INPUTS])
+    assert versions[0] == versions[1]
+    assert all(old < new for old, new in zip(versions[1], versions[2], strict=True))
+    assert versions[2] == versions[3]
+
+
+def test_plain_tensors_fill_their_memory(device: str) -> None:
+    batch = Scene(replace(CASE, views=Views(is_plain=True)), device).batch
+    for name in INPUTS:
+        tensor = getattr(batch, name)
+        assert not tensor._is_view()
+        assert tensor.untyped_storage().nbytes() == tensor.numel() * tensor.itemsize
+
+
+def test_skipped_pages_are_in_front_of_all_others(device: str) -> None:
+    near, late = (Scene(replace(CASE, pages=PagePlan(skipped_pages=count)), device).batch for count in (0, 70_000))
+    live = late.block_table[0, :9]
+    assert late.num_pages == near.num_pages + 70_000
+    assert int(live.min()) >= 70_000
+    assert torch.equal(index_topk(near), index_topk(late))
+
+
+def test_an_answer_of_an_earlier_call_is_left_alone_unless_the_profile_says_else() -> None:
+    buffer = torch.empty(2, 2, 3, dtype=torch.int32)
+
+    def answer(call: Call) -> torch.Tensor:
+        return buffer.copy_(index_topk(call.batch))
+
+    kept = Target("kept", "", "foreign", answer, profile=CONTRACT)
+    verdict = Examiner(Scene(CASE, "cpu")).examine(kept)
+    assert isinstance(verdict, Broke)
+    assert {violation.law for violation in verdict.violations} == {"OwnMemory", "Replay"}
+    for other in (
+        replace(kept, profile=replace(CONTRACT, answers="reused")),
+        replace(kept, bind=lambda call: lambda: answer(call)),
+        replace(kept, start=lambda call, case: answer),
+    ):
+        assert isinstance(Examiner(Scene(CASE, "cpu")).examine(other), Agreed)
+
+
+def test_an_answer_may_be_the_same_tensor_as_long_as_it_stays_as_it_is() -> None:
+    known = dict[tuple[int, ...], torch.Tensor]()
+
+    def answer(call: Call) -> torch.Tensor:
+        return known.setdefault(tuple(call.seq_lens), index_topk(call.batch))
+
+    again = replace(CASE, replay=(), repeats=3)
+    assert isinstance(Examiner(Scene(again, "cpu")).examine(Target("constant", "", "foreign", answer)), Agreed)
+
+
+def test_an_answer_is_a_plain_tensor_that_holds_its_numbers() -> None:
+    def negated(call: Call) -> torch.Tensor:
+        view: torch.Tensor = torch._neg_view(-index_topk(call.batch))
+        return view
+
+    verdict = Examiner(Scene(CASE, "cpu")).examine(Target("negated", "", "foreign", negated))
+    assert isinstance(verdict, Broke)
+    assert verdict.violations[0].law == "Shape"
