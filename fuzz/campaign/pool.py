@@ -2,9 +2,10 @@
 
 import itertools
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager
+from typing import TypeVar
 
 from fuzz.isolation.hangs import Hangs
 from fuzz.isolation.hearing import SECONDS_BETWEEN_LOOKS
@@ -14,6 +15,9 @@ from fuzz.isolation.worker import Worker
 
 CASES_IN_FLIGHT = 8
 """Cases handed to each worker ahead of time: enough to keep it busy, few enough to stop early."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class Pool(AbstractContextManager["Pool"]):
@@ -68,6 +72,15 @@ class Pool(AbstractContextManager["Pool"]):
                 outcome = future.result()
                 yield self._ahead.pop(future), outcome
                 self._submit(itertools.islice(rest, 1))
+
+    def each(self, act: Callable[[Worker, Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """The result of an act on each item, in their order. Each act has a worker for itself alone."""
+
+        def with_a_worker(item: Item) -> Result:
+            with self.worker() as worker:
+                return act(worker, item)
+
+        return self._threads.map(with_a_worker, items)
 
     def stop(self) -> Iterator[tuple[int, Judged]]:
         """End after an interrupt: the outcomes that are there, also of tasks of which some targets are judged."""

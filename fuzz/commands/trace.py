@@ -9,7 +9,7 @@ from fuzz.cases.case import Case, Request
 from fuzz.commands.declared import option
 from fuzz.commands.options import at_least
 from fuzz.isolation.twin_child import compiles_kernels, fresh
-from fuzz.twin.finding import Finding
+from fuzz.twin.finding import Finding, NotModelled
 from fuzz.twin.machine.timeline import Timeline
 from fuzz.twin.options import ARCHITECTURES, LEVELS, POLICIES, Level, Policy
 from msa_ref import IndexerConfig
@@ -78,4 +78,6 @@ def _traced(options: Options, case: Case) -> tuple[str, dict[str, Timeline]]:
             find(options.target).open(scene, case.num_splits[0])()
         except Finding as finding:
             found = f"{finding.kind}: {finding}"
+        except NotModelled as unknown:
+            raise ValueError(str(unknown)) from None
     return found, {kernel: timeline for kernel, timeline in twin.timelines.items() if timeline.spans}

@@ -60,6 +60,8 @@ class Options:
     def __post_init__(self) -> None:
         at_least("--cases", self.cases, 0)
         at_least("--schedules", self.num_schedules, 0)
+        at_least("--jobs", 1 if self.jobs is None else self.jobs, 1)
+        at_least("--hangs-after", self.hangs_after, 1)
         if self.num_schedules and (self.policy != "random" or self.has_corpus or self.json):
             raise ValueError("--schedules must come without --policy, --corpus and --json, which it has no use for")
 
@@ -83,7 +85,7 @@ def run(options: Options) -> int:
     """Judge targets on the twin. Returns the exit status."""
     if options.num_schedules:
         jobs = default_jobs("cpu") if options.jobs is None else options.jobs
-        return run_schedules(options.places, options.num_schedules, options.seed, jobs)
+        return run_schedules(options.places, options.num_schedules, options.seed, jobs, options.hangs_after)
     return gate.run(
         gate.Options(
             target_names=options.twins,

@@ -1,41 +1,24 @@
 """`python -m fuzz twin --schedules N`: small launches again and again on the twin, each with moments of its own.
 
-A schedule is one launch of one kernel, in which what happens next was chosen at random at least once. Its cases fill
-every ring of buffers more than twice, and its answer is held to the laws of a gate.
+See `fuzz.judge.schedules`. A launch that does not end, or ends its process, is a finding like any other.
 """
 
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cache
 
-from fuzz.cases.case import Case, PagePlan, Request, ValuePlan
-from fuzz.cases.production import is_given
-from fuzz.cases.project import project
-from fuzz.inputs.scene import Scene
-from fuzz.isolation.twin_child import compiles_kernels, fresh
-from fuzz.judge.judged_run import RunJudge
-from fuzz.judge.truth import Truth
+from fuzz.campaign.interrupts import ended_politely
+from fuzz.campaign.pool import Pool
+from fuzz.isolation.messages import Moments
+from fuzz.isolation.worker import Worker
+from fuzz.judge.schedules import NUM_CASES, Scheduled
 from fuzz.report.command_line import again
-from fuzz.report.statuses import AGREED, BROKE, UNJUDGED
-from fuzz.targets import NotApplicable, Target, find
+from fuzz.report.statuses import AGREED, BROKE, INTERRUPTED, UNJUDGED
 from fuzz.targets.twins import Twin
-from fuzz.twin.finding import NotModelled
-from msa_ref import IndexerConfig
+from msa_ref.contract import Violation
 
 STAGES = ("decode", "prefill-apart")
 """The built-in targets whose kernels leave something to chance."""
-FORMATS = ("bfloat16", "float8_e4m3fn", "bfloat16/float8_e4m3fn")
-"""Formats of queries and keys, of which each has a scorer of its own somewhere."""
-BATCHES = {
-    "decode": (2, tuple(Request(1, 128 * blocks - blocks % 2) for blocks in (5, 6, 5, 3, 7, 5, 6))),
-    "prefill": (4, (Request(33, 128 * 13 + 60),)),
-}
-"""Kind -> heads and requests. A decode is one program's, of 34 pages and six requests that are scored; a prefill has
-rows for both of a tile's halves on Blackwell, 13 pages whole, and one in part."""
-NUM_CASES = len(BATCHES) * len(FORMATS)
 EACH = 25
 """Schedules that one task is to reach, and seeds that it may take for them."""
 
@@ -46,6 +29,11 @@ class Place:
 
     twin: Twin
     name: str
+
+    @property
+    def target(self) -> str:
+        """The name of the target on the twin."""
+        return f"{self.twin.prefix}{self.name}"
 
     def command_line(self, seed: int) -> str:
         """The command that runs one seed again."""
@@ -84,6 +72,18 @@ class Done:
         """Schedules."""
         return sum(map(len, self.orders.values()))
 
+    def enter(self, place: Place, seed: int, came: Scheduled | Violation) -> None:
+        """Enter the outcome of one seed; a violation is how it ended its process."""
+        found = came if isinstance(came, Violation) else came.found
+        if found is not None:
+            self.found[f"{place.target}, seed {seed}: {found.law}: {found.evidence}"] = place.command_line(seed)
+        if isinstance(came, Scheduled):
+            for kernel, order in came.orders:
+                self.orders.setdefault((place.twin.architecture, kernel), []).append(order)
+            if came.reason:
+                self.reasons[came.reason] = None
+            self.seconds += came.seconds
+
     def add(self, other: "Done") -> None:
         """Add the outcome of others."""
         for kernel, orders in other.orders.items():
@@ -93,32 +93,53 @@ class Done:
         self.seconds += other.seconds
 
 
-def run_schedules(places: Sequence[Place], num_schedules: int, seed: int, jobs: int) -> int:
+def run_schedules(places: Sequence[Place], num_schedules: int, seed: int, jobs: int, hangs_after: float) -> int:
     """Run at least so many schedules, shared out among the places, and print what came of them.
 
-    The first seeds show which places have any: the others have but one order.
+    The first seeds show which places have any: the others have but one order. An interrupt, or the first finding, ends
+    it early.
+
+    Args:
+        hangs_after: seconds that a launch may take, as for `fuzz.isolation.worker.Worker`.
 
     Returns:
         The exit status.
+
+    Raises:
+        ValueError: one sentence, if there is no such target.
     """
-    start, done, some = time.monotonic(), Done(), list[Place]()
-    with ProcessPoolExecutor(jobs, fresh(), compiles_kernels) as pool:
-        for place, came in zip(places, pool.map(run_task, [Task(place, seed, 1) for place in places]), strict=True):
-            done.add(came)
-            some += [place] * bool(came.count)
-        num_tasks = -(-(num_schedules - done.count) // EACH) if some and not done.found else 0
-        first, turns = seed + NUM_CASES, [divmod(number, len(some)) for number in range(num_tasks)]
-        for came in pool.map(run_task, [Task(some[i], first + turn * EACH, EACH) for turn, i in turns]):
-            done.add(came)
-            if done.found:
-                break
-        pool.shutdown(cancel_futures=True)
-    print("\n".join(_lines(done, time.monotonic() - start)))
+    start, done, is_ended = time.monotonic(), Done(), False
+    with ended_politely(), Pool(jobs, hangs_after) as pool:
+        try:
+            for came in _tasks_done(pool, places, num_schedules, seed):
+                done.add(came)
+                if done.found:
+                    break
+        except KeyboardInterrupt:
+            is_ended = True
+        print("\n".join(_lines(done, time.monotonic() - start, is_ended)))
+    if is_ended:
+        return BROKE if done.count else INTERRUPTED
     return BROKE if done.found else AGREED if done.count else UNJUDGED
 
 
-def _lines(done: Done, seconds: float) -> Iterator[str]:
-    """The report."""
+def _tasks_done(pool: Pool, places: Sequence[Place], num_schedules: int, seed: int) -> Iterator[Done]:
+    """The outcomes of tasks, until there are enough schedules."""
+    some, left = list[Place](), num_schedules
+    first = [Task(place, seed, 1) for place in places]
+    for place, came in zip(places, pool.each(run_task, first), strict=True):
+        some += [place] * bool(came.count)
+        left -= came.count
+        yield came
+    num_tasks = -(-left // EACH) if some else 0
+    turns = [divmod(number, len(some)) for number in range(num_tasks)]
+    yield from pool.each(run_task, [Task(some[i], seed + NUM_CASES + turn * EACH, EACH) for turn, i in turns])
+
+
+def _lines(done: Done, seconds: float, is_ended: bool) -> Iterator[str]:
+    """The report. is_ended: whether an interrupt ended the run."""
+    if is_ended:
+        yield "ended early"
     num_distinct = sum(len(set(orders)) for orders in done.orders.values())
     for (architecture, kernel), orders in sorted(done.orders.items()):
         yield f"{architecture:>8} {kernel:<36} {len(orders):>7,}"
@@ -130,65 +151,10 @@ def _lines(done: Done, seconds: float) -> Iterator[str]:
         yield f"{finding}\n    {command}"
 
 
-def run_task(task: Task) -> Done:
-    """The outcome of a task, in a process of its own."""
-    start, done = time.process_time(), Done()
+def run_task(worker: Worker, task: Task) -> Done:
+    """The outcome of a task, in a worker's child."""
+    done = Done()
     for seed in range(task.seed, task.seed + max(task.num_schedules, NUM_CASES)):
         if done.count < task.num_schedules and not done.found:
-            _run_seed(task.place, seed, done)
-    done.seconds = time.process_time() - start
+            done.enter(task.place, seed, worker.schedule(Moments(task.place.target, seed)))
     return done
-
-
-def _run_seed(place: Place, seed: int, done: Done) -> None:
-    """Run a place's target once, on the case that the seed's number chooses, and add what came of it."""
-    # Triton reads TRITON_INTERPRET when it is first imported, so the twin is imported where it runs.
-    from fuzz.twin.world import world
-
-    target, scenes = _prepared(place.name)
-    if not scenes:
-        done.reasons[f"{place.name} takes none of these cases"] = None
-        return
-    scene, truths = scenes[seed % len(scenes)]
-    twin = world(place.twin.architecture, place.twin.level, "random", seed, place.twin.has_bits)
-    judge = RunJudge(scene, truths)
-    where = f"{place.twin.prefix}{place.name}"
-    try:
-        with twin.installed():
-            act = target.open(scene, 1, judge.show)
-            _, broken = judge.run(act, target, 1)
-    except (NotModelled, NotApplicable) as unknown:
-        done.reasons[f"{where}: {unknown}"] = None
-        return
-    except Exception as error:  # whatever it is, it is the target's
-        broken = [judge.failure(error, target, 1)]
-    for kernel, order in twin.schedules:
-        done.orders.setdefault((place.twin.architecture, kernel), []).append(order)
-    if not twin.schedules and not broken:
-        done.reasons[f"{where}: launches with one order alone"] = None
-    for violation in broken[:1]:
-        done.found[f"{where}, seed {seed}: {violation.law}: {violation.evidence}"] = place.command_line(seed)
-
-
-@cache
-def _prepared(name: str) -> tuple[Target, list[tuple[Scene, dict[tuple[int, bool], Truth]]]]:
-    """A target, and the scenes that it takes, each with room for its right answers."""
-    target = find(name)
-    scenes = list[tuple[Scene, dict[tuple[int, bool], Truth]]]()
-    for kind, (heads, requests) in BATCHES.items():
-        for dtype in FORMATS:
-            case = Case(
-                IndexerConfig(heads, topk_blocks=4),
-                requests,
-                seed=len(scenes),
-                dtype=dtype,
-                values=ValuePlan("few_values"),
-                pages=PagePlan(spare_pages=3, tail="bait"),
-                num_splits=(1,),
-            )
-            with suppress(ValueError):  # it takes no such case
-                if is_given(kind, target.kind, target.takes_score):
-                    scene = Scene(project(case, target.domain), "cpu")
-                    scene.apply(0)
-                    scenes.append((scene, {}))
-    return target, scenes

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NoReturn
@@ -26,6 +27,7 @@ from fuzz.isolation.messages import (
     FromChild,
     Introduced,
     Introduction,
+    Moments,
     Question,
     Reasons,
     Refused,
@@ -38,6 +40,7 @@ from fuzz.judge.between_runs import diagnose
 from fuzz.judge.cuda_errors import is_cuda_error, surfaced_later, wait_for
 from fuzz.judge.examiner import Examiner
 from fuzz.judge.memory_lack import lacks_memory
+from fuzz.judge.schedules import ScheduleJudge
 from fuzz.judge.surroundings import Surroundings
 from fuzz.judge.verdict import Broke, Verdict
 from fuzz.targets import Call, find
@@ -108,11 +111,14 @@ def _allow_processes() -> None:
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _answers(message: Task | Question | Introduction, surroundings: Surroundings) -> Iterator[FromChild]:
+def _answers(message: Task | Question | Introduction | Moments, surroundings: Surroundings) -> Iterator[FromChild]:
     if isinstance(message, Introduction):
         with surroundings.of(message.target, is_first=False):
             introduced = _introduced(message.target)
         yield introduced
+        return
+    if isinstance(message, Moments):
+        yield from _scheduled(message, surroundings)
         return
     if isinstance(message, Question):
         target = surroundings.around(find(message.target), is_told=False)
@@ -181,6 +187,20 @@ def _introduced(name: str) -> Introduced | Refused:
     return Introduced(
         replace(target, run=_runs_in_children, bind=bind, check=None, is_checked=target.check is not None)
     )
+
+
+_schedule_judge = cache(ScheduleJudge)
+"""The judge of a target's schedules, made once in this process."""
+
+
+def _scheduled(moments: Moments, surroundings: Surroundings) -> Iterator[FromChild]:
+    try:
+        judge = _schedule_judge(moments.target, surroundings)
+    except ValueError as refusal:
+        yield Refused(str(refusal))
+        return
+    yield SceneMade()
+    yield judge.run(moments.seed)
 
 
 def _runs_in_children(call: Call) -> NoReturn:

@@ -13,7 +13,7 @@ from fuzz.isolation.child import live
 from fuzz.isolation.faults import place_of_crash, place_of_hang
 from fuzz.isolation.fork_server import fork_server, path_variables, warm_up
 from fuzz.isolation.hearing import SECONDS_BETWEEN_LOOKS, Stopped, is_heard
-from fuzz.isolation.messages import FromChild, Introduction, Question, Task
+from fuzz.isolation.messages import FromChild, Introduction, Moments, Question, Task
 from fuzz.isolation.twin_child import fresh, live_on_twin
 from fuzz.targets.twins import is_twin
 from msa_ref.contract import Violation
@@ -49,7 +49,7 @@ class Children:
         self.end()
         self._folder.cleanup()
 
-    def send(self, message: Task | Question | Introduction) -> None:
+    def send(self, message: Task | Question | Introduction | Moments) -> None:
         """Hand the child a message; a fresh child, if the last has ended since its task or is of another kind."""
         if self._stop.is_set():
             raise Stopped

@@ -15,6 +15,9 @@ from fuzz.targets.places import place
 FATAL = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
 """Signals of a crash of which the interpreter tells the line."""
 
+ASKS = signal.SIGRTMIN
+"""Signal at which a child writes where it is. LLVM, which compiles for Triton, takes SIGUSR1 and SIGUSR2 for itself."""
+
 SECONDS_TO_TELL = 1.0
 """Seconds that a hanging child has to write where it is."""
 
@@ -22,6 +25,7 @@ _FRAME = re.compile(r'^  File "(.+)", line (\d+) in ', re.MULTILINE)
 _STACK = re.compile(r"^(?:Current thread|Stack|Thread) .*\(most recent call first\):$", re.MULTILINE)
 _CALLERS = tuple(os.path.join(HOME, *parts, "") for parts in (("fuzz", "judge"), ("fuzz", "isolation")))
 """Folders of the harness that call targets: what stands below one of their frames is no target's."""
+_OF_TWIN = ("<twin of ", os.path.join(HOME, "fuzz", "twin", ""))
 _LIBRARIES = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
 
 _files = list[object]()
@@ -33,7 +37,7 @@ def tell_faults(folder: str) -> None:
     file = _path(folder, os.getpid()).open("w")
     _files.append(file)
     faulthandler.enable(file, all_threads=False)
-    faulthandler.register(signal.SIGUSR1, file, all_threads=False)
+    faulthandler.register(ASKS, file, all_threads=False)
 
 
 def place_of_crash(folder: str, pid: int | None, code: int | None) -> str:
@@ -47,7 +51,7 @@ def place_of_hang(folder: str, pid: int | None) -> str:
         return ""
     with suppress(OSError):
         _path(folder, pid).write_text("")
-        os.kill(pid, signal.SIGUSR1)
+        os.kill(pid, ASKS)
         deadline = time.perf_counter() + SECONDS_TO_TELL
         while not _place_in(folder, pid) and time.perf_counter() < deadline:
             time.sleep(0.02)
@@ -72,5 +76,5 @@ def _place_in(folder: str, pid: int | None) -> str:
 
 
 def _is_harness(name: str) -> bool:
-    """True for the lines by which a target is called: they call everything, and say nothing."""
-    return name == os.path.join(HOME, "fuzz", "targets", "target.py")
+    """True for the lines by which a target is called, and for the twin's: they run everything, and say nothing."""
+    return name == os.path.join(HOME, "fuzz", "targets", "target.py") or name.startswith(_OF_TWIN)

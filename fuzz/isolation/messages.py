@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from fuzz.cases.case import Case
 from fuzz.judge.memory_lack import HARNESS_LACKS
+from fuzz.judge.schedules import Scheduled
 from fuzz.judge.verdict import Undefined, Verdict
 from fuzz.targets import Target
 from msa_ref.contract import Violation
@@ -26,6 +27,17 @@ class Question:
     target: str
     device: str
     violation: Violation
+
+
+@dataclass(frozen=True)
+class Moments:
+    """A request to run a target on the twin at the random moments of one seed.
+
+    The child answers by `SceneMade` once its cases are there, then by `Scheduled`.
+    """
+
+    target: str
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -93,7 +105,7 @@ class Refused:
     reason: str
 
 
-FromChild = SceneMade | SceneFailed | FirstCall | Apart | Spoilt | Verdict | Reasons | Introduced | Refused
+FromChild = SceneMade | SceneFailed | FirstCall | Apart | Spoilt | Verdict | Reasons | Introduced | Refused | Scheduled
 
 
 @dataclass(frozen=True)

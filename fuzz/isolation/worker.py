@@ -26,16 +26,19 @@ from fuzz.isolation.messages import (
     Introduced,
     Introduction,
     Judged,
+    Moments,
     Order,
     Question,
     Reasons,
     Refused,
     SceneFailed,
+    SceneMade,
     Spoilt,
     Task,
 )
 from fuzz.isolation.order import order_of
 from fuzz.isolation.turns import Turns
+from fuzz.judge.schedules import Scheduled
 from fuzz.judge.verdict import Agreed, Broke, Undefined, Verdict, is_out_of_memory, is_poisoned
 from fuzz.targets.twins import is_twin
 from msa_ref.contract import Violation
@@ -196,12 +199,23 @@ class Worker(AbstractContextManager["Worker"]):
         """
         self._children.send(Introduction(target))
         answer = self._children.receive(self._first_call_hangs_after)
-        if isinstance(answer, Introduced):
-            return answer
-        if isinstance(answer, Refused):
-            raise ValueError(answer.reason)
-        assert isinstance(answer, Violation)
-        raise ValueError(f"target must be one that can be imported; got {target!r}: {answer.how}: {answer.evidence}")
+        if not isinstance(answer, Introduced):
+            raise _refusal(target, answer)
+        return answer
+
+    def schedule(self, moments: Moments) -> Scheduled | Violation:
+        """Run a target at random moments: what came of it, or how it ended the child.
+
+        Raises:
+            ValueError: as `introduced` does.
+        """
+        self._children.send(moments)
+        made = self._children.receive(self._first_call_hangs_after)
+        if not isinstance(made, SceneMade):
+            raise _refusal(moments.target, made)
+        answer = self._verdict(moments.target)
+        assert isinstance(answer, Scheduled | Violation)
+        return answer
 
     def _beside_others(self, case: Case) -> AbstractContextManager[object]:
         return self._turns.beside_others(case, self.renew)
@@ -273,3 +287,11 @@ class Worker(AbstractContextManager["Worker"]):
                     self._hangs.count_first_call(name)
                 return over
             assert over == FirstCall(is_over=True)
+
+
+def _refusal(target: str, answer: FromChild | Violation) -> ValueError:
+    """The reason why there is no such target: in the child's words, or how its import ended the child."""
+    if isinstance(answer, Refused):
+        return ValueError(answer.reason)
+    assert isinstance(answer, Violation)
+    return ValueError(f"target must be one that can be imported; got {target!r}: {answer.how}: {answer.evidence}")

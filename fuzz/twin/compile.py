@@ -10,9 +10,9 @@ from triton.compiler.compiler import make_backend
 from triton.experimental.gluon._runtime import GluonASTSource
 from triton.runtime.jit import JITFunction
 
+from fuzz.twin.finding import NotModelled
 from fuzz.twin.options import Level
 from msa_fast.compile_gate.architectures import Architecture
-from msa_ref.config import require
 
 PTX_VERSION = 88
 """PTX that lowering is told to write: of the release that Triton 3.6 and 3.9 ship an assembler for."""
@@ -45,9 +45,10 @@ def ttgir(kernel: JITFunction[Any], specialization: Specialization, architecture
     """The text of a kernel's TTGIR.
 
     Raises:
-        ValueError: one sentence, if the installed Triton has no such level.
+        NotModelled: if the installed Triton has no such level.
     """
-    require(has_level(level), "level", "must be `source` with this release of Triton", repr(level))
+    if not has_level(level):  # no fault of the kernel's
+        raise NotModelled(f"level must be `source` with this release of Triton; got {level!r}")
     spec = specialization.data
     target = architecture.triton
     backend = make_backend(target)

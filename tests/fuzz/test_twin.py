@@ -83,6 +83,11 @@ def test_kernels_agree_on_the_twin(worker: Worker, architecture: str, stage: str
     assert isinstance(found, Agreed), found
 
 
+def test_level_that_a_release_cannot_show_accuses_no_kernel(compiler: ProcessPoolExecutor) -> None:
+    reason = compiler.submit(on_twin.refused_level).result()
+    assert reason == "level must be `source` with this release of Triton; got 'compiled'"
+
+
 @pytest.mark.parametrize("stage", ["decode", "prefill-apart"])
 @pytest.mark.parametrize("architecture", ["sm_90", "sm_100"])
 def test_barriers_that_lowering_adds_of_its_own_are_known(worker: Worker, architecture: str, stage: str) -> None:
@@ -115,16 +120,16 @@ def test_planted_race_is_found_at_any_moment(worker: Worker, mutant: str, policy
     assert any(violation.evidence.startswith(("race", "deadlock")) for violation in found.violations)
 
 
-def test_schedules_are_their_seeds_and_no_two_alike(compiler: ProcessPoolExecutor) -> None:
+def test_schedules_are_their_seeds_and_no_two_alike(worker: Worker) -> None:
     place = Place(Twin("sm_90", "source"), "decode")
-    first, again = (compiler.submit(run_task, Schedules(place, 1, count)).result() for count in (3, 2))
+    first, again = (run_task(worker, Schedules(place, 1, count)) for count in (3, 2))
     assert first.count == len(set(chain(*first.orders.values()))) == 3
     assert all(first.orders[kernel][: len(orders)] == orders for kernel, orders in again.orders.items())
 
 
-def test_schedule_with_a_finding_names_its_seed(compiler: ProcessPoolExecutor) -> None:
+def test_schedule_with_a_finding_names_its_seed(worker: Worker) -> None:
     place = Place(Twin("sm_90", "source"), "fuzz.canaries:sm90_phase_not_flipped")
-    ((finding, command),) = compiler.submit(run_task, Schedules(place, 6, 2)).result().found.items()
+    ((finding, command),) = run_task(worker, Schedules(place, 6, 2)).found.items()
     assert ", seed 6: Runs: " in finding
     assert command.endswith("--schedules 1 --seed 6 --arch sm_90 --level source --target " + place.name)
 

@@ -26,6 +26,13 @@ def _assembly_kernel(out_ptr):
     tl.store(out_ptr, tl.inline_asm_elementwise("mov.u32 $0, 7;", "=r", [], tl.int32, True, 1))
 
 
+@triton.jit
+def _endless_kernel(flag_ptr):
+    flag = tl.load(flag_ptr)
+    while flag == 0:
+        flag = tl.load(flag_ptr, volatile=True)
+
+
 def in_bf16(call: Call) -> torch.Tensor:
     """The rule by hand, with one launch for each query token."""
     batch, config = call.batch, call.batch.config
@@ -58,6 +65,12 @@ def _selected(score: torch.Tensor, topk: int, init: int, local: int) -> torch.Te
 def in_assembly(call: Call) -> torch.Tensor:
     """A kernel that no interpreter can run."""
     _assembly_kernel[(1,)](torch.zeros(1, dtype=torch.int32, device=call.batch.device))
+    return in_bf16(call)
+
+
+def in_an_endless_loop(call: Call) -> torch.Tensor:
+    """A kernel that waits for a flag which nobody sets."""
+    _endless_kernel[(1,)](torch.zeros(1, dtype=torch.int32, device=call.batch.device))
     return in_bf16(call)
 
 

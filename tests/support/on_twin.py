@@ -3,10 +3,13 @@
 import itertools
 import random
 from typing import Literal
+from unittest import mock
 
 import torch
 
+from fuzz.twin import compile
 from fuzz.twin.compile import has_level
+from fuzz.twin.finding import NotModelled
 from fuzz.twin.matrix import UNITS_OF
 from fuzz.twin.necessity import Outcome, necessity
 from fuzz.twin.options import LEVELS, Level
@@ -89,3 +92,16 @@ def wrong_on_bytes(architecture: str, level: Level) -> list[str]:
             }
         wrong += [f"{stage} of {pair}" for stage, answer in answers.items() if not torch.equal(answer, expected)]
     return wrong
+
+
+def refused_level() -> str:
+    """The reason why a release that cannot show the level `compiled` gives no verdict about a kernel at it."""
+    query_lens, seq_lens = LENGTHS["decode"]
+    batch = make_batch(IndexerConfig(), query_lens, seq_lens, random.Random(2), POOLS["lattice"], torch.bfloat16)
+    with mock.patch.object(compile, "has_level", lambda level: level == "source"):
+        try:
+            with world("sm_120", "compiled", "random", 0, False).installed():
+                minimax_m3_index_decode(batch, max(query_lens))
+        except NotModelled as unknown:
+            return str(unknown)
+    return ""
