@@ -46,6 +46,19 @@ class HalfPrecisionKey(NaiveIndexer):
         return (-float(torch.tensor(candidate[0]).bfloat16()), candidate[1])
 
 
+@canary("D05", "Best")
+class ElevenBitsInItsOwnShape(NaiveIndexer):
+    """Ranks by eleven bits of the score, in MiniMax-M3's own shape alone, where sums are inexact."""
+
+    def order(self, candidate: Candidate) -> tuple[float, ...]:
+        config, q = self.batch.config, self.q
+        is_own = (config.index_head_dim, config.block_size, config.topk_blocks) == (128, 128, 16)
+        if not is_own or not math.isfinite(candidate[0]) or (q == q.round()).all():
+            return super().order(candidate)
+        share, exponent = math.frexp(candidate[0])
+        return (-math.ldexp(round(share * 2**11), exponent), candidate[1])
+
+
 @canary("D05", "Best", "PowerOfTwoScale")
 class FixedStepKey(NaiveIndexer):
     """Ranks by the score rounded to a fixed step, so that ties depend on the scale."""

@@ -39,6 +39,9 @@ MAX_ROW_BLOCKS = 1 << 20
 MAX_PRODUCT_ROWS = {2: 64, 4: 32}
 """Query rows (token, head) of one decode product, by `operand_bytes`. Further launches score the heads that are left.
 Twice as many do not fit sm_120's shared memory, and spill elsewhere."""
+MAX_REACH = 1 << 31
+"""Elements from the first to the last of a page, of a query row, of a row's slots or of the lengths. Kernels count
+these in 32 bits, and in 64 what lies between pages, rows, heads, blocks or columns of a table."""
 MAX_SCORED_REQS = 1024
 """Requests that one launch of a decode scorer shares out. Further launches score the requests that are left. Every
 thread holds the lengths of all of them, so more would spill and compile for minutes; and with MAX_ROW_BLOCKS each,
@@ -174,8 +177,19 @@ def check_batch(batch: PagedBatch) -> None:
         "must live on the CPU under TRITON_INTERPRET=1 and on a GPU otherwise",
         batch.device,
     )
+    check_reach(batch.index_q, "index_q", "row", 2)
+    check_reach(batch.index_k_pages, "index_k_pages", "page", 1, 2)
+    check_reach(batch.seq_lens, "seq_lens", "tensor", 0)
+    check_reach(batch.cu_seqlens_q, "cu_seqlens_q", "tensor", 0)
     if IS_INTERPRETED:
         check_interpreter()
+
+
+def check_reach(tensor: torch.Tensor, name: str, part: str, *axes: int) -> None:
+    """Refuse a tensor whose elements along some axes lie further apart than kernels count. part: what the axes make."""
+    reach = sum(stride * max(0, tensor.shape[axis] - 1) for axis in axes if (stride := tensor.stride(axis)) > 1)
+    if reach >= MAX_REACH:
+        require(False, name, f"must hold a {part} within {MAX_REACH} elements", reach + 1)
 
 
 def check_interpreter() -> None:
@@ -207,6 +221,7 @@ def check_out(out: torch.Tensor, batch: PagedBatch) -> None:
     require(out.device == batch.device, "out", f"must be on index_q's device, {batch.device}", out.device)
     has_shape = out.ndim == 3 and out.shape[0] == heads and out.shape[1] >= batch.total_q and out.shape[2] == k
     require(has_shape, "out", f"must be [{heads}, >= {batch.total_q}, {k}]", f"shape {list(out.shape)}")
+    check_reach(out, "out", "row", 2)
     require_no_overlap(out, "out")
 
 

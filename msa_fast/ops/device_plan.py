@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 
 from msa_fast.ops.buffers import aligned
-from msa_fast.ops.checks import MAX_SCORED_REQS, check_config, check_int, check_row_blocks, check_tensor
+from msa_fast.ops.checks import MAX_SCORED_REQS, check_config, check_int, check_reach, check_row_blocks, check_tensor
 from msa_fast.ops.launch_table import (
     SCORE_ROWS,
     TOPK_ROWS,
@@ -149,6 +149,8 @@ def plan_on_device(
     require(
         cu_seqlens_q.device == device, "cu_seqlens_q", f"must be on seq_lens' device, {device}", cu_seqlens_q.device
     )
+    check_reach(seq_lens, "seq_lens", "tensor", 0)
+    check_reach(cu_seqlens_q, "cu_seqlens_q", "tensor", 0)
     check_int(max_total_q, "max_total_q", 0)
     check_int(max_row_blocks, "max_row_blocks", 0)
     check_row_blocks(max_row_blocks, "max_row_blocks")

@@ -1,13 +1,13 @@
 """The unit that multiplies queries and keys: chosen by the caller's word, and never by the kernels.
 
-`exact` widens e4m3 to 16 bits first, which is exact. `fp8` gives e4m3 queries and keys to the matrix unit as they are.
-Hopper's unit for them keeps 13 bits of a sum, so it may select other blocks; Blackwell's keeps 25.
+`exact` keeps as many bits of a sum of e4m3 products as of any others: it widens operands to 16 bits, which is exact, or
+takes Blackwell's unit for e4m3, which keeps 25, as that for 16 bits does. `fp8` gives e4m3 queries and keys to the unit
+of any GPU as they are: Hopper's keeps 13 bits, so it may select other blocks.
 """
 
 from functools import partial
 
 from msa_fast.ops import decode_score, prefill_score
-from msa_fast.ops.blackwell import score as blackwell_score
 from msa_fast.ops.launch_table import architecture_of
 from msa_ref.batch import PagedBatch
 from msa_ref.config import require
@@ -27,14 +27,6 @@ class NativeDecode:
     is_served = staticmethod(decode_score.is_served)
     programs_per_processor = staticmethod(decode_score.programs_per_processor)
     launch_score = staticmethod(partial(decode_score.launch_score, is_native=True))
-
-
-class BlackwellPrefill:
-    """Blackwell's prefill scorer, with products in e4m3."""
-
-    STARTS_SELECTION = blackwell_score.STARTS_SELECTION
-    is_served = staticmethod(partial(blackwell_score.is_served, element_bytes=1))
-    launch_score = staticmethod(blackwell_score.launch_score)
 
 
 class NativePrefill:

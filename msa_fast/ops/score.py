@@ -11,12 +11,12 @@ from msa_fast.ops.hopper import score as hopper_score
 from msa_fast.ops.hopper import score_e4m3 as hopper_score_e4m3
 from msa_fast.ops.launching import Launched
 from msa_fast.ops.prefill_plan import PrefillPlan, Slab, check_plan
-from msa_fast.ops.product import BlackwellPrefill, NativePrefill, check_product
+from msa_fast.ops.product import NativePrefill, check_product
 from msa_ref.batch import PagedBatch
 
 PREFILL_SCORERS: tuple[PrefillScorer, ...] = (hopper_score, hopper_score_e4m3, blackwell_score, prefill_score)
 """Asked in order; the first that serves a call scores it."""
-NATIVE_SCORERS: tuple[PrefillScorer, ...] = (BlackwellPrefill(), NativePrefill())
+NATIVE_SCORERS: tuple[PrefillScorer, ...] = (blackwell_score, NativePrefill())
 """The same for products in e4m3, by those who ask for them."""
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from msa_fast import PrefillPlan, minimax_m3_index_decode, minimax_m3_index_score, minimax_m3_index_topk
+from msa_fast.ops import checks
 from msa_ref import IndexerConfig
 from tests.support.kernel_batches import make_batch
 
@@ -107,3 +108,21 @@ def test_a_batch_on_a_device_without_kernels_is_refused():
     )
     with pytest.raises(ValueError, match=r"^batch must live on the CPU under TRITON_INTERPRET=1 and on a GPU other"):
         minimax_m3_index_decode(elsewhere, 2)
+
+
+@pytest.mark.parametrize("name", ["index_q", "index_k_pages", "seq_lens", "cu_seqlens_q", "out"])
+def test_what_kernels_count_in_32_bits_may_not_lie_further_apart(name, device, monkeypatch):
+    batch, _, _ = _args(device)
+    out = torch.zeros(2, 3, 4, dtype=torch.int32, device=device)
+    if name == "out":
+        out = _apart(out)
+    else:
+        batch = replace(batch, **{name: _apart(getattr(batch, name))})
+    monkeypatch.setattr(checks, "MAX_REACH", 1000)  # in place of memory for 2**31 elements
+    with pytest.raises(ValueError, match=rf"^{name} must hold a (row|page|tensor) within 1000 elements; got \d+$"):
+        minimax_m3_index_decode(batch, 2, out=out)
+
+
+def _apart(tensor):
+    """A copy of a tensor whose last axis has a stride of 1000."""
+    return tensor[..., None].expand(*tensor.shape, 1000).contiguous()[..., 0]

@@ -5,7 +5,7 @@ import torch
 
 from fuzz.twin.matrix import UNITS_OF
 from msa_fast.ops.launch_table import architecture_of
-from tests.support.unit_scores import PAIRS, Stage, batch_of, kernel_scores, num_unlike, order_of_sums
+from tests.support.unit_scores import PAIRS, Stage, batch_of, kernel_scores, num_unlike, summed_by
 
 pytestmark = pytest.mark.gpu
 
@@ -24,7 +24,7 @@ def test_a_million_scores_are_the_matrix_units_to_the_bit(stage: Stage, pair: st
         pytest.skip(f"no bit model is claimed for {architecture}")
     lens = LENGTHS[stage]
     batch = batch_of(pair, *lens, "cuda")
-    score, order = kernel_scores(batch, stage, *lens), order_of_sums(batch, stage, *lens)
-    unlike, num_scores = num_unlike(score, batch, UNITS_OF[architecture][0], order)
+    score = kernel_scores(batch, stage, *lens)
+    unlike, num_scores = num_unlike(score, batch, *summed_by(batch, stage, *lens))
     assert num_scores > 1_000_000
     assert unlike == 0

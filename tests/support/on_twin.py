@@ -10,7 +10,6 @@ import torch
 from fuzz.twin import compile
 from fuzz.twin.compile import has_level
 from fuzz.twin.finding import NotModelled
-from fuzz.twin.matrix import UNITS_OF
 from fuzz.twin.necessity import Outcome, necessity
 from fuzz.twin.options import LEVELS, Level
 from fuzz.twin.world import world
@@ -69,10 +68,9 @@ def unlike_the_unit(architecture: str) -> dict[str, tuple[int, int]]:
             batch = unit_scores.batch_of(pair, *lens, "cpu")
             with world(architecture, "source", "random", 0, has_bits=True).installed():
                 score = unit_scores.kernel_scores(batch, stage, *lens)
-                order = unit_scores.order_of_sums(batch, stage, *lens)
+                own_unit, order = unit_scores.summed_by(batch, stage, *lens)
             own, other = (
-                unit_scores.num_unlike(score, batch, unit, order)[0]
-                for unit in (UNITS_OF[architecture][0], "mma.sync of Ampere")
+                unit_scores.num_unlike(score, batch, unit, order)[0] for unit in (own_unit, "mma.sync of Ampere")
             )
             unlike[f"{stage} in {pair}"] = own, other
     return unlike

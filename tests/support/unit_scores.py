@@ -4,9 +4,12 @@ from typing import Literal
 
 import torch
 
+from fuzz.twin.matrix import UNITS_OF
 from msa_fast import PrefillPlan, minimax_m3_index_score
+from msa_fast.ops.blackwell import score as blackwell_score
 from msa_fast.ops.decode import choose_decode, minimax_m3_index_decode_with_score
 from msa_fast.ops.hopper import decode_e4m3, score_e4m3
+from msa_fast.ops.launch_table import architecture_of
 from msa_fast.ops.prefill import prefill_scores
 from msa_fast.ops.score import scorer_of
 from msa_ref import IndexerConfig, PagedBatch
@@ -44,15 +47,16 @@ def kernel_scores(batch: PagedBatch, stage: Stage, query_lens: list[int], seq_le
     return minimax_m3_index_score(batch, PrefillPlan.build(batch.config, query_lens, seq_lens, batch.device))
 
 
-def order_of_sums(batch: PagedBatch, stage: Stage, query_lens: list[int], seq_lens: list[int]) -> torch.Tensor:
-    """The order of D in which the scorer that serves a stage here sums."""
+def summed_by(batch: PagedBatch, stage: Stage, query_lens: list[int], seq_lens: list[int]) -> tuple[str, torch.Tensor]:
+    """The matrix unit of the scorer that serves a stage here, and the order of D in which it sums."""
     if stage == "decode":
         scorer: object = choose_decode(batch, max(query_lens), None).scorer
     else:
         plan = PrefillPlan.build(batch.config, query_lens, seq_lens, batch.device)
         scorer = scorer_of(batch, plan, *(*prefill_scores(batch, plan), None)[:2], "exact")
-    is_as_loaded = scorer in (decode_e4m3, score_e4m3)
-    return WORDS_AS_LOADED if is_as_loaded else torch.arange(128)
+    order = WORDS_AS_LOADED if scorer in (decode_e4m3, score_e4m3) else torch.arange(128)
+    is_native = scorer is blackwell_score and batch.index_q.element_size() == 1
+    return UNITS_OF[architecture_of(batch.device)][is_native], order
 
 
 def num_unlike(score: torch.Tensor, batch: PagedBatch, unit: str, order: torch.Tensor) -> tuple[int, int]:
@@ -61,16 +65,23 @@ def num_unlike(score: torch.Tensor, batch: PagedBatch, unit: str, order: torch.T
     Every query is multiplied with every key of its request, D in the given order.
     """
     config, unlike, num_scores = batch.config, 0, 0
+
+    def wide(values: torch.Tensor) -> torch.Tensor:
+        """Values as they are multiplied: e4m3 in the other operand's 16 bits, or in fp16, which holds it exactly."""
+        if values.element_size() > 1 or "fp8" in unit:
+            return values
+        return values.to(torch.bfloat16 if batch.index_q.dtype == torch.bfloat16 else torch.float16)
+
     starts = batch.cu_seqlens_q.tolist()
     for req, seq_len in enumerate(batch.seq_lens.tolist()):
         tokens = slice(starts[req], starts[req + 1])
-        queries = _wide(batch.index_q[tokens], batch)[..., order].flatten(0, 1)
+        queries = wide(batch.index_q[tokens])[..., order].flatten(0, 1)
         visible = torch.arange(seq_len - batch.index_q[tokens].shape[0], seq_len, device=batch.device) + 1
         num_blocks, size = config.num_blocks(seq_len), config.block_size
         places = torch.arange(num_blocks * size, device=batch.device).view(num_blocks, size)
         for blocks in torch.arange(num_blocks, device=batch.device).split(MAX_PRODUCTS // len(queries) // size):
-            keys = batch.index_k_pages[batch.block_table[req, blocks].long()]
-            products = unit_product(queries, _wide(keys, batch)[..., order].flatten(0, 1), UNITS[unit])
+            keys = wide(batch.index_k_pages[batch.block_table[req, blocks].long()])[..., order]
+            products = unit_product(queries, keys.flatten(0, 1), UNITS[unit])
             products = products.view(len(visible), -1, len(blocks), size)
             sees = places[blocks] < visible[:, None, None, None]
             best = products.masked_fill(~sees, -torch.inf).amax(3)
@@ -78,10 +89,3 @@ def num_unlike(score: torch.Tensor, batch: PagedBatch, unit: str, order: torch.T
             unlike += int((score[:, tokens, blocks].transpose(0, 1) != best)[is_seen].sum())
             num_scores += int(is_seen.sum())
     return unlike, num_scores
-
-
-def _wide(values: torch.Tensor, batch: PagedBatch) -> torch.Tensor:
-    """Values in the 16 bits in which they are multiplied: the other operand's, or fp16, which holds e4m3 exactly."""
-    if values.element_size() > 1:
-        return values
-    return values.to(torch.bfloat16 if batch.index_q.dtype == torch.bfloat16 else torch.float16)

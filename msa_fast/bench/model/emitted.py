@@ -23,7 +23,7 @@ from msa_fast.ops import prefill_score, score
 
 KEPT = Path(__file__).parent / "counts.json"
 PREFILL, DECODE = Call("prefill", query_len=4096), Call("decode")
-PREFILL_E4M3 = Call("prefill", "e4m3", query_len=4096, product="fp8")
+PREFILL_E4M3 = Call("prefill", "e4m3", query_len=4096)
 """The calls that are compiled, of 4 heads. Any prefill of whole tiles compiles the same."""
 COUNTED = ("HGMMA", "UTCHMMA", "UTCQMMA", "LDTM", "UTMALDG")
 """Beginnings of the names of products, of loads from tensor memory and of bulk copies: a loop without is not kept."""

@@ -2,8 +2,9 @@
 
 One warp copies pages, one starts products, and two groups of four warps take maxima, each those of one half of a
 tile's rows. Queries and products lie in tensor memory, where a thread owns a row: no maximum asks another thread.
-Serves MiniMax-M3's own shape, and e4m3 where the caller asks for products in it (`msa_fast.ops.product`); agrees bit
-for bit with the generic scorer wherever sums are exact. Compiled, executed on a model, not run on hardware.
+Serves MiniMax-M3's own shape, with queries and keys of one format. e4m3 goes to the matrix unit as it is: that keeps as
+many bits of a sum as it keeps of 16-bit operands (`msa_ref.precision.blackwell_fp8`). Agrees bit for bit with the
+generic scorer wherever sums are exact. Compiled, executed on a model, not run on hardware.
 """
 
 import torch
@@ -288,27 +289,18 @@ def _score_sm100_kernel(
     )  # fmt: skip
 
 
-def is_read_by_sm100(batch: PagedBatch, element_bytes: int) -> bool:
-    """True if the scorer can read a batch: MiniMax-M3's own shape, on its architectures."""
+def is_read_by_sm100(batch: PagedBatch) -> bool:
+    """True if the scorer can read a batch: MiniMax-M3's own shape in one format, on its architectures."""
     config, q = batch.config, batch.index_q
-    has_shape = (config.index_head_dim, config.block_size) == (128, 128) and q.element_size() == element_bytes
+    has_shape = (config.index_head_dim, config.block_size) == (128, 128) and q.element_size() <= 2
     has_shape &= batch.index_k_pages.dtype == q.dtype
     is_copied = q.stride(2) == 1 and is_tensor_copied(batch.index_k_pages)
     return has_shape and is_copied and architecture_of(batch.device) in ARCHITECTURES
 
 
-def is_served(
-    batch: PagedBatch,
-    plan: PrefillPlan,
-    score: torch.Tensor,
-    superblock_score: torch.Tensor | None,
-    element_bytes: int = 2,
-) -> bool:
-    """True if this scorer takes a call: by architecture, shapes, dtypes and strides alone.
-
-    element_bytes: 1 for products in e4m3.
-    """
-    if plan.score_rows != 2 * HALF or not is_read_by_sm100(batch, element_bytes):
+def is_served(batch: PagedBatch, plan: PrefillPlan, score: torch.Tensor, superblock_score: torch.Tensor | None) -> bool:
+    """True if this scorer takes a call: by architecture, shapes, dtypes and strides alone."""
+    if plan.score_rows != 2 * HALF or not is_read_by_sm100(batch):
         return False
     return has_flat_rows(batch, score, superblock_score)
 

@@ -77,7 +77,7 @@ def _own_formats(stage: str, architecture: str) -> list[str]:
     called = [(name, call) for name, call in kernels if name.startswith(prefix) and call.split()[0] in calls]
     assert called, f"the compile gate has no {stage} for {architecture}"
     own = [call for name, call in called if re.search(r"_(sm\d+|warp)_kernel$", name)]
-    formats = (call.split(" ", 1)[1].split(" H=")[0] + " by its fp8 unit" * ("fp8 product" in call) for call in own)
+    formats = (call.split(" ", 1)[1].split(" H=")[0] for call in own)
     return list(dict.fromkeys(formats))
 
 
