@@ -5,9 +5,9 @@ is the real kernels with one fragment of their source exchanged. As a target, a 
 `fuzz.canaries:<name>`. A gate that lets one of them pass is worth nothing.
 
 To add a canary, write one class in the module that fits (`ranking`, `narrow_keys`, `lengths`, `memory`, `neighbours`,
-`sharing`, `padding`, `company`, `kept`, `graphs`, `cheats`, `formats`): it overrides one method of `NaiveIndexer`, and
-its docstring says in one sentence what is broken. The decorator names its row in `field_defects`, the laws that must
-catch it alone, and what a target must promise for it to show (`asks`):
+`sharing`, `padding`, `company`, `kept`, `graphs`, `cheats`, `habits`, `formats`): it overrides one method of
+`NaiveIndexer`, and its docstring says in one sentence what is broken. The decorator names its row in `field_defects`,
+the laws that must catch it alone, and what a target must promise for it to show (`asks`):
 
     @canary("D03", "Best")
     class HighestIdWinsTies(NaiveIndexer):
@@ -30,6 +30,7 @@ from fuzz.canaries import (  # noqa: F401 - importing them fills the table
     company,
     formats,
     graphs,
+    habits,
     kept,
     lengths,
     memory,

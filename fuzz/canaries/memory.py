@@ -168,6 +168,14 @@ class PageInFourBits(NaiveIndexer):
         return super().page(row, block) % 16
 
 
+@canary("D26", "Best", "PageRelabel")
+class PageInFifteenBits(NaiveIndexer):
+    """Keeps a page id in fifteen bits, and reads page p in the place of page 32,768 + p."""
+
+    def page(self, row: Row, block: int) -> int:
+        return super().page(row, block) % 2**15
+
+
 @canary("D27", "Best", takes_score=True)
 class ScoreOffsetInSevenBits(NaiveIndexer):
     """Keeps seven bits of a score's offset, as an overflow of 32 bits does (few, so that few scores show it)."""

@@ -6,6 +6,7 @@ no arithmetic with the reference that judges it: numpy and Python numbers only.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -38,6 +39,30 @@ MEMORY: WeakKeyDictionary[PagedBatch, dict[Any, Any]] = WeakKeyDictionary()
 """Memory that a canary wrongly keeps from call to call on the same buffers."""
 
 
+MANY_PAGES = 2**14
+"""Pages of a cache that is not read as a whole."""
+
+
+class Pages:
+    """The pages of a cache, each read when it is asked for. read: pages [n, ..] -> their numbers [n, S, D]."""
+
+    def __init__(self, read: Callable[[torch.Tensor], np.ndarray], pages: torch.Tensor) -> None:
+        self._read, self._pages, self._known = read, pages, dict[int, np.ndarray]()
+
+    def __len__(self) -> int:
+        return len(self._pages)
+
+    def __getitem__(self, place: int | tuple[Any, ...]) -> np.ndarray:
+        page, *rest = place if isinstance(place, tuple) else (place,)
+        if page not in self._known:
+            self._known[page] = self._read(self._pages[page][None])[0]
+        numbers: np.ndarray = self._known[page][tuple(rest)]
+        return numbers
+
+    def __setitem__(self, page: int, numbers: np.ndarray) -> None:
+        self._known[page] = numbers
+
+
 class NaiveIndexer:
     """Right as it stands; a canary overrides one method. memory: kept from call to call by those that must not."""
 
@@ -46,7 +71,8 @@ class NaiveIndexer:
         self.config: IndexerConfig = call.batch.config
         self.num_splits = call.num_splits or 2
         self.q = self.numbers(call.batch.index_q)
-        self.pages = self.read_keys(call.batch.index_k_pages)
+        pages = call.batch.index_k_pages
+        self.pages: Any = Pages(self.read_keys, pages) if len(pages) > MANY_PAGES else self.read_keys(pages)
         self.score = None if call.score is None else call.score.double().cpu().numpy()
         self.memory: dict[Any, Any] = MEMORY.setdefault(call.batch, {})
         self.table = call.batch.block_table.cpu().numpy()

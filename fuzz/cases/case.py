@@ -11,13 +11,9 @@ from msa_ref.config import IndexerConfig, require
 from msa_ref.formats import FORMAT_PAIRS, FormatPair
 
 DTYPES = tuple(FORMAT_PAIRS)
-PAGE_ORDERS = ("permuted", "identity", "reversed")
-BEHIND = ("int_max", "minus_one", "random", "huge")
-TAILS = ("nan", "inf", "bait")
-BETWEEN = ("", "eager", "elsewhere", "unread")
-BESIDE = ("", "late producer", "noise")
-FIRST_MODES = ("", "inference")
-FENCES = ("", "behind", "in front")
+PAGE_ORDERS, TAILS = ("permuted", "identity", "reversed"), ("nan", "inf", "bait")
+BEHIND, BETWEEN = ("int_max", "minus_one", "random", "huge"), ("", "eager", "elsewhere", "unread")
+BESIDE, FIRST_MODES, FENCES = ("", "late producer", "noise"), ("", "inference"), ("", "behind", "in front")
 
 
 @dataclass(frozen=True)
@@ -82,6 +78,7 @@ class PagePlan:
     is_far: whether pages, scores and, on a CPU, rows of queries and table without views are over 2**31 elements apart.
     is_tight: whether there are no more pages and columns than blocks need; none where no request has a block.
     repeated_blocks: blocks of each request that lie in the page of one more of its blocks, as null blocks do.
+    skipped_pages: pages in front of all others, on a CPU address space alone; key pages are no view then, and not far.
     """
 
     order: str = "permuted"
@@ -94,6 +91,7 @@ class PagePlan:
     is_far: bool = False
     repeated_blocks: int = 0
     is_tight: bool = False
+    skipped_pages: int = 0
 
     def __post_init__(self) -> None:
         for name, options in (("order", PAGE_ORDERS), ("behind", BEHIND), ("tail", TAILS)):
@@ -129,6 +127,7 @@ class Views:
     is_out_given: False lets the target allocate its output.
     fence: the end at which inputs have no margin, so that forbidden memory is next to them (on a CPU): `behind` them,
         `in front`, where they begin at an aligned address whatever their plan, or neither.
+    is_plain: whether a tensor without plan and fence has memory of its own, as torch makes it: no margin is around it.
     """
 
     index_q: ViewPlan = ViewPlan()
@@ -141,6 +140,7 @@ class Views:
     extra_rows: int = 0
     is_out_given: bool = True
     fence: str = ""
+    is_plain: bool = False
 
     def __post_init__(self) -> None:
         require(self.fence in FENCES, "fence", f"must be one of {', '.join(map(repr, FENCES))}", repr(self.fence))

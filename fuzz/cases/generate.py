@@ -10,7 +10,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from fuzz.cases.case import Case, EnginePlan, Request, Step
+from fuzz.cases.case import Case, EnginePlan, Request, Step, Views
 from fuzz.cases.chooser import Chooser, HypothesisChooser, SeededChooser
 from fuzz.cases.draw_plans import (
     draw_case_views,
@@ -35,7 +35,7 @@ MAX_TABLE_CELLS = 2**27
 """Bound on scores, one for each row and column of a block table: 0.5 GiB if a target or a judge keeps all of them."""
 
 
-EDGES_OF_MEMORY = {3: "tight", 11: "heads", 19: "table", 27: "table"}
+EDGES_OF_MEMORY = {3: "tight", 11: "heads", 19: "table", 27: "table", 5: "plain", 15: "plain", 21: "plain"}
 """Remainder of a seed -> how its case's memory differs from others'."""
 
 
@@ -99,13 +99,20 @@ def _draw_alone(
 
 
 def _with_edges_of_memory(case: Case, scale: Scale) -> Case:
-    """Some cases are tight, or have queries or a table that are expanded: the seed says which, so that no draw changes.
+    """Some cases are tight, plain, or have expanded queries or table: the seed says which, so that no draw changes.
 
     Not where a kernel would be compiled for it: there kept cases have expanded tensors.
     """
     kind = EDGES_OF_MEMORY.get(case.seed % 32, "")
     if kind == "tight" and not case.pages.is_far:
         return replace(case, pages=replace(case.pages, is_tight=True, spare_pages=0, extra_blocks=0))
+    if kind == "plain":
+        views = replace(case.views, fence="", is_plain=True)
+        if not scale.is_compiled:
+            views = Views(extra_rows=views.extra_rows, is_out_given=views.is_out_given, is_plain=True)
+            if scale.bounds.is_token_major:
+                views = replace(views, out=case.views.out)
+        return replace(case, views=views)
     if scale.is_compiled or scale.bounds.strides != "any" or case.values.made_by.is_on_device:
         return case
     if kind == "heads":

@@ -1,4 +1,4 @@
-"""Pages, scores, and rows of queries and of the block table so far apart that element offsets pass 2**31.
+"""Pages, scores, and rows of queries and of the block table so far apart that element offsets pass 2**31; late pages.
 
 A GPU has memory for them. On a CPU they lie in address space that nothing reserves: what no one touches costs nothing.
 """
@@ -24,6 +24,17 @@ def make_far_pages(num_pages: int, block_size: int, head_dim: int, dtype: torch.
     base = _spread_out(num_pages * page_stride, dtype, device)
     view = base.as_strided((num_pages, block_size, head_dim), (page_stride, head_dim, 1))
     return View(view, view)
+
+
+def make_late_pages(
+    num_skipped: int, num_pages: int, block_size: int, head_dim: int, dtype: torch.dtype, device: torch.device
+) -> View:
+    """Pages behind many others, which hold zeros and which nothing is written to; the view's base leaves those out."""
+    base = _spread_out((num_skipped + num_pages) * block_size * head_dim, dtype, device)
+    if device.type != "cpu":
+        base.zero_()
+    pages = base.view(num_skipped + num_pages, block_size, head_dim)
+    return View(pages[num_skipped:], pages)
 
 
 def make_far_scores(shape: tuple[int, ...], num_blocks: int, device: torch.device) -> View:

@@ -16,7 +16,7 @@ INT_MAX = 2**31 - 1
 
 @dataclass(eq=False)
 class Layout:
-    """The page of every block of every request, at one state of a case.
+    """The page of every block of every request, at one state of a case. Pages are counted behind the skipped ones.
 
     page: [B] arrays, the page of each block that a request ever has.
     source: for each page (in order of page id), the logical page it holds; -1 for a spare one.
@@ -124,10 +124,10 @@ def block_table(case: Case, step: Step, state: int, layout: Layout) -> torch.Ten
         case "minus_one":
             table = np.full(size, -1)
         case "huge":
-            table = np.full(size, layout.num_pages + 2**20)
+            table = np.full(size, case.pages.skipped_pages + layout.num_pages + 2**20)
         case _:
             table = Stream(case.seed, f"behind {state}").integers(-(2**31), INT_MAX, size)
     for req, request in enumerate(step.requests):
         num_blocks = case.config.num_blocks(request.seq_len)
-        table[req, :num_blocks] = layout.page[req][:num_blocks]
+        table[req, :num_blocks] = case.pages.skipped_pages + layout.page[req][:num_blocks]
     return torch.from_numpy(table).to(torch.int32)

@@ -3,7 +3,7 @@
 Memory that a target must not read holds poison, and margins around every buffer show wrong writes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from itertools import accumulate
 
@@ -12,11 +12,11 @@ import torch
 from fuzz.cases.case import Case, ViewPlan
 from fuzz.inputs.bit_equality import same_bits, same_width
 from fuzz.inputs.contents import GARBAGE, designed_scores, fill_hashed, queries_and_keys
-from fuzz.inputs.far_buffers import far_axis, make_far_pages, make_far_rows, make_far_scores
+from fuzz.inputs.far_buffers import far_axis, make_far_pages, make_far_rows, make_far_scores, make_late_pages
 from fuzz.inputs.late_change import change_late
 from fuzz.inputs.output import OUT_MARKER, Output
 from fuzz.inputs.page_layout import INT_MAX, block_table, lay_out, physical_pages
-from fuzz.inputs.views import View, make_view
+from fuzz.inputs.views import View, make_plain, make_view
 from fuzz.inputs.workspace import Workspace
 from fuzz.inputs.write_barrier import write_barrier
 from msa_ref import PagedBatch
@@ -62,13 +62,18 @@ class Scene:
             is_far = case.pages.is_far and plan == ViewPlan() and len(shape) > 1
             if is_far and (axis := far_axis(shape, self.device)) is not None:
                 return make_far_rows(shape, axis, kind, fill)
-            return make_view(shape, kind, device, plan, fill, views.fence)
+            return self._new_view(shape, kind, plan, fill, views.fence)
+
+        def pages() -> View:
+            if case.pages.skipped_pages:
+                return make_late_pages(case.pages.skipped_pages, *page_shape, keys.dtype, self.device)
+            if case.pages.is_far:
+                return make_far_pages(*page_shape, keys.dtype, self.device)
+            return view(page_shape, keys.dtype, views.index_k_pages, nan if keys.dtype.is_floating_point else NO_KEY)
 
         self._views = {
             "index_q": view(q_shape, queries.dtype, views.index_q, nan),
-            "index_k_pages": make_far_pages(*page_shape, keys.dtype, self.device)
-            if case.pages.is_far
-            else view(page_shape, keys.dtype, views.index_k_pages, nan if keys.dtype.is_floating_point else NO_KEY),
+            "index_k_pages": pages(),
             "block_table": view((num_reqs, case.max_blocks), torch.int32, views.block_table, INT_MAX),
             "seq_lens": view((num_reqs,), torch.int32, views.seq_lens, INT_MAX),
             "cu_seqlens_q": view((num_reqs + 1,), torch.int32, views.cu_seqlens_q, -INT_MAX),
@@ -79,7 +84,15 @@ class Scene:
         self._workspace: Workspace | None = None
         self._values: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self.batch = PagedBatch(config, **{name: view.tensor for name, view in self._views.items()})
+        self._uncounted = {name: view.uncounted for name, view in self._views.items()}
         self._apply(0)
+
+    def _new_view(
+        self, shape: tuple[int, ...], kind: torch.dtype, plan: ViewPlan, fill: float, fence: str = ""
+    ) -> View:
+        if self.case.views.is_plain and plan == ViewPlan() and not fence:
+            return make_plain(shape, kind, self.device, fill)
+        return make_view(shape, kind, self.device, plan, fill, fence)
 
     def apply(self, state: int, is_forced: bool = False) -> None:
         """Overwrite the buffers with another state of the case's script: 0, or a replay step + 1.
@@ -91,39 +104,44 @@ class Scene:
                 self._apply(state)
 
     def _apply(self, state: int) -> None:
+        """Every other state is written as kernels write: no tensor counts it (`torch.Tensor._version`)."""
         case, step = self.case, self.case.states[state]
+        views = self._uncounted if state % 2 else self._views
+        tensors = {name: view.tensor for name, view in views.items()}
+        tensors["index_k_pages"] = tensors["index_k_pages"][case.pages.skipped_pages :]
+        batch = PagedBatch(case.config, **tensors)
         self.state, layout = state, lay_out(case, state)
         self.query_lens: list[int] = [request.query_len for request in step.requests]
         self.seq_lens: list[int] = [request.seq_len for request in step.requests]
         if case.values.made_by.is_on_device:
-            fill_hashed(case, step, layout, self.batch)
+            fill_hashed(case, step, layout, batch)
         else:
             if state not in self._values:
                 queries, logical_pages = queries_and_keys(case, step, layout)
                 self._values[state] = queries, physical_pages(case, step, layout, logical_pages)
             queries, pages = self._values[state]
-            self._write("index_q", queries)
-            self.batch.index_k_pages.copy_(pages)
+            self._write("index_q", views, queries)
+            batch.index_k_pages.copy_(pages)
         if step.is_turned:
-            turned = same_width(self.batch.index_q[: case.total_q - case.extra_queries]).flip(1)
-            same_width(self.batch.index_q[: len(turned)]).copy_(turned)
+            turned = same_width(batch.index_q[: case.total_q - case.extra_queries]).flip(1)
+            same_width(batch.index_q[: len(turned)]).copy_(turned)
         if step.late:
-            change_late(case, step, layout, self.batch)
+            change_late(case, step, layout, batch)
         # A table of one row is that of the longest request: the others' entries are its first ones.
         longest = max(range(len(self.seq_lens)), key=self.seq_lens.__getitem__, default=0)
-        self._write("block_table", block_table(case, step, state, layout), longest)
-        self.batch.seq_lens.copy_(torch.tensor(self.seq_lens, dtype=torch.int32))
+        self._write("block_table", views, block_table(case, step, state, layout), longest)
+        batch.seq_lens.copy_(torch.tensor(self.seq_lens, dtype=torch.int32))
         cu_seqlens_q = list(accumulate(self.query_lens, initial=0))
-        self.batch.cu_seqlens_q.copy_(torch.tensor(cu_seqlens_q, dtype=torch.int32))
+        batch.cu_seqlens_q.copy_(torch.tensor(cu_seqlens_q, dtype=torch.int32))
         if self._score is not None:
             self._score.tensor.copy_(designed_scores(case, step))
         self._before = {name: view.base.clone() for name, view in self._inputs().items()}
 
-    def _write(self, name: str, values: torch.Tensor, first: int = 0) -> None:
-        """Write an input. first: the row of the values that all have along an expanded axis."""
+    def _write(self, name: str, views: Mapping[str, View], values: torch.Tensor, first: int = 0) -> None:
+        """Write an input by one of some views. first: the row of the values that all have along an expanded axis."""
         for axis in getattr(self.case.views, name).expanded:
             values = values.narrow(axis, min(first, max(0, values.shape[axis] - 1)), min(1, values.shape[axis]))
-        self._views[name].once.copy_(values)
+        views[name].once.copy_(values)
 
     def write_barrier(self) -> AbstractContextManager[Callable[[], list[str]]]:
         """While a run is inside, a write to an input on a CPU is noticed, whatever is written."""
@@ -185,7 +203,7 @@ class Scene:
         shape = (case.config.num_index_heads, case.total_q, case.max_blocks)
         if case.pages.is_far:
             return make_far_scores(shape, case.max_row_blocks, self.device)
-        return make_view(shape, torch.float32, self.device, case.views.score, float("nan"))
+        return self._new_view(shape, torch.float32, case.views.score, float("nan"))
 
     @torch.inference_mode(False)
     def new_out(self, number: int = 0) -> torch.Tensor | None:
@@ -202,7 +220,7 @@ class Scene:
             return None
         if self._out is None:
             shape = (config.num_index_heads, self.case.total_q + views.extra_rows, config.topk_blocks)
-            view = make_view(shape, torch.int32, self.device, views.out, OUT_MARKER)
+            view = self._new_view(shape, torch.int32, views.out, OUT_MARKER)
             self._out = Output(view, self.case.total_q)
         self._out.mark(number)
         return self._out.tensor

@@ -23,6 +23,11 @@ class View:
     pages: OwnPages | None = None
 
     @property
+    def uncounted(self) -> "View":
+        """The same memory by tensors whose writes no `_version` of the first one counts, like those of a kernel."""
+        return View(self.base.data, self.tensor.data, self.pages)
+
+    @property
     def once(self) -> torch.Tensor:
         """The tensor with each of its elements once: axes that it is expanded along have one entry."""
         seen = self.tensor
@@ -30,6 +35,12 @@ class View:
             if seen.stride(axis) == 0:
                 seen = seen.narrow(axis, 0, min(1, seen.shape[axis]))
         return seen
+
+
+def make_plain(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device | str, fill: float) -> View:
+    """A tensor that torch makes, no view and without margins, full of `fill`."""
+    tensor = torch.full(shape, fill, dtype=dtype, device=device)
+    return View(tensor.view(-1), tensor)
 
 
 def make_view(

@@ -16,8 +16,8 @@ def num_scores(case: Case) -> int:
 
 
 def takes_turns(case: Case) -> bool:
-    """True if a case is judged by one child at a time: far pages, or very many scores."""
-    return case.pages.is_far or num_scores(case) > MAX_SHARED_SCORES
+    """True if a case is judged by one child at a time: far or skipped pages, or very many scores."""
+    return case.pages.is_far or case.pages.skipped_pages > 0 or num_scores(case) > MAX_SHARED_SCORES
 
 
 class Turns:
