@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from fuzz.cases.codec import from_data, to_data
+from fuzz.cases.engine_plan import ONE_LAYER
+from fuzz.cases.engine_plan import EnginePlan as EnginePlan  # part of a case: it is looked for here
 from fuzz.values.families import FAMILIES
 from fuzz.values.family import Family, Lattice
 from msa_ref.config import IndexerConfig, require
@@ -109,6 +111,7 @@ class ViewPlan:
     offset: elements before the first one.
     expanded: axes of stride 0, along which a tensor repeats itself, as `torch.Tensor.expand` makes them: an axis of
         queries, or requests of the block table, which then share all pages.
+    gap: more unused elements behind each entry of the outermost axis, as where a page holds more than keys.
     """
 
     axes: tuple[int, ...] = ()
@@ -116,6 +119,7 @@ class ViewPlan:
     step: int = 1
     offset: int = 0
     expanded: tuple[int, ...] = ()
+    gap: int = 0
 
 
 @dataclass(frozen=True)
@@ -150,7 +154,7 @@ class Views:
 class Step:
     """One more run (a graph replay, where there is a graph) after a change in the same buffers.
 
-    requests: as many as before, with the same sum of query lengths.
+    requests: as many as before. Where they bring fewer tokens than at another step, rows of `index_q` lie behind them.
     is_remapped: whether the blocks lie in other pages.
     values_seed: the seed of new queries and keys; 0 keeps those of the case.
     between: a call before the change: none, an `eager` one on the same buffers, one `elsewhere` on allocations of
@@ -173,27 +177,6 @@ class Step:
 
 
 @dataclass(frozen=True)
-class EnginePlan:
-    """The model and the engine around a batch, for targets of kind `step`: there every state of a case is a step.
-
-    num_layers: layers of the model, each with queries and keys of its own.
-    judged_layer: the layer whose queries, keys and selections are the case's.
-    is_buffer_shared: whether all layers write one `topk_indices_buffer`, else each has its own.
-    second_micro_batch: the request that a step's second micro-batch begins with; 0 for no second one.
-    """
-
-    num_layers: int = 1
-    judged_layer: int = 0
-    is_buffer_shared: bool = False
-    second_micro_batch: int = 0
-
-    def __post_init__(self) -> None:
-        rule = f"must be within 0 .. {self.num_layers - 1}"
-        require(0 <= self.judged_layer < self.num_layers, "judged_layer", rule, self.judged_layer)
-        require(self.second_micro_batch >= 0, "second_micro_batch", "must be >= 0", self.second_micro_batch)
-
-
-@dataclass(frozen=True)
 class Case:
     """One case: everything that `fuzz.inputs.scene` needs to make the tensors, bit for bit.
 
@@ -201,7 +184,8 @@ class Case:
     num_splits: the split counts to run at; 0 leaves the choice to the target.
     repeats: how often the first run is repeated, to compare bits.
     host_slack: tokens by which the host's bounds exceed the lengths on the device.
-    extra_queries: rows of `index_q` behind the last request's tokens: poison, for targets whose profile takes them.
+    extra_queries: rows of `index_q` behind the last request's tokens at the step that brings most: poison, for targets
+        whose profile takes them.
     beside: what goes on beside further runs: nothing, a `late producer` of the inputs on the runs' own side stream
         (on a GPU), or `noise` on other streams and threads.
     first_mode: the mode of the first run, `inference` or none; a further run is outside of it.
@@ -226,7 +210,7 @@ class Case:
     extra_queries: int = 0
     beside: str = ""
     first_mode: str = ""
-    engine: EnginePlan = EnginePlan()
+    engine: EnginePlan = ONE_LAYER
     note: str = ""
 
     def __post_init__(self) -> None:
@@ -241,9 +225,8 @@ class Case:
         require(len(self.num_splits) > 0, "num_splits", "must hold a split count", "none")
         require((least := min(self.num_splits)) >= 0, "num_splits", "must be >= 0, where 0 is the target's own", least)
         for number, step in enumerate(self.replay):
-            num_reqs, total_q = len(step.requests), sum(r.query_len for r in step.requests) + self.extra_queries
+            num_reqs = len(step.requests)
             require(num_reqs == len(self.requests), "replay", f"must keep num_reqs at step {number}", num_reqs)
-            require(total_q == self.total_q, "replay", f"must keep total_q = {self.total_q} at step {number}", total_q)
             is_seen = not step.late or any(map(self.has_choice, step.requests))
             require(is_seen, "late", f"must have a row with more blocks than slots at step {number}", repr(step.late))
 
@@ -252,10 +235,14 @@ class Case:
         """The element formats of queries and of keys."""
         return FORMAT_PAIRS[self.dtype]
 
-    @property
+    @cached_property
     def total_q(self) -> int:
-        """T, query tokens of all requests and the padding behind them, at every step."""
-        return sum(request.query_len for request in self.requests) + self.extra_queries
+        """T, query tokens of all requests at the step where they are most, and the padding behind them."""
+        return max(sum(request.query_len for request in state.requests) for state in self.states) + self.extra_queries
+
+    def rows_behind(self, state: Step) -> int:
+        """Rows of `index_q` behind the tokens of a state."""
+        return self.total_q - sum(request.query_len for request in state.requests)
 
     @cached_property
     def states(self) -> tuple[Step, ...]:

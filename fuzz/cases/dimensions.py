@@ -3,6 +3,7 @@
 from fuzz.cases import case_facts
 from fuzz.cases.case import BEHIND, BETWEEN, PAGE_ORDERS, TAILS, ViewPlan
 from fuzz.cases.dimension import Dimension, flags, ranges
+from fuzz.cases.draw_plans import BETWEEN_WORDS
 from fuzz.cases.scale import WIDE_TABLE
 from fuzz.cases.step_dimensions import STEP_DIMENSIONS
 from fuzz.values.families import DRAWN_FAMILIES, FAMILIES
@@ -154,6 +155,7 @@ DIMENSIONS = (
             "stepped": lambda case: any(plan.step > 1 for plan in case_facts.strided_views(case)),
             "transposed": lambda case: any(plan.axes for plan in case_facts.strided_views(case)),
             "expanded": lambda case: any(plan.expanded for plan in case_facts.strided_views(case)),
+            "bytes between words": lambda case: case.views.index_k_pages in BETWEEN_WORDS and case.formats.keys.numbers,
             "fenced behind": lambda case: case.views.fence == "behind",
             "fenced in front": lambda case: case.views.fence == "in front",
         },
@@ -162,6 +164,9 @@ DIMENSIONS = (
             "padded": lambda scale: scale.bounds.strides == "any",
             "stepped": lambda scale: scale.bounds.strides == "any",
             "expanded": lambda scale: scale.bounds.strides == "any" and not scale.is_compiled,
+            "bytes between words": lambda scale: (
+                scale.bounds.strides == "any" and not scale.is_compiled and "float8_e4m3fn/nvfp4" in scale.dtypes
+            ),
             "transposed": lambda scale: scale.bounds.strides == "any",
             "fenced behind": lambda scale: scale.bounds.strides != "aligned",
         },

@@ -14,6 +14,8 @@ from msa_ref.formats import FORMAT_PAIRS
 
 FEW_SPLITS = (1, 2, 3, 4, 5, 7, 8, 16)
 MANY_SPLITS = (31, 64, 255, 256)
+BETWEEN_WORDS = (ViewPlan(offset=4), ViewPlan(gap=4))
+"""Views of keys of bytes, of which a kernel may read eight at once: they, or their pages, begin between such words."""
 MAX_LOG2_SCALE = 40
 """Bound on the magnitude of log2 of the factor that keys are multiplied by."""
 

@@ -1,6 +1,7 @@
 """Draws the steps of an engine: decodes with drafts, prefills and padding in one batch, and other shares of them later.
 
-All steps of a case have the same number of tokens, as all states of a case do: one decodes what another prefills.
+Steps have the same number of tokens, of which one decodes what another prefills; or each its own, where rows may lie
+behind the last request's tokens.
 """
 
 from collections.abc import Sequence
@@ -28,10 +29,12 @@ def draw_steps(chooser: Chooser, scale: Scale, specialization: Specialization) -
         splits = [[query_len] * num_reqs] * (1 + chooser.integer(1, MAX_STEPS))
     else:
         num_tokens = _num_tokens(chooser, scale, num_reqs, query_len)
-        splits = [
-            _split(chooser, num_tokens, num_reqs, query_len, scale.max_prefill_len)
-            for _ in range(1 + chooser.integer(1, MAX_STEPS))
-        ]
+        is_kept = not bounds.has_padded_queries or chooser.boolean(40)
+        splits = list[list[int]]()
+        for _ in range(1 + chooser.integer(1, MAX_STEPS)):
+            if splits and not is_kept:
+                num_tokens = _num_tokens(chooser, scale, num_reqs, query_len)
+            splits.append(_split(chooser, num_tokens, num_reqs, query_len, scale.max_prefill_len))
     steps, before = list[Step](), list[Request]()
     for lens in splits:
         before = [_request(chooser, scale, specialization, lens, req, before) for req in range(num_reqs)]
@@ -55,11 +58,12 @@ def draw_engine(chooser: Chooser, num_reqs: int) -> EnginePlan:
         judged_layer=chooser.integer(0, num_layers - 1),
         is_buffer_shared=num_layers > 1 and chooser.boolean(),
         second_micro_batch=chooser.integer(1, num_reqs - 1) if num_reqs > 1 and chooser.boolean(25) else 0,
+        has_padding=not chooser.boolean(40),
     )
 
 
 def _num_tokens(chooser: Chooser, scale: Scale, num_reqs: int, query_len: int) -> int:
-    """Query tokens of every step: those of some decodes, and in most cases those of a prefill."""
+    """Query tokens of a step: those of some decodes, and in most cases those of a prefill."""
     num_tokens = query_len * chooser.integer(1, num_reqs)
     if chooser.boolean(60):
         longest = scale.max_prefill_len if scale.is_compiled else min(scale.max_prefill_len, MAX_SMALL_PREFILL)

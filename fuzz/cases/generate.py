@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from fuzz.cases.case import Case, EnginePlan, Request, Step, Views
 from fuzz.cases.chooser import Chooser, HypothesisChooser, SeededChooser
 from fuzz.cases.draw_plans import (
+    BETWEEN_WORDS,
     draw_case_views,
     draw_company,
     draw_extra_queries,
@@ -37,6 +38,8 @@ MAX_TABLE_CELLS = 2**27
 
 EDGES_OF_MEMORY = {3: "tight", 11: "heads", 19: "table", 27: "table", 5: "plain", 15: "plain", 21: "plain"}
 """Remainder of a seed -> how its case's memory differs from others'."""
+KEYS_OF_BYTES = {3: BETWEEN_WORDS[0], 5: BETWEEN_WORDS[1]}
+"""Remainder of a seed -> how its case's keys lie, if they are of bytes."""
 
 
 def draw_case(
@@ -103,7 +106,10 @@ def _with_edges_of_memory(case: Case, scale: Scale) -> Case:
 
     Not where a kernel would be compiled for it: there kept cases have expanded tensors.
     """
-    kind = EDGES_OF_MEMORY.get(case.seed % 32, "")
+    kind, keys = EDGES_OF_MEMORY.get(case.seed % 32, ""), KEYS_OF_BYTES.get(case.seed % 8)
+    is_free = scale.bounds.strides == "any" and not scale.is_compiled and not case.pages.is_far
+    if keys is not None and is_free and case.formats.keys.numbers:
+        case = replace(case, views=replace(case.views, index_k_pages=keys))
     if kind == "tight" and not case.pages.is_far:
         return replace(case, pages=replace(case.pages, is_tight=True, spare_pages=0, extra_blocks=0))
     if kind == "plain":

@@ -45,8 +45,8 @@ def case_facts(case: Case, step: Step, is_token_major: bool = False, takes_score
         has_padding_rows=any(query_len and seq_len < query_len for query_len, seq_len in lens)
         or case.max_blocks == 0
         or not lens
-        or case.extra_queries > 0,
-        has_padded_queries=case.extra_queries > 0,
+        or case.rows_behind(step) > 0,
+        has_padded_queries=case.rows_behind(step) > 0,
         strides=_strides(case, is_token_major, takes_score),
         is_of_scores=takes_score,
         has_nan=has_nonfinite,
@@ -76,5 +76,5 @@ def _is_dense(plan: ViewPlan, is_token_major: bool = False) -> bool:
     """True if a tensor fills its memory, its axes in their own order, or the first two exchanged."""
     natural = tuple(range(len(plan.axes or plan.pads) or 3))
     axes = plan.axes or natural
-    has_gaps = plan.step != 1 or any(plan.pads[axis] for axis in axes[1:] if plan.pads)
+    has_gaps = plan.step != 1 or plan.gap != 0 or any(plan.pads[axis] for axis in axes[1:] if plan.pads)
     return axes == ((1, 0, 2) if is_token_major else natural) and not has_gaps and not plan.expanded

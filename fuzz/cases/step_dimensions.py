@@ -9,6 +9,8 @@ from fuzz.cases.engine_steps import StepCounts, counts, drafts_of, query_lens_of
 from fuzz.cases.scale import Scale
 
 NUMBERS = ("0", "1", "2 and more")
+OTHER_TOKENS = ("more tokens", "fewer tokens")
+"""Buckets of steps that leave rows of `index_q` behind."""
 MIXTURES = ("decodes alone", "prefills alone", "both")
 
 
@@ -36,6 +38,17 @@ def _changes(case: Case) -> Iterable[str]:
             yield "as many decodes"
 
 
+def _tokens(case: Case) -> Iterable[str]:
+    for before, after in pairwise(case.states):
+        more = case.rows_behind(before) - case.rows_behind(after)
+        yield "more tokens" if more > 0 else "fewer tokens" if more else "as many tokens"
+
+
+def _padding(case: Case) -> Iterable[str]:
+    if any(step.padding for step in _steps(case)):
+        yield "given" if case.engine.has_padding else "left out"
+
+
 def _layers(case: Case) -> Iterable[str]:
     plan = case.engine
     if plan.judged_layer > 0:
@@ -50,7 +63,8 @@ def _of_steps(name: str, wanted: tuple[str, ...], of: Callable[[Case], Iterable[
     """A dimension of cases that have an engine's plan."""
 
     def buckets(scale: Scale) -> tuple[str, ...]:
-        return wanted if scale.kinds == ("step",) else ()
+        taken = wanted if scale.bounds.has_padded_queries else [name for name in wanted if name not in OTHER_TOKENS]
+        return tuple(taken) if scale.kinds == ("step",) else ()
 
     return Dimension(name, buckets, lambda case: of(case) if case.engine != EnginePlan() else ())
 
@@ -61,6 +75,8 @@ STEP_DIMENSIONS = (
     _of_steps("padding requests of a step", NUMBERS, lambda case: [_number(step.padding) for step in _steps(case)]),
     _of_steps("a step", MIXTURES, lambda case: map(_mixture, _steps(case))),
     _of_steps("the next step", ("fewer decodes", "as many decodes", "more decodes"), _changes),
+    _of_steps("tokens of the next step", ("as many tokens", *OTHER_TOKENS), _tokens),
+    _of_steps("padding requests", ("given", "left out"), _padding),
     _of_steps("drafts", NUMBERS, lambda case: [_number(drafts_of(query_lens_of(case)))]),
     _of_steps("layers", ("another before", "another behind", "one buffer for all", "a buffer each"), _layers),
     _of_steps("micro-batches", ("1", "2"), lambda case: [str(1 + bool(case.engine.second_micro_batch))]),

@@ -75,7 +75,7 @@ def queries_and_keys(case: Case, step: Step, layout: Layout) -> tuple[torch.Tens
         require(bool(is_kept.all()), name, f"must be representable in {case.dtype}", f"family {family.name!r}")
     if isinstance(family, AnyBytes) and formats.keys.numbers:
         rounded = rounded[0], any_nvfp4_bytes(Stream(seed, "bytes"), tuple(k.shape[:2]), config.index_head_dim)
-    padding = poison_query(case).expand(case.extra_queries, config.num_index_heads, -1)
+    padding = poison_query(case).expand(case.rows_behind(step), config.num_index_heads, -1)
     return torch.cat([rounded[0], padding]), rounded[1]
 
 
@@ -94,7 +94,7 @@ def fill_hashed(case: Case, step: Step, layout: Layout, batch: PagedBatch) -> No
     q_low, k_high = (0, 0) if case.values.is_negative else (-ranges.q_high, ranges.k_high)
     q = hashed_integers(0, batch.index_q.numel(), seed + 1, q_low, ranges.q_high, device)
     batch.index_q.copy_(q.view(batch.index_q.shape))
-    batch.index_q[case.total_q - case.extra_queries :] = poison_query(case).to(device)
+    batch.index_q[case.total_q - case.rows_behind(step) :] = poison_query(case).to(device)
     page_size = config.block_size * config.index_head_dim
     order = torch.from_numpy(np.argsort(layout.source, kind="stable")).to(device)
     num_spare = int((layout.source < 0).sum())
@@ -148,4 +148,4 @@ def visible_blocks(case: Case, step: Step) -> np.ndarray:
         np.maximum(0, request.seq_len - request.query_len + 1 + np.arange(request.query_len))
         for request in step.requests
     ]
-    return -(-np.concatenate([*rows, np.zeros(case.extra_queries, dtype=np.int64)]) // case.config.block_size)
+    return -(-np.concatenate([*rows, np.zeros(case.rows_behind(step), dtype=np.int64)]) // case.config.block_size)

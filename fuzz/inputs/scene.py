@@ -123,7 +123,7 @@ class Scene:
             self._write("index_q", views, queries)
             batch.index_k_pages.copy_(pages)
         if step.is_turned:
-            turned = same_width(batch.index_q[: case.total_q - case.extra_queries]).flip(1)
+            turned = same_width(batch.index_q[: case.total_q - case.rows_behind(step)]).flip(1)
             same_width(batch.index_q[: len(turned)]).copy_(turned)
         if step.late:
             change_late(case, step, layout, batch)

@@ -68,6 +68,9 @@ def make_view(
         if axis in plan.expanded:
             continue
         strides[axis] = stride
+        if axis == axes[0]:
+            strides[axis] += plan.gap
+            stride += plan.gap
         stride *= max(1, shape[axis] + pads[axis])  # as torch lays out empty tensors
     if fence == "behind":
         stride = sum((size - 1) * step for size, step in zip(shape, strides, strict=True)) + 1 if prod(shape) else 0

@@ -14,7 +14,7 @@ class EngineSetup:
 
     config: the indexer. device: of all tensors.
     max_num_reqs: bound on the requests of a step, padding ones included.
-    max_num_tokens: rows of the query tensor of every step.
+    max_num_tokens: bound on the rows of a step's query tensor, which begins where that of its layer does.
     max_model_len: bound on the tokens of a request.
     num_speculative_tokens: draft tokens of a decode request, which brings up to one token more than that.
     num_micro_batches: parts of a step, each built on its own.

@@ -39,13 +39,14 @@ class Session:
         self.plan = EnginePlan() if case is None else case.engine
         self.token_axis, self.fills_buffers = 0 if is_token_major else 1, fills_buffers
         num_reqs = len(call.seq_lens)
+        self.extra_queries = batch.total_q - sum(call.query_lens) if case is None else case.extra_queries
         steps = [call.query_lens] if case is None else query_lens_of(case)
         seq_lens = call.seq_lens if case is None else [r.seq_len for state in case.states for r in state.requests]
         fault = order_fault(steps)
         if fault is not None:
             raise NotApplicable(fault)
         second = self.plan.second_micro_batch if self.plan.second_micro_batch < num_reqs else 0
-        self.cuts = [0, second, num_reqs] if second else [0, num_reqs]
+        self.second = second
         self.layers = [
             (batch.index_q, batch.index_k_pages) if layer == self.plan.judged_layer else another_layer(call)
             for layer in range(self.plan.num_layers)
@@ -61,7 +62,7 @@ class Session:
                 max_num_tokens=batch.total_q,
                 max_model_len=max([1, *seq_lens]) + call.host_slack,
                 num_speculative_tokens=drafts_of(steps),
-                num_micro_batches=len(self.cuts) - 1,
+                num_micro_batches=1 + bool(second),
                 index_query=tuple(queries for queries, _ in self.layers),
                 index_k_pages=tuple(pages for _, pages in self.layers),
                 topk_indices_buffers=tuple(self.buffers),
@@ -73,11 +74,10 @@ class Session:
     def _buffers(self, call: Call) -> list[torch.Tensor]:
         """The buffers of all layers; the judged one's is `call.out` where that is given and holds a whole step."""
         config, tokens = call.batch.config, call.batch.total_q
-        num_parts = len(self.cuts) - 1
         shape = [config.num_index_heads, tokens, config.topk_blocks]
         if self.token_axis == 0:
             shape[:2] = shape[1::-1]
-        slots = [num_parts] if num_parts > 1 else []
+        slots = [2] if self.second else []
 
         def new() -> torch.Tensor:
             with torch.inference_mode(False):
@@ -99,17 +99,19 @@ class Session:
         starts = [0]
         for query_len in call.query_lens:
             starts.append(starts[-1] + query_len)
-        spans = [slice(starts[first], starts[last]) for first, last in pairwise(self.cuts)]
+        parts, num_rows = self._micro_batches(call), starts[-1] + self.extra_queries
+        spans = [slice(starts[first], starts[last]) for first, last in parts]
+        # The last one has the rows behind the step's requests.
+        ends = [*(span.stop for span in spans[:-1]), num_rows]
         metadata = [
-            self.engine.build(_step_of(call, starts, first, last), number)
-            for number, (first, last) in enumerate(pairwise(self.cuts))
+            self.engine.build(_step_of(call, starts, *part, end), number)
+            for number, (part, end) in enumerate(zip(parts, ends, strict=True))
         ]
         judged = kept = torch.empty(0)
         for layer, (queries, pages) in enumerate(self.layers):
             given = []
-            for number, rows in enumerate(spans):
-                end = None if number == len(spans) - 1 else rows.stop  # the last one has the rows behind the step's
-                given.append(self.engine.forward(layer, queries[rows.start : end], pages, metadata[number]))
+            for rows, end, step in zip(spans, ends, metadata, strict=True):
+                given.append(self.engine.forward(layer, queries[rows.start : end], pages, step))
             self._require_untouched(layer, before)
             answers = [self._whole(parts, rows, call) for parts, rows in zip(given, spans, strict=True)]
             if layer == self.plan.judged_layer:
@@ -119,6 +121,13 @@ class Session:
         if not self.plan.is_buffer_shared and not torch.equal(kept, buffer):
             raise BrokenLaw("WritesOnly", "another layer wrote into this layer's topk_indices_buffer")
         return self._handed_over(call, judged, old_out)
+
+    def _micro_batches(self, call: Call) -> list[tuple[int, int]]:
+        """The first request and the end of each; without the step's padding requests, if the engine is given none."""
+        last = len(call.seq_lens)
+        while not self.plan.has_padding and last > 1 + self.second and not call.query_lens[last - 1]:
+            last -= 1
+        return list(pairwise([0, self.second, last] if self.second else [0, last]))
 
     def _require_untouched(self, layer: int, before: list[torch.Tensor]) -> None:
         """The layers after one that ran have not been written yet, unless all share a buffer."""
@@ -168,10 +177,9 @@ class Session:
         return call.out
 
 
-def _step_of(call: Call, starts: list[int], first: int, last: int) -> EngineStep:
-    """The requests from `first` to `last` as a step; the last ones have the rows behind all requests."""
-    batch, is_last = call.batch, last == len(call.seq_lens)
-    num_tokens = (batch.total_q if is_last else starts[last]) - starts[first]
+def _step_of(call: Call, starts: list[int], first: int, last: int, end: int) -> EngineStep:
+    """The requests from `first` to `last` as a step, whose rows end before the row `end`."""
+    batch, num_tokens = call.batch, end - starts[first]
     query_start_loc = batch.cu_seqlens_q[first : last + 1]
     room = batch.max_blocks * batch.config.block_size  # an engine's table has a column for all that its host expects
     bounds = [min(bound, room) for bound in call.seq_len_bounds[first:last]]

@@ -10,6 +10,8 @@ OTHER_LAYER_BYTES = 64 << 20
 """Bytes of a tensor that another layer gets, too, where calls are bound."""
 ALIGNMENT = 16
 """Bytes by which a kernel is compiled apart for addresses that they divide."""
+WORD = 8
+"""Bytes that a kernel may read at once of keys of bytes."""
 
 
 def layer_of(call: Call) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -26,8 +28,9 @@ def other_layers(call: Call) -> list[tuple[torch.Tensor, ...]]:
     The first two only where the call's tensors differ from them. The first layer of a kind is launched plainly, so that
     only the second would leave something behind in what repeats it. On the interpreter, which takes its time, one layer
     comes before: of the same kind, or with other strides of one of its tensors, call by call in turn; two of the same
-    kind in two calls of seven. The tensors of the last of the same kind lie side by side in memory, as in a pool of an
-    engine; queries and key pages of another one share their memory, as those of a warm-up may.
+    kind in two calls of seven. Where keys of bytes begin between two words, a layer whose keys begin at one takes the
+    place of that with other strides of keys. The tensors of the last of the same kind lie side by side in memory, as in
+    a pool of an engine; queries and key pages of another one share their memory, as those of a warm-up may.
     """
     layer = layer_of(call)
     if layer[0].device.type == "cpu":
@@ -35,9 +38,8 @@ def other_layers(call: Call) -> list[tuple[torch.Tensor, ...]]:
         if turn >= len(layer):
             first = {len(layer): [tuple(map(_like, layer))], 2 * len(layer): [_in_one_memory(layer)]}
             return [*first.get(turn, []), _side_by_side(layer)]
-        return [
-            tuple(_in_other_strides(tensor) if number == turn else _like(tensor) for number, tensor in enumerate(layer))
-        ]
+        other = _elsewhere(layer[1], 0) if turn == 1 and _is_between_words(layer[1]) else _in_other_strides(layer[turn])
+        return [tuple(other if number == turn else _like(tensor) for number, tensor in enumerate(layer))]
     layers: list[tuple[torch.Tensor, ...]] = []
     if not all(tensor.is_contiguous() for tensor in layer):
         layers.append(tuple(torch.zeros_like(tensor, memory_format=torch.contiguous_format) for tensor in layer))
@@ -48,6 +50,11 @@ def other_layers(call: Call) -> list[tuple[torch.Tensor, ...]]:
 
 def _like(tensor: torch.Tensor) -> torch.Tensor:
     return _elsewhere(tensor, tensor.data_ptr() % ALIGNMENT)
+
+
+def _is_between_words(pages: torch.Tensor) -> bool:
+    """True if keys are bytes, of which a kernel may read eight at once, and begin between two such words."""
+    return pages.dtype == torch.uint8 and pages.data_ptr() % WORD > 0
 
 
 def _in_other_strides(tensor: torch.Tensor) -> torch.Tensor:
@@ -116,10 +123,22 @@ def _elsewhere(tensor: torch.Tensor, behind: int) -> torch.Tensor:
     return memory.as_strided(tensor.shape, tensor.stride(), first)
 
 
+def moved(tensor: torch.Tensor) -> torch.Tensor:
+    """The same numbers in other memory, four bytes behind an aligned address."""
+    made = _elsewhere(tensor, 4)
+    if made is not tensor:
+        seen = [slice(None) if stride else slice(1) for stride in tensor.stride()]  # of an expanded axis one entry
+        made[tuple(seen)].copy_(tensor[tuple(seen)])
+    return made
+
+
 def another_layer(call: Call) -> tuple[torch.Tensor, torch.Tensor]:
-    """Queries and key pages of another layer of the same step: the call's own numbers elsewhere, in another order."""
+    """Queries and key pages of another layer of the same step: the call's own numbers elsewhere, in another order.
+
+    Keys of bytes that begin between two words lie so in the judged layer alone.
+    """
     queries, pages, _ = layer_of(call)
-    others = [_elsewhere(tensor, tensor.data_ptr() % ALIGNMENT) for tensor in (queries, pages)]
+    others = [_like(queries), _elsewhere(pages, 0) if _is_between_words(pages) else _like(pages)]
     if others[0] is not queries:
         others[0].copy_(queries[..., torch.arange(queries.shape[-1] - 1, -1, -1, device=queries.device)])
     if others[1] is not pages:

@@ -80,8 +80,13 @@ def test_a_bad_case_is_refused_in_one_sentence(change: dict[str, Any], sentence:
 def test_a_replay_that_changes_shapes_is_refused() -> None:
     with pytest.raises(ValueError, match="replay must keep num_reqs"):
         replace(CASE, replay=(Step((Request(3, 3),)),))
-    with pytest.raises(ValueError, match="replay must keep total_q"):
-        replace(CASE, replay=(Step((Request(2, 3), Request(2, 3))),))
+
+
+def test_rows_lie_behind_the_steps_that_bring_fewer_tokens() -> None:
+    steps = (Step((Request(9, 9), Request(0, 0))), Step((Request(1, 3), Request(1, 3))))
+    case = Case(IndexerConfig(), (Request(2, 3), Request(2, 3)), replay=steps, extra_queries=1)
+    assert case.total_q == 10
+    assert [case.rows_behind(state) for state in case.states] == [6, 1, 8]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from fuzz.cases.case import DTYPES, Case, EnginePlan, Request, Step
 from fuzz.cases.coverage import Coverage
 from fuzz.cases.engine_steps import counts, drafts_of, order_fault, query_lens_of
 from fuzz.cases.generate import gate_cases
-from fuzz.cases.inside import Domain, inside
+from fuzz.cases.inside import inside
 from fuzz.cases.scale import LARGE, SMALL, Scale
 from fuzz.cases.step_dimensions import STEP_DIMENSIONS
 from fuzz.commands.gate_tasks import GateTasks
@@ -90,11 +90,22 @@ class PadsBehind(Sane):
         return super().forward(layer, queries, pages, metadata)
 
 
+OTHER_TOKENS = replace(
+    STEPS,
+    requests=(Request(2, 150), Request(2, 40), Request(0, 0), Request(0, 0)),
+    replay=(*STEPS.replay, Step((Request(1, 152), Request(0, 0), Request(0, 0), Request(0, 0)))),
+)
+LEFT_OUT = replace(OTHER_TOKENS, engine=replace(STEPS.engine, has_padding=False))
+"""The first and the last step bring fewer tokens than the second, and are given no padding requests."""
 OLD_IDS = replace(STEPS, extra_queries=3, repeats=2)
 """In the third of its runs the buffer holds ids of an earlier step."""
 
 
-@pytest.mark.parametrize("case", [STEPS, HALVES, OLD_IDS], ids=["layers", "halves", "old ids"])
+@pytest.mark.parametrize(
+    "case",
+    [STEPS, HALVES, OTHER_TOKENS, LEFT_OUT, replace(LEFT_OUT, engine=HALVES.engine), OLD_IDS],
+    ids=["layers", "halves", "other tokens", "left out", "halves of other tokens", "old ids"],
+)
 @pytest.mark.parametrize("engine", [Sane, InPairs, InItsOwnMemory, PadsBehind])
 def test_a_sane_engine_is_never_accused(engine: type[Sane], case: Case) -> None:
     shared = replace(case, engine=replace(case.engine, is_buffer_shared=True))
@@ -132,6 +143,22 @@ class BehindItsSlot(Sane):
         return ids
 
 
+class RowsOfTheFirstStep(Sane):
+    """Has rows for as many tokens as its first step brought."""
+
+    def forward(self, layer: int, queries: torch.Tensor, pages: torch.Tensor, metadata: Any) -> Any:
+        first = self.__dict__.setdefault("first", len(queries))
+        return super().forward(layer, queries, pages, metadata)[:, :first]
+
+
+class AllRequests(Sane):
+    """Counts on as many requests in a step as there may be."""
+
+    def build(self, step: EngineStep, micro_batch: int) -> Any:
+        assert step.num_reqs == self.setup.max_num_reqs, "fewer requests than there may be"
+        return super().build(step, micro_batch)
+
+
 class ReturnsAnotherTensor(Sane):
     """Returns other rows than it wrote."""
 
@@ -163,6 +190,8 @@ class ForgetsPrefills(Sane):
         (OneSlot, HALVES, "WritesOnly"),
         (BehindItsSlot, HALVES, "WritesOnly"),
         (ReturnsAnotherTensor, STEPS, "Shape"),
+        (RowsOfTheFirstStep, OTHER_TOKENS, "Shape"),
+        (AllRequests, LEFT_OUT, "Runs"),
         (RunsIntoTheNextLayer, STEPS, "WritesOnly"),
         (ForgetsPrefills, STEPS, "Shape"),
     ],
@@ -171,6 +200,21 @@ def test_a_broken_engine_is_caught_by_a_law_that_says_so(engine: type[Sane], cas
     verdict = judged(engine, case)
     assert isinstance(verdict, Broke)
     assert law in {found.law for found in verdict.violations}
+
+
+@pytest.mark.parametrize("extra_queries", [0, 3])
+def test_a_step_is_given_its_own_rows_of_the_queries(extra_queries: int) -> None:
+    seen = list[tuple[int, int, int]]()
+
+    class Sees(Sane):
+        def forward(self, layer: int, queries: torch.Tensor, pages: torch.Tensor, metadata: Any) -> Any:
+            seen.append((len(queries), metadata[0].num_actual_tokens, metadata[0].num_reqs))
+            return super().forward(layer, queries, pages, metadata)
+
+    case = replace(LEFT_OUT, extra_queries=extra_queries, engine=replace(LEFT_OUT.engine, num_layers=2))
+    assert isinstance(judged(Sees, case), Agreed)
+    rows = [tokens + extra_queries for tokens in (4, 11, 1)]
+    assert list(dict.fromkeys(seen)) == [(num, num, reqs) for num, reqs in zip(rows, (2, 4, 1), strict=True)]
 
 
 def test_an_engine_that_promises_its_buffers_has_to_fill_them() -> None:
@@ -182,7 +226,7 @@ def test_an_engine_that_promises_its_buffers_has_to_fill_them() -> None:
 
 @pytest.mark.parametrize(("scale", "count"), [(SMALL, 96), (LARGE, 200)], ids=["small", "large"])
 def test_drawn_steps_are_decode_first_and_reach_every_bucket(scale: Scale, count: int) -> None:
-    scale = inside(scale, Domain(is_step=True))
+    scale = inside(scale, BUILT_IN["step"].domain)
     coverage = Coverage(scale, STEP_DIMENSIONS)
     for case in gate_cases(20_260, count, scale):
         assert order_fault(query_lens_of(case)) is None

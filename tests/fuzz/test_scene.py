@@ -85,6 +85,10 @@ def test_neither_pages_nor_views_nor_poison_change_the_answer() -> None:
         index_q=ViewPlan((1, 0, 2), (3, 1, 8), 2, 5), index_k_pages=ViewPlan((0, 2, 1)), seq_lens=ViewPlan(step=2)
     )
     assert torch.equal(plain, index_topk(Scene(replace(CASE, views=views), "cpu").batch))
+    gapped = Scene(replace(CASE, views=Views(index_k_pages=ViewPlan(gap=4))), "cpu").batch
+    size = CASE.config.block_size * CASE.config.index_head_dim
+    assert gapped.index_k_pages.stride()[:2] == (size + 4, CASE.config.index_head_dim)
+    assert torch.equal(plain, index_topk(gapped))
 
 
 def test_replay_steps_change_contents_and_no_address() -> None:

@@ -10,7 +10,7 @@ from fuzz.cases.case import Case, EnginePlan, PagePlan, Request, Step, ValuePlan
 from fuzz.cases.simplify import SIMPLER_THAN_DEFAULT, shrink
 from msa_ref import IndexerConfig
 
-VIEW = ViewPlan((1, 0, 2), (1, 2, 3), 2, 3, expanded=(0,))
+VIEW = ViewPlan((1, 0, 2), (1, 2, 3), 2, 3, expanded=(0,), gap=4)
 FULL = Case(
     IndexerConfig(4, 64, 64, 8, 1, 2),
     (Request(2, 300), Request(1, 90)),
@@ -26,7 +26,7 @@ FULL = Case(
     2,
     "noise",
     "inference",
-    EnginePlan(2, 1, True, 1),
+    EnginePlan(2, 1, True, 1, False),
     "a note",
 )
 """A case of which no field is at its default."""

@@ -101,4 +101,12 @@ MUTANTS = [
         ("Best", "Runs"),
         needs=("gpu",),
     ),
+    _bound(
+        "bound_words_wherever_keys_begin",
+        "Keys of bytes are read in words, because those of an earlier layer began at a multiple of eight.",
+        "k_address & 15, word,",
+        "",
+        ("Best", "Runs", "Exact"),
+        defect="D29",
+    ),
 ]

@@ -11,6 +11,26 @@ _LAWS = ("Score", "Best", "Exact")
 
 MUTANTS = [
     _keys(
+        "nvfp4_words_whatever_the_page_stride",
+        "Keys are read in words of eight bytes though a page does not begin at one.",
+        "pages.storage_offset(), pages.stride(0), pages.stride(1)\n",
+        "pages.storage_offset(), pages.stride(1)\n",
+        ("Runs", *_LAWS),
+        defect="D29",
+    ),
+    _keys(
+        "nvfp4_pages_follow_each_other",
+        "Keys that are read in words are taken to have no gap between their pages.",
+        "return pages.view(torch.int64) if is_nvfp4 and all(place % 8 == 0 for place in places) else pages",
+        "if is_nvfp4 and all(place % 8 == 0 for place in (*places[:2], places[3])):\n"
+        "        row = pages.stride(1)\n"
+        "        near = pages.as_strided(pages.shape, (pages.stride(0) // 8 * 8, row, 1), pages.storage_offset())\n"
+        "        return near.view(torch.int64)\n"
+        "    return pages",
+        _LAWS,
+        defect="D29",
+    ),
+    _keys(
         "nvfp4_nibbles_swapped",
         "The upper four bits of a byte come first.",
         "tl.interleave(codes & 15, codes >> 4)",
