@@ -52,7 +52,8 @@ class Results:
                 case Undefined(reason=reason):
                     rule = reason.partition("; got ")[0]  # one line of the report, whatever each case had
                     target.undefined[rule] = target.undefined.get(rule, 0) + 1
-                case Agreed(rows=rows, certified=certified):
+                case Agreed(rows=rows, certified=certified, calls=calls):
+                    target.calls = max(target.calls, calls)
                     target.agreed += 1
                     target.rows += rows
                     target.certified_rows += certified

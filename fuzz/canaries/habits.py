@@ -3,6 +3,8 @@
 They are how it makes, writes and reads tensors, and how often it asks.
 """
 
+import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -10,6 +12,7 @@ import torch
 
 from fuzz.canaries.naive import Candidate, NaiveIndexer, Row
 from fuzz.canaries.table import canary
+from msa_ref import PAD
 
 INPUTS = ("index_q", "index_k_pages", "block_table", "seq_lens", "cu_seqlens_q")
 
@@ -89,3 +92,27 @@ class EachThousandthCall(NaiveIndexer):
 
     def order(self, candidate: Candidate) -> tuple[float, ...]:
         return (-candidate[1],) if self.calls % 1_000 == 999 else super().order(candidate)
+
+
+SECONDS_LATER = 0.03
+
+
+@canary("systematic", "WritesOnly")
+class WritesAMomentLater(NaiveIndexer):
+    """Returns its answer, and lets a thread pad it a moment later, unless it is called again or the answer is gone."""
+
+    calls: ClassVar[int] = 0
+
+    def answer(self) -> torch.Tensor:
+        answer = super().answer()
+        WritesAMomentLater.calls += 1
+        number, kept = self.calls, answer.clone()
+
+        def write() -> None:
+            time.sleep(SECONDS_LATER)
+            if number == WritesAMomentLater.calls and torch.equal(answer, kept):
+                answer.fill_(PAD)
+
+        if self.call.out is not None:
+            threading.Thread(target=write, daemon=True).start()
+        return answer

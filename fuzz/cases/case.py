@@ -182,7 +182,7 @@ class Case:
 
     dtype: the formats of queries and keys, by the name of their pair.
     num_splits: the split counts to run at; 0 leaves the choice to the target.
-    repeats: how often the first run is repeated, to compare bits.
+    repeats: how often the first run is repeated, to compare bits; beyond a few as time allows (`fuzz.judge.endurance`).
     host_slack: tokens by which the host's bounds exceed the lengths on the device.
     extra_queries: rows of `index_q` behind the last request's tokens at the step that brings most: poison, for targets
         whose profile takes them.

@@ -5,6 +5,7 @@ import torch
 from fuzz.inputs.scene import Scene
 from fuzz.judge.company import play_in_company
 from fuzz.judge.cuda_errors import is_cuda_error, surfaced_later, wait_for
+from fuzz.judge.endurance import MAX_JUDGED, endure
 from fuzz.judge.judged_run import RunJudge
 from fuzz.judge.lacking import lacking_here
 from fuzz.judge.memory_lack import excuse
@@ -95,7 +96,11 @@ class Examiner:
         found += judge.left[:1]
         if not found:  # what is wrong on good calls is reason enough
             found += refusals(self.scene, target)
-        return Broke(tuple(found), judge.rows, judge.certified) if found else Agreed(judge.rows, judge.certified)
+        return (
+            Broke(tuple(found), judge.rows, judge.certified)
+            if found
+            else Agreed(judge.rows, judge.certified, judge.calls)
+        )
 
     def _examine_split(
         self, judge: RunJudge, target: Target, num_splits: int, is_first: bool, found: list[Violation]
@@ -109,12 +114,15 @@ class Examiner:
         answer, broken = judge.run(run, target, num_splits)
         is_settled = judge.is_settled
         found += broken
-        for _ in range(max(self.scene.case.repeats, bool(self.scene.case.first_mode)) if is_first else 0):
+        repeats = min(MAX_JUDGED, max(self.scene.case.repeats, bool(self.scene.case.first_mode)))
+        for _ in range(repeats if is_first else 0):
             again, broken = judge.run(run, target, num_splits)
             found += broken
             if target.is_repeatable:
                 found += judge.differing("RepeatDeterminism", "the first run", answer, again, num_splits)
         if is_first:
+            if answer is not None and len(found) == before:
+                found += endure(judge, target, run, num_splits, answer)
             alone = answer if target.is_repeatable else None
             found += play_in_company(judge, target, run, num_splits, alone, is_sound=len(found) == before)
         if is_first and target.has_replay:

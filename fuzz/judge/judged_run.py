@@ -32,13 +32,14 @@ class RunJudge:
 
     rows: (head, token) rows judged so far. certified: those of them with exactly one admissible set.
     left: violations by what runs left behind in the process, which no first run can break.
+    calls: how often the same was asked in a row, beside the judged runs.
     is_settled: whether the last answer was right, and no other answer would have been.
     """
 
     def __init__(self, scene: Scene, truths: dict[tuple[int, bool], Truth]) -> None:
         """truths: the right answers by (state, whether scores are given); kept for the next target."""
         self.scene = scene
-        self.rows = self.certified = self._num_runs = 0
+        self.rows = self.certified = self.calls = self._num_runs = 0
         self._dice, self.left = Dice(scene.case.seed), list[Violation]()
         self.is_settled = False
         self._truths = truths
@@ -85,6 +86,22 @@ class RunJudge:
         with scene.apart():
             found += self._row_violations(answer, target)
         return answer, self._at(num_splits, found)
+
+    def asked(self, run: Bound, target: Target) -> tuple[object, object]:
+        """One run that is not judged: what it returned, and its answer, a copy."""
+        out = self.scene.new_out()
+        given = _without_gradients(run)
+        return given, self._copied(given, out, target)
+
+    def read(self, given: object, target: Target) -> object:
+        """The answer of the last run as it is now, a copy. given: what the run returned."""
+        return self._copied(given, self.scene.present_out, target)
+
+    def unlike(self, law: str, when: str, first: torch.Tensor, answer: object, num_splits: int) -> list[Violation]:
+        """The violation of `law` by an answer that is not the first run's. when: in words."""
+        if isinstance(answer, torch.Tensor) and answer.shape == first.shape and answer.dtype == first.dtype:
+            return self.differing(law, f"the first run {when}", first, answer, num_splits)
+        return self._at(num_splits, [Violation(law, f"answered something else {when}")])
 
     def _copied(self, answer: object, out: torch.Tensor | None, target: Target) -> object:
         """The answer head-major, copied on the stream of the run; as it is where it has no three axes."""

@@ -9,11 +9,12 @@ from msa_ref.contract import Violation
 class Agreed:
     """Every law held. rows: how many (head, token) rows were judged, over all runs.
 
-    certified: those of them with exactly one admissible set.
+    certified: those of them with exactly one admissible set. calls: how often the same was asked in a row.
     """
 
     rows: int
     certified: int = 0
+    calls: int = 0
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,7 @@ def _targets(parts: Iterable[TargetRecord]) -> tuple[TargetRecord, ...]:
             known,
             undefined=dict(Counter(known.undefined) + Counter(part.undefined)),
             coverage=_added((known.coverage, part.coverage)),
+            calls=max(known.calls, part.calls),
             left_out=tuple(dict.fromkeys((*known.left_out, *part.left_out))),
             **{
                 name: getattr(known, name) + getattr(part, name)

@@ -86,6 +86,7 @@ class TargetRecord:
     profile: the promises it is held to, in words. agreed, broke: cases.
     undefined: reason -> cases. rows: (head, token) rows judged, over all runs.
     certified_rows: those of them with exactly one admissible set. seconds: spent in judging it.
+    calls: how often it was asked the same in a row, at most.
     coverage: of the cases that judged this target.
     left_out: names of kept and production cases whose point does not survive in what it promises.
     """
@@ -98,6 +99,7 @@ class TargetRecord:
     undefined: dict[str, int] = field(default_factory=dict)
     rows: int = 0
     certified_rows: int = 0
+    calls: int = 0
     seconds: float = 0.0
     coverage: Coverage = field(default_factory=dict)
     left_out: tuple[str, ...] = ()

@@ -119,6 +119,8 @@ def _target_lines(record: Record, target: TargetRecord) -> Iterator[str]:
         yield f"          and {many(rest, 'case')} for {len(target.reasons) - MAX_SHOWN} more reasons: see the record"
     if target.left_out:
         yield f"          {left_out_in_words(target)}"
+    if target.calls:
+        yield f"          asked the same {many(target.calls, 'time')} in a row"
     if target.coverage and target.num_judged and _is_whole(record):
         yield f"          {_coverage_line(target.coverage)}"
     found = [finding for finding in record.findings if finding.target == target.name]

@@ -1,14 +1,16 @@
 """The judge makes, writes and reads tensors as engines do, so that its habits tell a target nothing."""
 
+import time
 from dataclasses import replace
 
 import torch
 
 from fuzz.cases.case import Case, PagePlan, Request, Step, Views
 from fuzz.inputs.scene import Scene
+from fuzz.judge.endurance import MIN_CALLS
 from fuzz.judge.examiner import Examiner
 from fuzz.judge.verdict import Agreed, Broke
-from fuzz.targets import Call, Target
+from fuzz.targets import Call, Target, fill
 from msa_ref import IndexerConfig, index_topk
 from msa_ref.profile import CONTRACT
 
@@ -79,3 +81,30 @@ def test_an_answer_is_a_plain_tensor_that_holds_its_numbers() -> None:
     verdict = Examiner(Scene(CASE, "cpu")).examine(Target("negated", "", "foreign", negated))
     assert isinstance(verdict, Broke)
     assert verdict.violations[0].law == "Shape"
+
+
+MANY = replace(CASE, views=Views(), replay=(), repeats=2_300)
+
+
+def test_the_same_is_asked_thousands_of_times_where_calls_are_quick() -> None:
+    answers = list[torch.Tensor]()
+
+    def answer(call: Call) -> torch.Tensor:
+        answers.append(answers[0] if answers else index_topk(call.batch))
+        return fill(call, answers[0])
+
+    verdict = Examiner(Scene(MANY, "cpu")).examine(Target("quick", "", "foreign", answer))
+    assert isinstance(verdict, Agreed)
+    assert verdict.calls >= MIN_CALLS
+
+
+def test_a_slow_target_is_not_asked_thousands_of_times() -> None:
+    def answer(call: Call) -> torch.Tensor:
+        end = time.process_time() + 0.01
+        while time.process_time() < end:
+            pass
+        return fill(call, index_topk(call.batch))
+
+    verdict = Examiner(Scene(MANY, "cpu")).examine(Target("slow", "", "foreign", answer))
+    assert isinstance(verdict, Agreed)
+    assert 0 < verdict.calls < 10

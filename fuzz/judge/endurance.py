@@ -1,0 +1,64 @@
+"""Asks a target the same thing some thousand times, as an engine's layers and steps do: rings and counters come round.
+
+These calls are held to the bits of the first run alone, and end after some seconds. Where a call takes so long that too
+few would fit, as on an interpreter, almost none is made. Before them nothing is asked for a moment: the answer stays.
+"""
+
+import time
+from collections.abc import Iterator
+
+import torch
+
+from fuzz.judge.judged_run import RunJudge
+from fuzz.targets import Target
+from fuzz.targets.target import Bound
+from msa_ref.contract import Violation
+
+MAX_JUDGED = 2
+"""Repeats of a first run that are judged by all laws. Those beyond are asked here."""
+MIN_CALLS = 1_100
+"""Calls that must fit into the seconds: one more than a ring of 1,024 slots holds, and some."""
+SECONDS = 1.2
+"""Seconds of the process that all calls may take together; of the GPU's clock where there is one."""
+PATIENCE = 10
+"""Bound on what passes on the clock, in these seconds: beside others a process waits for its turn."""
+SECONDS_OF_REST = 0.12
+"""Pause after a call: a thread that writes late has written."""
+
+
+def endure(judge: RunJudge, target: Target, run: Bound, num_splits: int, first: torch.Tensor) -> Iterator[Violation]:
+    """The violations of many calls, and of the rest after them; at most one.
+
+    Args:
+        run: from `target.open`; it has run at state 0, where it gave `first`, a right answer.
+    """
+    num_calls = judge.scene.case.repeats - MAX_JUDGED
+    if num_calls <= 0 or not (target.is_repeatable or judge.is_settled):
+        return
+    given, _ = judge.asked(run, target)
+    time.sleep(SECONDS_OF_REST)
+    later = judge.read(given, target)
+    if not _alike(first, later, target):
+        yield from judge.unlike("WritesOnly", "a moment after it had returned", first, later, num_splits)
+        return
+    clock = time.perf_counter if judge.scene.device.type == "cuda" else time.process_time
+    start, deadline = clock(), time.perf_counter() + PATIENCE * SECONDS
+    for number in range(1, num_calls + 1):
+        _, answer = judge.asked(run, target)
+        judge.calls = max(judge.calls, number)
+        if not _alike(first, answer, target):
+            yield from judge.unlike("RepeatDeterminism", f"in call {number} of the same", first, answer, num_splits)
+            return
+        spent = clock() - start
+        is_slow = spent / number * MIN_CALLS > SECONDS and (number > 2 or spent > SECONDS / PATIENCE)
+        if is_slow or spent > SECONDS or time.perf_counter() > deadline:
+            return
+
+
+def _alike(first: torch.Tensor, answer: object, target: Target) -> bool:
+    """True if two answers are the same, or where the order is left open, hold the same ids."""
+    if not isinstance(answer, torch.Tensor) or first.shape != answer.shape or first.dtype != answer.dtype:
+        return False
+    if target.is_repeatable:
+        return torch.equal(first, answer)
+    return torch.equal(first.sort(-1).values, answer.sort(-1).values)
