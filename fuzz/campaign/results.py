@@ -6,10 +6,12 @@ from types import MappingProxyType
 
 from fuzz.campaign.findings import Finding, Findings
 from fuzz.cases.case import Case
+from fuzz.cases.case_facts import sizes_of
 from fuzz.cases.coverage import Coverage
 from fuzz.cases.scale import Scale
 from fuzz.isolation.messages import Judged, Order, Question
 from fuzz.judge.verdict import Agreed, Broke, Undefined
+from fuzz.report.merge import most
 from fuzz.report.record import Record
 from msa_ref.contract import Violation
 
@@ -91,6 +93,9 @@ class Results:
             buckets = self._coverage.buckets(judged.task.case)
             for coverage in (self._coverage, *(self._coverage_of[name] for name in names)):
                 coverage.counts.update(buckets)
+            for name in names:
+                target = self.record.target(name)
+                target.largest = most((target.largest, sizes_of(judged.task.case)))
             self._tell_coverage()
 
     def _tell_coverage(self) -> None:

@@ -10,6 +10,17 @@ from fuzz.cases.scale import Scale
 from fuzz.cases.specialization import OWN_SHAPE
 
 
+def sizes_of(case: Case) -> dict[str, int]:
+    """The sizes of a case that a report names, in its words."""
+    return {
+        "query tokens": max(sum(request.query_len for request in state.requests) for state in case.states),
+        "requests": max(len(state.requests) for state in case.states),
+        "blocks in a row": case.max_row_blocks,
+        "index heads": case.config.num_index_heads,
+        "slots": case.config.topk_blocks,
+    }
+
+
 def all_requests(case: Case) -> Iterator[Request]:
     """Every request in every state."""
     for state in case.states:

@@ -66,6 +66,15 @@ def _added(tables: Iterable[Coverage]) -> Coverage:
     return total
 
 
+def most(tables: Iterable[dict[str, int]]) -> dict[str, int]:
+    """Name -> the greatest number that any of some tables has for it."""
+    total: dict[str, int] = {}
+    for table in tables:
+        for name, number in table.items():
+            total[name] = max(number, total.get(name, 0))
+    return total
+
+
 def _targets(parts: Iterable[TargetRecord]) -> tuple[TargetRecord, ...]:
     total: dict[str, TargetRecord] = {}
     for part in parts:
@@ -75,6 +84,7 @@ def _targets(parts: Iterable[TargetRecord]) -> tuple[TargetRecord, ...]:
             undefined=dict(Counter(known.undefined) + Counter(part.undefined)),
             coverage=_added((known.coverage, part.coverage)),
             calls=max(known.calls, part.calls),
+            largest=most((known.largest, part.largest)),
             left_out=tuple(dict.fromkeys((*known.left_out, *part.left_out))),
             **{
                 name: getattr(known, name) + getattr(part, name)

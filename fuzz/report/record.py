@@ -87,7 +87,7 @@ class TargetRecord:
     undefined: reason -> cases. rows: (head, token) rows judged, over all runs.
     certified_rows: those of them with exactly one admissible set. seconds: spent in judging it.
     calls: how often it was asked the same in a row, at most.
-    coverage: of the cases that judged this target.
+    coverage: of the cases that judged this target. largest: what -> the most of it that one of them had.
     left_out: names of kept and production cases whose point does not survive in what it promises.
     """
 
@@ -102,6 +102,7 @@ class TargetRecord:
     calls: int = 0
     seconds: float = 0.0
     coverage: Coverage = field(default_factory=dict)
+    largest: dict[str, int] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
 
     @property

@@ -83,7 +83,7 @@ def text_lines(record: Record, is_verbose: bool = False) -> Iterator[str]:
     for target in record.targets:
         yield from _target_lines(record, target)
     for fixed in record.fixed:
-        yield f"fixed since {fixed.since}: {fixed.target} broke {fixed.law} in {fixed.path}"
+        yield f"agrees now, at {fixed.since}: {fixed.target} broke {fixed.law} in {fixed.path}, which can go"
     if record.aborted:
         yield f"aborted: {record.aborted}"
     if record.command == "smoke":
@@ -123,6 +123,8 @@ def _target_lines(record: Record, target: TargetRecord) -> Iterator[str]:
         yield f"          asked the same {many(target.calls, 'time')} in a row"
     if target.coverage and target.num_judged and _is_whole(record):
         yield f"          {_coverage_line(target.coverage)}"
+    if target.largest and _is_whole(record):
+        yield f"          the largest had {', '.join(f'{number:,} {what}' for what, number in target.largest.items())}"
     found = [finding for finding in record.findings if finding.target == target.name]
     for finding in found[:MAX_SHOWN]:
         yield f"    {finding.evidence}"

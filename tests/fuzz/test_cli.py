@@ -243,7 +243,7 @@ def test_an_old_finding_that_passes_is_told_as_fixed(tmp_path: Path, capsys: pyt
     path = sorted((tmp_path / "f").iterdir())[0]
     path.write_text(json.dumps(json.loads(path.read_text()) | {"target": "reference"}))
     _, record = _gate_here(tmp_path, "reference", 6)
-    assert re.search(r"^fixed since .*: reference broke Best in ", capsys.readouterr().out, re.MULTILINE)
+    assert re.search(r"^agrees now, at .*: reference broke Best in ", capsys.readouterr().out, re.MULTILINE)
     assert [one.path for one in record.fixed] == [str(path)]
     assert "fixed_since" in json.loads(path.read_text())
     assert stored(tmp_path / "f", {"reference"}) == {}

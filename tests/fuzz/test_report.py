@@ -41,6 +41,7 @@ DECODE = TargetRecord(
     certified_rows=90,
     seconds=3.0,
     coverage={"heads": {"1": 3, "2": 0, "8": 0}},
+    largest={"query tokens": 4100, "slots": 3},
 )
 SHARD = Record(
     command="run",
@@ -64,6 +65,7 @@ OTHER = replace(
     environment={"device": "GPU", "commit": "abc"},
     seconds=5.0,
     coverage={"heads": {"1": 1, "2": 5, "8": 0}},
+    targets=(replace(DECODE, largest={"query tokens": 7, "slots": 16}),),
     findings=(replace(FINDING, path="b.json", blocks=4, is_minimised=True),),
     fixed=(FixedRecord("topk", "Best", "c.json", "abc"),),
 )
@@ -92,7 +94,9 @@ def test_shards_add_up_and_keep_the_smallest_case() -> None:
     assert merged.histograms == {"tie classes of cases": {"one plateau": 8}}
     counts = {"agreed": 18, "broke": 2, "rows": 200, "certified_rows": 180, "seconds": 6.0}
     undefined = {"too long": 4, "too many heads": 10}
-    assert merged.targets == (replace(DECODE, **counts, undefined=undefined, coverage=merged.targets[0].coverage),)
+    largest = {"query tokens": 4100, "slots": 16}
+    coverage = merged.targets[0].coverage
+    assert merged.targets == (replace(DECODE, **counts, undefined=undefined, coverage=coverage, largest=largest),)
     assert merged.findings == (replace(FINDING, path="b.json", blocks=4, is_minimised=True, cases=4),)
     assert merged.fixed == OTHER.fixed
     assert merged.environment == {"device": "CPU | GPU", "commit": "abc"}
@@ -140,13 +144,14 @@ def test_the_text_tells_what_stayed_open() -> None:
     lines = list(text_lines(merged))
     verdict = "BROKE     decode         18 cases agreed, 2 broke, 14 undefined; 200 rows, 90.0 % certified, in 6.0 s"
     place = lines.index(verdict)
-    assert lines[place + 1 : place + 4] == [
+    assert lines[place + 1 : place + 5] == [
         "          undefined: too many heads: 10 cases",
         "          undefined: too long: 4 cases",
         "          had cases of 1 of 3 kinds, and had no case of these: heads: 2, 8",
+        "          the largest had 4,100 query tokens, 16 slots",
     ]
     assert f"      in 4 cases; again: {FINDING.command}" in lines
-    assert "fixed since abc: topk broke Best in c.json" in lines
+    assert "agrees now, at abc: topk broke Best in c.json, which can go" in lines
     assert lines[-2:] == ["1 target broke 1 law: 1 finding", f"again: {merged.reproduce}"]
 
 
