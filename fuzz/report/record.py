@@ -86,8 +86,8 @@ class TargetRecord:
     profile: the promises it is held to, in words. agreed, broke: cases.
     undefined: reason -> cases. rows: (head, token) rows judged, over all runs.
     certified_rows: those of them with exactly one admissible set. seconds: spent in judging it.
-    calls: how often it was asked the same in a row, at most.
     coverage: of the cases that judged this target. largest: what -> the most of it that one of them had.
+    calls: how often it was asked the same in a row, at most.
     left_out: names of kept and production cases whose point does not survive in what it promises.
     """
 
@@ -99,10 +99,10 @@ class TargetRecord:
     undefined: dict[str, int] = field(default_factory=dict)
     rows: int = 0
     certified_rows: int = 0
-    calls: int = 0
     seconds: float = 0.0
     coverage: Coverage = field(default_factory=dict)
     largest: dict[str, int] = field(default_factory=dict)
+    calls: int = 0
     left_out: tuple[str, ...] = ()
 
     @property
