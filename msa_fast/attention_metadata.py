@@ -27,9 +27,7 @@ _COUNTS = ("num_reqs", "num_actual_tokens", "max_query_len", "max_seq_len")
 _FIELDS = ("query_start_loc_cpu", *_DEVICE_FIELDS, *_COUNTS)
 """The fields that every engine's object has; how the host knows seq_lens differs."""
 _all_fields = attrgetter(*_FIELDS)
-_INTS, _TENSORS = [int] * len(_COUNTS), [torch.Tensor] * len(_DEVICE_FIELDS)
-_KINDS = [(dtypes[0], len(axes)) for axes, dtypes in _DEVICE_FIELDS.values()]
-_HOST_KINDS = ((torch.int32, 1), (torch.int64, 1))
+_INT32, _INT64 = torch.int32, torch.int64  # torch has one object for each dtype
 
 
 class HostLens(NamedTuple):
@@ -122,23 +120,34 @@ def host_lens(common: Any) -> HostLens:
             are not looked at.
     """
     try:
-        fields = _all_fields(common)
+        (
+            starts_cpu, start_loc, device_lens, table, slots,
+            num_reqs, num_tokens, max_query_len, max_seq_len,
+        ) = _all_fields(common)  # fmt: skip
     except AttributeError:
         missing = next((name for name in _FIELDS if not hasattr(common, name)), None)
         require(missing is None, "common_attn_metadata", f"must have {missing}", type(common).__name__)
         raise
     # A few comparisons where all is well, since an engine waits: the loops find the words for a refusal.
-    starts_cpu, tensors, counts = fields[0], fields[1:5], fields[5:]
-    if [*map(type, counts)] != _INTS or min(counts) < 0:
-        for name, count in zip(_COUNTS, counts, strict=True):
+    if not (
+        type(num_reqs) is type(num_tokens) is type(max_query_len) is type(max_seq_len) is int
+        and num_reqs >= 0 <= num_tokens
+        and max_query_len >= 0 <= max_seq_len
+    ):
+        for name, count in zip(_COUNTS, (num_reqs, num_tokens, max_query_len, max_seq_len), strict=True):
             check_int(count, name, 0)
-    num_reqs, num_tokens, _, max_seq_len = counts
-    if [*map(type, tensors)] != _TENSORS or [(one.dtype, one.ndim) for one in tensors] != _KINDS:
+    tensors = start_loc, device_lens, table, slots
+    if not (
+        type(start_loc) is type(device_lens) is type(table) is type(slots) is torch.Tensor
+        and start_loc.dtype is device_lens.dtype is table.dtype is _INT32
+        and slots.dtype is _INT64
+        and start_loc.ndim == device_lens.ndim == slots.ndim == 1
+        and table.ndim == 2
+    ):
         for (name, (axes, dtypes)), tensor in zip(_DEVICE_FIELDS.items(), tensors, strict=True):
             check_tensor(tensor, name, axes, dtypes)
-    start_loc, device_lens, table, slots = tensors
-    lens = start_loc.shape[0] - 1, device_lens.shape[0], table.shape[0]
-    if min(lens) < num_reqs or slots.shape[0] < num_tokens:
+    has_entries = start_loc.shape[0] > num_reqs <= device_lens.shape[0] and table.shape[0] >= num_reqs
+    if not has_entries or slots.shape[0] < num_tokens:
         min_lens = num_reqs + 1, num_reqs, num_reqs, num_tokens
         for name, tensor, min_len in zip(_DEVICE_FIELDS, tensors, min_lens, strict=True):
             if tensor.shape[0] < min_len:
@@ -167,7 +176,8 @@ def host_lens(common: Any) -> HostLens:
 
 def _on_host(tensor: Any, name: str, num_entries: int, num_reqs: int) -> list[int]:
     """The first entries of a field that is on the host."""
-    if type(tensor) is not torch.Tensor or not tensor.is_cpu or (tensor.dtype, tensor.ndim) not in _HOST_KINDS:
+    is_well = type(tensor) is torch.Tensor and tensor.is_cpu and tensor.ndim == 1
+    if not (is_well and (tensor.dtype is _INT32 or tensor.dtype is _INT64)):
         is_elsewhere = isinstance(tensor, torch.Tensor) and not tensor.is_cpu
         require(not is_elsewhere, name, "must be on the host", getattr(tensor, "device", None))
         check_tensor(tensor, name, ("num_reqs",), (torch.int32, torch.int64))

@@ -87,6 +87,7 @@ class MiniMaxM3IndexerMetadataBuilder(ABC):
             self._cu_seqlens_q = query_lens[:, None] * req_idx
             self._seq_lens = torch.zeros(max_num_reqs, dtype=torch.int32, device=self.device)
             self._block_table = torch.zeros(max_num_reqs, self.max_blocks, dtype=torch.int32, device=self.device)
+        self._filled_table = self._block_table[:0]
 
     @abstractmethod
     def build(
@@ -177,7 +178,9 @@ class MiniMaxM3IndexerMetadataBuilder(ABC):
             num_blocks, decode = self.config.num_blocks(common.max_seq_len), self._decode_views(split)
             decode.seq_lens.copy_(part_of(common.seq_lens, num_decodes))
             table = part_of(common.block_table_tensor, num_decodes, num_blocks)
-            part_of(decode.block_table, num_decodes, num_blocks).copy_(table)
+            if self._filled_table.shape != table.shape:  # most steps have as many decodes and blocks as the last
+                self._filled_table = part_of(decode.block_table, num_decodes, num_blocks)
+            self._filled_table.copy_(table)
         self._num_filled = num_decodes
 
 

@@ -67,6 +67,7 @@ from msa_fast.indexer_metadata import (
 from msa_fast.ops.bound import DecodeLaunch, PrefillLaunch
 from msa_fast.ops.buffers import new_score
 from msa_fast.ops.checks import check_num_splits
+from msa_fast.ops.plan_memory import PlanMemory
 from msa_fast.ops.prefill_plan import PrefillPlan, plan_of_lens
 from msa_fast.ops.product import check_product_name
 from msa_fast.ops.score import minimax_m3_index_score
@@ -124,6 +125,11 @@ class MiniMaxM3IndexerMSAMetadataBuilder(MiniMaxM3IndexerMetadataBuilder):
     def _kinds(self) -> StepKinds:
         """The kinds of its prefill steps so far."""
         return StepKinds()
+
+    @cached_property
+    def _plan_memory(self) -> PlanMemory:
+        """Where the plans of its prefills lie."""
+        return PlanMemory(self._seq_lens.device)
 
     @cached_property
     def _decode_launches(self) -> dict[MiniMaxM3IndexerDecodeMetadata, DecodeLaunch]:
@@ -184,9 +190,9 @@ class MiniMaxM3IndexerMSAMetadataBuilder(MiniMaxM3IndexerMetadataBuilder):
         if split.num_decode_tokens:
             cu_seqlens_q = cu_seqlens_q - split.num_decode_tokens
         seq_lens = part_of(common.seq_lens, num_reqs, first_row=first)
-        num_blocks = self.config.num_blocks(max_seq_len)
+        num_blocks, num_splits = self.config.num_blocks(max_seq_len), 1 if fast_build else None
         block_table = part_of(common.block_table_tensor, num_reqs, num_blocks, first_row=first)
-        plan = plan_of_lens(self.config, query_lens, seq_lens_cpu, self.device, num_splits=1 if fast_build else None)
+        plan = plan_of_lens(self.config, query_lens, seq_lens_cpu, self.device, num_splits, memory=self._plan_memory)
         return MiniMaxM3IndexerMSAPrefillMetadata(
             cu_seqlens_q=cu_seqlens_q,
             seq_lens=seq_lens,

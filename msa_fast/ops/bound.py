@@ -23,7 +23,7 @@ from msa_fast.ops.launch_repeat import Span, is_apart
 from msa_fast.ops.prefill import launch_prefill, prefill_scores
 from msa_fast.ops.prefill_plan import PrefillPlan, check_plan
 from msa_fast.ops.product import check_product
-from msa_fast.ops.step_kinds import PrefillStep, StepKinds, StepTensors
+from msa_fast.ops.step_kinds import PrefillStep, StepKinds
 from msa_ref.batch import PagedBatch
 from msa_ref.config import IndexerConfig, require
 
@@ -190,8 +190,7 @@ class PrefillLaunch(StepLaunch):
     ) -> None:
         super().__init__(plan.config, block_table, seq_lens, cu_seqlens_q, plan.total_q, first_token, kinds)
         self.plan = plan
-        tensors = StepTensors(block_table, seq_lens, cu_seqlens_q, plan.score_tiles, plan.topk_tiles)
-        self._step = PrefillStep(plan, tensors, self._tokens)
+        self._step = PrefillStep(plan, block_table, seq_lens, cu_seqlens_q, self._tokens)
 
     def __call__(
         self,
@@ -230,7 +229,7 @@ class PrefillLaunch(StepLaunch):
 
         scores = allocate()
         launch = partial(launch_prefill, batch, self.plan, out, *scores, product=product)
-        return Prepared(launch, scores, allocate, (self.plan.score_tiles, self.plan.topk_tiles))
+        return Prepared(launch, scores, allocate, (self.plan.tiles.memory,))
 
 
 class DecodeLaunch(StepLaunch):

@@ -21,6 +21,7 @@ from msa_fast.ops.launch_table import (
     number,
 )
 from msa_fast.ops.launching import launched
+from msa_fast.ops.plan_memory import TileLists
 from msa_fast.ops.prefill_plan import PrefillPlan, Slab, scores_of_row, superblock_of
 from msa_ref.config import IndexerConfig, require
 
@@ -163,24 +164,24 @@ def plan_on_device(
     # A request has one tile more than its rows fill, at most.
     tile_rows = number(SCORE_ROWS, architecture)
     num_tiles = (max_total_q * heads + (tile_rows - 1) * min(num_reqs, max_total_q)) // tile_rows
-    score_tiles = torch.empty(num_tiles + num_more if num_tiles else 0, 4, dtype=torch.int32, device=device)
-    topk_tiles = torch.empty(num_tiles, 2, dtype=torch.int32, device=device)
+    num_slots = num_tiles + num_more if num_tiles else 0
+    memory = torch.empty(4 * num_slots + 2 * num_tiles, dtype=torch.int32, device=device)
+    tiles = TileLists(memory, num_slots, num_tiles)
     if num_tiles:
         num_blocks = torch.empty(num_tiles, dtype=torch.int32, device=device)
         launched(
-            device, _query_tiles_kernel, (num_tiles,), seq_lens, cu_seqlens_q, topk_tiles, num_blocks, num_reqs,
+            device, _query_tiles_kernel, (num_tiles,), seq_lens, cu_seqlens_q, tiles.topk_tiles, num_blocks, num_reqs,
             seq_lens.stride(0), cu_seqlens_q.stride(0), H=heads, S=config.block_size, TILE_ROWS=tile_rows,
             REQS=next_power_of_2(num_reqs), num_warps=4,
         )  # fmt: skip
         launched(
-            device, _ranges_kernel, (num_tiles + num_more,), topk_tiles, num_blocks, score_tiles, num_tiles, num_more,
+            device, _ranges_kernel, (num_slots,), tiles.topk_tiles, num_blocks, tiles.score_tiles, num_tiles, num_more,
             SUPERBLOCK=superblock, TILES=next_power_of_2(num_tiles), num_warps=4,
         )  # fmt: skip
     whole = Slab(0, max_total_q, slice(None), slice(None))
     return PrefillPlan(
         config=config,
-        score_tiles=score_tiles,
-        topk_tiles=topk_tiles,
+        tiles=tiles,
         slabs=(whole,) if num_tiles else (),
         score_rows=tile_rows,
         topk_rows=number(TOPK_ROWS, architecture),

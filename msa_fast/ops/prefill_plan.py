@@ -29,6 +29,7 @@ from msa_fast.ops.launch_table import (
     num_processors,
     number,
 )
+from msa_fast.ops.plan_memory import PlanMemory, TileLists, brought, new_slot
 from msa_fast.ops.short_plan import MAX_TILES, NUM_MORE, NUM_WAVES, short_ranges
 from msa_ref.batch import PagedBatch
 from msa_ref.config import IndexerConfig, require
@@ -56,8 +57,7 @@ class PrefillPlan:
     A row is a (query token, head) of a request, counted token by token, head by head. A query tile is up to
     `score_rows` consecutive rows of a request.
 
-    score_tiles: [num_score_tiles, 4] int32: request, first row, first block, end block.
-    topk_tiles: [num_query_tiles, 2] int32: request, first row.
+    tiles: where they lie on the device.
     slabs: parts of the batch, scored and selected from one after another in the same memory. A slab may
         begin and end within a token: it shares that token with its neighbour, but no row.
     score_rows, topk_rows: rows of a query tile and of a selection program, powers of two.
@@ -69,8 +69,7 @@ class PrefillPlan:
     """
 
     config: IndexerConfig
-    score_tiles: torch.Tensor
-    topk_tiles: torch.Tensor
+    tiles: TileLists
     slabs: tuple[Slab, ...]
     score_rows: int
     topk_rows: int
@@ -114,6 +113,16 @@ class PrefillPlan:
         return plan_of_lens(config, query_lens, seq_lens, torch.device(device), num_splits, workspace_bytes)
 
     @property
+    def score_tiles(self) -> torch.Tensor:
+        """[num_score_tiles, 4] int32: request, first row, first block, end block."""
+        return self.tiles.score_tiles
+
+    @property
+    def topk_tiles(self) -> torch.Tensor:
+        """[num_query_tiles, 2] int32: request, first row."""
+        return self.tiles.topk_tiles
+
+    @property
     def whole(self) -> Slab:
         """One slab of all tokens and tiles, for scores of the whole batch."""
         return Slab(0, self.total_q, slice(None), slice(None))
@@ -126,11 +135,12 @@ def plan_of_lens(
     device: torch.device,
     num_splits: int | None = None,
     workspace_bytes: int = WORKSPACE_BYTES,
+    memory: PlanMemory | None = None,
 ) -> PrefillPlan:
-    """`PrefillPlan.build` of checked arguments."""
+    """`PrefillPlan.build` of checked arguments. memory: where the tiles go; by default to memory of their own."""
     architecture = architecture_of(device)
     if len(query_lens) == 1 and num_splits is None:
-        plan = _plan_of_short(config, query_lens[0], seq_lens[0], device, architecture, workspace_bytes)
+        plan = _plan_of_short(config, query_lens[0], seq_lens[0], device, architecture, workspace_bytes, memory)
         if plan is not None:
             return plan
     lens = np.array([query_lens, seq_lens], dtype=np.int64)
@@ -138,37 +148,40 @@ def plan_of_lens(
 
 
 def _plan_of_short(
-    config: IndexerConfig, query_len: int, seq_len: int, device: torch.device, architecture: str, workspace_bytes: int
+    config: IndexerConfig,
+    query_len: int,
+    seq_len: int,
+    device: torch.device,
+    architecture: str,
+    workspace_bytes: int,
+    memory: PlanMemory | None,
 ) -> PrefillPlan | None:
     """The plan of one short chunk, which is that of `_plan_of_arrays`; None if it is not short."""
-    heads, score_rows = config.num_index_heads, number(SCORE_ROWS, architecture)
-    num_rows = query_len * heads
-    if not 0 < num_rows <= MAX_TILES * score_rows:
+    heads, block_size, score_rows = config.num_index_heads, config.block_size, number(SCORE_ROWS, architecture)
+    num_rows, context_len = query_len * heads, seq_len - query_len
+    if not 0 < num_rows <= MAX_TILES * score_rows or context_len < 0:
         return None
-    max_row_blocks, superblock = config.num_blocks(seq_len), superblock_of(config, architecture)
+    superblock, max_row_blocks = superblock_of(config, architecture), -(-seq_len // block_size)
     check_row_blocks(max_row_blocks, "seq_lens")
     if query_len > _max_tokens(config, max_row_blocks, superblock, workspace_bytes):
         return None
-    rows, block_size, context_len = range(0, num_rows, score_rows), config.block_size, seq_len - query_len
-    ends = [*rows[1:], num_rows]
-    visible = [context_len + (end - 1) // heads + 1 for end in ends]
-    num_blocks = [-(-tokens // block_size) if tokens > 0 else 0 for tokens in visible]
+    ends = [*range(score_rows, num_rows, score_rows), num_rows]
+    num_blocks = [(context_len + (end - 1) // heads + block_size) // block_size for end in ends]
     at_once = number(PROGRAMS_AT_ONCE, architecture)
-    ranges = short_ranges(num_blocks, rows, superblock, at_once, num_processors(device))
+    ranges = short_ranges(num_blocks, score_rows, superblock, at_once, num_processors(device))
     if ranges is None:
         return None
-    num_ranges, num_tiles = ranges.num_ranges, len(rows)
-    host, on_device = _host_and_device(4 * num_ranges + 2 * num_tiles, device)
-    ranges.write(host.numpy(), score_rows)
-    score_tiles, topk_tiles = _copied(host, on_device, num_ranges, num_tiles)
+    num_ranges, num_tiles = ranges.num_ranges, len(ends)
+    num_numbers = 4 * num_ranges + 2 * num_tiles
+    slot = new_slot(num_numbers, device) if memory is None else memory.take(num_numbers)
+    ranges.write(slot[1], score_rows)
     return PrefillPlan(
         config=config,
-        score_tiles=score_tiles,
-        topk_tiles=topk_tiles,
+        tiles=brought(slot, num_ranges, num_tiles),
         slabs=(Slab(0, query_len, slice(0, num_ranges), slice(0, num_tiles)),),
         score_rows=score_rows,
         topk_rows=number(TOPK_ROWS, architecture),
-        max_tile_rows=min(score_rows, num_rows),
+        max_tile_rows=score_rows if num_tiles > 1 else num_rows,
         superblock=superblock,
         max_row_blocks=max_row_blocks,
         total_q=query_len,
@@ -212,11 +225,9 @@ def _plan_of_arrays(
                 topk_tiles=slice(first, stop),
             )
         )
-    score_tiles, topk_tiles = _to_device(ranges, tiles.req, tiles.row, device)
     return PrefillPlan(
         config=config,
-        score_tiles=score_tiles,
-        topk_tiles=topk_tiles,
+        tiles=_to_device(ranges, tiles.req, tiles.row, device),
         slabs=tuple(slabs),
         score_rows=tile_rows,
         topk_rows=number(TOPK_ROWS, architecture),
@@ -343,35 +354,16 @@ _WAVES, _MORE = np.arange(NUM_WAVES), np.arange(NUM_MORE)
 """Numbers of waves that are tried beside the fewest, and of blocks beside those that the waves would need."""
 
 
-def _host_and_device(num_values: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Memory for int32 values on the host, from which one copy without a wait brings them, and on the device."""
-    is_pinned = device.type == "cuda" and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    host = torch.empty(num_values, dtype=torch.int32, device="cpu", pin_memory=is_pinned)
-    return host, torch.empty(num_values, dtype=torch.int32, device=device)
-
-
-def _copied(
-    host: torch.Tensor, on_device: torch.Tensor, num_ranges: int, num_tiles: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Score tiles and selection tiles, as views of the memory that one copy brings them to."""
-    on_device.copy_(host, non_blocking=True)
-    # One operation each: a slice and a view would be two.
-    query_tiles = on_device.as_strided((num_tiles, 2), (2, 1), 4 * num_ranges)
-    return on_device.as_strided((num_ranges, 4), (4, 1)), query_tiles
-
-
-def _to_device(
-    ranges: list[np.ndarray], req: np.ndarray, row: np.ndarray, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _to_device(ranges: list[np.ndarray], req: np.ndarray, row: np.ndarray, device: torch.device) -> TileLists:
     """Score tiles and selection tiles on the device."""
     num_ranges, num_tiles = sum(map(len, ranges)), len(row)
-    host, on_device = _host_and_device(4 * num_ranges + 2 * num_tiles, device)
-    values, end = host.numpy(), 0
+    slot = _, values, _ = new_slot(4 * num_ranges + 2 * num_tiles, device)
+    end = 0
     for of_slab in ranges:
         first, end = end, end + of_slab.size
         values[first:end] = of_slab.ravel()
     values[end::2], values[end + 1 :: 2] = req, row
-    return _copied(host, on_device, num_ranges, num_tiles)
+    return brought(slot, num_ranges, num_tiles)
 
 
 def check_plan(plan: PrefillPlan, batch: PagedBatch) -> None:
@@ -384,5 +376,5 @@ def check_plan(plan: PrefillPlan, batch: PagedBatch) -> None:
     require(plan.config == batch.config, "plan", f"must be built for the batch's {batch.config}", plan.config)
     built, own = (plan.num_reqs, plan.total_q), (batch.num_reqs, batch.total_q)
     require(built == own, "plan", f"must be built for num_reqs, total_q = {own}", built)
-    device = plan.score_tiles.device
+    device = plan.tiles.memory.device
     require(device == batch.device, "plan", f"must be on index_q's device, {batch.device}", device)

@@ -37,20 +37,27 @@ class ShortRanges(NamedTuple):
     def write(self, values: np.ndarray, score_rows: int) -> None:
         """Write the score tiles, then the query tiles, to `values`, int32. score_rows: rows of a query tile."""
         num_full, end = 4 * self.common * self.num_tiles, 4 * self.num_ranges
-        values[:num_full] = _full_ranges(-(-self.common // 16) * 16, self.each, self.num_tiles, score_rows)[:num_full]
+        if num_full:
+            rows, steps = _full_ranges((self.common - 1).bit_length(), self.num_tiles, score_rows)
+            full = values[:num_full]
+            np.multiply(steps[:num_full], self.each, full)
+            np.add(full, rows[:num_full], full)
         if self.ends:
             struct.pack_into(f"{len(self.ends)}i", values.data, 4 * num_full, *self.ends)
-        values[end:] = _query_tiles(self.num_tiles, score_rows)
+        values[end : end + 2 * self.num_tiles] = _query_tiles(self.num_tiles, score_rows)
 
 
-@lru_cache(maxsize=64)
-def _full_ranges(common: int, each: int, num_tiles: int, score_rows: int) -> np.ndarray:
-    """The full ranges of all query tiles, kept: chunks of other lengths have them, too."""
-    full = np.zeros((common, num_tiles, 4), np.int32)
-    full[..., 1] = np.arange(num_tiles) * score_rows
-    full[..., 2] += np.arange(0, common * each, each, dtype=np.int32)[:, None]
-    full[..., 3] = full[..., 2] + each
-    return full.ravel()
+@lru_cache(maxsize=128)
+def _full_ranges(bits: int, num_tiles: int, score_rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of the first 2 ** bits full ranges of all query tiles, and their blocks, counted in ranges.
+
+    Kept: chunks of other lengths, whose ranges have other lengths, have them, too.
+    """
+    full = np.zeros((2, 1 << bits, num_tiles, 4), np.int32)
+    full[0, ..., 1] = np.arange(num_tiles) * score_rows
+    full[1, ..., 2] = np.arange(1 << bits)[:, None]
+    full[1, ..., 3] = full[1, ..., 2] + 1
+    return full[0].ravel(), full[1].ravel()
 
 
 @lru_cache(maxsize=MAX_TILES)
@@ -62,31 +69,39 @@ def _query_tiles(num_tiles: int, score_rows: int) -> np.ndarray:
 
 
 def short_ranges(
-    num_blocks: list[int], rows: range, superblock: int, programs_at_once: int, processors: int
+    num_blocks: list[int], score_rows: int, superblock: int, programs_at_once: int, processors: int
 ) -> ShortRanges | None:
     """The score tiles of request 0, in the order that `prefill_plan` gives them; None if it is not short.
 
-    num_blocks: visible blocks of each query tile, never falling. rows: its first row.
+    num_blocks: visible blocks of each query tile, never falling. score_rows: rows of a query tile.
     programs_at_once: score programs that share a multiprocessor.
     """
-    num_tiles, lengths = len(num_blocks), dict.fromkeys(num_blocks, 0)
+    num_tiles, lengths = len(num_blocks), dict.fromkeys(num_blocks)
     if num_tiles > MAX_TILES or len(lengths) > MAX_LENGTHS or num_blocks[0] == 0:
         return None
-    for blocks in num_blocks:
-        lengths[blocks] += 1
-    each = _step([*lengths.items()], superblock, programs_at_once, processors)
+    groups = [(blocks, num_blocks.count(blocks)) for blocks in lengths]
+    each = _step(groups, superblock, programs_at_once, processors)
     # All tiles have these full ranges. The others are few: full ones of later tiles, then the ends.
     common = num_blocks[0] // each
     if common > MAX_RANGES:
         return None
-    ends = []
-    for last, row in zip(num_blocks, rows, strict=True):
-        for block in range(common * each, last, each):
-            end = block + each if block + each < last else last
-            ends.append((block - end, block, row, end))
-    ends.sort()
-    numbers = [number for _, block, row, end in ends for number in (0, row, block, end)]
-    return ShortRanges(common * num_tiles + len(ends), common, each, num_tiles, numbers)
+    first, row, pieces = common * each, 0, []
+    for last, tiles in groups:
+        end_row = row + tiles * score_rows
+        pieces += [
+            (block - end, block, row, end_row, end)
+            for block in range(first, last, each)
+            for end in (block + each if block + each < last else last,)
+        ]
+        row = end_row
+    pieces.sort()
+    ends = [
+        number
+        for _, block, first_row, end_row, end in pieces
+        for row in range(first_row, end_row, score_rows)
+        for number in (0, row, block, end)
+    ]
+    return ShortRanges(common * num_tiles + len(ends) // 4, common, each, num_tiles, ends)
 
 
 def _step(groups: list[tuple[int, int]], superblock: int, programs_at_once: int, processors: int) -> int:
@@ -101,25 +116,21 @@ def _step(groups: list[tuple[int, int]], superblock: int, programs_at_once: int,
     total //= superblock
     first = -(-total // (at_once * most)) or 1
     alone = BLOCKS_ALONE if programs_at_once > 1 else 1
-    steps: dict[int, None] = {}  # the keys of a dict are in order, and none comes twice
-    needed = -1
+    best, best_time, last = 0, float("inf"), total + NUM_MORE
     for waves in range(first, first + NUM_WAVES):
-        last, needed = needed, -(-total // (at_once * waves))
-        if needed == last:
-            if needed <= 1:  # so will the others be
-                break
-        else:
-            for more in range(NUM_MORE):
-                count = needed + more
-                steps[(most if count > most else count or 1) * superblock] = None
-    best, best_time = 0, float("inf")
-    for step in steps:
-        programs = 0
-        for blocks, tiles in groups:
-            programs += -(-blocks // step) * tiles
-        waves, rest = programs // at_once, programs % at_once
-        wave = programs_at_once * step + BLOCKS_OF_PROLOGUE
-        end = wave if rest > processors else alone * step + BLOCKS_OF_PROLOGUE if rest else 0
-        if waves * wave + end < best_time:
-            best, best_time = step, waves * wave + end
+        needed = -(-total // (at_once * waves))
+        # From `last` on, all were tried for fewer waves.
+        for count in range(needed, needed + NUM_MORE if needed + NUM_MORE < last else last):
+            step = (most if count > most else count or 1) * superblock
+            programs = 0
+            for blocks, tiles in groups:
+                programs += -(-blocks // step) * tiles
+            full, rest = programs // at_once, programs % at_once
+            wave = programs_at_once * step + BLOCKS_OF_PROLOGUE
+            end = wave if rest > processors else alone * step + BLOCKS_OF_PROLOGUE if rest else 0
+            if full * wave + end < best_time:
+                best, best_time = step, full * wave + end
+        if needed <= 1:  # so will the others be
+            break
+        last = needed
     return best

@@ -22,36 +22,36 @@ MAX_KINDS = 256
 """Kinds that a builder keeps at a time."""
 
 
-class StepTensors(NamedTuple):
-    """The tensors of one step that its layers share, as `PagedBatch` and `PrefillPlan` have them."""
+class PrefillStep(NamedTuple):
+    """The prefill side of one step. Tensors: as `PagedBatch` has them. tokens: its rows of the queries and of `out`."""
 
+    plan: PrefillPlan
     block_table: torch.Tensor
     seq_lens: torch.Tensor
     cu_seqlens_q: torch.Tensor
-    score_tiles: torch.Tensor
-    topk_tiles: torch.Tensor
-
-
-class PrefillStep(NamedTuple):
-    """The prefill side of one step. tokens: its rows of the queries and of `out`."""
-
-    plan: PrefillPlan
-    tensors: StepTensors
     tokens: slice
+
+    def addresses(self) -> list[int]:
+        """Those of its tensors, and of its plan's score tiles and selection tiles."""
+        metadata = self.block_table.data_ptr(), self.seq_lens.data_ptr(), self.cu_seqlens_q.data_ptr()
+        return [*metadata, *self.plan.tiles.addresses()]
+
+    def num_tiles(self) -> tuple[int, int]:
+        """Score tiles and selection tiles of its plan."""
+        return self.plan.tiles.num_score_tiles, self.plan.tiles.num_topk_tiles
 
     def kind(self, addresses: list[int]) -> Hashable:
         """All that numbers and options of its launches depend on, beside what a pattern writes anew.
 
-        addresses: those of its tensors.
+        addresses: its own.
         """
-        plan, tensors = self.plan, self.tensors
-        table, num_blocks = tensors.block_table, plan.max_row_blocks
-        num_columns, num_rows = table.shape[1], tensors.topk_tiles.shape[0] * plan.max_tile_rows
+        plan, table, num_blocks = self.plan, self.block_table, self.plan.max_row_blocks
+        num_columns, num_rows = table.shape[1], plan.tiles.num_topk_tiles * plan.max_tile_rows
         return (
             self.tokens.start, plan.score_rows, plan.topk_rows, plan.superblock, plan.max_tile_rows, len(plan.slabs),
             scores_of_row(num_blocks, plan.superblock), (num_blocks - 1).bit_length(),
             num_rows >= warp_topk.MANY_ROWS, num_rows < warp_topk.SOME_ROWS, num_columns == 1, num_columns & 15 == 0,
-            table.stride(), tensors.seq_lens.stride(), tensors.cu_seqlens_q.stride(),
+            table.stride(), self.seq_lens.stride(), self.cu_seqlens_q.stride(),
             *[address & 15 for address in addresses],
         )  # fmt: skip
 
@@ -73,7 +73,7 @@ class StepKinds:
         """A binding for this step, of an earlier one's for tensors of a kind; None where that cannot serve it."""
         if step is None or step.plan.superblock != 1:  # without vectors
             return None
-        addresses = [tensor.data_ptr() for tensor in step.tensors]
+        addresses = step.addresses()
         pattern = self.patterns.get((kind, step.kind(addresses)))
         return None if pattern is None else pattern.bind(step, addresses)
 
@@ -92,7 +92,7 @@ class StepKinds:
             require_no_overlap(out, "out")
         except ValueError:  # fewer of its rows do not overlap
             return
-        addresses = [tensor.data_ptr() for tensor in step.tensors]
+        addresses = step.addresses()
         pattern = pattern_of(step, addresses, binding, scores)
         if pattern is not None:
             if len(self.patterns) >= MAX_KINDS:
@@ -119,16 +119,12 @@ class StepPattern:
     def bind(self, step: PrefillStep, addresses: list[int]) -> Binding:
         """The binding of a later step."""
         driven, total_q = [], step.plan.total_q
-        for part, num_tiles in zip(self.parts, _num_tiles(step), strict=True):
+        for part, num_tiles in zip(self.parts, step.num_tiles(), strict=True):
             values = [(place, addresses[number]) for place, number in part.places]
             if part.columns is not None:
-                values.append((part.columns, step.tensors.block_table.shape[1]))
+                values.append((part.columns, step.block_table.shape[1]))
             driven.append(part.launch.of_a_later_step(num_tiles, total_q, values))
         return DriverBinding.of_launches(self.device, step.tokens, driven, [total_q * self.token_bytes])
-
-
-def _num_tiles(step: PrefillStep) -> tuple[int, int]:
-    return step.tensors.score_tiles.shape[0], step.tensors.topk_tiles.shape[0]
 
 
 def pattern_of(
@@ -141,7 +137,7 @@ def pattern_of(
         return None
     token_bytes, rest = divmod(scores[0].untyped_storage().nbytes(), step.plan.total_q)
     parts = []
-    for launch, num_tiles in zip(binding.driven, _num_tiles(step), strict=True):
+    for launch, num_tiles in zip(binding.driven, step.num_tiles(), strict=True):
         of_queries = [shape for which, _, shape, *_ in launch.described.values() if which == 0]
         is_known = launch.grid[0] == num_tiles and all(shape[0] == step.plan.total_q for shape in of_queries)
         if rest or not is_known or any(address not in numbers for _, address in launch.stays):

@@ -20,9 +20,9 @@ MAX_LAYER_CALLS = {"prefill": 32, "decode": 31}
 """Calls of a bound layer of either side."""
 MAX_FIRST_LAYER_CALLS = 390
 """Calls of the first layer of a later step of prefill that no earlier one serves, though its kernels are known."""
-MAX_BUILD_CALLS = {"prefill": 96, "decode": 44}
+MAX_BUILD_CALLS = {"prefill": 89, "decode": 37}
 """Calls of a builder's step of one request of either side."""
-MAX_PLAN_CALLS = {1: 84, 256: 131}
+MAX_PLAN_CALLS = {1: 83, 256: 131}
 """Requests -> calls that their plan takes."""
 
 
@@ -94,13 +94,12 @@ def test_a_short_chunk_is_planned_as_arrays_plan_it(
         for processors in (4, 132):
             monkeypatch.setattr(prefill_plan, "num_processors", lambda device, number=processors: number)
             arrays.clear()
-            plan = vars(PrefillPlan.build(config, [query_len], [seq_len], "cpu"))
+            plan = PrefillPlan.build(config, [query_len], [seq_len], "cpu")
             assert len(arrays) <= (seq_len < query_len)
-            expected = vars(of_arrays(*prefill_args(config, query_len, seq_len, architecture)))
-            assert plan.keys() == expected.keys()
-            for name, value in plan.items():
-                is_same = value.equal(expected[name]) if isinstance(value, torch.Tensor) else value == expected[name]
-                assert is_same, name
+            expected = of_arrays(*prefill_args(config, query_len, seq_len, architecture))
+            for tiles in ("score_tiles", "topk_tiles"):
+                assert torch.equal(getattr(plan, tiles), getattr(expected, tiles)), tiles
+            assert vars(plan) | {"tiles": None} == vars(expected) | {"tiles": None}
 
 
 def prefill_args(config: IndexerConfig, query_len: int, seq_len: int, architecture: str) -> tuple[object, ...]:

@@ -7,6 +7,7 @@ import torch
 
 from msa_fast import PrefillPlan, minimax_m3_index_decode, minimax_m3_index_score, minimax_m3_index_topk
 from msa_fast.ops import checks
+from msa_fast.ops.plan_memory import TileLists
 from msa_ref import IndexerConfig
 from tests.support.kernel_batches import make_batch
 
@@ -51,7 +52,7 @@ REFUSALS = {
         batch, PrefillPlan.build(CONFIG, [3], [40], batch.device)
     ),
     "plan must be on index_q's device, DEVICE; got meta": lambda batch, plan, score: minimax_m3_index_score(
-        batch, replace(plan, score_tiles=plan.score_tiles.to("meta"))
+        batch, replace(plan, tiles=TileLists(plan.tiles.memory.to("meta"), 1, 1))
     ),
     "score must be [2, 3, 5]; got shape [2, 3, 4]": lambda batch, plan, score: minimax_m3_index_topk(
         score[..., :4], batch, plan

@@ -12,7 +12,7 @@ MUTANTS = [
         """    kept = plan_on_device.__dict__.setdefault("kept", {})
     key = seq_lens.data_ptr(), cu_seqlens_q.data_ptr(), max_total_q, max_row_blocks, num_more, config
     is_kept = key in kept
-    score_tiles, topk_tiles = kept.setdefault(key, (score_tiles, topk_tiles))
+    tiles = kept.setdefault(key, tiles)
     if num_tiles and not is_kept:
         num_blocks = torch.empty(num_tiles""",
         ("Replay",),

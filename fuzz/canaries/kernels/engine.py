@@ -61,10 +61,17 @@ MUTANTS = [
     _base(
         "step_table_of_the_last_step",
         "The block table of decodes is copied only where there are more or fewer of them than before.",
-        "part_of(decode.block_table, num_decodes, num_blocks).copy_(table)",
-        "if num_decodes != self._num_filled:\n                "
-        "part_of(decode.block_table, num_decodes, num_blocks).copy_(table)",
+        "self._filled_table.copy_(table)",
+        "if num_decodes != self._num_filled:\n                self._filled_table.copy_(table)",
         ("Replay", "Best", "Runs"),
+        defect="D19",
+    ),
+    _base(
+        "step_table_of_as_many_decodes",
+        "The columns that were filled for a step are those of all steps with as many decodes.",
+        "self._filled_table.shape != table.shape:",
+        "self._filled_table.shape[0] != num_decodes:",
+        ("Best", "Replay", "Runs"),
         defect="D19",
     ),
     _base(
@@ -191,9 +198,9 @@ MUTANTS = [
     _msa(
         "step_plan_of_the_first_step",
         "The plan of the first step's prefills serves all steps with as many prefill tokens.",
-        "plan = plan_of_lens(self.config, query_lens, seq_lens_cpu, self.device, num_splits=1 if fast_build else None)",
+        "plan = plan_of_lens(self.config, query_lens, seq_lens_cpu, self.device, num_splits, memory=self._plan_memory)",
         'plan = self.__dict__.setdefault("kept", {}).setdefault((split.num_prefills, split.num_prefill_tokens),'
-        " plan_of_lens(self.config, query_lens, seq_lens_cpu, self.device, num_splits=1 if fast_build else None))",
+        " plan_of_lens(self.config, query_lens, seq_lens_cpu, self.device, num_splits, memory=self._plan_memory))",
         ("Replay", "Best", "WritesAll"),
         defect="D19",
     ),
