@@ -6,6 +6,7 @@ The promise wins over the scale: where a target takes none of the scale's option
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 from fuzz.cases.scale import MAX_DECODE_QUERY_LEN, Bounds, Scale
 from fuzz.values.families import FAMILIES
@@ -52,6 +53,7 @@ class Domain:
         return DECODE_KINDS if self.is_decode or is_short else ALL_KINDS
 
 
+@cache
 def bounds_of(domain: Domain) -> Bounds:
     """The limits that a domain sets to every case."""
     profile = domain.profile

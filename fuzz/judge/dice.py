@@ -36,10 +36,21 @@ class _Generator(NamedTuple):
     first: Callable[[int], float]
 
 
+def _seed_torch(seed: int) -> None:
+    """Seed torch's generators, a GPU's among them where it is in use.
+
+    `torch.manual_seed` would keep a call, with the stack that made it, for each kind of device that is not.
+    """
+    torch.default_generator.manual_seed(seed)
+    is_initialized: Callable[[], bool] = torch.cuda.is_initialized
+    if is_initialized():
+        torch.cuda.manual_seed_all(seed)
+
+
 GENERATORS = (
     _Generator(
         "torch",
-        torch.manual_seed,
+        _seed_torch,
         lambda: torch.get_rng_state().numpy().tobytes(),
         lambda seed: float(torch.rand((), generator=torch.Generator().manual_seed(seed), dtype=torch.float32)),
     ),

@@ -21,7 +21,7 @@ from fuzz.canaries import Defect, Mutant
 from fuzz.cases.case import Case
 from fuzz.cases.chooser import SeededChooser
 from fuzz.cases.generate import NUM_SPECIALIZATIONS, by_specialization, draw_case
-from fuzz.cases.inside import inside
+from fuzz.cases.inside import Domain, inside
 from fuzz.cases.production import is_given, long_rows, many_rows, production_cases, rings
 from fuzz.cases.project import project
 from fuzz.cases.scale import SCALES, Scale
@@ -200,9 +200,14 @@ def _gate(tier: Tier, scale: Scale) -> tuple[list[list[Numbered]], list[Numbered
 
 def _projected(cases: Iterable[Case], target: Target) -> Iterator[Case]:
     """Cases projected into the promises of a target; not those whose point does not survive."""
-    for case in cases:
-        with suppress(ValueError):
-            yield project(case, target.domain)
+    yield from filter(None, (_projection(case, target.domain) for case in cases))
+
+
+@cache  # many defects have one domain
+def _projection(case: Case, domain: Domain) -> Case | None:
+    with suppress(ValueError):
+        return project(case, domain)
+    return None
 
 
 def _is_informative(case: Case, target: Target, device: str) -> bool:

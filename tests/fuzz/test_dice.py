@@ -1,6 +1,7 @@
 """Random numbers of the process are seeded otherwise before each run, so that two runs leave other states behind."""
 
 import pytest
+import torch
 
 from fuzz.judge.dice import GENERATORS, Dice
 
@@ -20,3 +21,9 @@ def test_a_run_that_seeds_a_generator_anew_is_found_by_its_second_time() -> None
             dice.throw(number)
             generator.seed(5)
             assert [generator.name in violation.evidence for violation in dice.violations()] == [True] * number
+
+
+def test_a_throw_leaves_nothing_to_do_for_a_gpu_that_is_not_in_use() -> None:
+    waiting = len(torch.cuda._queued_calls)  # `torch.manual_seed` adds one, with a stack, at every call
+    Dice(1).throw(0)
+    assert len(torch.cuda._queued_calls) == waiting
