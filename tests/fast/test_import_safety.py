@@ -13,9 +13,13 @@ from msa_fast.environment import stamp
 from msa_fast.ops import launch_table
 
 ROOT = Path(__file__).parents[2]
-MODULES = "msa_fast, msa_fast.ops.prefill_plan, msa_fast.compile_gate.sweep, msa_fast.environment, fuzz, fuzz.targets"
+MODULES = (
+    "msa_fast, msa_fast.graph, msa_fast.indexer_msa, msa_fast.ops.prefill_plan, msa_fast.compile_gate.sweep, "
+    "msa_fast.environment, fuzz, fuzz.targets"
+)
 NO_CUDA_LIBRARIES = """
-import ctypes, ctypes.util
+import ctypes, ctypes.util, sys
+sys.modules["fmha_sm100"] = None
 real = ctypes.CDLL.__init__
 def refusing(self, name=None, *args, **kwargs):
     if name and any(part in str(name) for part in ("libcuda", "libcudart", "libnvidia", "libnvrtc", "libamdhip")):

@@ -49,9 +49,7 @@ def test_a_gate_that_agrees_exits_with_0_and_leaves_nothing(tmp_path: Path) -> N
     ("target", "law"),
     [("highest_id_wins_ties", "Best"), ("tail_not_masked", "PoisonBlind"), ("last_split_forgotten", "Best")],
 )
-def test_a_broken_kernel_fails_and_the_printed_command_shows_it(
-    fuzz: Fuzz, tmp_path: Path, target: str, law: str
-) -> None:
+def test_a_broken_kernel_fails_and_the_printed_command_shows_it(fuzz: Fuzz, target: str, law: str) -> None:
     name = f"fuzz.canaries:{target}"
     # Of this seed the cases that break are small, and soon asked why.
     status, printed = fuzz("gate", *GATE, "--cases", "12", "--seed", "4", "--target", name)
@@ -61,12 +59,7 @@ def test_a_broken_kernel_fails_and_the_printed_command_shows_it(
     command = re.search(rf"again: python -m fuzz (replay \S*-{law}-\S+ --target {name})", printed)
     assert command, printed
 
-    words = [*shlex.split(command.group(1)), "--device", "cpu"]
-    if target == "highest_id_wins_ties":  # once as a user does it
-        done = run_fuzz(*words, cwd=tmp_path)
-        status, printed = done.returncode, done.stdout
-    else:
-        status, printed = fuzz(*words)
+    status, printed = fuzz(*shlex.split(command.group(1)), "--device", "cpu")  # test_run does it as a user
     assert status == 1
     assert f"{law}: " in printed
     assert "the cut" in printed or "wrongly" in printed

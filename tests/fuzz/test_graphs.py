@@ -21,7 +21,12 @@ from msa_ref import IndexerConfig
 from tests.support.case_strategies import graph_cases
 
 QUICK = settings(
-    max_examples=150, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    max_examples=150,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    phases=[Phase.generate, Phase.shrink],  # to explain what was found traces every line
+    suppress_health_check=list(HealthCheck),
 )
 CASE = Case(IndexerConfig(2, 16, 16, 2), (Request(1, 40), Request(2, 0)), seed=5)
 SCRIPT = (

@@ -47,20 +47,21 @@ def test_a_mutant_leaves_the_real_kernels_alone() -> None:
     assert mutated.find_cut is not original.find_cut
 
 
+# Of these seeds one of the first two cases shows it, and few findings are tried again.
 @pytest.mark.parametrize(
     ("mutant", "seed"),
     [
-        ("tie_to_the_highest_id", 1),
-        ("score_tail_not_masked", 11),
-        ("plan_last_range_forgotten", 1),
-        ("decode_last_split_forgotten", 1),
+        ("tie_to_the_highest_id", 4),
+        ("score_tail_not_masked", 8),
+        ("plan_last_range_forgotten", 8),
+        ("decode_last_split_forgotten", 9),
     ],
 )
 def test_broken_kernels_fail_the_gate_which_names_law_and_place(
     mutant: str, seed: int, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     # Why a case broke takes the interpreter minutes to say; that is tested on plain targets.
-    arguments = ["--device", "cpu", "--no-production", "--no-corpus", "--no-diagnose", "--jobs", "1", "--cases", "6"]
+    arguments = ["--device", "cpu", "--no-production", "--no-corpus", "--no-diagnose", "--jobs", "1", "--cases", "2"]
     arguments += ["--findings", str(tmp_path)]
     assert main(["gate", *arguments, "--seed", str(seed), "--target", f"fuzz.canaries:{mutant}"]) == 1
     report = capsys.readouterr().out

@@ -15,7 +15,7 @@ from fuzz.__main__ import main, read
 from fuzz.campaign import shard
 from fuzz.commands import nightly
 from fuzz.isolation.gpus import visible_gpus
-from fuzz.report.record import Record
+from fuzz.report.record import Record, TargetRecord
 from tests.support.fuzz_command import ROOT
 
 WORKFLOW = ROOT / ".github" / "workflows" / "nightly.yml"
@@ -48,8 +48,13 @@ def test_a_night_without_findings_leaves_one_report(
 
 
 def test_a_night_whose_canary_lives_has_failed(
-    short_night: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    short_night: Callable[..., int],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    agreed = Record("run", "again", 3, "small", "cpu", {}, targets=(TargetRecord("reference", "", "", agreed=9),))
+    monkeypatch.setattr(nightly, "_shards", lambda options: ([agreed], []))  # their processes are the test's above
     assert short_night("--canary", "reference", "--shards", "1") == 1
     sentence = "the canary reference lived through 6 cases: this night would have seen nothing"
     assert sentence in capsys.readouterr().out

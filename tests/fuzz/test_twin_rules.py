@@ -47,13 +47,13 @@ def launch(memory: GlobalMemory, number: int, is_early: bool = False) -> Launch:
 
 def test_allocation_of_a_loop_counts_once_before_it_has_a_place() -> None:
     machine = Machine(1, "source", "late", 1, quick_dot, has_waits=True, is_gluon=True)
-    pages = [machine.local_alloc((1 << 15,), "i8", None, "kernel.py:7") for _ in range(2_000)]
+    pages = [machine.local_alloc((1 << 15,), "i8", None, "kernel.py:7") for _ in range(200)]
     pages[0].array[:] = 1
     assert pages[1].low >= pages[0].high
     assert not (pages[1].array == 1).any()
     with pytest.raises(Finding, match="does not fit shared memory"):
         machine.local_alloc((1 << 30,), "i8", None, "kernel.py:8")
-    accumulators = [machine.tensor_alloc((128, 128), "f32", None, "kernel.py:9") for _ in range(2_000)]
+    accumulators = [machine.tensor_alloc((128, 128), "f32", None, "kernel.py:9") for _ in range(200)]
     accumulators[0].array[:] = 1
     assert not (accumulators[1].array == 1).any()
 
