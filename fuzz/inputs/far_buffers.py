@@ -37,6 +37,17 @@ def make_late_pages(
     return View(pages[num_skipped:], pages)
 
 
+def make_far_rows_of_pages(shape: torch.Size, dtype: torch.dtype) -> torch.Tensor:
+    """Pages of zeros on a CPU, in each of which the last row begins 2**31 elements behind the first.
+
+    Where an offset of 32 bits leads lies memory, too.
+    """
+    num_pages, block_size, row_len = shape
+    stride = max(num_pages * row_len, -(-(2**31) // max(1, block_size - 1)))
+    base = _spread_out(2**31 + block_size * stride, dtype, torch.device("cpu"))
+    return base.as_strided(shape, (row_len, stride, 1), 2**31)
+
+
 def make_far_scores(shape: tuple[int, ...], num_blocks: int, device: torch.device) -> View:
     """[H, T, max_blocks] float32, blocks so far apart that the offset of the last of num_blocks passes 2**31.
 

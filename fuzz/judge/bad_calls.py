@@ -5,6 +5,7 @@ what it does, and ends no process.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 
 from fuzz.cases.case import Case
+from fuzz.inputs.far_buffers import make_far_rows_of_pages
 from fuzz.targets import Call, Target
 from fuzz.targets.limits import check_decode, check_decode_topk, check_prefill, check_prefill_device
 from msa_ref import PagedBatch
@@ -161,6 +163,16 @@ def _of_too_many_blocks(call: Call) -> Call | None:
     return replace(call, seq_lens=[(MAX_BLOCKS + 1) * call.batch.config.block_size for _ in call.seq_lens])
 
 
+def _of_far_rows(call: Call) -> Call | None:
+    """Pages whose rows lie too far apart. None on a GPU, where they would need memory."""
+    pages = call.batch.index_k_pages
+    if pages.device.type != "cpu":
+        return None
+    with suppress(MemoryError):  # no address space
+        return _batch(index_k_pages=lambda _: make_far_rows_of_pages(pages.shape, pages.dtype))(call)
+    return None
+
+
 DECODE = (check_decode, check_decode_topk)
 BAD_CALLS = (
     BadCall("out", "is of int64", _out(lambda h, t, k: (h, t, k), dtype=torch.int64), is_for=_writes_out_first),
@@ -222,6 +234,9 @@ BAD_CALLS = (
         _batch(**{name: _on_meta(name) for name in TENSORS}),
         False,
         _is_checked_by(*DECODE, check_prefill),
+    ),
+    BadCall(
+        "index_k_pages", "holds pages of 2**31 elements", _of_far_rows, False, _is_checked_by(*DECODE, check_prefill)
     ),
     BadCall("index_head_dim", "is too small for NVFP4 keys", _with_config(NVFP4, index_head_dim=16), False),
 )

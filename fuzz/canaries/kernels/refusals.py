@@ -33,6 +33,14 @@ MUTANTS = [
         "",
         ("Refuses",),
     ),
+    _checks(
+        "page_reach_unchecked",
+        "Pages whose elements lie further apart than 32 bits count are taken.",
+        '    check_reach(batch.index_k_pages, "index_k_pages", "page", 1, 2)\n',
+        "",
+        ("Refuses",),
+        defect="D26",
+    ),
     mutants_of("ops/decode.py", "decode")(
         "num_splits_unchecked",
         "A split count of decode is not checked.",
