@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+
 from fuzz.canaries.naive import NaiveIndexer, Row
 from fuzz.canaries.table import canary
 
@@ -17,6 +19,20 @@ class PlanOfTheSameLengths(NaiveIndexer):
         lens = self.call.seq_lens
         plan: list[int] = self.memory.setdefault(tuple(sorted(lens)), list(lens))
         return min(super().num_blocks(row), self.config.num_blocks(plan[row.req]))
+
+
+@canary("systematic", "Replay")
+class PagesOfTheSameSum(NaiveIndexer):
+    """Keeps what it has read of a full page, and takes it again as long as its keys have the same sum, and the
+    first ones are the same."""
+
+    def keys(self, row: Row, block: int) -> np.ndarray:
+        keys = super().keys(row, block)
+        if len(keys) < self.config.block_size or not np.isfinite(keys).all():
+            return keys
+        key = self.page(row, block), keys[: len(keys) // 2].tobytes(), tuple(keys.sum(axis=0).tolist())
+        kept: np.ndarray = self.memory.setdefault(key, keys)
+        return kept
 
 
 @canary("D18", "Replay")

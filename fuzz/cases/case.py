@@ -15,7 +15,8 @@ from msa_ref.formats import FORMAT_PAIRS, FormatPair
 DTYPES = tuple(FORMAT_PAIRS)
 PAGE_ORDERS, TAILS = ("permuted", "identity", "reversed"), ("nan", "inf", "bait")
 BEHIND, BETWEEN = ("int_max", "minus_one", "random", "huge"), ("", "eager", "elsewhere", "unread")
-BESIDE, FIRST_MODES, FENCES = ("", "late producer", "noise"), ("", "inference"), ("", "behind", "in front")
+BESIDE, FENCES = ("", "late producer", "noise"), ("", "behind", "in front")
+FIRST_MODES, LATE = ("", "inference"), ("", "query", "page", "keys")
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ class Step:
     between: a call before the change: none, an `eager` one on the same buffers, one `elsewhere` on allocations of
         its own, or an `unread` replay, whose step was given up.
     is_turned: whether the heads of its queries come in reverse order: other queries, of the same sum.
-    late: a change of the heads' order of one late `query`, or of the signs of a late `page`; `fuzz.inputs.late_change`.
+    late: what changes of one late `query`, of a late `page`, or of late `keys` of all pages; `fuzz.inputs.late_change`.
     """
 
     requests: tuple[Request, ...]
@@ -171,9 +172,9 @@ class Step:
     late: str = ""
 
     def __post_init__(self) -> None:
-        for name, options in (("between", BETWEEN), ("late", ("", "query", "page"))):
-            value, known = getattr(self, name), ", ".join(map(repr, options))
-            require(value in options, name, f"must be one of {known}", repr(value))
+        for name, options in (("between", BETWEEN), ("late", LATE)):
+            value = getattr(self, name)
+            require(value in options, name, f"must be one of {', '.join(map(repr, options))}", repr(value))
 
 
 @dataclass(frozen=True)

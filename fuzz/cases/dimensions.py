@@ -193,6 +193,7 @@ DIMENSIONS = (
             "heads in reverse": lambda case: any(step.is_turned for step in case.replay),
             "a late query alone": lambda case: any(step.late == "query" for step in case.replay),
             "a late page alone": lambda case: any(step.late == "page" for step in case.replay),
+            "late keys alone": lambda case: any(step.late == "keys" for step in case.replay),
             "query lengths": case_facts.replay_test(lambda old, new: new.query_len != old.query_len),
             "becomes padding": case_facts.replay_test(lambda old, new: old.seq_len and not new.seq_len),
             "appends": case_facts.replay_test(lambda old, new: old.seq_len and new.is_appended_to(old)),

@@ -30,6 +30,7 @@ from fuzz.cases.replay_script import draw_script
 from fuzz.cases.scale import Bounds, Scale
 from fuzz.cases.specialization import Specialization, draw_specializations, spread
 from fuzz.values.families import DRAWN_FAMILIES, FAMILIES
+from fuzz.values.family import Lattice
 from fuzz.values.shape import Shape
 
 MAX_TABLE_CELLS = 2**27
@@ -136,15 +137,17 @@ LAST_CHANGES = {0: "turned", 2: "query", 4: "turned", 6: "page"}
 
 
 def _with_a_last_change(case: Case) -> Case:
-    """Every other script ends with a step that changes one thing alone: by seed, as above.
+    """Every other script, and all of lattices, end with a step that changes one thing alone: by seed, as above.
 
-    The heads of all queries or of a late one come in reverse order, or a late page is negated. The step has a row with
-    more blocks than slots, whose answer may change with it.
+    The heads of all queries or of a late one come in reverse order, a late page is negated, or late keys are mixed: of
+    lattices, whose sums stay exact. The step has a row with more blocks than slots, whose answer may change.
     """
     kind, is_of_one_head = LAST_CHANGES.get(case.seed % 8), case.config.num_index_heads == 1
     kind = "page" if kind and (is_of_one_head or case.views.index_q.expanded) else kind
+    if kind is None and isinstance(case.values.made_by, Lattice) and not case.formats.keys.numbers:
+        kind = "keys"
     is_kept = not case.replay or case.engine != EnginePlan() or not any(map(case.has_choice, case.states[-1].requests))
-    if not kind or is_kept or (kind == "page" and case.pages.is_far):
+    if not kind or is_kept or (kind in ("page", "keys") and case.pages.is_far):
         return case
     is_turned, late = kind == "turned", "" if kind == "turned" else kind
     last = replace(case.replay[-1], is_remapped=False, between="", is_turned=is_turned, late=late)
