@@ -14,7 +14,7 @@ from fuzz.twin.ir.types import Type
 
 LANES = np.arange(32, dtype=np.uint32)
 GARBAGE = 0x7F7F7F7F
-"""The word that shared memory holds before anything is stored there."""
+"""The word in every second place of shared memory where nothing was stored; the others hold what stands elsewhere."""
 NOBODY = -1
 LANE_MASKS: dict[str, npt.NDArray[np.uint32]] = {
     f"%lanemask_{name}": np.array(
@@ -173,6 +173,7 @@ class _Warp:
         self.registers: dict[str, Lanes] = {f"${i}": value for i, value in enumerate(operands)}
         self._memory = np.full(max(declared.values(), default=0), GARBAGE, np.uint32)
         self._writer = np.full(len(self._memory), NOBODY)  # the lane that stored there since the last barrier
+        self._is_stored = np.zeros(len(self._memory), bool)
         self._declared, self._place = declared, place
 
     def value(self, text: str) -> Lanes:
@@ -218,14 +219,17 @@ class _Warp:
         places, values = self._places(address, guard)[guard], self.value(value)[guard]
         if len(set(places.tolist())) != len(places) or (self._writer[places] != NOBODY).any():
             raise Finding("race", f"two lanes store in one place at {self._place}")
-        self._memory[places], self._writer[places] = values, LANES[guard]
+        self._memory[places], self._writer[places], self._is_stored[places] = values, LANES[guard], True
 
     def _load(self, address: str) -> Lanes:
         places = self._places(address, np.ones(32, bool))
         writers = self._writer[places]
         if ((writers != NOBODY) & (writers != LANES)).any():
             raise Finding("race", f"a lane loads what another stored, without a barrier between, at {self._place}")
-        return self._memory[places]
+        # Programs leave their values behind, which are as good as any of this one's: a run of another row, an id.
+        held, stored = self._memory[places], self._memory[self._is_stored]
+        is_stale = ~self._is_stored[places] & (places % 2 == 1) & (len(stored) > 0)
+        return np.where(is_stale, np.resize(stored, len(self._memory))[places], held)
 
     def _places(self, address: str, guard: Lanes) -> Lanes:
         places = self.value(address.strip().strip("[]")) // 4

@@ -10,7 +10,7 @@ from fuzz.twin.emit.emitter import RULES, Emitter
 from fuzz.twin.finding import Finding, NotModelled
 from fuzz.twin.ir.read import read
 from fuzz.twin.ir.types import Type, read_type
-from fuzz.twin.lanes import Assembly, held_by
+from fuzz.twin.lanes import GARBAGE, Assembly, held_by
 
 HEAD = """#blocked = #ttg.blocked<{sizePerThread = [1], threadsPerWarp = [32], warpsPerCTA = [1], order = [0]}>
 #loc = loc(unknown)
@@ -225,3 +225,15 @@ def test_lane_that_reads_anothers_word_needs_a_barrier() -> None:
     assert run_assembly(with_barrier, behind, lanes) == lanes[-1:] + lanes[:-1]
     with pytest.raises(Finding, match="without a barrier"):
         run_assembly(text.format(barrier=""), behind, lanes)
+
+
+def test_a_word_of_shared_memory_that_nobody_stored_may_look_like_one_that_was() -> None:
+    text = (
+        "{ .shared .align 4 .b32 m[32]; .reg .pred p; .reg .b32 at, b; mov.u32 b, m; mad.lo.u32 at, $1, 4, b;"
+        " setp.lt.u32 p, $1, 3; @p st.shared.b32 [at], $2; bar.warp.sync 0xffffffff; ld.shared.b32 $0, [at]; }"
+    )
+    lanes = list(range(32))
+    got = run_assembly(text, lanes, [lane + 7 for lane in lanes])
+    assert got[:3] == [7, 8, 9]
+    assert {*got[3::2]} == {7, 8, 9}
+    assert {*got[4::2]} == {GARBAGE}

@@ -77,6 +77,13 @@ MUTANTS = [
         ("Distinct", "Best", "Runs"),
     ),
     _mutant(
+        "topk_sm90_empty_slots_are_stale",
+        "Slots without a run hold what an earlier program left in their place, in the next round.",
+        "gl.where((slot < TOPK) & (visible > 0)",
+        "gl.where((slot < K) & (visible > 0)",
+        ("Distinct", "Order", "Best", "WritesOnly"),
+    ),
+    _mutant(
         "topk_sm90_long_run_past_the_row",
         "The last long run of a row reads scores after the row's own.",
         "gl.minimum(first // VECTOR + i, (visible - 1) // VECTOR)",
