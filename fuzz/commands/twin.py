@@ -19,8 +19,9 @@ from fuzz.twin.options import ARCHITECTURES, LEVELS, POLICIES, Level, Policy
 
 DEFAULT_CASES = 24
 """Drawn cases for each target. One takes a second or a few."""
-STAGES = ("decode", "prefill-apart", "decode-topk")
-"""The built-in targets that launch every kernel of the suite."""
+STAGES = ("decode", "prefill", "prefill-apart", "decode-topk")
+"""The built-in targets that launch every kernel of the suite, and the scorers of prefill as a selection of vectors asks
+for scores, and as a caller's own matrices do."""
 
 
 @dataclass(frozen=True, kw_only=True)

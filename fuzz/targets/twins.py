@@ -20,6 +20,8 @@ from fuzz.twin.options import ARCHITECTURES, LEVELS, POLICIES, Level, Policy
 from msa_ref.config import require
 
 PREFIX = "twin-"
+DRAWN_EACH = {"prefill": 2}
+"""Built-in target -> `drawn_each` of its twin, slow as that is: `prefill-apart` tries most of the same."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ def on_twin(twin: Twin, target: Target) -> Target:
         bind=None if bind is None else _bound(twin, bind),
         start=None,
         is_graph=False,
+        drawn_each=DRAWN_EACH.get(target.name, target.drawn_each),
     )
 
 
