@@ -39,6 +39,7 @@ def production_cases(is_whole: bool, seed: int) -> Iterator[tuple[Case, str]]:
         yield case, "prefill"
     if is_whole:
         yield from rings(seed)
+        yield from edges(seed)
         yield _many_scores(seed), "prefill"
         yield many_rows(seed), "selection"
     yield from ((case, "selection") for case in long_rows(seed))
@@ -167,6 +168,62 @@ def rings(seed: int) -> Iterator[tuple[Case, str]]:
             note=f"no shape of traffic: {kind} of a row that ends within a vector and a run",
         )
         yield case, kind
+
+
+def edges(seed: int) -> Iterator[tuple[Case, str]]:
+    """(case, kind) of MiniMax-M3's blocks: what kernels of one architecture alone do at the ends of things.
+
+    Requests end with a full block, so that whatever lies behind it is another's: tokens of their own that see one
+    another, beside a head that a tile has and the index lacks; a row of two rounds that ends within a vector of scores
+    and within a run; and ranges of blocks that begin and end within a vector.
+    """
+    several = Request(4, 128 * 3)
+    for dtype in ("bfloat16", "float8_e4m3fn"):
+        yield (
+            Case(
+                config=IndexerConfig(3, 128, 128, 1, 0, 0),
+                requests=(several,),
+                seed=seed,
+                dtype=dtype,
+                values=ValuePlan("integers", is_future_best=True),
+                pages=PagePlan(tail="bait"),
+                note="no shape of traffic: tokens of a full block, by three heads",
+            ),
+            "decode",
+        )
+        yield (
+            Case(
+                config=IndexerConfig(4, 128, 128, 5, 0, 1),
+                requests=(Request(8, 128 * 12),),
+                seed=seed,
+                dtype=dtype,
+                values=ValuePlan("few_values"),
+                pages=PagePlan(tail="bait"),
+                views=Views(is_out_given=dtype != "bfloat16"),
+                num_splits=(2,),
+                note="no shape of traffic: ranges that begin and end within a vector",
+            ),
+            "prefill",
+        )
+    yield (
+        Case(
+            config=IndexerConfig(1, 128, 128, 5, 0, 0),
+            requests=(Request(2, 128 * 258),),
+            seed=seed,
+            values=ValuePlan("hashed"),
+            pages=PagePlan(pool_pages=64, tail="bait"),
+            num_splits=(1,),
+            note="no shape of traffic: a long row that ends with a full block",
+        ),
+        "decode",
+    )
+
+
+def shapes_for_twins(seed: int) -> Iterator[tuple[Case, str]]:
+    """(case, kind): the shapes beside traffic that a model of a GPU runs in seconds."""
+    yield from rings(seed)
+    yield from edges(seed)
+    yield from ((case, "selection") for case in long_rows(seed))
 
 
 def _many_scores(seed: int) -> Case:

@@ -7,7 +7,7 @@ from fuzz import corpus
 from fuzz.cases.case import Case
 from fuzz.cases.generate import gate_cases
 from fuzz.cases.inside import inside
-from fuzz.cases.production import is_given, long_rows, production_cases, rings
+from fuzz.cases.production import is_given, production_cases, shapes_for_twins
 from fuzz.cases.project import project
 from fuzz.cases.scale import Scale
 from fuzz.cases.smoke import smoke_cases
@@ -56,7 +56,7 @@ class GateTasks:
 
     def give_to_twins(self, seed: int) -> None:
         """The shapes beside traffic that a model of a GPU runs in seconds, each to the twins of its kind."""
-        for case, kind in (*rings(seed), *((case, "selection") for case in long_rows(seed))):
+        for case, kind in shapes_for_twins(seed):
             for target in self.targets:
                 if is_twin(target.name) and is_given(kind, target.kind, target.takes_score):
                     self._give_projected(kind, case, target)

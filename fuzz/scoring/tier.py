@@ -22,7 +22,7 @@ from fuzz.cases.case import Case
 from fuzz.cases.chooser import SeededChooser
 from fuzz.cases.generate import NUM_SPECIALIZATIONS, by_specialization, draw_case
 from fuzz.cases.inside import Domain, inside
-from fuzz.cases.production import is_given, long_rows, many_rows, production_cases, rings
+from fuzz.cases.production import is_given, many_rows, production_cases, shapes_for_twins
 from fuzz.cases.project import project
 from fuzz.cases.scale import SCALES, Scale
 from fuzz.cases.specialization import Specialization, draw_specializations
@@ -193,8 +193,8 @@ def _gate(tier: Tier, scale: Scale) -> tuple[list[list[Numbered]], list[Numbered
     shapes = production_cases(tier.device == "cuda", tier.seed) if tier.has_production else ()
     production = [(number, case, kind) for number, (case, kind) in enumerate(shapes)]
     if tier.twin:
-        production += [(0, case, kind) for case, kind in rings(tier.seed)]
-        production += [(0, case, "selection") for case in (*long_rows(tier.seed), many_rows(tier.seed))]
+        production += [(0, case, kind) for case, kind in shapes_for_twins(tier.seed)]
+        production.append((0, many_rows(tier.seed), "selection"))
     return drawn, kept, production
 
 

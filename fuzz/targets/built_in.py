@@ -50,6 +50,8 @@ def _prefill_apart(call: Call, package: str = "msa_fast") -> torch.Tensor:
     if call.num_splits is not None:  # where splits are given, the best scores of superblocks are asked for, too
         shape = (batch.total_q, batch.config.num_index_heads, -(-batch.max_blocks // plan.superblock))
         best = torch.empty(shape, dtype=torch.float32, device=batch.device).transpose(0, 1)
+        if call.out is None:  # of scorers that want rows (token, head) one stride apart, none may take it
+            best = best.contiguous()
     score = kernels.minimax_m3_index_score(batch, plan, out=call.score_out, superblock_score=best)
     call.show(score, best, plan.superblock, nan="none")
     topk_idx: torch.Tensor = kernels.minimax_m3_index_topk(score, batch, plan, out=call.out, superblock_score=best)

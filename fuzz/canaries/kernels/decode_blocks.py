@@ -73,6 +73,14 @@ MUTANTS = [
         defect="D18",
     ),
     _mutant(
+        "decode_sm90_filler_of_a_full_block_forgotten",
+        "Scores after a request's last block are not filled with -inf where that block is full.",
+        "if (block + 1) * S >= context_len + query_len:",
+        "if (context_len + query_len) // S == block:",
+        ("Score", "Best", "Runs", "RepeatDeterminism", "PoisonBlind"),
+        defect="D18",
+    ),
+    _mutant(
         "decode_sm90_filler_at_the_end_of_a_share",
         "Scores after every block are overwritten, also those that another program stores.",
         "if (block + 1) * S >= context_len + query_len:",

@@ -137,4 +137,12 @@ MUTANTS = [
         ("Score", "Best", "Exact"),
         defect="D49",
     ),
+    _mutant(
+        "decode_e4m3_sm90_tokens_without_padding_heads",
+        "The tokens that rows see are counted without the padding of heads to a power of two.",
+        "gl.SliceLayout(0, mma)) // TILE_HEADS",
+        "gl.SliceLayout(0, mma)) // H",
+        ("Score", "Best", "PoisonBlind"),
+        defect="D02",
+    ),
 ]

@@ -249,4 +249,12 @@ MUTANTS = [
         ("Score", "Best", "PoisonBlind"),
         defect="D11",
     ),
+    _mutant(
+        "decode_sm100_tokens_without_padding_heads",
+        "The tokens that rows see are counted without the padding of heads to a power of two.",
+        "gl.SliceLayout(0, in_lanes)) // TILE_HEADS",
+        "gl.SliceLayout(0, in_lanes)) // H",
+        ("Score", "Best", "PoisonBlind"),
+        defect="D02",
+    ),
 ]

@@ -136,4 +136,12 @@ MUTANTS = [
         "is_dealt = block <= num_scored(",
         ("Score", "Best", "Runs"),
     ),
+    _mutant(
+        "decode_sm90_tokens_without_padding_heads",
+        "The tokens that rows see are counted without the padding of heads to a power of two.",
+        "gl.SliceLayout(0, mma)) // TILE_HEADS",
+        "gl.SliceLayout(0, mma)) // H",
+        ("Score", "Best", "PoisonBlind"),
+        defect="D02",
+    ),
 ]

@@ -122,6 +122,22 @@ MUTANTS = [
         ("Best", "Forced", "Runs", "SplitInvariance"),
         defect="D22",
     ),
+    _put(
+        "e4m3_sm90_vector_of_the_program_before_by_its_number",
+        "The first vector of a program that begins within it is stored whole, once it is full.",
+        "is_own = place >= first_block - (block - own)\n",
+        "is_own = place >= first_block - block\n",
+        ("Best", "Runs", "SplitInvariance", "RepeatDeterminism"),
+        defect="D22",
+    ),
+    _of_vectors(
+        "e4m3_sm90_last_vector_of_a_tile_alone",
+        "Of the programs that end within a vector, at a block that every row sees, a tile's last alone stores it.",
+        "// S, end_block - 1)",
+        "// S, end_block - (end_block == num_blocks).to(gl.int32))",
+        ("Best", "Forced", "Runs", "SplitInvariance"),
+        defect="D22",
+    ),
     _mutant(
         "e4m3_sm90_block_of_nan_stays_nan",
         "A block has the score NaN if all of its tokens have.",

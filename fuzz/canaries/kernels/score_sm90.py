@@ -93,4 +93,12 @@ MUTANTS = [
         defect="D46",
         needs=("gpu", "early Gluon"),
     ),
+    _put_apart(
+        "sm90_rows_of_superblocks_not_asked",
+        "Best scores of superblocks whose rows lie apart in any way are stored as if they lay one stride apart.",
+        "outputs = [score] if superblock_score is None else [score, superblock_score]",
+        "outputs = [score]",
+        ("Superblocks", "Runs", "Best"),
+        defect="D25",
+    ),
 ]
