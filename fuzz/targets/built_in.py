@@ -3,12 +3,13 @@
 import importlib
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import torch
 
 from fuzz.targets.call import Call, fill
 from fuzz.targets.gpu_tables import as_on_a_gpu
-from fuzz.targets.layers import layer_of, other_layers
+from fuzz.targets.layers import run_judged, run_others
 from fuzz.targets.limits import check_decode, check_decode_topk, check_prefill, check_prefill_device
 from fuzz.targets.own_engine import ENGINES
 from fuzz.targets.step import step_target
@@ -104,10 +105,8 @@ def _prefill_bound(call: Call, package: str = "msa_fast") -> torch.Tensor:
         batch.config, call.query_lens, call.seq_len_bounds, batch.device, num_splits=call.num_splits, **workspace
     )
     launch = bound.PrefillLaunch(plan, batch.block_table, batch.seq_lens, batch.cu_seqlens_q)
-    for layer in other_layers(call):
-        launch(*layer)
-    topk_idx: torch.Tensor = launch(*layer_of(call))
-    return topk_idx
+    run_others(launch, call)
+    return run_judged(launch, call)
 
 
 @as_on_a_gpu
@@ -127,13 +126,11 @@ def bind_decode(call: Call, package: str = "msa_fast") -> Bound:
     launch = bound.DecodeLaunch(
         batch.config, call.decode_query_len, batch.block_table, batch.seq_lens, batch.cu_seqlens_q, batch.total_q
     )
-    for layer in other_layers(call):
-        launch(*layer, call.num_splits)
+    run_others(partial(launch, num_splits=call.num_splits), call)
 
     @as_on_a_gpu
     def again(call: Call, package: str) -> torch.Tensor:
-        topk_idx: torch.Tensor = launch(*layer_of(call), call.num_splits)
-        return topk_idx
+        return run_judged(partial(launch, num_splits=call.num_splits), call)
 
     return lambda: again(call, package)
 

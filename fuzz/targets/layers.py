@@ -1,10 +1,15 @@
 """Layers of one step, for targets that are bound once: those that come before the call that is judged."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from threading import Thread
 
 import torch
 
+from fuzz.targets.broken_law import BrokenLaw
 from fuzz.targets.call import Call
+
+Launch = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+"""A bound launch, of queries, key pages and `out`."""
 
 OTHER_LAYER_BYTES = 64 << 20
 """Bytes of a tensor that another layer gets, too, where calls are bound."""
@@ -36,19 +41,60 @@ def other_layers(call: Call) -> list[tuple[torch.Tensor, ...]]:
     if layer[0].device.type == "cpu":
         turn = (sum(call.seq_lens) + call.batch.total_q + (call.num_splits or 0)) % (2 * len(layer) + 1)
         if turn >= len(layer):
-            first = {len(layer): [tuple(map(_like, layer))], 2 * len(layer): [_in_one_memory(layer)]}
+            first = {len(layer): [tuple(map(like, layer))], 2 * len(layer): [_in_one_memory(layer)]}
             return [*first.get(turn, []), _side_by_side(layer)]
         other = _elsewhere(layer[1], 0) if turn == 1 and _is_between_words(layer[1]) else _in_other_strides(layer[turn])
-        return [tuple(other if number == turn else _like(tensor) for number, tensor in enumerate(layer))]
+        return [tuple(other if number == turn else like(tensor) for number, tensor in enumerate(layer))]
     layers: list[tuple[torch.Tensor, ...]] = []
     if not all(tensor.is_contiguous() for tensor in layer):
         layers.append(tuple(torch.zeros_like(tensor, memory_format=torch.contiguous_format) for tensor in layer))
     if any(tensor.data_ptr() % ALIGNMENT for tensor in layer):
         layers.append(tuple(_elsewhere(tensor, 0) for tensor in layer))
-    return [*layers, _in_one_memory(layer), tuple(map(_like, layer)), _side_by_side(layer)]
+    return [*layers, _in_one_memory(layer), tuple(map(like, layer)), _side_by_side(layer)]
 
 
-def _like(tensor: torch.Tensor) -> torch.Tensor:
+def run_others(launch: Launch, call: Call) -> None:
+    """Launch for the layers that come before.
+
+    Raises:
+        BrokenLaw: if what is refused once is taken afterwards.
+    """
+    for layer in other_layers(call):
+        try:
+            launch(*layer)
+        except ValueError:
+            launch(*layer)
+            raise BrokenLaw("Refuses", "a layer was taken after it had been refused") from None
+
+
+def run_judged(launch: Launch, call: Call) -> torch.Tensor:
+    """The answer for the call's own layer; on a GPU, in one call of four, of a thread that has not used it before.
+
+    Not on a side stream, for which a thread would have to use it.
+    """
+    layer, answers = layer_of(call), list[torch.Tensor | Exception]()
+    device, turn = layer[0].device, sum(call.seq_lens) + call.batch.total_q
+    if device.type == "cpu" or turn % 4 or torch.cuda.current_stream(device) != torch.cuda.default_stream(device):
+        return launch(*layer)
+    modes = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
+
+    def run() -> None:
+        try:
+            with torch.inference_mode(modes[0]), torch.set_grad_enabled(modes[1]):
+                answers.append(launch(*layer))
+        except Exception as error:  # raised below, where the judge is
+            answers.append(error)
+
+    thread = Thread(target=run)
+    thread.start()
+    thread.join()
+    if isinstance(answers[0], Exception):
+        raise answers[0]
+    return answers[0]
+
+
+def like(tensor: torch.Tensor) -> torch.Tensor:
+    """Zeros of the same shape, strides and alignment."""
     return _elsewhere(tensor, tensor.data_ptr() % ALIGNMENT)
 
 
@@ -91,7 +137,7 @@ def _zeros_at(layer: Sequence[torch.Tensor], starts: Sequence[int]) -> tuple[tor
     """Zeros of the same kinds in one piece of memory, from some of its bytes on; apart if they take much or none."""
     end = max(start + _num_bytes(tensor) for start, tensor in zip(starts, layer, strict=True))
     if end > OTHER_LAYER_BYTES or not all(tensor.numel() for tensor in layer):
-        return tuple(map(_like, layer))
+        return tuple(map(like, layer))
     memory = torch.zeros(end, dtype=torch.uint8, device=layer[0].device)
     return tuple(
         memory[start : start + _num_bytes(tensor)]
@@ -132,13 +178,22 @@ def moved(tensor: torch.Tensor) -> torch.Tensor:
     return made
 
 
+def spread(tensor: torch.Tensor) -> torch.Tensor:
+    """The same numbers in other memory, four bytes behind an aligned address, an entry of the first axis apart."""
+    rows = tensor[:, None].expand(-1, 2, *tensor.shape[1:])
+    if rows.numel() * tensor.element_size() > OTHER_LAYER_BYTES:
+        return tensor
+    first = 4 // tensor.element_size()
+    return tensor.new_zeros(first + rows.numel())[first:].view(rows.shape).copy_(rows)[:, 0]
+
+
 def another_layer(call: Call) -> tuple[torch.Tensor, torch.Tensor]:
     """Queries and key pages of another layer of the same step: the call's own numbers elsewhere, in another order.
 
     Keys of bytes that begin between two words lie so in the judged layer alone.
     """
     queries, pages, _ = layer_of(call)
-    others = [_like(queries), _elsewhere(pages, 0) if _is_between_words(pages) else _like(pages)]
+    others = [like(queries), _elsewhere(pages, 0) if _is_between_words(pages) else like(pages)]
     if others[0] is not queries:
         others[0].copy_(queries[..., torch.arange(queries.shape[-1] - 1, -1, -1, device=queries.device)])
     if others[1] is not pages:

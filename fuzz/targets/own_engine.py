@@ -1,21 +1,26 @@
 """The suite's own engine classes, as targets of kind `step` drive them: eagerly, or with captured steps of decodes.
 
 They promise more than a foreign engine has to, and are held to it: they take an engine's objects of several versions,
-whose tensors lie elsewhere at each step, and refuse metadata that is too old, and queries that are too few.
+whose tensors lie elsewhere at each step, with requests in any order, and keep what `own_promises` holds them to.
 """
 
 import importlib
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 
-from fuzz.targets.broken_law import BrokenLaw
+from fuzz.cases.engine_steps import counts
 from fuzz.targets.engine import Engine, EngineSetup, EngineStep
 from fuzz.targets.host_graph import HostGraph
-from fuzz.targets.layers import moved
+from fuzz.targets.layers import like, moved, spread
+from fuzz.targets.own_promises import bad_steps, hold_to_step, offer_bad_captures, require_refusal
+
+FP8_DIMS = (32, 64, 128)
+"""Dims of a head that e4m3's own products are made for."""
 
 
 class EagerEngine:
@@ -33,7 +38,7 @@ class EagerEngine:
             backend.get_builder_cls()(
                 setup.config,
                 setup.device,
-                max_num_reqs=setup.max_num_reqs,
+                max_num_reqs=setup.max_num_reqs + 1,  # an empty one may come between
                 max_model_len=setup.max_model_len,
                 num_speculative_tokens=setup.num_speculative_tokens,
                 micro_batch=micro_batch,
@@ -46,16 +51,32 @@ class EagerEngine:
         ]
         self.newest: list[Any] = [None] * setup.num_micro_batches
         self.old: list[Any] = []
-        self.num_steps = 0
+        self.num_actual_tokens = [0] * setup.num_micro_batches
+        self.num_steps, self.drafts = 0, setup.num_speculative_tokens
+        self.has_empty_requests = setup.max_num_tokens % 3 == 2  # at each step or at none: the same shapes again
+        self.other_product = self._of_another_product(backend, setup)
+
+    @staticmethod
+    def _of_another_product(backend: Any, setup: EngineSetup) -> Any:
+        """An impl whose products are e4m3's own, with a buffer of its own; None where a layer has none of them."""
+        given = setup.index_query[0].dtype, setup.index_k_pages[0].dtype
+        if given != (torch.float8_e4m3fn, torch.float8_e4m3fn) or setup.config.index_head_dim not in FP8_DIMS:
+            return None
+        return backend.get_impl_cls()(setup.config, like(setup.topk_indices_buffers[0]), product="fp8")
 
     def build(self, step: EngineStep, micro_batch: int) -> Any:
         """The builder's metadata."""
-        form = FORMS[self.num_steps % len(FORMS)]
+        form, builder = FORMS[self.num_steps % len(FORMS)], self.builders[micro_batch]
         if micro_batch == len(self.builders) - 1:
             self.num_steps += 1
-        metadata = self.builders[micro_batch].build(0, form(step))
+        if self.has_empty_requests:
+            step = _with_an_empty_request(step, self.drafts)
+        metadata = builder.build(0, form(step))
+        bad = bad_steps(step, builder.max_num_reqs, builder.max_model_len, builder.config.block_size)
+        rule, refused = bad[self.num_steps % len(bad)]
+        require_refusal(rule, f"a step whose {rule.split()[0]} is wrong was built", partial(builder.build, 0, refused))
         self.old += [self.newest[micro_batch]] if self.newest[micro_batch] is not None else []
-        self.newest[micro_batch] = metadata
+        self.newest[micro_batch], self.num_actual_tokens[micro_batch] = metadata, step.num_actual_tokens
         return metadata
 
     def forward(
@@ -64,20 +85,36 @@ class EagerEngine:
         """The impl's selections, decodes first. Before it old metadata is offered, and behind it a query too few."""
         answer = self.impls[layer].forward
         self._offer_old(partial(answer, index_query, index_k_pages))
+        if layer == 0:
+            self._before_the_layers(index_query, index_k_pages, metadata)
         selections: tuple[torch.Tensor | None, ...] = answer(index_query, index_k_pages, metadata)
+        if layer == len(self.impls) - 1:  # where nothing is left to wait for
+            hold_to_step(metadata, self.num_actual_tokens[metadata.micro_batch])
         num_tokens = metadata.num_decode_tokens + metadata.num_prefill_tokens
         # Of both sides the first one would run again, which takes its time.
         if layer == len(self.impls) - 1 and (metadata.num_decodes > 0) != (metadata.num_prefills > 0):
             what = f"{num_tokens - 1} queries of a step of {num_tokens} tokens were taken"
             few = partial(answer, index_query[: num_tokens - 1], index_k_pages, metadata)
-            _require_refusal("index_query must ", what, few)
+            require_refusal("index_query must ", what, few)
         return selections
+
+    def _before_the_layers(self, index_query: torch.Tensor, index_k_pages: torch.Tensor, metadata: Any) -> None:
+        """Offer queries of a dim too few, which must be refused; and let a layer with other products come first."""
+        if metadata.num_decodes + metadata.num_prefills == 0:
+            return
+        narrow = partial(self.impls[0].forward, index_query[..., :-1], index_k_pages, metadata)
+        require_refusal(("index_q must ", "index_query must "), "queries of a dim too few were taken", narrow)
+        if self.other_product is not None and self.num_steps == 1:
+            try:
+                self.other_product.forward(index_query, index_k_pages, metadata)
+            except ValueError:  # the device has no such unit
+                self.other_product = None
 
     def _offer_old(self, take: Callable[[Any], object]) -> None:
         """Offer metadata of earlier steps, which must be refused: the builder's buffers hold another step now."""
         while self.old:
             what = "metadata was taken after its builder's next build"
-            _require_refusal("attn_metadata must ", what, partial(take, self.old.pop()))
+            require_refusal("attn_metadata must ", what, partial(take, self.old.pop()))
 
 
 class GraphEngine(EagerEngine):
@@ -91,6 +128,9 @@ class GraphEngine(EagerEngine):
         num_reqs = min(setup.max_num_reqs, setup.max_num_tokens // self.query_len)
         layers = zip(self.impls, setup.index_query, setup.index_k_pages, strict=True)
         has_graphs = not others and num_reqs > 0 and min(map(len, setup.index_k_pages)) > 0
+        if has_graphs:
+            attention: Any = importlib.import_module(f"{package}.attention_metadata")
+            offer_bad_captures(self.builder, attention.CommonAttentionMetadata.from_lens, num_reqs, self.query_len)
         capture = graph.DecodeGraph if setup.device.type == "cuda" else partial(HostDecodeGraph, graph.check_replay)
         self.graphs = (
             [capture(impl, self.builder, queries, pages, num_reqs, self.query_len) for impl, queries, pages in layers]
@@ -113,24 +153,8 @@ class GraphEngine(EagerEngine):
                 return (replay(metadata),)
             what = f"a step of {got} tokens a request was replayed, captured for {self.query_len}"
             # For its drafts, or for more requests than a graph of longer ones has.
-            _require_refusal(("decode_query_len must ", "num_decodes must "), what, partial(replay, metadata))
+            require_refusal(("decode_query_len must ", "num_decodes must "), what, partial(replay, metadata))
         return super().forward(layer, index_query, index_k_pages, metadata)
-
-
-def _require_refusal(rules: str | tuple[str, ...], what: str, call: Callable[[], object]) -> None:
-    """Hold a bad call to the law `Refuses`. rules: first words of a refusal. what: the fault where there is none.
-
-    Raises:
-        BrokenLaw: if it is taken.
-        ValueError: a refusal by another rule.
-    """
-    try:
-        call()
-    except ValueError as refusal:
-        if str(refusal).startswith(rules):
-            return
-        raise
-    raise BrokenLaw("Refuses", what)
 
 
 def _as_it_is(step: EngineStep) -> Any:
@@ -147,14 +171,48 @@ def _without_the_lengths(step: EngineStep) -> Any:
     return SimpleNamespace(**_elsewhere(step), seq_lens_cpu_upper_bound=step.seq_lens_cpu)
 
 
-FORMS: tuple[Callable[[EngineStep], Any], ...] = (_as_it_is, _with_a_bound_alone, _without_the_lengths)
+def _in_other_strides(name: str, step: EngineStep) -> Any:
+    """The step of an engine one of whose tensors is every other entry of a longer one, in other memory."""
+    given = _elsewhere(step) | {name: spread(getattr(step, name)), "seq_lens_cpu": step.seq_lens_cpu}
+    return SimpleNamespace(**given)
+
+
+READ_ON_THE_DEVICE = ("seq_lens", "query_start_loc", "block_table_tensor")
+"""Tensors of a step that kernels read where the engine has them."""
+FORMS: tuple[Callable[[EngineStep], Any], ...] = (
+    _as_it_is,
+    _with_a_bound_alone,
+    _without_the_lengths,
+    *[partial(_in_other_strides, name) for name in READ_ON_THE_DEVICE],
+)
 """A step as engines of several versions describe it, step by step in turn."""
 
 
 def _elsewhere(step: EngineStep) -> dict[str, Any]:
     """The fields of a step but for its lengths on the host; what the builder reads on the device lies elsewhere."""
     given = {name: value for name, value in vars(step).items() if name != "seq_lens_cpu"}
-    return given | {name: moved(given[name]) for name in ("query_start_loc", "seq_lens", "block_table_tensor")}
+    return given | {name: moved(given[name]) for name in READ_ON_THE_DEVICE}
+
+
+def _with_an_empty_request(step: EngineStep, drafts: int) -> EngineStep:
+    """A step with a request more, which has a context and no token, between its decodes and its prefills."""
+    split = counts(step.query_start_loc_cpu.diff().tolist(), drafts)
+    at = split.decodes
+    if not at or not split.prefills:
+        return step
+
+    def with_one_more(tensor: torch.Tensor, first: int, last: int) -> torch.Tensor:
+        return torch.cat([tensor[:at], tensor[first:last], tensor[at:]])
+
+    return replace(
+        step,
+        query_start_loc=with_one_more(step.query_start_loc, at, at + 1),
+        query_start_loc_cpu=with_one_more(step.query_start_loc_cpu, at, at + 1),
+        seq_lens=with_one_more(step.seq_lens, 0, 1),
+        seq_lens_cpu=with_one_more(step.seq_lens_cpu, 0, 1),
+        num_reqs=step.num_reqs + 1,
+        block_table_tensor=with_one_more(step.block_table_tensor, 0, 1),
+    )
 
 
 def _as_it_is_given(score: Any, batch: Any, plan: Any, out: torch.Tensor) -> Any:

@@ -84,7 +84,8 @@ def test_a_step_of_a_known_kind_passes_what_its_launchers_pass(heads: int) -> No
         width = rng.choice((0, 1, 16)) + config.num_blocks(max(seq_lens))
         table = torch.zeros(num_reqs, rng.choice((640, 700)), dtype=torch.int32)[:, :width]
         offsets = torch.tensor([0, *query_lens]).cumsum(0).int()
-        metadata = table, torch.tensor(seq_lens).int(), offsets
+        step = rng.choice((1, 1, 1, 2))  # lengths in a column of a table
+        metadata = table, torch.tensor(seq_lens).int().repeat_interleave(step)[::step], offsets
         plan = PrefillPlan.build(config, query_lens, seq_lens, "cpu")
         rows = rng.choice((first_token + plan.total_q, 2_100))
         launches = []
