@@ -87,15 +87,14 @@ class RunJudge:
             found += self._row_violations(answer, target)
         return answer, self._at(num_splits, found)
 
-    def asked(self, run: Bound, target: Target) -> tuple[object, object]:
-        """One run that is not judged: what it returned, and its answer, a copy."""
+    def asked(self, run: Bound, target: Target) -> object:
+        """The answer of one run that is not judged, a copy."""
         out = self.scene.new_out()
-        given = _without_gradients(run)
-        return given, self._copied(given, out, target)
+        return self._copied(_without_gradients(run), out, target)
 
-    def read(self, given: object, target: Target) -> object:
-        """The answer of the last run as it is now, a copy. given: what the run returned."""
-        return self._copied(given, self.scene.present_out, target)
+    def read_out(self, target: Target) -> object:
+        """The answer of the last run, which was given an output, as it is there now, a copy."""
+        return self._copied(None, self.scene.present_out, target)
 
     def unlike(self, law: str, when: str, first: torch.Tensor, answer: object, num_splits: int) -> list[Violation]:
         """The violation of `law` by an answer that is not the first run's. when: in words."""
