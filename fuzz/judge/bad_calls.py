@@ -1,7 +1,7 @@
 """Calls that a launcher refuses: each breaks one rule of its checks, and is a good call otherwise.
 
 What a launcher would write by such a call lies in memory that is there, so that one which forgot its check is told by
-what it does, and ends no process.
+what it does, and ends no process; but where `out` has no row there is none.
 """
 
 from collections.abc import Callable
@@ -61,7 +61,7 @@ def _writes_out_first(target: Target) -> bool:
     return not target.takes_score_out and target.check is not check_prefill_device
 
 
-def _is_checked_by(*checks: Callable[[Case], None]) -> Callable[[Target], bool]:
+def is_checked_by(*checks: Callable[[Case], None]) -> Callable[[Target], bool]:
     """The function that is true of a target whose launchers make one of some checks."""
     return lambda target: target.check in checks
 
@@ -82,6 +82,14 @@ def _out(shape: Callable[[int, int, int], tuple[int, ...]], **words: Any) -> Cha
     return changed
 
 
+def _without_rows(call: Call) -> Call | None:
+    config, device = call.batch.config, call.batch.device
+    if call.batch.total_q == 0:
+        return None
+    shape = (config.num_index_heads, 0, config.topk_blocks)
+    return replace(call, out=torch.zeros(shape, dtype=torch.int32, device=device))
+
+
 def _overlapping(call: Call) -> Call | None:
     config, num_tokens = call.batch.config, call.batch.total_q
     shape = (config.num_index_heads, num_tokens, config.topk_blocks)
@@ -90,6 +98,17 @@ def _overlapping(call: Call) -> Call | None:
         return None
     once = [1 if number == axis else size for number, size in enumerate(shape)]
     return replace(call, out=torch.zeros(once, dtype=torch.int32, device=call.batch.device).expand(shape))
+
+
+def _overlapping_by_one(call: Call) -> Call | None:
+    """A call whose `out` is laid out so that a head's last element, or a token's, is the first of the next."""
+    config, num_tokens = call.batch.config, call.batch.total_q
+    heads, slots = config.num_index_heads, config.topk_blocks
+    if num_tokens == 0 or heads * num_tokens == 1:
+        return None
+    strides = (num_tokens * slots - 1, slots, 1) if heads > 1 else (num_tokens * slots, slots - 1, 1)
+    memory = torch.zeros(heads * num_tokens * slots, dtype=torch.int32, device=call.batch.device)
+    return replace(call, out=memory.as_strided((heads, num_tokens, slots), strides))
 
 
 def _score(field: str, change: Callable[[torch.Tensor], torch.Tensor]) -> Changed:
@@ -114,7 +133,7 @@ def _later(score: torch.Tensor) -> torch.Tensor:
     return torch.zeros((score.shape[0], score.shape[1] + 1, score.shape[2]), device=score.device)
 
 
-def _batch(**changes: Callable[[PagedBatch], Any]) -> Changed:
+def changed_batch(**changes: Callable[[PagedBatch], Any]) -> Changed:
     """A call with a batch of other tensors, or of another config."""
 
     def changed(call: Call) -> Call | None:
@@ -128,14 +147,14 @@ def _batch(**changes: Callable[[PagedBatch], Any]) -> Changed:
     return changed
 
 
-def _with_config(formats: FormatPair | None = None, **sizes: int) -> Changed:
+def with_config(formats: FormatPair | None = None, **sizes: int) -> Changed:
     """A call with another config, and perhaps other formats, for which its queries and keys are made anew."""
 
     def changed(call: Call) -> Call | None:
         batch, config = call.batch, replace(call.batch.config, **sizes)
         queries, keys = (formats.queries, formats.keys) if formats else (batch.query_format, batch.key_format)
         pages = (batch.num_pages, config.block_size, keys.row_len(config.index_head_dim))
-        made = _batch(
+        made = changed_batch(
             config=lambda _: config,
             index_q=lambda _: torch.zeros(
                 batch.total_q, config.num_index_heads, config.index_head_dim, dtype=queries.dtype, device=batch.device
@@ -169,7 +188,7 @@ def _of_far_rows(call: Call) -> Call | None:
     if pages.device.type != "cpu":
         return None
     with suppress(MemoryError):  # no address space
-        return _batch(index_k_pages=lambda _: make_far_rows_of_pages(pages.shape, pages.dtype))(call)
+        return changed_batch(index_k_pages=lambda _: make_far_rows_of_pages(pages.shape, pages.dtype))(call)
     return None
 
 
@@ -179,11 +198,13 @@ BAD_CALLS = (
     BadCall("out", "is of float32", _out(lambda h, t, k: (h, t, k), dtype=torch.float32), is_for=_writes_out_first),
     BadCall("out", "is on another device", _out(lambda h, t, k: (h, t, k), device="meta"), is_for=_writes_out_first),
     BadCall("out", "has a row too few", _out(lambda h, t, k: (h, t - 1, k)), is_for=_writes_out_first),
+    BadCall("out", "has no row", _without_rows, is_for=_writes_out_first),
     BadCall("out", "has a slot too few", _out(lambda h, t, k: (h, t, k - 1)), is_for=_writes_out_first),
     BadCall("out", "has a slot too many", _out(lambda h, t, k: (h, t, k + 1)), is_for=_writes_out_first),
     BadCall("out", "has a head too many", _out(lambda h, t, k: (h + 1, t, k)), is_for=_writes_out_first),
     BadCall("out", "has two axes", _out(lambda h, t, k: (t, k)), is_for=_writes_out_first),
     BadCall("out", "overlaps itself", _overlapping, is_for=_writes_out_first),
+    BadCall("out", "overlaps itself by one element", _overlapping_by_one, is_for=_writes_out_first),
     BadCall("score", "is of float64", _score("score", torch.Tensor.double), is_for=_takes_score),
     BadCall("score", "has a column too few", _score("score", _narrower), is_for=_takes_score),
     BadCall("score", "has a row too many", _score("score", _later), is_for=_takes_score),
@@ -191,53 +212,55 @@ BAD_CALLS = (
     BadCall("score", "is of float16", _score("score_out", torch.Tensor.half), is_for=_takes_score_out),
     BadCall("score", "has a column too few", _score("score_out", _narrower), is_for=_takes_score_out),
     BadCall(
-        "num_splits", "is too large", lambda call: replace(call, num_splits=257), False, _is_checked_by(check_decode)
+        "num_splits", "is too large", lambda call: replace(call, num_splits=257), False, is_checked_by(check_decode)
     ),
     BadCall("num_splits", "is below 1", lambda call: replace(call, num_splits=-1), is_for=_has_splits),
-    BadCall("decode_query_len", "is 0", lambda call: replace(call, decode_query_len=0), is_for=_is_checked_by(*DECODE)),
+    BadCall("decode_query_len", "is 0", lambda call: replace(call, decode_query_len=0), is_for=is_checked_by(*DECODE)),
     BadCall(
         "decode_query_len",
         "is too large",
         lambda call: replace(call, decode_query_len=9),
         False,
-        _is_checked_by(*DECODE),
+        is_checked_by(*DECODE),
     ),
     BadCall(
         "decode_query_len",
         "is less than the tokens of a request",
         lambda call: replace(call, decode_query_len=1) if call.batch.total_q > call.batch.num_reqs else None,
-        is_for=_is_checked_by(*DECODE),
+        is_for=is_checked_by(*DECODE),
     ),
     BadCall(
         "block_table",
         "has more columns than blocks have ids",
-        _batch(block_table=lambda batch: batch.block_table.new_zeros(1, 1).expand(batch.num_reqs, MAX_BLOCKS + 1)),
+        changed_batch(
+            block_table=lambda batch: batch.block_table.new_zeros(1, 1).expand(batch.num_reqs, MAX_BLOCKS + 1)
+        ),
         False,
-        _is_checked_by(*DECODE),
+        is_checked_by(*DECODE),
     ),
-    BadCall("seq_lens", "has more blocks than have ids", _of_too_many_blocks, False, _is_checked_by(check_prefill)),
+    BadCall("seq_lens", "has more blocks than have ids", _of_too_many_blocks, False, is_checked_by(check_prefill)),
     BadCall(
         "plan",
         "is built for other requests",
         lambda call: replace(call, query_lens=[*call.query_lens, 0], seq_lens=[*call.seq_lens, 0]),
         False,
-        _is_checked_by(check_prefill),
+        is_checked_by(check_prefill),
     ),
-    BadCall("index_head_dim", "is no power of two", _with_config(index_head_dim=48), False),
-    BadCall("index_head_dim", "is too large", _with_config(index_head_dim=256), False),
-    BadCall("block_size", "is no power of two", _with_config(block_size=48), False),
-    BadCall("num_index_heads", "is too large", _with_config(num_index_heads=65), False),
-    BadCall("topk_blocks", "is too large", _with_config(topk_blocks=129), False),
+    BadCall("index_head_dim", "is no power of two", with_config(index_head_dim=48), False),
+    BadCall("index_head_dim", "is too large", with_config(index_head_dim=256), False),
+    BadCall("block_size", "is no power of two", with_config(block_size=48), False),
+    BadCall("num_index_heads", "is too large", with_config(num_index_heads=65), False),
+    BadCall("topk_blocks", "is too large", with_config(topk_blocks=129), False),
     BadCall(
         "batch",
         "is on another device",
-        _batch(**{name: _on_meta(name) for name in TENSORS}),
+        changed_batch(**{name: _on_meta(name) for name in TENSORS}),
         False,
-        _is_checked_by(*DECODE, check_prefill),
+        is_checked_by(*DECODE, check_prefill),
     ),
     BadCall(
-        "index_k_pages", "holds pages of 2**31 elements", _of_far_rows, False, _is_checked_by(*DECODE, check_prefill)
+        "index_k_pages", "holds pages of 2**31 elements", _of_far_rows, False, is_checked_by(*DECODE, check_prefill)
     ),
-    BadCall("index_head_dim", "is too small for NVFP4 keys", _with_config(NVFP4, index_head_dim=16), False),
+    BadCall("index_head_dim", "is too small for NVFP4 keys", with_config(NVFP4, index_head_dim=16), False),
 )
 """Every kind of bad call."""

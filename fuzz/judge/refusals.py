@@ -1,4 +1,7 @@
-"""The law `Refuses`: a call that breaks a rule is refused, before anything of the caller's is written."""
+"""The law `Refuses`: a call that breaks a rule is refused, before anything of the caller's is written.
+
+A call that is just within a limit is taken: else a case beyond a limit that is too narrow would count as undefined.
+"""
 
 import re
 from collections.abc import Iterator
@@ -8,6 +11,7 @@ import torch
 from fuzz.inputs.bit_equality import same_bits
 from fuzz.inputs.scene import Scene
 from fuzz.judge.bad_calls import BadCall, bad_calls
+from fuzz.judge.limit_calls import at_limit, limit_calls
 from fuzz.targets import Call, Target
 from fuzz.targets.places import place_of_error
 from msa_ref.contract import Violation
@@ -36,6 +40,20 @@ def refusals(scene: Scene, target: Target) -> Iterator[Violation]:
             scene.apply(0, is_forced=True)
         if fault:
             yield Violation("Refuses", f"a call whose {kind.name} {kind.what} was {fault}")
+    yield from _limits(target, good, scene.case.seed)
+
+
+def _limits(target: Target, good: Call, seed: int) -> Iterator[Violation]:
+    """The violation of a target that does not take a call at one of its limits: one of them in each case."""
+    kinds = limit_calls(target)
+    limit = at_limit(kind := kinds[seed % len(kinds)], good) if kinds else None
+    if limit is None:
+        return
+    try:
+        target.run(limit)
+    except Exception as error:
+        text = f"a call of no token with {kind.what} was met by {type(error).__name__}: {error}"
+        yield Violation("Runs", text + place_of_error(target.run, error))
 
 
 def _fault(kind: BadCall, target: Target, bad: Call) -> str:

@@ -69,7 +69,9 @@ def test_requests_of_several_launches_are_selected_right(
     assert torch.equal(score_in_parts[:, :2, :9], score[:, :2, :9])
 
 
-def test_rows_of_more_blocks_than_ids_are_refused(device: str) -> None:
+def test_rows_of_as_many_blocks_as_ids_are_taken_and_of_more_refused(device: str) -> None:
+    assert PrefillPlan.build(CONFIG, [1], [16 * 2**20], device).max_row_blocks == 2**20
+    checks.check_decode(1, num_reqs=1, total_q=1, max_blocks=2**20)
     with pytest.raises(ValueError, match=r"^seq_lens must hold <= 1048576 blocks of a request; got 1048577$"):
         PrefillPlan.build(CONFIG, [1], [16 * 2**20 + 1], device)
     with pytest.raises(ValueError, match=r"^block_table must hold <= 1048576 blocks of a request; got 1048577$"):

@@ -80,6 +80,13 @@ def test_the_interpreters_sums_are_the_bit_model(has_any_bytes: bool) -> None:
     assert np.array_equal(got, unit_product(a, b, UNITS["wgmma fp8"], start).numpy(), equal_nan=True)
 
 
+def test_a_sum_of_exactly_fourteen_bits_is_kept_whole() -> None:
+    a, b = torch.zeros(1, 96), torch.zeros(96, 1)
+    a[0, :3], b[:3, 0] = torch.tensor([448.0, 15.0, 7.5]), torch.tensor([18.0, 8.0, 1.0])
+    assert hopper_sums(a.numpy(), b.numpy(), np.zeros((1, 1), dtype=np.float32)).item() == 8_191.5
+    assert unit_product(a.to(E4M3), b.T.to(E4M3), UNITS["wgmma fp8"]).item() == 8_191.5
+
+
 @pytest.mark.parametrize(
     ("pair", "words"),
     [

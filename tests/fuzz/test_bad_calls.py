@@ -9,6 +9,7 @@ from fuzz.cases.case import Case, Request
 from fuzz.cases.smoke import smoke_cases
 from fuzz.inputs.scene import Scene
 from fuzz.judge.bad_calls import BAD_CALLS, bad_calls
+from fuzz.judge.limit_calls import at_limit, limit_calls
 from fuzz.judge.refusals import NUM_EACH, refusals
 from fuzz.targets import BUILT_IN, Call, Target, fill
 from msa_ref import index_topk
@@ -37,7 +38,10 @@ def _checks(call: Call) -> torch.Tensor:
         require(out.dtype == torch.int32 and out.device == batch.device, "out", "must be int32 here", out.dtype)
         fits = out.ndim == 3 and out.shape[0] == config.num_index_heads and out.shape[2] == config.topk_blocks
         require(fits and out.shape[1] >= batch.total_q, "out", "must fit", out.shape)
-        require(all(out.stride()), "out", "must not overlap itself", out.stride())
+        places = torch.zeros(1, dtype=torch.int64)
+        for size, stride in zip(out.shape, out.stride(), strict=True):
+            places = (places[:, None] + torch.arange(size) * stride).flatten()
+        require(len(places.unique()) == out.numel(), "out", "must not overlap itself", out.stride())
     return _takes_all(call)
 
 
@@ -77,3 +81,21 @@ def test_a_refusal_that_comes_after_a_write_is_told() -> None:
 
     target = Target("late", "Writes, and then checks.", "foreign", late, profile=PROMISES)
     assert "a call whose out is of int64 was refused, after its output was written to" in _all_refusals(target)
+
+
+@pytest.mark.parametrize("target", [one for one in BUILT_IN.values() if limit_calls(one)], ids=lambda one: one.name)
+def test_the_suites_launchers_take_every_call_at_a_limit(target: Target) -> None:
+    call = target.call(Scene(CASE, "cpu"), 0)
+    for kind in limit_calls(target):
+        limit = at_limit(kind, call)
+        assert limit is not None, kind.what
+        target.run(limit)
+
+
+def test_a_call_at_a_limit_that_is_refused_is_told() -> None:
+    def narrow(call: Call) -> torch.Tensor:
+        require(call.batch.config.topk_blocks < 128, "topk_blocks", "must be < 128", call.batch.config.topk_blocks)
+        return _takes_all(call)
+
+    target = replace(BUILT_IN["decode"], run=narrow)
+    assert [evidence for evidence in _all_refusals(target) if "128 slots" in evidence]

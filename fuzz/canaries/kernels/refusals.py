@@ -1,4 +1,4 @@
-"""Mutants of the launchers' checks: a bad call is taken, and does whatever it does."""
+"""Mutants of the launchers' checks: a bad call is taken, and does whatever it does, or a good one is refused."""
 
 from fuzz.canaries.kernels.mutant import mutants_of
 
@@ -18,6 +18,27 @@ MUTANTS = [
         '    require_no_overlap(out, "out")\n',
         "",
         ("Refuses",),
+    ),
+    _checks(
+        "out_overlap_forgets_an_element",
+        "An output in which axes overlap by a few elements is taken.",
+        "reach += (size - 1) * stride",
+        "reach += (size - 2) * stride",
+        ("Refuses",),
+    ),
+    _checks(
+        "out_without_rows_unchecked",
+        "A given output without rows is not checked.",
+        "out.shape[1] >= batch.total_q and",
+        "(out.shape[1] == 0 or out.shape[1] >= batch.total_q) and",
+        ("Refuses", "Runs"),
+    ),
+    _checks(
+        "half_of_the_columns",
+        "A block table of more than 524,288 columns is refused.",
+        "MAX_ROW_BLOCKS = 1 << 20",
+        "MAX_ROW_BLOCKS = 1 << 19",
+        ("Runs",),
     ),
     _checks(
         "config_unchecked",
