@@ -6,15 +6,20 @@ from fuzz.targets.twins import is_twin
 
 MANY_TOKENS = 1_024
 """Query tokens of a batch that take an interpreter, and a twin the more, a while."""
+MANY_BLOCKS = 10_000
+"""Blocks of a row whose keys take an interpreter minutes."""
 
 
 def is_given_kept(number: int, case: Case, target: Target) -> bool:
     """True if a gate judges a target by a kept case: every one of them, but for the classes of engines.
 
     Of an engine's own cases those get every one; what is about kernels alone needs no engine every time. A case of
-    many tokens goes to one target of those that try most of the same, and to no twin.
+    many tokens goes to one target of those that try most of the same, and to no twin; one of many blocks to those that
+    are given scores.
     """
     if case.total_q > MANY_TOKENS and (target.drawn_each > 1 or is_twin(target.name)):
+        return False
+    if case.max_row_blocks > MANY_BLOCKS and (not target.takes_score or is_twin(target.name)):
         return False
     is_own = target.kind == "step" and case.engine != EnginePlan()
     return target.kind != "step" or is_own or number % target.drawn_each == 0

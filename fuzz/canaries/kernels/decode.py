@@ -309,6 +309,14 @@ MUTANTS = [
         defect="D18",
     ),
     _decode(
+        "decode_filler_at_the_end_of_a_share",
+        "Scores after a request's last block are filled where a program's share ends with it, and else not.",
+        "if stop - start == num_scores:",
+        "if (stop - start == num_scores) & (stop == end):",
+        ("Best", "Runs", "RepeatDeterminism"),
+        defect="D18",
+    ),
+    _decode(
         "decode_filler_one_fewer",
         "The last of the scores that are read together with a request's last is not filled with -inf.",
         "(num_scores + SCORE_VECTOR - 1) // SCORE_VECTOR * SCORE_VECTOR)",

@@ -88,4 +88,13 @@ MUTANTS = [
         ("WritesAll",),
         defect="D22",
     ),
+    _mutant(
+        "device_plan_tiles_of_whole_tokens",
+        "There is room for query tiles of whole tokens, rounded up where heads do not divide a tile.",
+        "num_tiles = (max_total_q * heads + (tile_rows - 1) * min(num_reqs, max_total_q)) // tile_rows",
+        "each = -(-tile_rows // heads)\n"
+        "    num_tiles = (max_total_q + (each - 1) * min(num_reqs, max_total_q)) // each",
+        ("WritesAll",),
+        defect="D44",
+    ),
 ]

@@ -31,6 +31,14 @@ MUTANTS = [
         defect="D29",
     ),
     _keys(
+        "nvfp4_words_of_four_bytes",
+        "NVFP4 keys are read in words of eight bytes where they begin at multiples of four.",
+        "all(place % 8 == 0 for place in places)",
+        "all(place % 4 == 0 for place in places)",
+        ("Runs", "Score", "Best"),
+        defect="D29",
+    ),
+    _keys(
         "nvfp4_nibbles_swapped",
         "The upper four bits of a byte come first.",
         "tl.interleave(codes & 15, codes >> 4)",

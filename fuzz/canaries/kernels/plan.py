@@ -77,6 +77,13 @@ MUTANTS = [
         equivalent="The answer does not depend on the slabs; tests/fast/test_slabs.py holds their number.",
     ),
     _prefill_plan(
+        "plan_slabs_without_padding",
+        "A slab has as many tokens as the workspace holds, though their number is padded in memory.",
+        "workspace_bytes // token_bytes // ALIGNMENT * ALIGNMENT",
+        "workspace_bytes // token_bytes",
+        equivalent="The answer does not depend on the slabs; tests/fast/test_slabs.py holds their memory.",
+    ),
+    _prefill_plan(
         "plan_last_range_forgotten",
         "The last of several ranges of a tile's blocks is not listed.",
         "_counted(-(-num_blocks // each))",

@@ -6,6 +6,14 @@ _mutant = mutants_of("ops/prefill_score.py", "prefill-apart")
 
 MUTANTS = [
     _mutant(
+        "score_nvfp4_pages_in_31_bits",
+        "The byte offset of an NVFP4 page keeps 31 bits.",
+        "nvfp4_keys(page_ptr, ",
+        "nvfp4_keys(pages_ptr + (page.to(tl.int64) * stride_page & 0x7FFFFFFF), ",
+        ("Score", "Best", "Exact"),
+        defect="D26",
+    ),
+    _mutant(
         "score_page_strides_swapped",
         "Token and dimension strides of a page are swapped.",
         "offs_d[:, None] * stride_page_d + offs_s[None, :] * stride_page_s",

@@ -35,6 +35,14 @@ MUTANTS = [
         ("Distinct", "WritesOnly", "Best"),
         defect="D28",
     ),
+    mutants_of("ops/topk.py", "decode-topk")(
+        "topk_empty_slot_in_seventeen_bits",
+        "The mark of an empty slot is block 131,072, which long rows have.",
+        "NO_RUN = tl.constexpr(1 << 20)",
+        "NO_RUN = tl.constexpr(1 << 17)",
+        ("Distinct", "WritesOnly", "Best"),
+        defect="D28",
+    ),
     mutants_of("ops/decode.py", "decode")(
         "decode_table_of_the_first_launch",
         "Where requests are scored by several launches, each looks its pages up in the first one's rows of the table.",
