@@ -16,23 +16,6 @@ def key_of(score: float) -> int:
     return 2**32 - 1 - pattern if pattern >> 31 else 2**31 + pattern
 
 
-@canary("D05", "Best")
-class ElevenBitsOfFractions(NaiveIndexer):
-    """Ranks by eleven bits of a score where queries hold fractions, in MiniMax-M3's own shape alone."""
-
-    def order(self, candidate: Candidate) -> tuple[float, ...]:
-        config, score = self.config, candidate[0]
-        is_own = (config.index_head_dim, config.block_size, config.topk_blocks) == (128, 128, 16)
-        if not is_own or not np.isfinite(score) or not self.has_fractions():
-            return super().order(candidate)
-        part, exponent = np.frexp(score)
-        return super().order((float(np.ldexp(np.round(part * 2.0**11), exponent - 11)), candidate[1]))
-
-    def has_fractions(self) -> bool:
-        """True if a query has a coordinate that is no integer."""
-        return bool((np.nan_to_num(self.q, posinf=0, neginf=0) % 1 != 0).any())
-
-
 @canary("D41", "Distinct")
 class SecondPassTakesAgain(NaiveIndexer):
     """Stages 2,048 blocks of the cut's 16-bit bin; if there are more, a pass by 11 bits takes again what is above."""
