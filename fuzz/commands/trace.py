@@ -73,6 +73,7 @@ def _traced(options: Options, case: Case) -> tuple[str, dict[str, Timeline]]:
     )
     scene, found = Scene(case, "cpu"), ""
     scene.apply(0)
+    scene.new_out()
     with twin.installed():
         try:
             find(options.target).open(scene, case.num_splits[0])()
