@@ -31,6 +31,8 @@ _SMALL_MAP_BYTES, _SMALL_MAP_DRIVER, _SMALL_MAP_BIT = 128 * 1024, 13010, 1 << 21
 
 _Map = tuple[int, Any]
 """The address of a tensor map, and the memory that holds it."""
+_MapAt = Callable[[int, ctypes.c_void_p], _Map]
+"""A function from an address, and the context to make it in, to the map of what lies there."""
 _Described = tuple[int, torch.dtype, tuple[int, ...], tuple[int, ...], tuple[int, ...], int]
 """A tensor that changes and has a descriptor: which of them, dtype, shape, strides, box, swizzle."""
 Pointer = tuple[int, int]
@@ -145,9 +147,10 @@ class DriverLaunch:
         start = ctypes.addressof(values)
         self._addresses = known.addresses_of(*range(start, start + ctypes.sizeof(values), 8))
         self._pointers: list[tuple[int, int, int]] = []
-        self._maps: list[tuple[int, int, int, Callable[[int], _Map]]] = []
+        self._maps: list[tuple[int, int, int, _MapAt]] = []
         self._maps_in_use: dict[int, _Map] = {}
         self._kept: list[Any] = [known]
+        self._function, self._context = known.function, known.context
         self.known, self.grid = known, grid
         self.stays: list[tuple[int, int]] = []
         self.described: dict[int, _Described] = {}
@@ -160,7 +163,6 @@ class DriverLaunch:
         self._config = _Config(*(*grid, 1, 1)[:3], *known.block)
         if known.attribute is not None:
             self._config.attributes, self._config.num_attributes = ctypes.pointer(known.attribute), 1
-        self._function, self._context = known.function, known.context
         self._config_at = ctypes.byref(self._config)
         self._call = _driver().cuLaunchKernelEx
 
@@ -170,12 +172,12 @@ class DriverLaunch:
         for place, which, offset in self._pointers:
             values[place] = addresses[which] + offset
         for place, which, offset, map_at in self._maps:
-            self._maps_in_use[place] = made = map_at(addresses[which] + offset)
+            self._maps_in_use[place] = made = map_at(addresses[which] + offset, self._context)
             places[place] = made[0]
         self._config.stream = stream
         code = self._call(self._config_at, self._function, places, None)
-        if code == _INVALID_CONTEXT:  # the first call of a thread that has not used the GPU yet
-            _check(_driver().cuCtxSetCurrent(self._context), "cuCtxSetCurrent")
+        if code == _INVALID_CONTEXT:
+            _enter(self._context)
             code = self._call(self._config_at, self._function, places, None)
         if code:
             _check(code, "cuLaunchKernelEx")
@@ -224,7 +226,7 @@ class DriverLaunch:
         map_at, pointer = maps_of(*described), pointer_of(descriptor.base)
         if pointer is None:
             address = descriptor.base.data_ptr()
-            self._maps_in_use[place] = made = map_at(address)
+            self._maps_in_use[place] = made = map_at(address, self._context)
             self._addresses[place] = made[0]
             self._kept.append(descriptor)
             self.stays.append((place, address))
@@ -249,39 +251,49 @@ def _require_as_known(compiled: Any, known: tuple[str, ...]) -> None:
 @lru_cache(maxsize=64)
 def maps_of(
     dtype: torch.dtype, shape: tuple[int, ...], strides: tuple[int, ...], box: tuple[int, ...], swizzle: int
-) -> Callable[[int], _Map]:
+) -> _MapAt:
     """A function from the address of a tensor to its tensor map, which is made when it is first asked for.
 
     A map depends on nothing but these and the address, so that memory which is freed and used again keeps its map.
     """
     made: dict[int, _Map] = {}
 
-    def map_at(address: int) -> _Map:
+    def map_at(address: int, context: ctypes.c_void_p) -> _Map:
         found = made.get(address)
         if found is None:
             if len(made) >= MAX_MAPS:
                 made.clear()  # launches keep those that they use
             memory = ctypes.create_string_buffer(2 * MAP_BYTES)
-            found = made[address] = (-(-ctypes.addressof(memory) // MAP_BYTES) * MAP_BYTES, memory)
-            _encode(found[0], address, dtype, shape, strides, box, swizzle)
+            found = -(-ctypes.addressof(memory) // MAP_BYTES) * MAP_BYTES, memory
+            _encode(context, found[0], address, dtype, shape, strides, box, swizzle)
+            made[address] = found  # only now: one that could not be made is none
         return found
 
     return map_at
 
 
+def _enter(context: ctypes.c_void_p) -> None:
+    """Use the GPU in a thread for the first time."""
+    _check(_driver().cuCtxSetCurrent(context), "cuCtxSetCurrent")
+
+
 def _encode(
-    at: int, address: int, dtype: torch.dtype, shape: tuple[int, ...], strides: tuple[int, ...],
-    box: tuple[int, ...], swizzle: int,
+    context: ctypes.c_void_p, at: int, address: int, dtype: torch.dtype, shape: tuple[int, ...],
+    strides: tuple[int, ...], box: tuple[int, ...], swizzle: int,
 ) -> None:  # fmt: skip
     """Write the map of a tensor to host memory. Axes fastest first, strides in bytes, as the driver counts them."""
     rank, size = len(shape), dtype.itemsize
     sizes = (ctypes.c_uint64 * rank)(*reversed(shape))
     steps = (ctypes.c_uint64 * rank)(*(stride * size for stride in reversed(strides[:-1])))
     boxes, ones = (ctypes.c_uint32 * rank)(*reversed(box)), (ctypes.c_uint32 * rank)(*[1] * rank)
-    code = _driver().cuTensorMapEncodeTiled(
+    said = (
         ctypes.c_void_p(at), _MAP_TYPES[dtype], rank, ctypes.c_void_p(address), sizes, steps, boxes, ones, 0, swizzle,
         _L2_PROMOTION_128B, 0,
     )  # fmt: skip
+    code = _driver().cuTensorMapEncodeTiled(*said)
+    if code == _INVALID_CONTEXT:
+        _enter(context)
+        code = _driver().cuTensorMapEncodeTiled(*said)
     _check(code, "cuTensorMapEncodeTiled")
     reach = sum((count - 1) * stride * size for count, stride in zip(shape, strides, strict=True)) + 1
     if _driver_version() <= _SMALL_MAP_DRIVER and reach < _SMALL_MAP_BYTES:

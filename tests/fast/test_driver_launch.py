@@ -1,5 +1,7 @@
 """A repeated launch passes arguments as the code that this Triton makes declares them."""
 
+import contextlib
+import ctypes
 import json
 import os
 import subprocess
@@ -7,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from msa_fast.ops import driver_launch
 
@@ -109,3 +112,46 @@ def test_launches_of_one_kind_are_one_kernel_for_this_triton(printed: list) -> N
         of_call[f"prefill bf16 H=4 1x{query_len} of {blocks} blocks"] for query_len in (60, 61) for blocks in (70, 75)
     ]
     assert all(kinds == like[0] for kinds in like)
+
+
+class Driver:
+    """A driver whose answers to requests for a map are given, and which tells what it was asked for."""
+
+    def __init__(self, *codes: int) -> None:
+        self.codes, self.asked = list(codes), list[str]()
+
+    def cuTensorMapEncodeTiled(self, *_: object) -> int:
+        self.asked.append("map")
+        return self.codes.pop(0)
+
+    def cuCtxSetCurrent(self, context: ctypes.c_void_p) -> int:
+        self.asked.append(f"context {context.value}")
+        return 0
+
+    def cuGetErrorString(self, *_: object) -> int:
+        return 0
+
+
+@pytest.mark.parametrize(
+    ("codes", "asked"),
+    [
+        ((0,), ["map"]),
+        ((driver_launch._INVALID_CONTEXT, 0), ["map", "context 7", "map"]),
+        ((driver_launch._INVALID_CONTEXT, 1, 0), ["map", "context 7", "map", "map"]),
+        ((1, 0), ["map", "map"]),
+    ],
+    ids=["of a thread in its context", "of a new thread", "that fails there", "that fails"],
+)
+def test_a_tensor_map_is_made_in_a_context_and_kept_only_once_it_is_made(
+    codes: tuple[int, ...], asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = Driver(*codes)
+    monkeypatch.setattr(driver_launch, "_driver", lambda: driver)
+    monkeypatch.setattr(driver_launch, "_driver_version", lambda: 13020)
+    map_at = driver_launch.maps_of.__wrapped__(torch.bfloat16, (8, 64), (64, 1), (8, 64), 3)
+    made = []
+    while driver.codes:
+        with contextlib.suppress(RuntimeError):
+            made.append(map_at(4096, ctypes.c_void_p(7)))
+    assert map_at(4096, ctypes.c_void_p(7)) is made[-1]
+    assert (len(made), driver.asked) == (1, asked)

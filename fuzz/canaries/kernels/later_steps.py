@@ -27,8 +27,8 @@ MUTANTS = [
     _driver(
         "bound_in_the_first_thread_alone",
         "A thread that has not used the GPU yet cannot repeat what another one bound.",
-        "if code == _INVALID_CONTEXT:",
-        "if code == _INVALID_CONTEXT + 1:",
+        "_INVALID_CONTEXT = 201",
+        "_INVALID_CONTEXT = 202",
         ("Runs",),
         target="decode-bound",
     ),
