@@ -16,7 +16,12 @@ from fuzz.inputs.scene import Scene
 from fuzz.judge.examiner import Examiner
 
 NOT_DRAWN = {
+    "each_thousandth_call",
+    "eleven_bits_in_its_own_shape",
+    "page_in_fifteen_bits",
     "shared_slot",
+    "tokens_of_a_step",
+    "writes_a_moment_later",
     "infinity_corrupts_neighbour",
     "padding_unwritten",
     "padding_of_the_last_request",
