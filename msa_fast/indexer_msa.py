@@ -128,7 +128,7 @@ class MiniMaxM3IndexerMSAMetadataBuilder(MiniMaxM3IndexerMetadataBuilder):
 
     @cached_property
     def _plan_memory(self) -> PlanMemory:
-        """Where the plans of its prefills lie."""
+        """The memory of its prefills' plans."""
         return PlanMemory(self._seq_lens.device)
 
     @cached_property

@@ -90,12 +90,12 @@ class Results:
         """Count a case for the targets that it judged: one that says nothing about a target has tried nothing of it."""
         names = [name for name, verdict, _ in judged.verdicts if not isinstance(verdict, Undefined)]
         if names:
-            buckets = self._coverage.buckets(judged.task.case)
+            buckets, sizes = self._coverage.buckets(judged.task.case), sizes_of(judged.task.case)
             for coverage in (self._coverage, *(self._coverage_of[name] for name in names)):
                 coverage.counts.update(buckets)
             for name in names:
                 target = self.record.target(name)
-                target.largest = most((target.largest, sizes_of(judged.task.case)))
+                target.largest = most((target.largest, sizes))
             self._tell_coverage()
 
     def _tell_coverage(self) -> None:

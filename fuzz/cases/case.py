@@ -13,10 +13,14 @@ from msa_ref.config import IndexerConfig, require
 from msa_ref.formats import FORMAT_PAIRS, FormatPair
 
 DTYPES = tuple(FORMAT_PAIRS)
-PAGE_ORDERS, TAILS = ("permuted", "identity", "reversed"), ("nan", "inf", "bait")
-BEHIND, BETWEEN = ("int_max", "minus_one", "random", "huge"), ("", "eager", "elsewhere", "unread")
-BESIDE, FENCES = ("", "late producer", "noise"), ("", "behind", "in front")
-FIRST_MODES, LATE = ("", "inference"), ("", "query", "page", "keys")
+PAGE_ORDERS = ("permuted", "identity", "reversed")
+BEHIND = ("int_max", "minus_one", "random", "huge")
+TAILS = ("nan", "inf", "bait")
+BETWEEN = ("", "eager", "elsewhere", "unread")
+LATE = ("", "query", "page", "keys")
+BESIDE = ("", "late producer", "noise")
+FIRST_MODES = ("", "inference")
+FENCES = ("", "behind", "in front")
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from fuzz.cases.specialization import OWN_SHAPE
 def sizes_of(case: Case) -> dict[str, int]:
     """The sizes of a case that a report names, in its words."""
     return {
-        "query tokens": max(sum(request.query_len for request in state.requests) for state in case.states),
+        "query tokens": case.total_q - case.extra_queries,
         "requests": max(len(state.requests) for state in case.states),
         "blocks in a row": case.max_row_blocks,
         "index heads": case.config.num_index_heads,

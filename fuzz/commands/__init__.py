@@ -28,4 +28,4 @@ JUDGES = frozenset({"gate", "run", "replay", "canaries", "peers", "twin"})
 """Commands that run kernels in this process or its children: their device is settled before they are imported."""
 
 ON_CPU = frozenset({"twin"})
-"""Those of them that judge on a CPU, also where there is a GPU."""
+"""Commands that judge on a CPU, also where there is a GPU."""

@@ -176,11 +176,9 @@ class DriverLaunch:
             places[place] = made[0]
         self._config.stream = stream
         code = self._call(self._config_at, self._function, places, None)
-        if code == _INVALID_CONTEXT:
-            _enter(self._context)
-            code = self._call(self._config_at, self._function, places, None)
         if code:
-            _check(code, "cuLaunchKernelEx")
+            said = self._config_at, self._function, places, None
+            _again_in_context(self._context, code, "cuLaunchKernelEx", self._call, *said)
 
     def of_a_later_step(self, num_tiles: int, num_queries: int, values: Sequence[tuple[int, int]]) -> "DriverLaunch":
         """The same launch with other tiles and query rows, and other values at some places. Keeps no tensors."""
@@ -272,9 +270,12 @@ def maps_of(
     return map_at
 
 
-def _enter(context: ctypes.c_void_p) -> None:
-    """Use the GPU in a thread for the first time."""
-    _check(_driver().cuCtxSetCurrent(context), "cuCtxSetCurrent")
+def _again_in_context(context: ctypes.c_void_p, code: int, what: str, call: Callable[..., int], *said: object) -> None:
+    """Call the driver again, after a call that failed with a code because its thread had not used the GPU yet."""
+    if code == _INVALID_CONTEXT:
+        _check(_driver().cuCtxSetCurrent(context), "cuCtxSetCurrent")
+        code = call(*said)
+    _check(code, what)
 
 
 def _encode(
@@ -290,11 +291,8 @@ def _encode(
         ctypes.c_void_p(at), _MAP_TYPES[dtype], rank, ctypes.c_void_p(address), sizes, steps, boxes, ones, 0, swizzle,
         _L2_PROMOTION_128B, 0,
     )  # fmt: skip
-    code = _driver().cuTensorMapEncodeTiled(*said)
-    if code == _INVALID_CONTEXT:
-        _enter(context)
-        code = _driver().cuTensorMapEncodeTiled(*said)
-    _check(code, "cuTensorMapEncodeTiled")
+    encode = _driver().cuTensorMapEncodeTiled
+    _again_in_context(context, encode(*said), "cuTensorMapEncodeTiled", encode, *said)
     reach = sum((count - 1) * stride * size for count, stride in zip(shape, strides, strict=True)) + 1
     if _driver_version() <= _SMALL_MAP_DRIVER and reach < _SMALL_MAP_BYTES:
         ctypes.cast(at, ctypes.POINTER(ctypes.c_uint64))[1] &= ~_SMALL_MAP_BIT & 0xFFFFFFFFFFFFFFFF

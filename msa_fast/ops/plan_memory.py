@@ -33,7 +33,7 @@ class TileLists:
         self.memory, self.num_score_tiles, self.num_topk_tiles = memory, num_score_tiles, num_topk_tiles
 
     def addresses(self) -> tuple[int, int]:
-        """Where the score tiles and the selection tiles begin."""
+        """The addresses of the first score tile and of the first selection tile."""
         start = self.memory.data_ptr()
         return start, start + 16 * self.num_score_tiles
 

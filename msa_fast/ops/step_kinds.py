@@ -32,7 +32,7 @@ class PrefillStep(NamedTuple):
     tokens: slice
 
     def addresses(self) -> list[int]:
-        """Those of its tensors, and of its plan's score tiles and selection tiles."""
+        """The addresses of its tensors, and of its plan's score tiles and selection tiles."""
         metadata = self.block_table.data_ptr(), self.seq_lens.data_ptr(), self.cu_seqlens_q.data_ptr()
         return [*metadata, *self.plan.tiles.addresses()]
 

@@ -39,7 +39,7 @@ def device_of(name: str) -> torch.device:
 
 
 def differing(memory: PlanMemory, wait: Callable[[], object]) -> int:
-    """Of many plans of different lengths, those that end with other tiles than they have in memory of their own."""
+    """The plans, of many of different lengths, that end with other tiles than they have in memory of their own."""
     lens = [([100 + number], [5_000 + 900 * number]) for number in range(NUM_PLANS)]
     plans = [plan_of_lens(CONFIG, *each, memory.device, memory=memory) for each in lens]
     wait()
@@ -76,7 +76,7 @@ def test_host_memory_that_is_used_again_too_early_is_caught(canary: type[PlanMem
 
 
 def storage_of(slot: Slot) -> tuple[int, int]:
-    """Where a slot's memory on the device begins, and its bytes."""
+    """The address of a slot's memory on the device, and its bytes."""
     storage = slot[2].untyped_storage()
     return storage.data_ptr(), storage.nbytes()
 
