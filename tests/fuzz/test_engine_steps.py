@@ -19,6 +19,7 @@ from fuzz.inputs.scene import Scene
 from fuzz.judge.examiner import Examiner
 from fuzz.judge.verdict import Agreed, Broke, Verdict
 from fuzz.targets import BUILT_IN, EngineSetup, EngineStep, step_target
+from msa_fast.ops import product
 from msa_ref import PAD, IndexerConfig, PagedBatch, index_topk
 
 STEPS = Case(
@@ -65,6 +66,17 @@ def test_more_requests_of_fewer_drafts_than_a_graph_has_are_refused_and_served(d
     replay = (Step((Request(8, 80), Request(0, 0))),)
     case = replace(STEPS, requests=(Request(4, 70), Request(4, 50)), replay=replay, engine=EnginePlan())
     assert isinstance(Examiner(Scene(case, device)).examine(BUILT_IN["step-graph"]), Agreed)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "is_excused"), [("FP8_ARCHITECTURES", (), True), ("MIN_FP8_DIM", 33, False)], ids=["unit", "dim"]
+)
+def test_a_refused_product_is_excused_by_a_missing_unit_alone(
+    name: str, value: object, is_excused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = replace(STEPS, config=IndexerConfig(2, 32, 16, 3), dtype="float8_e4m3fn")
+    monkeypatch.setattr(product, name, value)
+    assert isinstance(Examiner(Scene(case, "cpu")).examine(BUILT_IN["step"]), Agreed if is_excused else Broke)
 
 
 class InPairs(Sane):

@@ -6,6 +6,7 @@ _split = mutants_of("attention_metadata.py", "step")
 _metadata = mutants_of("indexer_metadata.py", "step")
 _base = mutants_of("indexer.py", "step-graph")
 _bound = mutants_of("ops/bound.py", "step")
+_product = mutants_of("ops/product.py", "step")
 _repeat = mutants_of("ops/launch_repeat.py", "step")
 
 MUTANTS = [
@@ -23,6 +24,13 @@ MUTANTS = [
         "num_splits,\n            )",
         ("Best", "Exact"),
         defect="D54",
+    ),
+    _product(
+        "step_product_refused_at_its_least_dim",
+        "Products in e4m3 are refused at the least dim of a head that they are made for.",
+        "dim >= MIN_FP8_DIM, ",
+        "dim > MIN_FP8_DIM, ",
+        ("Runs",),
     ),
     _repeat(
         "bound_views_end_with_their_numbers",
