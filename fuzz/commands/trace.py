@@ -1,18 +1,20 @@
 """`python -m fuzz trace`: one program of each kernel on the twin, moment by moment: copies, products and waits."""
 
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from fuzz.campaign.findings import read_case
 from fuzz.cases.case import Case, Request
 from fuzz.commands.declared import option
 from fuzz.commands.options import at_least
-from fuzz.isolation.twin_child import compiles_kernels, fresh
-from fuzz.twin.finding import Finding, NotModelled
-from fuzz.twin.machine.timeline import Timeline
+from fuzz.isolation.messages import Watched
+from fuzz.isolation.worker import HANGS_AFTER, Worker
+from fuzz.judge.traced import Traced
+from fuzz.targets.twins import Twin
 from fuzz.twin.options import ARCHITECTURES, LEVELS, POLICIES, Level, Policy
+from fuzz.twin.timeline_pictures import timeline_drawing, timeline_lines
 from msa_ref import IndexerConfig
+from msa_ref.contract import Violation
 
 CASES = {
     "decode": Case(IndexerConfig(), (Request(1, 128 * 30), Request(1, 128 * 24 + 5)), num_splits=(2,)),
@@ -32,11 +34,13 @@ class Options:
     first: int = option("the first moment to print (default %(default)s)", 0)
     level: Level = option("`source` or `compiled` (default %(default)s)", "source", choices=LEVELS, type=str)
     policy: Policy = option("when what is in flight is done (default %(default)s)", "late", choices=POLICIES, type=str)
+    hangs_after: float = option("seconds that the target has (default %(default)g)", HANGS_AFTER)
     svg: Path | None = option("folder for a picture of each kernel", None)
 
     def __post_init__(self) -> None:
         at_least("--program", self.program, 0)
         at_least("--first", self.first, 0)
+        at_least("--hangs-after", self.hangs_after, 1)
 
 
 def run(options: Options) -> int:
@@ -44,41 +48,23 @@ def run(options: Options) -> int:
     case = CASES["decode" if "decode" in options.target else "prefill"]
     if options.case is not None:
         case, _ = read_case(options.case)
-    with ProcessPoolExecutor(1, fresh(), compiles_kernels) as pool:
-        found, timelines = pool.submit(_traced, options, case).result()
-    from fuzz.twin.timeline_pictures import timeline_drawing, timeline_lines
-
-    for kernel, timeline in timelines.items():
+    twin = Twin(options.architecture, options.level, options.policy)
+    with Worker(options.hangs_after) as worker:
+        traced = worker.on_twin(Watched(twin.prefix + options.target, case, options.program))
+    if isinstance(traced, Violation):
+        traced = Traced({}, f"{traced.how}: {traced.evidence}")
+    assert isinstance(traced, Traced)
+    if traced.reason:
+        raise ValueError(traced.reason)
+    for kernel, timeline in traced.timelines.items():
         where = f"{kernel}, program {options.program}, on {options.architecture}"
         print("\n".join([where, *timeline_lines(timeline.spans, timeline.moments, options.first), ""]))
         if options.svg:
             options.svg.mkdir(parents=True, exist_ok=True)
             picture = timeline_drawing(timeline.spans, timeline.moments, f"Timeline of {where}")
             (options.svg / f"{kernel}.svg").write_text(picture.svg())
-    if not timelines:
+    if not traced.timelines and not traced.found:
         print("nothing in these kernels is asynchronous")
-    if found:
-        print(found)
-    return 1 if found else 0
-
-
-def _traced(options: Options, case: Case) -> tuple[str, dict[str, Timeline]]:
-    """The finding that ended the run, if any, and the timelines, in a process of their own."""
-    from fuzz.inputs.scene import Scene
-    from fuzz.targets import find
-    from fuzz.twin.world import world
-
-    twin = replace(
-        world(options.architecture, options.level, options.policy, case.seed, False), watched=options.program
-    )
-    scene, found = Scene(case, "cpu"), ""
-    scene.apply(0)
-    scene.new_out()
-    with twin.installed():
-        try:
-            find(options.target).open(scene, case.num_splits[0])()
-        except Finding as finding:
-            found = f"{finding.kind}: {finding}"
-        except NotModelled as unknown:
-            raise ValueError(str(unknown)) from None
-    return found, {kernel: timeline for kernel, timeline in twin.timelines.items() if timeline.spans}
+    if traced.found:
+        print(traced.found)
+    return 1 if traced.found else 0

@@ -12,6 +12,7 @@ from fuzz.campaign.pool import Pool
 from fuzz.isolation.messages import Moments
 from fuzz.isolation.worker import Worker
 from fuzz.judge.schedules import NUM_CASES, Scheduled
+from fuzz.judge.traced import Traced
 from fuzz.report.command_line import again
 from fuzz.report.statuses import AGREED, BROKE, INTERRUPTED, UNJUDGED
 from fuzz.targets.twins import Twin
@@ -156,5 +157,7 @@ def run_task(worker: Worker, task: Task) -> Done:
     done = Done()
     for seed in range(task.seed, task.seed + max(task.num_schedules, NUM_CASES)):
         if done.count < task.num_schedules and not done.found:
-            done.enter(task.place, seed, worker.schedule(Moments(task.place.target, seed)))
+            came = worker.on_twin(Moments(task.place.target, seed))
+            assert not isinstance(came, Traced)
+            done.enter(task.place, seed, came)
     return done

@@ -35,6 +35,7 @@ from fuzz.isolation.messages import (
     SceneMade,
     Spoilt,
     Task,
+    Watched,
 )
 from fuzz.judge.between_runs import diagnose
 from fuzz.judge.cuda_errors import is_cuda_error, surfaced_later, wait_for
@@ -42,6 +43,7 @@ from fuzz.judge.examiner import Examiner
 from fuzz.judge.memory_lack import lacks_memory
 from fuzz.judge.schedules import ScheduleJudge
 from fuzz.judge.surroundings import Surroundings
+from fuzz.judge.traced import Tracer
 from fuzz.judge.verdict import Broke, Verdict
 from fuzz.targets import Call, find
 from msa_ref.contract import Violation
@@ -53,11 +55,14 @@ MAX_KEPT_BYTES = 2**31
 """Bytes of GPU memory that a child may keep cached between cases: a dozen children share a GPU."""
 
 
-def live(pipe: Connection, folder: str, gpu: str, path_variables: dict[str, str | None]) -> None:
+def live(
+    pipe: Connection, folder: str, gpu: str, path_variables: dict[str, str | None], is_on_twin: bool = False
+) -> None:
     """Serve tasks and questions until the pipe closes.
 
     folder: for temporary files; the worker removes it. gpu: the only one to use, by its name in CUDA_VISIBLE_DEVICES;
         empty for any. path_variables: how the worker's own process searches for modules, for the processes of targets.
+    is_on_twin: whether kernels run on the twin here.
     """
     set_path_variables(path_variables)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal, and the parent decides
@@ -68,7 +73,7 @@ def live(pipe: Connection, folder: str, gpu: str, path_variables: dict[str, str 
     warnings.simplefilter("ignore")  # numpy warns of NaN and infinities, which cases hold on purpose
     torch.set_num_threads(1)
     tempfile.tempdir = folder
-    tell_faults(folder)
+    tell_faults(folder, is_on_twin)
     line = _Line(pipe)
     surroundings = Surroundings(
         lambda is_over: line.send(FirstCall(is_over)), lambda is_over: line.send(Apart(is_over))
@@ -111,7 +116,9 @@ def _allow_processes() -> None:
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _answers(message: Task | Question | Introduction | Moments, surroundings: Surroundings) -> Iterator[FromChild]:
+def _answers(
+    message: Task | Question | Introduction | Moments | Watched, surroundings: Surroundings
+) -> Iterator[FromChild]:
     if isinstance(message, Introduction):
         with surroundings.of(message.target, is_first=False):
             introduced = _introduced(message.target)
@@ -119,6 +126,9 @@ def _answers(message: Task | Question | Introduction | Moments, surroundings: Su
         return
     if isinstance(message, Moments):
         yield from _scheduled(message, surroundings)
+        return
+    if isinstance(message, Watched):
+        yield from _watched(message, surroundings)
         return
     if isinstance(message, Question):
         target = surroundings.around(find(message.target), is_told=False)
@@ -201,6 +211,16 @@ def _scheduled(moments: Moments, surroundings: Surroundings) -> Iterator[FromChi
         return
     yield SceneMade()
     yield judge.run(moments.seed)
+
+
+def _watched(message: Watched, surroundings: Surroundings) -> Iterator[FromChild]:
+    try:
+        with surroundings.of(message.target, is_first=False):
+            tracer = Tracer(message.target)
+        yield SceneMade()
+        yield tracer.traced(message.case, message.program)
+    except ValueError as refusal:
+        yield Refused(str(refusal))
 
 
 def _runs_in_children(call: Call) -> NoReturn:

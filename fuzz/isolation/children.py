@@ -13,7 +13,7 @@ from fuzz.isolation.child import live
 from fuzz.isolation.faults import place_of_crash, place_of_hang
 from fuzz.isolation.fork_server import fork_server, path_variables, warm_up
 from fuzz.isolation.hearing import SECONDS_BETWEEN_LOOKS, Stopped, is_heard
-from fuzz.isolation.messages import FromChild, Introduction, Moments, Question, Task
+from fuzz.isolation.messages import FromChild, Introduction, Moments, Question, Task, Watched
 from fuzz.isolation.twin_child import fresh, live_on_twin
 from fuzz.targets.twins import is_twin
 from msa_ref.contract import Violation
@@ -49,7 +49,7 @@ class Children:
         self.end()
         self._folder.cleanup()
 
-    def send(self, message: Task | Question | Introduction | Moments) -> None:
+    def send(self, message: Task | Question | Introduction | Moments | Watched) -> None:
         """Hand the child a message; a fresh child, if the last has ended since its task or is of another kind."""
         if self._stop.is_set():
             raise Stopped
@@ -73,11 +73,15 @@ class Children:
             if is_heard(self._child, self._pipe, seconds, self._stop):
                 message: FromChild = self._pipe.recv()
                 return message
-            ending = Violation("Runs", hang + place_of_hang(self._folder.name, self._child.pid), how="hang")
+            ending = Violation("Runs", hang + self._place_of_hang(), how="hang")
         except (EOFError, ConnectionResetError, BrokenPipeError):
             ending = self._crash()
         self.end()
         return ending
+
+    def _place_of_hang(self) -> str:
+        assert self._child is not None
+        return place_of_hang(self._folder.name, self._child.pid, self._is_on_twin)
 
     def _start(self) -> Connection:
         if self._pipe is None:

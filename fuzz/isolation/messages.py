@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from fuzz.cases.case import Case
 from fuzz.judge.memory_lack import HARNESS_LACKS
 from fuzz.judge.schedules import Scheduled
+from fuzz.judge.traced import Traced
 from fuzz.judge.verdict import Undefined, Verdict
 from fuzz.targets import Target
 from msa_ref.contract import Violation
@@ -38,6 +39,18 @@ class Moments:
 
     target: str
     seed: int
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A request to run a target on the twin once, and to write the timeline of one program of each kernel.
+
+    The child answers by `SceneMade` once there is such a target, then by `Traced`.
+    """
+
+    target: str
+    case: Case
+    program: int
 
 
 @dataclass(frozen=True)
@@ -105,7 +118,8 @@ class Refused:
     reason: str
 
 
-FromChild = SceneMade | SceneFailed | FirstCall | Apart | Spoilt | Verdict | Reasons | Introduced | Refused | Scheduled
+Answer = Verdict | Reasons | Introduced | Refused | Scheduled | Traced
+FromChild = SceneMade | SceneFailed | FirstCall | Apart | Spoilt | Answer
 
 
 @dataclass(frozen=True)

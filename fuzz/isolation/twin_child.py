@@ -4,7 +4,6 @@ Its kernels are compiled, not interpreted, so it cannot come from a fork server 
 Triton: it is a fresh process, told so before anything imports Triton.
 """
 
-import atexit
 import os
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -16,16 +15,9 @@ def fresh() -> SpawnContext:
     return get_context("spawn")
 
 
-def compiles_kernels() -> None:
-    """Begin a process of `fresh()` that runs the twin itself, and ends without a word on Triton's leaks."""
-    os.environ["TRITON_INTERPRET"] = "0"
-    os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")  # the default up to Triton 3.9, which warns if it is unset
-    atexit.register(os._exit, 0)
-
-
 def live_on_twin(pipe: Connection, folder: str, gpu: str, path_variables: dict[str, str | None]) -> None:
     """Serve tasks and questions about targets on the twin. See `fuzz.isolation.child.live`."""
     os.environ["TRITON_INTERPRET"] = "0"
     from fuzz.isolation.child import live
 
-    live(pipe, folder, gpu, path_variables)
+    live(pipe, folder, gpu, path_variables, is_on_twin=True)

@@ -35,10 +35,12 @@ from fuzz.isolation.messages import (
     SceneMade,
     Spoilt,
     Task,
+    Watched,
 )
 from fuzz.isolation.order import order_of
 from fuzz.isolation.turns import Turns
 from fuzz.judge.schedules import Scheduled
+from fuzz.judge.traced import Traced
 from fuzz.judge.verdict import Agreed, Broke, Undefined, Verdict, is_out_of_memory, is_poisoned
 from fuzz.targets.twins import is_twin
 from msa_ref.contract import Violation
@@ -203,18 +205,18 @@ class Worker(AbstractContextManager["Worker"]):
             raise _refusal(target, answer)
         return answer
 
-    def schedule(self, moments: Moments) -> Scheduled | Violation:
-        """Run a target at random moments: what came of it, or how it ended the child.
+    def on_twin(self, message: Moments | Watched) -> Scheduled | Traced | Violation:
+        """Run a target on the twin, as a message says: what came of it, or how it ended the child.
 
         Raises:
             ValueError: as `introduced` does.
         """
-        self._children.send(moments)
+        self._children.send(message)
         made = self._children.receive(self._first_call_hangs_after)
         if not isinstance(made, SceneMade):
-            raise _refusal(moments.target, made)
-        answer = self._verdict(moments.target)
-        assert isinstance(answer, Scheduled | Violation)
+            raise _refusal(message.target, made)
+        answer = self._verdict(message.target)
+        assert isinstance(answer, Scheduled | Traced | Violation)
         return answer
 
     def _beside_others(self, case: Case) -> AbstractContextManager[object]:

@@ -16,6 +16,7 @@ from fuzz.twin.ir.module import Module
 from fuzz.twin.ir.read import read
 from fuzz.twin.ir.synchronising import synchronising, without
 from fuzz.twin.options import Level
+from fuzz.twin.standing import GENERATED, PLACES
 from msa_fast.compile_gate.architectures import ARCHITECTURES, Architecture
 
 IN_SOURCE = {name: value for name, value in vars(arithmetic).items() if isfunction(value)}
@@ -63,8 +64,8 @@ class Library:
                 self.dropped = without(module, self._drop.number)
             emitter = Emitter(module)
             source = emitter.source()
-            scope = {**IN_SOURCE, **emitter.constants, "np": np}
-            exec(compile(source, f"<twin of {module.name}>", "exec"), scope)
+            scope = {**IN_SOURCE, **emitter.constants, "np": np, PLACES: emitter.places}
+            exec(compile(source, f"{GENERATED}{module.name}>", "exec"), scope)
             self._programs[key] = Program(module, source, scope["program"])
         return self._programs[key]
 

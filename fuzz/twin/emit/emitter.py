@@ -66,13 +66,16 @@ class Emitter:
     """The source so far, and where the next line goes.
 
     constants: the values that the source names and that stand in no line of it.
+    places: of each line, the `file:line` of the operation that it is of.
     targets: the names that the present region gives values. kind: of that region, see `region`.
     """
 
     def __init__(self, module: Module) -> None:
         self.module = module
         self.constants: dict[str, Any] = {}
+        self.places: list[str] = []
         self._lines: list[str] = []
+        self._place = ""
         self._depth = 0
         self._is_in_body = False
         self.targets: Sequence[str] = ()
@@ -86,6 +89,7 @@ class Emitter:
     def put(self, text: str) -> None:
         """One more line."""
         self._lines.append("    " * self._depth + text)
+        self.places.append(self._place)
 
     @contextmanager
     def deeper(self) -> Iterator[None]:
@@ -157,7 +161,7 @@ class Emitter:
 
         kind: `program`, `partition`, `nested` in a loop or a branch, or `body` of a reduction.
         """
-        before = self.targets, self.kind
+        before, outer = (self.targets, self.kind), self._place
         self.targets, self.kind = targets, kind
         if not region.ops:
             self.put("pass")
@@ -168,9 +172,11 @@ class Emitter:
                 if value in self._left_out:
                     maker = self._left_out[value]
                     raise NotModelled(f"the twin gives {value} of {maker.name} no value (at {maker.place})")
+            self._place = op.place
             RULES[op.name](self, op)
             self._left_out |= {value: op for value in op.results if self.name(value) not in self._given}
         self.targets, self.kind = before
+        self._place = outer
 
     def body(self, region: Region) -> str:
         """The name of a function that does what the body of a reduction or a scan does."""
