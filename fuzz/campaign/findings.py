@@ -59,10 +59,9 @@ class Findings:
     Files are named <target>-<law>-<hash of the case>.json.
     """
 
-    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
-        self._folder, self._environment = folder, environment
-        # What broke on the interpreter need not break on a GPU.
-        self._device = on_device("cpu" if environment.get("architecture") == "interpreter" else "cuda")
+    def __init__(self, folder: Path, environment: dict[str, str], device: str) -> None:
+        """device: `cpu` or `cuda`: what broke on the interpreter need not break on a GPU."""
+        self._folder, self._environment, self._device = folder, environment, on_device(device)
         self._records: dict[str, FindingRecord] = {}
         self._kept: dict[str, Finding] = {}
 

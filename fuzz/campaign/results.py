@@ -30,7 +30,7 @@ class Results:
     ) -> None:
         """scales: target -> its scale, narrowed to what it promises, where that is another than the run's."""
         self.record = record
-        self.findings = Findings(findings_folder, record.environment)
+        self.findings = Findings(findings_folder, record.environment, record.device)
         self._coverage = Coverage(scale, device=record.device)
         self._coverage_of = {
             target.name: Coverage(scales.get(target.name, scale), device=record.device) for target in record.targets

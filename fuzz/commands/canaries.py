@@ -24,7 +24,7 @@ from fuzz.scoring.tier import TWIN_FOLDERS, Tier
 from fuzz.scoring.trial import Patience
 from fuzz.scoring.trials import fates, planted
 from fuzz.targets.profiles import read_profile
-from msa_fast import environment
+from fuzz.targets.stamp import stamp
 from msa_fast.ops.checks import check_interpreter
 
 HANGS_AFTER = {"cuda": 60.0, "cpu": 90.0}
@@ -136,7 +136,7 @@ def canaries(options: Options) -> int:
     table = _chosen(options)
     if device == "cpu" and not tier.twin and any(one.target.is_kernel for one in table):
         check_interpreter()
-    stamp = environment.stamp(device)
+    where = stamp(device, [f"{tier.twin}/"] if tier.twin else [])
     run = tier.settings
     score = Score.read(options.json) if options.json else Score(SCHEMA, {})
     published = read_published(options.publish, planted()) if options.publish else Score(SCHEMA, {})
@@ -145,13 +145,13 @@ def canaries(options: Options) -> int:
     before = {name: fate for name, fate in known.items() if fate.status in ("killed", "survived", "equivalent")}
     rest = [one for one in table if not options.is_resumed or one.name not in before]
     print(f"seed {tier.seed}, {tier.name} at scale {tier.scale} against {len(table)} planted defects, on {device}")
-    print("\n".join(stamp_lines(stamp)))
+    print("\n".join(stamp_lines(where)))
     print(f"{len(table) - len(rest)} were judged before, {len(rest)} are left", flush=True)
     line = tqdm(total=len(rest), unit=" defects", leave=False, disable=None)
     done = {name: fate for name, fate in before.items() if name not in {one.name for one in rest}}
 
     def keep(fate: Fate) -> None:
-        done[fate.name] = replace(fate, commit=stamp["commit"])
+        done[fate.name] = replace(fate, commit=where["commit"])
         line.set_postfix_str(f"{sum(one.is_bad for one in done.values())} to look at", refresh=False)
         line.update()
         write_all()
@@ -160,9 +160,9 @@ def canaries(options: Options) -> int:
         latest = known | done  # defects that are not judged now keep their fates
         kept = [latest[one.name] for one in planted() if one.name in latest]
         if options.json:
-            write(options.json, score.with_fates(tier.name, run, stamp, kept).to_json())
+            write(options.json, score.with_fates(tier.name, run, where, kept).to_json())
         if options.publish:
-            options.publish.write_text(published_text(published.with_fates(tier.name, run, stamp, kept)))
+            options.publish.write_text(published_text(published.with_fates(tier.name, run, where, kept)))
 
     is_interrupted = False
     with ended_politely():

@@ -32,9 +32,9 @@ from fuzz.report.reading import reading_lines
 from fuzz.report.replayed import Replayed, ScoreStrip, replayed_lines, to_json
 from fuzz.report.text import many, stamp_lines
 from fuzz.targets import BUILT_IN, Target, find
+from fuzz.targets.stamp import stamp
 from fuzz.targets.target import Bound
 from fuzz.targets.twins import is_twin
-from msa_fast import environment
 from msa_ref.contract import Violation
 
 MAX_STRIPS = 3
@@ -58,7 +58,7 @@ def run(options: Options) -> int:
     wanted = options.target_names or ([found_on] if found_on else list(BUILT_IN))
     names = [target.name for target in chosen(wanted, options.device)]
     print(f"seed {case.seed}, {options.case} on {options.device}")
-    print("\n".join(stamp_lines(environment.stamp(options.device))))
+    print("\n".join(stamp_lines(stamp(options.device, names))))
     print(case.to_json())
     done = []
     for name in names:

@@ -11,7 +11,7 @@ from fuzz.report.record import Record, TargetRecord
 from fuzz.report.text import text_lines
 from fuzz.targets import Target
 from fuzz.targets.profiles import promises_in_words
-from msa_fast import environment
+from fuzz.targets.stamp import stamp
 
 
 def new_results(
@@ -24,7 +24,7 @@ def new_results(
         seed=options.seed,
         scale=options.scale.name,
         device=options.device,
-        environment=environment.stamp(options.device),
+        environment=stamp(options.device, [target.name for target in targets]),
         shard=shard,
         targets=tuple(
             TargetRecord(target.name, target.sentence, promises_in_words(target.profile)) for target in targets

@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +13,10 @@ from fuzz.commands.options import chosen
 from fuzz.commands.twin_schedules import Done, Place, Task, run_task
 from fuzz.isolation.hangs import Hangs
 from fuzz.isolation.worker import Worker
+from fuzz.report.record import Record
+from fuzz.targets.stamp import stamp
 from fuzz.targets.twins import Twin
+from fuzz.twin.compile import has_level
 from tests.support import foreign_indexer
 
 
@@ -22,6 +26,41 @@ def test_twins_take_a_numpy_that_the_interpreter_cannot(monkeypatch: pytest.Monk
     assert [target.name for target in chosen(["twin-sm_90/decode"], "cpu")] == ["twin-sm_90/decode"]
     with pytest.raises(ValueError, match="numpy must be"):
         chosen(["twin-sm_90/decode", "decode"], "cpu")
+
+
+@pytest.mark.parametrize(
+    ("names", "device", "architecture"),
+    [
+        (["decode"], "CPU, kernels on Triton's interpreter", "interpreter"),
+        (
+            ["twin-sm_90+source/decode", "twin-sm_90+source/topk", "twin-sm_100+source+bits/decode"],
+            "CPU, kernels executed on a model of sm_90 (level source), sm_100 (level source)",
+            "model of sm_90, sm_100",
+        ),
+        (
+            ["twin-sm_90+source/decode", "topk"],
+            "CPU, kernels on Triton's interpreter; the twins' kernels executed on a model of sm_90 (level source)",
+            "interpreter",
+        ),
+    ],
+)
+def test_a_stamp_says_what_ran_the_kernels(names: list[str], device: str, architecture: str) -> None:
+    made = stamp("cpu", names)
+    assert (made["device"], made["architecture"]) == (device, architecture)
+    level = stamp("cpu", ["twin-sm_90/decode"])["device"].partition("(level ")[2]
+    assert level == ("compiled)" if has_level("compiled") else "source)")
+
+
+@pytest.mark.parametrize("command", ["twin --cases 1 --arch sm_90", "gate --device cpu --smoke"])
+def test_a_record_of_twins_says_what_ran_the_kernels(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = "reference" if command.startswith("twin") else "twin-sm_90+source/reference"
+    words = [*command.split(), "--target", target, "--jobs", "1", "--json", str(tmp_path / "record.json")]
+    main([*words, "--findings", str(tmp_path)] + (["--level", "source"] if target == "reference" else []))
+    said = "CPU, kernels executed on a model of sm_90 (level source)"
+    assert f"\n  device: {said}\n" in capsys.readouterr().out
+    assert Record.from_json((tmp_path / "record.json").read_text()).environment["device"] == said
 
 
 def test_twin_runs_on_the_cpu_also_beside_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
