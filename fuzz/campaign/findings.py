@@ -15,6 +15,9 @@ from fuzz.report.record import Breaks, FindingRecord
 from msa_ref.config import require
 from msa_ref.contract import Violation
 
+FIXED = "fixed"
+"""The folder, in that of findings, of those that agreed when they were judged again."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -36,6 +39,11 @@ class Finding:
     fixed_since: str = ""
     breaks: Breaks = "untried"
     before: Order = ()
+
+    @property
+    def is_of_cpu(self) -> bool:
+        """True if it was found on a CPU, on the interpreter or a model; any that does not say counts as one."""
+        return self.environment.get("device", "CPU").startswith("CPU")
 
 
 def signature(target: str, violation: Violation, case: Case, architecture: str) -> str:
@@ -131,6 +139,7 @@ class Findings:
         path = self._folder / f"{name}-{finding.law}-{hashlib.sha256(text.encode()).hexdigest()[:8]}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(to_data(finding), indent=1) + "\n")
+        (self._folder / FIXED / path.name).unlink(missing_ok=True)  # it was, and breaks again
         self._kept[finding.signature] = finding
         self._records[finding.signature] = FindingRecord(
             target=finding.target,
@@ -149,12 +158,12 @@ class Findings:
 
 
 def stored(folder: Path, targets: set[str]) -> dict[Path, Finding]:
-    """Path -> the findings of some targets that earlier runs left in a folder, except for those marked as fixed.
+    """Path -> the findings of some targets that earlier runs left in a folder, the newest first; none that is fixed.
 
     Files that hold something else, as an earlier version of this program wrote, are passed over with a sentence.
     """
     found = {}
-    for path in sorted(folder.glob("*.json")):
+    for path in sorted(folder.glob("*.json"), key=_age):
         try:
             data = read_object(path)
             if data.get("target") in targets and not data.get("fixed_since"):
@@ -164,15 +173,36 @@ def stored(folder: Path, targets: set[str]) -> dict[Path, Finding]:
     return found
 
 
-def mark_fixed(path: Path, since: str) -> None:
-    """Write into a stored finding at which commit it was seen not to fail any more."""
-    data = read_object(path)
-    path.write_text(json.dumps(data | {"fixed_since": since}, indent=1) + "\n")
+def _age(path: Path) -> tuple[float, Path]:
+    try:
+        return -path.stat().st_mtime, path
+    except OSError:  # another shard has set it aside
+        return 0.0, path
+
+
+def set_aside(path: Path, since: str) -> Path:
+    """Move a stored finding to those that are fixed. since: the commit at which it was seen not to fail any more.
+
+    Returns:
+        Its new path.
+    """
+    there = path.parent / FIXED / path.name
+    data = read_object(_where(path))
+    there.parent.mkdir(exist_ok=True)
+    there.write_text(json.dumps(data | {"fixed_since": since}, indent=1) + "\n")
+    path.unlink(missing_ok=True)
+    return there
+
+
+def _where(path: Path) -> Path:
+    """The path of a file: a command that was printed for a finding still shows it once it is fixed."""
+    fixed = path.parent / FIXED / path.name
+    return fixed if fixed.exists() and not path.exists() else path
 
 
 def read_order(path: Path) -> Order:
     """The order of cases that the process of a finding in a file had judged before it; empty for any other file."""
-    data = read_object(path)
+    data = read_object(_where(path))
     return from_data(Order, data.get("before", []), f"{path}.before")
 
 
@@ -182,7 +212,7 @@ def read_case(path: Path) -> tuple[Case, str | None]:
     Raises:
         ValueError: one sentence, if the file holds none of them.
     """
-    data = read_object(path)
+    data = read_object(_where(path))
     if "case" not in data:
         return from_data(Case, data, str(path)), None
     target = data.get("target")

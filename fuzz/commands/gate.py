@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fuzz.campaign.fixed_list import judge_all
 from fuzz.campaign.interrupts import ended_politely
 from fuzz.campaign.pool import Pool
-from fuzz.campaign.recheck import look_back
+from fuzz.campaign.recheck import MAX_RECHECKED, look_back
 from fuzz.campaign.results import Results
 from fuzz.campaign.schedule import in_turn
 from fuzz.campaign.shrink import shrink_findings
@@ -29,6 +29,8 @@ from fuzz.isolation.messages import Task
 from fuzz.report.text import stamp_lines
 from fuzz.targets import Target
 
+SMOKE_RECHECKED = 4
+"""Bound on the earlier findings that a smoke test judges again, which takes seconds."""
 MAX_CASES = 100_000
 """Bound on a gate's drawn cases, which are all drawn before the first is judged."""
 
@@ -85,8 +87,7 @@ def run(options: Options) -> int:
 
     tasks = _tasks(options, chosen, results)
     with ended_politely(), Pool(options.num_jobs, options.hangs_after) as pool:
-        if not options.is_smoke:
-            look_back(results, options.findings, device, pool)
+        look_back(results, options.findings, device, pool, SMOKE_RECHECKED if options.is_smoke else MAX_RECHECKED)
         turns = list(enumerate(tasks)) if options.is_first_only else in_turn(tasks, device == "cuda")
         judge_all(turns, len(tasks), results, pool, options.is_diagnosed, options.is_first_only)
         if options.shrink_seconds > 0:

@@ -39,6 +39,7 @@ def merge(records: Sequence[Record]) -> Record:
         histograms=_added(record.histograms for record in records),
         targets=_targets(target for record in records for target in record.targets),
         findings=_findings(finding for record in records for finding in record.findings),
+        still_broken=tuple({one.path: one for record in records for one in record.still_broken}.values()),
         fixed=tuple({fixed.path: fixed for record in records for fixed in record.fixed}.values()),
         aborted="; ".join(f"shard {record.shard}: {record.aborted}" for record in records if record.aborted),
     )

@@ -79,6 +79,15 @@ class FixedRecord:
     since: str
 
 
+@dataclass(frozen=True)
+class EarlierRecord:
+    """An earlier finding that was judged again, and fails as it did."""
+
+    target: str
+    law: str
+    path: str
+
+
 @dataclass
 class TargetRecord:
     """The results of one target; the counts grow while the run goes on.
@@ -154,6 +163,7 @@ class Record:
     environment: as `msa_fast.environment.stamp` gives it.
     coverage: of the cases that judged a target, whichever it was.
     histograms: title -> class -> count of such cases, for what is counted beside dimensions.
+    fixed, still_broken: findings of earlier runs that were judged again.
     aborted: why the run ended early, or failed although nothing broke; empty if neither.
     """
 
@@ -172,6 +182,7 @@ class Record:
     targets: tuple[TargetRecord, ...] = ()
     findings: tuple[FindingRecord, ...] = ()
     fixed: tuple[FixedRecord, ...] = ()
+    still_broken: tuple[EarlierRecord, ...] = ()
     aborted: str = ""
 
     def target(self, name: str) -> TargetRecord:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from fuzz.report.buckets import Coverage, num_buckets, num_reached, unreached
 from fuzz.report.reading import reading_lines
-from fuzz.report.record import Record, TargetRecord
+from fuzz.report.record import EarlierRecord, Record, TargetRecord
 
 MAX_SHOWN = 12
 """Findings of one target, and reasons of its undefined cases, that are printed; the record and the page have all."""
@@ -24,7 +24,15 @@ def headline(record: Record) -> str:
         if lacking and not record.aborted:
             why = "; ".join(f"{target.name}: {lack_in_words(target)}" for target in lacking)
             parts.append(f"{words}: {len(lacking)} of {many(len(record.targets), 'target')} ({why})")
-    return "; ".join(parts) or ("all agreed" if record.targets else "nothing to judge")
+    text = "; ".join(parts) or ("all agreed" if record.targets else "nothing to judge")
+    earlier = len(still_broken(record))
+    return text + (f"; {many(earlier, 'finding')} of earlier runs still break{'s' * (earlier == 1)}" if earlier else "")
+
+
+def still_broken(record: Record) -> list[EarlierRecord]:
+    """The findings of earlier runs that break as they did, and that this run has not found itself."""
+    found = {finding.path for finding in record.findings}
+    return [earlier for earlier in record.still_broken if earlier.path not in found]
 
 
 def lack_in_words(target: TargetRecord) -> str:
@@ -84,6 +92,8 @@ def text_lines(record: Record, is_verbose: bool = False) -> Iterator[str]:
         yield from _target_lines(record, target)
     for fixed in record.fixed:
         yield f"agrees now, at {fixed.since}: {fixed.target} broke {fixed.law} in {fixed.path}, which can go"
+    for earlier in still_broken(record)[:MAX_SHOWN]:
+        yield f"still breaks, found by an earlier run: {earlier.target} breaks {earlier.law} in {earlier.path}"
     if record.aborted:
         yield f"aborted: {record.aborted}"
     if record.command == "smoke":
