@@ -1,4 +1,4 @@
-"""A case's replay script in words, one line for each step."""
+"""A case in a few words, and its replay script, one line for each step."""
 
 from collections.abc import Iterator
 
@@ -10,6 +10,17 @@ BETWEEN_WORDS = {
     "unread": "a replay that nobody reads; ",
 }
 LATE_WORDS = {"query": "reverse the heads of a late query alone", "page": "negate the keys of a late page alone"}
+
+
+def case_in_words(case: Case) -> str:
+    """A case in a few words."""
+    config = case.config
+    lens = ", ".join(f"{r.query_len} of {r.seq_len}" for r in case.requests[:4])
+    more = f" and {len(case.requests) - 4} more" if len(case.requests) > 4 else ""
+    size = f"H {config.num_index_heads}, D {config.index_head_dim}, S {config.block_size}, K {config.topk_blocks}"
+    steps = f", {len(case.replay)} replay{'s' * (len(case.replay) > 1)}" if case.replay else ""
+    forced = f"init {config.init_blocks}, local {config.local_blocks}"
+    return f"{size}, {forced}; tokens {lens}{more}; {case.values.family}{steps}"
 
 
 def script_lines(case: Case) -> list[str]:

@@ -7,7 +7,7 @@ import torch
 
 from fuzz.campaign.findings import read_case, read_order
 from fuzz.cases.case import Case
-from fuzz.cases.replay_words import script_lines
+from fuzz.cases.replay_words import case_in_words, script_lines
 from fuzz.commands.declared import option
 from fuzz.commands.device import device_option
 from fuzz.commands.options import chosen, named, target_option
@@ -47,6 +47,7 @@ class Options:
     """The case to replay, and on what."""
 
     case: Path = option("JSON of a case, a finding or a corpus entry", flag="case")
+    shows_case: bool = option("print the case as JSON", False, "--show-case")
     json: Path | None = file_option("file for the verdicts and what broke, as data")
     device: str = device_option()
     target_names: tuple[str, ...] = target_option()
@@ -57,13 +58,13 @@ def run(options: Options) -> int:
     (case, found_on), order = read_case(options.case), read_order(options.case)
     wanted = options.target_names or ([found_on] if found_on else list(BUILT_IN))
     names = [target.name for target in chosen(wanted, options.device)]
-    print(f"seed {case.seed}, {options.case} on {options.device}")
-    print("\n".join(stamp_lines(stamp(options.device, names))))
-    print(case.to_json())
+    print(f"seed {case.seed}, {options.case} on {options.device}", flush=True)
     done = []
     for name in names:
         done.append(replay(case, find(name), options.device, renamed(order, found_on or "", name)))
-        print("\n".join(replayed_lines(done[-1])))
+        print("\n".join(replayed_lines(done[-1])), flush=True)
+    print(case.to_json() if options.shows_case else f"case of {case_in_words(case)}; --show-case prints all of it")
+    print("\n".join(stamp_lines(stamp(options.device, names))))
     if options.json:
         write(options.json, to_json(done))
     print(f"again: {again('replay', str(options.case), *on_device(options.device), *named(names))}")

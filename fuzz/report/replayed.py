@@ -91,11 +91,10 @@ def from_json(text: str) -> list[Replayed]:
 
 
 def replayed_lines(replayed: Replayed) -> list[str]:
-    """A replay as text for a terminal."""
+    """A replay as text for a terminal, the verdict first."""
     word = replayed.verdict if replayed.verdict == "agreed" else replayed.verdict.upper()
     note = f": {replayed.note}" if replayed.note else ""
-    lines = [*(f"  {step}" for step in replayed.steps), f"{word:<9} {replayed.target}{note}"]
-    lines += [f"  {violation}" for violation in replayed.violations]
+    lines = [f"{word:<9} {replayed.target}{note}", *(f"  {one}" for one in (*replayed.violations, *replayed.steps))]
     for strip in replayed.strips:
         lines += ["", *strip_lines(strip)]
     return [*lines, *replayed.unexplained, *replayed.reading]

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from fuzz.canaries import Defect
 from fuzz.cases.case import Case
+from fuzz.cases.replay_words import case_in_words
 from fuzz.cases.simplify import shrink
 from fuzz.isolation.messages import DOES_NOT_FIT, Question, Task
 from fuzz.isolation.worker import ChildEnded, HarnessError, Worker
@@ -143,14 +144,3 @@ def oracle(law: str, case: Case, target: Target) -> str:
     if law in ROW_LAWS and not ROW_LAWS[law].needs_scores:
         return "structure"
     return "staged" if target.takes_score else "exact" if case.values.made_by.sums_are_exact else "certified"
-
-
-def case_in_words(case: Case) -> str:
-    """A case in a few words."""
-    config = case.config
-    lens = ", ".join(f"{r.query_len} of {r.seq_len}" for r in case.requests[:4])
-    more = f" and {len(case.requests) - 4} more" if len(case.requests) > 4 else ""
-    size = f"H {config.num_index_heads}, D {config.index_head_dim}, S {config.block_size}, K {config.topk_blocks}"
-    steps = f", {len(case.replay)} replays" if case.replay else ""
-    forced = f"init {config.init_blocks}, local {config.local_blocks}"
-    return f"{size}, {forced}; tokens {lens}{more}; {case.values.family}{steps}"

@@ -74,7 +74,13 @@ def test_a_finding_replays_elsewhere_and_as_a_bare_case(fuzz: Fuzz, tmp_path: Pa
     bare = tmp_path / "case.json"
     bare.write_text(json.dumps(json.loads(path.read_text())["case"]))
     assert read_case(bare)[0] == read_case(path)[0]
-    assert fuzz("replay", str(bare), "--target", "reference", "--device", "cpu")[0] == 0
+    status, printed = fuzz("replay", str(bare), "--target", "reference", "--device", "cpu")
+    assert status == 0
+    assert printed.splitlines()[1].startswith("agreed    reference: "), "the verdict comes first"
+    assert "--show-case prints all of it" in printed
+    assert "{" not in printed
+    _, printed = fuzz("replay", str(bare), "--target", "reference", "--device", "cpu", "--show-case")
+    assert read_case(bare)[0].to_json() in printed
 
 
 def test_worker_processes_change_no_verdict(fuzz: Fuzz) -> None:
