@@ -36,7 +36,7 @@ def judge_all(
             worker.renew()  # a question runs the target on other batches, which no finding's order holds
             return found
 
-    record, start, told = results.record, time.perf_counter(), Told()
+    record, start, told = results.record, time.perf_counter(), Told(is_tried_at_once=is_first_only)
     if record.aborted:
         return
     waiting, number_of_next = dict[int, Judged](), 0  # what came before its turn: results do not depend on the speed

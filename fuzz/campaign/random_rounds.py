@@ -76,7 +76,7 @@ class RandomRounds:
         """
         self._results, self._worker, self._targets, self._device = results, worker, targets, device
         self._budget, self._is_diagnosed, self._is_interrupted = budget, is_diagnosed, is_interrupted
-        self._is_first_only, self._told = is_first_only, Told()
+        self._is_first_only, self._told = is_first_only, Told(is_tried_at_once=is_first_only)
         self._start = time.perf_counter()
         self._known: set[tuple[str, str]] = set()
         self._scales: dict[str, Scale] = {}

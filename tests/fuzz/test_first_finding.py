@@ -31,6 +31,7 @@ def test_exitfirst_shows_one_whole_finding_and_its_replay(
     assert record.broke == 1
     told = [line for line in printed.err.splitlines() if line.startswith(f"broke: {TIES}: Best: head ")]
     assert len(told) == 1, printed.err
+    assert told[0].endswith(" (being judged again in a fresh process)"), "its report may take two minutes"
     assert " -x " in printed.out.splitlines()[-1]
     (finding,) = (one for one in record.findings if one.law == "Best")
     assert finding.evidence in printed.out
