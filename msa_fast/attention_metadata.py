@@ -146,8 +146,9 @@ def host_lens(common: Any) -> HostLens:
     ):
         for (name, (axes, dtypes)), tensor in zip(_DEVICE_FIELDS.items(), tensors, strict=True):
             check_tensor(tensor, name, axes, dtypes)
-    has_entries = start_loc.shape[0] > num_reqs <= device_lens.shape[0] and table.shape[0] >= num_reqs
-    if not has_entries or slots.shape[0] < num_tokens:
+    # Of one axis, numel() says as much as a shape, sooner.
+    has_entries = start_loc.numel() > num_reqs <= device_lens.numel() and table.shape[0] >= num_reqs
+    if not has_entries or slots.numel() < num_tokens:
         min_lens = num_reqs + 1, num_reqs, num_reqs, num_tokens
         for name, tensor, min_len in zip(_DEVICE_FIELDS, tensors, min_lens, strict=True):
             if tensor.shape[0] < min_len:
@@ -160,13 +161,18 @@ def host_lens(common: Any) -> HostLens:
         require(False, "common_attn_metadata", rule, type(common).__name__)
     starts = _on_host(starts_cpu, "query_start_loc_cpu", num_reqs + 1, num_reqs)
     seq_lens = _on_host(lens_cpu, name, num_reqs, num_reqs)
-    query_lens = list(map(sub, starts[1:], starts))
-    if starts[0] != 0 or min(query_lens, default=0) < 0:
+    if num_reqs == 1:  # as most steps with a prefill have
+        query_lens, shortest_query = [starts[1]], starts[1]  # starts[0] is 0, or refused
+        shortest = longest = seq_lens[0]
+    else:
+        query_lens = list(map(sub, starts[1:], starts))
+        shortest_query = min(query_lens, default=0)
+        shortest, longest = min(seq_lens, default=0), max(seq_lens, default=0)
+    if starts[0] != 0 or shortest_query < 0:
         require(False, "query_start_loc_cpu", "must start at 0 and never fall", starts)
     if starts[-1] > num_tokens:
         rule = f"must be >= the {starts[-1]} tokens that query_start_loc_cpu counts"
         require(False, "num_actual_tokens", rule, num_tokens)
-    shortest, longest = min(seq_lens, default=0), max(seq_lens, default=0)
     if shortest < 0:
         require(False, name, "must be >= 0", shortest)
     if longest > max_seq_len:
@@ -181,7 +187,7 @@ def _on_host(tensor: Any, name: str, num_entries: int, num_reqs: int) -> list[in
         is_elsewhere = isinstance(tensor, torch.Tensor) and not tensor.is_cpu
         require(not is_elsewhere, name, "must be on the host", getattr(tensor, "device", None))
         check_tensor(tensor, name, ("num_reqs",), (torch.int32, torch.int64))
-    num_there = tensor.shape[0]
+    num_there = tensor.numel()
     if num_there < num_entries:
         _refuse_entries(tensor, name, num_entries, num_reqs)
     entries: list[int] = (tensor if num_there == num_entries else tensor[:num_entries]).tolist()
@@ -208,7 +214,7 @@ def split_decodes_and_prefills(query_lens: Sequence[int] | np.ndarray, decode_th
     There are none if the first request is longer than `decode_threshold`. All requests behind the decodes
     are prefill, however short, so a batch in another order is served too, only slower.
     """
-    lens = query_lens if isinstance(query_lens, list) else np.asarray(query_lens, dtype=np.int64).tolist()
+    lens = query_lens if type(query_lens) is list else np.asarray(query_lens, dtype=np.int64).tolist()
     num_live = len(lens)
     while num_live and not lens[num_live - 1]:
         num_live -= 1
@@ -216,10 +222,6 @@ def split_decodes_and_prefills(query_lens: Sequence[int] | np.ndarray, decode_th
     num_decodes = 0
     while decode_query_len and num_decodes < num_live and lens[num_decodes] == decode_query_len:
         num_decodes += 1
-    return BatchSplit(
-        decode_query_len=decode_query_len,
-        num_decodes=num_decodes,
-        num_decode_tokens=num_decodes * decode_query_len,
-        num_prefills=num_live - num_decodes,
-        num_prefill_tokens=sum(lens[num_decodes:num_live]),
-    )
+    num_decode_tokens = num_decodes * decode_query_len
+    num_prefill_tokens = sum(lens[num_decodes:num_live]) if num_decodes < num_live else 0
+    return BatchSplit(decode_query_len, num_decodes, num_decode_tokens, num_live - num_decodes, num_prefill_tokens)

@@ -68,7 +68,7 @@ from msa_fast.ops.bound import DecodeLaunch, PrefillLaunch
 from msa_fast.ops.buffers import new_score
 from msa_fast.ops.checks import check_num_splits
 from msa_fast.ops.plan_memory import PlanMemory
-from msa_fast.ops.prefill_plan import PrefillPlan, plan_of_lens
+from msa_fast.ops.prefill_plan import Planner, PrefillPlan
 from msa_fast.ops.product import check_product_name
 from msa_fast.ops.score import minimax_m3_index_score
 from msa_fast.ops.step_kinds import StepKinds
@@ -127,9 +127,10 @@ class MiniMaxM3IndexerMSAMetadataBuilder(MiniMaxM3IndexerMetadataBuilder):
         return StepKinds()
 
     @cached_property
-    def _plan_memory(self) -> PlanMemory:
-        """The memory of its prefills' plans."""
-        return PlanMemory(self._seq_lens.device)
+    def _planner(self) -> Planner:
+        """The planner of its prefills, whose plans lie in its memory."""
+        device = self._seq_lens.device
+        return Planner(self.config, device, PlanMemory(device))
 
     @cached_property
     def _decode_launches(self) -> dict[MiniMaxM3IndexerDecodeMetadata, DecodeLaunch]:
@@ -154,20 +155,13 @@ class MiniMaxM3IndexerMSAMetadataBuilder(MiniMaxM3IndexerMetadataBuilder):
         common = common_attn_metadata
         lens, split = self._split(common)
         decode = self._build_decode(common, split)
+        decode_launch = None if decode is None else self._bind_decode(decode, split.num_decode_tokens)
+        prefill = self._build_prefill(common, lens, split, fast_build) if split.num_prefills else None
+        # In the order of its fields: to name them would take as long again.
         return MiniMaxM3IndexerMSAMetadata(
-            num_actual_tokens=common.num_actual_tokens,
-            slot_mapping=common.slot_mapping,
-            num_decodes=split.num_decodes,
-            num_decode_tokens=split.num_decode_tokens,
-            num_prefills=split.num_prefills,
-            num_prefill_tokens=split.num_prefill_tokens,
-            micro_batch=self.micro_batch,
-            decode=decode,
-            decode_launch=None if decode is None else self._bind_decode(decode, split.num_decode_tokens),
-            prefill_msa=self._build_prefill(common, lens, split, fast_build) if split.num_prefills else None,
-            build_number=self._builds.newest,
-            builds=self._builds,
-        )
+            common.num_actual_tokens, common.slot_mapping, *split[1:], self.micro_batch, decode, None,
+            self._builds.newest, self._builds, prefill, decode_launch,
+        )  # fmt: skip
 
     def _bind_decode(self, decode: MiniMaxM3IndexerDecodeMetadata, num_tokens: int) -> DecodeLaunch:
         """The launch of these views. Decode is launched by shapes alone, so what one step bound serves the next."""
@@ -192,15 +186,10 @@ class MiniMaxM3IndexerMSAMetadataBuilder(MiniMaxM3IndexerMetadataBuilder):
         seq_lens = part_of(common.seq_lens, num_reqs, first_row=first)
         num_blocks, num_splits = self.config.num_blocks(max_seq_len), 1 if fast_build else None
         block_table = part_of(common.block_table_tensor, num_reqs, num_blocks, first_row=first)
-        plan = plan_of_lens(self.config, query_lens, seq_lens_cpu, self.device, num_splits, memory=self._plan_memory)
+        plan = self._planner.plan(query_lens, seq_lens_cpu, num_splits)
+        launch = PrefillLaunch(plan, block_table, seq_lens, cu_seqlens_q, split.num_decode_tokens, self._kinds)
         return MiniMaxM3IndexerMSAPrefillMetadata(
-            cu_seqlens_q=cu_seqlens_q,
-            seq_lens=seq_lens,
-            block_table=block_table,
-            max_query_len=max(query_lens),
-            max_seq_len=max_seq_len,
-            plan=plan,
-            launch=PrefillLaunch(plan, block_table, seq_lens, cu_seqlens_q, split.num_decode_tokens, self._kinds),
+            cu_seqlens_q, seq_lens, block_table, max(query_lens), max_seq_len, plan, launch
         )
 
 

@@ -6,7 +6,6 @@ copy in flight reads what was written for it, and a plan keeps its tiles as long
 any more goes back to torch, which knows the copies that read it and the stream that it was made for.
 """
 
-import numpy as np
 import torch
 
 from msa_fast.ops.launching import current_stream
@@ -53,21 +52,14 @@ class TileLists:
         return self._topk_tiles
 
 
-Slot = tuple[torch.Tensor, np.ndarray, torch.Tensor]
-"""Memory of one plan, int32: on the host, the same as an array, and on the device."""
+Slot = tuple[torch.Tensor, memoryview, torch.Tensor]
+"""Memory of one plan, int32: on the host, the same as a view (filled sooner than an array), and on the device."""
 
 
 def new_slot(num_numbers: int, device: torch.device) -> Slot:
     """Memory of one plan alone."""
     host, on_device = _host_and_device((num_numbers,), device)
-    return host, host.numpy(), on_device
-
-
-def brought(slot: Slot, num_score_tiles: int, num_topk_tiles: int) -> TileLists:
-    """The tiles that were written to the array of a slot, on the device: by one copy, without a wait."""
-    host, _, on_device = slot
-    on_device.copy_(host, non_blocking=True)
-    return TileLists(on_device, num_score_tiles, num_topk_tiles)
+    return host, host.numpy().data, on_device
 
 
 class PlanMemory:
@@ -105,7 +97,8 @@ class PlanMemory:
     def _new_slots(self) -> list[Slot]:
         with torch.inference_mode(False):  # a tensor made in that mode could not be filled outside of it
             host, on_device = _host_and_device((NUM_SLOTS, SLOT_NUMBERS), self.device)
-            return [*zip(host.unbind(), host.numpy(), on_device.unbind(), strict=True)]
+            views = [row.data for row in host.numpy()]
+            return [*zip(host.unbind(), views, on_device.unbind(), strict=True)]
 
 
 def _host_and_device(shape: tuple[int, ...], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:

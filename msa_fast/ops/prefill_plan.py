@@ -8,6 +8,7 @@ it is made of a few dozen operations on whole arrays, and reaches the device in 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -29,8 +30,8 @@ from msa_fast.ops.launch_table import (
     num_processors,
     number,
 )
-from msa_fast.ops.plan_memory import PlanMemory, TileLists, brought, new_slot
-from msa_fast.ops.short_plan import MAX_TILES, NUM_MORE, NUM_WAVES, short_ranges
+from msa_fast.ops.plan_memory import PlanMemory, TileLists, new_slot
+from msa_fast.ops.short_plan import NUM_MORE, NUM_WAVES, ShortPlanner
 from msa_ref.batch import PagedBatch
 from msa_ref.config import IndexerConfig, require
 
@@ -110,7 +111,7 @@ class PrefillPlan:
         if num_splits is not None:
             check_int(num_splits, "num_splits", 1)
         check_int(workspace_bytes, "workspace_bytes", 1)
-        return plan_of_lens(config, query_lens, seq_lens, torch.device(device), num_splits, workspace_bytes)
+        return Planner(config, torch.device(device)).plan(query_lens, seq_lens, num_splits, workspace_bytes)
 
     @property
     def score_tiles(self) -> torch.Tensor:
@@ -128,65 +129,63 @@ class PrefillPlan:
         return Slab(0, self.total_q, slice(None), slice(None))
 
 
-def plan_of_lens(
-    config: IndexerConfig,
-    query_lens: Sequence[int],
-    seq_lens: Sequence[int],
-    device: torch.device,
-    num_splits: int | None = None,
-    workspace_bytes: int = WORKSPACE_BYTES,
-    memory: PlanMemory | None = None,
-) -> PrefillPlan:
-    """`PrefillPlan.build` of checked arguments. memory: where the tiles go; by default to memory of their own."""
-    architecture = architecture_of(device)
-    if len(query_lens) == 1 and num_splits is None:
-        plan = _plan_of_short(config, query_lens[0], seq_lens[0], device, architecture, workspace_bytes, memory)
-        if plan is not None:
-            return plan
-    lens = np.array([query_lens, seq_lens], dtype=np.int64)
-    return _plan_of_arrays(config, lens[0], lens[1], device, architecture, num_splits, workspace_bytes)
+class Planner:
+    """The plans of one indexer's batches on one device: what they share is looked up once.
 
+    memory: where the tiles of short chunks go; by default to memory of their own.
+    """
 
-def _plan_of_short(
-    config: IndexerConfig,
-    query_len: int,
-    seq_len: int,
-    device: torch.device,
-    architecture: str,
-    workspace_bytes: int,
-    memory: PlanMemory | None,
-) -> PrefillPlan | None:
-    """The plan of one short chunk, which is that of `_plan_of_arrays`; None if it is not short."""
-    heads, block_size, score_rows = config.num_index_heads, config.block_size, number(SCORE_ROWS, architecture)
-    num_rows, context_len = query_len * heads, seq_len - query_len
-    if not 0 < num_rows <= MAX_TILES * score_rows or context_len < 0:
-        return None
-    superblock, max_row_blocks = superblock_of(config, architecture), -(-seq_len // block_size)
-    check_row_blocks(max_row_blocks, "seq_lens")
-    if query_len > _max_tokens(config, max_row_blocks, superblock, workspace_bytes):
-        return None
-    ends = [*range(score_rows, num_rows, score_rows), num_rows]
-    num_blocks = [(context_len + (end - 1) // heads + block_size) // block_size for end in ends]
-    at_once = number(PROGRAMS_AT_ONCE, architecture)
-    ranges = short_ranges(num_blocks, score_rows, superblock, at_once, num_processors(device))
-    if ranges is None:
-        return None
-    num_ranges, num_tiles = ranges.num_ranges, len(ends)
-    num_numbers = 4 * num_ranges + 2 * num_tiles
-    slot = new_slot(num_numbers, device) if memory is None else memory.take(num_numbers)
-    ranges.write(slot[1], score_rows)
-    return PrefillPlan(
-        config=config,
-        tiles=brought(slot, num_ranges, num_tiles),
-        slabs=(Slab(0, query_len, slice(0, num_ranges), slice(0, num_tiles)),),
-        score_rows=score_rows,
-        topk_rows=number(TOPK_ROWS, architecture),
-        max_tile_rows=score_rows if num_tiles > 1 else num_rows,
-        superblock=superblock,
-        max_row_blocks=max_row_blocks,
-        total_q=query_len,
-        num_reqs=1,
-    )
+    def __init__(self, config: IndexerConfig, device: torch.device, memory: PlanMemory | None = None) -> None:
+        self._config, self._device, self._architecture = config, device, architecture_of(device)
+        self._take = partial(new_slot, device=device) if memory is None else memory.take
+
+    @cached_property
+    def _short(self) -> ShortPlanner:
+        return ShortPlanner(
+            heads=self._config.num_index_heads,
+            block_size=self._config.block_size,
+            score_rows=number(SCORE_ROWS, self._architecture),
+            topk_rows=number(TOPK_ROWS, self._architecture),
+            superblock=superblock_of(self._config, self._architecture),
+            programs_at_once=number(PROGRAMS_AT_ONCE, self._architecture),
+            processors=num_processors(self._device),
+        )
+
+    def plan(
+        self,
+        query_lens: Sequence[int],
+        seq_lens: Sequence[int],
+        num_splits: int | None = None,
+        workspace_bytes: int = WORKSPACE_BYTES,
+    ) -> PrefillPlan:
+        """`PrefillPlan.build` of checked arguments."""
+        if len(query_lens) == 1 and num_splits is None and 0 < query_lens[0] <= seq_lens[0]:
+            plan = self._plan_of_short(query_lens[0], seq_lens[0], workspace_bytes)
+            if plan is not None:
+                return plan
+        lens = np.array([query_lens, seq_lens], dtype=np.int64)
+        config, architecture = self._config, self._architecture
+        return _plan_of_arrays(config, lens[0], lens[1], self._device, architecture, num_splits, workspace_bytes)
+
+    def _plan_of_short(self, query_len: int, seq_len: int, workspace_bytes: int) -> PrefillPlan | None:
+        """The plan of one short chunk, which is that of `_plan_of_arrays`; None if it is not short."""
+        config, short = self._config, self._short
+        max_row_blocks, num_rows = -(-seq_len // short.block_size), query_len * short.heads
+        check_row_blocks(max_row_blocks, "seq_lens")
+        # A row has fewer scores than twice its blocks and 64. Most chunks need so little that no more need be known.
+        is_small = 4 * short.heads * (query_len + ALIGNMENT) * (2 * max_row_blocks + 64) <= workspace_bytes
+        if not is_small and query_len > _max_tokens(config, max_row_blocks, short.superblock, workspace_bytes):
+            return None
+        tiles = short.tile_lists(query_len, seq_len, self._take)
+        if tiles is None:
+            return None
+        rows = short.score_rows
+        slab = Slab(0, query_len, slice(0, tiles.num_score_tiles), slice(0, tiles.num_topk_tiles))
+        # In the order of its fields: their names would take as long again.
+        max_tile_rows = rows if num_rows > rows else num_rows
+        return PrefillPlan(
+            config, tiles, (slab,), rows, short.topk_rows, max_tile_rows, short.superblock, max_row_blocks, query_len, 1
+        )
 
 
 def _max_tokens(config: IndexerConfig, max_row_blocks: int, superblock: int, workspace_bytes: int) -> int:
@@ -216,7 +215,7 @@ def _plan_of_arrays(
     for first, stop in _runs(tiles, max_tokens):
         ranges.append(_split(tiles, first, stop, num_splits, superblock, architecture, processors))
         first_token, first_range = int(tiles.first_token[first]), num_ranges
-        num_ranges += len(ranges[-1])
+        num_ranges += ranges[-1].shape[0]
         slabs.append(
             Slab(
                 first_token=first_token,
@@ -357,13 +356,15 @@ _WAVES, _MORE = np.arange(NUM_WAVES), np.arange(NUM_MORE)
 def _to_device(ranges: list[np.ndarray], req: np.ndarray, row: np.ndarray, device: torch.device) -> TileLists:
     """Score tiles and selection tiles on the device."""
     num_ranges, num_tiles = sum(map(len, ranges)), len(row)
-    slot = _, values, _ = new_slot(4 * num_ranges + 2 * num_tiles, device)
+    host, view, on_device = new_slot(4 * num_ranges + 2 * num_tiles, device)
+    values = np.asarray(view)
     end = 0
     for of_slab in ranges:
         first, end = end, end + of_slab.size
         values[first:end] = of_slab.ravel()
     values[end::2], values[end + 1 :: 2] = req, row
-    return brought(slot, num_ranges, num_tiles)
+    on_device.copy_(host, non_blocking=True)
+    return TileLists(on_device, num_ranges, num_tiles)
 
 
 def check_plan(plan: PrefillPlan, batch: PagedBatch) -> None:

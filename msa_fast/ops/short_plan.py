@@ -1,16 +1,19 @@
 """The plan of one short chunk in plain integers: what `prefill_plan` computes with arrays, where they are too short to
 pay for themselves.
 
-Most steps of an engine have one chunk of a few query tiles, whose rows see nearly the same blocks.
+Most steps of an engine have one chunk of a few query tiles, whose rows see nearly the same blocks. An engine waits for
+its plan, so what all chunks of an indexer share is computed once, and tiles are written by copies of what is kept.
 """
 
 import struct
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 
 from msa_fast.ops.launch_table import BLOCKS_ALONE, BLOCKS_OF_PROLOGUE, MAX_PROGRAM_BLOCKS
+from msa_fast.ops.plan_memory import Slot, TileLists
 
 MAX_TILES = 64
 """Query tiles of a short chunk: 2,048 tokens of 4 heads."""
@@ -21,38 +24,145 @@ MAX_LENGTHS = 20
 NUM_WAVES, NUM_MORE = 12, 3
 """Numbers of waves that are tried from the fewest on, and of blocks from those on that the waves would need."""
 
+Groups = list[tuple[int, int]]
+"""Numbers of visible blocks, rising, and of the query tiles, one after another, that see so many."""
 
-class ShortRanges(NamedTuple):
-    """The score tiles of request 0 in a plan, num_ranges: `common` full ranges of all query tiles, then the others.
 
-    each: blocks of a full range. num_tiles: query tiles. ends: the numbers of the other ranges, as they are listed.
+@dataclass(eq=False, slots=True)
+class ShortPlanner:
+    """The plans of one indexer's short chunks on one GPU.
+
+    heads, block_size: those of the indexer. score_rows, topk_rows, superblock: those of the plans. programs_at_once:
+    score programs that share a multiprocessor, of which there are `processors`.
     """
 
-    num_ranges: int
-    common: int
-    each: int
-    num_tiles: int
-    ends: list[int]
+    heads: int
+    block_size: int
+    score_rows: int
+    topk_rows: int
+    superblock: int
+    programs_at_once: int
+    processors: int
 
-    def write(self, values: np.ndarray, score_rows: int) -> None:
-        """Write the score tiles, then the query tiles, to `values`, int32. score_rows: rows of a query tile."""
-        num_full, end = 4 * self.common * self.num_tiles, 4 * self.num_ranges
-        if num_full:
-            rows, steps = _full_ranges((self.common - 1).bit_length(), self.num_tiles, score_rows)
-            full = values[:num_full]
-            np.multiply(steps[:num_full], self.each, full)
-            np.add(full, rows[:num_full], full)
-        if self.ends:
-            struct.pack_into(f"{len(self.ends)}i", values.data, 4 * num_full, *self.ends)
-        values[end : end + 2 * self.num_tiles] = _query_tiles(self.num_tiles, score_rows)
+    def tile_lists(self, query_len: int, seq_len: int, take: Callable[[int], Slot]) -> TileLists | None:
+        """The tiles of request 0, as `prefill_plan` lists them, on the device; None if the chunk is not short.
+
+        query_len, seq_len: 0 < query_len <= seq_len. take: gives memory for some numbers.
+        """
+        score_rows, num_tiles = self.score_rows, -(-query_len * self.heads // self.score_rows)
+        if num_tiles > MAX_TILES:
+            return None
+        groups = self._groups(query_len, seq_len, num_tiles)
+        if groups is None:
+            return None
+        each = self._step(groups, num_tiles)
+        # All tiles have these full ranges. The others are few: full ones of later tiles, then the ends.
+        common = groups[0][0] // each
+        if common > MAX_RANGES:
+            return None
+        ends = _ends(groups, common * each, each, score_rows)
+        full_end = 4 * common * num_tiles
+        ranges_end = full_end + len(ends)
+        tiles_end = ranges_end + 2 * num_tiles
+        host, values, on_device = take(tiles_end)
+        if common:
+            values[:full_end] = _full_ranges((common - 1).bit_length(), num_tiles, score_rows, each)[:full_end]
+        if ends:
+            struct.pack_into(f"{len(ends)}i", values, 4 * full_end, *ends)
+        values[ranges_end:tiles_end] = _query_tiles(num_tiles, score_rows)
+        on_device.copy_(host, True)
+        return TileLists(on_device, ranges_end >> 2, num_tiles)
+
+    def _groups(self, query_len: int, seq_len: int, num_tiles: int) -> Groups | None:
+        """The tiles by the blocks that their last rows see; None if there are too many numbers of blocks."""
+        heads, block_size, score_rows = self.heads, self.block_size, self.score_rows
+        context_len, most = seq_len - query_len, (seq_len + block_size - 1) // block_size
+        groups, begin = [], 0
+        for blocks in range(context_len // block_size + 1, most):  # from those of the first token on
+            # They hold the last row of so many tiles.
+            end = (blocks * block_size - context_len) * heads // score_rows
+            if end > begin:
+                groups.append((blocks, end - begin))
+                begin = end
+                if len(groups) == MAX_LENGTHS:
+                    return None
+        groups.append((most, num_tiles - begin))
+        return groups
+
+    def _step(self, groups: Groups, num_tiles: int) -> int:
+        """Blocks of one program, by the model of `prefill_plan`: the first of the steps whose grid ends first."""
+        superblock, shared_by, processors = self.superblock, self.programs_at_once, self.processors
+        at_once, most = shared_by * processors, MAX_PROGRAM_BLOCKS // superblock
+        fewest, blocks = groups[0][0], groups[-1][0]
+        total = blocks * num_tiles
+        for seen, tiles in groups:
+            total -= (blocks - seen) * tiles
+        total //= superblock
+        work = total * superblock
+        alone = BLOCKS_ALONE if shared_by > 1 else 1
+        best, best_time, last = 0, float("inf"), total + NUM_MORE
+        first = -(-total // (at_once * most)) or 1
+        for waves in range(first, first + NUM_WAVES):
+            needed = -(-total // (at_once * waves))
+            # From `last` on, all were tried for fewer waves.
+            for count in range(needed, needed + NUM_MORE if needed + NUM_MORE < last else last):
+                step = (most if count > most else count or 1) * superblock
+                wave = shared_by * step + BLOCKS_OF_PROLOGUE
+                if wave >= best_time and work > processors * step:  # too many programs for less than a whole wave
+                    continue
+                programs = -(-blocks // step)
+                if programs == -(-fewest // step):  # so it is for all
+                    programs *= num_tiles
+                else:
+                    programs = 0
+                    for seen, tiles in groups:
+                        programs += -(-seen // step) * tiles
+                full, rest = programs // at_once, programs % at_once
+                time: float = full * wave
+                if rest:
+                    time += wave if rest > processors else alone * step + BLOCKS_OF_PROLOGUE
+                if time < best_time:
+                    best, best_time = step, time
+            if needed <= 1:  # so will the others be
+                break
+            # The other steps are shorter, and take a wave more. Those up to `even` blocks would end later even if all
+            # processors ended at once, and those of more blocks end later by their waves.
+            even = BLOCKS_OF_PROLOGUE * work / (best_time * at_once - shared_by * work)
+            if waves * (shared_by * even + BLOCKS_OF_PROLOGUE) + alone * even + BLOCKS_OF_PROLOGUE > best_time:
+                break
+            last = needed
+        return best
+
+
+def _ends(groups: Groups, first: int, each: int, score_rows: int) -> list[int]:
+    """The numbers of the ranges from block `first` on, `each` blocks long or shorter: the longest ranges first."""
+    pieces, row = [], 0
+    for last, tiles in groups:
+        end_row = row + tiles * score_rows
+        for block in range(first, last, each):
+            end = block + each if block + each < last else last
+            pieces.append((block - end, block, row, end_row, end))
+        row = end_row
+    pieces.sort()
+    numbers: list[int] = []
+    for _, block, first_row, end_row, end in pieces:
+        for row in range(first_row, end_row, score_rows):
+            numbers += (0, row, block, end)
+    return numbers
+
+
+@lru_cache(maxsize=512)
+def _full_ranges(bits: int, num_tiles: int, score_rows: int, each: int) -> memoryview:
+    """The first 2 ** bits ranges of `each` blocks of all query tiles, kept: chunks of other lengths have them, too."""
+    rows, steps = _ranges_of_one(bits, num_tiles, score_rows)
+    full = steps * np.int32(each)
+    full += rows
+    return full.data
 
 
 @lru_cache(maxsize=128)
-def _full_ranges(bits: int, num_tiles: int, score_rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """The rows of the first 2 ** bits full ranges of all query tiles, and their blocks, counted in ranges.
-
-    Kept: chunks of other lengths, whose ranges have other lengths, have them, too.
-    """
+def _ranges_of_one(bits: int, num_tiles: int, score_rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of 2 ** bits full ranges of all query tiles, and their blocks, counted in ranges; both kept."""
     full = np.zeros((2, 1 << bits, num_tiles, 4), np.int32)
     full[0, ..., 1] = np.arange(num_tiles) * score_rows
     full[1, ..., 2] = np.arange(1 << bits)[:, None]
@@ -61,76 +171,8 @@ def _full_ranges(bits: int, num_tiles: int, score_rows: int) -> tuple[np.ndarray
 
 
 @lru_cache(maxsize=MAX_TILES)
-def _query_tiles(num_tiles: int, score_rows: int) -> np.ndarray:
+def _query_tiles(num_tiles: int, score_rows: int) -> memoryview:
     """The query tiles of request 0, kept: they depend on their number alone."""
     tiles = np.zeros((num_tiles, 2), np.int32)
     tiles[:, 1] = np.arange(num_tiles) * score_rows
-    return tiles.ravel()
-
-
-def short_ranges(
-    num_blocks: list[int], score_rows: int, superblock: int, programs_at_once: int, processors: int
-) -> ShortRanges | None:
-    """The score tiles of request 0, in the order that `prefill_plan` gives them; None if it is not short.
-
-    num_blocks: visible blocks of each query tile, never falling. score_rows: rows of a query tile.
-    programs_at_once: score programs that share a multiprocessor.
-    """
-    num_tiles, lengths = len(num_blocks), dict.fromkeys(num_blocks)
-    if num_tiles > MAX_TILES or len(lengths) > MAX_LENGTHS or num_blocks[0] == 0:
-        return None
-    groups = [(blocks, num_blocks.count(blocks)) for blocks in lengths]
-    each = _step(groups, superblock, programs_at_once, processors)
-    # All tiles have these full ranges. The others are few: full ones of later tiles, then the ends.
-    common = num_blocks[0] // each
-    if common > MAX_RANGES:
-        return None
-    first, row, pieces = common * each, 0, []
-    for last, tiles in groups:
-        end_row = row + tiles * score_rows
-        pieces += [
-            (block - end, block, row, end_row, end)
-            for block in range(first, last, each)
-            for end in (block + each if block + each < last else last,)
-        ]
-        row = end_row
-    pieces.sort()
-    ends = [
-        number
-        for _, block, first_row, end_row, end in pieces
-        for row in range(first_row, end_row, score_rows)
-        for number in (0, row, block, end)
-    ]
-    return ShortRanges(common * num_tiles + len(ends) // 4, common, each, num_tiles, ends)
-
-
-def _step(groups: list[tuple[int, int]], superblock: int, programs_at_once: int, processors: int) -> int:
-    """Blocks of one program, by the model of `prefill_plan`: the first of the steps whose grid ends first.
-
-    groups: numbers of visible blocks, and of the tiles that see so many.
-    """
-    at_once, most = programs_at_once * processors, MAX_PROGRAM_BLOCKS // superblock
-    total = 0
-    for blocks, tiles in groups:
-        total += blocks * tiles
-    total //= superblock
-    first = -(-total // (at_once * most)) or 1
-    alone = BLOCKS_ALONE if programs_at_once > 1 else 1
-    best, best_time, last = 0, float("inf"), total + NUM_MORE
-    for waves in range(first, first + NUM_WAVES):
-        needed = -(-total // (at_once * waves))
-        # From `last` on, all were tried for fewer waves.
-        for count in range(needed, needed + NUM_MORE if needed + NUM_MORE < last else last):
-            step = (most if count > most else count or 1) * superblock
-            programs = 0
-            for blocks, tiles in groups:
-                programs += -(-blocks // step) * tiles
-            full, rest = programs // at_once, programs % at_once
-            wave = programs_at_once * step + BLOCKS_OF_PROLOGUE
-            end = wave if rest > processors else alone * step + BLOCKS_OF_PROLOGUE if rest else 0
-            if full * wave + end < best_time:
-                best, best_time = step, full * wave + end
-        if needed <= 1:  # so will the others be
-            break
-        last = needed
-    return best
+    return tiles.ravel().data

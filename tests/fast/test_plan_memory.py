@@ -9,7 +9,7 @@ from msa_fast import PrefillPlan
 from msa_fast.indexer_msa import MiniMaxM3IndexerMSAMetadataBuilder
 from msa_fast.ops import plan_memory
 from msa_fast.ops.plan_memory import NUM_SLOTS, SLOT_NUMBERS, PlanMemory, Slot
-from msa_fast.ops.prefill_plan import plan_of_lens
+from msa_fast.ops.prefill_plan import Planner
 from msa_ref import IndexerConfig
 from tests.support.fast_engine import Engine
 
@@ -41,7 +41,8 @@ def device_of(name: str) -> torch.device:
 def differing(memory: PlanMemory, wait: Callable[[], object]) -> int:
     """The plans, of many of different lengths, that end with other tiles than they have in memory of their own."""
     lens = [([100 + number], [5_000 + 900 * number]) for number in range(NUM_PLANS)]
-    plans = [plan_of_lens(CONFIG, *each, memory.device, memory=memory) for each in lens]
+    planner = Planner(CONFIG, memory.device, memory)
+    plans = [planner.plan(*each) for each in lens]
     wait()
     own = [PrefillPlan.build(CONFIG, *each, memory.device) for each in lens]
     pairs = [(getattr(plan, name), getattr(other, name)) for plan, other in zip(plans, own, strict=True)
@@ -137,7 +138,7 @@ def test_slots_made_in_inference_mode_serve_outside_of_it(is_first: bool, device
     memory = PlanMemory(device_of(device))
     for is_inference in (is_first, not is_first):
         with torch.inference_mode(is_inference):
-            plan = plan_of_lens(CONFIG, [100], [5_000], memory.device, memory=memory)
+            plan = Planner(CONFIG, memory.device, memory).plan([100], [5_000])
         own = PrefillPlan.build(CONFIG, [100], [5_000], memory.device)
         assert plan.score_tiles.tolist() == own.score_tiles.tolist()
 

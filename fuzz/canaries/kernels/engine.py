@@ -29,8 +29,8 @@ MUTANTS = [
     _split(
         "step_drafts_not_counted",
         "A decode request counts as one token, whatever its drafts.",
-        "num_decode_tokens=num_decodes * decode_query_len",
-        "num_decode_tokens=num_decodes",
+        "num_decode_tokens = num_decodes * decode_query_len",
+        "num_decode_tokens = num_decodes",
         ("Runs", "Best", "WritesAll"),
         defect="D30",
     ),
@@ -182,8 +182,8 @@ MUTANTS = [
     _msa(
         "step_prefill_planned_for_decodes",
         "The plan of prefills is made from the lengths of decodes.",
-        "plan_of_lens(self.config, query_lens, seq_lens_cpu,",
-        "plan_of_lens(self.config, query_lens, lens.seq_lens[: last - first],",
+        "self._planner.plan(query_lens, seq_lens_cpu,",
+        "self._planner.plan(query_lens, lens.seq_lens[: last - first],",
         ("Best", "Forced", "Count"),
         defect="D12",
     ),
@@ -198,9 +198,9 @@ MUTANTS = [
     _msa(
         "step_plan_of_the_first_step",
         "The plan of the first step's prefills serves all steps with as many prefill tokens.",
-        "plan = plan_of_lens(self.config, query_lens, seq_lens_cpu, self.device, num_splits, memory=self._plan_memory)",
+        "plan = self._planner.plan(query_lens, seq_lens_cpu, num_splits)",
         'plan = self.__dict__.setdefault("kept", {}).setdefault((split.num_prefills, split.num_prefill_tokens),'
-        " plan_of_lens(self.config, query_lens, seq_lens_cpu, self.device, num_splits, memory=self._plan_memory))",
+        " self._planner.plan(query_lens, seq_lens_cpu, num_splits))",
         ("Replay", "Best", "WritesAll"),
         defect="D19",
     ),

@@ -12,11 +12,11 @@ MUTANTS = [
     _prefill_plan(
         "plan_kept_of_its_tokens",
         "A plan is kept, and serves every batch of the same config that has as many requests and tokens.",
-        "return plan_of_lens(config, query_lens, seq_lens, torch.device(device), num_splits, workspace_bytes)",
+        "return Planner(config, torch.device(device)).plan(query_lens, seq_lens, num_splits, workspace_bytes)",
         """kept = PrefillPlan.build.__dict__.setdefault("kept", {})
         key = config, len(seq_lens), sum(query_lens), str(device), num_splits, workspace_bytes
         if key not in kept:
-            kept[key] = plan_of_lens(config, query_lens, seq_lens, torch.device(device), num_splits, workspace_bytes)
+            kept[key] = Planner(config, torch.device(device)).plan(query_lens, seq_lens, num_splits, workspace_bytes)
         return kept[key]""",
         ("Replay",),
         defect="D19",
@@ -24,8 +24,8 @@ MUTANTS = [
     _short_plan(
         "short_plan_last_range_forgotten",
         "The blocks behind a short chunk's full ranges are not listed.",
-        "if self.ends:",
-        "if len(self.ends) > 4 * self.num_tiles:",
+        "if ends:",
+        "if len(ends) > 4 * num_tiles:",
         ("SplitInvariance", "Best", "Forced", "Runs"),
         defect="D22",
     ),
@@ -33,7 +33,7 @@ MUTANTS = [
         "short_plan_ranges_of_the_first_tile",
         "The last ranges of a short chunk are those of its first tile.",
         "range(first, last, each)",
-        "range(first, num_blocks[0], each)",
+        "range(first, groups[0][0], each)",
         ("Best", "Forced", "Runs"),
         defect="D12",
     ),
@@ -48,32 +48,32 @@ MUTANTS = [
     _short_plan(
         "short_plan_range_begins_one_late",
         "The full ranges of a short chunk begin one block late.",
-        "np.add(full, rows[:num_full], full)",
-        "np.add(full, rows[:num_full], full)\n            full[2::4] += 1",
+        "full += rows",
+        "full += rows\n    full[2::4] += 1",
         ("Best", "Forced", "SplitInvariance"),
         defect="D23",
     ),
-    _prefill_plan(
+    _short_plan(
         "short_plan_bound_one_short",
-        "The blocks of a short chunk's tiles are bounded one token short.",
-        "(context_len + (end - 1) // heads + block_size) // block_size",
-        "(context_len + (end - 1) // heads + block_size - 1) // block_size",
+        "The blocks of a short chunk's last tile are bounded one token short.",
+        "(seq_len + block_size - 1) // block_size",
+        "(seq_len + block_size - 2) // block_size",
         ("Best", "Forced", "Runs"),
         defect="D11",
     ),
-    _prefill_plan(
+    _short_plan(
         "short_plan_split_token_forgotten",
         "A short chunk's tile that ends within a token ends at the blocks of the token before it.",
-        "(context_len + (end - 1) // heads + block_size) // block_size",
-        "(context_len + end // heads + block_size - 1) // block_size",
+        "(blocks * block_size - context_len) * heads // score_rows",
+        "((blocks * block_size - context_len + 1) * heads - 1) // score_rows",
         ("Best", "Forced", "Runs"),
         defect="D11",
     ),
     _prefill_plan(
         "short_plan_has_any_memory",
         "A short chunk is planned as one slab, whatever workspace was allowed.",
-        "if query_len > _max_tokens(config, max_row_blocks, superblock, workspace_bytes):",
-        "if query_len > _max_tokens(config, max_row_blocks, superblock, 1 << 60):",
+        "query_len > _max_tokens(config, max_row_blocks, short.superblock, workspace_bytes):",
+        "query_len > _max_tokens(config, max_row_blocks, short.superblock, 1 << 60):",
         equivalent="The answer does not depend on the slabs; tests/fast/test_slabs.py holds their number.",
     ),
     _prefill_plan(
