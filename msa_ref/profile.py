@@ -61,6 +61,8 @@ class Profile:
         again, "reused". A bound call, a graph and an engine's classes answer in the same memory as a matter of course.
     bad_calls: whether it refuses a call that breaks a rule of its arguments by a "value-error" before it writes
         anything, or promises nothing of it.
+    threads: whether "any" number of threads may call it at once, each with its own tensors, and on a GPU on its own
+        stream; or "one" alone. Kernels on Triton's interpreter, which one thread can enter, are not asked.
 
     What it takes; elsewhere it promises nothing:
 
@@ -91,6 +93,7 @@ class Profile:
     unit: str | None = None
     answers: Literal["kept", "reused"] = "kept"
     bad_calls: Literal["value-error", "undefined"] = "undefined"
+    threads: Literal["one", "any"] = "one"
     nan: Literal["minus-inf", "undefined"] = "minus-inf"
     infinities: Literal["ordinary", "undefined"] = "ordinary"
     score_nan: Literal["minus-inf", "undefined"] = "minus-inf"

@@ -3,12 +3,17 @@
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
+import numpy as np
 import torch
 
-from fuzz.canaries.naive import Candidate, NaiveIndexer
+from fuzz.canaries.naive import Candidate, NaiveIndexer, Row
 from fuzz.canaries.table import canary
 from fuzz.targets import Call
+from msa_ref.profile import CONTRACT
+
+FOR_ANY_THREAD = replace(CONTRACT, name="a kernel for any thread", threads="any")
 
 SECONDS_TRUSTED = 0.005
 """Time in which other work is trusted to be done, or to do nothing: many times what is needed alone."""
@@ -74,6 +79,23 @@ class SharedSlot(NaiveIndexer):
     def order(self, candidate: Candidate) -> tuple[float, ...]:
         score, block = candidate
         return (score, block) if self.is_refilled else (-score, block)
+
+
+SCRATCH = dict[str, np.ndarray]()
+
+
+@canary("systematic", "TwoThreads", profile=FOR_ANY_THREAD, asks=("several threads",))
+class OneScratchForAllThreads(NaiveIndexer):
+    """Stages its queries in one scratch buffer, which a call of another thread overwrites meanwhile."""
+
+    def __init__(self, call: Call) -> None:
+        super().__init__(call)
+        SCRATCH["q"] = self.q
+
+    def query(self, row: Row) -> np.ndarray:
+        time.sleep(0)  # a kernel's launch, in which other threads go on
+        vector: np.ndarray = SCRATCH["q"][row.token, row.head]
+        return vector
 
 
 @canary("D53", "Runs")

@@ -69,6 +69,7 @@ ASKS: dict[str, Callable[[Profile], bool]] = {
     "NaN": lambda profile: profile.nan == "minus-inf" and profile.infinities == "ordinary",
     "padding rows": lambda profile: profile.padding_rows == "pad",
     "padded queries": lambda profile: profile.padded_queries != "undefined",
+    "several threads": lambda profile: profile.threads == "any",
     "lowest id": lambda profile: profile.tie_rule == "lowest-id",
     "ascending": lambda profile: profile.order == "ascending",
 }

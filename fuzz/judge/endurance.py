@@ -38,7 +38,7 @@ def endure(judge: RunJudge, target: Target, run: Bound, num_splits: int, first: 
     if judge.scene.present_out is not None:  # it holds the answer of the run before
         time.sleep(SECONDS_OF_REST)
         later = judge.read_out(target)
-        if not _alike(first, later, target):
+        if not alike(first, later, target):
             yield from judge.unlike("WritesOnly", "a moment after it had returned", first, later, num_splits)
             return
     clock = time.perf_counter if judge.scene.device.type == "cuda" else time.process_time
@@ -46,7 +46,7 @@ def endure(judge: RunJudge, target: Target, run: Bound, num_splits: int, first: 
     for number in range(1, num_calls + 1):
         answer = judge.asked(run, target)
         judge.calls = max(judge.calls, number)
-        if not _alike(first, answer, target):
+        if not alike(first, answer, target):
             yield from judge.unlike("RepeatDeterminism", f"in call {number} of the same", first, answer, num_splits)
             return
         spent = clock() - start
@@ -55,7 +55,7 @@ def endure(judge: RunJudge, target: Target, run: Bound, num_splits: int, first: 
             return
 
 
-def _alike(first: torch.Tensor, answer: object, target: Target) -> bool:
+def alike(first: torch.Tensor, answer: object, target: Target) -> bool:
     """True if two answers are the same, or where the order is left open, hold the same ids."""
     if not isinstance(answer, torch.Tensor) or first.shape != answer.shape or first.dtype != answer.dtype:
         return False

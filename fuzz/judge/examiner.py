@@ -13,6 +13,7 @@ from fuzz.judge.refusals import refusals
 from fuzz.judge.replays import First, play
 from fuzz.judge.surroundings import Surroundings
 from fuzz.judge.truth import Truth
+from fuzz.judge.two_threads import call_at_once
 from fuzz.judge.verdict import Agreed, Broke, Undefined, Verdict, is_poisoned
 from fuzz.targets import NotApplicable, Target
 from msa_ref.contract import Violation
@@ -67,14 +68,14 @@ class Examiner:
         reason = target.limits(self.scene.case, self.scene.device.type) or self._outside(target)
         if reason is not None:
             return Undefined(reason)
-        target = self._surroundings.around(target)
+        plain, target = target, self._surroundings.around(target)
         first: torch.Tensor | None = None
         for number, num_splits in enumerate(target.split_counts(self.scene.case, self.scene.device.type)):
             self.scene.apply(0)
             if target.takes_score:
                 self.scene.score()  # outside the `try`: a harness error must not be blamed on the target
             try:
-                answer = self._examine_split(judge, target, num_splits, number == 0, found)
+                answer = self._examine_split(judge, target, plain, num_splits, number == 0, found)
                 if target.is_repeatable:
                     than = _splits_in_words(self.scene.case.num_splits[0])
                     found += judge.differing("SplitInvariance", than, first, answer, num_splits)
@@ -103,10 +104,11 @@ class Examiner:
         )
 
     def _examine_split(
-        self, judge: RunJudge, target: Target, num_splits: int, is_first: bool, found: list[Violation]
+        self, judge: RunJudge, target: Target, plain: Target, num_splits: int, is_first: bool, found: list[Violation]
     ) -> torch.Tensor | None:
         """The answer at one split count; at the first of them, repeats and the replay script too.
 
+        plain: the target without its surroundings.
         found: the list that takes each violation at once, so that an exception loses none.
         """
         before = len(found)
@@ -123,6 +125,7 @@ class Examiner:
         if is_first:
             if answer is not None and len(found) == before:
                 found += endure(judge, target, run, num_splits, answer)
+                found += call_at_once(judge, plain, self._surroundings, num_splits, answer)
             alone = answer if target.is_repeatable else None
             found += play_in_company(judge, target, run, num_splits, alone, is_sound=len(found) == before)
         if is_first and target.has_replay:

@@ -55,6 +55,10 @@ RUN_LAWS = {
     "RepeatDeterminism": RunLaw("A second run on the same inputs gives the same bits.", MERGED),
     "OwnStream": RunLaw("A run on a side stream, whose inputs are written late, agrees as the first one did.", STREAMS),
     "Undisturbed": RunLaw("A run beside another stream's noise gives the bits of the run alone.", STREAMS),
+    "TwoThreads": RunLaw(
+        "Where a target promises it, two threads' calls at once, each with its own tensors, answer as they do alone.",
+        STREAMS,
+    ),
     "Replay": RunLaw("A run after the buffers' contents changed agrees as the first one did.", IN_A_GRAPH),
     "GraphIsEager": RunLaw("A bound target gives the bits of an eager run on the same buffers.", IN_A_GRAPH),
     "Score": RunLaw(
