@@ -72,11 +72,11 @@ def test_more_requests_of_fewer_drafts_than_a_graph_has_are_refused_and_served(d
     ("name", "value", "is_excused"), [("FP8_ARCHITECTURES", (), True), ("MIN_FP8_DIM", 33, False)], ids=["unit", "dim"]
 )
 def test_a_refused_product_is_excused_by_a_missing_unit_alone(
-    name: str, value: object, is_excused: bool, monkeypatch: pytest.MonkeyPatch
+    name: str, value: object, is_excused: bool, device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case = replace(STEPS, config=IndexerConfig(2, 32, 16, 3), dtype="float8_e4m3fn")
     monkeypatch.setattr(product, name, value)
-    assert isinstance(Examiner(Scene(case, "cpu")).examine(BUILT_IN["step"]), Agreed if is_excused else Broke)
+    assert isinstance(Examiner(Scene(case, device)).examine(BUILT_IN["step"]), Agreed if is_excused else Broke)
 
 
 class InPairs(Sane):
