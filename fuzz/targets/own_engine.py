@@ -6,18 +6,23 @@ whose tensors lie elsewhere at each step, with requests in any order, and keep w
 
 import importlib
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 import torch
 
-from fuzz.cases.engine_steps import counts
 from fuzz.targets.engine import Engine, EngineSetup, EngineStep
 from fuzz.targets.host_graph import HostGraph
-from fuzz.targets.layers import like, moved, spread
-from fuzz.targets.own_promises import bad_steps, hold_to_step, offer_bad_captures, require_refusal
+from fuzz.targets.layers import like
+from fuzz.targets.own_forms import FORMS, with_an_empty_request
+from fuzz.targets.own_outs import KeptOuts
+from fuzz.targets.own_promises import (
+    bad_steps,
+    hold_to_step,
+    offer_bad_buffers,
+    offer_bad_captures,
+    require_refusal,
+)
 
 FP8_DIMS = (32, 64, 128)
 """Dims of a head that e4m3's own products are made for."""
@@ -36,7 +41,7 @@ class EagerEngine:
         backend: Any = importlib.import_module(f"{package}.indexer_msa").MiniMaxM3IndexerMSABackend
         score: Any = importlib.import_module(f"{package}.ops.score").minimax_m3_index_score
         own_scorers = partial(_into_its_own_memory, score), partial(_as_it_is_given, score)
-        self.builders = [
+        *self.builders, self.one_too_many, self.stranger = [
             backend.get_builder_cls()(
                 setup.config,
                 setup.device,
@@ -45,26 +50,33 @@ class EagerEngine:
                 num_speculative_tokens=setup.num_speculative_tokens,
                 micro_batch=micro_batch,
             )
-            for micro_batch in range(setup.num_micro_batches)
+            for micro_batch in (*range(setup.num_micro_batches + 1), 0)
         ]
+        offer_bad_buffers(partial(backend.get_impl_cls(), setup.config), setup.topk_indices_buffers[0])
+        self._add_layers_of_other_formats(backend, setup)
+        self.kept_outs = KeptOuts()
         self.impls = [
             backend.get_impl_cls()(setup.config, buffer, own_scorers[layer // 2 % 2] if layer % 2 else "triton")
             for layer, buffer in enumerate(setup.topk_indices_buffers)
         ]
         self.newest: list[Any] = [None] * setup.num_micro_batches
+        self.beyond: Any = None
         self.old: list[Any] = []
         self.num_actual_tokens = [0] * setup.num_micro_batches
         self.num_steps, self.drafts = 0, setup.num_speculative_tokens
         self.has_empty_requests = setup.max_num_tokens % 3 == 2  # at each step or at none: the same shapes again
-        self.other_product = self._of_another_product(backend, setup)
 
-    @staticmethod
-    def _of_another_product(backend: Any, setup: EngineSetup) -> Any:
-        """An impl whose products are e4m3's own, with a buffer of its own; None where a layer has none of them."""
-        given = setup.index_query[0].dtype, setup.index_k_pages[0].dtype
-        if given != (torch.float8_e4m3fn, torch.float8_e4m3fn) or setup.config.index_head_dim not in FP8_DIMS:
-            return None
-        return backend.get_impl_cls()(setup.config, like(setup.topk_indices_buffers[0]), product="fp8")
+    def _add_layers_of_other_formats(self, backend: Any, setup: EngineSetup) -> None:
+        """Impls with buffers of their own: with e4m3's own products, where layers can have them and where not.
+
+        And where queries and keys are e4m3, one of bf16 queries.
+        """
+        new_impl = partial(backend.get_impl_cls(), setup.config, like(setup.topk_indices_buffers[0]))
+        is_e4m3 = (setup.index_query[0].dtype, setup.index_k_pages[0].dtype) == (torch.float8_e4m3fn,) * 2
+        has_product = is_e4m3 and setup.config.index_head_dim in FP8_DIMS
+        self.wrong_product = None if is_e4m3 else new_impl(product="fp8")
+        self.other_product = new_impl(product="fp8") if has_product else None
+        self.other_queries = new_impl() if is_e4m3 else None
 
     def build(self, step: EngineStep, micro_batch: int) -> Any:
         """The builder's metadata."""
@@ -72,11 +84,13 @@ class EagerEngine:
         if micro_batch == len(self.builders) - 1:
             self.num_steps += 1
         if self.has_empty_requests:
-            step = _with_an_empty_request(step, self.drafts)
-        metadata = builder.build(0, form(step))
-        bad = bad_steps(step, builder.max_num_reqs, builder.max_model_len, builder.config.block_size)
-        rule, refused = bad[self.num_steps % len(bad)]
-        require_refusal(rule, f"a step whose {rule.split()[0]} is wrong was built", partial(builder.build, 0, refused))
+            step = with_an_empty_request(step, self.drafts)
+        metadata = builder.build(0, form(step), fast_build=self.num_steps % 3 == 2)  # as for the steps of a draft model
+        for rule, refused in bad_steps(step, builder.max_num_reqs, builder.max_model_len, builder.config.block_size):
+            what = f"a step whose {rule.split()[0]} is wrong was built"
+            require_refusal(rule, what, partial(builder.build, 0, form(refused)))
+        if len(self.builders) == 1:
+            self.beyond = self.one_too_many.build(0, form(step))
         self.old += [self.newest[micro_batch]] if self.newest[micro_batch] is not None else []
         self.newest[micro_batch], self.num_actual_tokens[micro_batch] = metadata, step.num_actual_tokens
         return metadata
@@ -92,6 +106,8 @@ class EagerEngine:
         selections: tuple[torch.Tensor | None, ...] = answer(index_query, index_k_pages, metadata)
         if layer == len(self.impls) - 1:  # where nothing is left to wait for
             hold_to_step(metadata, self.num_actual_tokens[metadata.micro_batch])
+            if len(self.builders) == 1:
+                self.kept_outs.offer(index_query, index_k_pages, metadata)
         num_tokens = metadata.num_decode_tokens + metadata.num_prefill_tokens
         # Of both sides the first one would run again, which takes its time.
         if layer == len(self.impls) - 1 and (metadata.num_decodes > 0) != (metadata.num_prefills > 0):
@@ -101,12 +117,26 @@ class EagerEngine:
         return selections
 
     def _before_the_layers(self, index_query: torch.Tensor, index_k_pages: torch.Tensor, metadata: Any) -> None:
-        """Offer queries of a dim too few, which must be refused; and let a layer with other products come first."""
+        """Offer what must be refused: queries of a dim too few, a micro-batch that buffers have no slot for.
+
+        And let layers of other formats come first.
+        """
         if metadata.num_decodes + metadata.num_prefills == 0:
             return
+        if self.beyond is not None:
+            what, own = "a micro-batch without a slot was taken", self.impls[0].forward
+            require_refusal("micro_batch must ", what, partial(own, index_query, index_k_pages, self.beyond))
         narrow = partial(self.impls[0].forward, index_query[..., :-1], index_k_pages, metadata)
         require_refusal(("index_q must ", "index_query must "), "queries of a dim too few were taken", narrow)
-        if self.other_product is not None and self.num_steps == 1:
+        if self.wrong_product is not None:
+            what = "a layer of other formats was taken with e4m3's own products"
+            wrong = partial(self.wrong_product.forward, index_query, index_k_pages, metadata)
+            require_refusal("product can be 'fp8' only for ", what, wrong)
+        if self.num_steps > 1:
+            return
+        if self.other_queries is not None:
+            self.other_queries.forward(index_query.to(torch.bfloat16), index_k_pages, metadata)
+        if self.other_product is not None:
             try:
                 self.other_product.forward(index_query, index_k_pages, metadata)
             except ValueError as refusal:
@@ -142,6 +172,12 @@ class GraphEngine(EagerEngine):
             else []
         )
 
+    def build(self, step: EngineStep, micro_batch: int) -> Any:
+        """The builder's metadata; another builder has the step, too."""
+        metadata = super().build(step, micro_batch)
+        self.strange = self.stranger.build(0, step)
+        return metadata
+
     def forward(
         self, layer: int, index_query: torch.Tensor, index_k_pages: torch.Tensor, metadata: Any
     ) -> tuple[torch.Tensor | None, ...]:
@@ -154,69 +190,14 @@ class GraphEngine(EagerEngine):
             replay, got = self.graphs[layer].replay, decode.decode_query_len
             if got == self.query_len:
                 self._offer_old(replay)
+                require_refusal(
+                    "metadata must ", "a step of another builder was replayed", partial(replay, self.strange)
+                )
                 return (replay(metadata),)
             what = f"a step of {got} tokens a request was replayed, captured for {self.query_len}"
             # For its drafts, or for more requests than a graph of longer ones has.
             require_refusal(("decode_query_len must ", "num_decodes must "), what, partial(replay, metadata))
         return super().forward(layer, index_query, index_k_pages, metadata)
-
-
-def _as_it_is(step: EngineStep) -> Any:
-    return step
-
-
-def _with_a_bound_alone(step: EngineStep) -> Any:
-    """The step of an engine that leaves the lengths' own name empty, in other memory."""
-    return SimpleNamespace(**_elsewhere(step), seq_lens_cpu=None, seq_lens_cpu_upper_bound=step.seq_lens_cpu)
-
-
-def _without_the_lengths(step: EngineStep) -> Any:
-    """The step of an engine that has an upper bound alone, as vLLM 0.33, in other memory."""
-    return SimpleNamespace(**_elsewhere(step), seq_lens_cpu_upper_bound=step.seq_lens_cpu)
-
-
-def _in_other_strides(name: str, step: EngineStep) -> Any:
-    """The step of an engine one of whose tensors is every other entry of a longer one, in other memory."""
-    given = _elsewhere(step) | {name: spread(getattr(step, name)), "seq_lens_cpu": step.seq_lens_cpu}
-    return SimpleNamespace(**given)
-
-
-READ_ON_THE_DEVICE = ("seq_lens", "query_start_loc", "block_table_tensor")
-"""Tensors of a step that kernels read where the engine has them."""
-FORMS: tuple[Callable[[EngineStep], Any], ...] = (
-    _as_it_is,
-    _with_a_bound_alone,
-    _without_the_lengths,
-    *[partial(_in_other_strides, name) for name in READ_ON_THE_DEVICE],
-)
-"""A step as engines of several versions describe it, step by step in turn."""
-
-
-def _elsewhere(step: EngineStep) -> dict[str, Any]:
-    """The fields of a step but for its lengths on the host; what the builder reads on the device lies elsewhere."""
-    given = {name: value for name, value in vars(step).items() if name != "seq_lens_cpu"}
-    return given | {name: moved(given[name]) for name in READ_ON_THE_DEVICE}
-
-
-def _with_an_empty_request(step: EngineStep, drafts: int) -> EngineStep:
-    """A step with a request more, which has a context and no token, between its decodes and its prefills."""
-    split = counts(step.query_start_loc_cpu.diff().tolist(), drafts)
-    at = split.decodes
-    if not at or not split.prefills:
-        return step
-
-    def with_one_more(tensor: torch.Tensor, first: int, last: int) -> torch.Tensor:
-        return torch.cat([tensor[:at], tensor[first:last], tensor[at:]])
-
-    return replace(
-        step,
-        query_start_loc=with_one_more(step.query_start_loc, at, at + 1),
-        query_start_loc_cpu=with_one_more(step.query_start_loc_cpu, at, at + 1),
-        seq_lens=with_one_more(step.seq_lens, 0, 1),
-        seq_lens_cpu=with_one_more(step.seq_lens_cpu, 0, 1),
-        num_reqs=step.num_reqs + 1,
-        block_table_tensor=with_one_more(step.block_table_tensor, 0, 1),
-    )
 
 
 def _as_it_is_given(score: Any, batch: Any, plan: Any, out: torch.Tensor) -> Any:

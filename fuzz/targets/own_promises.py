@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -53,6 +54,10 @@ def bad_steps(step: EngineStep, max_num_reqs: int, max_model_len: int, block_siz
     ]
     if step.num_reqs:
         made.append(("seq_lens must ", replace(step, seq_lens=step.seq_lens[:-1])))
+        made.append(("block_table_tensor must ", replace(step, block_table_tensor=step.block_table_tensor[:-1])))
+        longest = int(step.seq_lens_cpu.max())
+        if longest:
+            made.append(("max_seq_len must ", replace(step, max_seq_len=longest - 1)))
     if int(starts[-1]):
         made.append(("num_actual_tokens must ", replace(step, num_actual_tokens=int(starts[-1]) - 1)))
     if needed:
@@ -60,6 +65,22 @@ def bad_steps(step: EngineStep, max_num_reqs: int, max_model_len: int, block_siz
             ("block_table_tensor must ", replace(step, block_table_tensor=step.block_table_tensor[:, : needed - 1]))
         )
     return made
+
+
+def offer_bad_buffers(new_impl: Callable[[torch.Tensor], object], like: torch.Tensor) -> None:
+    """Offer a layer buffers whose slots, heads or rows are one memory, which must be refused.
+
+    like: a good one, [..., H, max_tokens, K] int32.
+    """
+    heads, tokens, topk = like.shape[-3:]
+    for what, memory, shape in (
+        ("slots", (heads, tokens), (2, heads, tokens)),
+        ("heads", (1, tokens), (heads, tokens)),
+        ("rows", (heads, 1), (heads, tokens)),
+    ):
+        if memory != shape and heads * tokens:
+            shared = like.new_zeros(*memory, topk).expand(*shape, topk)
+            require_refusal("topk_indices_buffer must ", f"{what} in one memory were taken", partial(new_impl, shared))
 
 
 def offer_bad_captures(builder: Any, from_lens: Callable[..., Any], num_reqs: int, query_len: int) -> None:

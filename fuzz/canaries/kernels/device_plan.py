@@ -97,4 +97,20 @@ MUTANTS = [
         ("WritesAll",),
         defect="D44",
     ),
+    _mutant(
+        "device_plan_tile_ends_with_whole_tokens",
+        "The last token of a tile is counted from its first, as if no token lay in two tiles.",
+        "tl.minimum((row + TILE_ROWS - 1) // H, query_len - 1)",
+        "tl.minimum(row // H + (TILE_ROWS - 1) // H, query_len - 1)",
+        ("Best",),
+        defect="D11",
+    ),
+    _mutant(
+        "device_plan_negative_blocks",
+        "Tiles that see nothing have fewer blocks than none, which other tiles' ranges pay for.",
+        "tl.maximum(context_len + last_token + 1, 0)",
+        "(context_len + last_token + 1)",
+        ("Best",),
+        defect="D44",
+    ),
 ]

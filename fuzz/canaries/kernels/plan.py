@@ -234,4 +234,12 @@ MUTANTS = [
         "each = np.maximum(1, step // superblock) * superblock",
         equivalent="Ranges still start at superblocks and are listed until the blocks end.",
     ),
+    _prefill_plan(
+        "short_plan_of_rows_that_see_nothing",
+        "A chunk of more tokens than its request has is planned as if its first tokens saw something.",
+        "0 < query_lens[0] <= seq_lens[0]",
+        "0 < query_lens[0] and seq_lens[0] > 0",
+        ("Best", "Runs"),
+        defect="D44",
+    ),
 ]

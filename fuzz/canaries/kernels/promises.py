@@ -8,6 +8,8 @@ _base = mutants_of("indexer.py", "step-graph")
 _bound = mutants_of("ops/bound.py", "step")
 _product = mutants_of("ops/product.py", "step")
 _repeat = mutants_of("ops/launch_repeat.py", "step")
+_graph = mutants_of("graph.py", "step-graph")
+_msa = mutants_of("indexer_msa.py", "step")
 
 MUTANTS = [
     _bound(
@@ -78,5 +80,94 @@ MUTANTS = [
         "if num_decodes < self._num_filled and not split.num_prefills:",
         ("Visible", "Count", "PaddedTail", "WritesOnly"),
         defect="D17",
+    ),
+    _bound(
+        "step_queries_of_another_format",
+        "A layer runs the launches of one whose queries have another dtype.",
+        "q.shape, q.stride(), q.dtype, q.device, q_address & 15,",
+        "q.shape, q.stride(), q.device, q_address & 15,",
+        ("Best", "Exact"),
+        defect="D54",
+    ),
+    _bound(
+        "step_product_of_a_checked_layer",
+        "A layer may have any product once another one of its kind was checked.",
+        "kind = q.shape[1:], *key[1:]\n",
+        "kind = q.shape[1:], *key[1:-1]\n",
+        ("Refuses",),
+        defect="D54",
+    ),
+    _bound(
+        "step_out_of_too_few_rows",
+        "A later step takes memory of any number of rows, if it is of a kind that was checked.",
+        " and q.shape[0] >= self._tokens.stop <= out.shape[1]",
+        " and q.shape[0] >= self._tokens.stop",
+        ("Refuses",),
+    ),
+    _bound(
+        "step_out_of_heads_that_overlap",
+        "A later step takes memory whose heads overlap, if fewer rows did not.",
+        '        require_no_overlap(own_out, "out")  # some rows may overlap where fewer did not\n',
+        "",
+        ("Refuses",),
+    ),
+    _product(
+        "step_product_of_wide_queries",
+        "Queries of 16 bits are taken with e4m3's own products.",
+        'require(formats == ("e4m3", "e4m3"), "product",',
+        'require(formats[1] == "e4m3", "product",',
+        ("Refuses", "Runs"),
+        defect="D54",
+    ),
+    _base(
+        "step_slot_of_any_micro_batch",
+        "A buffer without slots takes every micro-batch.",
+        "        if micro_batch >= num_slots or num_tokens > max_tokens:\n",
+        "        micro_batch = micro_batch if num_slots > 1 else 0\n"
+        "        if micro_batch >= num_slots or num_tokens > max_tokens:\n",
+        ("Refuses",),
+        target="step",
+    ),
+    _base(
+        "step_slots_in_one_memory",
+        "The slots of a buffer may be one memory.",
+        "        require_no_overlap(buffer, name)\n",
+        "        require_no_overlap(buffer if buffer.ndim == 3 or not len(buffer) else buffer[0], name)\n",
+        ("Refuses",),
+        target="step",
+    ),
+    _graph(
+        "step_of_another_builder",
+        "A graph is replayed for another builder's step of the same micro-batch.",
+        "metadata.decode.seq_lens.data_ptr() == captured.decode.seq_lens.data_ptr()",
+        "metadata.micro_batch == captured.micro_batch",
+        ("Refuses",),
+        defect="D19",
+    ),
+    _split(
+        "step_table_of_fewer_requests",
+        "A block table may have fewer rows than the step has requests.",
+        " and table.shape[0] >= num_reqs\n",
+        "\n",
+        ("Refuses", "Runs"),
+    ),
+    _split(
+        "step_longer_than_its_bound",
+        "An engine's upper bounds may be above the bound of all lengths.",
+        "    if longest > max_seq_len:\n",
+        '    if longest > max_seq_len and name == "seq_lens_cpu":\n',
+        ("Refuses",),
+    ),
+    _msa(
+        "step_fast_build_keeps_the_plan",
+        "A fast build of as many tokens keeps the plan of the step before.",
+        "        plan = self._planner.plan(query_lens, seq_lens_cpu, num_splits)\n",
+        """        kept = self.__dict__.setdefault("_last", {})
+        if not fast_build or kept.get("lens") != query_lens:
+            kept["plan"] = self._planner.plan(query_lens, seq_lens_cpu, num_splits)
+        kept["lens"], plan = query_lens, kept["plan"]
+""",
+        ("Replay", "Best", "Forced", "Visible", "WritesAll", "Distinct"),
+        defect="D19",
     ),
 ]

@@ -334,4 +334,13 @@ MUTANTS = [
         ("Superblocks", "Best"),
         count=2,
     ),
+    _score(
+        "score_tile_ends_with_whole_tokens",
+        "The last token of a tile is counted from its first, as if no token lay in two tiles.",
+        "tl.minimum((first_row + ROWS - 1) // H, query_len - 1)",
+        "tl.minimum(first_row // H + (ROWS - 1) // H, query_len - 1)",
+        ("Best",),
+        target="prefill",
+        defect="D11",
+    ),
 ]
