@@ -12,6 +12,7 @@ from fuzz.targets.gpu_tables import as_on_a_gpu
 from fuzz.targets.layers import run_judged, run_others
 from fuzz.targets.limits import check_decode, check_decode_topk, check_prefill, check_prefill_device
 from fuzz.targets.own_engine import ENGINES
+from fuzz.targets.own_promises import offer_another_plan
 from fuzz.targets.step import step_target
 from fuzz.targets.target import Bound, Run, Start, Target
 from msa_ref import index_topk
@@ -47,6 +48,7 @@ def _prefill_apart(call: Call, package: str = "msa_fast") -> torch.Tensor:
     plan = kernels.PrefillPlan.build(
         batch.config, call.query_lens, call.seq_len_bounds, batch.device, num_splits=call.num_splits
     )
+    offer_another_plan(partial(kernels.minimax_m3_index_score, batch), plan)
     best = None
     if call.num_splits is not None:  # where splits are given, the best scores of superblocks are asked for, too
         shape = (batch.total_q, batch.config.num_index_heads, -(-batch.max_blocks // plan.superblock))

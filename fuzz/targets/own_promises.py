@@ -1,4 +1,4 @@
-"""Promises of the suite's own engine classes beside answers: what they refuse, and the fields that engines read."""
+"""Promises of the suite's own kernels and engine classes beside answers: what they refuse, and what engines read."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -81,6 +81,13 @@ def offer_bad_buffers(new_impl: Callable[[torch.Tensor], object], like: torch.Te
         if memory != shape and heads * tokens:
             shared = like.new_zeros(*memory, topk).expand(*shape, topk)
             require_refusal("topk_indices_buffer must ", f"{what} in one memory were taken", partial(new_impl, shared))
+
+
+def offer_another_plan(score: Callable[[Any], object], plan: Any) -> None:
+    """Offer the plan of a batch as one that was made for another block size, which must be refused."""
+    size = plan.config.block_size
+    other = replace(plan, config=replace(plan.config, block_size=size // 2 if size > 16 else 2 * size))
+    require_refusal("plan must ", "a plan of another block_size was taken", partial(score, other))
 
 
 def offer_bad_captures(builder: Any, from_lens: Callable[..., Any], num_reqs: int, query_len: int) -> None:

@@ -339,4 +339,12 @@ MUTANTS = [
         "for filler in range(num_scores, num_scores + SCORE_VECTOR):",
         ("Score", "Best", "Runs"),
     ),
+    _launch(
+        "decode_scores_of_the_first_heads",
+        "Where requests and heads both take several launches, all heads write the scores of the first ones.",
+        "yield _with_reqs(part, first, reqs_each), part_score",
+        "yield _with_reqs(part, first, reqs_each), score",
+        ("Score", "Best"),
+        defect="D44",
+    ),
 ]

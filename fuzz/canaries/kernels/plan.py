@@ -242,4 +242,12 @@ MUTANTS = [
         ("Best", "Runs"),
         defect="D44",
     ),
+    _prefill_plan(
+        "plan_of_another_block_size",
+        "A plan made for another block size is taken.",
+        'require(plan.config == batch.config, "plan", ',
+        'require(plan.config.topk_blocks == batch.config.topk_blocks, "plan", ',
+        ("Refuses",),
+        target="prefill-apart",
+    ),
 ]
