@@ -4,6 +4,7 @@ import importlib
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -30,14 +31,17 @@ def _reference(call: Call) -> torch.Tensor:
     return fill(call, index_topk(call.batch))
 
 
+def _plan(kernels: Any, call: Call, has_slabs: bool) -> Any:
+    """has_slabs: a split count sets the workspace, too. Little makes several slabs, and other slabs for other counts."""
+    batch, lens, splits = call.batch, (call.query_lens, call.seq_len_bounds), call.num_splits
+    workspace = {"workspace_bytes": SLAB_BYTES * splits} if has_slabs and splits else {}
+    return kernels.PrefillPlan.build(batch.config, *lens, batch.device, num_splits=splits, **workspace)
+
+
 @as_on_a_gpu
 def _prefill(call: Call, package: str = "msa_fast") -> torch.Tensor:
     kernels, batch = importlib.import_module(package), call.batch
-    # A split count also sets the workspace: little memory makes several slabs, and other slabs for other counts.
-    workspace = {} if call.num_splits is None else {"workspace_bytes": SLAB_BYTES * call.num_splits}
-    plan = kernels.PrefillPlan.build(
-        batch.config, call.query_lens, call.seq_len_bounds, batch.device, num_splits=call.num_splits, **workspace
-    )
+    plan = _plan(kernels, call, has_slabs=True)
     topk_idx: torch.Tensor = kernels.minimax_m3_index_prefill(batch, plan, out=call.out)
     return topk_idx
 
@@ -45,9 +49,7 @@ def _prefill(call: Call, package: str = "msa_fast") -> torch.Tensor:
 @as_on_a_gpu
 def _prefill_apart(call: Call, package: str = "msa_fast") -> torch.Tensor:
     kernels, batch = importlib.import_module(package), call.batch
-    plan = kernels.PrefillPlan.build(
-        batch.config, call.query_lens, call.seq_len_bounds, batch.device, num_splits=call.num_splits
-    )
+    plan = _plan(kernels, call, has_slabs=False)
     offer_another_plan(partial(kernels.minimax_m3_index_score, batch), plan)
     best = None
     if call.num_splits is not None:  # where splits are given, the best scores of superblocks are asked for, too
@@ -102,10 +104,7 @@ def _decode_shown(call: Call, package: str = "msa_fast") -> torch.Tensor:
 def _prefill_bound(call: Call, package: str = "msa_fast") -> torch.Tensor:
     kernels, batch = importlib.import_module(package), call.batch
     bound = importlib.import_module(f"{package}.ops.bound")
-    workspace = {} if call.num_splits is None else {"workspace_bytes": SLAB_BYTES * call.num_splits}
-    plan = kernels.PrefillPlan.build(
-        batch.config, call.query_lens, call.seq_len_bounds, batch.device, num_splits=call.num_splits, **workspace
-    )
+    plan = _plan(kernels, call, has_slabs=True)
     launch = bound.PrefillLaunch(plan, batch.block_table, batch.seq_lens, batch.cu_seqlens_q)
     run_others(launch, call)
     return run_judged(launch, call)
