@@ -12,6 +12,7 @@ import torch
 
 from fuzz.canaries.naive import Candidate, NaiveIndexer, Row
 from fuzz.canaries.table import canary
+from fuzz.targets.call import ignore_scores
 from msa_ref import PAD
 
 INPUTS = ("index_q", "index_k_pages", "block_table", "seq_lens", "cu_seqlens_q")
@@ -47,6 +48,28 @@ class AnswersInOneBuffer(NaiveIndexer):
         with torch.inference_mode(False):
             buffer: torch.Tensor = self.memory.setdefault("buffer", torch.empty_like(answer))
         return buffer.copy_(answer)
+
+
+@canary("systematic", "OwnMemory")
+class AnswersInARing(NaiveIndexer):
+    """Answers in eight pieces of memory in turn where it is given none: the ninth answer changes the first."""
+
+    def write(self, rows: dict[tuple[int, int], list[int]]) -> torch.Tensor:
+        answer = super().write(rows)
+        if self.call.out is not None:
+            return answer
+        with torch.inference_mode(False):
+            ring: list[torch.Tensor] = self.memory.setdefault("ring", [torch.empty_like(answer) for _ in range(8)])
+        ring.append(ring.pop(0))
+        return ring[0].copy_(answer)
+
+
+@canary("systematic", "Best")
+class ShowsRightAnswers(NaiveIndexer):
+    """Takes the most recent blocks where nobody asks to see its scores."""
+
+    def order(self, candidate: Candidate) -> tuple[float, ...]:
+        return (-candidate[1],) if self.call.show is ignore_scores else super().order(candidate)
 
 
 class Promise(torch.Tensor):

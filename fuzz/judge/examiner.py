@@ -117,8 +117,10 @@ class Examiner:
         is_settled = judge.is_settled
         found += broken
         repeats = min(MAX_JUDGED, max(self.scene.case.repeats, bool(self.scene.case.first_mode)))
+        # A user does not ask for scores: neither do repeats of what takes everything anew each time.
+        unasked = run if target.is_bound or target.start is not None else target.eager(self.scene, num_splits)
         for _ in range(repeats if is_first else 0):
-            again, broken = judge.run(run, target, num_splits)
+            again, broken = judge.run(unasked, target, num_splits)
             found += broken
             if target.is_repeatable:
                 found += judge.differing("RepeatDeterminism", "the first run", answer, again, num_splits)
@@ -126,8 +128,8 @@ class Examiner:
             if answer is not None and len(found) == before:
                 found += endure(judge, target, run, num_splits, answer)
                 found += call_at_once(judge, plain, self._surroundings, num_splits, answer)
-            alone = answer if target.is_repeatable else None
-            found += play_in_company(judge, target, run, num_splits, alone, is_sound=len(found) == before)
+            expected = answer if target.is_repeatable else None
+            found += play_in_company(judge, target, run, num_splits, expected, is_sound=len(found) == before)
         if is_first and target.has_replay:
             found += play(judge, target, run, num_splits, First(answer, len(found) == before, is_settled))
         return answer

@@ -23,8 +23,8 @@ from fuzz.targets.target import Bound
 from fuzz.twin.finding import Finding
 from msa_ref.contract import How, Violation, with_reqs
 
-MAX_EARLIER = 3
-"""Answers of a target's last runs that its next ones must leave alone."""
+MAX_EARLIER = 64
+"""Answers of a target's last runs that its next ones must leave alone: as many as a model has layers, and more."""
 
 
 class RunJudge:

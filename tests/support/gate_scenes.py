@@ -16,6 +16,7 @@ from fuzz.inputs.scene import Scene
 from fuzz.judge.examiner import Examiner
 
 NOT_DRAWN = {
+    "answers_in_a_ring",
     "each_thousandth_call",
     "eleven_bits_in_its_own_shape",
     "page_in_fifteen_bits",
