@@ -228,4 +228,13 @@ MUTANTS = [
         ("Runs",),
         defect="D01",
     ),
+    _topk(
+        "topk_bests_side_by_side",
+        "Parts of a run begin a best score apart, not as many as each part has: every second one is skipped.",
+        "tl.arange(0, CHUNK // V)[None, None, :] * (V * EACH)",
+        "tl.arange(0, CHUNK // V)[None, None, :] * V",
+        ("Best",),
+        target="prefill",
+        defect="D25",
+    ),
 ]
