@@ -235,6 +235,5 @@ MUTANTS = [
         "tl.arange(0, CHUNK // V)[None, None, :] * V",
         ("Best",),
         target="prefill",
-        defect="D25",
     ),
 ]
