@@ -111,6 +111,6 @@ MUTANTS = [
         "tl.maximum(context_len + last_token + 1, 0)",
         "(context_len + last_token + 1)",
         ("Best",),
-        defect="D44",
+        defect="D16",
     ),
 ]

@@ -240,7 +240,7 @@ MUTANTS = [
         "0 < query_lens[0] <= seq_lens[0]",
         "0 < query_lens[0] and seq_lens[0] > 0",
         ("Best", "Runs"),
-        defect="D44",
+        defect="D16",
     ),
     _prefill_plan(
         "plan_of_another_block_size",
