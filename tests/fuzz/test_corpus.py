@@ -22,9 +22,9 @@ ENTRIES = entries()
 MAX_BLOCKS = {"D19": 200, "D28": 131_073}
 """Blocks of a request, by flag: 40, as many as are needed for two layouts of one number of bits, or more than ids of 17
 bits."""
-MAX_REQUESTS = {"D43": 3, "D44": 129}
+MAX_REQUESTS = {"D43": 3, "D44": 129, "D46": 8}
 """Requests of a kept case, by flag: two, or one more than an array that is too short has room for, or those that bring
-more than 1,024 tokens of decode."""
+more than 1,024 tokens of decode, or more than a ring of queries holds."""
 
 
 @pytest.mark.parametrize(("number", "entry"), list(enumerate(ENTRIES.values())), ids=ENTRIES)

@@ -14,6 +14,7 @@ from fuzz.commands.replay import NO_STRIP_OF_TWIN
 from fuzz.commands.replay import replay as replayed
 from fuzz.commands.twin_schedules import Place, run_task
 from fuzz.commands.twin_schedules import Task as Schedules
+from fuzz.corpus import entries
 from fuzz.isolation.messages import Task
 from fuzz.isolation.worker import Worker
 from fuzz.judge.verdict import Agreed, Broke, Undefined
@@ -161,6 +162,13 @@ def test_bits_are_those_of_the_matrix_unit(worker: Worker, architecture: str) ->
 @pytest.mark.parametrize("dtype", ["float8_e4m3fn", "bfloat16/float8_e4m3fn"])
 def test_blackwells_decode_agrees_on_keys_of_one_byte(worker: Worker, dtype: str) -> None:
     assert isinstance(verdict(worker, replace(DECODE, dtype=dtype), "twin-sm_100+source/decode"), Agreed)
+
+
+@pytest.mark.parametrize("architecture", ["sm_90", "sm_100"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float8_e4m3fn", "bfloat16/float8_e4m3fn"])
+def test_a_ring_of_queries_waits_for_the_products_that_read_it(worker: Worker, architecture: str, dtype: str) -> None:
+    case = replace(entries()["D46-decode_sm100_queries_while_multiplied"].case, dtype=dtype)
+    assert isinstance(verdict(worker, case, f"twin-{architecture}+source/decode"), Agreed)
 
 
 @pytest.mark.parametrize("architecture", ["sm_90", "sm_100", "sm_120"])

@@ -257,4 +257,12 @@ MUTANTS = [
         ("Score", "Best", "PoisonBlind"),
         defect="D02",
     ),
+    _mutant(
+        "decode_sm100_queries_while_multiplied",
+        "Queries of 16 bits on e4m3 keys are overwritten by those of three requests later while a product reads them.",
+        "                if is_new and turn >= 0:",
+        "                if is_new and turn < 0:",
+        ("Runs", "Best", "Score"),
+        defect="D46",
+    ),
 ]

@@ -215,6 +215,9 @@ def _decode_score_sm100_kernel(
                 mbarrier.wait(done, turn & 1)
         if ahead < end:
             is_new = next_req != fetched
+            if IS_WIDENED and not HAS_WIDE_QUERIES:
+                if is_new and turn >= 0:  # the slot may be that of the queries that are being multiplied
+                    mbarrier.wait(done, turn & 1)
             fetched_slot = gl.where(is_new, next_slot(fetched_slot, STAGES), fetched_slot)
             fetch_page(
                 keys, next_page, queries, next_start, slot, fetched_slot, ready, pages, q_shared, True, is_new, S, D
