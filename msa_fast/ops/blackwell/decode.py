@@ -215,7 +215,7 @@ def _decode_score_sm100_kernel(
                 mbarrier.wait(done, turn & 1)
         if ahead < end:
             is_new = next_req != fetched
-            if IS_WIDENED and not HAS_WIDE_QUERIES:
+            if IS_WIDENED and not HAS_WIDE_QUERIES:  # noqa: SIM102 - a constant decides whether there is a branch
                 if is_new and turn >= 0:  # the slot may be that of the queries that are being multiplied
                     mbarrier.wait(done, turn & 1)
             fetched_slot = gl.where(is_new, next_slot(fetched_slot, STAGES), fetched_slot)
