@@ -11,7 +11,7 @@ from msa_fast.bench.shapes import Shape
 from msa_ref.config import IndexerConfig
 
 TABLE = Path(__file__).parents[1] / "results" / "prefill-h100-1e581ab.csv"
-"""The rows of RESULTS.md on today's scorer."""
+"""The rows that the model was held to when it was made; RESULTS.md has later ones."""
 TRITON = "3.6.0"
 """The version that compiled what was measured."""
 COPY = 3.03
