@@ -225,7 +225,7 @@ def _play_round(callers: list[_Caller], paused: _Caller | None, random: Random) 
 
 
 def _told(caller: _Caller) -> str:
-    """What one thread's calls did wrong, in words.
+    """The fault of one thread's calls, in words; empty if there is none.
 
     Raises:
         BaseException: a CUDA error, which accuses a target by itself.

@@ -173,9 +173,10 @@ class GraphEngine(EagerEngine):
         )
 
     def build(self, step: EngineStep, micro_batch: int) -> Any:
-        """The builder's metadata; another builder has the step, too."""
+        """The builder's metadata; where there are graphs, another builder has the step, too."""
         metadata = super().build(step, micro_batch)
-        self.strange = self.stranger.build(0, step)
+        if self.graphs:
+            self.strange = self.stranger.build(0, step)
         return metadata
 
     def forward(

@@ -105,7 +105,7 @@ def test_a_short_chunk_is_planned_as_arrays_plan_it(
 def test_chunks_of_any_length_on_any_gpu_are_planned_as_arrays_plan_them(
     heads: int, block_size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where programs are few or fill many waves, and slabs are small: which steps are tried depends on all of these."""
+    """Chunks whose programs are few or fill many waves, in small slabs: the steps tried depend on all of it."""
     rng = random.Random(heads * block_size)
     for _ in range(400):
         architecture, processors = rng.choice(["sm_90", "sm_100", "sm_120", "interpreter"]), int(2 ** rng.uniform(0, 8))
