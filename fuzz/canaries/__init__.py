@@ -5,7 +5,7 @@ is the real kernels with one fragment of their source exchanged. As a target, a 
 `fuzz.canaries:<name>`. A gate that lets one of them pass is worth nothing.
 
 To add a canary, write one class in the module that fits (`ranking`, `narrow_keys`, `lengths`, `memory`, `neighbours`,
-`sharing`, `padding`, `company`, `kept`, `graphs`, `cheats`, `habits`, `formats`): it overrides one method of
+`sharing`, `padding`, `company`, `kept`, `large`, `graphs`, `cheats`, `habits`, `formats`): it overrides one method of
 `NaiveIndexer`, and its docstring says in one sentence what is broken. The decorator names its row in `field_defects`,
 the laws that must catch it alone, and what a target must promise for it to show (`asks`):
 
@@ -32,6 +32,7 @@ from fuzz.canaries import (  # noqa: F401 - importing them fills the table
     graphs,
     habits,
     kept,
+    large,
     lengths,
     memory,
     narrow_keys,

@@ -86,6 +86,7 @@ class PagePlan:
     is_tight: whether there are no more pages and columns than blocks need; none where no request has a block.
     repeated_blocks: blocks of each request that lie in the page of one more of its blocks, as null blocks do.
     skipped_pages: pages in front of all others, on a CPU address space alone; key pages are no view then, and not far.
+    is_in_runs: whether blocks that lie in one page of a pool follow each other, so that the best ones may come late.
     """
 
     order: str = "permuted"
@@ -99,6 +100,7 @@ class PagePlan:
     repeated_blocks: int = 0
     is_tight: bool = False
     skipped_pages: int = 0
+    is_in_runs: bool = False
 
     def __post_init__(self) -> None:
         for name, options in (("order", PAGE_ORDERS), ("behind", BEHIND), ("tail", TAILS)):

@@ -108,6 +108,7 @@ def _tasks(options: Options, chosen: list[Target], results: Results) -> list[Tas
         tasks.give_kept()
     if options.has_production:
         tasks.give_production(options.seed)
+        tasks.give_large(options.seed)
     else:
         tasks.give_to_twins(options.seed)
     tasks.give_drawn(options.seed, options.num_cases, options.scale)

@@ -7,13 +7,14 @@ from fuzz import corpus
 from fuzz.cases.case import Case
 from fuzz.cases.generate import gate_cases
 from fuzz.cases.inside import inside
+from fuzz.cases.large import large_cases
 from fuzz.cases.production import is_given, production_cases, shapes_for_twins
 from fuzz.cases.project import project
 from fuzz.cases.scale import Scale
 from fuzz.cases.smoke import smoke_cases
 from fuzz.isolation.messages import Task
 from fuzz.targets import Target
-from fuzz.targets.share import is_given_drawn, is_given_kept, is_given_production
+from fuzz.targets.share import is_given_drawn, is_given_kept, is_given_large, is_given_production
 from fuzz.targets.twins import is_twin
 
 
@@ -53,6 +54,13 @@ class GateTasks:
             for target in self.targets:
                 if is_given_production(number, target, self.device) and is_given(kind, target.kind, target.takes_score):
                     self._give_projected(f"production {kind}", case, target)
+
+    def give_large(self, seed: int) -> None:
+        """Large cases, each inside a target's promises, to those that may answer them in seconds."""
+        for target in self.targets:
+            if is_given_large(target, self.device):
+                for case in large_cases(seed, target.domain):
+                    self._give(case, target)
 
     def give_to_twins(self, seed: int) -> None:
         """The shapes beside traffic that a model of a GPU runs in seconds, each to the twins of its kind."""

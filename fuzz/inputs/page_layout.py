@@ -36,7 +36,9 @@ def lay_out(case: Case, state: int) -> Layout:
     if case.pages.pool_pages:
         pool = case.pages.pool_pages
         starts = Stream(case.seed, "pool").integers(0, pool - 1, (len(reqs),))
-        logical = [(starts[req] + np.arange(case.num_blocks(req))) % pool for req in reqs]
+        counts = [case.num_blocks(req) for req in reqs]
+        steps = [np.arange(count) * pool // count if case.pages.is_in_runs else np.arange(count) for count in counts]
+        logical = [(start + step) % pool for start, step in zip(starts, steps, strict=True)]
         num_logical = pool
     else:
         shared = min(case.pages.shared_blocks, case.max_row_blocks)

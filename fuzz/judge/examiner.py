@@ -8,6 +8,7 @@ from fuzz.judge.cuda_errors import is_cuda_error, surfaced_later, wait_for
 from fuzz.judge.endurance import MAX_JUDGED, endure
 from fuzz.judge.judged_run import RunJudge
 from fuzz.judge.lacking import lacking_here
+from fuzz.judge.large_calls import too_slow, within_reach
 from fuzz.judge.memory_lack import excuse
 from fuzz.judge.refusals import refusals
 from fuzz.judge.replays import First, play
@@ -69,13 +70,17 @@ class Examiner:
         if reason is not None:
             return Undefined(reason)
         plain, target = target, self._surroundings.around(target)
+        slow = too_slow(self.scene, target)
+        if slow is not None:
+            return Undefined(slow)
         first: torch.Tensor | None = None
         for number, num_splits in enumerate(target.split_counts(self.scene.case, self.scene.device.type)):
             self.scene.apply(0)
             if target.takes_score:
                 self.scene.score()  # outside the `try`: a harness error must not be blamed on the target
             try:
-                answer = self._examine_split(judge, target, plain, num_splits, number == 0, found)
+                with within_reach(self.scene, target):
+                    answer = self._examine_split(judge, target, plain, num_splits, number == 0, found)
                 if target.is_repeatable:
                     than = _splits_in_words(self.scene.case.num_splits[0])
                     found += judge.differing("SplitInvariance", than, first, answer, num_splits)

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from random import Random
@@ -18,15 +18,16 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
+from fuzz.cases.large import is_large
 from fuzz.inputs.scene import Scene
 from fuzz.judge.cuda_errors import is_cuda_error
 from fuzz.judge.endurance import alike
+from fuzz.judge.interpreted import noted_launches
 from fuzz.judge.judged_run import RunJudge
 from fuzz.judge.lacking import lacking_here
 from fuzz.judge.memory_lack import lacks_memory
 from fuzz.judge.surroundings import Surroundings
 from fuzz.targets import NotApplicable, Target
-from fuzz.targets.host_graph import INTERPRETER
 from fuzz.targets.places import place_of_error
 from fuzz.targets.target import Bound
 from fuzz.targets.twins import is_twin
@@ -135,14 +136,14 @@ def call_at_once(
     scene = judge.scene
     assert scene.state == 0
     is_kept = target.is_bound or target.start is not None or is_twin(target.name)
-    is_small = not scene.case.pages.is_far and not scene.case.pages.skipped_pages
+    is_small = not (scene.case.pages.is_far or scene.case.pages.skipped_pages or is_large(scene.case))
     is_one = target.is_repeatable or judge.is_settled
     if target.profile.threads == "one" or is_kept or not is_small or not is_one:
         return
     beside = _beside(scene, target)
     if beside is None:
         return
-    with _interpreted() as launches:
+    with noted_launches() as launches:
         with surroundings.of(target.name, is_first=False):
             other = _alone(beside, target, num_splits)
         if other is None or launches:
@@ -250,26 +251,6 @@ def _difference(first: torch.Tensor, answer: object) -> str:
     head, token = rows[0].tolist()
     got, right = answer[head, token].tolist(), first[head, token].tolist()
     return f"{len(rows)} rows otherwise than alone: head {head}, token {token}: {got}, not {right}"
-
-
-@contextmanager
-def _interpreted() -> Iterator[list[None]]:
-    """A list that has an entry for each launch on Triton's interpreter that is made inside."""
-    launches, executor = list[None](), getattr(sys.modules.get(INTERPRETER), "GridExecutor", None)
-    if executor is None:
-        yield launches
-        return
-    run = executor.__call__
-
-    def noted(*args: Any, **options: Any) -> Any:
-        launches.append(None)
-        return run(*args, **options)
-
-    executor.__call__ = noted
-    try:
-        yield launches
-    finally:
-        executor.__call__ = run
 
 
 @cache

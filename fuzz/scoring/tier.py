@@ -22,13 +22,14 @@ from fuzz.cases.case import Case
 from fuzz.cases.chooser import SeededChooser
 from fuzz.cases.generate import NUM_SPECIALIZATIONS, by_specialization, draw_case
 from fuzz.cases.inside import Domain, inside
+from fuzz.cases.large import large_cases
 from fuzz.cases.production import is_given, many_rows, production_cases, shapes_for_twins
 from fuzz.cases.project import project
 from fuzz.cases.scale import SCALES, Scale
 from fuzz.cases.specialization import Specialization, draw_specializations
 from fuzz.targets import Target
 from fuzz.targets.profiles import read_profile
-from fuzz.targets.share import is_given_drawn, is_given_kept, is_given_production
+from fuzz.targets.share import is_given_drawn, is_given_kept, is_given_large, is_given_production
 from fuzz.targets.twins import on_twin, parsed
 from fuzz.values.families import DRAWN_FAMILIES
 from msa_ref.profile import CONTRACT, Dtypes
@@ -142,6 +143,8 @@ class Tier:
             if is_given_production(number, target, self.device) and is_given(kind, target.kind, target.takes_score)
         )
         more = list(_projected(production, target))
+        if self.has_production and not self.twin and is_given_large(target, self.device):
+            more += large_cases(self.seed, target.domain)
         if target.is_kernel and (self.device == "cuda" or self.twin):  # each specialization is compiled
             groups = [_most_informative_first(group) for group in groups]
             first, rest = groups[:NUM_SPECIALIZATIONS], groups[NUM_SPECIALIZATIONS:]

@@ -33,3 +33,12 @@ def is_given_production(number: int, target: Target, device: str) -> bool:
 def is_given_drawn(number: int, num_kinds: int, target: Target) -> bool:
     """True if a gate judges a target by a drawn case. num_kinds: of the scale, so that each share has all kinds."""
     return number // num_kinds % target.drawn_each == 0
+
+
+def is_given_large(target: Target, device: str) -> bool:
+    """True if a gate judges a target by large cases: on a CPU, and no kernel of the suite's own.
+
+    Those would take an interpreter minutes.
+    """
+    is_own = target.is_kernel or target.is_checked or is_twin(target.name)
+    return device == "cpu" and not is_own and not target.takes_score and target.kind != "step"

@@ -10,6 +10,7 @@ from fuzz import corpus
 from fuzz.cases.case import Case
 from fuzz.cases.generate import gate_cases
 from fuzz.cases.inside import Domain, inside
+from fuzz.cases.large import large_cases
 from fuzz.cases.scale import SMALL
 from fuzz.commands.options import DEFAULT_CASES, DEFAULT_SEED
 from fuzz.inputs.scene import Scene
@@ -33,6 +34,14 @@ NOT_DRAWN = {
     "subnormal_sums_are_zero",
 }
 """Canaries that kept cases alone show. Drawn cases show every other one."""
+
+LARGE = {
+    "blocks_of_twelve_bits",
+    "pages_of_seventeen_bits",
+    "requests_of_sixteen_bits",
+    "tokens_of_fourteen_bits",
+}
+"""Canaries that large cases alone show."""
 
 FAMILY = {
     "band": ("bin_overflow_dropped", "hoppers_fp8_sums", "second_pass_takes_again"),
@@ -72,6 +81,8 @@ def scenes_for(canary: str) -> Iterator[Scene]:
     """The scenes that show a canary."""
     family = next((family for family, canaries in FAMILY.items() if canary in canaries), "")
     cases = kept_cases() if canary in NOT_DRAWN else drawn_cases()
+    if canary in LARGE:
+        cases = list(large_cases(DEFAULT_SEED, Domain()))
     return map(scene_of, sorted(cases, key=lambda case: (case.values.family != family, work(case))))
 
 
