@@ -16,6 +16,7 @@ from fuzz.targets.host_graph import HostGraph
 from fuzz.targets.layers import like
 from fuzz.targets.own_forms import FORMS, with_an_empty_request
 from fuzz.targets.own_outs import KeptOuts
+from fuzz.targets.own_plans import offer_steps_ahead
 from fuzz.targets.own_promises import (
     bad_steps,
     hold_to_step,
@@ -53,6 +54,7 @@ class EagerEngine:
             for micro_batch in (*range(setup.num_micro_batches + 1), 0)
         ]
         offer_bad_buffers(partial(backend.get_impl_cls(), setup.config), setup.topk_indices_buffers[0])
+        self._plan_ahead(package, backend, setup)
         self._add_layers_of_other_formats(backend, setup)
         self.kept_outs = KeptOuts()
         self.impls = [
@@ -65,6 +67,13 @@ class EagerEngine:
         self.num_actual_tokens = [0] * setup.num_micro_batches
         self.num_steps, self.drafts = 0, setup.num_speculative_tokens
         self.has_empty_requests = setup.max_num_tokens % 3 == 2  # at each step or at none: the same shapes again
+
+    def _plan_ahead(self, package: str, backend: Any, setup: EngineSetup) -> None:
+        """Have another builder plan steps that nobody runs."""
+        attention: Any = importlib.import_module(f"{package}.attention_metadata")
+        plan_alone = importlib.import_module(package).PrefillPlan.build
+        new_builder, from_lens = backend.get_builder_cls(), attention.CommonAttentionMetadata.from_lens
+        offer_steps_ahead(new_builder, from_lens, plan_alone, setup.config, setup.device)
 
     def _add_layers_of_other_formats(self, backend: Any, setup: EngineSetup) -> None:
         """Impls with buffers of their own: with e4m3's own products, where layers can have them and where not.

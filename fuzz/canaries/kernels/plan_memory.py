@@ -10,15 +10,30 @@ MUTANTS = [
         "Every plan of a builder lies in the memory of the first.",
         "return slots.pop()",
         "return slots[-1]",
-        equivalent="A step is refused once the next is built, and an engine of the suite waits for each of its steps; "
-        "tests/fast/test_plan_memory.py holds that a plan keeps its tiles.",
+        ("OwnMemory",),
+    ),
+    _memory(
+        "step_slots_go_round",
+        "A plan lies in the memory of the sixteenth plan before it, whose copy, or kernel, may not have run.",
+        "return slots.pop()",
+        "slots.insert(0, slots.pop())\n        return slots[0]",
+        ("OwnMemory",),
+    ),
+    _memory(
+        "step_slots_of_three_sets",
+        "A plan lies in the memory of the 48th plan before it.",
+        "slots = self._slots[stream] = self._new_slots()",
+        "sets = self.__dict__.setdefault('sets', [])\n"
+        "            sets.append(self._new_slots() if len(sets) < 3 else sets.pop(0))\n"
+        "            slots = self._slots[stream] = list(sets[-1])",
+        ("OwnMemory",),
     ),
     _memory(
         "step_tiles_of_the_first_slot",
         "The selection tiles of a plan are read where those of the first slot lie.",
         "self.memory.storage_offset() + 4 * self.num_score_tiles",
         "4 * self.num_score_tiles",
-        ("WritesAll", "Runs", "Best"),
+        ("OwnMemory", "WritesAll", "Runs", "Best"),
         defect="D19",
     ),
     _memory(
@@ -28,5 +43,13 @@ MUTANTS = [
         "self.memory.storage_offset() + 4 * (self.num_score_tiles + 1)",
         ("WritesAll", "Runs", "Best"),
         defect="D31",
+    ),
+    mutants_of("ops/short_plan.py", "step")(
+        "step_slot_without_selection_tiles",
+        "A plan asks for room for its score tiles alone, which a slot of fixed size hides unless the plan fills it.",
+        "take(tiles_end)",
+        "take(ranges_end)",
+        ("Runs", "OwnMemory"),
+        defect="D22",
     ),
 ]
