@@ -4,6 +4,7 @@ A GPU has memory for them. On a CPU they lie in address space that nothing reser
 """
 
 import mmap
+from math import prod
 
 import torch
 
@@ -37,15 +38,17 @@ def make_late_pages(
     return View(pages[num_skipped:], pages)
 
 
-def make_far_rows_of_pages(shape: torch.Size, dtype: torch.dtype) -> torch.Tensor:
-    """Pages of zeros on a CPU, in each of which the last row begins 2**31 elements behind the first.
+def make_far_entries(shape: torch.Size, axis: int, dtype: torch.dtype, reach: int = 2**31) -> torch.Tensor:
+    """Zeros on a CPU, of which the last entry along an axis begins `reach` elements behind the first, or a few more.
 
-    Where an offset of 32 bits leads lies memory, too.
+    Where an offset of 32 bits leads lies memory, too. shape: of two entries or more along the axis.
     """
-    num_pages, block_size, row_len = shape
-    stride = max(num_pages * row_len, -(-(2**31) // max(1, block_size - 1)))
-    base = _spread_out(2**31 + block_size * stride, dtype, torch.device("cpu"))
-    return base.as_strided(shape, (row_len, stride, 1), 2**31)
+    others = list(shape)
+    others[axis] = 1
+    strides = list(torch.empty(others, device="meta").stride())
+    strides[axis] = max(prod(others), -(-reach // (shape[axis] - 1)))
+    base = _spread_out(2**31 + (shape[axis] - 1) * strides[axis] + prod(others), dtype, torch.device("cpu"))
+    return base.as_strided(shape, strides, 2**31)
 
 
 def make_far_scores(shape: tuple[int, ...], num_blocks: int, device: torch.device) -> View:

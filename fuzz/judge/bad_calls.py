@@ -1,29 +1,33 @@
-"""Calls that a launcher refuses: each breaks one rule of its checks, and is a good call otherwise.
-
-What a launcher would write by such a call lies in memory that is there, so that one which forgot its check is told by
-what it does, and ends no process; but where `out` has no row there is none.
-"""
+"""Calls that a launcher refuses: each breaks one rule of its checks, and is a good call otherwise."""
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from operator import attrgetter
-from typing import Any
 
 import torch
 
 from fuzz.cases.case import Case
-from fuzz.inputs.far_buffers import make_far_rows_of_pages
-from fuzz.targets import Call, Target
+from fuzz.judge.changed_calls import (
+    MAX_BLOCKS,
+    MAX_REQS,
+    NVFP4,
+    TENSORS,
+    Changed,
+    changed_batch,
+    far,
+    later,
+    narrower,
+    of_too_many_blocks,
+    on_meta,
+    overlapping,
+    overlapping_by_one,
+    with_config,
+    with_out,
+    with_score,
+    without_rows,
+)
+from fuzz.targets import Target
 from fuzz.targets.limits import check_decode, check_decode_topk, check_prefill, check_prefill_device
-from msa_ref import PagedBatch
-from msa_ref.formats import FORMAT_PAIRS, FormatPair
-
-Changed = Callable[[Call], Call | None]
-"""A good call as a bad one; None where it cannot be made bad so."""
-
-MAX_BLOCKS = 2**20
-"""Blocks of a row that the suite's kernels tell apart."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,14 @@ def bad_calls(target: Target) -> list[BadCall]:
     return [kind for kind in BAD_CALLS if (kind.is_general or target.is_kernel) and kind.is_for(target)]
 
 
+def is_seen_first(kind: BadCall, target: Target) -> bool:
+    """True if the first launcher of the suite's own target is given the bad argument, and has to refuse it.
+
+    Those that have a sibling launch other layers before, or a plan on the device, which are given the same lengths.
+    """
+    return target.is_kernel and (not target.has_sibling or kind.name in ("seq_lens", "cu_seqlens_q"))
+
+
 _takes_score, _takes_score_out = attrgetter("takes_score"), attrgetter("takes_score_out")
 
 
@@ -66,153 +78,34 @@ def is_checked_by(*checks: Callable[[Case], None]) -> Callable[[Target], bool]:
     return lambda target: target.check in checks
 
 
-def _out(shape: Callable[[int, int, int], tuple[int, ...]], **words: Any) -> Changed:
-    """A call whose `out` has another shape, dtype or device, in memory that goes on behind it."""
-
-    def changed(call: Call) -> Call | None:
-        config = call.batch.config
-        wanted = shape(config.num_index_heads, call.batch.total_q, config.topk_blocks)
-        if min(wanted, default=0) < 1:
-            return None
-        device, dtype = words.get("device", call.batch.device), words.get("dtype", torch.int32)
-        room = [size + 2 for size in wanted]
-        memory = torch.zeros(room, dtype=dtype, device=device)
-        return replace(call, out=memory[tuple(slice(size) for size in wanted)])
-
-    return changed
-
-
-def _without_rows(call: Call) -> Call | None:
-    config, device = call.batch.config, call.batch.device
-    if call.batch.total_q == 0:
-        return None
-    shape = (config.num_index_heads, 0, config.topk_blocks)
-    return replace(call, out=torch.zeros(shape, dtype=torch.int32, device=device))
-
-
-def _overlapping(call: Call) -> Call | None:
-    config, num_tokens = call.batch.config, call.batch.total_q
-    shape = (config.num_index_heads, num_tokens, config.topk_blocks)
-    axis = next((axis for axis, size in enumerate(shape) if size > 1), None)
-    if axis is None or 0 in shape:
-        return None
-    once = [1 if number == axis else size for number, size in enumerate(shape)]
-    return replace(call, out=torch.zeros(once, dtype=torch.int32, device=call.batch.device).expand(shape))
-
-
-def _overlapping_by_one(call: Call) -> Call | None:
-    """A call whose `out` is laid out so that a head's last element, or a token's, is the first of the next."""
-    config, num_tokens = call.batch.config, call.batch.total_q
-    heads, slots = config.num_index_heads, config.topk_blocks
-    if num_tokens == 0 or heads * num_tokens == 1:
-        return None
-    strides = (num_tokens * slots - 1, slots, 1) if heads > 1 else (num_tokens * slots, slots - 1, 1)
-    memory = torch.zeros(heads * num_tokens * slots, dtype=torch.int32, device=call.batch.device)
-    return replace(call, out=memory.as_strided((heads, num_tokens, slots), strides))
-
-
-def _score(field: str, change: Callable[[torch.Tensor], torch.Tensor]) -> Changed:
-    """A call with other scores in a field, made of good ones."""
-
-    def changed(call: Call) -> Call | None:
-        batch = call.batch
-        shape = (batch.config.num_index_heads, batch.total_q, batch.max_blocks)
-        if 0 in shape:
-            return None
-        given: dict[str, Any] = {field: change(torch.zeros(shape, device=batch.device))}
-        return replace(call, **given)
-
-    return changed
-
-
-def _narrower(score: torch.Tensor) -> torch.Tensor:
-    return torch.zeros((*score.shape[:-1], score.shape[-1] + 1), device=score.device)[..., : score.shape[-1] - 1]
-
-
-def _later(score: torch.Tensor) -> torch.Tensor:
-    return torch.zeros((score.shape[0], score.shape[1] + 1, score.shape[2]), device=score.device)
-
-
-def changed_batch(**changes: Callable[[PagedBatch], Any]) -> Changed:
-    """A call with a batch of other tensors, or of another config."""
-
-    def changed(call: Call) -> Call | None:
-        batch = call.batch
-        fields = {name: getattr(batch, name) for name in ("config", *TENSORS)}
-        try:
-            return replace(call, batch=PagedBatch(**fields | {name: make(batch) for name, make in changes.items()}))
-        except ValueError:  # of some formats there is no such batch
-            return None
-
-    return changed
-
-
-def with_config(formats: FormatPair | None = None, **sizes: int) -> Changed:
-    """A call with another config, and perhaps other formats, for which its queries and keys are made anew."""
-
-    def changed(call: Call) -> Call | None:
-        batch, config = call.batch, replace(call.batch.config, **sizes)
-        queries, keys = (formats.queries, formats.keys) if formats else (batch.query_format, batch.key_format)
-        pages = (batch.num_pages, config.block_size, keys.row_len(config.index_head_dim))
-        made = changed_batch(
-            config=lambda _: config,
-            index_q=lambda _: torch.zeros(
-                batch.total_q, config.num_index_heads, config.index_head_dim, dtype=queries.dtype, device=batch.device
-            ),
-            index_k_pages=lambda _: torch.zeros(pages, dtype=keys.dtype, device=batch.device),
-        )(call)
-        return None if made is None else replace(made, out=None, score=None, score_out=None)
-
-    return changed
-
-
-NVFP4 = FORMAT_PAIRS["float8_e4m3fn/nvfp4"]
-TENSORS = ("index_q", "index_k_pages", "block_table", "seq_lens", "cu_seqlens_q")
-
-
-def _on_meta(name: str) -> Callable[[PagedBatch], torch.Tensor]:
-    """The function that puts a tensor of a batch on a device that has no memory."""
-    return lambda batch: getattr(batch, name).to("meta")
-
-
-def _of_too_many_blocks(call: Call) -> Call | None:
-    """Every request longer than blocks have ids. None without a query token: no row sees a block then."""
-    if call.batch.total_q == 0:
-        return None
-    return replace(call, seq_lens=[(MAX_BLOCKS + 1) * call.batch.config.block_size for _ in call.seq_lens])
-
-
-def _of_far_rows(call: Call) -> Call | None:
-    """Pages whose rows lie too far apart. None on a GPU, where they would need memory."""
-    pages = call.batch.index_k_pages
-    if pages.device.type != "cpu":
-        return None
-    with suppress(MemoryError):  # no address space
-        return changed_batch(index_k_pages=lambda _: make_far_rows_of_pages(pages.shape, pages.dtype))(call)
-    return None
-
-
 DECODE = (check_decode, check_decode_topk)
+LAUNCHERS = (*DECODE, check_prefill, check_prefill_device)
+"""The checks of the suite's launchers: of decode, of prefill by a plan of the host, and by one of the device."""
 BAD_CALLS = (
-    BadCall("out", "is of int64", _out(lambda h, t, k: (h, t, k), dtype=torch.int64), is_for=_writes_out_first),
-    BadCall("out", "is of float32", _out(lambda h, t, k: (h, t, k), dtype=torch.float32), is_for=_writes_out_first),
-    BadCall("out", "is on another device", _out(lambda h, t, k: (h, t, k), device="meta"), is_for=_writes_out_first),
-    BadCall("out", "has a row too few", _out(lambda h, t, k: (h, t - 1, k)), is_for=_writes_out_first),
-    BadCall("out", "has no row", _without_rows, is_for=_writes_out_first),
-    BadCall("out", "has a slot too few", _out(lambda h, t, k: (h, t, k - 1)), is_for=_writes_out_first),
-    BadCall("out", "has a slot too many", _out(lambda h, t, k: (h, t, k + 1)), is_for=_writes_out_first),
-    BadCall("out", "has a head too many", _out(lambda h, t, k: (h + 1, t, k)), is_for=_writes_out_first),
-    BadCall("out", "has two axes", _out(lambda h, t, k: (t, k)), is_for=_writes_out_first),
-    BadCall("out", "overlaps itself", _overlapping, is_for=_writes_out_first),
-    BadCall("out", "overlaps itself by one element", _overlapping_by_one, is_for=_writes_out_first),
-    BadCall("score", "is of float64", _score("score", torch.Tensor.double), is_for=_takes_score),
-    BadCall("score", "has a column too few", _score("score", _narrower), is_for=_takes_score),
-    BadCall("score", "has a row too many", _score("score", _later), is_for=_takes_score),
-    BadCall("score", "is on another device", _score("score", lambda one: one.to("meta")), is_for=_takes_score),
-    BadCall("score", "is of float16", _score("score_out", torch.Tensor.half), is_for=_takes_score_out),
-    BadCall("score", "has a column too few", _score("score_out", _narrower), is_for=_takes_score_out),
+    BadCall("out", "is of int64", with_out(lambda h, t, k: (h, t, k), dtype=torch.int64), is_for=_writes_out_first),
+    BadCall("out", "is of float32", with_out(lambda h, t, k: (h, t, k), dtype=torch.float32), is_for=_writes_out_first),
+    BadCall(
+        "out", "is on another device", with_out(lambda h, t, k: (h, t, k), device="meta"), is_for=_writes_out_first
+    ),
+    BadCall("out", "has a row too few", with_out(lambda h, t, k: (h, t - 1, k)), is_for=_writes_out_first),
+    BadCall("out", "has no row", without_rows, is_for=_writes_out_first),
+    BadCall("out", "has a slot too few", with_out(lambda h, t, k: (h, t, k - 1)), is_for=_writes_out_first),
+    BadCall("out", "has a slot too many", with_out(lambda h, t, k: (h, t, k + 1)), is_for=_writes_out_first),
+    BadCall("out", "has a head too many", with_out(lambda h, t, k: (h + 1, t, k)), is_for=_writes_out_first),
+    BadCall("out", "has two axes", with_out(lambda h, t, k: (t, k)), is_for=_writes_out_first),
+    BadCall("out", "overlaps itself", overlapping, is_for=_writes_out_first),
+    BadCall("out", "overlaps itself by one element", overlapping_by_one, is_for=_writes_out_first),
+    BadCall("score", "is of float64", with_score("score", torch.Tensor.double), is_for=_takes_score),
+    BadCall("score", "has a column too few", with_score("score", narrower), is_for=_takes_score),
+    BadCall("score", "has a row too many", with_score("score", later), is_for=_takes_score),
+    BadCall("score", "is on another device", with_score("score", lambda one: one.to("meta")), is_for=_takes_score),
+    BadCall("score", "is of float16", with_score("score_out", torch.Tensor.half), is_for=_takes_score_out),
+    BadCall("score", "has a column too few", with_score("score_out", narrower), is_for=_takes_score_out),
     BadCall(
         "num_splits", "is too large", lambda call: replace(call, num_splits=257), False, is_checked_by(check_decode)
+    ),
+    BadCall(
+        "num_more", "is below 1", lambda call: replace(call, num_splits=-1), is_for=is_checked_by(check_prefill_device)
     ),
     BadCall("num_splits", "is below 1", lambda call: replace(call, num_splits=-1), is_for=_has_splits),
     BadCall("decode_query_len", "is 0", lambda call: replace(call, decode_query_len=0), is_for=is_checked_by(*DECODE)),
@@ -238,7 +131,27 @@ BAD_CALLS = (
         False,
         is_checked_by(*DECODE),
     ),
-    BadCall("seq_lens", "has more blocks than have ids", _of_too_many_blocks, False, is_checked_by(check_prefill)),
+    BadCall(
+        "max_row_blocks",
+        "is more than blocks have ids",
+        changed_batch(
+            block_table=lambda batch: batch.block_table.new_zeros(1, 1).expand(batch.num_reqs, MAX_BLOCKS + 1)
+        ),
+        False,
+        is_checked_by(check_prefill_device),
+    ),
+    BadCall(
+        "seq_lens",
+        "has more entries than a plan has requests",
+        changed_batch(
+            block_table=lambda batch: batch.block_table.new_zeros(1, 1).expand(MAX_REQS + 1, batch.max_blocks),
+            seq_lens=lambda batch: batch.seq_lens.new_zeros(MAX_REQS + 1),
+            cu_seqlens_q=lambda batch: batch.cu_seqlens_q.new_zeros(MAX_REQS + 2),
+        ),
+        False,
+        is_checked_by(check_prefill_device),
+    ),
+    BadCall("seq_lens", "has more blocks than have ids", of_too_many_blocks, False, is_checked_by(check_prefill)),
     BadCall(
         "plan",
         "is built for other requests",
@@ -254,12 +167,25 @@ BAD_CALLS = (
     BadCall(
         "batch",
         "is on another device",
-        changed_batch(**{name: _on_meta(name) for name in TENSORS}),
+        changed_batch(**{name: on_meta(name) for name in TENSORS}),
         False,
         is_checked_by(*DECODE, check_prefill),
     ),
     BadCall(
-        "index_k_pages", "holds pages of 2**31 elements", _of_far_rows, False, is_checked_by(*DECODE, check_prefill)
+        "index_k_pages", "holds pages of 2**31 elements", far("index_k_pages", 1), False, is_checked_by(*LAUNCHERS)
+    ),
+    BadCall("index_k_pages", "holds keys of 2**31 elements", far("index_k_pages", 2), False, is_checked_by(*LAUNCHERS)),
+    BadCall("index_q", "holds rows of 2**31 elements", far("index_q", 2), False, is_checked_by(*LAUNCHERS)),
+    BadCall("seq_lens", "lies within more than 2**31 elements", far("seq_lens", 0), False, is_checked_by(*LAUNCHERS)),
+    BadCall(
+        "cu_seqlens_q", "lies within more than 2**31 elements", far("cu_seqlens_q", 0), False, is_checked_by(*LAUNCHERS)
+    ),
+    BadCall(
+        "out",
+        "holds rows of 2**31 elements",
+        far("out", 2),
+        False,
+        lambda target: target.check in LAUNCHERS and _writes_out_first(target),
     ),
     BadCall("index_head_dim", "is too small for NVFP4 keys", with_config(NVFP4, index_head_dim=16), False),
 )

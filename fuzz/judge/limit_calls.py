@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from fuzz.judge.bad_calls import DECODE, MAX_BLOCKS, NVFP4, changed_batch, is_checked_by, with_config
+from fuzz.judge.bad_calls import DECODE, is_checked_by
+from fuzz.judge.changed_calls import MAX_BLOCKS, NVFP4, changed_batch, far, with_config
 from fuzz.targets import Call, Target
 from fuzz.targets.limits import check_decode
 
@@ -61,6 +62,7 @@ LIMIT_CALLS = (
         changed_batch(block_table=lambda batch: batch.block_table.new_zeros(1, 1).expand(batch.num_reqs, MAX_BLOCKS)),
         is_checked_by(*DECODE),
     ),
+    LimitCall("offsets of tokens that lie within 2**31 elements", far("cu_seqlens_q", 0, 2**31 - 2048)),
     LimitCall("8 query tokens a request", lambda call: replace(call, decode_query_len=8), is_checked_by(*DECODE)),
     LimitCall("256 splits", lambda call: replace(call, num_splits=256), is_checked_by(check_decode)),
 )

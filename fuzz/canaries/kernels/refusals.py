@@ -3,6 +3,7 @@
 from fuzz.canaries.kernels.mutant import mutants_of
 
 _checks = mutants_of("ops/checks.py", "decode")
+_device = mutants_of("ops/device_plan.py", "prefill-device")
 
 MUTANTS = [
     mutants_of("ops/buffers.py", "decode")(
@@ -61,6 +62,90 @@ MUTANTS = [
         "",
         ("Refuses",),
         defect="D26",
+    ),
+    _checks(
+        "query_reach_unchecked",
+        "Queries whose elements lie further apart than 32 bits count are taken.",
+        '    check_reach(batch.index_q, "index_q", "row", 2)\n',
+        "",
+        ("Refuses",),
+        defect="D26",
+    ),
+    _checks(
+        "length_reach_unchecked",
+        "Lengths that lie further apart than 32 bits count are taken.",
+        '    check_reach(batch.seq_lens, "seq_lens", "tensor", 0)\n',
+        "",
+        ("Refuses",),
+        defect="D26",
+    ),
+    _checks(
+        "offset_reach_unchecked",
+        "Offsets of tokens that lie further apart than 32 bits count are taken.",
+        '    check_reach(batch.cu_seqlens_q, "cu_seqlens_q", "tensor", 0)\n',
+        "",
+        ("Refuses",),
+        defect="D26",
+    ),
+    _checks(
+        "out_reach_unchecked",
+        "Memory for an answer whose slots lie further apart than 32 bits count is taken.",
+        '    check_reach(out, "out", "row", 2)\n',
+        "",
+        ("Refuses",),
+        defect="D26",
+    ),
+    _checks(
+        "reach_of_one_axis",
+        "Elements of a page may lie further apart than 32 bits count if its tokens do not.",
+        '"page", 1, 2)',
+        '"page", 1)',
+        ("Refuses",),
+        defect="D26",
+    ),
+    _checks(
+        "reach_of_31_bits_less",
+        "Offsets are refused from half of what 32 bits count on.",
+        "MAX_REACH = 1 << 31",
+        "MAX_REACH = 1 << 30",
+        ("Runs",),
+    ),
+    _device(
+        "device_plan_offset_reach_unchecked",
+        "A plan on the device takes offsets of tokens that lie further apart than its kernel counts.",
+        '    check_reach(cu_seqlens_q, "cu_seqlens_q", "tensor", 0)\n',
+        "",
+        ("Refuses",),
+        defect="D26",
+    ),
+    _device(
+        "device_plan_length_reach_unchecked",
+        "A plan on the device takes lengths that lie further apart than its kernel counts.",
+        '    check_reach(seq_lens, "seq_lens", "tensor", 0)\n',
+        "",
+        ("Refuses",),
+        defect="D26",
+    ),
+    _device(
+        "device_plan_row_blocks_unchecked",
+        "A plan on the device takes rows of more blocks than have ids.",
+        '    check_row_blocks(max_row_blocks, "max_row_blocks")\n',
+        "",
+        ("Refuses",),
+    ),
+    _device(
+        "device_plan_num_more_unchecked",
+        "A plan on the device takes a negative number of further programs.",
+        '    check_int(num_more, "num_more", 1)\n',
+        "",
+        ("Refuses",),
+    ),
+    _device(
+        "device_plan_requests_unchecked",
+        "A plan on the device takes more requests than its kernel holds.",
+        '    require(num_reqs <= MAX_SCORED_REQS, "seq_lens", f"must have <= {MAX_SCORED_REQS} entries", num_reqs)\n',
+        "",
+        ("Refuses",),
     ),
     mutants_of("ops/decode.py", "decode")(
         "num_splits_unchecked",
