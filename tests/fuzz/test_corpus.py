@@ -80,3 +80,10 @@ def test_an_entry_without_a_purpose_is_refused(change: dict[str, object], senten
     (tmp_path / "a.json").write_text(json.dumps(data))
     with pytest.raises(ValueError, match=sentence):
         entries(tmp_path)
+
+
+def test_a_kept_case_of_an_engines_defect_goes_to_engines_whatever_its_number() -> None:
+    for entry in ENTRIES.values():
+        name = entry.target.partition(":")[2]
+        if name in DEFECTS and DEFECTS[name].target.kind == "step":
+            assert all(is_given_kept(number, entry.case, DEFECTS[name].target) for number in range(6)), entry.note
