@@ -41,6 +41,7 @@ def with_out(shape: Callable[[int, int, int], tuple[int, ...]], **words: Any) ->
 
 
 def without_rows(call: Call) -> Call | None:
+    """A call whose `out` has no row."""
     config, device = call.batch.config, call.batch.device
     if call.batch.total_q == 0:
         return None
@@ -49,6 +50,7 @@ def without_rows(call: Call) -> Call | None:
 
 
 def overlapping(call: Call) -> Call | None:
+    """A call whose `out` is one head, or one token, again and again."""
     config, num_tokens = call.batch.config, call.batch.total_q
     shape = (config.num_index_heads, num_tokens, config.topk_blocks)
     axis = next((axis for axis, size in enumerate(shape) if size > 1), None)
@@ -84,10 +86,12 @@ def with_score(field: str, change: Callable[[torch.Tensor], torch.Tensor]) -> Ch
 
 
 def narrower(score: torch.Tensor) -> torch.Tensor:
+    """Scores of a block less."""
     return torch.zeros((*score.shape[:-1], score.shape[-1] + 1), device=score.device)[..., : score.shape[-1] - 1]
 
 
 def later(score: torch.Tensor) -> torch.Tensor:
+    """Scores of a token more."""
     return torch.zeros((score.shape[0], score.shape[1] + 1, score.shape[2]), device=score.device)
 
 

@@ -10,6 +10,7 @@ import torch
 
 from fuzz.targets.call import Call, fill
 from fuzz.targets.gpu_tables import as_on_a_gpu
+from fuzz.targets.layer_memory import memory_of
 from fuzz.targets.layers import run_judged, run_others
 from fuzz.targets.limits import check_decode, check_decode_topk, check_prefill, check_prefill_device
 from fuzz.targets.own_engine import ENGINES
@@ -102,12 +103,12 @@ def _decode_shown(call: Call, package: str = "msa_fast") -> torch.Tensor:
 
 @as_on_a_gpu
 def _prefill_bound(call: Call, package: str = "msa_fast") -> torch.Tensor:
-    kernels, batch = importlib.import_module(package), call.batch
+    kernels = importlib.import_module(package)
     bound = importlib.import_module(f"{package}.ops.bound")
-    plan = _plan(kernels, call, has_slabs=True)
-    launch = bound.PrefillLaunch(plan, batch.block_table, batch.seq_lens, batch.cu_seqlens_q)
-    run_others(launch, call)
-    return run_judged(launch, call)
+    plan, memory = _plan(kernels, call, has_slabs=True), memory_of(call)
+    launch = bound.PrefillLaunch(plan, *memory.metadata)
+    run_others(launch, memory.others)
+    return run_judged(launch, call, memory.refresh())
 
 
 @as_on_a_gpu
@@ -124,14 +125,13 @@ def _prefill_graph(call: Call, package: str = "msa_fast") -> torch.Tensor:
 def bind_decode(call: Call, package: str = "msa_fast") -> Bound:
     """Decode bound to a call, after other layers were launched."""
     batch, bound = call.batch, importlib.import_module(f"{package}.ops.bound")
-    launch = bound.DecodeLaunch(
-        batch.config, call.decode_query_len, batch.block_table, batch.seq_lens, batch.cu_seqlens_q, batch.total_q
-    )
-    run_others(partial(launch, num_splits=call.num_splits), call)
+    memory = memory_of(call)
+    launch = bound.DecodeLaunch(batch.config, call.decode_query_len, *memory.metadata, batch.total_q)
+    run_others(partial(launch, num_splits=call.num_splits), memory.others)
 
     @as_on_a_gpu
     def again(call: Call, package: str) -> torch.Tensor:
-        return run_judged(partial(launch, num_splits=call.num_splits), call)
+        return run_judged(partial(launch, num_splits=call.num_splits), call, memory.refresh())
 
     return lambda: again(call, package)
 

@@ -10,6 +10,8 @@ from fuzz.targets.call import Call
 
 Launch = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 """A bound launch, of queries, key pages and `out`."""
+Layer = tuple[torch.Tensor, ...]
+"""Queries, key pages and `out` of one layer."""
 
 OTHER_LAYER_BYTES = 64 << 20
 """Bytes of a tensor that another layer gets, too, where calls are bound."""
@@ -19,7 +21,7 @@ WORD = 8
 """Bytes that a kernel may read at once of keys of bytes."""
 
 
-def layer_of(call: Call) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def layer_of(call: Call) -> Layer:
     """Queries, key pages and `out` of a call."""
     batch, config = call.batch, call.batch.config
     shape = (config.num_index_heads, batch.total_q, config.topk_blocks)
@@ -27,7 +29,7 @@ def layer_of(call: Call) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return batch.index_q, batch.index_k_pages, out
 
 
-def other_layers(call: Call) -> list[tuple[torch.Tensor, ...]]:
+def other_layers(call: Call) -> list[Layer]:
     """Layers that come before: one without strides of its own, one at aligned addresses, and two of the same kind.
 
     The first two only where the call's tensors differ from them. The first layer of a kind is launched plainly, so that
@@ -45,7 +47,7 @@ def other_layers(call: Call) -> list[tuple[torch.Tensor, ...]]:
             return [*first.get(turn, []), _side_by_side(layer)]
         other = _elsewhere(layer[1], 0) if turn == 1 and _is_between_words(layer[1]) else _in_other_strides(layer[turn])
         return [tuple(other if number == turn else like(tensor) for number, tensor in enumerate(layer))]
-    layers: list[tuple[torch.Tensor, ...]] = []
+    layers: list[Layer] = []
     if not all(tensor.is_contiguous() for tensor in layer):
         layers.append(tuple(torch.zeros_like(tensor, memory_format=torch.contiguous_format) for tensor in layer))
     if any(tensor.data_ptr() % ALIGNMENT for tensor in layer):
@@ -53,13 +55,13 @@ def other_layers(call: Call) -> list[tuple[torch.Tensor, ...]]:
     return [*layers, _in_one_memory(layer), tuple(map(like, layer)), _side_by_side(layer)]
 
 
-def run_others(launch: Launch, call: Call) -> None:
-    """Launch for the layers that come before.
+def run_others(launch: Launch, layers: Sequence[Layer]) -> None:
+    """Launch for layers that come before.
 
     Raises:
         BrokenLaw: if what is refused once is taken afterwards.
     """
-    for layer in other_layers(call):
+    for layer in layers:
         try:
             launch(*layer)
         except ValueError:
@@ -67,12 +69,12 @@ def run_others(launch: Launch, call: Call) -> None:
             raise BrokenLaw("Refuses", "a layer was taken after it had been refused") from None
 
 
-def run_judged(launch: Launch, call: Call) -> torch.Tensor:
-    """The answer for the call's own layer; on a GPU, in one call of four, of a thread that has not used it before.
+def run_judged(launch: Launch, call: Call, layer: Layer) -> torch.Tensor:
+    """The answer for the layer of a call; on a GPU, in one call of four, of a thread that has not used it before.
 
     Not on a side stream, for which a thread would have to use it.
     """
-    layer, answers = layer_of(call), list[torch.Tensor | Exception]()
+    answers = list[torch.Tensor | Exception]()
     device, turn = layer[0].device, sum(call.seq_lens) + call.batch.total_q
     if device.type == "cpu" or turn % 4 or torch.cuda.current_stream(device) != torch.cuda.default_stream(device):
         return launch(*layer)
@@ -114,33 +116,33 @@ def _in_other_strides(tensor: torch.Tensor) -> torch.Tensor:
         gap += ALIGNMENT
 
 
-def _side_by_side(layer: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+def _side_by_side(layer: Layer) -> Layer:
     """Zeros of the same kinds in one piece of memory: each begins where another ends, if its alignment allows."""
     starts, end = list[int](), 0
     for tensor in layer:
         starts.append(end + (tensor.data_ptr() - end) % ALIGNMENT)
-        end = starts[-1] + _num_bytes(tensor)
+        end = starts[-1] + num_bytes(tensor)
     return _zeros_at(layer, starts)
 
 
-def _in_one_memory(layer: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+def _in_one_memory(layer: Layer) -> Layer:
     """Zeros of the same kinds, key pages in the memory of the queries, and the others behind them."""
     queries, pages, out = layer
     starts = [tensor.data_ptr() % ALIGNMENT for tensor in (queries, pages)]
     if starts[1] < starts[0]:
         starts[1] += ALIGNMENT
-    end = max(start + _num_bytes(tensor) for start, tensor in zip(starts, layer, strict=False))
+    end = max(start + num_bytes(tensor) for start, tensor in zip(starts, layer, strict=False))
     return _zeros_at(layer, [*starts, end + (out.data_ptr() - end) % ALIGNMENT])
 
 
-def _zeros_at(layer: Sequence[torch.Tensor], starts: Sequence[int]) -> tuple[torch.Tensor, ...]:
+def _zeros_at(layer: Layer, starts: Sequence[int]) -> Layer:
     """Zeros of the same kinds in one piece of memory, from some of its bytes on; apart if they take much or none."""
-    end = max(start + _num_bytes(tensor) for start, tensor in zip(starts, layer, strict=True))
+    end = max(start + num_bytes(tensor) for start, tensor in zip(starts, layer, strict=True))
     if end > OTHER_LAYER_BYTES or not all(tensor.numel() for tensor in layer):
         return tuple(map(like, layer))
     memory = torch.zeros(end, dtype=torch.uint8, device=layer[0].device)
     return tuple(
-        memory[start : start + _num_bytes(tensor)]
+        memory[start : start + num_bytes(tensor)]
         .view(tensor.dtype)
         .as_strided(tensor.shape, tensor.stride(), start // tensor.element_size())
         for start, tensor in zip(starts, layer, strict=True)
@@ -152,7 +154,8 @@ def _reach(tensor: torch.Tensor) -> int:
     return sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True)) + 1
 
 
-def _num_bytes(tensor: torch.Tensor) -> int:
+def num_bytes(tensor: torch.Tensor) -> int:
+    """Bytes from the first element of a tensor to behind its last, in memory."""
     return _reach(tensor) * tensor.element_size()
 
 

@@ -13,6 +13,7 @@ import torch
 
 from fuzz.targets.engine import Engine, EngineSetup, EngineStep
 from fuzz.targets.host_graph import HostGraph
+from fuzz.targets.layer_memory import in_another_storage
 from fuzz.targets.layers import like
 from fuzz.targets.own_forms import FORMS, with_an_empty_request
 from fuzz.targets.own_outs import KeptOuts
@@ -109,6 +110,8 @@ class EagerEngine:
     ) -> tuple[torch.Tensor | None, ...]:
         """The impl's selections, decodes first. Before it old metadata is offered, and behind it a query too few."""
         answer = self.impls[layer].forward
+        if self.num_steps % 2 == 0:  # at the other steps as they are
+            index_k_pages = in_another_storage(index_k_pages)
         self._offer_old(partial(answer, index_query, index_k_pages))
         if layer == 0:
             self._before_the_layers(index_query, index_k_pages, metadata)
