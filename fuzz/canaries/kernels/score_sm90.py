@@ -30,6 +30,21 @@ MUTANTS = [
         "is_b = stored_row < query_len * H",
         ("Score", "Best", "Runs", "NeighbourIndependence"),
     ),
+    _of_vectors(
+        "sm90_half_tile_page_taken_early",
+        "The loop of a tile of one half lets a page take another's place while warps multiply that.",
+        "scores = warpgroup_mma_wait(0, deps=[product_a])\n                barrier()\n",
+        "scores = warpgroup_mma_wait(0, deps=[product_a])\n",
+        ("Best", "Runs", "RepeatDeterminism"),
+        defect="D46",
+    ),
+    _of_vectors(
+        "sm90_half_tile_of_one_row_more",
+        "A tile whose second half has one row counts as a tile of one half.",
+        "has_b = first_row + HALF < query_len * H",
+        "has_b = first_row + HALF + 1 < query_len * H",
+        ("Best",),
+    ),
     _put_apart(
         "sm90_superblock_not_reset",
         "The best of a superblock starts from the best of the superblock before.",

@@ -61,14 +61,14 @@ def _beside_scores(warps):
 @gluon.jit
 def _put(
     token_score, held, is_row, score_rows, best_rows, block, first_block, end_block, num_blocks, stride_score_b,
-    stride_best_b, SUPERBLOCK: gl.constexpr, VECTOR: gl.constexpr,
+    stride_best_b, SUPERBLOCK: gl.constexpr, VECTOR: gl.constexpr, IS_INSIDE: gl.constexpr = False,
 ):  # fmt: skip
     """Store the best of token_score [ROWS, S], as `put_best`, which says what is returned."""
     best = gl.max(token_score, axis=1)
     best = gl.where(best == best, best, float("-inf"))  # NaN only if every token's score is
     return put_best(
         best, held, is_row, score_rows, best_rows, block, first_block, end_block, num_blocks, stride_score_b,
-        stride_best_b, SUPERBLOCK, VECTOR,
+        stride_best_b, SUPERBLOCK, VECTOR, IS_INSIDE,
     )  # fmt: skip
 
 
@@ -87,7 +87,7 @@ def query_rows(
 
 
 @gluon.jit(
-    do_not_specialize=["slab_token", "stride_table_b", "num_columns"],
+    do_not_specialize=["slab_token", "stride_table_r", "stride_table_b", "num_columns"],
     do_not_specialize_on_alignment=["block_table_ptr", "seq_lens_ptr", "cu_seqlens_q_ptr"],
 )
 def _score_sm90_kernel(
@@ -128,11 +128,11 @@ def _score_sm90_kernel(
 
     Rows (token, head) of the scores lie a stride apart. Blocks that every row sees whole go STAGES at a time
     through the loop in flight, with one page's slot refilled as soon as both halves are done with it; those
-    that are left go one by one, and so does the diagonal. A block's slot is its number modulo STAGES: of slots
-    known at compile time the assembler keeps every address in registers. VECTOR > 1: blocks side by side in a
-    row, stored together; stride_score_b is that of vectors. num_columns: columns of the block table.
-    IS_FOLLOWED: the selection waits for the scores on the GPU. IS_Q_COPIED: queries come by descriptor, else by
-    q_ptr.
+    that are left go one by one, and so do the diagonal and the blocks of a tile of one half. A block's slot is its
+    number modulo STAGES: of slots known at compile time the assembler keeps every address in registers. VECTOR > 1:
+    blocks side by side in a row, stored together; stride_score_b is that of vectors. num_columns: columns of the
+    block table. IS_FOLLOWED: the selection waits for the scores on the GPU. IS_Q_COPIED: queries come by descriptor,
+    else by q_ptr.
     """
     HALF: gl.constexpr = ROWS // 2
     mma: gl.constexpr = gl.NVMMADistributedLayout(version=[3, 0], warps_per_cta=[WARPS, 1], instr_shape=[16, S, 16])
@@ -216,6 +216,21 @@ def _score_sm90_kernel(
         first_block = block
         phase = 0
         has_b = first_row + HALF < query_len * H
+        if VECTOR > 1 and not IS_B_SHARED and not has_b:  # half the work of the loop in flight, which would multiply its second half, too
+            while block + 1 < full_blocks:
+                slot = block % STAGES
+                mbarrier.wait(ready.index(slot), ((block - first_block) // STAGES) & 1)
+                product_a = _product(q_a, pages, slot, HALF, S, D, mma)
+                ahead = block + STAGES
+                page = gl.load(table_row + ahead.to(gl.int64) * stride_table_b, mask=ahead < end_block, other=0)
+                scores = warpgroup_mma_wait(0, deps=[product_a])
+                barrier()
+                fetch(keys, page, 0, slot, ready, pages, ahead < end_block, S, D)
+                held_a = _put(
+                    scores, held_a, is_a, score_a, best_a, block, first_block, end_block, num_blocks, stride_score_b,
+                    stride_best_b, SUPERBLOCK, VECTOR, IS_INSIDE=True,
+                )  # fmt: skip
+                block += 1
         while block + STAGES <= full_blocks:
             mbarrier.wait(ready.index(block % STAGES), phase)
             product_a = _product(q_a, pages, block % STAGES, HALF, S, D, mma)
