@@ -216,7 +216,8 @@ def _score_sm90_kernel(
         first_block = block
         phase = 0
         has_b = first_row + HALF < query_len * H
-        if VECTOR > 1 and not IS_B_SHARED and not has_b:  # half the work of the loop in flight, which would multiply its second half, too
+        # The loop in flight would multiply a second half that has no rows.
+        if VECTOR > 1 and not IS_B_SHARED and not has_b:
             while block + 1 < full_blocks:
                 slot = block % STAGES
                 mbarrier.wait(ready.index(slot), ((block - first_block) // STAGES) & 1)
