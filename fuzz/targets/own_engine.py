@@ -16,6 +16,7 @@ from fuzz.targets.host_graph import HostGraph
 from fuzz.targets.layer_memory import in_another_storage
 from fuzz.targets.layers import like
 from fuzz.targets.own_forms import FORMS, with_an_empty_request
+from fuzz.targets.own_kinds import hold_to_kinds
 from fuzz.targets.own_outs import KeptOuts
 from fuzz.targets.own_plans import offer_steps_ahead
 from fuzz.targets.own_promises import (
@@ -56,6 +57,7 @@ class EagerEngine:
         ]
         offer_bad_buffers(partial(backend.get_impl_cls(), setup.config), setup.topk_indices_buffers[0])
         self._plan_ahead(package, backend, setup)
+        hold_to_kinds(importlib.import_module(f"{package}.ops.known_kernels").kind_of)
         self._add_layers_of_other_formats(backend, setup)
         self.kept_outs = KeptOuts()
         self.impls = [

@@ -3,6 +3,7 @@
 from fuzz.canaries.kernels.mutant import mutants_of
 
 _known = mutants_of("ops/known_kernels.py", "decode-bound", "gpu", "far memory")
+_kind = mutants_of("ops/known_kernels.py", "step")
 _driver = mutants_of("ops/driver_launch.py", "step", "gpu")
 _kinds = mutants_of("ops/step_kinds.py", "step", "gpu")
 
@@ -14,6 +15,49 @@ MUTANTS = [
         "bits = 0 if -(1 << 33) <= value < 1 << 33 else 1",
         ("Best", "Runs", "Replay"),
         defect="D26",
+    ),
+    _kind(
+        "step_numbers_of_33_bits_below",
+        "A number from 2**31 to 2**32, which 32 bits hold without a sign alone, is of the kind of smaller ones.",
+        "bits = 0 if -(1 << 31) <= value < 1 << 31 else 1",
+        "bits = 0 if -(1 << 31) <= value < 1 << 32 else 1",
+        ("Exact",),
+        defect="D26",
+    ),
+    _kind(
+        "step_numbers_of_any_multiple",
+        "A number that is no multiple of 16 is of the kind of one that is.",
+        "2 * bits + (value & 15 == 0)",
+        "2 * bits",
+        ("Exact",),
+    ),
+    _kind(
+        "step_ones_as_other_numbers",
+        "A number 1, for which a kernel is compiled apart, is of the kind of others.",
+        "-1 if value == 1 else 2 * bits",
+        "2 * bits",
+        ("Exact",),
+    ),
+    _kind(
+        "step_tensors_at_any_address",
+        "A tensor at an address that 16 does not divide is of the kind of one at such an address.",
+        "(value.dtype, value.data_ptr() & 15)",
+        "(value.dtype, value.data_ptr() & 7)",
+        ("Exact",),
+    ),
+    _kind(
+        "step_tensors_of_any_dtype",
+        "Tensors of all dtypes of one size are of one kind.",
+        "(value.dtype, value.data_ptr() & 15)",
+        "(value.dtype.itemsize, value.data_ptr() & 15)",
+        ("Exact",),
+    ),
+    _kind(
+        "step_kernels_of_any_device",
+        "A kernel that is loaded on one device serves launches on another.",
+        "[id(kernel), device, *options.items()]",
+        "[id(kernel), *options.items()]",
+        ("Exact",),
     ),
     _driver(
         "step_map_ends_with_the_first_step",

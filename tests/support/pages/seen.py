@@ -25,7 +25,6 @@ ARCHITECTURES = {"ops/hopper/": ("sm_90",), "ops/blackwell/": ("sm_100",), "ops/
 NOT_ON_A_CPU = {
     "ops/dispatch.py": "none: it holds types alone",
     "ops/driver_launch.py": "on a GPU those of `ops/bound.py`",
-    "ops/known_kernels.py": "on a GPU those of `ops/bound.py`",
 }
 """Files of which no target runs a function without a GPU, and the words that stand for their targets."""
 

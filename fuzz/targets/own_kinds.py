@@ -1,0 +1,54 @@
+"""The promise of the suite's own bound launches that one compiled kernel serves only launches it was compiled for.
+
+A GPU shows it where tensors lie gigabytes apart; here the numbers alone are asked, on any machine.
+"""
+
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import torch
+
+from fuzz.targets.broken_law import BrokenLaw
+
+KindOf = Callable[[Any, tuple[Any, ...], dict[str, Any], int | None], Hashable]
+"""kind(kernel, arguments, options, device): launches of one kind run one compiled kernel."""
+_EDGES = (0, 16, 2**15, 2**16, 2**31, 2**32, 2**33, 2**62)
+NUMBERS = sorted({sign * edge + more for edge in _EDGES for sign in (1, -1) for more in (-16, -2, -1, 0, 1, 2, 16, 32)})
+"""Numbers around those at which Triton compiles anew: strides, counts and offsets of a launch."""
+
+
+def hold_to_kinds(kind_of: KindOf) -> None:
+    """Hold kinds of launches to what Triton compiles for.
+
+    Raises:
+        BrokenLaw: if two launches that Triton compiles apart are of one kind.
+    """
+    memory = torch.empty(64, dtype=torch.uint8)
+    first = -memory.data_ptr() % 16
+    tensors = [
+        memory[first + behind : first + behind + 16].view(dtype)
+        for dtype in (torch.int32, torch.float32, torch.bfloat16, torch.uint8)
+        for behind in range(0, 16, dtype.itemsize)
+    ]
+    values: list[Any] = [*NUMBERS, *tensors, None, True, False]
+    for launches in (
+        [(None, (value,), {"H": 4}, 0) for value in values],
+        [(None, (0, value, 0), {"H": 4}, 0) for value in values],
+        [(None, (0,), options, device) for options in ({"H": 4}, {"H": 2}, {"D": 4}, {}) for device in (0, 1)],
+    ):
+        seen: dict[Hashable, Any] = {}
+        for launch in launches:
+            compiled = [*map(_compiled_for, launch[1]), launch[2:]]
+            other = seen.setdefault(kind_of(*launch), compiled)
+            if other != compiled:
+                raise BrokenLaw("Exact", f"one compiled kernel would serve launches of {other} and of {compiled}")
+
+
+def _compiled_for(value: Any) -> Hashable:
+    """What Triton compiles a kernel for, of an argument."""
+    if isinstance(value, torch.Tensor):
+        return str(value.dtype), value.data_ptr() % 16 == 0
+    if value is None or isinstance(value, bool):
+        return repr(value)
+    width = 32 if -(2**31) <= value < 2**31 else 64
+    return "1" if value == 1 else (width, value % 16 == 0)
