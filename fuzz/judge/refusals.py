@@ -11,9 +11,9 @@ import torch
 from fuzz.inputs.bit_equality import same_bits
 from fuzz.inputs.scene import Scene
 from fuzz.judge.bad_calls import BadCall, bad_calls, is_seen_first
+from fuzz.judge.interpreted import noted_launches
 from fuzz.judge.limit_calls import at_limit, limit_calls
 from fuzz.targets import Call, Target
-from fuzz.targets.host_graph import HostGraph
 from fuzz.targets.places import place_of_error
 from msa_ref.contract import Violation
 
@@ -59,15 +59,15 @@ def _limits(target: Target, good: Call, seed: int) -> Iterator[Violation]:
 
 def _fault(kind: BadCall, target: Target, bad: Call) -> str:
     """The fault in the answer to a bad call, in words; empty if it is refused as it must be."""
-    before, launches = _outputs(bad), HostGraph()
+    before = _outputs(bad)
     try:
-        with launches.capture():
+        with noted_launches() as launches:
             target.run(bad)
     except ValueError as refusal:
         # A sentence of the suite's own begins with the argument.
         if target.is_kernel and not re.match(rf"{kind.name} must ", str(refusal)):
             return f"refused by another rule: {refusal}"
-        if launches.num_kernels and is_seen_first(kind, target):
+        if launches and is_seen_first(kind, target):
             return "refused, after a kernel had read it"
         is_changed = any(not same_bits(*pair) for pair in zip(_outputs(bad), before, strict=True))
         return "refused, after its output was written to" if is_changed else ""

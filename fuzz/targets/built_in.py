@@ -14,6 +14,7 @@ from fuzz.targets.layer_memory import memory_of
 from fuzz.targets.layers import run_judged, run_others
 from fuzz.targets.limits import check_decode, check_decode_topk, check_prefill, check_prefill_device
 from fuzz.targets.own_engine import ENGINES
+from fuzz.targets.own_programs import hold_to_even_shares
 from fuzz.targets.own_promises import offer_another_plan
 from fuzz.targets.step import step_target
 from fuzz.targets.target import Bound, Run, Start, Target
@@ -74,10 +75,8 @@ def _topk(call: Call, package: str = "msa_fast") -> torch.Tensor:
 
 @as_on_a_gpu
 def _decode_topk(call: Call, package: str = "msa_fast") -> torch.Tensor:
-    kernels = importlib.import_module(package)
-    topk_idx: torch.Tensor = kernels.minimax_m3_index_decode_topk(
-        call.score, call.batch, call.decode_query_len, out=call.out
-    )
+    kernels, batch, query_len = importlib.import_module(package), call.batch, call.decode_query_len
+    topk_idx: torch.Tensor = kernels.minimax_m3_index_decode_topk(call.score, batch, query_len, out=call.out)
     return topk_idx
 
 
@@ -98,13 +97,13 @@ def _decode_shown(call: Call, package: str = "msa_fast") -> torch.Tensor:
         call.batch, call.decode_query_len, num_splits=call.num_splits, out=call.out
     )
     call.show(score, is_lazy=True, nan="none")
+    hold_to_even_shares(package)
     return topk_idx
 
 
 @as_on_a_gpu
 def _prefill_bound(call: Call, package: str = "msa_fast") -> torch.Tensor:
-    kernels = importlib.import_module(package)
-    bound = importlib.import_module(f"{package}.ops.bound")
+    kernels, bound = map(importlib.import_module, (package, f"{package}.ops.bound"))
     plan, memory = _plan(kernels, call, has_slabs=True), memory_of(call)
     launch = bound.PrefillLaunch(plan, *memory.metadata)
     run_others(launch, memory.others)

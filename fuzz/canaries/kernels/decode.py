@@ -25,6 +25,23 @@ MUTANTS = [
         defect="D22",
     ),
     _decode(
+        "decode_share_by_a_product",
+        "A program's share begins at its number times all blocks, by the number of programs: more than 32 bits hold.",
+        "position = program * share + tl.minimum(program, rest)\n"
+        "    end = position + share + (program < rest).to(tl.int32)",
+        "position = program * total // tl.num_programs(0)\n    end = (program + 1) * total // tl.num_programs(0)",
+        ("Score", "Runs"),
+        defect="D28",
+    ),
+    _decode(
+        "decode_programs_in_13_bits",
+        "The number of a program keeps 13 bits.",
+        "program = tl.program_id(0)\n    position",
+        "program = tl.program_id(0) & 8191\n    position",
+        ("Score",),
+        defect="D28",
+    ),
+    _decode(
         "decode_share_rounded_down",
         "The blocks that remain after equal shares are never scored.",
         "(program < rest).to(tl.int32)",
