@@ -97,7 +97,6 @@ def _decode_shown(call: Call, package: str = "msa_fast") -> torch.Tensor:
         call.batch, call.decode_query_len, num_splits=call.num_splits, out=call.out
     )
     call.show(score, is_lazy=True, nan="none")
-    hold_to_even_shares(package)
     return topk_idx
 
 
@@ -124,6 +123,7 @@ def _prefill_graph(call: Call, package: str = "msa_fast") -> torch.Tensor:
 def bind_decode(call: Call, package: str = "msa_fast") -> Bound:
     """Decode bound to a call, after other layers were launched."""
     batch, bound = call.batch, importlib.import_module(f"{package}.ops.bound")
+    hold_to_even_shares(package)
     memory = memory_of(call)
     launch = bound.DecodeLaunch(batch.config, call.decode_query_len, *memory.metadata, batch.total_q)
     run_others(partial(launch, num_splits=call.num_splits), memory.others)

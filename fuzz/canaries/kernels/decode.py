@@ -31,6 +31,7 @@ MUTANTS = [
         "    end = position + share + (program < rest).to(tl.int32)",
         "position = program * total // tl.num_programs(0)\n    end = (program + 1) * total // tl.num_programs(0)",
         ("Score", "Runs"),
+        target="decode-bound",
         defect="D28",
     ),
     _decode(
@@ -39,6 +40,7 @@ MUTANTS = [
         "program = tl.program_id(0)\n    position",
         "program = tl.program_id(0) & 8191\n    position",
         ("Score",),
+        target="decode-bound",
         defect="D28",
     ),
     _decode(
