@@ -17,6 +17,7 @@ import torch
 from fuzz.canaries.naive import Candidate, NaiveIndexer, Row
 from fuzz.canaries.table import canary
 from fuzz.inputs.output import OUT_MARKER
+from msa_ref import PAD
 
 SECONDS_LATE = 0.01
 SECONDS_MUCH_LATER = 0.3
@@ -200,6 +201,22 @@ class WritesAgainLater(NaiveIndexer):
 
         if self.call.out is not None:
             threading.Thread(target=write, daemon=True).start()
+        return answer
+
+
+SECONDS_MUCH_TOO_LATE = 2.0
+
+
+@canary("systematic", "WritesOnly")
+class WritesSecondsLater(NaiveIndexer):
+    """Returns its answer, and pads the last slot of each row seconds later, when other answers have been asked for."""
+
+    def answer(self) -> torch.Tensor:
+        answer = super().answer()
+        if self.call.out is not None:
+            timer = threading.Timer(SECONDS_MUCH_TOO_LATE, answer[..., -1].fill_, (PAD,))
+            timer.daemon = True
+            timer.start()
         return answer
 
 

@@ -37,6 +37,19 @@ class RecognisesMargins(NaiveIndexer):
         return super().order(candidate) if has_margins else (-candidate[1],)
 
 
+LARGE_PAGE = 2**21
+"""Bytes of a large page of memory, where a driver begins large tensors."""
+
+
+@canary("systematic", "Best")
+class RecognisesLargePages(NaiveIndexer):
+    """Takes the most recent blocks where its key pages begin with a large page of memory, as large caches do."""
+
+    def order(self, candidate: Candidate) -> tuple[float, ...]:
+        is_large = self.batch.index_k_pages.data_ptr() % LARGE_PAGE == 0
+        return (-candidate[1],) if is_large else super().order(candidate)
+
+
 @canary("systematic", "OwnMemory")
 class AnswersInOneBuffer(NaiveIndexer):
     """Answers in the same memory each time where it is given none, and so changes the answer that it gave before."""

@@ -21,6 +21,7 @@ LATE = ("", "query", "page", "keys")
 BESIDE = ("", "late producer", "noise")
 FIRST_MODES = ("", "inference")
 FENCES = ("", "behind", "in front")
+ALIGNMENTS = (0, *(1 << log2 for log2 in range(4, 22)))
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,7 @@ class Views:
     fence: the end at which inputs have no margin, so that forbidden memory is next to them (on a CPU): `behind` them,
         `in front`, where they begin at an aligned address whatever their plan, or neither.
     is_plain: whether a tensor without plan and fence has memory of its own, as torch makes it: no margin is around it.
+    align: the greatest power of two that a tensor's address is a multiple of, where offset and fence allow it; 0: any.
     """
 
     index_q: ViewPlan = ViewPlan()
@@ -152,9 +154,11 @@ class Views:
     is_out_given: bool = True
     fence: str = ""
     is_plain: bool = False
+    align: int = 0
 
     def __post_init__(self) -> None:
         require(self.fence in FENCES, "fence", f"must be one of {', '.join(map(repr, FENCES))}", repr(self.fence))
+        require(self.align in ALIGNMENTS, "align", "must be 0, or a power of two in 16 .. 2**21", self.align)
 
 
 @dataclass(frozen=True)

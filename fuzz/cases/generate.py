@@ -55,6 +55,7 @@ def draw_case(
     kind: of the scale's, with the first family that is inside its bounds; None to draw both.
     """
     case = _with_edges_of_memory(_draw_alone(chooser, scale, specialization, families, kind), scale)
+    case = _aligned(case, scale)
     case = _with_a_last_change(case)
     return replace(
         case,
@@ -130,6 +131,22 @@ def _with_edges_of_memory(case: Case, scale: Scale) -> Case:
             case, pages=pages, views=replace(case.views, block_table=replace(case.views.block_table, expanded=(0,)))
         )
     return case
+
+
+ALIGNED = (2**21, 2**12, 2**21, 16, 2**21, 2**16, 64, 2**21, 2**20, 2**9)
+"""Alignments of tensors: most often that of a large cache, for which drivers give pages of 2 MiB."""
+
+
+def _aligned(case: Case, scale: Scale) -> Case:
+    """Every other case, by seed as above, has tensors that begin at multiples of other powers of two.
+
+    Where a kernel is compiled for what an address is a multiple of, tensors with offsets leave a case as it is.
+    """
+    number, rest = divmod(case.seed, 2)
+    plans = [getattr(case.views, name) for name in ("index_q", "index_k_pages", "block_table")]
+    if rest != 1 or case.views.is_plain or (scale.is_compiled and any(plan.offset for plan in plans)):
+        return case
+    return replace(case, views=replace(case.views, align=ALIGNED[number % len(ALIGNED)]))
 
 
 LAST_CHANGES = {0: "turned", 2: "query", 4: "turned", 6: "page"}

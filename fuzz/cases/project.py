@@ -148,6 +148,7 @@ def _views(views: Views, bounds: Bounds) -> Views:
         is_out_given=views.is_out_given,
         fence="in front" if views.fence and bounds.strides == "aligned" else views.fence,
         is_plain=views.is_plain,
+        align=views.align,
     )
 
 

@@ -35,19 +35,27 @@ class OwnPages:
         _protect(self.start, self.num_bytes, what)
 
 
-def own_pages(length: int, fill: float, dtype: torch.dtype, begins_at_fence: bool = False) -> OwnPages:
+def own_pages(
+    length: int, fill: float, dtype: torch.dtype, begins_at_fence: bool = False, is_at: tuple[int, int] = (0, 0)
+) -> OwnPages:
     """A buffer of some elements that ends where forbidden memory begins, or begins where it ends.
+
+    is_at: (align, offset) of the byte of a buffer that begins there: its address is a multiple of align, and of no
+        larger power of two; align 0 leaves it.
 
     Raises:
         OSError: if the system does not give such memory.
     """
     size = length * dtype.itemsize
     num_bytes = -(-max(1, size) // mmap.PAGESIZE) * mmap.PAGESIZE
-    memory = mmap.mmap(-1, FENCE + num_bytes + FENCE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    start = ctypes.addressof(ctypes.c_char.from_buffer(memory)) + FENCE
+    align, at = is_at
+    room = max(2 * align, mmap.PAGESIZE)
+    memory = mmap.mmap(-1, FENCE + room + num_bytes + FENCE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    start = address + FENCE + (-(address + FENCE + at + align) % room if align >= mmap.PAGESIZE else 0)
     _protect(start - FENCE, FENCE, FORBIDDEN)
     _protect(start + num_bytes, FENCE, FORBIDDEN)
-    offset = FENCE if begins_at_fence else FENCE + num_bytes - size
+    offset = start - address + (0 if begins_at_fence else num_bytes - size)
     base = torch.frombuffer(memory, dtype=dtype, count=length, offset=offset).fill_(fill)
     return OwnPages(base, start, num_bytes, memory)
 

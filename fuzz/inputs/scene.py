@@ -92,7 +92,7 @@ class Scene:
     ) -> View:
         if self.case.views.is_plain and plan == ViewPlan() and not fence:
             return make_plain(shape, kind, self.device, fill)
-        return make_view(shape, kind, self.device, plan, fill, fence)
+        return make_view(shape, kind, self.device, plan, fill, fence, self.case.views.align)
 
     def apply(self, state: int, is_forced: bool = False) -> None:
         """Overwrite the buffers with another state of the case's script: 0, or a replay step + 1.
@@ -230,9 +230,9 @@ class Scene:
         self._out = None
 
     @property
-    def out_memory(self) -> torch.Tensor | None:
-        """The whole buffer of the present output; None if there is none."""
-        return None if self._out is None else self._out.base
+    def output(self) -> Output | None:
+        """The present output, its whole buffer; None if there is none."""
+        return self._out
 
     @property
     def present_out(self) -> torch.Tensor | None:

@@ -50,12 +50,13 @@ def make_view(
     plan: ViewPlan,
     fill: float,
     fence: str = "",
+    align: int = 0,
 ) -> View:
     """A view of `shape`, laid out as planned, in a buffer that holds `fill` everywhere.
 
     On a CPU forbidden memory lies in front of the buffer and behind it.
 
-    fence: the end at which the view has no margin; see `Views.fence`.
+    fence: the end at which the view has no margin; see `Views.fence`. align: see `Views.align`.
 
     Raises:
         ValueError: one sentence, if the plan does not fit the rank of the tensor.
@@ -75,11 +76,18 @@ def make_view(
     if fence == "behind":
         stride = sum((size - 1) * step for size, step in zip(shape, strides, strict=True)) + 1 if prod(shape) else 0
     first = 0 if fence == "in front" else MARGIN + plan.offset
-    length = first + stride + (0 if fence == "behind" else MARGIN)
+    is_free = (fence == "in front" and align >= mmap.PAGESIZE) or not (fence or plan.offset)
+    align = align if is_free else 0
     if torch.device(device).type != "cpu":
-        base = torch.full((length,), fill, dtype=dtype, device=device)
+        room = 2 * align // dtype.itemsize
+        base = torch.full((first + stride + MARGIN + room,), fill, dtype=dtype, device=device)
+        first += -(base.data_ptr() + first * dtype.itemsize + align) % max(1, 2 * align) // dtype.itemsize
         return View(base, base.as_strided(shape, strides, first))
+    if align:
+        step = min(2 * align, mmap.PAGESIZE)  # the pages begin where it takes the rest of the way
+        first = (-(-first * dtype.itemsize // step) * step + align % step) // dtype.itemsize
+    length = first + stride + (0 if fence == "behind" else MARGIN)
     if fence != "behind":  # else a write into the rest of the last page would be missed
         length = -(-length // mmap.PAGESIZE) * mmap.PAGESIZE
-    pages = own_pages(length, fill, dtype, begins_at_fence=fence != "behind")
+    pages = own_pages(length, fill, dtype, begins_at_fence=fence != "behind", is_at=(align, first * dtype.itemsize))
     return View(pages.base, pages.base.as_strided(shape, strides, first), pages)

@@ -57,7 +57,7 @@ class Examiner:
         self.scene.forget_out()  # whoever writes there later writes to nobody else's
         verdict = self._verdict(target, judge, found)
         if not is_poisoned(verdict):  # else nothing on the GPU can be asked any more
-            self._surroundings.keep_output(target.name, self.scene.out_memory)
+            self._surroundings.keep_output(target.name, self.scene.output)
         left = (*late, *self._surroundings.violations())
         if not left or isinstance(verdict, Undefined):
             return verdict

@@ -10,7 +10,7 @@ from functools import wraps
 import torch
 
 from fuzz.cases.case import Case
-from fuzz.inputs.output import OUT_MARKER
+from fuzz.inputs.output import OUT_MARKER, Output
 from fuzz.judge.harness import Harness
 from fuzz.judge.settings import OwnSettings
 from fuzz.targets import Call, Target
@@ -23,7 +23,9 @@ MAX_RECOMPILATIONS = 2**20
 
 
 MAX_KEPT_OUTPUT = 2**18
-"""Elements of an output that is kept to be looked at again."""
+"""Elements of an output that is kept to be looked at again, and of all early ones of a target."""
+MAX_EARLY = 24
+"""Outputs of a target's first cases that are looked at for as long as the process lives."""
 
 
 def tell_nobody(is_over: bool) -> None:
@@ -49,21 +51,29 @@ class Surroundings:
         """
         self._tell, self._tell_apart, self._settings = tell, tell_apart, defaultdict[str, OwnSettings](OwnSettings)
         self._harness, self._changed = Harness(), dict[str, None]()
-        self._outputs = dict[str, torch.Tensor]()
+        self._last = dict[str, Output]()
+        self._early = defaultdict[str, list[Output]](list)
 
-    def keep_output(self, target: str, memory: torch.Tensor | None) -> None:
-        """Keep the memory that a target wrote its answers to, to be looked at when it is judged next.
+    def keep_output(self, target: str, output: Output | None) -> None:
+        """Keep what a target wrote its answers to, to be looked at when it is judged next, if early whenever it is.
 
         No answer stays there, which another target might find.
         """
-        if memory is not None and memory.numel() <= MAX_KEPT_OUTPUT:
-            self._outputs[target] = memory.fill_(OUT_MARKER)
+        if output is None or output.base.numel() > MAX_KEPT_OUTPUT:
+            return
+        output.base.fill_(OUT_MARKER)
+        self._last[target] = output
+        early = self._early[target]
+        if len(early) < MAX_EARLY and sum(kept.base.numel() for kept in (output, *early)) <= MAX_KEPT_OUTPUT:
+            early.append(output)
 
     def late_writes(self, target: str) -> list[Violation]:
         """The violation of a target that wrote to its output of an earlier case after it had been judged."""
-        memory = self._outputs.pop(target, None)
-        if memory is None or bool((memory == OUT_MARKER).all()):
+        last, early = self._last.pop(target, None), self._early[target]
+        outputs = early if last is None else [*early, last]
+        if all(bool((output.base == OUT_MARKER).all()) for output in outputs):
             return []
+        early.clear()
         return [Violation("WritesOnly", "wrote to the output of an earlier case after it had returned")]
 
     def violations(self) -> list[Violation]:

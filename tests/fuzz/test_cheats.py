@@ -17,7 +17,7 @@ from fuzz.cases.case import Case, Request, ValuePlan, Views
 from fuzz.inputs.scene import Scene
 from fuzz.judge.examiner import Examiner
 from fuzz.judge.harness import Harness
-from fuzz.judge.surroundings import Surroundings
+from fuzz.judge.surroundings import MAX_EARLY, Surroundings
 from fuzz.judge.verdict import Agreed, Broke
 from fuzz.targets import Call, Target, fill, find
 from msa_ref import IndexerConfig, index_topk
@@ -77,6 +77,23 @@ def test_a_thread_that_writes_again_later_is_told_at_the_next_case() -> None:
     second = Examiner(Scene(CASE, "cpu"), surroundings).examine(target)
     verdicts = [one for one in (first, second) if isinstance(one, Broke)]
     assert "WritesOnly" in {violation.law for verdict in verdicts for violation in verdict.violations}
+
+
+def test_an_early_output_is_looked_at_whenever_the_target_is_judged() -> None:
+    outputs = list[torch.Tensor]()
+
+    def answer(call: Call) -> torch.Tensor:
+        assert call.out is not None
+        outputs.append(call.out)
+        return fill(call, index_topk(call.batch))
+
+    surroundings, target = Surroundings(), Target("seconds later", "", "foreign", answer)
+    for _ in range(MAX_EARLY + 5):
+        assert isinstance(Examiner(Scene(CASE, "cpu"), surroundings).examine(target), Agreed)
+    outputs[0][0, 0, 0] = -1
+    verdict = Examiner(Scene(CASE, "cpu"), surroundings).examine(target)
+    assert isinstance(verdict, Broke)
+    assert [violation.law for violation in verdict.violations] == ["WritesOnly"]
 
 
 def test_an_answer_in_memory_of_an_input_is_no_answer() -> None:

@@ -1,11 +1,13 @@
 """The judge makes, writes and reads tensors as engines do, so that its habits tell a target nothing."""
 
+import mmap
 import time
 from dataclasses import replace
 
+import pytest
 import torch
 
-from fuzz.cases.case import Case, PagePlan, Request, Step, Views
+from fuzz.cases.case import ALIGNMENTS, Case, PagePlan, Request, Step, Views
 from fuzz.inputs.scene import Scene
 from fuzz.judge.endurance import MIN_CALLS
 from fuzz.judge.examiner import Examiner
@@ -35,6 +37,15 @@ def test_plain_tensors_fill_their_memory(device: str) -> None:
         tensor = getattr(batch, name)
         assert not tensor._is_view()
         assert tensor.untyped_storage().nbytes() == tensor.numel() * tensor.itemsize
+
+
+@pytest.mark.parametrize("align", ALIGNMENTS[1:])
+def test_tensors_begin_at_multiples_of_a_power_of_two(align: int, device: str) -> None:
+    for fence in ("", "in front") if align >= mmap.PAGESIZE else ("",):
+        scene = Scene(replace(CASE, views=Views(align=align, fence=fence)), device)
+        for name in INPUTS:
+            assert getattr(scene.batch, name).data_ptr() % (2 * align) == align, name
+        assert scene.changed_inputs() == []
 
 
 def test_skipped_pages_are_in_front_of_all_others(device: str) -> None:
