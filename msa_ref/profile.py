@@ -62,7 +62,8 @@ class Profile:
     bad_calls: whether it refuses a call that breaks a rule of its arguments by a "value-error" before it writes
         anything, or promises nothing of it.
     threads: whether "any" number of threads may call it at once, each with its own tensors, and on a GPU on its own
-        stream; or "one" alone. Kernels on Triton's interpreter, which one thread can enter, are not asked.
+        stream; "one" at a time, whichever it is; or always the "same" one. Kernels on Triton's interpreter, which one
+        thread can enter, are not asked.
 
     What it takes; elsewhere it promises nothing:
 
@@ -93,7 +94,7 @@ class Profile:
     unit: str | None = None
     answers: Literal["kept", "reused"] = "kept"
     bad_calls: Literal["value-error", "undefined"] = "undefined"
-    threads: Literal["one", "any"] = "one"
+    threads: Literal["one", "any", "same"] = "one"
     nan: Literal["minus-inf", "undefined"] = "minus-inf"
     infinities: Literal["ordinary", "undefined"] = "ordinary"
     score_nan: Literal["minus-inf", "undefined"] = "minus-inf"

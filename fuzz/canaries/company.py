@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -96,6 +97,19 @@ class OneScratchForAllThreads(NaiveIndexer):
         time.sleep(0)  # a kernel's launch, in which other threads go on
         vector: np.ndarray = SCRATCH["q"][row.token, row.head]
         return vector
+
+
+@canary("systematic", "TwoThreads", asks=("another thread",))
+class AnswersForItsFirstThread(NaiveIndexer):
+    """Keeps its answer for the thread that imported it: any other is given the last one of that shape."""
+
+    last: ClassVar[dict[tuple[int, ...], dict[tuple[int, int], list[int]]]] = {}
+
+    def write(self, rows: dict[tuple[int, int], list[int]]) -> torch.Tensor:
+        shape = (*self.batch.index_q.shape, self.config.topk_blocks, *self.call.seq_lens)
+        if threading.current_thread() is threading.main_thread():
+            self.last[shape] = rows
+        return super().write(self.last.get(shape, rows))
 
 
 @canary("D53", "Runs")

@@ -70,6 +70,7 @@ ASKS: dict[str, Callable[[Profile], bool]] = {
     "padding rows": lambda profile: profile.padding_rows == "pad",
     "padded queries": lambda profile: profile.padded_queries != "undefined",
     "several threads": lambda profile: profile.threads == "any",
+    "another thread": lambda profile: profile.threads != "same",
     "lowest id": lambda profile: profile.tie_rule == "lowest-id",
     "ascending": lambda profile: profile.order == "ascending",
 }

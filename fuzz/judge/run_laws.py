@@ -56,7 +56,7 @@ RUN_LAWS = {
     "OwnStream": RunLaw("A run on a side stream, whose inputs are written late, agrees as the first one did.", STREAMS),
     "Undisturbed": RunLaw("A run beside another stream's noise gives the bits of the run alone.", STREAMS),
     "TwoThreads": RunLaw(
-        "Where a target promises it, two threads' calls at once, each with its own tensors, answer as they do alone.",
+        "Two threads' calls in turn, each with its own tensors, and at once where that is promised, answer as alone.",
         STREAMS,
     ),
     "Replay": RunLaw("A run after the buffers' contents changed agrees as the first one did.", IN_A_GRAPH),

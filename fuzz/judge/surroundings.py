@@ -41,7 +41,10 @@ def allow_recompilations() -> None:
 
 
 class Surroundings:
-    """The surroundings of all targets of a process."""
+    """The surroundings of all targets of a process.
+
+    interpreted: names of targets that were seen to launch kernels on Triton's interpreter.
+    """
 
     def __init__(
         self, tell: Callable[[bool], None] = tell_nobody, tell_apart: Callable[[bool], None] = tell_nobody
@@ -51,7 +54,7 @@ class Surroundings:
         """
         self._tell, self._tell_apart, self._settings = tell, tell_apart, defaultdict[str, OwnSettings](OwnSettings)
         self._harness, self._changed = Harness(), dict[str, None]()
-        self._last = dict[str, Output]()
+        self._last, self.interpreted = dict[str, Output](), set[str]()
         self._early = defaultdict[str, list[Output]](list)
 
     def keep_output(self, target: str, output: Output | None) -> None:

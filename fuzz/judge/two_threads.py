@@ -1,8 +1,8 @@
-"""Has two threads call a target at once, each with its own tensors, and on a GPU on its own stream.
+"""Has two threads call a target, each with its own tensors, and on a GPU on its own stream: in turn, or at once.
 
-Only a target that promises it (`msa_ref.profile.Profile.threads`) is asked: many engines call their kernels from one
-thread, and may keep a workspace. Triton's interpreter cannot be entered twice, nor can the twin, so what launches
-kernels there is not asked.
+At once only a target is asked that promises it (`msa_ref.profile.Profile.threads`): many engines call their kernels
+from one thread at a time, and may keep a workspace. Triton's interpreter cannot be entered twice, nor can the twin, so
+what launches kernels there is not asked.
 """
 
 import sys
@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from random import Random
 from typing import Any
 
@@ -137,8 +137,9 @@ def call_at_once(
     assert scene.state == 0
     is_kept = target.is_bound or target.start is not None or is_twin(target.name)
     is_small = not (scene.case.pages.is_far or scene.case.pages.skipped_pages or is_large(scene.case))
-    is_one = target.is_repeatable or judge.is_settled
-    if target.profile.threads == "one" or is_kept or not is_small or not is_one:
+    is_sure, threads = target.is_repeatable or judge.is_settled, target.profile.threads
+    is_asked = threads == "any" or (threads == "one" and scene.case.repeats > 0)
+    if not is_asked or is_kept or not is_small or not is_sure or target.name in surroundings.interpreted:
         return
     beside = _beside(scene, target)
     if beside is None:
@@ -146,14 +147,16 @@ def call_at_once(
     with noted_launches() as launches:
         with surroundings.of(target.name, is_first=False):
             other = _alone(beside, target, num_splits)
+        if launches:
+            surroundings.interpreted.add(target.name)
         if other is None or launches:
             return
         callers = [_Caller(0, judge, target, target.eager(scene, num_splits), first), other]
         with surroundings.of(target.name, is_first=True):  # it may compile
-            for caller in callers:
+            for caller in callers if threads == "any" else ():
                 caller.count_steps()
         with surroundings.of(target.name, is_first=False):
-            found = _fault(callers, scene.case.seed)
+            found = _fault(callers, scene.case.seed) if threads == "any" else _fault_in_turn(callers)
         if found and not launches:
             yield Violation("TwoThreads", found, num_splits=num_splits, state=scene.state)
 
@@ -194,6 +197,23 @@ def _fault(callers: list[_Caller], seed: int) -> str:
     return ""
 
 
+def _fault_in_turn(callers: list[_Caller]) -> str:
+    """The evidence that a call answered otherwise, or failed, after another thread's; empty if none did."""
+    default_device = torch.get_default_device()
+    for caller in (callers[0], callers[1], callers[0]):
+        caller.answers.clear()
+        call = partial(caller.call, default_device, _do_nothing, None, 1)
+        if caller.number:
+            second = threading.Thread(target=call, daemon=True)
+            second.start()
+            second.join()
+        else:
+            call()
+        if found := _told(caller, "after"):
+            return found
+    return ""
+
+
 def _play_round(callers: list[_Caller], paused: _Caller | None, random: Random) -> None:
     """Let both threads call, and wait for them.
 
@@ -225,8 +245,10 @@ def _play_round(callers: list[_Caller], paused: _Caller | None, random: Random) 
     second.join()
 
 
-def _told(caller: _Caller) -> str:
+def _told(caller: _Caller, when: str = "beside") -> str:
     """The fault of one thread's calls, in words; empty if there is none.
+
+    when: where they come from another thread's call: `beside` or `after`.
 
     Raises:
         BaseException: a CUDA error, which accuses a target by itself.
@@ -237,10 +259,10 @@ def _told(caller: _Caller) -> str:
             raise error
         is_excused = isinstance(error, NotApplicable) or lacks_memory(error) or lacking_here(error) is not None
         what = f"{type(error).__name__}: {error}{place_of_error(caller.target.run, error)}"
-        return "" if is_excused else f"raised beside another thread's call: {what}"
+        return "" if is_excused else f"raised {when} another thread's call: {what}"
     for answer in caller.answers:
         if not alike(caller.first, answer, caller.target):
-            return f"answered beside another thread's call {_difference(caller.first, answer)}"
+            return f"answered {when} another thread's call {_difference(caller.first, answer)}"
     return ""
 
 

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -62,6 +63,24 @@ def test_an_answer_in_memory_that_threads_share_is_told(is_out_given: bool, devi
     assert violation.law == "TwoThreads"
     assert f"answered {BESIDE} " in violation.evidence
     assert isinstance(judged(run, device, profile=CONTRACT), Agreed), "it never promised that"
+
+
+@pytest.mark.parametrize(("threads", "law"), [("one", "TwoThreads"), ("same", ""), ("any", "TwoThreads")])
+def test_threads_that_take_turns_each_get_their_own_answer(threads: Any, law: str, device: str) -> None:
+    last = list[torch.Tensor]()
+
+    def run(call: Call) -> torch.Tensor:
+        ids = index_topk(call.batch)
+        if threading.current_thread() is not threading.main_thread():
+            return fill(call, last[0].clone())
+        last[:] = [ids]
+        return fill(call, ids)
+
+    verdict = judged(run, device, replace(CASE, repeats=1), replace(CONTRACT, threads=threads))
+    laws = {violation.law for violation in verdict.violations} if isinstance(verdict, Broke) else {""}
+    assert laws == {law}
+    if threads == "one":
+        assert "answered after another thread's call" in str(verdict)
 
 
 def test_a_refusal_of_a_second_thread_is_told_with_its_line(device: str) -> None:
