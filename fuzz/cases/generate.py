@@ -144,7 +144,7 @@ def _aligned(case: Case, scale: Scale) -> Case:
     """
     number, rest = divmod(case.seed, 2)
     plans = [getattr(case.views, name) for name in ("index_q", "index_k_pages", "block_table")]
-    if rest != 1 or case.views.is_plain or (scale.is_compiled and any(plan.offset for plan in plans)):
+    if rest or case.views.is_plain or (scale.is_compiled and any(plan.offset for plan in plans)):
         return case
     return replace(case, views=replace(case.views, align=ALIGNED[number % len(ALIGNED)]))
 

@@ -5,7 +5,7 @@ import torch
 from fuzz.inputs.scene import Scene
 from fuzz.judge.company import play_in_company
 from fuzz.judge.cuda_errors import is_cuda_error, surfaced_later, wait_for
-from fuzz.judge.endurance import MAX_JUDGED, endure
+from fuzz.judge.endurance import MAX_JUDGED, endure, hurry
 from fuzz.judge.judged_run import RunJudge
 from fuzz.judge.lacking import lacking_here
 from fuzz.judge.large_calls import too_slow, within_reach
@@ -132,6 +132,7 @@ class Examiner:
         if is_first:
             if answer is not None and len(found) == before:
                 found += endure(judge, target, run, num_splits, answer)
+                found += () if len(found) > before else hurry(judge, plain, self._surroundings, num_splits, answer)
                 found += call_at_once(judge, plain, self._surroundings, num_splits, answer)
             expected = answer if target.is_repeatable else None
             found += play_in_company(judge, target, run, num_splits, expected, is_sound=len(found) == before)

@@ -92,6 +92,10 @@ class RunJudge:
         out = self.scene.new_out()
         return self._copied(_without_gradients(run), out, target)
 
+    def asked_again(self, run: Bound, target: Target) -> object:
+        """The same, where nothing is made ready for the run."""
+        return self._copied(run(), self.scene.present_out, target)
+
     def read_out(self, target: Target) -> object:
         """The answer of the last run, which was given an output, as it is there now, a copy."""
         return self._copied(None, self.scene.present_out, target)

@@ -22,7 +22,7 @@ from msa_fast.ops.checks import MAX_DECODE_QUERY_LEN as KERNELS_LIMIT
 from msa_ref import IndexerConfig
 from tests.support.case_strategies import cases
 
-PER_CASE: dict[str, Any] = {"extra_rows": 0, "is_out_given": True, "fence": "", "is_plain": False}
+PER_CASE: dict[str, Any] = {"extra_rows": 0, "is_out_given": True, "fence": "", "is_plain": False, "align": 0}
 """Fields of views that every case draws for itself."""
 CASE = Case(IndexerConfig(2, 16, 16, 4), (Request(2, 40), Request(1, 9)))
 
