@@ -65,18 +65,10 @@ def as_run(case: Case, target: Target, num_splits: int) -> Run:
         outside = None if profile == CONTRACT else profile.undefined(batch)
         if outside is not None:
             raise NotApplicable(outside)
-        query_lens = batch.query_lens().tolist()
         shape = (batch.config.num_index_heads, batch.total_q, batch.config.topk_blocks)
         out = torch.empty(shape, dtype=torch.int32, device=batch.device) if case.views.is_out_given else None
-        call = Call(
-            batch=batch,
-            out=None if out is None else profile.head_major(out),
-            score=None,
-            decode_query_len=max(1, *query_lens, 0),
-            num_splits=num_splits or None,
-            query_lens=query_lens,
-            seq_lens=batch.seq_lens.tolist(),
-        )
+        call = Call.of(batch, None if out is None else profile.head_major(out))
+        call = replace(call, num_splits=num_splits or None)
         with torch.no_grad():
             answer = applied(target.run(target.with_workspace(call, lambda size: _workspace(size, batch.device))))
         return profile.head_major(answer) if out is None else out

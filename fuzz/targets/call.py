@@ -49,6 +49,12 @@ class Call:
     workspace: torch.Tensor | None = None
     show: Callable[..., None] = ignore_scores
 
+    @classmethod
+    def of(cls, batch: PagedBatch, out: torch.Tensor | None = None) -> "Call":
+        """The call of a batch: everything that a target is given where a case asks for nothing else."""
+        query_lens, seq_lens = batch.query_lens().tolist(), batch.seq_lens.tolist()
+        return cls(batch, out, None, max(1, *query_lens, 0), None, query_lens, seq_lens)
+
     @property
     def seq_len_bounds(self) -> list[int]:
         """Upper bounds on the lengths of the requests, as a host may know them."""

@@ -48,6 +48,10 @@ def test_the_function_is_held_to_its_profile_alone(page: dict[str, Any]) -> None
         assert isinstance(judged(case, replace(target, profile=CONTRACT)), Broke)
 
 
+def test_the_function_is_called_without_the_judge(page: dict[str, Any]) -> None:
+    assert page["try_it"]()
+
+
 @pytest.mark.parametrize("name", ["decode", "decode_bound", "decode_shown"])
 @pytest.mark.parametrize("values", ["tie_at_cut", "normal"])
 def test_a_decode_target_agrees_through_a_replay(page: dict[str, Any], name: str, values: str) -> None:
