@@ -58,12 +58,13 @@ class Profile:
         score: "hopper_fp8" keeps 13 bits; "mma_sync" is for GPUs before Hopper, "mfma" for AMD's. None is for a sum in
         fp32, and for the units of Hopper and Blackwell that lose no more.
     answers: whether an answer that it allocates is "kept" as it is by its next 64 calls, or memory that they may write
-        to again, "reused". A bound call, a graph and an engine's classes answer in the same memory as a matter of course.
+        to again, "reused". A bound call, a graph and an engine's classes answer in the same memory as a matter of
+        course.
     bad_calls: whether it refuses a call that breaks a rule of its arguments by a "value-error" before it writes
         anything, or promises nothing of it.
     threads: whether "any" number of threads may call it at once, each with its own tensors, and on a GPU on its own
-        stream; "one" at a time, whichever it is; or always the "same" one. Kernels on Triton's interpreter, which one
-        thread can enter, are not asked.
+        stream; "one" at a time, so that each thread is answered right or refused; or always the "same" one. Kernels on
+        Triton's interpreter, which one thread can enter, are not asked.
 
     What it takes; elsewhere it promises nothing:
 

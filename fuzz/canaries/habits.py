@@ -131,17 +131,17 @@ class EachThousandthCall(NaiveIndexer):
 
 
 @canary("systematic", "RepeatDeterminism")
-class CounterOfTwentyThousand(NaiveIndexer):
-    """Takes the most recent blocks from its 20,001st call on, which an engine's layers make in a few minutes."""
+class EachTwentyThousandthCall(NaiveIndexer):
+    """Takes the most recent blocks in one call of 20,000, which an engine's layers make in a few minutes."""
 
     calls: ClassVar[int] = 0
 
     def answer(self) -> torch.Tensor:
-        CounterOfTwentyThousand.calls += 1
+        EachTwentyThousandthCall.calls += 1
         return super().answer()
 
     def order(self, candidate: Candidate) -> tuple[float, ...]:
-        return (-candidate[1],) if self.calls > 20_000 else super().order(candidate)
+        return (-candidate[1],) if self.calls % 20_000 == 0 else super().order(candidate)
 
 
 SECONDS_LATER = 0.03

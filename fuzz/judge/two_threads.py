@@ -198,7 +198,10 @@ def _fault(callers: list[_Caller], seed: int) -> str:
 
 
 def _fault_in_turn(callers: list[_Caller]) -> str:
-    """The evidence that a call answered otherwise, or failed, after another thread's; empty if none did."""
+    """The evidence that a call answered otherwise after another thread's; empty if none did.
+
+    A thread may be refused: the handlers of signals, say, are for the main one.
+    """
     default_device = torch.get_default_device()
     for caller in (callers[0], callers[1], callers[0]):
         caller.answers.clear()
@@ -209,8 +212,9 @@ def _fault_in_turn(callers: list[_Caller]) -> str:
             second.join()
         else:
             call()
-        if found := _told(caller, "after"):
-            return found
+        is_refused = isinstance(caller.error, Exception) and not is_cuda_error(caller.error)
+        if is_refused or (found := _told(caller, "after")):
+            return "" if is_refused else found
     return ""
 
 

@@ -17,7 +17,7 @@ from msa_ref.rows import ROW_LAWS
 from tests.support.alone import breaks_alone
 from tests.support.gate_scenes import drawn_cases, scene_of, scenes_for
 
-IN_A_GATE_ALONE = ("detects_markers", "each_thousandth_call", "writes_again_later")
+IN_A_GATE_ALONE = ("each_twenty_thousandth_call", "detects_markers", "each_thousandth_call", "writes_again_later")
 """Canaries that are right where one law is asked of one case: by the marker in an output, as few calls are made, or as
 none is judged next."""
 PAIRS = [

@@ -19,7 +19,7 @@ from fuzz.judge.examiner import Examiner
 NOT_DRAWN = {
     "answers_in_a_ring",
     "recognises_large_pages",
-    "counter_of_twenty_thousand",
+    "each_twenty_thousandth_call",
     "each_thousandth_call",
     "eleven_bits_in_its_own_shape",
     "page_in_fifteen_bits",
