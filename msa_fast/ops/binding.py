@@ -15,7 +15,7 @@ from msa_fast.ops.dot import IS_INTERPRETED
 from msa_fast.ops.driver_launch import CompiledLaunch, DriverLaunch
 from msa_fast.ops.known_kernels import find_known, keep_known, kind_of
 from msa_fast.ops.launch_repeat import Span, TritonLaunch, find
-from msa_fast.ops.launching import Launched, current_stream, launching_by
+from msa_fast.ops.launching import Launched, current_stream, launched_by_triton, launching_by
 
 MEMORY_STEP = 512
 """Bytes that each score tensor in the memory of a call starts at a multiple of, as torch's own tensors do."""
@@ -111,7 +111,7 @@ class DriverBinding(Binding):
             known = find_known(kind)
             is_new = known is None
             if known is None:
-                launch = Launched(kernel, grid, args, options, kernel[grid](*args, **options))
+                launch = launched_by_triton(self.device, kernel, grid, args, options)
                 known = keep_known(kind, CompiledLaunch(launch))
             driven = DriverLaunch(known, grid, args, lambda tensor: find(tensor, spans))
             self.driven.append(driven)

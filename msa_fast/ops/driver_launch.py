@@ -10,11 +10,12 @@ below are those of cuda.h. Hooks on Triton's launches (`knobs.runtime.launch_ent
 import ctypes
 import re
 from collections.abc import Callable, Sequence
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import torch
 
+from msa_fast.ops import cuda_driver
 from msa_fast.ops.launching import Launched
 
 MAP_BYTES = 128
@@ -25,7 +26,6 @@ _MAP_TYPES = {torch.float8_e4m3fn: 0, torch.float16: 6, torch.bfloat16: 9}
 """CU_TENSOR_MAP_DATA_TYPE of the element formats that are copied by tensor descriptor."""
 _L2_PROMOTION_128B = 2
 _PROGRAMMATIC_STREAM_SERIALIZATION = 6
-_INVALID_CONTEXT = 201
 _SMALL_MAP_BYTES, _SMALL_MAP_DRIVER, _SMALL_MAP_BIT = 128 * 1024, 13010, 1 << 21
 """Drivers up to 13.1 set a bit in the map of a small tensor that they should not; Triton 3.9 clears it, too."""
 
@@ -51,25 +51,6 @@ class _Config(ctypes.Structure):
         ("attributes", ctypes.POINTER(_Attribute)),
         ("num_attributes", ctypes.c_uint),
     )
-
-
-@cache
-def _driver() -> ctypes.CDLL:
-    return ctypes.CDLL("libcuda.so.1")
-
-
-@cache
-def _driver_version() -> int:
-    version = ctypes.c_int()
-    _check(_driver().cuDriverGetVersion(ctypes.byref(version)), "cuDriverGetVersion")
-    return version.value
-
-
-def _check(code: int, what: str) -> None:
-    if code:
-        text = ctypes.c_char_p()
-        _driver().cuGetErrorString(code, ctypes.byref(text))
-        raise RuntimeError(f"{what} failed: {(text.value or b'unknown error').decode()}")
 
 
 def parameters_of(signature: Sequence[str]) -> list[str]:
@@ -126,7 +107,7 @@ class CompiledLaunch:
         self.attribute = _Attribute(_PROGRAMMATIC_STREAM_SERIALIZATION, 0, 1) if metadata.launch_pdl else None
         self.function = ctypes.c_void_p(compiled.function)
         self.context = ctypes.c_void_p()
-        _check(_driver().cuCtxGetCurrent(ctypes.byref(self.context)), "cuCtxGetCurrent")
+        cuda_driver.check(cuda_driver.driver().cuCtxGetCurrent(ctypes.byref(self.context)), "cuCtxGetCurrent")
 
 
 class DriverLaunch:
@@ -164,7 +145,7 @@ class DriverLaunch:
         if known.attribute is not None:
             self._config.attributes, self._config.num_attributes = ctypes.pointer(known.attribute), 1
         self._config_at = ctypes.byref(self._config)
-        self._call = _driver().cuLaunchKernelEx
+        self._call = cuda_driver.driver().cuLaunchKernelEx
 
     def __call__(self, stream: int, addresses: Sequence[int]) -> None:
         """Launch on a stream of the current device. Not for two threads at once."""
@@ -178,7 +159,7 @@ class DriverLaunch:
         code = self._call(self._config_at, self._function, places, None)
         if code:
             said = self._config_at, self._function, places, None
-            _again_in_context(self._context, code, "cuLaunchKernelEx", self._call, *said)
+            cuda_driver.again_in_context(self._context, code, "cuLaunchKernelEx", self._call, *said)
 
     def of_a_later_step(self, num_tiles: int, num_queries: int, values: Sequence[tuple[int, int]]) -> "DriverLaunch":
         """The same launch with other tiles and query rows, and other values at some places. Keeps no tensors."""
@@ -270,14 +251,6 @@ def maps_of(
     return map_at
 
 
-def _again_in_context(context: ctypes.c_void_p, code: int, what: str, call: Callable[..., int], *said: object) -> None:
-    """Call the driver again, after a call that failed with a code because its thread had not used the GPU yet."""
-    if code == _INVALID_CONTEXT:
-        _check(_driver().cuCtxSetCurrent(context), "cuCtxSetCurrent")
-        code = call(*said)
-    _check(code, what)
-
-
 def _encode(
     context: ctypes.c_void_p, at: int, address: int, dtype: torch.dtype, shape: tuple[int, ...],
     strides: tuple[int, ...], box: tuple[int, ...], swizzle: int,
@@ -291,8 +264,8 @@ def _encode(
         ctypes.c_void_p(at), _MAP_TYPES[dtype], rank, ctypes.c_void_p(address), sizes, steps, boxes, ones, 0, swizzle,
         _L2_PROMOTION_128B, 0,
     )  # fmt: skip
-    encode = _driver().cuTensorMapEncodeTiled
-    _again_in_context(context, encode(*said), "cuTensorMapEncodeTiled", encode, *said)
+    encode = cuda_driver.driver().cuTensorMapEncodeTiled
+    cuda_driver.again_in_context(context, encode(*said), "cuTensorMapEncodeTiled", encode, *said)
     reach = sum((count - 1) * stride * size for count, stride in zip(shape, strides, strict=True)) + 1
-    if _driver_version() <= _SMALL_MAP_DRIVER and reach < _SMALL_MAP_BYTES:
+    if cuda_driver.version() <= _SMALL_MAP_DRIVER and reach < _SMALL_MAP_BYTES:
         ctypes.cast(at, ctypes.POINTER(ctypes.c_uint64))[1] &= ~_SMALL_MAP_BIT & 0xFFFFFFFFFFFFFFFF

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from msa_fast.ops import cuda_driver
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Launched:
@@ -54,5 +56,14 @@ def launched(device: torch.device, kernel: Any, grid: tuple[int, ...], *args: An
         return _here.launcher(kernel, grid, args, options)
     if device.type == "cuda" and device.index != torch.cuda.current_device():
         with torch.cuda.device(device):
-            return Launched(kernel, grid, args, options, kernel[grid](*args, **options))
+            return launched_by_triton(device, kernel, grid, args, options)
+    return launched_by_triton(device, kernel, grid, args, options)
+
+
+def launched_by_triton(
+    device: torch.device, kernel: Any, grid: tuple[int, ...], args: tuple[Any, ...], options: Mapping[str, Any]
+) -> Launched:
+    """Launch a kernel by Triton's own dispatch, on the current device."""
+    if device.type == "cuda" and torch.version.hip is None:
+        cuda_driver.use_context(device.index)
     return Launched(kernel, grid, args, options, kernel[grid](*args, **options))

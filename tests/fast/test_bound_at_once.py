@@ -1,4 +1,4 @@
-"""Bound calls on two streams at once, in two graphs at once, and of a thread that has not used the GPU yet."""
+"""Bound calls on two streams at once, in two graphs at once; calls of a thread that has not used the GPU yet."""
 
 import threading
 from collections.abc import Callable
@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from msa_fast import PrefillPlan
+from msa_fast import PrefillPlan, minimax_m3_index_decode, minimax_m3_index_prefill
+from msa_fast.ops import known_kernels
 from msa_fast.ops.bound import DecodeLaunch, PrefillLaunch, StepLaunch
 from msa_ref import IndexerConfig, PagedBatch, index_topk
 from tests.support.kernel_batches import make_batch
@@ -71,22 +72,49 @@ def test_layers_at_once_have_scores_of_their_own(side: str, is_captured: bool) -
         assert all(torch.equal(out, one) for out, one in zip(outs, right, strict=True))
 
 
-@pytest.mark.parametrize("side", LENS)
-def test_a_thread_that_has_not_used_the_gpu_calls_what_another_one_bound(side: str) -> None:
-    launch, layers = layers_of(side)
-    outs, failed = [new_out(layer) for layer in layers], list[Exception]()
-    for _ in range(3):  # the first call binds, and leaves memory in the allocator's cache
-        launch(layers[0].index_q, layers[0].index_k_pages, outs[0])
-    torch.cuda.synchronize()
+def run_in_new_thread(call: Callable[[], object]) -> None:
+    """A call by a thread that has not used the GPU yet."""
+    failed = list[Exception]()
 
-    def call() -> None:
+    def run() -> None:
         try:
-            launch(layers[1].index_q, layers[1].index_k_pages, outs[1])
+            call()
         except Exception as error:  # seen by the assertion below
             failed.append(error)
 
-    thread = threading.Thread(target=call)
+    torch.cuda.synchronize()
+    thread = threading.Thread(target=run)
     thread.start()
     thread.join()
     assert not failed
+
+
+@pytest.mark.parametrize("is_known", [True, False], ids=["of known kernels", "of unknown kernels"])
+@pytest.mark.parametrize("is_bound", [True, False], ids=["bound by another", "not bound"])
+@pytest.mark.parametrize("side", LENS)
+def test_a_thread_that_has_not_used_the_gpu_may_call(
+    side: str, is_bound: bool, is_known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (other, layers), (own, _) = layers_of(side), layers_of(side)
+    outs = [new_out(layer) for layer in layers]
+    for _ in range(3):  # the first call binds, and leaves memory in the allocator's cache
+        other(layers[0].index_q, layers[0].index_k_pages, outs[0])
+    if not is_known:
+        monkeypatch.setattr(known_kernels, "_known", {})
+    launch = other if is_bound else own
+    run_in_new_thread(lambda: launch(layers[1].index_q, layers[1].index_k_pages, outs[1]))
     assert torch.equal(outs[1], index_topk(layers[1]))
+
+
+@pytest.mark.parametrize("side", LENS)
+def test_a_thread_that_has_not_used_the_gpu_may_call_an_operator(side: str) -> None:
+    _, (batch, _) = layers_of(side)
+    plan, out = PrefillPlan.build(CONFIG, *LENS[side], batch.device), new_out(batch)
+
+    def call() -> None:
+        minimax_m3_index_decode(batch, 1, out=out) if side == "decode" else minimax_m3_index_prefill(batch, plan, out)
+
+    call()  # compiles, and leaves memory in the allocator's cache
+    out.fill_(-7)
+    run_in_new_thread(call)
+    assert torch.equal(out, index_topk(batch))

@@ -7,11 +7,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from msa_fast.ops import driver_launch
+from msa_fast.ops import cuda_driver, driver_launch
 
 COMPILE = """
 import itertools
@@ -136,8 +137,8 @@ class Driver:
     ("codes", "asked"),
     [
         ((0,), ["map"]),
-        ((driver_launch._INVALID_CONTEXT, 0), ["map", "context 7", "map"]),
-        ((driver_launch._INVALID_CONTEXT, 1, 0), ["map", "context 7", "map", "map"]),
+        ((cuda_driver.INVALID_CONTEXT, 0), ["map", "context 7", "map"]),
+        ((cuda_driver.INVALID_CONTEXT, 1, 0), ["map", "context 7", "map", "map"]),
         ((1, 0), ["map", "map"]),
     ],
     ids=["of a thread in its context", "of a new thread", "that fails there", "that fails"],
@@ -146,8 +147,8 @@ def test_a_tensor_map_is_made_in_a_context_and_kept_only_once_it_is_made(
     codes: tuple[int, ...], asked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     driver = Driver(*codes)
-    monkeypatch.setattr(driver_launch, "_driver", lambda: driver)
-    monkeypatch.setattr(driver_launch, "_driver_version", lambda: 13020)
+    monkeypatch.setattr(cuda_driver, "driver", lambda: driver)
+    monkeypatch.setattr(cuda_driver, "version", lambda: 13020)
     map_at = driver_launch.maps_of.__wrapped__(torch.bfloat16, (8, 64), (64, 1), (8, 64), 3)
     made = []
     while driver.codes:
@@ -155,3 +156,40 @@ def test_a_tensor_map_is_made_in_a_context_and_kept_only_once_it_is_made(
             made.append(map_at(4096, ctypes.c_void_p(7)))
     assert map_at(4096, ctypes.c_void_p(7)) is made[-1]
     assert (len(made), driver.asked) == (1, asked)
+
+
+class Contexts:
+    """A driver whose threads have a context, or none until they are given one."""
+
+    def __init__(self, current: int | None) -> None:
+        self.current, self.asked = current, list[str]()
+
+    def cuCtxGetCurrent(self, found: Any) -> int:
+        found._obj.value = self.current
+        return 0
+
+    def cuDeviceGet(self, found: Any, index: int) -> int:
+        found._obj.value = index + 40
+        return 0
+
+    def cuDevicePrimaryCtxRetain(self, found: Any, device: ctypes.c_int) -> int:
+        self.asked.append(f"of {device.value}")
+        found._obj.value = 7
+        return 0
+
+    def cuCtxSetCurrent(self, context: ctypes.c_void_p) -> int:
+        self.asked.append(f"set {context.value}")
+        return 0
+
+
+@pytest.mark.parametrize(("current", "asked"), [(9, []), (None, ["of 42", "set 7"])], ids=["has one", "has none"])
+def test_a_thread_is_given_a_context_once_if_it_has_none(
+    current: int | None, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = Contexts(current)
+    monkeypatch.setattr(cuda_driver, "driver", lambda: driver)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(cuda_driver, "_here", cuda_driver._Here())
+    for _ in range(2):
+        cuda_driver.use_context(2)
+    assert driver.asked == asked

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from msa_fast import PrefillPlan
-from msa_fast.ops import binding, driver_launch
+from msa_fast.ops import binding, cuda_driver
 from msa_fast.ops.bound import PrefillLaunch
 from msa_fast.ops.driver_launch import CompiledLaunch, DriverLaunch
 from msa_fast.ops.step_kinds import StepKinds
@@ -46,8 +46,8 @@ def known(kernel: Any, args: tuple[Any, ...], options: Mapping[str, Any], device
 def launch_on_a_stand_in(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """The CPU's tensors are served as those of a GPU, and the driver launches nothing."""
     driver = SimpleNamespace(cuLaunchKernelEx=lambda *_: 0, cuTensorMapEncodeTiled=lambda *_: 0)
-    monkeypatch.setattr(driver_launch, "_driver", lambda: driver)
-    monkeypatch.setattr(driver_launch, "_driver_version", lambda: 99_000)
+    monkeypatch.setattr(cuda_driver, "driver", lambda: driver)
+    monkeypatch.setattr(cuda_driver, "version", lambda: 99_000)
     for name, stand_in in (("is_by_driver", lambda device: True), ("current_stream", lambda device: 0)):
         monkeypatch.setattr(binding, name, stand_in)
     monkeypatch.setattr(binding, "kind_of", known)

@@ -5,6 +5,7 @@ from fuzz.canaries.kernels.mutant import mutants_of
 _known = mutants_of("ops/known_kernels.py", "decode-bound", "gpu", "far memory")
 _kind = mutants_of("ops/known_kernels.py", "step")
 _driver = mutants_of("ops/driver_launch.py", "step", "gpu")
+_threads = mutants_of("ops/cuda_driver.py", "decode-bound", "gpu")
 _kinds = mutants_of("ops/step_kinds.py", "step", "gpu")
 
 MUTANTS = [
@@ -68,13 +69,20 @@ MUTANTS = [
         needs=("gpu", "Hopper"),
         defect="D19",
     ),
-    _driver(
+    _threads(
         "bound_in_the_first_thread_alone",
         "A thread that has not used the GPU yet cannot repeat what another one bound.",
-        "_INVALID_CONTEXT = 201",
-        "_INVALID_CONTEXT = 202",
+        "INVALID_CONTEXT = 201",
+        "INVALID_CONTEXT = 202",
         ("Runs",),
-        target="decode-bound",
+    ),
+    _threads(
+        "first_bound_in_a_thread_of_context",
+        "A thread that has not used the GPU yet cannot bind a layer.",
+        "_here.has_context or not torch.cuda.is_initialized()",
+        "True",
+        ("Runs",),
+        needs=("gpu", "Hopper"),
     ),
     _kinds(
         "step_scores_of_the_first_step",

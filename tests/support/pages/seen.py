@@ -23,6 +23,7 @@ ARCHITECTURES = {"ops/hopper/": ("sm_90",), "ops/blackwell/": ("sm_100",), "ops/
 """A folder of `msa_fast` -> the GPUs that its kernels, or parts of kernels, are for, by the twin's names."""
 
 NOT_ON_A_CPU = {
+    "ops/cuda_driver.py": "on a GPU all that run kernels",
     "ops/dispatch.py": "none: it holds types alone",
     "ops/driver_launch.py": "on a GPU those of `ops/bound.py`",
 }
