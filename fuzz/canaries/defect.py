@@ -14,7 +14,7 @@ from msa_ref.profile import Profile
 
 NEEDS = (
     *("gpu", "Hopper", "Blackwell", "early Gluon", "twin"),
-    *("graph", "far memory", "far rows", "fence", "tiles of rows"),
+    *("graph", "far memory", "far rows", "fence", "large cases", "tiles of rows"),
 )
 """Words for what a machine must have to show a defect.
 
@@ -25,6 +25,7 @@ twin: a model of what a kernel's author must state, here that releases of Triton
 far memory: room for tensors whose offsets pass 2**31: a GPU's memory, or a CPU's address space.
 far rows: address space for queries and block tables whose offsets pass 2**31, which only a CPU gives without memory.
 fence: memory that ends where tensors end (`fuzz.inputs.guard_pages`); a CPU has it.
+large cases: those that a gate has on a CPU alone (`fuzz.cases.large`).
 tiles of rows: selection programs of several rows, which only the interpreter runs (`msa_fast.ops.launch_table`).
 """
 

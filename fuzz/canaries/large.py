@@ -6,7 +6,7 @@ from fuzz.canaries.naive import NaiveIndexer, Row
 from fuzz.canaries.table import canary
 
 
-@canary("systematic", "Best")
+@canary("systematic", "Best", needs=("large cases",))
 class BlocksOfTwelveBits(NaiveIndexer):
     """Ranks the first 4,096 blocks of a row alone, as many as its staging holds."""
 
@@ -14,7 +14,7 @@ class BlocksOfTwelveBits(NaiveIndexer):
         return super().split_ranges(row, min(n, 2**12))
 
 
-@canary("systematic", "Best")
+@canary("systematic", "Best", needs=("large cases",))
 class TokensOfFourteenBits(NaiveIndexer):
     """Prefills in one launch of 16,384 tokens: those behind them have the queries of the first ones."""
 
@@ -23,7 +23,7 @@ class TokensOfFourteenBits(NaiveIndexer):
         return vector
 
 
-@canary("systematic", "Best")
+@canary("systematic", "Best", needs=("large cases",))
 class RequestsOfSixteenBits(NaiveIndexer):
     """Numbers requests by 16 bits: request 65,536 reads the table of request 0."""
 
@@ -31,7 +31,7 @@ class RequestsOfSixteenBits(NaiveIndexer):
         return int(self.table[row.req % 2**16, block])
 
 
-@canary("systematic", "Best")
+@canary("systematic", "Best", needs=("large cases",))
 class PagesOfSeventeenBits(NaiveIndexer):
     """Keeps a page id in 17 bits, as an offset of 31 bits does where pages have 128 x 128 elements."""
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from fuzz.cases.case import Case, EnginePlan, Request, Step, Views
+from fuzz.cases.case import ALIGNMENTS, Case, EnginePlan, Request, Step, Views
 from fuzz.cases.chooser import Chooser, HypothesisChooser, SeededChooser
 from fuzz.cases.draw_plans import (
     BETWEEN_WORDS,
@@ -133,8 +133,8 @@ def _with_edges_of_memory(case: Case, scale: Scale) -> Case:
     return case
 
 
-ALIGNED = (2**21, 2**12, 2**21, 16, 2**21, 2**16, 64, 2**21, 2**20, 2**9)
-"""Alignments of tensors: most often that of a large cache, for which drivers give pages of 2 MiB."""
+ALIGNED = tuple(align for each in ALIGNMENTS[1:-1] for align in (ALIGNMENTS[-1], each))
+"""Alignments of tensors: every one, and most often that of a large cache, for which drivers give pages of 2 MiB."""
 
 
 def _aligned(case: Case, scale: Scale) -> Case:

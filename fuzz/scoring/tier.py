@@ -101,7 +101,8 @@ class Tier:
         if self.twin:
             architecture = parsed(f"{self.twin}/")[0].architecture
             return {"gpu", "twin", "fence", *_gpu_words(int(architecture.removeprefix("sm_")) // 10)}
-        return {"fence", "far memory", "far rows", "tiles of rows"}
+        is_gate = self.has_production and not self.seconds
+        return {"fence", "far memory", "far rows", "tiles of rows", *(["large cases"] if is_gate else [])}
 
     def judges(self, defect: Defect) -> bool:
         """True if the tier is for a defect: a twin's, if it is one of its architecture's own kernels."""

@@ -1,5 +1,6 @@
 """The judge makes, writes and reads tensors as engines do, so that its habits tell a target nothing."""
 
+import itertools
 import mmap
 import time
 from dataclasses import replace
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from fuzz.cases.case import ALIGNMENTS, Case, PagePlan, Request, Step, Views
+from fuzz.corpus import entries
 from fuzz.inputs.scene import Scene
 from fuzz.judge.endurance import MIN_CALLS
 from fuzz.judge.examiner import Examiner
@@ -18,6 +20,7 @@ from msa_ref.profile import CONTRACT
 
 STEPS = tuple(Step((Request(2, seq_len),), values_seed=seq_len) for seq_len in (120, 110, 100))
 CASE = Case(IndexerConfig(2, 16, 16, 3), (Request(2, 130),), seed=5, views=Views(is_out_given=False), replay=STEPS)
+MANY_MORE = entries()["calls-each_twenty_thousandth_call"].case
 INPUTS = ("index_q", "index_k_pages", "block_table", "seq_lens", "cu_seqlens_q")
 
 
@@ -107,6 +110,23 @@ def test_the_same_is_asked_thousands_of_times_where_calls_are_quick() -> None:
     verdict = Examiner(Scene(MANY, "cpu")).examine(Target("quick", "", "foreign", answer))
     assert isinstance(verdict, Agreed)
     assert verdict.calls >= MIN_CALLS
+
+
+@pytest.mark.parametrize("wrong_in", [0, MANY_MORE.repeats - 3])
+def test_the_same_is_asked_twenty_thousand_times_where_calls_are_quicker(wrong_in: int) -> None:
+    answers, count = list[torch.Tensor](), itertools.count(1)
+
+    def answer(call: Call) -> torch.Tensor:
+        answers.append(answers[0] if answers else index_topk(call.batch))
+        return fill(call, answers[0] * 0 if next(count) == wrong_in else answers[0])
+
+    verdict = Examiner(Scene(MANY_MORE, "cpu")).examine(Target("quicker", "", "foreign", answer))
+    if wrong_in:
+        assert isinstance(verdict, Broke)
+        assert [violation.law for violation in verdict.violations] == ["RepeatDeterminism"]
+    else:
+        assert isinstance(verdict, Agreed)
+        assert verdict.calls == MANY_MORE.repeats
 
 
 def test_a_slow_target_is_not_asked_thousands_of_times() -> None:

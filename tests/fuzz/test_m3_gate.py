@@ -29,7 +29,7 @@ M3 = {
 }
 
 
-WITHOUT_A_LAW = ("patches_torch", "workspace_too_short", "writes_again_later")
+WITHOUT_A_LAW = ("patches_torch", "workspace_too_short", "writes_again_later", "writes_seconds_later")
 """Canaries that do such a thing, and die by the law of a wrong answer, or of a write."""
 
 
