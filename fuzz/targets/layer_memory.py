@@ -70,9 +70,10 @@ def _metadata_inside(call: Call, metadata: Metadata, which: int, within: int) ->
     length = first + own.shape[axis] * strides[axis]
     if length * size > OTHER_LAYER_BYTES:
         return None
-    memories = [torch.zeros(length * size, dtype=torch.uint8, device=own.device) for _ in range(2)]
-    other, judged = (memory.view(own.dtype).as_strided(own.shape, strides, first) for memory in memories)
-    shared = memories[0][start : start + 4 * given.numel()].view(torch.int32).view(given.shape)
+    with torch.inference_mode(False):  # a call may be made in that mode, and the next ones outside of it
+        memories = [torch.zeros(length * size, dtype=torch.uint8, device=own.device) for _ in range(2)]
+        other, judged = (memory.view(own.dtype).as_strided(own.shape, strides, first) for memory in memories)
+        shared = memories[0][start : start + 4 * given.numel()].view(torch.int32).view(given.shape)
 
     def refresh() -> Layer:
         shared.copy_(given)
