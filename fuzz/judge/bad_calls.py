@@ -105,9 +105,15 @@ BAD_CALLS = (
         "num_splits", "is too large", lambda call: replace(call, num_splits=257), False, is_checked_by(check_decode)
     ),
     BadCall(
-        "num_more", "is below 1", lambda call: replace(call, num_splits=-1), is_for=is_checked_by(check_prefill_device)
+        "num_more", "is below 1", lambda call: replace(call, num_splits=0), is_for=is_checked_by(check_prefill_device)
     ),
     BadCall("num_splits", "is below 1", lambda call: replace(call, num_splits=-1), is_for=_has_splits),
+    BadCall(
+        "num_splits",
+        "is 0",
+        lambda call: replace(call, num_splits=0),
+        is_for=is_checked_by(check_decode, check_prefill),
+    ),
     BadCall("decode_query_len", "is 0", lambda call: replace(call, decode_query_len=0), is_for=is_checked_by(*DECODE)),
     BadCall(
         "decode_query_len",

@@ -15,6 +15,7 @@ from fuzz.targets.engine import Engine, EngineSetup, EngineStep
 from fuzz.targets.host_graph import HostGraph
 from fuzz.targets.layer_memory import in_another_storage
 from fuzz.targets.layers import like
+from fuzz.targets.own_classes import hold_to_cache_formats, offer_missing_scorer, offer_short_buffer
 from fuzz.targets.own_forms import FORMS, with_an_empty_request
 from fuzz.targets.own_kinds import hold_to_kinds
 from fuzz.targets.own_outs import KeptOuts
@@ -26,6 +27,7 @@ from fuzz.targets.own_promises import (
     offer_bad_captures,
     require_refusal,
 )
+from fuzz.targets.own_steps import hold_to_own_launches
 
 FP8_DIMS = (32, 64, 128)
 """Dims of a head that e4m3's own products are made for."""
@@ -55,10 +57,14 @@ class EagerEngine:
             )
             for micro_batch in (*range(setup.num_micro_batches + 1), 0)
         ]
+        self.backend, self.setup = backend, setup
+        hold_to_cache_formats(backend)
+        offer_missing_scorer(backend, setup)
         offer_bad_buffers(partial(backend.get_impl_cls(), setup.config), setup.topk_indices_buffers[0])
         if setup.max_num_tokens % 3 == 1:  # which takes longer than some steps
             self._plan_ahead(package, backend, setup)
         hold_to_kinds(importlib.import_module(f"{package}.ops.known_kernels").kind_of)
+        hold_to_own_launches(package)
         self._add_layers_of_other_formats(backend, setup)
         self.kept_outs = KeptOuts()
         self.impls = [
@@ -123,6 +129,7 @@ class EagerEngine:
             hold_to_step(metadata, self.num_actual_tokens[metadata.micro_batch])
             if len(self.builders) == 1:
                 self.kept_outs.offer(index_query, index_k_pages, metadata)
+                offer_short_buffer(self.backend, self.setup, index_query, index_k_pages, metadata)
         num_tokens = metadata.num_decode_tokens + metadata.num_prefill_tokens
         # Of both sides the first one would run again, which takes its time.
         if layer == len(self.impls) - 1 and (metadata.num_decodes > 0) != (metadata.num_prefills > 0):

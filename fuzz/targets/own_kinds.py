@@ -4,6 +4,7 @@ A GPU shows it where tensors lie gigabytes apart; here the numbers alone are ask
 """
 
 from collections.abc import Callable, Hashable
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -30,7 +31,13 @@ def hold_to_kinds(kind_of: KindOf) -> None:
         for dtype in (torch.int32, torch.float32, torch.bfloat16, torch.uint8)
         for behind in range(0, 16, dtype.itemsize)
     ]
-    values: list[Any] = [*NUMBERS, *tensors, None, True, False]
+    descriptors = [
+        SimpleNamespace(base=memory.view(dtype), block_shape=[rows, 8], layout=layout, padding="zero")
+        for dtype in (torch.bfloat16, torch.float16, torch.float8_e4m3fn)
+        for rows in (1, 2)
+        for layout in ("wide", "narrow")
+    ]
+    values: list[Any] = [*NUMBERS, *tensors, *descriptors, None, True, False]
     for launches in (
         [(None, (value,), {"H": 4}, 0) for value in values],
         [(None, (0, value, 0), {"H": 4}, 0) for value in values],
@@ -46,6 +53,8 @@ def hold_to_kinds(kind_of: KindOf) -> None:
 
 def _compiled_for(value: Any) -> Hashable:
     """What Triton compiles a kernel for, of an argument."""
+    if isinstance(value, SimpleNamespace):  # a tensor descriptor
+        return str(value.base.dtype), tuple(value.block_shape), value.layout
     if isinstance(value, torch.Tensor):
         return str(value.dtype), value.data_ptr() % 16 == 0
     if value is None or isinstance(value, bool):

@@ -50,6 +50,7 @@ def bad_steps(step: EngineStep, max_num_reqs: int, max_model_len: int, block_siz
         ("max_seq_len must ", replace(step, max_seq_len=max_model_len + 1)),
         ("num_reqs must ", more),
         ("query_start_loc_cpu must ", replace(step, query_start_loc_cpu=starts + 1)),
+        ("query_start_loc must ", replace(step, query_start_loc=step.query_start_loc[: step.num_reqs])),
         ("max_query_len must ", replace(step, max_query_len=-1)),
     ]
     if step.num_reqs:

@@ -7,6 +7,7 @@ _kind = mutants_of("ops/known_kernels.py", "step")
 _driver = mutants_of("ops/driver_launch.py", "step", "gpu")
 _threads = mutants_of("ops/cuda_driver.py", "decode-bound", "gpu")
 _kinds = mutants_of("ops/step_kinds.py", "step", "gpu")
+_own = mutants_of("ops/step_kinds.py", "step")
 
 MUTANTS = [
     _known(
@@ -107,5 +108,40 @@ MUTANTS = [
         "values.append((part.columns, part.launch._values[part.columns]))",
         ("Best", "Replay", "Runs"),
         defect="D22",
+    ),
+    _own(
+        "step_blocks_of_another_round",
+        "A step whose rows are just longer than those of a round of the selection is launched as one of that round.",
+        "(num_blocks - 1).bit_length(),",
+        "num_blocks.bit_length(),",
+        ("Exact",),
+    ),
+    _own(
+        "step_rows_of_another_tile",
+        "A step is launched as one whose longest query tile has fewer rows.",
+        "plan.max_tile_rows, len(plan.slabs),",
+        "plan.max_tile_rows.bit_length(), len(plan.slabs),",
+        ("Exact",),
+    ),
+    _own(
+        "step_first_token_of_another",
+        "A step whose prefills begin behind some decodes is launched as one with fewer decodes.",
+        "self.tokens.start, plan.score_rows,",
+        "self.tokens.start > 0, plan.score_rows,",
+        ("Exact",),
+    ),
+    mutants_of("ops/bound.py", "step")(
+        "step_queries_in_the_first_strides",
+        "Queries that are a slice of a wider projection are read in the strides of queries that are none.",
+        "kind = q.shape[1:], *key[1:]",
+        "kind = q.shape[1:], *key[2:]",
+        ("Exact",),
+    ),
+    _kind(
+        "step_kernels_of_any_short_floats",
+        "A kernel compiled for tensor descriptors of bf16 serves those of fp16.",
+        "parts.append((of, value.base.dtype, tuple",
+        "parts.append((of, value.base.element_size(), tuple",
+        ("Exact",),
     ),
 ]

@@ -170,4 +170,32 @@ MUTANTS = [
         ("Replay", "Best", "Forced", "Visible", "WritesAll", "Distinct"),
         defect="D19",
     ),
+    _split(
+        "step_offsets_without_an_end",
+        "A step is built whose offsets on the device lack the end of the last request.",
+        "has_entries = start_loc.numel() > num_reqs <= device_lens.numel()",
+        "has_entries = start_loc.numel() >= num_reqs <= device_lens.numel()",
+        ("Refuses",),
+    ),
+    _msa(
+        "step_buffer_of_one_side",
+        "A buffer that holds a step's decodes, and its prefills, but not both, is refused after decodes are written.",
+        "end = attn_metadata.num_decode_tokens + attn_metadata.num_prefill_tokens",
+        "end = max(attn_metadata.num_decode_tokens, attn_metadata.num_prefill_tokens)",
+        ("Refuses",),
+    ),
+    mutants_of("prefill_scorer.py", "step")(
+        "step_missing_scorer_replaced",
+        "A prefill scorer whose package is not there is replaced.",
+        'require(is_there, "prefill_scorer", f"{only} the package fmha_sm100 is importable", "no such package")',
+        'if not is_there:\n            return PREFILL_SCORERS["triton"]',
+        ("Refuses",),
+    ),
+    mutants_of("indexer_backend.py", "step")(
+        "step_cache_of_whole_bytes",
+        "An engine is told to allocate a byte for each element of NVFP4 keys.",
+        "_kv_format(indexer_kv_dtype).row_len(head_size))",
+        "head_size)",
+        ("Exact",),
+    ),
 ]

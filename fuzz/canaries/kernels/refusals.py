@@ -141,6 +141,13 @@ MUTANTS = [
         ("Refuses",),
     ),
     _device(
+        "device_plan_without_more_programs",
+        "A plan on the device takes no further program, and divides by their number.",
+        'check_int(num_more, "num_more", 1)',
+        'check_int(num_more, "num_more", 0)',
+        ("Refuses",),
+    ),
+    _device(
         "device_plan_requests_unchecked",
         "A plan on the device takes more requests than its kernel holds.",
         '    require(num_reqs <= MAX_SCORED_REQS, "seq_lens", f"must have <= {MAX_SCORED_REQS} entries", num_reqs)\n',

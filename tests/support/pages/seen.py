@@ -23,11 +23,15 @@ ARCHITECTURES = {"ops/hopper/": ("sm_90",), "ops/blackwell/": ("sm_100",), "ops/
 """A folder of `msa_fast` -> the GPUs that its kernels, or parts of kernels, are for, by the twin's names."""
 
 NOT_ON_A_CPU = {
-    "ops/cuda_driver.py": "on a GPU all that run kernels",
     "ops/dispatch.py": "none: it holds types alone",
-    "ops/driver_launch.py": "on a GPU those of `ops/bound.py`",
 }
 """Files of which no target runs a function without a GPU, and the words that stand for their targets."""
+MORE_ON_A_GPU = {
+    "ops/cuda_driver.py": "; on a GPU all that run kernels",
+    "ops/driver_launch.py": "; on a GPU those of `ops/bound.py`",
+    "ops/known_kernels.py": "; on a GPU those of `ops/bound.py`",
+}
+"""Files of which more targets run functions on a GPU."""
 
 
 def files_page() -> str:
@@ -70,6 +74,7 @@ def _rows(seen: dict[str, list[str]], files: list[str], names: list[str]) -> Ite
             raise ValueError(f"msa_fast/{file} must be run by a target, or stand in NOT_ON_A_CPU; got {targets}")
         words = ", ".join(f"`{name}`" for name in names if name in targets) or "none: `tests/fast` alone"
         words = "all that run kernels" if len(targets) == len(names) else NOT_ON_A_CPU.get(file, words)
+        words += MORE_ON_A_GPU.get(file, "")
         gpus = next(
             (f", for {' and '.join(gpus)}" for folder, gpus in ARCHITECTURES.items() if file.startswith(folder)), ""
         )

@@ -1,0 +1,160 @@
+"""The promise of the suite's own builder that a step launched as an earlier one of its kind is launched as its own.
+
+A GPU's driver launches copies of an earlier step's launches, in which a few numbers are written anew. Here a driver
+that launches nothing stands in, on any machine, and what both ways would pass to it is compared.
+"""
+
+import ctypes
+import importlib
+import random
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import cache
+from itertools import product
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+import torch
+
+from fuzz.targets.broken_law import BrokenLaw
+from msa_ref import IndexerConfig
+
+ARCHITECTURES = ("sm_90", "sm_100")
+TOKENS = (1, 2, 16, 17, 31, 32, 33, 40, 60, 64, 100, 182, 500)
+"""New tokens of a request: around the rows of a query tile, of a half of one, and others of as many tiles."""
+BLOCKS = (1, 2, 8, 31, 32, 33, 40, 63, 64, 65, 127, 128, 129, 180, 300, 420)
+"""Blocks behind them: around those where the selection takes another round, or more candidates."""
+NUM_STEPS, NUM_PAGES, MAX_TOKENS = 260, 8, 2_100
+_CHOICES: dict[str, Sequence[Any]] = {
+    "tokens": TOKENS,
+    "blocks": BLOCKS,
+    "num_reqs": (1, 1, 1, 3),
+    "first_token": (0, 0, 2, 8),
+    "more_columns": (0, 1, 16),
+    "table_width": (640, 700),
+    "lens_step": (1, 1, 1, 2),  # 2: lengths in a column of a table
+    "wide": (0, 64),  # elements between the queries of two heads
+    "has_more_rows": (False, True),
+}
+
+
+@contextmanager
+def driver_stands_in(package: str, architecture: str) -> Iterator[None]:
+    """Tensors on the CPU are served as those of a GPU, and its driver launches nothing. For one thread at a time."""
+    binding, driver = (importlib.import_module(f"{package}.ops.{name}") for name in ("binding", "cuda_driver"))
+    compiled_launch = importlib.import_module(f"{package}.ops.driver_launch").CompiledLaunch
+    silent = SimpleNamespace(cuLaunchKernelEx=lambda *_: 0, cuTensorMapEncodeTiled=lambda *_: 0)
+
+    def known(kernel: Any, args: tuple[Any, ...], options: Mapping[str, Any], device: object) -> Any:
+        return _compiled(object.__new__(compiled_launch), kernel, args, options)
+
+    places: list[tuple[object, str, Any]] = [
+        (driver, "driver", lambda: silent),
+        (driver, "version", lambda: 99_000),
+        (binding, "is_by_driver", lambda device: True),
+        (binding, "current_stream", lambda device: 0),
+        (binding, "kind_of", known),
+        (binding, "find_known", lambda kind: kind),
+        (torch.cuda, "current_device", lambda: None),
+    ]
+    answers = {"architecture_of": lambda device: architecture, "num_processors": lambda device: 132}
+    modules = [module for name, module in sys.modules.items() if name.startswith(f"{package}.")]
+    places += [(one, name, answers[name]) for one, name in product(modules, answers) if hasattr(one, name)]
+    with ExitStack() as stack:
+        for place in places:
+            stack.enter_context(patch.object(*place))
+        yield
+
+
+def _compiled(made: Any, kernel: Any, args: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
+    """A kernel as Triton might have compiled it: every argument that is no constant is a parameter."""
+    place, names = 0, kernel.arg_names
+    types = tuple(value.dtype if isinstance(value, torch.Tensor) else None for value in args)
+    made.kernel, made.compiled, made.attribute = (kernel, types, tuple(options.items())), None, None
+    made.pointers, made.numbers, made.maps = [], [], []
+    for which, value in enumerate(args):
+        if hasattr(value, "block_shape"):
+            made.maps.append((which, place, tuple(value.block_shape), 3))
+            place += 2 * len(value.block_shape)
+        elif value is not None:
+            (made.pointers if isinstance(value, torch.Tensor) else made.numbers).append((which, place))
+        place += value is not None
+    made.places = {names[which]: place for which, place in made.numbers}
+    made.values_of, made.addresses_of = ctypes.c_uint64 * place, ctypes.c_void_p * place
+    made.block, made.function, made.context = (128, 1, 1, 0), ctypes.c_void_p(), ctypes.c_void_p()
+    return made
+
+
+def passed(launch: Any) -> tuple[object, ...]:
+    """All that a launch passes, but for pointers to what changes between layers."""
+    values = list(launch._values)
+    for place, *_ in (*launch._pointers, *launch._maps):
+        values[place] = 0
+    config = launch._config
+    grid = config.grid_x, config.grid_y, config.grid_z, config.block_x, config.shared_bytes
+    return launch.known.kernel, values, sorted(launch._pointers), sorted(launch._maps, key=lambda one: one[0]), grid
+
+
+def compare_steps(package: str, config: IndexerConfig, num_steps: int) -> int:
+    """Launch random prefill steps of MiniMax-M3's shape both ways, where a driver stands in for a GPU's.
+
+    Returns:
+        How many of them were launched as an earlier one.
+
+    Raises:
+        BrokenLaw: if one would pass something else than by its own launchers.
+    """
+    plans, bound, step_kinds = (
+        importlib.import_module(f"{package}.ops.{name}") for name in ("prefill_plan", "bound", "step_kinds")
+    )
+    rng, kinds, num_again, kept = random.Random(config.num_index_heads), step_kinds.StepKinds(), 0, []
+    heads, dim, size, k = config.num_index_heads, config.index_head_dim, config.block_size, config.topk_blocks
+    out = torch.zeros(MAX_TOKENS, heads, k, dtype=torch.int32).transpose(0, 1)
+    # As a projection of their own leaves them, and as a slice of a wider one.
+    queries = {
+        wide: torch.zeros(MAX_TOKENS, heads, dim + wide, dtype=torch.bfloat16)[..., :dim] for wide in _CHOICES["wide"]
+    }
+    pages = torch.zeros(NUM_PAGES, size, dim, dtype=torch.bfloat16)
+    drawn: dict[str, Any] = {}
+    for number in range(num_steps):
+        # A step differs from the one before it in one thing, so that their kinds are the same as often as they may be.
+        changed = _CHOICES if number % 16 == 0 else [rng.choice([*_CHOICES])]
+        drawn |= {name: rng.choice(_CHOICES[name]) for name in changed}
+        first_token, num_reqs, wide = drawn["first_token"], drawn["num_reqs"], drawn["wide"]
+        query_lens = [drawn["tokens"], *(rng.choice(TOKENS) for _ in range(num_reqs - 1))]
+        context = [drawn["blocks"], *(rng.choice(BLOCKS) for _ in range(num_reqs - 1))]
+        seq_lens = [own + max(0, blocks * size - own) for own, blocks in zip(query_lens, context, strict=True)]
+        width = drawn["more_columns"] + config.num_blocks(max(seq_lens))
+        table = torch.zeros(num_reqs, drawn["table_width"], dtype=torch.int32)[:, :width]
+        offsets = torch.tensor([0, *query_lens]).cumsum(0).int()
+        step = drawn["lens_step"]
+        metadata = table, torch.tensor(seq_lens).int().repeat_interleave(step)[::step], offsets
+        plan = plans.PrefillPlan.build(config, query_lens, seq_lens, "cpu")
+        rows = MAX_TOKENS if drawn["has_more_rows"] else first_token + plan.total_q
+        num_patterns, launches = len(kinds.patterns), []
+        for known_kinds in (None, kinds):
+            launch = bound.PrefillLaunch(plan, *metadata, first_token, known_kinds)
+            launch(queries[wide][:rows], pages, out)
+            (made,) = launch._bindings.values()
+            launches.append(([*map(passed, made.driven)], made.offsets, made.num_bytes))
+        num_again += len(kinds.patterns) == num_patterns
+        if launches[0] != launches[1]:
+            what = f"a step of {query_lens} query tokens on {seq_lens}, from row {first_token} on"
+            raise BrokenLaw("Exact", f"{what}, would be launched otherwise as a step of a known kind")
+        kept.append((metadata, plan))  # so that no step gets the addresses of another
+    return num_again
+
+
+@cache
+def hold_to_own_launches(package: str) -> None:
+    """Hold the steps of a package to what their own launchers pass: once in a process, on the interpreter alone.
+
+    Raises:
+        BrokenLaw: if one would be launched otherwise.
+    """
+    if importlib.import_module(f"{package}.ops.launch_table").IS_INTERPRETED:
+        for architecture, heads in product(ARCHITECTURES, (1, 4)):
+            with driver_stands_in(package, architecture):
+                compare_steps(package, IndexerConfig(num_index_heads=heads), NUM_STEPS)
