@@ -42,8 +42,9 @@ class Request:
 
 @dataclass(frozen=True)
 class ValuePlan:
-    """The numbers in the tensors: a family of `fuzz.values.families`, times a power of two.
+    """The numbers in the tensors: a family of `fuzz.values.families`, keys times a power of two.
 
+    log2_queries: the same for queries, where these have more exponents than keys.
     is_negative: no score is above 0; for lattice families alone.
     is_future_best: the key just after each query token is its best match, see `fuzz.inputs.future_keys`; not for
         families made on the device.
@@ -55,6 +56,7 @@ class ValuePlan:
     is_future_best: bool = False
     is_finite: bool = False
     max_abs_score: float | None = None
+    log2_queries: int = 0
 
     def __post_init__(self) -> None:
         require(self.family in FAMILIES, "family", f"must be one of {', '.join(FAMILIES)}", repr(self.family))

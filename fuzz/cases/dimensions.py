@@ -50,7 +50,10 @@ DIMENSIONS = (
     ),
     flags(
         "scaled values",
-        {"yes": lambda case: case.values.log2_scale, "no": lambda case: not case.values.log2_scale},
+        {
+            "yes": lambda case: case.values.log2_scale or case.values.log2_queries,
+            "no": lambda case: not (case.values.log2_scale or case.values.log2_queries),
+        },
     ),
     flags(
         "scores above 0",

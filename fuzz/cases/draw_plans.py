@@ -18,6 +18,8 @@ BETWEEN_WORDS = (ViewPlan(offset=4), ViewPlan(gap=4))
 """Views of keys of bytes, of which a kernel may read eight at once: they, or their pages, begin between such words."""
 MAX_LOG2_SCALE = 40
 """Bound on the magnitude of log2 of the factor that keys are multiplied by."""
+LOG2_QUERIES = (20, -40)
+"""log2 of factors for queries that have more exponents than keys: beyond those of fp16, either way."""
 
 
 def draw_values(chooser: Chooser, scale: Scale, family: str, shape: Shape) -> ValuePlan:
@@ -34,7 +36,15 @@ def draw_values(chooser: Chooser, scale: Scale, family: str, shape: Shape) -> Va
     if bounds.max_abs_score is not None:
         log2_scale = min(log2_scale, made_by.log2_inside(shape))
     is_negative = scale.percent.negative > 0 and chooser.boolean(scale.percent.negative)
-    return replace(plan, log2_scale=log2_scale, is_negative=is_negative)
+    has_log2_queries = made_by.is_scalable and bounds.max_abs_score is None and has_wide_queries(shape.formats)
+    log2_queries = chooser.choice((0, *LOG2_QUERIES)) if has_log2_queries else 0
+    return replace(plan, log2_scale=log2_scale, is_negative=is_negative, log2_queries=log2_queries)
+
+
+def has_wide_queries(formats: str) -> bool:
+    """True if queries have more exponents than keys."""
+    pair = FORMAT_PAIRS[formats]
+    return pair.queries.num_bytes > pair.keys.num_bytes
 
 
 def log2_scales(formats: str) -> tuple[int, int]:

@@ -178,7 +178,7 @@ def _band(chooser: Chooser, scale: Scale, case: Case) -> Cases:
     case = _with_config(scale, case, init_blocks=0, local_blocks=1, topk_blocks=16)
     config, blocks = case.config, chooser.choice(BAND_BLOCKS)
     family = _promised(scale, case, "band")
-    values = replace(case.values, family=family, log2_scale=0, is_negative=False, is_future_best=False)
+    values = replace(case.values, family=family, log2_scale=0, log2_queries=0, is_negative=False, is_future_best=False)
     request = Request(1, blocks * config.block_size - chooser.integer(0, config.block_size - 1))
     yield _with_requests(replace(case, pages=_pooled(case, blocks), values=values), [request])
 
@@ -225,7 +225,7 @@ def _slots(chooser: Chooser, scale: Scale, case: Case) -> Cases:
     if not scale.is_compiled:
         case = _with_config(scale, case, index_head_dim=SMALLEST, block_size=SMALLEST)
     family = _promised(scale, case, chooser.choice(("plateau", "few_values", "tie_at_cut")))
-    values = replace(case.values, family=family, log2_scale=0, is_negative=False, is_future_best=False)
+    values = replace(case.values, family=family, log2_scale=0, log2_queries=0, is_negative=False, is_future_best=False)
     many = chooser.choice((300, 600, 513))
     size, slots = case.config.block_size, case.config.topk_blocks
     blocks = [slots + 1, many]
@@ -258,7 +258,7 @@ def _hashed(made: Callable[[Chooser, Scale, Case], Cases]) -> Callable[[Chooser,
     def cases(chooser: Chooser, scale: Scale, case: Case) -> Cases:
         for large in made(chooser, scale, case):
             pages = replace(large.pages, shared_blocks=0, repeated_blocks=0, pool_pages=2**12)
-            values = replace(large.values, family="hashed", log2_scale=0, is_future_best=False)
+            values = replace(large.values, family="hashed", log2_scale=0, log2_queries=0, is_future_best=False)
             yield replace(large, pages=pages, values=values)
 
     return cases

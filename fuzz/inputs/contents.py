@@ -62,9 +62,11 @@ def queries_and_keys(case: Case, step: Step, layout: Layout) -> tuple[torch.Tens
         is_own = logical >= (case.pages.shared_blocks if req else 0)
         pages[logical[is_own]] = keys[is_own]
     formats = case.formats
-    scale = 1.0 if isinstance(family, Designed) else 2.0**case.values.log2_scale
+    scale, q_scale = (
+        (1.0, 1.0) if isinstance(family, Designed) else (2.0**case.values.log2_scale, 2.0**case.values.log2_queries)
+    )
     none = np.zeros((0, config.num_index_heads, config.index_head_dim), dtype=np.float32)
-    q, k = torch.from_numpy(np.concatenate([none, *queries])), torch.from_numpy(pages) * scale
+    q, k = torch.from_numpy(np.concatenate([none, *queries])) * q_scale, torch.from_numpy(pages) * scale
     rounded = q.to(formats.queries.dtype), stored(k, formats.keys)
     # Where neighbours share a scale, other keys than those of lattices are rounded; designed scores stay exact.
     is_exact = not formats.keys.numbers or (isinstance(family, Lattice) and not family.has_nonfinite)

@@ -68,6 +68,11 @@ def _has_splits(target: Target) -> bool:
     return target.has_splits and target.check is not check_prefill_device  # whose adapter gives them another name
 
 
+def _has_own_splits(target: Target) -> bool:
+    """True of the suite's launchers alone: elsewhere 0 may leave the number to the target."""
+    return _has_splits(target) and target.check in (check_decode, check_prefill)
+
+
 def _writes_out_first(target: Target) -> bool:
     """True if a target's first launcher is given `out`; of launchers called apart only the last is, too late here."""
     return not target.takes_score_out and target.check is not check_prefill_device

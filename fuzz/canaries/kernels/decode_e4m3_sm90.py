@@ -145,4 +145,12 @@ MUTANTS = [
         ("Score", "Best", "PoisonBlind"),
         defect="D02",
     ),
+    _mutant(
+        "decode_e4m3_sm90_queries_in_fp16",
+        "Queries in bf16 are multiplied in fp16, whose exponents are fewer.",
+        "gl.float16 if queries.dtype.primitive_bitwidth == 8 else queries.dtype",
+        "gl.float16",
+        ("Score", "Best", "Runs"),
+        defect="D54",
+    ),
 ]

@@ -190,4 +190,12 @@ MUTANTS = [
         ("Score", "Best", "Runs"),
         needs=("gpu", "Hopper"),
     ),
+    mutants_of("ops/hopper/score_e4m3.py", "prefill", "gpu")(
+        "sm90_e4m3_tile_ends_with_whole_tokens",
+        "A token of which a tile has some heads alone is not counted where a tile's last block is sought.",
+        "gl.minimum((first_row + ROWS - 1) // H, query_len - 1)",
+        "gl.minimum((first_row + ROWS) // H - 1, query_len - 1)",
+        ("Best", "Score"),
+        defect="D11",
+    ),
 ]

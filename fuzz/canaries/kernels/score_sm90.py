@@ -5,6 +5,7 @@ from fuzz.canaries.kernels.mutant import mutants_of
 _mutant = mutants_of("ops/hopper/score.py", "prefill-apart", "gpu")
 _of_vectors = mutants_of("ops/hopper/score.py", "prefill", "gpu")
 _put = mutants_of("ops/nvidia/put.py", "prefill", "gpu")
+_generic = mutants_of("ops/prefill_score.py", "prefill", "gpu")
 _put_apart = mutants_of("ops/nvidia/put.py", "prefill-apart", "gpu")
 
 MUTANTS = [
@@ -75,6 +76,24 @@ MUTANTS = [
         defect="D18",
     ),
     _put(
+        "sm90_filler_of_the_vector_before",
+        "Behind a row's last block lie scores of the vector before, not -inf.",
+        """        if not IS_INSIDE:
+            held = gl.where(place < own, held, float("-inf"))
+""",
+        "",
+        ("Best", "Forced", "Runs"),
+        defect="D18",
+    ),
+    _generic(
+        "score_fillers_but_one",
+        "The third score behind a row's last block is left as it was.",
+        "for i in tl.static_range(VECTOR - 1):",
+        "for i in tl.static_range(VECTOR - 2):",
+        ("Best", "Forced", "Runs"),
+        defect="D18",
+    ),
+    _put(
         "sm90_vector_of_the_program_before",
         "A program that begins within a vector also stores its first scores, which are another program's.",
         "(place >= first_block - (block - own))",
@@ -115,5 +134,13 @@ MUTANTS = [
         "outputs = [score]",
         ("Superblocks", "Runs", "Best"),
         defect="D25",
+    ),
+    _of_vectors(
+        "sm90_tile_ends_with_whole_tokens",
+        "A token of which a tile has some heads alone is not counted where a tile's last block is sought.",
+        "gl.minimum((first_row + ROWS - 1) // H, query_len - 1)",
+        "gl.minimum((first_row + ROWS) // H - 1, query_len - 1)",
+        ("Best", "Score"),
+        defect="D11",
     ),
 ]
