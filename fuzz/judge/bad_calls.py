@@ -117,7 +117,7 @@ BAD_CALLS = (
         "num_splits",
         "is 0",
         lambda call: replace(call, num_splits=0),
-        is_for=is_checked_by(check_decode, check_prefill),
+        is_for=_has_own_splits,
     ),
     BadCall("decode_query_len", "is 0", lambda call: replace(call, decode_query_len=0), is_for=is_checked_by(*DECODE)),
     BadCall(
