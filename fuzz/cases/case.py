@@ -85,7 +85,7 @@ class PagePlan:
     tail: the poison in spare pages and behind a page's last live token: NaN or infinities, which no masked sum
         shows, or `bait`, which is finite and would win every ranking.
     pool_pages: pages of a pool that all requests map into, so that production shapes need little memory; 0 for none.
-    is_far: whether pages, scores and, on a CPU, rows of queries and table without views are over 2**31 elements apart.
+    is_far: whether pages, scores and, on a CPU, rows of queries, table and output lie over 2**31 elements apart.
     is_tight: whether there are no more pages and columns than blocks need; none where no request has a block.
     repeated_blocks: blocks of each request that lie in the page of one more of its blocks, as null blocks do.
     skipped_pages: pages in front of all others, on a CPU address space alone; key pages are no view then, and not far.

@@ -77,13 +77,16 @@ def far_axis(shape: tuple[int, ...], device: torch.device) -> int | None:
 
 
 def make_far_rows(shape: tuple[int, ...], axis: int, dtype: torch.dtype, fill: float) -> View:
-    """A tensor on a CPU that holds `fill`, entries along an axis so far apart that half of their offsets pass 2**31."""
+    """A tensor on a CPU that holds `fill`, entries along an axis so far apart that half of their offsets pass 2**31.
+
+    Where an offset of 32 bits leads lies memory, too, so that what is written there ends no process.
+    """
     stride = _far_stride(shape[axis])
     strides = list(torch.empty(shape, device="meta").stride())
     strides[:axis] = [step // shape[axis] for step in strides[:axis]]
     strides[axis] = stride
-    base = _spread_out(shape[axis] * stride, dtype, torch.device("cpu"))
-    view = base.as_strided(shape, strides).fill_(fill)
+    base = _spread_out(2**31 + shape[axis] * stride, dtype, torch.device("cpu"))
+    view = base.as_strided(shape, strides, 2**31).fill_(fill)
     return View(view, view)
 
 

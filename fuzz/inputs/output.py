@@ -11,7 +11,10 @@ NUM_OLD_IDS = 5
 
 
 class Output:
-    """A view [H, T + extra_rows, K] int32 in a buffer of its own. num_rows: T. base: the whole buffer."""
+    """A view [H, T + extra_rows, K] int32 in a buffer of its own. num_rows: T.
+
+    base: the whole buffer, or the view itself where its rows are far apart.
+    """
 
     def __init__(self, view: View, num_rows: int) -> None:
         self.tensor = view.tensor
@@ -26,14 +29,18 @@ class Output:
         """
         self.base.fill_((OUT_MARKER, -OUT_MARKER, 0)[number % 3])
         if number % 3 == 2:
-            self.base += torch.arange(self.base.numel(), dtype=torch.int32, device=self.base.device) % NUM_OLD_IDS
+            places = torch.arange(self.base.numel(), dtype=torch.int32, device=self.base.device)
+            self.base += (places % NUM_OLD_IDS).view(self.base.shape)
         self._before.copy_(self.base)
 
     def written_outside(self) -> int:
         """Elements of the buffer that changed though they are no row of total_q."""
         is_outside = torch.ones_like(self.base, dtype=torch.bool)
-        inside = self.tensor[:, : self._num_rows]
-        is_outside.as_strided(inside.shape, inside.stride(), inside.storage_offset()).fill_(False)
+        if self.base is self.tensor:
+            is_outside[:, : self._num_rows] = False
+        else:
+            inside = self.tensor[:, : self._num_rows]
+            is_outside.as_strided(inside.shape, inside.stride(), inside.storage_offset()).fill_(False)
         return int(((self.base != self._before) & is_outside).sum())
 
 

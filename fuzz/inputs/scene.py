@@ -59,10 +59,7 @@ class Scene:
         q_shape = (case.total_q, config.num_index_heads, config.index_head_dim)
 
         def view(shape: tuple[int, ...], kind: torch.dtype, plan: ViewPlan, fill: float) -> View:
-            is_far = case.pages.is_far and plan == ViewPlan() and len(shape) > 1
-            if is_far and (axis := far_axis(shape, self.device)) is not None:
-                return make_far_rows(shape, axis, kind, fill)
-            return self._new_view(shape, kind, plan, fill, views.fence)
+            return self._far_or_new_view(shape, kind, plan, fill, views.fence)
 
         def pages() -> View:
             if case.pages.skipped_pages:
@@ -86,6 +83,14 @@ class Scene:
         self.batch = PagedBatch(config, **{name: view.tensor for name, view in self._views.items()})
         self._uncounted = {name: view.uncounted for name, view in self._views.items()}
         self._apply(0)
+
+    def _far_or_new_view(
+        self, shape: tuple[int, ...], kind: torch.dtype, plan: ViewPlan, fill: float, fence: str = ""
+    ) -> View:
+        is_far = self.case.pages.is_far and plan == ViewPlan() and len(shape) > 1
+        if is_far and (axis := far_axis(shape, self.device)) is not None:
+            return make_far_rows(shape, axis, kind, fill)
+        return self._new_view(shape, kind, plan, fill, fence)
 
     def _new_view(
         self, shape: tuple[int, ...], kind: torch.dtype, plan: ViewPlan, fill: float, fence: str = ""
@@ -220,7 +225,7 @@ class Scene:
             return None
         if self._out is None:
             shape = (config.num_index_heads, self.case.total_q + views.extra_rows, config.topk_blocks)
-            view = self._new_view(shape, torch.int32, views.out, OUT_MARKER)
+            view = self._far_or_new_view(shape, torch.int32, views.out, OUT_MARKER)
             self._out = Output(view, self.case.total_q)
         self._out.mark(number)
         return self._out.tensor

@@ -76,4 +76,20 @@ MUTANTS = [
         defect="D28",
         count=2,
     ),
+    mutants_of("ops/topk.py", "decode-topk")(
+        "output_rows_in_31_bits",
+        "The place of a token's row in an output whose rows lie far apart is computed in 32 bits.",
+        "out_rows = (out_ptr + rows * stride_out_t + head",
+        "out_rows = (out_ptr + (q_start + token) * stride_out_t + head",
+        ("WritesAll", "Runs", "WritesOnly"),
+        defect="D26",
+    ),
+    mutants_of("ops/topk.py", "decode-topk")(
+        "output_heads_in_31_bits",
+        "The place of a head in an output whose heads lie far apart is computed in 32 bits.",
+        "head * stride_out_h)[:, None]",
+        "(row % H) * stride_out_h)[:, None]",
+        ("WritesAll", "Runs", "WritesOnly"),
+        defect="D26",
+    ),
 ]

@@ -171,4 +171,12 @@ MUTANTS = [
         "is_split = ~any_row(is_exact)",
         ("WritesAll", "Count", "Best"),
     ),
+    _mutant(
+        "topk_sm90_output_rows_in_31_bits",
+        "The place of a token's row in an output whose rows lie far apart is computed in 32 bits.",
+        "at = (q_start + gl.minimum(token, query_len - 1)).to(gl.int64)",
+        "at = q_start + gl.minimum(token, query_len - 1)",
+        ("WritesAll", "Runs", "WritesOnly"),
+        defect="D26",
+    ),
 ]
