@@ -17,7 +17,7 @@ from fuzz.targets.layer_memory import in_another_storage
 from fuzz.targets.layers import like
 from fuzz.targets.own_classes import hold_to_cache_formats, offer_missing_scorer, offer_short_buffer
 from fuzz.targets.own_forms import FORMS, with_an_empty_request
-from fuzz.targets.own_kinds import hold_to_kinds
+from fuzz.targets.own_kinds import hold_to_kinds, hold_to_own_thread
 from fuzz.targets.own_outs import KeptOuts
 from fuzz.targets.own_plans import offer_steps_ahead
 from fuzz.targets.own_promises import (
@@ -64,6 +64,7 @@ class EagerEngine:
         if setup.max_num_tokens % 3 == 1:  # which takes longer than some steps
             self._plan_ahead(package, backend, setup)
         hold_to_kinds(importlib.import_module(f"{package}.ops.known_kernels").kind_of)
+        hold_to_own_thread(importlib.import_module(f"{package}.ops.launching"))
         hold_to_own_launches(package)
         self._add_layers_of_other_formats(backend, setup)
         self.kept_outs = KeptOuts()

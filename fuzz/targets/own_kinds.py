@@ -1,8 +1,9 @@
-"""The promise of the suite's own bound launches that one compiled kernel serves only launches it was compiled for.
+"""Promises of the suite's own bound launches: a kernel serves only what it was compiled for, a launcher one thread.
 
-A GPU shows it where tensors lie gigabytes apart; here the numbers alone are asked, on any machine.
+A GPU shows the first where tensors lie gigabytes apart; here the numbers alone are asked, on any machine.
 """
 
+import threading
 from collections.abc import Callable, Hashable
 from types import SimpleNamespace
 from typing import Any
@@ -61,3 +62,24 @@ def _compiled_for(value: Any) -> Hashable:
         return repr(value)
     width = 32 if -(2**31) <= value < 2**31 else 64
     return "1" if value == 1 else (width, value % 16 == 0)
+
+
+def hold_to_own_thread(launching: Any) -> None:
+    """Hold launches that one thread makes by a launcher of its own to that thread.
+
+    launching: the module of `launched` and `launching_by`.
+
+    Raises:
+        BrokenLaw: if another thread's launches go to that launcher.
+    """
+    launched = list[str]()
+    kernel = {(1,): lambda: launched.append("as others are")}
+
+    def launch() -> None:
+        thread = threading.Thread(target=lambda: launching.launched(torch.device("cpu"), kernel, (1,)))
+        thread.start()
+        thread.join()
+
+    launching.launching_by(lambda *_: launched.append("by the first thread"), launch)
+    if launched != ["as others are"]:
+        raise BrokenLaw("TwoThreads", f"while a thread binds a layer, launches of another are made {launched}")

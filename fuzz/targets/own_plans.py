@@ -40,7 +40,8 @@ def offer_steps_ahead(
         blocks = LONG_BLOCKS[number // 5 % len(LONG_BLOCKS)] if number % 5 == 1 else 2 + number
         lens.append((2 + number, blocks * size + number % size - size + 1))
         step = from_lens([lens[-1][0]], [lens[-1][1]], table)
-        plans.append(builder.build(0, step).prefill_msa.plan)
+        with torch.inference_mode(number == 0):  # as an engine may warm up
+            plans.append(builder.build(0, step).prefill_msa.plan)
     for number, ((query_len, seq_len), plan) in enumerate(zip(lens, plans, strict=True)):
         alone = plan_alone(config, [query_len], [seq_len], device)
         for name in ("score_tiles", "topk_tiles"):

@@ -8,7 +8,7 @@ import ctypes
 import importlib
 import random
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from itertools import product
@@ -144,7 +144,26 @@ def compare_steps(package: str, config: IndexerConfig, num_steps: int) -> int:
             what = f"a step of {query_lens} query tokens on {seq_lens}, from row {first_token} on"
             raise BrokenLaw("Exact", f"{what}, would be launched otherwise as a step of a known kind")
         kept.append((metadata, plan))  # so that no step gets the addresses of another
+    _hold_to_own_memory(lambda: launch(queries[wide][:rows], pages, out), made)
     return num_again
+
+
+def _hold_to_own_memory(call: Callable[[], object], binding: Any) -> None:
+    """Hold two calls of a bound launch, which two streams may make at once, to memory of their own for scores."""
+    kept, new, addresses = [], torch.empty, []
+
+    def kept_alive(*args: Any, **kwargs: Any) -> torch.Tensor:
+        kept.append(new(*args, **kwargs))
+        return kept[-1]
+
+    with patch.object(torch, "empty", kept_alive):
+        for _ in range(2):
+            call()
+            addresses.append(
+                [one._values[place] for one in binding.driven for place, which, *_ in one._pointers if which > 2]
+            )
+    if any(address == other for address, other in zip(*addresses, strict=True)):
+        raise BrokenLaw("OwnMemory", "two calls of a bound launch have their scores in the same memory")
 
 
 @cache

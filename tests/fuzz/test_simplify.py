@@ -16,7 +16,7 @@ FULL = Case(
     (Request(2, 300), Request(1, 90)),
     7,
     "float16",
-    ValuePlan("wide", 2, True, True, True, 2.0**60),
+    ValuePlan("wide", 2, True, True, True, 2.0**60, 20),
     PagePlan("reversed", 2, 3, "random", 1, "bait", 4, True, 2, True, 9, True),
     Views(VIEW, VIEW, VIEW, VIEW, VIEW, VIEW, VIEW, 5, False, "behind", True, 16),
     (0, 7),

@@ -144,4 +144,27 @@ MUTANTS = [
         "parts.append((of, value.base.element_size(), tuple",
         ("Exact",),
     ),
+    mutants_of("ops/launching.py", "step")(
+        "launcher_of_all_threads",
+        "While a thread binds a layer, launches of other threads become part of its binding.",
+        "class _Here(threading.local):",
+        "class _Here:",
+        ("TwoThreads",),
+    ),
+    mutants_of("ops/binding.py", "step")(
+        "bound_scores_in_one_memory",
+        "All calls of a binding have their scores in the same memory, those on two streams at once, too.",
+        "memory = torch.empty(self.num_bytes, dtype=torch.uint8, device=self.device)",
+        """memory = vars(self).setdefault(
+            "_memory", torch.empty(self.num_bytes, dtype=torch.uint8, device=self.device)
+        )""",
+        ("OwnMemory",),
+    ),
+    mutants_of("ops/plan_memory.py", "step")(
+        "step_slots_of_inference_mode",
+        "Memory of plans that is made in inference mode cannot be filled outside of it.",
+        "with torch.inference_mode(False):  # a tensor",
+        "with torch.no_grad():  # a tensor",
+        ("Runs",),
+    ),
 ]
