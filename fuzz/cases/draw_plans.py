@@ -5,10 +5,10 @@ from dataclasses import replace
 
 from fuzz.cases.case import BEHIND, PAGE_ORDERS, TAILS, PagePlan, ValuePlan, ViewPlan, Views
 from fuzz.cases.chooser import Chooser
-from fuzz.cases.scale import Scale
+from fuzz.cases.scale import Bounds, Scale
 from fuzz.cases.specialization import Specialization, draw_views
 from fuzz.values.families import FAMILIES
-from fuzz.values.family import Lattice
+from fuzz.values.family import Family, Lattice
 from fuzz.values.shape import Shape
 from msa_ref.formats import FORMAT_PAIRS
 
@@ -36,15 +36,15 @@ def draw_values(chooser: Chooser, scale: Scale, family: str, shape: Shape) -> Va
     if bounds.max_abs_score is not None:
         log2_scale = min(log2_scale, made_by.log2_inside(shape))
     is_negative = scale.percent.negative > 0 and chooser.boolean(scale.percent.negative)
-    has_log2_queries = made_by.is_scalable and bounds.max_abs_score is None and has_wide_queries(shape.formats)
-    log2_queries = chooser.choice((0, *LOG2_QUERIES)) if has_log2_queries else 0
+    log2_queries = chooser.choice((0, *LOG2_QUERIES)) if may_scale_queries(made_by, bounds, shape.formats) else 0
     return replace(plan, log2_scale=log2_scale, is_negative=is_negative, log2_queries=log2_queries)
 
 
-def has_wide_queries(formats: str) -> bool:
-    """True if queries have more exponents than keys."""
+def may_scale_queries(family: Family, bounds: Bounds, formats: str) -> bool:
+    """True if queries of a family may be multiplied by a power of two: if they have more exponents than keys."""
     pair = FORMAT_PAIRS[formats]
-    return pair.queries.num_bytes > pair.keys.num_bytes
+    is_wide = pair.queries.num_bytes > pair.keys.num_bytes
+    return is_wide and family.is_scalable and bounds.max_abs_score is None
 
 
 def log2_scales(formats: str) -> tuple[int, int]:

@@ -51,7 +51,7 @@ def part_of(case: Case) -> tuple[Case, int]:
 
 
 def _affordable(cases: list[Case], domain: Domain) -> list[Case]:
-    """Those of some cases that are affordable inside a domain."""
+    """The cases that are affordable, as they are inside a domain."""
     inside = list[Case]()
     for case in cases:
         with suppress(ValueError):

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from fuzz.cases.case import Case, Request, Step, ValuePlan, ViewPlan, Views
-from fuzz.cases.draw_plans import has_wide_queries, log2_scales
+from fuzz.cases.draw_plans import log2_scales, may_scale_queries
 from fuzz.cases.engine_steps import order_fault, query_lens_of
 from fuzz.cases.inside import Domain, bounds_of
 from fuzz.cases.promised import outside
@@ -163,7 +163,7 @@ def _values(case: Case, bounds: Bounds) -> ValuePlan:
         if bounds.max_abs_score is not None:
             log2_scale = min(log2_scale, values.made_by.log2_inside(shape))
     is_finite = values.is_finite or not bounds.has_nonfinite
-    is_scaled = values.made_by.is_scalable and bounds.max_abs_score is None and has_wide_queries(case.dtype)
+    is_scaled = may_scale_queries(values.made_by, bounds, case.dtype)
     return replace(
         values,
         log2_scale=log2_scale,

@@ -62,9 +62,8 @@ def queries_and_keys(case: Case, step: Step, layout: Layout) -> tuple[torch.Tens
         is_own = logical >= (case.pages.shared_blocks if req else 0)
         pages[logical[is_own]] = keys[is_own]
     formats = case.formats
-    scale, q_scale = (
-        (1.0, 1.0) if isinstance(family, Designed) else (2.0**case.values.log2_scale, 2.0**case.values.log2_queries)
-    )
+    is_scaled = not isinstance(family, Designed)
+    scale, q_scale = (2.0 ** (log2 * is_scaled) for log2 in (case.values.log2_scale, case.values.log2_queries))
     none = np.zeros((0, config.num_index_heads, config.index_head_dim), dtype=np.float32)
     q, k = torch.from_numpy(np.concatenate([none, *queries])) * q_scale, torch.from_numpy(pages) * scale
     rounded = q.to(formats.queries.dtype), stored(k, formats.keys)

@@ -77,16 +77,9 @@ def far_axis(shape: tuple[int, ...], device: torch.device) -> int | None:
 
 
 def make_far_rows(shape: tuple[int, ...], axis: int, dtype: torch.dtype, fill: float) -> View:
-    """A tensor on a CPU that holds `fill`, entries along an axis so far apart that half of their offsets pass 2**31.
-
-    Where an offset of 32 bits leads lies memory, too, so that what is written there ends no process.
-    """
-    stride = _far_stride(shape[axis])
-    strides = list(torch.empty(shape, device="meta").stride())
-    strides[:axis] = [step // shape[axis] for step in strides[:axis]]
-    strides[axis] = stride
-    base = _spread_out(2**31 + shape[axis] * stride, dtype, torch.device("cpu"))
-    view = base.as_strided(shape, strides, 2**31).fill_(fill)
+    """`make_far_entries` that hold `fill`, so far apart that half of their offsets pass 2**31."""
+    reach = (shape[axis] - 1) * _far_stride(shape[axis])
+    view = make_far_entries(torch.Size(shape), axis, dtype, reach).fill_(fill)
     return View(view, view)
 
 

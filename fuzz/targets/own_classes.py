@@ -15,9 +15,9 @@ from msa_ref.formats import ELEMENTS
 CACHE_FORMATS = {
     "auto": "bfloat16", "bf16": "bfloat16", "fp8": "float8_e4m3fn", "fp8_e4m3": "float8_e4m3fn", "nvfp4": "nvfp4",
 }  # fmt: skip
-"""What an engine says of its index keys' cache -> their format."""
+"""Name by which an engine says how its cache keeps index keys -> their format."""
 UNWRITTEN = -7
-"""What a buffer holds before its layer."""
+"""Content of a buffer before its layer."""
 
 
 def hold_to_cache_formats(backend: Any) -> None:

@@ -53,7 +53,7 @@ def hold_to_kinds(kind_of: KindOf) -> None:
 
 
 def _compiled_for(value: Any) -> Hashable:
-    """What Triton compiles a kernel for, of an argument."""
+    """The part of an argument that Triton compiles a kernel for."""
     if isinstance(value, SimpleNamespace):  # a tensor descriptor
         return str(value.base.dtype), tuple(value.block_shape), value.layout
     if isinstance(value, torch.Tensor):

@@ -12,7 +12,7 @@ from functools import cache
 import torch
 
 INVALID_CONTEXT = 201
-"""What functions answer in a thread that has no context."""
+"""Answer of functions in a thread that has no context."""
 
 
 class _Here(threading.local):

@@ -23,7 +23,6 @@ ROOT = Path(__file__).parents[2]
 MISSED = ["H=4 1 x 64 of 1048576"]
 """The shape whose time the model does not meet, which MODEL.md explains."""
 COUNT = """
-import csv
 import json
 from msa_fast.bench.model import emitted
 print(json.dumps({name: kernel.count() for name, kernel in emitted.KERNELS.items()}))

@@ -53,15 +53,20 @@ def test_a_changed_judge_is_told_and_put_back() -> None:
     assert harness.restored() == []
 
 
-def test_a_write_to_an_earlier_output_is_told_when_the_target_is_judged_next() -> None:
-    writers = list[torch.Tensor]()
+def right_target_that_keeps(outputs: list[torch.Tensor]) -> Target:
+    """A target whose outputs a test may write to later."""
 
     def answer(call: Call) -> torch.Tensor:
         assert call.out is not None
-        writers.append(call.out)
+        outputs.append(call.out)
         return fill(call, index_topk(call.batch))
 
-    surroundings, target = Surroundings(), Target("late", "", "foreign", answer)
+    return Target("kept", "", "foreign", answer)
+
+
+def test_a_write_to_an_earlier_output_is_told_when_the_target_is_judged_next() -> None:
+    writers = list[torch.Tensor]()
+    surroundings, target = Surroundings(), right_target_that_keeps(writers)
     assert isinstance(Examiner(Scene(CASE, "cpu"), surroundings).examine(target), Agreed)
     assert isinstance(Examiner(Scene(CASE, "cpu"), surroundings).examine(target), Agreed)
     writers[-1].zero_()
@@ -82,13 +87,7 @@ def test_a_thread_that_writes_again_later_is_told_at_the_next_case() -> None:
 
 def test_an_early_output_is_looked_at_whenever_the_target_is_judged() -> None:
     outputs = list[torch.Tensor]()
-
-    def answer(call: Call) -> torch.Tensor:
-        assert call.out is not None
-        outputs.append(call.out)
-        return fill(call, index_topk(call.batch))
-
-    surroundings, target = Surroundings(), Target("seconds later", "", "foreign", answer)
+    surroundings, target = Surroundings(), right_target_that_keeps(outputs)
     for _ in range(MAX_EARLY + 5):
         assert isinstance(Examiner(Scene(CASE, "cpu"), surroundings).examine(target), Agreed)
     outputs[0][0, 0, 0] = -1
