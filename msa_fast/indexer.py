@@ -46,6 +46,8 @@ class MiniMaxM3IndexerMetadataBuilder(ABC):
         num_speculative_tokens: draft tokens of a decode step; raises `reorder_batch_threshold`, the
             longest query that counts as a decode, to 1 + num_speculative_tokens.
         micro_batch: which slot of `topk_indices_buffer` its steps write.
+        indexer_kv_dtype: the engine's name of the format of index keys, as `get_kv_cache_dtype` takes it. Changes
+            speed, never a bit of the answer.
 
     Raises:
         ValueError: one sentence naming the argument, the rule and what was got.
@@ -63,6 +65,7 @@ class MiniMaxM3IndexerMetadataBuilder(ABC):
         max_model_len: int,
         num_speculative_tokens: int = 0,
         micro_batch: int = 0,
+        indexer_kv_dtype: str = "auto",
     ) -> None:
         check_config(config)
         check_int(num_speculative_tokens, "num_speculative_tokens", 0, MAX_DECODE_QUERY_LEN - 1)
@@ -77,6 +80,7 @@ class MiniMaxM3IndexerMetadataBuilder(ABC):
         self.max_blocks = config.num_blocks(max_model_len)
         self.reorder_batch_threshold = 1 + num_speculative_tokens
         self.micro_batch = micro_batch
+        self.key_dtype = MiniMaxM3IndexerBackend.get_kv_cache_dtype(indexer_kv_dtype)
         self._builds = Builds()
         self._num_filled = 0
         self._decodes: dict[tuple[int, int], MiniMaxM3IndexerDecodeMetadata] = {}

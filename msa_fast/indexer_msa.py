@@ -130,7 +130,7 @@ class MiniMaxM3IndexerMSAMetadataBuilder(MiniMaxM3IndexerMetadataBuilder):
     def _planner(self) -> Planner:
         """The planner of its prefills, whose plans lie in its memory."""
         device = self._seq_lens.device
-        return Planner(self.config, device, PlanMemory(device))
+        return Planner(self.config, device, PlanMemory(device), self.key_dtype)
 
     @cached_property
     def _decode_launches(self) -> dict[MiniMaxM3IndexerDecodeMetadata, DecodeLaunch]:

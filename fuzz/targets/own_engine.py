@@ -46,6 +46,8 @@ class EagerEngine:
         backend: Any = importlib.import_module(f"{package}.indexer_msa").MiniMaxM3IndexerMSABackend
         score: Any = importlib.import_module(f"{package}.ops.score").minimax_m3_index_score
         own_scorers = partial(_into_its_own_memory, score), partial(_as_it_is_given, score)
+        formats, keys = backend.kv_formats, setup.index_k_pages[0].dtype
+        key_format = next((name for name in formats if backend.get_kv_cache_dtype(name) is keys), "auto")
         *self.builders, self.one_too_many, self.stranger = [
             backend.get_builder_cls()(
                 setup.config,
@@ -54,6 +56,7 @@ class EagerEngine:
                 max_model_len=setup.max_model_len,
                 num_speculative_tokens=setup.num_speculative_tokens,
                 micro_batch=micro_batch,
+                indexer_kv_dtype=key_format,
             )
             for micro_batch in (*range(setup.num_micro_batches + 1), 0)
         ]

@@ -102,7 +102,8 @@ def _runs(shape: Shape, stage: str, config: IndexerConfig, device: str) -> tuple
     if stage == "decode":
         return lambda batch: minimax_m3_index_decode(batch, shape.query_len, product=shape.product), None
     query_lens = [shape.query_len] * len(shape.all_seq_lens)
-    plan = PrefillPlan.build(config, query_lens, shape.all_seq_lens, device)
+    keys = SHORT_PAIRS[shape.formats].keys.dtype
+    plan = PrefillPlan.build(config, query_lens, shape.all_seq_lens, device, key_dtype=keys)
 
     def score(batch: PagedBatch) -> torch.Tensor:
         block_score, *superblock_score = prefill_scores(batch, plan)

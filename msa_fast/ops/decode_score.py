@@ -195,7 +195,7 @@ def launch_score(
     page = [1, config.block_size, config.index_head_dim]
     keys = TensorDescriptor.from_tensor(batch.index_k_pages, page) if is_copied else None
     pages = in_words(batch.index_k_pages)
-    launch = launch_for(DECODE, architecture, key_kind(batch.index_k_pages))
+    launch = launch_for(DECODE, architecture, key_kind(batch.index_k_pages.dtype))
     return launched(
         batch.device,
         _decode_score_kernel,

@@ -17,26 +17,22 @@ import torch
 from msa_fast.ops.buffers import ALIGNMENT, SCORE_VECTOR, aligned
 from msa_fast.ops.checks import check_config, check_int, check_ints, check_row_blocks
 from msa_fast.ops.launch_table import (
-    ANY,
-    BLOCKS_ALONE,
-    BLOCKS_OF_PROLOGUE,
     MAX_PROGRAM_BLOCKS,
     MAX_WARP_TOPK,
     SCORE_ROWS,
     SUPERBLOCK,
     TOPK_ROWS,
     WORKSPACE_BYTES,
+    Sharing,
     architecture_of,
     num_processors,
     number,
+    sharing_of,
 )
 from msa_fast.ops.plan_memory import PlanMemory, TileLists, new_slot
 from msa_fast.ops.short_plan import NUM_MORE, NUM_WAVES, ShortPlanner
 from msa_ref.batch import PagedBatch
 from msa_ref.config import IndexerConfig, require
-
-PROGRAMS_AT_ONCE = {"sm_100": 1, "sm_103": 1, ANY: 2}
-"""Score programs that share a multiprocessor."""
 
 
 class Slab(NamedTuple):
@@ -88,6 +84,7 @@ class PrefillPlan:
         device: torch.device | str,
         num_splits: int | None = None,
         workspace_bytes: int = WORKSPACE_BYTES,
+        key_dtype: torch.dtype = torch.bfloat16,
     ) -> "PrefillPlan":
         """Plan a batch from its host lengths.
 
@@ -99,6 +96,7 @@ class PrefillPlan:
                 begins with a superblock; by default as many as fill the GPU. Changes speed, never a bit of the answer.
             workspace_bytes: `minimax_m3_index_prefill` allocates no more for scores, unless those of
                 one query tile (128 or 256 rows, 16 tokens at least) take more. Changes no bit either.
+            key_dtype: dtype of the `index_k_pages` that will be scored; of others the answer is the same, and slower.
 
         Raises:
             ValueError: one sentence naming the argument, the rule and what was got.
@@ -111,7 +109,10 @@ class PrefillPlan:
         if num_splits is not None:
             check_int(num_splits, "num_splits", 1)
         check_int(workspace_bytes, "workspace_bytes", 1)
-        return Planner(config, torch.device(device)).plan(query_lens, seq_lens, num_splits, workspace_bytes)
+        if not isinstance(key_dtype, torch.dtype):
+            require(False, "key_dtype", "must be a torch dtype", repr(key_dtype))
+        planner = Planner(config, torch.device(device), key_dtype=key_dtype)
+        return planner.plan(query_lens, seq_lens, num_splits, workspace_bytes)
 
     @property
     def score_tiles(self) -> torch.Tensor:
@@ -132,11 +133,19 @@ class PrefillPlan:
 class Planner:
     """The plans of one indexer's batches on one device: what they share is looked up once.
 
-    memory: where the tiles of short chunks go; by default to memory of their own.
+    memory: where the tiles of short chunks go; by default to memory of their own. key_dtype: as `PrefillPlan.build`
+    takes it.
     """
 
-    def __init__(self, config: IndexerConfig, device: torch.device, memory: PlanMemory | None = None) -> None:
+    def __init__(
+        self,
+        config: IndexerConfig,
+        device: torch.device,
+        memory: PlanMemory | None = None,
+        key_dtype: torch.dtype = torch.bfloat16,
+    ) -> None:
         self._config, self._device, self._architecture = config, device, architecture_of(device)
+        self._sharing = sharing_of(self._architecture, key_dtype)
         self._take = partial(new_slot, device=device) if memory is None else memory.take
 
     @cached_property
@@ -147,7 +156,7 @@ class Planner:
             score_rows=number(SCORE_ROWS, self._architecture),
             topk_rows=number(TOPK_ROWS, self._architecture),
             superblock=superblock_of(self._config, self._architecture),
-            programs_at_once=number(PROGRAMS_AT_ONCE, self._architecture),
+            sharing=self._sharing,
             processors=num_processors(self._device),
         )
 
@@ -164,8 +173,8 @@ class Planner:
             if plan is not None:
                 return plan
         lens = np.array([query_lens, seq_lens], dtype=np.int64)
-        config, architecture = self._config, self._architecture
-        return _plan_of_arrays(config, lens[0], lens[1], self._device, architecture, num_splits, workspace_bytes)
+        launches = self._device, self._architecture, self._sharing
+        return _plan_of_arrays(self._config, lens[0], lens[1], *launches, num_splits, workspace_bytes)
 
     def _plan_of_short(self, query_len: int, seq_len: int, workspace_bytes: int) -> PrefillPlan | None:
         """The plan of one short chunk, which is that of `_plan_of_arrays`; None if it is not short."""
@@ -200,6 +209,7 @@ def _plan_of_arrays(
     seq_lens: np.ndarray,
     device: torch.device,
     architecture: str,
+    sharing: Sharing,
     num_splits: int | None,
     workspace_bytes: int,
 ) -> PrefillPlan:
@@ -213,7 +223,7 @@ def _plan_of_arrays(
     max_tokens = _max_tokens(config, max_row_blocks, superblock, workspace_bytes)
     ranges, slabs, num_ranges = [], [], 0
     for first, stop in _runs(tiles, max_tokens):
-        ranges.append(_split(tiles, first, stop, num_splits, superblock, architecture, processors))
+        ranges.append(_split(tiles, first, stop, num_splits, superblock, sharing, processors))
         first_token, first_range = int(tiles.first_token[first]), num_ranges
         num_ranges += ranges[-1].shape[0]
         slabs.append(
@@ -296,7 +306,7 @@ def _runs(tiles: _Tiles, max_tokens: int) -> list[tuple[int, int]]:
 
 
 def _split(
-    tiles: _Tiles, first: int, stop: int, num_splits: int | None, superblock: int, architecture: str, processors: int
+    tiles: _Tiles, first: int, stop: int, num_splits: int | None, superblock: int, sharing: Sharing, processors: int
 ) -> np.ndarray:
     """Cut the key blocks of a run's tiles into ranges: [N, 4] of (request, first row, first block, end block).
 
@@ -306,7 +316,7 @@ def _split(
     """
     num_blocks = tiles.num_blocks[first:stop]
     if num_splits is None:
-        step: np.ndarray = _step(num_blocks, superblock, architecture, processors)
+        step: np.ndarray = _step(num_blocks, superblock, sharing, processors)
     else:
         step = -(-num_blocks // num_splits)
     each = -(-np.maximum(step, 1) // superblock) * superblock
@@ -323,20 +333,19 @@ def _split(
     return ranges
 
 
-def _step(num_blocks: np.ndarray, superblock: int, architecture: str, processors: int) -> np.ndarray:
+def _step(num_blocks: np.ndarray, superblock: int, sharing: Sharing, processors: int) -> np.ndarray:
     """Blocks of one program: of some numbers the one whose grid ends first, by a model of its time.
 
-    Programs run in waves, as many as the GPU holds at once. Those that share a processor take turns; one that has
-    it to itself does not keep it busy.
+    Programs run in waves, as many as the GPU holds at once. Those that share a processor take turns; fewer than it
+    holds do not keep it busy.
     """
-    shared_by = number(PROGRAMS_AT_ONCE, architecture)
-    at_once = shared_by * processors
+    times, prologue = np.array((0, *sharing.times)), sharing.prologue
+    at_once = len(sharing.times) * processors
     steps = _steps(int(num_blocks.sum()) // superblock, at_once, MAX_PROGRAM_BLOCKS // superblock) * superblock
     programs = (-(-num_blocks // steps[:, None])).sum(axis=1)
     waves, rest = divmod(programs, at_once)
-    wave = shared_by * steps + BLOCKS_OF_PROLOGUE
-    alone = BLOCKS_ALONE if shared_by > 1 else 1
-    last = np.where(rest > processors, wave, (alone * steps + BLOCKS_OF_PROLOGUE) * (rest > 0))
+    wave = times[-1] * steps + prologue
+    last = times[-(-rest // processors)] * steps + prologue * (rest > 0)
     step: np.ndarray = steps[(waves * wave + last).argmin()]
     return step
 

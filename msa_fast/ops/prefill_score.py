@@ -189,7 +189,7 @@ def launch_score(
     best = score if superblock_score is None else superblock_score
     config = batch.config
     architecture = architecture_of(batch.device)
-    kind = key_kind(batch.index_k_pages)
+    kind = key_kind(batch.index_k_pages.dtype)
     pages = in_words(batch.index_k_pages)
     launch = launch_for(SCORE, architecture, kind)
     rows = min(plan.score_rows, PROGRAM_ROWS.get(kind, MAX_PROGRAM_ROWS))

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from msa_fast.ops.launch_table import BLOCKS_ALONE, BLOCKS_OF_PROLOGUE, MAX_PROGRAM_BLOCKS
+from msa_fast.ops.launch_table import MAX_PROGRAM_BLOCKS, Sharing
 from msa_fast.ops.plan_memory import Slot, TileLists
 
 MAX_TILES = 64
@@ -32,8 +32,8 @@ Groups = list[tuple[int, int]]
 class ShortPlanner:
     """The plans of one indexer's short chunks on one GPU.
 
-    heads, block_size: those of the indexer. score_rows, topk_rows, superblock: those of the plans. programs_at_once:
-    score programs that share a multiprocessor, of which there are `processors`.
+    heads, block_size: those of the indexer. score_rows, topk_rows, superblock: those of the plans. sharing: how score
+    programs share a multiprocessor, of which there are `processors`.
     """
 
     heads: int
@@ -41,7 +41,7 @@ class ShortPlanner:
     score_rows: int
     topk_rows: int
     superblock: int
-    programs_at_once: int
+    sharing: Sharing
     processors: int
 
     def tile_lists(self, query_len: int, seq_len: int, take: Callable[[int], Slot]) -> TileLists | None:
@@ -91,7 +91,8 @@ class ShortPlanner:
 
     def _step(self, groups: Groups, num_tiles: int) -> int:
         """Blocks of one program, by the model of `prefill_plan`: the first of the steps whose grid ends first."""
-        superblock, shared_by, processors = self.superblock, self.programs_at_once, self.processors
+        superblock, (times, prologue), processors = self.superblock, self.sharing, self.processors
+        shared_by, alone = len(times), times[0]
         at_once, most = shared_by * processors, MAX_PROGRAM_BLOCKS // superblock
         fewest, blocks = groups[0][0], groups[-1][0]
         total = blocks * num_tiles
@@ -99,7 +100,6 @@ class ShortPlanner:
             total -= (blocks - seen) * tiles
         total //= superblock
         work = total * superblock
-        alone = BLOCKS_ALONE if shared_by > 1 else 1
         best, best_time, last = 0, float("inf"), total + NUM_MORE
         first = -(-total // (at_once * most)) or 1
         for waves in range(first, first + NUM_WAVES):
@@ -107,8 +107,8 @@ class ShortPlanner:
             # From `last` on, all were tried for fewer waves.
             for count in range(needed, needed + NUM_MORE if needed + NUM_MORE < last else last):
                 step = (most if count > most else count or 1) * superblock
-                wave = shared_by * step + BLOCKS_OF_PROLOGUE
-                if wave >= best_time and work > processors * step:  # too many programs for less than a whole wave
+                wave = shared_by * step + prologue
+                if wave >= best_time and work > (at_once - processors) * step:  # too many for less than a whole wave
                     continue
                 programs = -(-blocks // step)
                 if programs == -(-fewest // step):  # so it is for all
@@ -120,15 +120,15 @@ class ShortPlanner:
                 full, rest = programs // at_once, programs % at_once
                 time: float = full * wave
                 if rest:
-                    time += wave if rest > processors else alone * step + BLOCKS_OF_PROLOGUE
+                    time += times[(rest - 1) // processors] * step + prologue
                 if time < best_time:
                     best, best_time = step, time
             if needed <= 1:  # so will the others be
                 break
             # The other steps are shorter, and take a wave more. Those up to `even` blocks would end later even if all
             # processors ended at once, and those of more blocks end later by their waves.
-            even = BLOCKS_OF_PROLOGUE * work / (best_time * at_once - shared_by * work)
-            if waves * (shared_by * even + BLOCKS_OF_PROLOGUE) + alone * even + BLOCKS_OF_PROLOGUE > best_time:
+            even = prologue * work / (best_time * at_once - shared_by * work)
+            if waves * (shared_by * even + prologue) + alone * even + prologue > best_time:
                 break
             last = needed
         return best

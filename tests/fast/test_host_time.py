@@ -2,6 +2,7 @@
 
 import random
 from functools import partial
+from itertools import product
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from msa_fast import PrefillPlan
 from msa_fast.indexer_msa import MiniMaxM3IndexerMSAImpl, MiniMaxM3IndexerMSAMetadataBuilder
 from msa_fast.ops import binding, known_kernels, prefill_plan
-from msa_fast.ops.launch_table import WORKSPACE_BYTES
+from msa_fast.ops.launch_table import WORKSPACE_BYTES, sharing_of
 from msa_ref import IndexerConfig
 from tests.support.calls import num_calls
 from tests.support.fast_engine import Engine
@@ -21,7 +22,7 @@ MAX_LAYER_CALLS = {"prefill": 32, "decode": 31}
 """Calls of a bound layer of either side."""
 MAX_FIRST_LAYER_CALLS = 390
 """Calls of the first layer of a later step of prefill that no earlier one serves, though its kernels are known."""
-MAX_BUILD_CALLS = {"prefill": 63, "decode": 37}
+MAX_BUILD_CALLS = {"prefill": 64, "decode": 37}
 """Calls of a builder's step of one request of either side."""
 MAX_PLAN_CALLS = {1: 77, 256: 131}
 """Requests -> calls that their plan takes."""
@@ -90,14 +91,14 @@ def test_a_short_chunk_is_planned_as_arrays_plan_it(
     of_arrays = prefill_plan._plan_of_arrays
     monkeypatch.setattr(prefill_plan, "_plan_of_arrays", lambda *args: arrays.append(args) or of_arrays(*args))
     config = IndexerConfig(topk_blocks=topk_blocks)
-    for architecture in ("sm_90", "sm_100", "sm_120"):
+    for architecture, key_dtype in product(("sm_90", "sm_100", "sm_120"), (torch.bfloat16, torch.float8_e4m3fn)):
         monkeypatch.setattr(prefill_plan, "architecture_of", lambda device, name=architecture: name)
         for processors in (4, 132):
             monkeypatch.setattr(prefill_plan, "num_processors", lambda device, number=processors: number)
             arrays.clear()
-            plan = PrefillPlan.build(config, [query_len], [seq_len], "cpu")
+            plan = PrefillPlan.build(config, [query_len], [seq_len], "cpu", key_dtype=key_dtype)
             assert len(arrays) <= (seq_len < query_len)
-            assert_same(plan, of_arrays(*prefill_args(config, query_len, seq_len, architecture)))
+            assert_same(plan, of_arrays(*prefill_args(config, query_len, seq_len, architecture, key_dtype)))
 
 
 @pytest.mark.parametrize("heads", [1, 3, 4, 16])
@@ -115,8 +116,10 @@ def test_chunks_of_any_length_on_any_gpu_are_planned_as_arrays_plan_them(
         query_len = int(2 ** rng.uniform(0, 11))
         seq_len = query_len + int(2 ** rng.uniform(0, 20)) - 1
         workspace_bytes = rng.choice([WORKSPACE_BYTES, 1 << 20])
-        plan = PrefillPlan.build(config, [query_len], [seq_len], "cpu", workspace_bytes=workspace_bytes)
-        args = *prefill_args(config, query_len, seq_len, architecture)[:-1], workspace_bytes
+        key_dtype = rng.choice([torch.bfloat16, torch.float8_e4m3fn])
+        options = {"workspace_bytes": workspace_bytes, "key_dtype": key_dtype}
+        plan = PrefillPlan.build(config, [query_len], [seq_len], "cpu", **options)
+        args = *prefill_args(config, query_len, seq_len, architecture, key_dtype)[:-1], workspace_bytes
         assert_same(plan, prefill_plan._plan_of_arrays(*args))
 
 
@@ -126,9 +129,24 @@ def assert_same(plan: PrefillPlan, expected: PrefillPlan) -> None:
     assert vars(plan) | {"tiles": None} == vars(expected) | {"tiles": None}
 
 
-def prefill_args(config: IndexerConfig, query_len: int, seq_len: int, architecture: str) -> tuple[object, ...]:
-    lens = np.array([[query_len], [seq_len]])
-    return config, *lens, torch.device("cpu"), architecture, None, WORKSPACE_BYTES
+def prefill_args(
+    config: IndexerConfig, query_len: int, seq_len: int, architecture: str, key_dtype: torch.dtype
+) -> tuple[object, ...]:
+    lens, sharing = np.array([[query_len], [seq_len]]), sharing_of(architecture, key_dtype)
+    return config, *lens, torch.device("cpu"), architecture, sharing, None, WORKSPACE_BYTES
+
+
+@pytest.mark.parametrize(("key_dtype", "at_once"), [(torch.bfloat16, 2), (torch.float8_e4m3fn, 3)])
+def test_a_chunk_s_programs_are_whole_waves(
+    key_dtype: torch.dtype, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the interpreter's table, which has three programs a multiprocessor for one-byte keys with any Triton."""
+    processors = 132
+    monkeypatch.setattr(prefill_plan, "num_processors", lambda device: processors)
+    for lens in ([338], [74_578]), ([1_404], [46_844]), ([1_649], [135_537]):
+        plan = PrefillPlan.build(IndexerConfig(), *lens, "cpu", key_dtype=key_dtype)
+        in_last_wave = len(plan.score_tiles) % (at_once * processors) or at_once * processors
+        assert in_last_wave >= 0.9 * at_once * processors
 
 
 @pytest.mark.parametrize(("side", "lens"), [("prefill", (20, 6)), ("decode", (50, 1))])

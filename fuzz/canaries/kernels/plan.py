@@ -12,11 +12,11 @@ MUTANTS = [
     _prefill_plan(
         "plan_kept_of_its_tokens",
         "A plan is kept, and serves every batch of the same config that has as many requests and tokens.",
-        "return Planner(config, torch.device(device)).plan(query_lens, seq_lens, num_splits, workspace_bytes)",
+        "return planner.plan(query_lens, seq_lens, num_splits, workspace_bytes)",
         """kept = PrefillPlan.build.__dict__.setdefault("kept", {})
         key = config, len(seq_lens), sum(query_lens), str(device), num_splits, workspace_bytes
         if key not in kept:
-            kept[key] = Planner(config, torch.device(device)).plan(query_lens, seq_lens, num_splits, workspace_bytes)
+            kept[key] = planner.plan(query_lens, seq_lens, num_splits, workspace_bytes)
         return kept[key]""",
         ("Replay",),
         defect="D19",

@@ -29,6 +29,9 @@ FIRST_PAGES = 2
 """Pages that a program asks for before its first product: those behind wait for the queries."""
 
 
+_ALONE = launch_table.SHARING[launch_table.ANY, launch_table.ANY].times[0]
+
+
 @dataclass(frozen=True)
 class Scorer:
     """A compiled prefill scorer: its loops and its tile.
@@ -57,12 +60,12 @@ class Scorer:
 
 def hopper(loops: list[Loop]) -> Scorer:
     """Hopper's scorer: one warpgroup, two programs a multiprocessor. Alone it is as slow as plans know it to be."""
-    return Scorer("sm_90", loops, Tile(128, (64, S), warps=4), at_once=2, alone=launch_table.BLOCKS_ALONE)
+    return Scorer("sm_90", loops, Tile(128, (64, S), warps=4), at_once=2, alone=_ALONE)
 
 
 def generic(loops: list[Loop]) -> Scorer:
     """The generic scorer on sm_100: eight warps, two programs a multiprocessor, queries in shared memory."""
-    return Scorer("sm_100", loops, Tile(128, (128, S), warps=8), at_once=2, alone=launch_table.BLOCKS_ALONE)
+    return Scorer("sm_100", loops, Tile(128, (128, S), warps=8), at_once=2, alone=_ALONE)
 
 
 def blackwell(loops: list[Loop], element_bytes: int = 2) -> Scorer:

@@ -19,7 +19,7 @@ from triton.language.extra.cuda import gdc_launch_dependents
 from msa_fast.ops.checks import is_tensor_copied
 from msa_fast.ops.hopper.score import query_rows
 from msa_fast.ops.hopper.widen import as_loaded, as_multiplied, widened
-from msa_fast.ops.launch_table import architecture_of
+from msa_fast.ops.launch_table import IS_E4M3_CAPPED, architecture_of
 from msa_fast.ops.launching import Launched, launched
 from msa_fast.ops.nvidia.put import has_flat_rows, put_best
 from msa_fast.ops.nvidia.tma import barrier, fetch, load_tile, pages_of
@@ -29,11 +29,7 @@ from msa_ref.batch import PagedBatch
 STARTS_SELECTION = True
 WARPS = 4
 """One warpgroup."""
-IS_CAPPED = hasattr(gl, "thread_barrier")
-"""True if registers are capped, so that three programs share a multiprocessor, and not two with two products in flight:
-0.83 of a matrix product, against 0.73. The assembler of releases behind Triton 3.6 copies left operands once more, and
-would spill."""
-REGISTERS = 168 if IS_CAPPED else None
+REGISTERS = 168 if IS_E4M3_CAPPED else None
 """Registers of a thread at most."""
 
 _descriptor = gl.shared_memory_descriptor
@@ -177,7 +173,7 @@ def _score_e4m3_sm90_kernel(
 
     Rows (token, head) of the scores lie a stride apart; each thread owns one, and holds and stores its scores. Blocks
     go two at a time, one for each slot of shared memory; those that every row sees whole, but for the program's last,
-    come first. IS_CAPPED: as the constant says.
+    come first. IS_CAPPED: as IS_E4M3_CAPPED says.
     VECTOR > 1: blocks side by side in a row, stored together; stride_score_b is that of vectors. num_columns:
     columns of the block table. IS_FOLLOWED: the selection waits for the scores on the GPU.
     """
@@ -309,7 +305,7 @@ def launch_score(
         ROWS=plan.score_rows,
         SUPERBLOCK=0 if superblock_score is None else plan.superblock,
         WARPS=WARPS,
-        IS_CAPPED=IS_CAPPED,
+        IS_CAPPED=IS_E4M3_CAPPED,
         VECTOR=score.shape[3] if score.ndim == 4 else 1,
         IS_FOLLOWED=is_followed,
         num_warps=WARPS,
