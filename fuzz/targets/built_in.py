@@ -37,9 +37,8 @@ def _plan(kernels: Any, call: Call, has_slabs: bool) -> Any:
     """has_slabs: a split count sets the workspace, too: little makes several slabs, others for other counts."""
     batch, lens, splits = call.batch, (call.query_lens, call.seq_len_bounds), call.num_splits
     workspace = {"workspace_bytes": SLAB_BYTES * splits} if has_slabs and splits else {}
-    return kernels.PrefillPlan.build(
-        batch.config, *lens, batch.device, num_splits=splits, key_dtype=batch.index_k_pages.dtype, **workspace
-    )
+    options = {"num_splits": splits, "key_dtype": batch.index_k_pages.dtype, **workspace}
+    return kernels.PrefillPlan.build(batch.config, *lens, batch.device, **options)
 
 
 @as_on_a_gpu
