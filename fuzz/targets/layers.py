@@ -34,18 +34,22 @@ def other_layers(call: Call) -> list[Layer]:
 
     The first two only where the call's tensors differ from them. The first layer of a kind is launched plainly, so that
     only the second would leave something behind in what repeats it. On the interpreter, which takes its time, one layer
-    comes before: of the same kind, or with other strides of one of its tensors, call by call in turn; two of the same
-    kind in two calls of seven. Where keys of bytes begin between two words, a layer whose keys begin at one takes the
-    place of that with other strides of keys. The tensors of the last of the same kind lie side by side in memory, as in
-    a pool of an engine; queries and key pages of another one share their memory, as those of a warm-up may.
+    comes before: of the same kind, with other strides of one of its tensors, or with more key pages, call by call in
+    turn; two of the same kind in two calls of seven. Where keys of bytes begin between two words, a layer whose keys
+    begin at one takes the place of that with other strides of keys. The tensors of the last of the same kind lie side
+    by side in memory, as in a pool of an engine; queries and key pages of another one share their memory, as those of a
+    warm-up may.
     """
     layer = layer_of(call)
     if layer[0].device.type == "cpu":
-        turn = (sum(call.seq_lens) + call.batch.total_q + (call.num_splits or 0)) % (2 * len(layer) + 1)
+        more, turn = divmod(sum(call.seq_lens) + call.batch.total_q + (call.num_splits or 0), 2 * len(layer) + 1)
         if turn >= len(layer):
             first = {len(layer): [tuple(map(like, layer))], 2 * len(layer): [_in_one_memory(layer)]}
             return [*first.get(turn, []), _side_by_side(layer)]
-        other = _elsewhere(layer[1], 0) if turn == 1 and _is_between_words(layer[1]) else _in_other_strides(layer[turn])
+        if turn == 1 and _is_between_words(layer[1]):
+            other = _elsewhere(layer[1], 0)
+        else:
+            other = _with_more_pages(layer[1]) if turn == 1 and more % 2 else _in_other_strides(layer[turn])
         return [tuple(other if number == turn else like(tensor) for number, tensor in enumerate(layer))]
     layers: list[Layer] = []
     if not all(tensor.is_contiguous() for tensor in layer):
@@ -114,6 +118,18 @@ def _in_other_strides(tensor: torch.Tensor) -> torch.Tensor:
         if made.stride() != tensor.stride():
             return made
         gap += ALIGNMENT
+
+
+def _with_more_pages(pages: torch.Tensor) -> torch.Tensor:
+    """Zeros of the same strides and alignment, and three pages more; the tensor itself where they take much."""
+    more = torch.empty(0, dtype=pages.dtype, device="meta").as_strided(
+        (len(pages) + 3, *pages.shape[1:]), pages.stride()
+    )
+    if num_bytes(more) > OTHER_LAYER_BYTES:
+        return pages
+    first = pages.data_ptr() % ALIGNMENT // pages.element_size()
+    memory = torch.zeros(first + _reach(more), dtype=pages.dtype, device=pages.device)
+    return memory.as_strided(more.shape, more.stride(), first)
 
 
 def _side_by_side(layer: Layer) -> Layer:

@@ -55,6 +55,14 @@ MUTANTS = [
         ("Best", "Runs"),
     ),
     _bound(
+        "bound_to_any_number_of_pages",
+        "Key pages of another number are launched as those that were bound first.",
+        "keys.shape, keys.stride()",
+        "keys.shape[1:], keys.stride()",
+        ("Best", "Runs"),
+        defect="D19",
+    ),
+    _bound(
         "bound_to_one_layout_of_out",
         "Selections of other strides are written as those that were bound first.",
         "out.stride(), out.dtype",
