@@ -38,16 +38,18 @@ def make_late_pages(
     return View(pages[num_skipped:], pages)
 
 
-def make_far_entries(shape: torch.Size, axis: int, dtype: torch.dtype, reach: int = 2**31) -> torch.Tensor:
-    """Zeros on a CPU, of which the last entry along an axis begins `reach` elements behind the first, or a few more.
+def make_far_entries(shape: torch.Size, *axes: int, dtype: torch.dtype, reach: int = 2**31) -> torch.Tensor:
+    """Zeros on a CPU, of which the last entry along some axes begins `reach` elements behind the first, or a few more.
 
-    Where an offset of 32 bits leads lies memory, too. shape: of two entries or more along the axis.
+    Where an offset of 32 bits leads lies memory, too. shape: of two entries or more along each of the axes, which
+    have equal shares of the reach.
     """
-    others = list(shape)
-    others[axis] = 1
+    others = [1 if axis in axes else size for axis, size in enumerate(shape)]
     strides = list(torch.empty(others, device="meta").stride())
-    strides[axis] = max(prod(others), -(-reach // (shape[axis] - 1)))
-    base = _spread_out(2**31 + (shape[axis] - 1) * strides[axis] + prod(others), dtype, torch.device("cpu"))
+    for axis in axes:
+        strides[axis] = max(prod(others), -(-reach // len(axes) // (shape[axis] - 1)))
+    last = sum((shape[axis] - 1) * strides[axis] for axis in axes)
+    base = _spread_out(2**31 + last + prod(others), dtype, torch.device("cpu"))
     return base.as_strided(shape, strides, 2**31)
 
 
@@ -79,7 +81,7 @@ def far_axis(shape: tuple[int, ...], device: torch.device) -> int | None:
 def make_far_rows(shape: tuple[int, ...], axis: int, dtype: torch.dtype, fill: float) -> View:
     """`make_far_entries` that hold `fill`, so far apart that half of their offsets pass 2**31."""
     reach = (shape[axis] - 1) * _far_stride(shape[axis])
-    view = make_far_entries(torch.Size(shape), axis, dtype, reach).fill_(fill)
+    view = make_far_entries(torch.Size(shape), axis, dtype=dtype, reach=reach).fill_(fill)
     return View(view, view)
 
 

@@ -185,6 +185,13 @@ BAD_CALLS = (
     BadCall(
         "index_k_pages", "holds pages of 2**31 elements", far("index_k_pages", 1), False, is_checked_by(*LAUNCHERS)
     ),
+    BadCall(
+        "index_k_pages",
+        "holds pages of 2**31 elements by two axes",
+        far("index_k_pages", 1, 2),
+        False,
+        is_checked_by(*LAUNCHERS),
+    ),
     BadCall("index_k_pages", "holds keys of 2**31 elements", far("index_k_pages", 2), False, is_checked_by(*LAUNCHERS)),
     BadCall("index_q", "holds rows of 2**31 elements", far("index_q", 2), False, is_checked_by(*LAUNCHERS)),
     BadCall("seq_lens", "lies within more than 2**31 elements", far("seq_lens", 0), False, is_checked_by(*LAUNCHERS)),

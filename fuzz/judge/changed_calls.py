@@ -144,8 +144,8 @@ def of_too_many_blocks(call: Call) -> Call | None:
     return replace(call, seq_lens=[(MAX_BLOCKS + 1) * call.batch.config.block_size for _ in call.seq_lens])
 
 
-def far(name: str, axis: int, reach: int = 2**31) -> Changed:
-    """A call with a tensor of its batch, or its `out`, whose entries along an axis lie too far apart.
+def far(name: str, *axes: int, reach: int = 2**31) -> Changed:
+    """A call with a tensor of its batch, or its `out`, whose entries along some axes lie too far apart.
 
     None on a GPU, where they would need memory, and of one entry.
     """
@@ -154,10 +154,10 @@ def far(name: str, axis: int, reach: int = 2**31) -> Changed:
         batch = call.batch
         shape = (batch.config.num_index_heads, batch.total_q, batch.config.topk_blocks)
         old = torch.empty(shape, dtype=torch.int32, device="meta") if name == "out" else getattr(batch, name)
-        if batch.device.type != "cpu" or old.shape[axis] < 2 or not old.numel():
+        if batch.device.type != "cpu" or min(old.shape[axis] for axis in axes) < 2 or not old.numel():
             return None
         with suppress(MemoryError):  # no address space
-            made = make_far_entries(old.shape, axis, old.dtype, reach)
+            made = make_far_entries(old.shape, *axes, dtype=old.dtype, reach=reach)
             return replace(call, out=made) if name == "out" else changed_batch(**{name: lambda _: made})(call)
         return None
 

@@ -62,7 +62,7 @@ LIMIT_CALLS = (
         changed_batch(block_table=lambda batch: batch.block_table.new_zeros(1, 1).expand(batch.num_reqs, MAX_BLOCKS)),
         is_checked_by(*DECODE),
     ),
-    LimitCall("offsets of tokens that lie within 2**31 elements", far("cu_seqlens_q", 0, 2**31 - 2048)),
+    LimitCall("offsets of tokens that lie within 2**31 elements", far("cu_seqlens_q", 0, reach=2**31 - 2048)),
     LimitCall("8 query tokens a request", lambda call: replace(call, decode_query_len=8), is_checked_by(*DECODE)),
     LimitCall("256 splits", lambda call: replace(call, num_splits=256), is_checked_by(check_decode)),
 )

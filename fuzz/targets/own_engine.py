@@ -15,11 +15,18 @@ from fuzz.targets.engine import Engine, EngineSetup, EngineStep
 from fuzz.targets.host_graph import HostGraph
 from fuzz.targets.layer_memory import in_another_storage
 from fuzz.targets.layers import like
-from fuzz.targets.own_classes import hold_to_cache_formats, offer_missing_scorer, offer_short_buffer
+from fuzz.targets.own_classes import (
+    hold_to_cache_formats,
+    offer_exact_buffer,
+    offer_idle_step,
+    offer_missing_scorer,
+    offer_short_buffer,
+)
+from fuzz.targets.own_cover import hold_to_whole_device_plans, hold_to_whole_plans
 from fuzz.targets.own_forms import FORMS, with_an_empty_request
 from fuzz.targets.own_kinds import hold_to_kinds, hold_to_own_thread
 from fuzz.targets.own_outs import KeptOuts
-from fuzz.targets.own_plans import offer_steps_ahead
+from fuzz.targets.own_plans import offer_steps_ahead, offer_traded_lengths
 from fuzz.targets.own_promises import (
     bad_steps,
     hold_to_step,
@@ -28,6 +35,7 @@ from fuzz.targets.own_promises import (
     require_refusal,
 )
 from fuzz.targets.own_steps import hold_to_own_launches
+from fuzz.targets.own_vendor import hold_to_vendor_calls
 
 FP8_DIMS = (32, 64, 128)
 """Dims of a head that e4m3's own products are made for."""
@@ -69,6 +77,9 @@ class EagerEngine:
         hold_to_kinds(importlib.import_module(f"{package}.ops.known_kernels").kind_of)
         hold_to_own_thread(importlib.import_module(f"{package}.ops.launching"))
         hold_to_own_launches(package)
+        hold_to_vendor_calls(package)
+        hold_to_whole_plans(package)
+        hold_to_whole_device_plans(package)
         self._add_layers_of_other_formats(backend, setup)
         self.kept_outs = KeptOuts()
         self.impls = [
@@ -87,7 +98,8 @@ class EagerEngine:
         attention: Any = importlib.import_module(f"{package}.attention_metadata")
         plan_alone = importlib.import_module(package).PrefillPlan.build
         new_builder, from_lens = backend.get_builder_cls(), attention.CommonAttentionMetadata.from_lens
-        offer_steps_ahead(new_builder, from_lens, plan_alone, setup.config, setup.device)
+        for offer in offer_steps_ahead, offer_traded_lengths:
+            offer(new_builder, from_lens, plan_alone, setup.config, setup.device)
 
     def _add_layers_of_other_formats(self, backend: Any, setup: EngineSetup) -> None:
         """Impls with buffers of their own: with e4m3's own products, where layers can have them and where not.
@@ -133,7 +145,8 @@ class EagerEngine:
             hold_to_step(metadata, self.num_actual_tokens[metadata.micro_batch])
             if len(self.builders) == 1:
                 self.kept_outs.offer(index_query, index_k_pages, metadata)
-                offer_short_buffer(self.backend, self.setup, index_query, index_k_pages, metadata)
+                for offer in offer_short_buffer, offer_exact_buffer:
+                    offer(self.backend, self.setup, index_query, index_k_pages, metadata)
         num_tokens = metadata.num_decode_tokens + metadata.num_prefill_tokens
         # Of both sides the first one would run again, which takes its time.
         if layer == len(self.impls) - 1 and (metadata.num_decodes > 0) != (metadata.num_prefills > 0):
@@ -197,6 +210,8 @@ class GraphEngine(EagerEngine):
             if has_graphs
             else []
         )
+        if has_graphs:
+            offer_idle_step(self.graphs[0], self.builder, attention.CommonAttentionMetadata.from_lens, num_reqs)
 
     def build(self, step: EngineStep, micro_batch: int) -> Any:
         """The builder's metadata; where there are graphs, another builder has the step, too."""

@@ -201,7 +201,16 @@ MUTANTS = [
         "plan = self._planner.plan(query_lens, seq_lens_cpu, num_splits)",
         'plan = self.__dict__.setdefault("kept", {}).setdefault((split.num_prefills, split.num_prefill_tokens),'
         " self._planner.plan(query_lens, seq_lens_cpu, num_splits))",
-        ("Replay", "Best", "WritesAll"),
+        ("Score", "Replay", "Best", "WritesAll"),
+        defect="D19",
+    ),
+    _msa(
+        "step_plan_kept_by_the_longest",
+        "A plan serves all steps of the same query lengths whose longest requests are as long.",
+        "plan = self._planner.plan(query_lens, seq_lens_cpu, num_splits)",
+        'plan = self.__dict__.setdefault("kept", {}).setdefault((*query_lens, max_seq_len, num_splits),'
+        " self._planner.plan(query_lens, seq_lens_cpu, num_splits))",
+        ("Score", "Replay", "Best"),
         defect="D19",
     ),
     _msa(
@@ -212,6 +221,14 @@ MUTANTS = [
         " self._bind_decode(decode, split.num_decode_tokens))",
         ("Replay", "Best", "WritesAll", "Shape"),
         defect="D19",
+    ),
+    _msa(
+        "step_buffer_for_padding_tokens",
+        "A buffer needs rows for the tokens with which an engine pads a step, too.",
+        "end = attn_metadata.num_decode_tokens + attn_metadata.num_prefill_tokens",
+        "end = attn_metadata.num_actual_tokens",
+        ("Runs",),
+        defect="D17",
     ),
     _msa(
         "step_prefill_into_a_copy",

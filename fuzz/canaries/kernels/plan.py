@@ -4,6 +4,7 @@ from fuzz.canaries.kernels.mutant import mutants_of
 
 _prefill_plan = mutants_of("ops/prefill_plan.py", "prefill")
 _short_plan = mutants_of("ops/short_plan.py", "prefill")
+_step_plan = mutants_of("ops/short_plan.py", "step")
 _prefill = mutants_of("ops/prefill.py", "prefill")
 _score = mutants_of("ops/prefill_score.py", "prefill")
 _topk = mutants_of("ops/topk.py", "prefill")
@@ -44,6 +45,14 @@ MUTANTS = [
         "full[0, ..., 1] = 0",
         ("Best", "Forced", "WritesAll", "Runs"),
         defect="D31",
+    ),
+    _step_plan(
+        "short_plan_steps_kept_with_their_rows",
+        "The rows of ranges of one block are added to numbers that are kept without them.",
+        "full = steps * np.int32(each)",
+        "full = steps * np.int32(each) if each > 1 else steps",
+        ("Score",),
+        defect="D19",
     ),
     _short_plan(
         "short_plan_range_begins_one_late",

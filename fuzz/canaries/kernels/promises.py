@@ -9,6 +9,7 @@ _bound = mutants_of("ops/bound.py", "step")
 _product = mutants_of("ops/product.py", "step")
 _repeat = mutants_of("ops/launch_repeat.py", "step")
 _graph = mutants_of("graph.py", "step-graph")
+_vendor = mutants_of("fmha_sm100.py", "step")
 _msa = mutants_of("indexer_msa.py", "step")
 
 MUTANTS = [
@@ -197,5 +198,36 @@ MUTANTS = [
         "_kv_format(indexer_kv_dtype).row_len(head_size))",
         "head_size)",
         ("Exact",),
+    ),
+    _vendor(
+        "vendor_plan_by_identity",
+        "The vendor's plan is kept by the number that Python knows a step's plan by, which a later plan may have.",
+        "_PLANS: WeakKeyDictionary[PrefillPlan, _Planned] = WeakKeyDictionary()",
+        """class _ById(dict):
+    def __contains__(self, plan):
+        return super().__contains__(id(plan))
+    def __getitem__(self, plan):
+        return super().__getitem__(id(plan))
+    def __setitem__(self, plan, planned):
+        super().__setitem__(id(plan), planned)
+_PLANS = _ById()""",
+        ("Score", "Runs"),
+        defect="D19",
+    ),
+    _vendor(
+        "vendor_pages_of_a_full_last_block",
+        "The list of pages has one page too many of a request that fills its last one.",
+        "batch.config.num_blocks(seq_len) for",
+        "seq_len // PAGE_SIZE + 1 for",
+        ("Score", "Runs"),
+        defect="D12",
+    ),
+    _graph(
+        "graph_of_no_idle_step",
+        "A captured step of decodes is not replayed for a step without a live request.",
+        "if metadata.decode is None:\n        return",
+        "assert metadata.decode is not None",
+        ("Runs",),
+        defect="D51",
     ),
 ]

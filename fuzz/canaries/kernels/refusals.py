@@ -64,6 +64,14 @@ MUTANTS = [
         defect="D26",
     ),
     _checks(
+        "reach_of_the_longest_axis",
+        "Elements may lie as far apart as 32 bits count along each axis, however far they lie along all of them.",
+        "reach = sum(stride * max(0, tensor.shape[axis] - 1) for axis in axes if (stride := tensor.stride(axis)) > 1)",
+        "reach = max(tensor.stride(axis) * max(0, tensor.shape[axis] - 1) for axis in axes)",
+        ("Refuses",),
+        defect="D26",
+    ),
+    _checks(
         "query_reach_unchecked",
         "Queries whose elements lie further apart than 32 bits count are taken.",
         '    check_reach(batch.index_q, "index_q", "row", 2)\n',

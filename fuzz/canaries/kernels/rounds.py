@@ -3,6 +3,7 @@
 from fuzz.canaries.kernels.mutant import mutants_of
 
 _mutant = mutants_of("ops/topk.py", "topk")
+_table = mutants_of("ops/launch_table.py", "prefill", "gpu")
 
 MUTANTS = [
     _mutant(
@@ -330,5 +331,13 @@ MUTANTS = [
         ("Runs",),
         target="decode-topk",
         needs=("gpu",),
+    ),
+    _table(
+        "rounds_of_superblocks_of_sixteen",
+        "Superblocks of 16 blocks make rounds of more candidates than the packed counts of a search hold.",
+        'SUPERBLOCK = {"interpreter": 2, ANY: 8}',
+        'SUPERBLOCK = {"interpreter": 2, ANY: 16}',
+        ("Runs", "Best"),
+        defect="D28",
     ),
 ]
