@@ -18,6 +18,16 @@ MUTANTS = [
         "q.store(rows.to(q_type))",
         _LAWS,
     ),
+    _widen(
+        "e4m3_sm90_nan_codes_are_480",
+        "Exponents and fractions of keys are moved to where fp16 has them, those of NaN like any others.",
+        "    wide = keys.to(gl.float16)\n",
+        """    bits = keys.to(gl.uint8, bitcast=True).to(gl.uint16)
+    wide = (((bits & 0x80) << 8) | ((bits & 0x7F) << 7)).to(gl.float16, bitcast=True) * 256.0
+""",
+        _LAWS,
+        defect="D49",
+    ),
     _mutant(
         "e4m3_sm90_first_half_twice",
         "A page's first half is multiplied twice, and its second half never.",
