@@ -31,7 +31,7 @@ MUTANTS = [
         "A decode request counts as one token, whatever its drafts.",
         "num_decode_tokens = num_decodes * decode_query_len",
         "num_decode_tokens = num_decodes",
-        ("Runs", "Best", "WritesAll"),
+        ("Runs", "Best", "WritesAll", "Shape"),
         defect="D30",
     ),
     _base(
@@ -87,7 +87,7 @@ MUTANTS = [
         "Request slots behind the decodes of a step keep the lengths of an earlier one.",
         "if num_decodes < self._num_filled:",
         "if num_decodes < 0:",
-        ("Visible", "Count", "PaddedTail"),
+        ("Visible", "Count", "PaddedTail", "WritesAll"),
         target="step-graph",
         defect="D17",
     ),
@@ -192,7 +192,7 @@ MUTANTS = [
         "The block table of prefills is as wide as the shortest of them needs.",
         "max_seq_len = max(seq_lens_cpu)",
         "max_seq_len = min(seq_lens_cpu)",
-        ("Best", "Runs"),
+        ("Best", "Runs", "WritesOnly"),
         defect="D11",
     ),
     _msa(
@@ -259,7 +259,10 @@ MUTANTS = [
         "A layer of a kind that an earlier step checked reads the queries of decodes.",
         "values = self.config, index_query[self._tokens]",
         "values = self.config, index_query[: self._tokens.stop - self._tokens.start]",
-        ("Best",),
+        (
+            "Best",
+            "Exact",
+        ),
         defect="D30",
     ),
 ]
