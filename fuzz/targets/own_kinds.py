@@ -1,4 +1,5 @@
-"""Promises of the suite's own bound launches: a kernel serves only what it was compiled for, a launcher one thread.
+"""Promises of the suite's own launches: a kernel serves what it was compiled for, a launcher one thread, and a tensor
+descriptor one tensor.
 
 A GPU shows the first where tensors lie gigabytes apart; here the numbers alone are asked, on any machine.
 """
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 
 from fuzz.targets.broken_law import BrokenLaw
+from msa_ref import IndexerConfig
 
 KindOf = Callable[[Any, tuple[Any, ...], dict[str, Any], int | None], Hashable]
 """kind(kernel, arguments, options, device): launches of one kind run one compiled kernel."""
@@ -83,3 +85,25 @@ def hold_to_own_thread(launching: Any) -> None:
     launching.launching_by(lambda *_: launched.append("by the first thread"), launch)
     if launched != ["as others are"]:
         raise BrokenLaw("TwoThreads", f"while a thread binds a layer, launches of another are made {launched}")
+
+
+def hold_to_own_descriptors(tma: Any) -> None:
+    """Hold the tensor descriptors of pages and queries to their tensors, where others lay at the same addresses before.
+
+    tma: the module of `pages_of` and `queries_of`.
+
+    Raises:
+        BrokenLaw: if a descriptor is that of another tensor.
+    """
+    memory = torch.empty(2, 8, 4, 128, 128, dtype=torch.bfloat16)
+    for number in (2, 8, 5):  # of pages and of query tokens
+        for wide in (1, 2):  # every row of those, or every other one
+            pages, queries = memory[0, :number, 0, ::wide], memory[1, :number, :, ::wide][:, :, 0]
+            batch = SimpleNamespace(
+                config=IndexerConfig(4, 128, pages.shape[1]), index_k_pages=pages, index_q=queries, device=memory.device
+            )
+            for made, tensor in ((tma.pages_of(batch), pages), (tma.queries_of(batch, 2, 4), queries)):
+                got = made.base.data_ptr(), [*made.shape], [*made.strides]
+                if got != (tensor.data_ptr(), [*tensor.shape], [*tensor.stride()]):
+                    what = f"the descriptor of a tensor {list(tensor.shape)} with strides {list(tensor.stride())}"
+                    raise BrokenLaw("Exact", f"{what} says {got[1]} and {got[2]}, as another one at its address")

@@ -9,6 +9,7 @@ _bound = mutants_of("ops/bound.py", "step")
 _product = mutants_of("ops/product.py", "step")
 _repeat = mutants_of("ops/launch_repeat.py", "step")
 _graph = mutants_of("graph.py", "step-graph")
+_tma = mutants_of("ops/nvidia/tma.py", "step")
 _vendor = mutants_of("fmha_sm100.py", "step")
 _msa = mutants_of("indexer_msa.py", "step")
 
@@ -198,6 +199,15 @@ MUTANTS = [
         "_kv_format(indexer_kv_dtype).row_len(head_size))",
         "head_size)",
         ("Exact",),
+    ),
+    _tma(
+        "descriptor_of_the_first_tensor_there",
+        "A tensor descriptor is kept by where its tensor begins.",
+        "    return TensorDescriptor.from_tensor(rows, shape, layout)",
+        """    kept = _tiles.__dict__.setdefault("kept", {})
+    return kept.setdefault((rows.data_ptr(), rows.dtype, *shape), TensorDescriptor.from_tensor(rows, shape, layout))""",
+        ("Exact",),
+        defect="D19",
     ),
     _vendor(
         "vendor_plan_by_identity",
