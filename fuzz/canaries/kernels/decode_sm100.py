@@ -265,4 +265,12 @@ MUTANTS = [
         ("Runs", "Best", "Score"),
         defect="D46",
     ),
+    _mutant(
+        "decode_sm100_queries_while_first_multiplied",
+        "The same while the program's first product reads them.",
+        "                if is_new and turn >= 0:",
+        "                if is_new and turn > 0:",
+        ("Runs", "Best", "Score"),
+        defect="D46",
+    ),
 ]
