@@ -15,6 +15,7 @@ from fuzz.targets.engine import Engine, EngineSetup, EngineStep
 from fuzz.targets.host_graph import HostGraph
 from fuzz.targets.layer_memory import in_another_storage
 from fuzz.targets.layers import like
+from fuzz.targets.own_choices import hold_to_choices
 from fuzz.targets.own_classes import (
     hold_to_cache_formats,
     offer_exact_buffer,
@@ -79,6 +80,7 @@ class EagerEngine:
         hold_to_own_descriptors(importlib.import_module(f"{package}.ops.nvidia.tma"))
         hold_to_own_launches(package)
         hold_to_vendor_calls(package)
+        hold_to_choices(package)
         hold_to_whole_plans(package)
         hold_to_whole_device_plans(package)
         self._add_layers_of_other_formats(backend, setup)

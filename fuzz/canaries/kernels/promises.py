@@ -9,6 +9,8 @@ _bound = mutants_of("ops/bound.py", "step")
 _product = mutants_of("ops/product.py", "step")
 _repeat = mutants_of("ops/launch_repeat.py", "step")
 _graph = mutants_of("graph.py", "step-graph")
+_decode = mutants_of("ops/decode.py", "step")
+_decode_topk = mutants_of("ops/decode_topk.py", "step")
 _tma = mutants_of("ops/nvidia/tma.py", "step")
 _vendor = mutants_of("fmha_sm100.py", "step")
 _msa = mutants_of("indexer_msa.py", "step")
@@ -208,6 +210,23 @@ MUTANTS = [
     return kept.setdefault((rows.data_ptr(), rows.dtype, *shape), TensorDescriptor.from_tensor(rows, shape, layout))""",
         ("Exact",),
         defect="D19",
+    ),
+    _decode_topk(
+        "decode_selection_of_the_first_call",
+        "The selection that served an indexer's first call on a GPU serves all others.",
+        "    return next(selection for selection in DECODE_SELECTIONS if selection.is_served(batch))",
+        """    found = (selection for selection in DECODE_SELECTIONS if selection.is_served(batch))
+    return decode_selection.__dict__.setdefault((batch.config, batch.device), next(found))""",
+        ("Best",),
+        defect="D19",
+    ),
+    _decode(
+        "decode_interleaved_for_any_scorer",
+        "Scores lie interleaved where the selection wants it, though the scorer knows no such scores.",
+        "is_interleaved = scorer.TAKES_INTERLEAVED and selection.is_interleaved(batch)",
+        "is_interleaved = selection.is_interleaved(batch)",
+        ("Best",),
+        defect="D22",
     ),
     _vendor(
         "vendor_plan_by_identity",
