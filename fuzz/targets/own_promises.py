@@ -84,11 +84,25 @@ def offer_bad_buffers(new_impl: Callable[[torch.Tensor], object], like: torch.Te
             require_refusal("topk_indices_buffer must ", f"{what} in one memory were taken", partial(new_impl, shared))
 
 
-def offer_another_plan(score: Callable[[Any], object], plan: Any) -> None:
-    """Offer the plan of a batch as one that was made for another block size, which must be refused."""
+EACH_SCORED_TWICE = 8
+"""One plan of so many is scored once more, so that two answers are there at once."""
+
+
+def hold_score_calls(score: Callable[[Any], torch.Tensor], plan: Any) -> None:
+    """Hold the scorer, which allocates its answers, to the plan of a batch, and to memory of its own for each answer.
+
+    It is offered the same plan as one that was made for another block size, which must be refused.
+
+    Raises:
+        BrokenLaw: if two answers lie in one memory.
+    """
     size = plan.config.block_size
     other = replace(plan, config=replace(plan.config, block_size=size // 2 if size > 16 else 2 * size))
     require_refusal("plan must ", "a plan of another block_size was taken", partial(score, other))
+    if (plan.max_row_blocks + plan.total_q) % EACH_SCORED_TWICE == 0:
+        answers = [score(plan) for _ in range(2)]
+        if answers[0].numel() and answers[0].data_ptr() == answers[1].data_ptr():
+            raise BrokenLaw("OwnMemory", "two calls of the scorer have their scores in the same memory")
 
 
 def offer_bad_captures(builder: Any, from_lens: Callable[..., Any], num_reqs: int, query_len: int) -> None:

@@ -11,6 +11,7 @@ _repeat = mutants_of("ops/launch_repeat.py", "step")
 _graph = mutants_of("graph.py", "step-graph")
 _decode = mutants_of("ops/decode.py", "step")
 _decode_topk = mutants_of("ops/decode_topk.py", "step")
+_scores = mutants_of("ops/score.py", "prefill-apart")
 _tma = mutants_of("ops/nvidia/tma.py", "step")
 _vendor = mutants_of("fmha_sm100.py", "step")
 _msa = mutants_of("indexer_msa.py", "step")
@@ -227,6 +228,16 @@ MUTANTS = [
         "is_interleaved = selection.is_interleaved(batch)",
         ("Best",),
         defect="D22",
+    ),
+    _scores(
+        "scores_of_one_shape_in_one_memory",
+        "Scores of one shape lie in one memory, call by call.",
+        "score = new_score(batch, is_block_major=True) if out is None else out",
+        """kept = minimax_m3_index_score.__dict__.setdefault("kept", {})
+    key = batch.total_q, batch.max_blocks, batch.config, batch.device
+    score = kept.setdefault(key, new_score(batch, is_block_major=True)) if out is None else out""",
+        ("OwnMemory",),
+        defect="D21",
     ),
     _vendor(
         "vendor_plan_by_identity",
