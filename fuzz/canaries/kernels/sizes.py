@@ -11,6 +11,14 @@ MUTANTS = [
         ("Best", "Distinct", "WritesOnly", "WritesAll"),
         defect="D28",
     ),
+    mutants_of("ops/cut.py", "decode-topk", "gpu")(
+        "candidates_beyond_their_counts",
+        "A round may have 2,048 candidates, whose packed counts have ten bits.",
+        "MAX_CANDIDATES = tl.constexpr(1024)",
+        "MAX_CANDIDATES = tl.constexpr(2048)",
+        ("Best", "Runs", "Count", "Distinct"),
+        defect="D28",
+    ),
     mutants_of("ops/topk.py", "topk")(
         "topk_empty_slot_in_thirteen_bits",
         "The mark of an empty slot is a block that long rows have.",
