@@ -25,7 +25,7 @@ from fuzz.targets.own_classes import (
 )
 from fuzz.targets.own_cover import hold_to_whole_device_plans, hold_to_whole_plans
 from fuzz.targets.own_forms import FORMS, with_an_empty_request
-from fuzz.targets.own_kinds import hold_to_kinds, hold_to_own_descriptors, hold_to_own_thread
+from fuzz.targets.own_kinds import hold_to_kinds, hold_to_own_descriptors, hold_to_own_thread, hold_to_own_words
 from fuzz.targets.own_outs import KeptOuts
 from fuzz.targets.own_plans import offer_steps_ahead, offer_traded_lengths
 from fuzz.targets.own_promises import (
@@ -78,6 +78,7 @@ class EagerEngine:
         hold_to_kinds(importlib.import_module(f"{package}.ops.known_kernels").kind_of)
         hold_to_own_thread(importlib.import_module(f"{package}.ops.launching"))
         hold_to_own_descriptors(importlib.import_module(f"{package}.ops.nvidia.tma"))
+        hold_to_own_words(importlib.import_module(f"{package}.ops.nvfp4").in_words)
         hold_to_own_launches(package)
         hold_to_vendor_calls(package)
         hold_to_choices(package)

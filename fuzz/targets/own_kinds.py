@@ -107,3 +107,24 @@ def hold_to_own_descriptors(tma: Any) -> None:
                 if got != (tensor.data_ptr(), [*tensor.shape], [*tensor.stride()]):
                     what = f"the descriptor of a tensor {list(tensor.shape)} with strides {list(tensor.stride())}"
                     raise BrokenLaw("Exact", f"{what} says {got[1]} and {got[2]}, as another one at its address")
+
+
+def hold_to_own_words(in_words: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    """Hold the words that NVFP4 pages are read in to these pages, where others lay at the same address before.
+
+    in_words: gives a view of pages in words of eight bytes, or the pages where they cannot be read so.
+
+    Raises:
+        BrokenLaw: if words are those of other pages.
+    """
+    memory = torch.empty(64 * 144 + 8, dtype=torch.uint8)
+    first = -memory.data_ptr() % 8
+    for strides in ((144 * 16, 144, 1), (72 * 16, 72, 1), (72 * 32, 72, 1), (72 * 32 + 4, 72, 1)):
+        pages = memory.as_strided((2, 16, 72), strides, first)
+        words = in_words(pages)
+        size = words.element_size()
+        got = words.data_ptr(), words.shape[2] * size, [size * stride for stride in words.stride()[:2]]
+        if got != (pages.data_ptr(), 72, [*strides[:2]]):
+            raise BrokenLaw(
+                "Exact", f"NVFP4 pages with strides {strides} are read in words of other pages, with {got[2]}"
+            )

@@ -12,6 +12,7 @@ _graph = mutants_of("graph.py", "step-graph")
 _decode = mutants_of("ops/decode.py", "step")
 _decode_topk = mutants_of("ops/decode_topk.py", "step")
 _scores = mutants_of("ops/score.py", "prefill-apart")
+_nvfp4 = mutants_of("ops/nvfp4.py", "step")
 _tma = mutants_of("ops/nvidia/tma.py", "step")
 _vendor = mutants_of("fmha_sm100.py", "step")
 _msa = mutants_of("indexer_msa.py", "step")
@@ -238,6 +239,17 @@ MUTANTS = [
     score = kept.setdefault(key, new_score(batch, is_block_major=True)) if out is None else out""",
         ("OwnMemory",),
         defect="D21",
+    ),
+    _nvfp4(
+        "words_of_the_first_pages_there",
+        "Words of NVFP4 pages are kept by where the pages begin and their shape.",
+        "    return pages.view(torch.int64) if is_nvfp4 and all(place % 8 == 0 for place in places) else pages",
+        """    if not is_nvfp4 or any(place % 8 for place in places):
+        return pages
+    kept = in_words.__dict__.setdefault("kept", {})
+    return kept.setdefault((pages.data_ptr(), *pages.shape), pages.view(torch.int64))""",
+        ("Exact",),
+        defect="D19",
     ),
     _vendor(
         "vendor_plan_by_identity",
