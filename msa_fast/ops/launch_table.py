@@ -6,11 +6,10 @@ They change speed, never a bit of an answer on exact inputs. The figures behind 
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import triton
-from triton.experimental.gluon import language as gl
 
 from msa_fast.ops.dot import IS_INTERPRETED
 
@@ -51,31 +50,6 @@ SUPERBLOCK = {"interpreter": 2, ANY: 8}
 row has no more superblocks than a round ranks at once. Two on the interpreter, where cases are short."""
 WORKSPACE_BYTES = 512 << 20
 """Bytes of scores that a prefill allocates at most: enough for 3,640 tokens of 4 heads at 8,192 blocks."""
-IS_E4M3_CAPPED = hasattr(gl, "thread_barrier")
-"""True if the registers of Hopper's prefill scorer of e4m3 keys are capped, so that three programs share a
-multiprocessor, and not two with two products in flight: 0.83 of a matrix product, against 0.73. The assembler of
-releases behind Triton 3.6 copies left operands once more, and would spill."""
-
-
-class Sharing(NamedTuple):
-    """How score programs share a multiprocessor. Times are in those of a block for a multiprocessor that is full.
-
-    times: that of a block for each of 1, 2, ... programs that share it; the last is of as many as it holds.
-    prologue: what a program costs before its first block.
-    """
-
-    times: tuple[float, ...]
-    prologue: float
-
-
-SHARING: dict[tuple[str, KeyKind], Sharing] = {
-    ("sm_100", ANY): Sharing((1,), 4),
-    ("sm_103", ANY): Sharing((1,), 4),
-    ("interpreter", 1): Sharing((1.6, 2.3, 3), 6),
-    **({("sm_90", 1): Sharing((1.6, 2.3, 3), 6)} if IS_E4M3_CAPPED else {}),
-    (ANY, ANY): Sharing((4 / 3, 2), 4),
-}
-"""By architecture and kind of keys, or ANY."""
 MAX_PROGRAM_BLOCKS = 128
 """Key blocks of one score program: beyond this many, its prologue no longer counts."""
 TOPK_ROWS = {"interpreter": 64, ANY: 1}
@@ -153,13 +127,6 @@ DECODE: dict[tuple[str, KeyKind], Launch] = {
 def key_kind(key_dtype: torch.dtype) -> KeyKind:
     """The kind of keys, by which launches are chosen, of the dtype of their tensor."""
     return "nvfp4" if key_dtype == torch.uint8 else key_dtype.itemsize
-
-
-@cache
-def sharing_of(architecture: str, key_dtype: torch.dtype) -> Sharing:
-    """How the programs that score keys of a dtype share a multiprocessor."""
-    own = SHARING.get((architecture, key_kind(key_dtype))) or SHARING.get((architecture, ANY))
-    return own or SHARING[ANY, ANY]
 
 
 def launch_for(table: dict[tuple[str, KeyKind], Launch], architecture: str, kind: KeyKind) -> Launch:

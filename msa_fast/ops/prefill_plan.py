@@ -23,13 +23,12 @@ from msa_fast.ops.launch_table import (
     SUPERBLOCK,
     TOPK_ROWS,
     WORKSPACE_BYTES,
-    Sharing,
     architecture_of,
     num_processors,
     number,
-    sharing_of,
 )
 from msa_fast.ops.plan_memory import PlanMemory, TileLists, new_slot
+from msa_fast.ops.sharing import Sharing, sharing_of
 from msa_fast.ops.short_plan import NUM_MORE, NUM_WAVES, ShortPlanner
 from msa_ref.batch import PagedBatch
 from msa_ref.config import IndexerConfig, require

@@ -12,8 +12,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from msa_fast.ops.launch_table import MAX_PROGRAM_BLOCKS, Sharing
+from msa_fast.ops.launch_table import MAX_PROGRAM_BLOCKS
 from msa_fast.ops.plan_memory import Slot, TileLists
+from msa_fast.ops.sharing import Sharing
 
 MAX_TILES = 64
 """Query tiles of a short chunk: 2,048 tokens of 4 heads."""

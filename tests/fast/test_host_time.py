@@ -11,7 +11,8 @@ import torch
 from msa_fast import PrefillPlan
 from msa_fast.indexer_msa import MiniMaxM3IndexerMSAImpl, MiniMaxM3IndexerMSAMetadataBuilder
 from msa_fast.ops import binding, known_kernels, prefill_plan
-from msa_fast.ops.launch_table import WORKSPACE_BYTES, sharing_of
+from msa_fast.ops.launch_table import WORKSPACE_BYTES
+from msa_fast.ops.sharing import sharing_of
 from msa_ref import IndexerConfig
 from tests.support.calls import num_calls
 from tests.support.fast_engine import Engine

@@ -15,6 +15,7 @@ from msa_fast.compile_gate.architectures import ARCHITECTURES
 from msa_fast.compile_gate.configurations import pretend
 from msa_fast.ops import launch_table
 from msa_fast.ops.prefill_plan import PrefillPlan
+from msa_fast.ops.sharing import SHARING
 from msa_ref.config import IndexerConfig
 
 LATENCY_US = 1.35
@@ -29,7 +30,7 @@ FIRST_PAGES = 2
 """Pages that a program asks for before its first product: those behind wait for the queries."""
 
 
-_ALONE = launch_table.SHARING[launch_table.ANY, launch_table.ANY].times[0]
+_ALONE = SHARING[launch_table.ANY, launch_table.ANY].times[0]
 
 
 @dataclass(frozen=True)

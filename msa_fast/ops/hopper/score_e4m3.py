@@ -19,11 +19,12 @@ from triton.language.extra.cuda import gdc_launch_dependents
 from msa_fast.ops.checks import is_tensor_copied
 from msa_fast.ops.hopper.score import query_rows
 from msa_fast.ops.hopper.widen import as_loaded, as_multiplied, widened
-from msa_fast.ops.launch_table import IS_E4M3_CAPPED, architecture_of
+from msa_fast.ops.launch_table import architecture_of
 from msa_fast.ops.launching import Launched, launched
 from msa_fast.ops.nvidia.put import has_flat_rows, put_best
 from msa_fast.ops.nvidia.tma import barrier, fetch, load_tile, pages_of
 from msa_fast.ops.prefill_plan import PrefillPlan
+from msa_fast.ops.sharing import IS_E4M3_CAPPED
 from msa_ref.batch import PagedBatch
 
 STARTS_SELECTION = True
