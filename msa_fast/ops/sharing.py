@@ -1,4 +1,4 @@
-"""How score programs share a multiprocessor, by which prefill plans deal blocks out: speed, and never an answer."""
+"""The sharing of a multiprocessor by score programs, by which prefill plans deal blocks out: speed, never an answer."""
 
 from functools import cache
 from typing import NamedTuple
