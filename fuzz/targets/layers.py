@@ -49,7 +49,8 @@ def other_layers(call: Call) -> list[Layer]:
         if turn == 1 and _is_between_words(layer[1]):
             other = _elsewhere(layer[1], 0)
         else:
-            other = _with_more_pages(layer[1]) if turn == 1 and more % 2 else _in_other_strides(layer[turn])
+            has_more_pages = turn == 1 and more % 2
+            other = like(layer[1], more=3) if has_more_pages else _in_other_strides(layer[turn])
         return [tuple(other if number == turn else like(tensor) for number, tensor in enumerate(layer))]
     layers: list[Layer] = []
     if not all(tensor.is_contiguous() for tensor in layer):
@@ -99,9 +100,9 @@ def run_judged(launch: Launch, call: Call, layer: Layer) -> torch.Tensor:
     return answers[0]
 
 
-def like(tensor: torch.Tensor) -> torch.Tensor:
-    """Zeros of the same shape, strides and alignment."""
-    return _elsewhere(tensor, tensor.data_ptr() % ALIGNMENT)
+def like(tensor: torch.Tensor, more: int = 0) -> torch.Tensor:
+    """Zeros of the same shape, strides and alignment; `more`: entries more along the first axis."""
+    return _elsewhere(tensor, tensor.data_ptr() % ALIGNMENT, more)
 
 
 def _is_between_words(pages: torch.Tensor) -> bool:
@@ -118,18 +119,6 @@ def _in_other_strides(tensor: torch.Tensor) -> torch.Tensor:
         if made.stride() != tensor.stride():
             return made
         gap += ALIGNMENT
-
-
-def _with_more_pages(pages: torch.Tensor) -> torch.Tensor:
-    """Zeros of the same strides and alignment, and three pages more; the tensor itself where they take much."""
-    more = torch.empty(0, dtype=pages.dtype, device="meta").as_strided(
-        (len(pages) + 3, *pages.shape[1:]), pages.stride()
-    )
-    if num_bytes(more) > OTHER_LAYER_BYTES:
-        return pages
-    first = pages.data_ptr() % ALIGNMENT // pages.element_size()
-    memory = torch.zeros(first + _reach(more), dtype=pages.dtype, device=pages.device)
-    return memory.as_strided(more.shape, more.stride(), first)
 
 
 def _side_by_side(layer: Layer) -> Layer:
@@ -165,9 +154,11 @@ def _zeros_at(layer: Layer, starts: Sequence[int]) -> Layer:
     )
 
 
-def _reach(tensor: torch.Tensor) -> int:
-    """Elements from the first of a tensor to its last, in memory."""
-    return sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True)) + 1
+def _reach(tensor: torch.Tensor, more: int = 0) -> int:
+    """Elements from the first of a tensor to its last, in memory; of one with `more` entries along the first axis."""
+    sizes = len(tensor) + more, *tensor.shape[1:]
+    reach: int = 1 + sum((size - 1) * stride for size, stride in zip(sizes, tensor.stride(), strict=True))
+    return reach
 
 
 def num_bytes(tensor: torch.Tensor) -> int:
@@ -175,17 +166,17 @@ def num_bytes(tensor: torch.Tensor) -> int:
     return _reach(tensor) * tensor.element_size()
 
 
-def _elsewhere(tensor: torch.Tensor, behind: int) -> torch.Tensor:
+def _elsewhere(tensor: torch.Tensor, behind: int, more: int = 0) -> torch.Tensor:
     """Zeros of the same shape and strides in other memory, `behind` bytes behind an aligned address.
 
-    The tensor itself where that would take more than OTHER_LAYER_BYTES.
+    more: entries more along the first axis. The tensor itself where that would take more than OTHER_LAYER_BYTES.
     """
-    reach = _reach(tensor)
-    if tensor.numel() == 0 or reach * tensor.element_size() > OTHER_LAYER_BYTES:
+    shape, reach = (len(tensor) + more, *tensor.shape[1:]), _reach(tensor, more)
+    if 0 in shape or reach * tensor.element_size() > OTHER_LAYER_BYTES:
         return tensor
     first = behind // tensor.element_size()
     memory = torch.zeros(first + reach, dtype=tensor.dtype, device=tensor.device)
-    return memory.as_strided(tensor.shape, tensor.stride(), first)
+    return memory.as_strided(shape, tensor.stride(), first)
 
 
 def moved(tensor: torch.Tensor) -> torch.Tensor:

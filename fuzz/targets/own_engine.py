@@ -27,7 +27,7 @@ from fuzz.targets.own_cover import hold_to_whole_device_plans, hold_to_whole_pla
 from fuzz.targets.own_forms import FORMS, with_an_empty_request
 from fuzz.targets.own_kinds import hold_to_kinds, hold_to_own_descriptors, hold_to_own_thread, hold_to_own_words
 from fuzz.targets.own_outs import KeptOuts
-from fuzz.targets.own_plans import offer_steps_ahead, offer_traded_lengths
+from fuzz.targets.own_plans import Planning, offer_steps_ahead, offer_traded_lengths
 from fuzz.targets.own_promises import (
     bad_steps,
     hold_to_step,
@@ -102,8 +102,9 @@ class EagerEngine:
         attention: Any = importlib.import_module(f"{package}.attention_metadata")
         plan_alone = importlib.import_module(package).PrefillPlan.build
         new_builder, from_lens = backend.get_builder_cls(), attention.CommonAttentionMetadata.from_lens
-        for offer in offer_steps_ahead, offer_traded_lengths:
-            offer(new_builder, from_lens, plan_alone, setup.config, setup.device)
+        planning = Planning(new_builder, from_lens, plan_alone, setup.config, setup.device)
+        offer_steps_ahead(planning)
+        offer_traded_lengths(planning)
 
     def _add_layers_of_other_formats(self, backend: Any, setup: EngineSetup) -> None:
         """Impls with buffers of their own: with e4m3's own products, where layers can have them and where not.

@@ -13,6 +13,8 @@ from fuzz.targets.engine import EngineStep
 
 BadStep = tuple[str, EngineStep]
 """The first words of a refusal, and the step that must be refused so."""
+EACH_SCORED_TWICE = 8
+"""Of one plan in so many, two answers are there at once."""
 
 
 def require_refusal(rules: str | tuple[str, ...], what: str, call: Callable[[], object]) -> None:
@@ -82,10 +84,6 @@ def offer_bad_buffers(new_impl: Callable[[torch.Tensor], object], like: torch.Te
         if memory != shape and heads * tokens:
             shared = like.new_zeros(*memory, topk).expand(*shape, topk)
             require_refusal("topk_indices_buffer must ", f"{what} in one memory were taken", partial(new_impl, shared))
-
-
-EACH_SCORED_TWICE = 8
-"""One plan of so many is scored once more, so that two answers are there at once."""
 
 
 def hold_score_calls(score: Callable[[Any], torch.Tensor], plan: Any) -> None:

@@ -51,7 +51,8 @@ class StandIn(ModuleType):
             row[: len(listed)] = listed
             first += count
         lens = torch.tensor(seq_lens).int(), torch.tensor([0, *query_lens]).cumsum(0).int()
-        score = _scores(PagedBatch(CONFIG, q.cpu(), k[:, 0].cpu(), table, *lens))
+        config = replace(CONFIG, num_index_heads=q.shape[1])
+        score = _scores(PagedBatch(config, q.cpu(), k[:, 0].cpu(), table, *lens))
         made = torch.full((len(score), -(-max(blocks) // TILES) * TILES, score.shape[1]), -torch.inf)
         made[:, : score.shape[2]] = score.transpose(1, 2).float()
         return None, made.to(q.device)

@@ -1,13 +1,13 @@
 """The prefill scorer is chosen by name, stays visible, can be one's own, and is never replaced in silence."""
 
 import sys
-import types
 from dataclasses import replace
 from importlib.machinery import ModuleSpec
 
 import pytest
 import torch
 
+from fuzz.targets.own_vendor import StandIn
 from msa_fast import prefill_scorer
 from msa_fast.fmha_sm100 import fmha_sm100_score
 from msa_fast.indexer_msa import MiniMaxM3IndexerMSAImpl, MiniMaxM3IndexerMSAMetadataBuilder
@@ -93,11 +93,11 @@ def test_the_vendors_scorer_is_imported_only_when_it_runs(monkeypatch) -> None:
     assert "fmha_sm100" not in sys.modules
 
 
-class StandIn(types.ModuleType):
-    """`fmha_sm100` as published: these signatures, these layouts, bottom-right causal, tiles rounded up to 128."""
+class StrictStandIn(StandIn):
+    """The stand-in of `fmha_sm100`, held to the very calls that are documented; it counts plans and scores."""
 
     def __init__(self) -> None:
-        super().__init__("fmha_sm100")
+        super().__init__()
         self.plans: list[tuple] = []
         self.scored = 0
 
@@ -109,7 +109,8 @@ class StandIn(types.ModuleType):
         assert qo_offset is None
         assert not split_prefill_decode
         assert qo_segment_lens.device.type == kv_segment_lens.device.type == "cpu"
-        plan = (False, 0, len(qo_segment_lens), (qo_segment_lens.tolist(), kv_segment_lens.tolist()), None)
+        lens = super().fmha_sm100_plan(qo_segment_lens, kv_segment_lens)
+        plan = (False, 0, len(qo_segment_lens), lens, None)
         self.plans.append(plan)
         return plan
 
@@ -131,30 +132,21 @@ class StandIn(types.ModuleType):
         assert any(plan_info is plan for plan in self.plans)
         assert k.shape[1:] == v.shape[1:] == (1, 128, 128)
         assert kv_indices.dtype == torch.int32
-        (query_lens, seq_lens), first_page, first_token = plan_info[3], 0, 0
-        tiles = -(-max(-(-seq_len // 128) for seq_len in seq_lens) // 128) * 128
-        answer = torch.full((q.shape[1], tiles, len(q)), -torch.inf, device=q.device)
-        for query_len, seq_len in zip(query_lens, seq_lens, strict=True):
-            num_pages = -(-seq_len // 128)
-            keys = k[kv_indices[first_page : first_page + num_pages].long(), 0].flatten(0, 1)[:seq_len].float()
-            for i in range(query_len):
-                token_score = q[first_token + i].float() @ keys[: seq_len - query_len + i + 1].T
-                for tile, part in enumerate(token_score.split(128, dim=1)):
-                    answer[:, tile, first_token + i] = part.amax(1)
-            first_page, first_token = first_page + num_pages, first_token + query_len
-        assert (first_page, first_token) == (len(kv_indices), len(q))
+        query_lens, seq_lens = plan_info[3]
+        num_pages = sum(-(-seq_len // 128) for seq_len in seq_lens)
+        assert (num_pages, sum(query_lens)) == (len(kv_indices), len(q))
         self.scored += 1
-        return None, answer
+        return super().fmha_sm100(q, k, v, plan_info[3], kv_indices)
 
 
 @pytest.fixture
-def vendor(monkeypatch: pytest.MonkeyPatch) -> StandIn:
-    stand_in = StandIn()
+def vendor(monkeypatch: pytest.MonkeyPatch) -> StrictStandIn:
+    stand_in = StrictStandIn()
     monkeypatch.setitem(sys.modules, "fmha_sm100", stand_in)
     return stand_in
 
 
-def test_the_calls_to_the_vendors_scorer_are_those_it_publishes(vendor: StandIn, device: str) -> None:
+def test_the_calls_to_the_vendors_scorer_are_those_it_publishes(vendor: StrictStandIn, device: str) -> None:
     """Against a stand-in; the package itself has not run here. Two layers share one plan, on pages that moved."""
     world = Engine(M3, device, max_blocks=6, num_pages=24)
     step = [(world.start(130), 1), (world.start(500), 7), (world.start(0), 3)]
@@ -171,7 +163,7 @@ def test_the_calls_to_the_vendors_scorer_are_those_it_publishes(vendor: StandIn,
     assert (len(vendor.plans), vendor.scored) == (1, 2)
 
 
-def test_what_the_vendors_documents_leave_open_is_refused(vendor: StandIn) -> None:
+def test_what_the_vendors_documents_leave_open_is_refused(vendor: StrictStandIn) -> None:
     world = Engine(M3, "cpu", max_blocks=2, num_pages=4)
     step = [(world.start(20), 3)]
     world.grow(step)

@@ -259,10 +259,7 @@ MUTANTS = [
         "A layer of a kind that an earlier step checked reads the queries of decodes.",
         "values = self.config, index_query[self._tokens]",
         "values = self.config, index_query[: self._tokens.stop - self._tokens.start]",
-        (
-            "Best",
-            "Exact",
-        ),
+        ("Best", "Exact"),
         defect="D30",
     ),
 ]
