@@ -131,3 +131,10 @@ def shrinks_a_little(case: Case) -> bool:
 def replay_test(test: Callable[[Request, Request], object]) -> Test:
     """A test of a case by its requests before and after each replay step."""
     return lambda case: any(test(old, new) for old, new in changes(case))
+
+
+def has_neighbours(case: Case) -> bool:
+    """True if a program, of as many as requests, begins with the only blocks of several requests."""
+    blocks = [case.config.num_blocks(request.seq_len) for request in case.requests]
+    average = sum(blocks) // max(1, len(blocks))
+    return 1 in case.num_splits and len(blocks) > 4 and 0 < max(blocks[:4]) <= average // 2

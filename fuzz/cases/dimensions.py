@@ -94,7 +94,9 @@ DIMENSIONS = (
             "2": lambda case: len(case.requests) == 2,
             "3 and more": lambda case: len(case.requests) > 2,
             "without a query": lambda case: case.total_q == 0,
+            "several to a program": case_facts.has_neighbours,
         },
+        {"several to a program": lambda scale: scale.percent.neighbours},
     ),
     flags(
         "query tensor",

@@ -12,6 +12,8 @@ MAX_DRAWN_REQS = 8
 """Requests of a batch that are drawn one by one; a larger batch repeats them, except for the first."""
 MIN_LONGEST = 65
 """Blocks that the first request of a batch may have at any size of blocks: one more than a round of kernels ranks."""
+NUM_SHORT = (4, 7)
+"""Least and most short requests before long ones."""
 
 
 def draw_requests(chooser: Chooser, scale: Scale, specialization: Specialization, kind: str) -> list[Request]:
@@ -24,6 +26,29 @@ def draw_requests(chooser: Chooser, scale: Scale, specialization: Specialization
     lens = [min(query_len, longest) for query_len in lens]
     requests = [draw_request(chooser, scale, specialization, query_len, req) for req, query_len in enumerate(lens)]
     return requests + [requests[1 + i % (MAX_DRAWN_REQS - 1)] for i in range(num_reqs - MAX_DRAWN_REQS)]
+
+
+def has_neighbours(chooser: Chooser, scale: Scale) -> bool:
+    """True if a decode batch has long requests behind many short ones, where a target takes as many."""
+    limits = scale.bounds.max_total_q, scale.bounds.profile.max_num_reqs or MAX_DRAWN_REQS
+    return min(limits) >= MAX_DRAWN_REQS and chooser.boolean(scale.percent.neighbours)
+
+
+def draw_neighbours(chooser: Chooser, scale: Scale, specialization: Specialization) -> tuple[Request, ...]:
+    """Decode requests of one or two blocks, and a few long ones behind them.
+
+    Where programs are as many as requests, the first programs have blocks of several requests each.
+    """
+    config, num_short = specialization.config, chooser.integer(*NUM_SHORT)
+    num_long = chooser.integer(1, MAX_DRAWN_REQS - num_short)
+    query_len = min(specialization.decode_query_len, scale.bounds.max_total_q // MAX_DRAWN_REQS)
+    # A program has as many blocks as a request has on average.
+    short, average = chooser.choice((1, 2)), chooser.integer(3, 6)
+    long = (average * (num_short + num_long) - short * num_short) // num_long
+    longest = _max_blocks(scale, specialization, query_len, 0) // num_long
+    blocks = [short] * num_short + [min(long, longest)] * num_long
+    lens = [count * config.block_size - chooser.choice((0, 3, config.block_size - 1)) for count in blocks]
+    return tuple(within(scale, config, Request(query_len, max(query_len, seq_len))) for seq_len in lens)
 
 
 def _query_lens(chooser: Chooser, scale: Scale, specialization: Specialization, kind: str, num_reqs: int) -> list[int]:

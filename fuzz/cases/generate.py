@@ -22,7 +22,7 @@ from fuzz.cases.draw_plans import (
     draw_split_counts,
     draw_values,
 )
-from fuzz.cases.draw_requests import MIN_LONGEST, draw_request, draw_requests, within
+from fuzz.cases.draw_requests import MIN_LONGEST, draw_neighbours, draw_request, draw_requests, has_neighbours, within
 from fuzz.cases.draw_steps import draw_engine, draw_steps
 from fuzz.cases.inside import families_inside
 from fuzz.cases.rare_sizes import rare_case
@@ -86,6 +86,8 @@ def _draw_alone(
         first, *more = draw_steps(chooser, scale, specialization)
         engine = draw_engine(chooser, len(first.requests))
         case = replace(case, requests=first.requests, replay=tuple(more), engine=engine)
+    elif kind == "decode" and has_neighbours(chooser, scale):
+        case = replace(case, requests=draw_neighbours(chooser, scale, specialization), num_splits=(1,), host_slack=0)
     else:
         requests = draw_requests(chooser, scale, specialization, kind)
         script = _script(chooser, scale, specialization, requests) if kind == "replay" else ()

@@ -40,6 +40,7 @@ def production_cases(is_whole: bool, seed: int) -> Iterator[tuple[Case, str]]:
     if is_whole:
         yield from rings(seed)
         yield from edges(seed)
+        yield from boundaries(seed)
         yield _many_scores(seed), "prefill"
         yield many_rows(seed), "selection"
     yield from ((case, "selection") for case in long_rows(seed))
@@ -219,10 +220,40 @@ def edges(seed: int) -> Iterator[tuple[Case, str]]:
     )
 
 
+def boundaries(seed: int) -> Iterator[tuple[Case, str]]:
+    """(case, kind) of MiniMax-M3's blocks: first and last tokens that see all of a block, or all but one key, or one.
+
+    In each format that some architecture has scorers of its own for. The tokens are those of a decode's ends, and those
+    that query tiles of 128 and of 256 rows begin and end within, as three heads do not divide them. The key behind each
+    token is its best one, in prefill by all heads, which have one query there; and no block is forced.
+    """
+    size, tokens = 128, 87
+    split_tokens = (128 // 3, 256 // 3)
+    decodes = tuple(Request(2, 2 * size + more) for more in (-2, -1, 0, 1, 2, 62, 63, 64, 65, 66))
+    prefills = tuple(
+        Request(tokens, 2 * size - token - behind + tokens) for token in split_tokens for behind in (2, 1, 0)
+    )
+    kinds = (("decode", decodes, Views()), ("prefill", prefills, Views(index_q=ViewPlan(expanded=(1,)))))
+    for (kind, requests, views), dtype in product(kinds, ("bfloat16", "float8_e4m3fn", "bfloat16/float8_e4m3fn")):
+        case = Case(
+            config=IndexerConfig(3, 128, size, 1, 0, 0),
+            requests=requests,
+            seed=seed,
+            dtype=dtype,
+            values=ValuePlan("integers", is_future_best=True),
+            pages=PagePlan(tail="bait"),
+            views=views,
+            num_splits=(0, 1),
+            note=f"no shape of traffic: {kind} of tokens at the ends of blocks and tiles",
+        )
+        yield case, kind
+
+
 def shapes_for_twins(seed: int) -> Iterator[tuple[Case, str]]:
     """(case, kind): the shapes beside traffic that a model of a GPU runs in seconds."""
     yield from rings(seed)
     yield from edges(seed)
+    yield from boundaries(seed)
     yield from ((case, "selection") for case in long_rows(seed))
 
 

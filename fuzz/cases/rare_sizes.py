@@ -33,6 +33,8 @@ CONTEXT_BLOCKS = 17
 16 runs of two."""
 SMALLEST = 16
 """Head dim and block size of cases that need neither."""
+MAX_SPLITS = 8
+"""Bound on the splits of many requests where nothing is compiled."""
 FEW_LENGTHS = 7
 """Requests whose lengths are drawn; the others repeat these."""
 
@@ -123,6 +125,8 @@ def _requests(low: int, high: int) -> Callable[[Chooser, Scale, Case], Cases]:
         if not scale.is_compiled:
             case = _with_config(scale, case, num_index_heads=1, index_head_dim=SMALLEST, block_size=SMALLEST)
             case = _with_config(scale, case, init_blocks=0, local_blocks=1, topk_blocks=2)
+            # Each split of each request is a program, which an interpreter runs one by one.
+            case = replace(case, num_splits=(min(MAX_SPLITS, case.num_splits[0]),))
         for many in _short(chooser, case, [1] * chooser.choice((low, high, high))):
             yield from _far(scale, many)
 

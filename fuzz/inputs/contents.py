@@ -53,7 +53,8 @@ def queries_and_keys(case: Case, step: Step, layout: Layout) -> tuple[torch.Tens
         keys = family.keys(stream, shape, is_negative)
         query = family.queries(stream, request.query_len, config.num_index_heads, shape, is_negative)
         if case.values.is_future_best:
-            plant_future(stream, keys, query, request.seq_len, case.values, shape, place)
+            own = query[:, :1] if 1 in case.views.index_q.expanded else query  # all heads then have those of the first
+            plant_future(stream, keys, own, request.seq_len, case.values, shape, place)
         if family.sums_are_exact:
             require_exact(torch.from_numpy(query), torch.from_numpy(keys), family.name)
         if family.has_nonfinite:

@@ -70,6 +70,18 @@ def make_far_scores(shape: tuple[int, ...], num_blocks: int, device: torch.devic
     return View(view, view)
 
 
+def make_far_score_rows(shape: tuple[int, ...], device: torch.device) -> View:
+    """[H, T, max_blocks] float32, rows (token, head) so far apart that the offset of the last one passes 2**31.
+
+    On a CPU those of half of them. The scores of one row lie side by side.
+    """
+    heads, tokens, _ = shape
+    num_rows = heads * tokens
+    stride = _far_stride(num_rows) if device.type == "cpu" else _past(num_rows - 1)
+    view = _spread_out(num_rows * stride, torch.float32, device).as_strided(shape, (stride, heads * stride, 1))
+    return View(view, view)
+
+
 def far_axis(shape: tuple[int, ...], device: torch.device) -> int | None:
     """The axis of a tensor along which it can be far: one of the first two, of three entries or more; none on a GPU.
 

@@ -12,7 +12,14 @@ import torch
 from fuzz.cases.case import Case, ViewPlan
 from fuzz.inputs.bit_equality import same_bits, same_width
 from fuzz.inputs.contents import GARBAGE, designed_scores, fill_hashed, queries_and_keys
-from fuzz.inputs.far_buffers import far_axis, make_far_pages, make_far_rows, make_far_scores, make_late_pages
+from fuzz.inputs.far_buffers import (
+    far_axis,
+    make_far_pages,
+    make_far_rows,
+    make_far_score_rows,
+    make_far_scores,
+    make_late_pages,
+)
 from fuzz.inputs.late_change import change_late
 from fuzz.inputs.output import OUT_MARKER, Output
 from fuzz.inputs.page_layout import INT_MAX, block_table, lay_out, physical_pages
@@ -207,7 +214,9 @@ class Scene:
         case = self.case
         shape = (case.config.num_index_heads, case.total_q, case.max_blocks)
         if case.pages.is_far:
-            return make_far_scores(shape, case.max_row_blocks, self.device)
+            if case.seed % 2 or case.config.num_index_heads * case.total_q < 2:
+                return make_far_scores(shape, case.max_row_blocks, self.device)
+            return make_far_score_rows(shape, self.device)
         return self._new_view(shape, torch.float32, case.views.score, float("nan"))
 
     @torch.inference_mode(False)

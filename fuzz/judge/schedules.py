@@ -23,12 +23,22 @@ from msa_ref.contract import Violation
 
 FORMATS = ("bfloat16", "float8_e4m3fn", "bfloat16/float8_e4m3fn")
 """Formats of queries and keys, of which each has a scorer of its own somewhere."""
-BATCHES = {
-    "decode": (2, tuple(Request(1, 128 * blocks - blocks % 2) for blocks in (5, 6, 5, 3, 7, 5, 6))),
-    "prefill": (4, (Request(33, 128 * 13 + 60),)),
-}
-"""Kind -> heads and requests. A decode is one program's, of 34 pages and six requests that are scored; a prefill has
-rows for both of a tile's halves on Blackwell, 13 pages whole, and one in part."""
+BATCHES = (
+    (
+        "decode",
+        IndexerConfig(2, topk_blocks=4),
+        tuple(Request(1, 128 * blocks - blocks % 2) for blocks in (5, 6, 5, 3, 7, 5, 6)),
+    ),
+    (
+        "decode",
+        IndexerConfig(1, topk_blocks=1, local_blocks=0),
+        tuple(Request(1, 128 * blocks - blocks % 2) for blocks in (2, 2, 2, 2, 2, 2, 14, 14)),
+    ),
+    ("prefill", IndexerConfig(4, topk_blocks=4), (Request(33, 128 * 13 + 60),)),
+)
+"""(kind, config, requests) each. The first decode is one program's, of 34 pages and six requests that are scored; of
+the second a program has four pages of as many requests. The prefill has rows for both of a tile's halves on Blackwell,
+13 pages whole, and one in part."""
 NUM_CASES = len(BATCHES) * len(FORMATS)
 """Bound on the cases that a target takes: seeds in a row have them in turn."""
 
@@ -100,10 +110,10 @@ class ScheduleJudge:
 def _scenes(target: Target, surroundings: Surroundings) -> list[Scene]:
     """The scenes that a target takes."""
     scenes = list[Scene]()
-    for kind, (heads, requests) in BATCHES.items():
+    for kind, config, requests in BATCHES:
         for dtype in FORMATS:
             case = Case(
-                IndexerConfig(heads, topk_blocks=4),
+                config,
                 requests,
                 seed=len(scenes),
                 dtype=dtype,

@@ -107,3 +107,24 @@ def _tensors(values: Any) -> list[torch.Tensor]:
 
 def _memory_of(values: Any) -> set[int]:
     return {tensor.untyped_storage()._cdata for tensor in _tensors(values)}
+
+
+class HostDecodeGraph:
+    """`DecodeGraph` without a GPU: what a step at the greatest length launches, launched again at every replay."""
+
+    def __init__(
+        self, check_replay: Any, impl: Any, builder: Any, index_query: torch.Tensor, index_k_pages: torch.Tensor,
+        num_reqs: int, query_len: int,
+    ) -> None:  # fmt: skip
+        """check_replay: of the module of `DecodeGraph`."""
+        self.check_replay, self.launches = check_replay, HostGraph()
+        self.metadata = builder.build_for_cudagraph_capture(builder.longest_decode_batch(num_reqs, query_len))
+        with self.launches.capture():
+            self.topk_idx, _ = impl.forward(index_query, index_k_pages, self.metadata)
+
+    def replay(self, metadata: Any) -> torch.Tensor:
+        """The selections of the step that was built last."""
+        self.check_replay(self.metadata, metadata)
+        self.launches.replay()
+        topk_idx: torch.Tensor = self.topk_idx[:, : metadata.num_decode_tokens]
+        return topk_idx

@@ -6,8 +6,11 @@ plans for other GPUs than the one at hand are looked at, too; no kernel runs for
 
 import importlib
 import random
+from collections import Counter
+from collections.abc import Sequence
 from functools import cache
 from itertools import product
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -38,14 +41,20 @@ def hold_to_whole_plans(package: str) -> None:
         options: dict[str, Any] = {"key_dtype": rng.choice(KEY_DTYPES)}
         if not is_chunk:
             options["num_splits"] = rng.choice((None, None, 1, 3, 50))
-            options["workspace_bytes"] = rng.choice((1, 1 << 14, 1 << 20, 1 << 29))
+            some = _bytes_of_some(rng, config, seq_lens)
+            options["workspace_bytes"] = rng.choice((1, 1 << 14, 1 << 20, 1 << 29, some))
         with (
             patch.object(plans, "architecture_of", lambda _, name=architecture: name),
             patch.object(plans, "num_processors", lambda _, count=processors: count),
         ):
             plan = plans.PrefillPlan.build(config, query_lens, seq_lens, "cpu", **options)
         what = f"a plan for {processors} multiprocessors of {architecture}"
-        _check(plan, query_lens, seq_lens, f"{what}, of {query_lens} query tokens on {seq_lens},")
+        what = f"{what}, of {query_lens} query tokens on {seq_lens},"
+        _check(plan, query_lens, seq_lens, what)
+        if architecture == "interpreter" and not is_chunk:
+            batch = SimpleNamespace(config=config, device=torch.device("meta"))
+            scores = importlib.import_module(f"{package}.ops.prefill").prefill_scores(batch, plan)
+            _check_slabs(plan, scores, options["workspace_bytes"], what)
 
 
 @cache
@@ -75,13 +84,32 @@ def _chunk(rng: random.Random) -> tuple[IndexerConfig, list[int], list[int]]:
     return IndexerConfig(4, 16, 16, 16, 0, 1), [query_len], [query_len + 16 * rng.randint(0, 400)]
 
 
+def _bytes_of_some(rng: random.Random, config: IndexerConfig, seq_lens: list[int]) -> int:
+    """Bytes of the scores of 16 tokens, or of a few times as many, and of superblocks of two; not of one more."""
+    blocks = max(1, *map(config.num_blocks, seq_lens), 1)
+    return 4 * config.num_index_heads * 16 * rng.randint(1, 4) * (blocks + -(-blocks // 32) * 16)
+
+
 def _drawn(rng: random.Random, max_blocks: int) -> tuple[IndexerConfig, list[int], list[int]]:
     """An indexer, and the lengths of a batch: of one request as often as of several."""
     heads, size = rng.choice((1, 2, 3, 4, 13)), rng.choice((16, 128))
-    num_reqs = rng.choice((1, 1, 2, 3, 7))
-    query_lens = [rng.choice((1, 5, 16, 43, 64, 129, 182, 0 if num_reqs > 1 else 2)) for _ in range(num_reqs)]
+    num_reqs = rng.choice((1, 1, 2, 3, 7, 40))
+    some = (1, 1, 1, 2) if num_reqs == 40 else (1, 5, 16, 43, 64, 129, 182, 0 if num_reqs > 1 else 2)
+    query_lens = [rng.choice(some) for _ in range(num_reqs)]
     seq_lens = [max(0, rng.randint(-40, max_blocks * size) + query_len) for query_len in query_lens]
     return IndexerConfig(heads, size, size, rng.choice((3, 16, 64)), 0, 1), query_lens, seq_lens
+
+
+def _check_slabs(plan: Any, scores: Sequence[torch.Tensor], workspace_bytes: int, what: str) -> None:
+    """Hold the scores that are in memory together to a workspace, unless those of one query tile take more.
+
+    scores: tensors as prefill would allocate them, without memory.
+    """
+    largest = max(plan.slabs, key=lambda slab: slab.num_tokens, default=None)
+    num_bytes = sum(tensor.untyped_storage().nbytes() for tensor in scores)
+    if largest is not None and largest.topk_tiles.stop - largest.topk_tiles.start > 1 and num_bytes > workspace_bytes:
+        text = f"{what} has the scores of {largest.num_tokens} tokens in {num_bytes} bytes, not in {workspace_bytes}"
+        raise BrokenLaw("Workspace", text)
 
 
 def _check(plan: Any, query_lens: list[int], seq_lens: list[int], what: str) -> None:
@@ -95,9 +123,12 @@ def _check(plan: Any, query_lens: list[int], seq_lens: list[int], what: str) -> 
         for row in range(0, query_len * heads, rows):
             last_token = (min(row + rows, query_len * heads) - 1) // heads
             blocks[req, row] = -(-max(0, seq_len - query_len + last_token + 1) // size)
-    missing = blocks.keys() - {(req, row) for req, row in plan.topk_tiles.tolist()}
+    listed = Counter((req, row) for req, row in plan.topk_tiles.tolist())
+    missing, twice = blocks.keys() - listed.keys(), [tile for tile in blocks if listed[tile] > 1]
     if missing:
         raise BrokenLaw("WritesAll", f"{what} selects for none of the rows from (request, row) {min(missing)} on")
+    if twice:  # two programs would write, and read again, the same rows at once
+        raise BrokenLaw("OwnMemory", f"{what} selects twice for the rows from (request, row) {min(twice)} on")
     seen = dict.fromkeys(blocks, 0)
     for req, row, first, end in sorted(plan.score_tiles.tolist()):
         if first <= seen.get((req, row), -1):

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from fuzz.targets.engine import Engine, EngineSetup, EngineStep
-from fuzz.targets.host_graph import HostGraph
+from fuzz.targets.host_graph import HostDecodeGraph
 from fuzz.targets.layer_memory import in_another_storage
 from fuzz.targets.layers import like
 from fuzz.targets.own_choices import hold_to_choices
@@ -24,7 +24,7 @@ from fuzz.targets.own_classes import (
     offer_short_buffer,
 )
 from fuzz.targets.own_cover import hold_to_whole_device_plans, hold_to_whole_plans
-from fuzz.targets.own_forms import FORMS, with_an_empty_request
+from fuzz.targets.own_forms import FORMS, default_device, with_an_empty_request
 from fuzz.targets.own_kinds import hold_to_kinds, hold_to_own_descriptors, hold_to_own_thread, hold_to_own_words
 from fuzz.targets.own_outs import KeptOuts
 from fuzz.targets.own_plans import Planning, offer_steps_ahead, offer_traded_lengths
@@ -35,6 +35,7 @@ from fuzz.targets.own_promises import (
     offer_bad_captures,
     require_refusal,
 )
+from fuzz.targets.own_scores import hold_to_own_scores
 from fuzz.targets.own_steps import hold_to_own_launches
 from fuzz.targets.own_vendor import hold_to_vendor_calls
 
@@ -80,6 +81,7 @@ class EagerEngine:
         hold_to_own_descriptors(importlib.import_module(f"{package}.ops.nvidia.tma"))
         hold_to_own_words(importlib.import_module(f"{package}.ops.nvfp4").in_words)
         hold_to_own_launches(package)
+        hold_to_own_scores(package, setup.device)
         hold_to_vendor_calls(package)
         hold_to_choices(package)
         hold_to_whole_plans(package)
@@ -125,7 +127,8 @@ class EagerEngine:
             self.num_steps += 1
         if self.has_empty_requests:
             step = with_an_empty_request(step, self.drafts)
-        metadata = builder.build(0, form(step), fast_build=self.num_steps % 3 == 2)  # as for the steps of a draft model
+        with default_device(self.num_steps):  # a fast build as for the steps of a draft model
+            metadata = builder.build(0, form(step), fast_build=self.num_steps % 3 == 2)
         for rule, refused in bad_steps(step, builder.max_num_reqs, builder.max_model_len, builder.config.block_size):
             what = f"a step whose {rule.split()[0]} is wrong was built"
             require_refusal(rule, what, partial(builder.build, 0, form(refused)))
@@ -145,7 +148,8 @@ class EagerEngine:
         self._offer_old(partial(answer, index_query, index_k_pages))
         if layer == 0:
             self._before_the_layers(index_query, index_k_pages, metadata)
-        selections: tuple[torch.Tensor | None, ...] = answer(index_query, index_k_pages, metadata)
+        with default_device(self.num_steps):
+            selections: tuple[torch.Tensor | None, ...] = answer(index_query, index_k_pages, metadata)
         if layer == len(self.impls) - 1:  # where nothing is left to wait for
             hold_to_step(metadata, self.num_actual_tokens[metadata.micro_batch])
             if len(self.builders) == 1:
@@ -230,9 +234,12 @@ class GraphEngine(EagerEngine):
     ) -> tuple[torch.Tensor | None, ...]:
         """The selections of a replay where the step is one of decodes alone, with all of their drafts.
 
-        A step of decodes with fewer drafts is offered for a replay, too, which must be refused.
+        Steps of decodes with fewer drafts, and with prefills, are offered for a replay, too, which must be refused.
         """
         decode = metadata.decode
+        if self.graphs and metadata.num_prefills > 0:
+            what = f"a step of {metadata.num_decodes} decodes and {metadata.num_prefills} prefills was replayed"
+            require_refusal("num_prefills must ", what, partial(self.graphs[layer].replay, metadata))
         if self.graphs and metadata.num_prefills == 0 and decode is not None:
             replay, got = self.graphs[layer].replay, decode.decode_query_len
             if got == self.query_len:
@@ -256,27 +263,6 @@ def _into_its_own_memory(score: Any, batch: Any, plan: Any, out: torch.Tensor) -
     """A prefill scorer of the caller's own, which returns other memory."""
     out.fill_(float("nan"))
     return score(batch, plan, torch.empty_like(out))
-
-
-class HostDecodeGraph:
-    """`DecodeGraph` without a GPU: what a step at the greatest length launches, launched again at every replay."""
-
-    def __init__(
-        self, check_replay: Any, impl: Any, builder: Any, index_query: torch.Tensor, index_k_pages: torch.Tensor,
-        num_reqs: int, query_len: int,
-    ) -> None:  # fmt: skip
-        """check_replay: of the module of `DecodeGraph`."""
-        self.check_replay, self.launches = check_replay, HostGraph()
-        self.metadata = builder.build_for_cudagraph_capture(builder.longest_decode_batch(num_reqs, query_len))
-        with self.launches.capture():
-            self.topk_idx, _ = impl.forward(index_query, index_k_pages, self.metadata)
-
-    def replay(self, metadata: Any) -> torch.Tensor:
-        """The selections of the step that was built last."""
-        self.check_replay(self.metadata, metadata)
-        self.launches.replay()
-        topk_idx: torch.Tensor = self.topk_idx[:, : metadata.num_decode_tokens]
-        return topk_idx
 
 
 ENGINES: dict[str, Callable[[str], Callable[[EngineSetup], Engine]]] = {

@@ -1,6 +1,7 @@
 """A step as engines of several versions describe it to the suite's own builders."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
@@ -69,3 +70,8 @@ def with_an_empty_request(step: EngineStep, drafts: int) -> EngineStep:
         num_reqs=step.num_reqs + 1,
         block_table_tensor=with_one_more(step.block_table_tensor, 0, 1),
     )
+
+
+def default_device(number: int) -> AbstractContextManager[object]:
+    """At some steps the default device is one that none of a step's tensors is on, as an engine may have one."""
+    return torch.device("meta") if number % 4 == 3 else nullcontext()

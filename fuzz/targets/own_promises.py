@@ -13,8 +13,6 @@ from fuzz.targets.engine import EngineStep
 
 BadStep = tuple[str, EngineStep]
 """The first words of a refusal, and the step that must be refused so."""
-EACH_SCORED_TWICE = 8
-"""Of one plan in so many, two answers are there at once."""
 
 
 def require_refusal(rules: str | tuple[str, ...], what: str, call: Callable[[], object]) -> None:
@@ -86,21 +84,15 @@ def offer_bad_buffers(new_impl: Callable[[torch.Tensor], object], like: torch.Te
             require_refusal("topk_indices_buffer must ", f"{what} in one memory were taken", partial(new_impl, shared))
 
 
-def hold_score_calls(score: Callable[[Any], torch.Tensor], plan: Any) -> None:
-    """Hold the scorer, which allocates its answers, to the plan of a batch, and to memory of its own for each answer.
-
-    It is offered the same plan as one that was made for another block size, which must be refused.
-
-    Raises:
-        BrokenLaw: if two answers lie in one memory.
-    """
+def offer_bad_plans(score: Callable[[Any], torch.Tensor], plan: Any) -> None:
+    """Offer the scorer a batch's plan as one of another block size, of more tokens or requests: it must be refused."""
     size = plan.config.block_size
-    other = replace(plan, config=replace(plan.config, block_size=size // 2 if size > 16 else 2 * size))
-    require_refusal("plan must ", "a plan of another block_size was taken", partial(score, other))
-    if (plan.max_row_blocks + plan.total_q) % EACH_SCORED_TWICE == 0:
-        answers = [score(plan) for _ in range(2)]
-        if answers[0].numel() and answers[0].data_ptr() == answers[1].data_ptr():
-            raise BrokenLaw("OwnMemory", "two calls of the scorer have their scores in the same memory")
+    for name, other in (
+        ("block_size", replace(plan, config=replace(plan.config, block_size=size // 2 if size > 16 else 2 * size))),
+        ("total_q", replace(plan, total_q=plan.total_q + 1)),
+        ("num_reqs", replace(plan, num_reqs=plan.num_reqs + 1)),
+    ):
+        require_refusal("plan must ", f"a plan of another {name} was taken", partial(score, other))
 
 
 def offer_bad_captures(builder: Any, from_lens: Callable[..., Any], num_reqs: int, query_len: int) -> None:

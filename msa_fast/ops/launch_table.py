@@ -39,9 +39,10 @@ MAX_PROGRAM_ROWS = 128
 """Rows that one program of the generic scorer takes, of any keys. A larger tile is shared out."""
 KeyKind = int | str
 """Bytes of a key's element, or `nvfp4` where elements are packed."""
-PROGRAM_ROWS: dict[KeyKind, int] = {4: 16, "nvfp4": 64}
-"""Rows of a score tile that one program takes, by kind of keys, where it takes only a part. Few in fp32, whose
-products are multiply-adds with all operands in registers; half where keys are unpacked in registers."""
+PROGRAM_ROWS: dict[tuple[str, KeyKind], int] = {("interpreter", 4): 64, (ANY, 4): 16, (ANY, "nvfp4"): 64}
+"""Rows of a score tile that one program takes, where it takes only a part. Few in fp32, whose products are
+multiply-adds with all operands in registers, but for the interpreter, which runs programs one by one; half where keys
+are unpacked in registers."""
 MAX_WARP_TOPK = {"sm_90": 32, "sm_100": 32, "sm_103": 32, ANY: 0}
 """Selected blocks of a row, at most, for which one warp selects from all its scores, so that a prefill keeps no best
 scores of superblocks and its score programs may begin at any block. 0: no kernel does."""
@@ -127,6 +128,11 @@ DECODE: dict[tuple[str, KeyKind], Launch] = {
 def key_kind(key_dtype: torch.dtype) -> KeyKind:
     """The kind of keys, by which launches are chosen, of the dtype of their tensor."""
     return "nvfp4" if key_dtype == torch.uint8 else key_dtype.itemsize
+
+
+def program_rows(architecture: str, kind: KeyKind) -> int:
+    """Rows of a score tile that one program of the generic scorer takes, at most."""
+    return PROGRAM_ROWS.get((architecture, kind)) or PROGRAM_ROWS.get((ANY, kind), MAX_PROGRAM_ROWS)
 
 
 def launch_for(table: dict[tuple[str, KeyKind], Launch], architecture: str, kind: KeyKind) -> Launch:

@@ -6,12 +6,11 @@ import triton.language as tl
 
 from msa_fast.ops.dot import dot_fp8, dot_fp32, multiplied_as
 from msa_fast.ops.launch_table import (
-    MAX_PROGRAM_ROWS,
-    PROGRAM_ROWS,
     SCORE,
     architecture_of,
     key_kind,
     launch_for,
+    program_rows,
 )
 from msa_fast.ops.launching import Launched, launched
 from msa_fast.ops.nvfp4 import in_words, nvfp4_keys
@@ -192,7 +191,7 @@ def launch_score(
     kind = key_kind(batch.index_k_pages.dtype)
     pages = in_words(batch.index_k_pages)
     launch = launch_for(SCORE, architecture, kind)
-    rows = min(plan.score_rows, PROGRAM_ROWS.get(kind, MAX_PROGRAM_ROWS))
+    rows = min(plan.score_rows, program_rows(architecture, kind))
     return launched(
         batch.device,
         _score_kernel,

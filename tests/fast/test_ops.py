@@ -107,7 +107,9 @@ def test_every_tile_of_the_table_selects_the_same(rows, num_blocks, device, monk
 @pytest.mark.parametrize("rows", [16, 32, 128])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
 def test_any_number_of_programs_may_share_a_score_tile(dtype, rows, device, monkeypatch):
-    monkeypatch.setitem(launch_table.PROGRAM_ROWS, dtype.itemsize, rows)
+    kinds = ("interpreter", dtype.itemsize), (launch_table.ANY, dtype.itemsize)
+    for kind in kinds:
+        monkeypatch.setitem(launch_table.PROGRAM_ROWS, kind, rows)
     config = IndexerConfig(6, 16, 16, topk_blocks=4)
     query_lens, seq_lens = [24, 1, 30], [200, 40, 35]
     batch = make_batch(config, query_lens, seq_lens, dtype, device)

@@ -150,4 +150,12 @@ MUTANTS = [
         ("Runs", "Best", "Count", "Visible", "Forced", "WritesAll"),
         defect="D21",
     ),
+    _repeat(
+        "bound_words_by_their_own_size",
+        "Where keys of bytes are read in words, the start of a layer's keys in their storage counts as so many words.",
+        "tensor.storage_offset() * tensor.element_size()",
+        "tensor.storage_offset() * self.dtype.itemsize",
+        ("Best", "Runs"),
+        defect="D29",
+    ),
 ]

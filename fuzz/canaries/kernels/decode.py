@@ -366,4 +366,16 @@ MUTANTS = [
         ("Score", "Best"),
         defect="D44",
     ),
+    mutants_of("ops/decode.py", "step")(
+        "decode_scores_kept_for_the_next_call",
+        "Memory for scores is kept, and serves the next call of the same sizes, whoever has the last one's scores.",
+        "score = new_vector_score(batch, choice.is_interleaved)",
+        """kind = batch.device, batch.config, batch.total_q, batch.max_blocks, choice.is_interleaved
+    kept = _decode.__dict__.setdefault("kept", {})
+    score = kept.get(kind)
+    if score is None:
+        score = kept[kind] = new_vector_score(batch, choice.is_interleaved)""",
+        ("OwnMemory",),
+        defect="D21",
+    ),
 ]

@@ -153,4 +153,12 @@ MUTANTS = [
         ("Score", "Best", "Runs"),
         defect="D54",
     ),
+    _mutant(
+        "decode_e4m3_sm90_last_key_seen",
+        "A block whose last key alone a token does not see yet is taken for one that it sees whole.",
+        "if (block + 1) * S > context_len + 1:",
+        "if (block + 1) * S - 1 > context_len + 1:",
+        ("Score", "Best"),
+        defect="D11",
+    ),
 ]

@@ -144,4 +144,13 @@ MUTANTS = [
         ("Score", "Best", "PoisonBlind"),
         defect="D02",
     ),
+    _mutant(
+        "decode_sm90_first_half_by_the_last_token",
+        "The first half of a block is not masked where the request's last token sees all of it.",
+        'first_score = gl.where(key_pos < sees[None, :], first_score, float("-inf"))',
+        "if block * S + S // 2 > context_len + query_len:\n"
+        '                first_score = gl.where(key_pos < sees[None, :], first_score, float("-inf"))',
+        ("Score", "Best"),
+        defect="D11",
+    ),
 ]

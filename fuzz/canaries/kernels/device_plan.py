@@ -113,4 +113,12 @@ MUTANTS = [
         ("Best",),
         defect="D16",
     ),
+    mutants_of("ops/device_plan.py", "step")(
+        "device_plan_first_tile_again",
+        "A slot without a tile lists the rows of the first one again, which two programs then write and read at once.",
+        "slot * 2 + 1, tl.where(is_tile, row, NO_ROW))",
+        "slot * 2 + 1, tl.where(is_tile, row, 0))",
+        ("OwnMemory",),
+        defect="D46",
+    ),
 ]

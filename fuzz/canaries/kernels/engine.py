@@ -262,4 +262,11 @@ MUTANTS = [
         ("Best", "Exact"),
         defect="D30",
     ),
+    _graph(
+        "step_replay_of_prefills_alone",
+        "A captured step of decodes is replayed for a step of prefills alone, which then has no answer.",
+        "require(metadata.num_prefills == 0,",
+        "require(metadata.num_prefills == 0 or metadata.decode is None,",
+        ("Refuses",),
+    ),
 ]

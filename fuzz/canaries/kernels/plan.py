@@ -259,4 +259,18 @@ MUTANTS = [
         ("Refuses",),
         target="prefill-apart",
     ),
+    mutants_of("ops/prefill_plan.py", "step")(
+        "plan_slab_of_one_token_more",
+        "Scores of one token more than the workspace holds are in memory at once.",
+        "tiles.last_token.searchsorted(tiles.first_token[first] + max_tokens)",
+        'tiles.last_token.searchsorted(tiles.first_token[first] + max_tokens, side="right")',
+        ("Workspace",),
+    ),
+    mutants_of("ops/prefill_plan.py", "prefill-apart")(
+        "plan_of_more_tokens_is_taken",
+        "A plan of more tokens serves a batch, as if its tiles were bounds.",
+        "require(built == own,",
+        "require(built[1:] == own[1:] and plan.total_q >= batch.total_q,",
+        ("Refuses",),
+    ),
 ]

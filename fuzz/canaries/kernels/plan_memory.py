@@ -52,4 +52,11 @@ MUTANTS = [
         ("Runs", "OwnMemory"),
         defect="D22",
     ),
+    _memory(
+        "step_host_lists_on_the_default_device",
+        "The host's side of a plan is made on the default device, which may be another.",
+        'torch.empty(shape, dtype=torch.int32, device="cpu", pin_memory=is_pinned)',
+        "torch.empty(shape, dtype=torch.int32, pin_memory=is_pinned)",
+        ("Runs",),
+    ),
 ]

@@ -208,4 +208,12 @@ MUTANTS = [
         ("Best", "Score"),
         defect="D11",
     ),
+    _mutant(
+        "e4m3_sm90_whole_blocks_of_the_next_token",
+        "Where a tile begins within a token, its whole blocks are counted from the next one.",
+        "context_len + first_row // H + 1, 0)",
+        "context_len + (first_row + H - 1) // H + 1, 0)",
+        _LAWS,
+        defect="D11",
+    ),
 ]

@@ -210,6 +210,14 @@ QUERIES_AND_RINGS = [
         ("Runs",),
         defect="D46",
     ),
+    _mutant(
+        "sm100_tile_ends_with_whole_tokens",
+        "A token of which a tile has the first heads alone is not counted as the tile's last.",
+        "gl.minimum((first_row + ROWS - 1) // H, query_len - 1)",
+        "gl.minimum((first_row + ROWS) // H, query_len) - 1",
+        ("Score", "Best"),
+        defect="D11",
+    ),
 ]
 
 MUTANTS = [*MAXIMA, *QUERIES_AND_RINGS]

@@ -143,4 +143,13 @@ MUTANTS = [
         ("Best", "Score"),
         defect="D11",
     ),
+    _mutant(
+        "score_sm90_rows_in_31_bits",
+        "The offset of a row of scores wraps where the rows lie 2**31 elements apart.",
+        "flat_row = (q_start - slab_token).to(gl.int64) * H + stored_row",
+        "flat_row = (q_start - slab_token) * H + stored_row",
+        ("Score", "Best", "Runs"),
+        defect="D26",
+        needs=("gpu", "far memory"),
+    ),
 ]
