@@ -4,6 +4,7 @@ from fuzz.cases import case_facts
 from fuzz.cases.case import BEHIND, BETWEEN, PAGE_ORDERS, TAILS, ViewPlan
 from fuzz.cases.dimension import Dimension, flags, ranges
 from fuzz.cases.draw_plans import BETWEEN_WORDS
+from fuzz.cases.draw_requests import may_have_neighbours
 from fuzz.cases.scale import WIDE_TABLE
 from fuzz.cases.step_dimensions import STEP_DIMENSIONS
 from fuzz.values.families import DRAWN_FAMILIES, FAMILIES
@@ -96,7 +97,7 @@ DIMENSIONS = (
             "without a query": lambda case: case.total_q == 0,
             "several to a program": case_facts.has_neighbours,
         },
-        {"several to a program": lambda scale: scale.percent.neighbours},
+        {"several to a program": may_have_neighbours},
     ),
     flags(
         "query tensor",

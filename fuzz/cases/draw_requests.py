@@ -28,10 +28,10 @@ def draw_requests(chooser: Chooser, scale: Scale, specialization: Specialization
     return requests + [requests[1 + i % (MAX_DRAWN_REQS - 1)] for i in range(num_reqs - MAX_DRAWN_REQS)]
 
 
-def has_neighbours(chooser: Chooser, scale: Scale) -> bool:
-    """True if a decode batch has long requests behind many short ones, where a target takes as many."""
+def may_have_neighbours(scale: Scale) -> bool:
+    """True if decode batches may have long requests behind many short ones: if there are any, of so many requests."""
     limits = scale.bounds.max_total_q, scale.bounds.profile.max_num_reqs or MAX_DRAWN_REQS
-    return min(limits) >= MAX_DRAWN_REQS and chooser.boolean(scale.percent.neighbours)
+    return "decode" in scale.kinds and min(limits) >= MAX_DRAWN_REQS and scale.percent.neighbours > 0
 
 
 def draw_neighbours(chooser: Chooser, scale: Scale, specialization: Specialization) -> tuple[Request, ...]:

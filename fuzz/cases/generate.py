@@ -22,7 +22,14 @@ from fuzz.cases.draw_plans import (
     draw_split_counts,
     draw_values,
 )
-from fuzz.cases.draw_requests import MIN_LONGEST, draw_neighbours, draw_request, draw_requests, has_neighbours, within
+from fuzz.cases.draw_requests import (
+    MIN_LONGEST,
+    draw_neighbours,
+    draw_request,
+    draw_requests,
+    may_have_neighbours,
+    within,
+)
 from fuzz.cases.draw_steps import draw_engine, draw_steps
 from fuzz.cases.inside import families_inside
 from fuzz.cases.rare_sizes import rare_case
@@ -86,7 +93,7 @@ def _draw_alone(
         first, *more = draw_steps(chooser, scale, specialization)
         engine = draw_engine(chooser, len(first.requests))
         case = replace(case, requests=first.requests, replay=tuple(more), engine=engine)
-    elif kind == "decode" and has_neighbours(chooser, scale):
+    elif kind == "decode" and may_have_neighbours(scale) and chooser.boolean(scale.percent.neighbours):
         case = replace(case, requests=draw_neighbours(chooser, scale, specialization), num_splits=(1,), host_slack=0)
     else:
         requests = draw_requests(chooser, scale, specialization, kind)

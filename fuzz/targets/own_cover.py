@@ -86,12 +86,12 @@ def _chunk(rng: random.Random) -> tuple[IndexerConfig, list[int], list[int]]:
 
 def _bytes_of_some(rng: random.Random, config: IndexerConfig, seq_lens: list[int]) -> int:
     """Bytes of the scores of 16 tokens, or of a few times as many, and of superblocks of two; not of one more."""
-    blocks = max(1, *map(config.num_blocks, seq_lens), 1)
+    blocks = max(1, *map(config.num_blocks, seq_lens))
     return 4 * config.num_index_heads * 16 * rng.randint(1, 4) * (blocks + -(-blocks // 32) * 16)
 
 
 def _drawn(rng: random.Random, max_blocks: int) -> tuple[IndexerConfig, list[int], list[int]]:
-    """An indexer, and the lengths of a batch: of one request as often as of several."""
+    """An indexer, and the lengths of a batch: of one request, of several, or of many short ones."""
     heads, size = rng.choice((1, 2, 3, 4, 13)), rng.choice((16, 128))
     num_reqs = rng.choice((1, 1, 2, 3, 7, 40))
     some = (1, 1, 1, 2) if num_reqs == 40 else (1, 5, 16, 43, 64, 129, 182, 0 if num_reqs > 1 else 2)

@@ -35,6 +35,7 @@ from fuzz.targets.own_promises import (
     offer_bad_captures,
     require_refusal,
 )
+from fuzz.targets.own_refusals import hold_to_refusals
 from fuzz.targets.own_scores import hold_to_own_scores
 from fuzz.targets.own_steps import hold_to_own_launches
 from fuzz.targets.own_vendor import hold_to_vendor_calls
@@ -82,6 +83,7 @@ class EagerEngine:
         hold_to_own_words(importlib.import_module(f"{package}.ops.nvfp4").in_words)
         hold_to_own_launches(package)
         hold_to_own_scores(package, setup.device)
+        hold_to_refusals(package, setup.device)
         hold_to_vendor_calls(package)
         hold_to_choices(package)
         hold_to_whole_plans(package)

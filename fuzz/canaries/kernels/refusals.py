@@ -204,4 +204,25 @@ MUTANTS = [
         "",
         ("Refuses",),
     ),
+    mutants_of("graph.py", "step")(
+        "step_replay_of_more_decodes",
+        "A captured step is replayed for more decodes than it was captured for.",
+        'require(metadata.num_decodes <= most, "num_decodes", f"must be <= the {most} captured", metadata.num_decodes)',
+        "assert most",
+        ("Refuses",),
+    ),
+    mutants_of("ops/prefill_plan.py", "step")(
+        "plan_on_another_device_is_taken",
+        "A plan whose tiles are on another device is taken.",
+        'require(device == batch.device, "plan",',
+        'require(device is not None, "plan",',
+        ("Refuses", "Runs"),
+    ),
+    mutants_of("indexer.py", "step")(
+        "step_builder_of_no_requests",
+        "A builder's bounds are not looked at.",
+        'check_int(max_num_reqs, "max_num_reqs", 1)',
+        'check_int(max_num_reqs, "max_num_reqs", 0)',
+        ("Refuses",),
+    ),
 ]
