@@ -1,4 +1,4 @@
-"""What a function is offered that it must refuse: a good call, and bad arguments to exchange, one at a time."""
+"""An offer to a function: a good call, and bad arguments to exchange, which must be refused one at a time."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace

@@ -7,12 +7,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-MAX_SECONDS = 30.0
-"""Several times what the longest ordinary test takes: on a machine that others use a CPU second does less."""
+MAX_SECONDS = 75.0
+"""Several times what the longest ordinary test takes: a CPU second has done three times less on some machines."""
 
 LONG = {
-    "test_the_sweep_and_its_subset_reach_everything": (120.0, "all that the compile gate compiles, specified twice"),
-    "test_the_gate_of_m3_s_shape_kills_what_can_show_there": (120.0, "all canaries, by all cases of a gate"),
+    "test_the_sweep_and_its_subset_reach_everything": (300.0, "all that the compile gate compiles, specified twice"),
+    "test_the_gate_of_m3_s_shape_kills_what_can_show_there": (300.0, "all canaries, by all cases of a gate"),
 }
 """Function of a test that takes longer -> the seconds that it may take, and why it needs them."""
 
