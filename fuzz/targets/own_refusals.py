@@ -16,12 +16,16 @@ from msa_ref import PagedBatch
 
 @cache
 def hold_to_refusals(package: str, device: torch.device) -> None:
-    """Offer bad arguments to a package's functions and classes: once in a process.
+    """Offer bad arguments to a package's functions and classes: once in a process, on the interpreter alone.
+
+    They are refused by the host, and a GPU would compile kernels for the good calls.
 
     Raises:
         BrokenLaw: if they are taken.
         ValueError: a refusal by another rule.
     """
+    if not importlib.import_module(f"{package}.ops.launch_table").IS_INTERPRETED:
+        return
     for offer in _offers(package, device):
         offer.call(**offer.good)
         for rule, changes in offer.bad:
