@@ -4,7 +4,7 @@ from fuzz.cases import case_facts
 from fuzz.cases.case import BEHIND, BETWEEN, PAGE_ORDERS, TAILS, ViewPlan
 from fuzz.cases.dimension import Dimension, flags, ranges
 from fuzz.cases.draw_plans import BETWEEN_WORDS
-from fuzz.cases.draw_requests import may_have_neighbours
+from fuzz.cases.neighbours import may_have_neighbours
 from fuzz.cases.scale import WIDE_TABLE
 from fuzz.cases.step_dimensions import STEP_DIMENSIONS
 from fuzz.values.families import DRAWN_FAMILIES, FAMILIES

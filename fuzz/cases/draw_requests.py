@@ -12,8 +12,6 @@ MAX_DRAWN_REQS = 8
 """Requests of a batch that are drawn one by one; a larger batch repeats them, except for the first."""
 MIN_LONGEST = 65
 """Blocks that the first request of a batch may have at any size of blocks: one more than a round of kernels ranks."""
-NUM_SHORT = (4, 7)
-"""Least and most short requests before long ones."""
 
 
 def draw_requests(chooser: Chooser, scale: Scale, specialization: Specialization, kind: str) -> list[Request]:
@@ -26,29 +24,6 @@ def draw_requests(chooser: Chooser, scale: Scale, specialization: Specialization
     lens = [min(query_len, longest) for query_len in lens]
     requests = [draw_request(chooser, scale, specialization, query_len, req) for req, query_len in enumerate(lens)]
     return requests + [requests[1 + i % (MAX_DRAWN_REQS - 1)] for i in range(num_reqs - MAX_DRAWN_REQS)]
-
-
-def may_have_neighbours(scale: Scale) -> bool:
-    """True if decode batches may have long requests behind many short ones: if there are any, of so many requests."""
-    limits = scale.bounds.max_total_q, scale.bounds.profile.max_num_reqs or MAX_DRAWN_REQS
-    return "decode" in scale.kinds and min(limits) >= MAX_DRAWN_REQS and scale.percent.neighbours > 0
-
-
-def draw_neighbours(chooser: Chooser, scale: Scale, specialization: Specialization) -> tuple[Request, ...]:
-    """Decode requests of one or two blocks, and a few long ones behind them.
-
-    Where programs are as many as requests, the first programs have blocks of several requests each.
-    """
-    config, num_short = specialization.config, chooser.integer(*NUM_SHORT)
-    num_long = chooser.integer(1, MAX_DRAWN_REQS - num_short)
-    query_len = min(specialization.decode_query_len, scale.bounds.max_total_q // MAX_DRAWN_REQS)
-    # A program has as many blocks as a request has on average.
-    short, average = chooser.choice((1, 2)), chooser.integer(3, 6)
-    long = (average * (num_short + num_long) - short * num_short) // num_long
-    longest = _max_blocks(scale, specialization, query_len, 0) // num_long
-    blocks = [short] * num_short + [min(long, longest)] * num_long
-    lens = [count * config.block_size - chooser.choice((0, 3, config.block_size - 1)) for count in blocks]
-    return tuple(within(scale, config, Request(query_len, max(query_len, seq_len))) for seq_len in lens)
 
 
 def _query_lens(chooser: Chooser, scale: Scale, specialization: Specialization, kind: str, num_reqs: int) -> list[int]:
@@ -83,7 +58,7 @@ def _seq_len(chooser: Chooser, scale: Scale, specialization: Specialization, que
     size = config.block_size
     if chooser.boolean(10):
         return chooser.integer(0, query_len)  # padding, or shorter than its query
-    max_blocks = _max_blocks(scale, specialization, query_len, req)
+    max_blocks = max_blocks_of(scale, specialization, query_len, req)
     edges = [
         edge for edge in _edges_of_runs(config.topk_blocks) if edge <= min(max_blocks, max(scale.edges, default=0))
     ]
@@ -101,7 +76,7 @@ def _seq_len(chooser: Chooser, scale: Scale, specialization: Specialization, que
     return blocks * size + (chooser.integer(0, query_len) if blocks else query_len)
 
 
-def _max_blocks(scale: Scale, specialization: Specialization, query_len: int, req: int) -> int:
+def max_blocks_of(scale: Scale, specialization: Specialization, query_len: int, req: int) -> int:
     """Bound on the blocks of a request. The first may be long: it has half of the keys, the others share the rest.
 
     However large its blocks, the first may have MIN_LONGEST of them: else nothing would be ranked.

@@ -22,16 +22,10 @@ from fuzz.cases.draw_plans import (
     draw_split_counts,
     draw_values,
 )
-from fuzz.cases.draw_requests import (
-    MIN_LONGEST,
-    draw_neighbours,
-    draw_request,
-    draw_requests,
-    may_have_neighbours,
-    within,
-)
+from fuzz.cases.draw_requests import MIN_LONGEST, draw_request, draw_requests, within
 from fuzz.cases.draw_steps import draw_engine, draw_steps
 from fuzz.cases.inside import families_inside
+from fuzz.cases.neighbours import with_neighbours
 from fuzz.cases.rare_sizes import rare_case
 from fuzz.cases.replay_script import draw_script
 from fuzz.cases.scale import Bounds, Scale
@@ -63,6 +57,7 @@ def draw_case(
     """
     case = _with_edges_of_memory(_draw_alone(chooser, scale, specialization, families, kind), scale)
     case = _aligned(case, scale)
+    case = with_neighbours(case, scale, specialization, kind)
     case = _with_a_last_change(case)
     return replace(
         case,
@@ -93,8 +88,6 @@ def _draw_alone(
         first, *more = draw_steps(chooser, scale, specialization)
         engine = draw_engine(chooser, len(first.requests))
         case = replace(case, requests=first.requests, replay=tuple(more), engine=engine)
-    elif kind == "decode" and may_have_neighbours(scale) and chooser.boolean(scale.percent.neighbours):
-        case = replace(case, requests=draw_neighbours(chooser, scale, specialization), num_splits=(1,), host_slack=0)
     else:
         requests = draw_requests(chooser, scale, specialization, kind)
         script = _script(chooser, scale, specialization, requests) if kind == "replay" else ()

@@ -29,7 +29,6 @@ class Shares:
     long: rows as long as the scale allows, of values made on the device.
     company: a late producer, or another stream's noise: where there are streams.
     far: pages and scores so far apart that offsets pass 2**31.
-    neighbours: short requests before long ones, by as many programs; of decode batches.
 
     Of single draws:
     many: a number of blocks from `many_blocks`. many_splits: a large split count.
@@ -46,7 +45,6 @@ class Shares:
     company: int = 0
     across: int = 0
     far: int = 2
-    neighbours: int = 12
 
 
 @dataclass(frozen=True)
