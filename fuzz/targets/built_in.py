@@ -15,7 +15,7 @@ from fuzz.targets.layers import run_judged, run_others
 from fuzz.targets.limits import check_decode, check_decode_topk, check_prefill, check_prefill_device
 from fuzz.targets.own_engine import ENGINES
 from fuzz.targets.own_programs import hold_to_even_shares
-from fuzz.targets.own_promises import offer_bad_plans
+from fuzz.targets.own_promises import offer_bad_plan
 from fuzz.targets.step import step_target
 from fuzz.targets.target import Bound, Run, Start, Target
 from msa_ref import index_topk
@@ -53,7 +53,7 @@ def _prefill(call: Call, package: str = "msa_fast") -> torch.Tensor:
 def _prefill_apart(call: Call, package: str = "msa_fast") -> torch.Tensor:
     kernels, batch = importlib.import_module(package), call.batch
     plan = _plan(kernels, call, has_slabs=False)
-    offer_bad_plans(partial(kernels.minimax_m3_index_score, batch), plan)
+    offer_bad_plan(partial(kernels.minimax_m3_index_score, batch), plan)
     best = None
     if call.num_splits is not None:  # where splits are given, the best scores of superblocks are asked for, too
         shape = (batch.total_q, batch.config.num_index_heads, -(-batch.max_blocks // plan.superblock))

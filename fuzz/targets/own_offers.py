@@ -11,7 +11,7 @@ Bad = tuple[str, dict[str, Any]]
 
 CONFIG = IndexerConfig(2, 16, 16, 2, 0, 1)
 QUERY_LENS, SEQ_LENS = [3, 2], [40, 70]
-"""Of two requests."""
+"""Query tokens and lengths of two requests."""
 NUM_TOKENS, NUM_BLOCKS = sum(QUERY_LENS), 5
 BAD_CONFIGS: list[Bad] = [
     ("config must be an IndexerConfig", {"config": "M3"}),

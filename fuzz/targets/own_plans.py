@@ -24,7 +24,7 @@ NUM_TRADES, TRADED_TOKENS, TRADED_BLOCKS = 40, (5, 40), (3, 7, 25)
 
 @dataclass(frozen=True)
 class Planning:
-    """What steps are planned with.
+    """Makers of builders, steps and plans, and the indexer and the device that they are for.
 
     new_builder: makes a builder. from_lens: makes a step. plan_alone: makes the plan of some lengths in other memory.
     """

@@ -116,28 +116,25 @@ def _of_calls(
         ("out must not overlap ", {"out": out[:1].expand(2, -1, -1)}),
     ]
 
-    def bad_scores(name: str, right: torch.Tensor) -> list[Bad]:
+    def bad_scores(argument: str, name: str, right: torch.Tensor) -> list[Bad]:
         return [
-            (f"{name.removeprefix('out_')} must be a tensor", {name: right.tolist()}),
-            (f"{name.removeprefix('out_')} must be float32", {name: right.half()}),
-            (f"{name.removeprefix('out_')} must be on ", {name: right.to("meta")}),
-            (f"{name.removeprefix('out_')} must be [", {name: right[:, 1:]}),
+            (f"{name} must be a tensor", {argument: right.tolist()}),
+            (f"{name} must be float32", {argument: right.half()}),
+            (f"{name} must be on ", {argument: right.to("meta")}),
+            (f"{name} must be [", {argument: right[:, 1:]}),
         ]
 
+    bad_bests = bad_scores("superblock_score", "superblock_score", best)
     no_batch: Bad = ("batch must be a PagedBatch", {"batch": None})
     no_product: Bad = ("product must ", {"product": "fp4"})
     no_fp8: Bad = ("product can be 'fp8' only for e4m3", {"product": "fp8"})
     planned, decoded = {"batch": batch, "plan": plan}, {"batch": batch, "decode_query_len": 3}
     bad = [no_batch, no_product, no_fp8, *bad_plans, *bad_outs]
     yield Offer("prefill", kernels.minimax_m3_index_prefill, {**planned, "out": out}, bad)
-
-    def scored(out_score: torch.Tensor, **words: Any) -> None:
-        kernels.minimax_m3_index_score(out=out_score, **words)
-
-    bad = [no_batch, no_product, no_fp8, *bad_plans, *bad_scores("out_score", score)]
-    bad += bad_scores("superblock_score", best)
-    yield Offer("the scorer", scored, {**planned, "out_score": score, "superblock_score": best}, bad)
-    bad = [no_batch, *bad_plans, *bad_outs, *bad_scores("score", score), *bad_scores("superblock_score", best)]
+    bad = [no_batch, no_product, no_fp8, *bad_plans, *bad_scores("out", "score", score), *bad_bests]
+    scored = {**planned, "out": score, "superblock_score": best}
+    yield Offer("the scorer", kernels.minimax_m3_index_score, scored, bad)
+    bad = [no_batch, *bad_plans, *bad_outs, *bad_scores("score", "score", score), *bad_bests]
     selected = {**planned, "score": score, "superblock_score": best, "out": out}
     yield Offer("the selection", kernels.minimax_m3_index_topk, selected, bad)
     bad = [no_batch, *bad_outs, *[("decode_query_len must ", {"decode_query_len": count}) for count in (0, 2, 9)]]
@@ -146,7 +143,7 @@ def _of_calls(
     splits: Bad = ("num_splits must ", {"num_splits": 0})
     for name in ("minimax_m3_index_decode", "minimax_m3_index_decode_with_score"):
         yield Offer(name, getattr(kernels, name), {**decoded, "out": out}, [*bad, splits])
-    bad += bad_scores("score", score)
+    bad += bad_scores("score", "score", score)
     yield Offer(
         "decode's selection", kernels.minimax_m3_index_decode_topk, {**decoded, "score": score, "out": out}, bad
     )

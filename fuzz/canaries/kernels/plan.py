@@ -266,7 +266,7 @@ MUTANTS = [
         'tiles.last_token.searchsorted(tiles.first_token[first] + max_tokens, side="right")',
         ("Workspace",),
     ),
-    mutants_of("ops/prefill_plan.py", "prefill-apart")(
+    mutants_of("ops/prefill_plan.py", "step")(
         "plan_of_more_tokens_is_taken",
         "A plan of more tokens serves a batch, as if its tiles were bounds.",
         "require(built == own,",
