@@ -233,8 +233,9 @@ def boundaries(seed: int) -> Iterator[tuple[Case, str]]:
     prefills = tuple(
         Request(tokens, 2 * size - token - behind + tokens) for token in split_tokens for behind in (2, 1, 0)
     )
-    kinds = (("decode", decodes, Views()), ("prefill", prefills, Views(index_q=ViewPlan(expanded=(1,)))))
-    for (kind, requests, views), dtype in product(kinds, ("bfloat16", "float8_e4m3fn", "bfloat16/float8_e4m3fn")):
+    kinds = (("decode", decodes, Views(), (0, 1)), ("prefill", prefills, Views(index_q=ViewPlan(expanded=(1,))), (1,)))
+    dtypes = "bfloat16", "float8_e4m3fn", "bfloat16/float8_e4m3fn"
+    for (kind, requests, views, num_splits), dtype in product(kinds, dtypes):
         case = Case(
             config=IndexerConfig(3, 128, size, 1, 0, 0),
             requests=requests,
@@ -243,7 +244,7 @@ def boundaries(seed: int) -> Iterator[tuple[Case, str]]:
             values=ValuePlan("integers", is_future_best=True),
             pages=PagePlan(tail="bait"),
             views=views,
-            num_splits=(0, 1),
+            num_splits=num_splits,
             note=f"no shape of traffic: {kind} of tokens at the ends of blocks and tiles",
         )
         yield case, kind

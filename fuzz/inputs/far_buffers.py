@@ -70,15 +70,17 @@ def make_far_scores(shape: tuple[int, ...], num_blocks: int, device: torch.devic
     return View(view, view)
 
 
-def make_far_score_rows(shape: tuple[int, ...], device: torch.device) -> View:
+def make_far_score_rows(shape: tuple[int, ...], are_heads_far: bool, device: torch.device) -> View:
     """[H, T, max_blocks] float32, rows (token, head) so far apart that the offset of the last one passes 2**31.
 
-    On a CPU those of half of them. The scores of one row lie side by side.
+    On a CPU those of half of them. The scores of one row lie side by side; where heads are far, those of all tokens of
+    one head do.
     """
-    heads, tokens, _ = shape
-    num_rows = heads * tokens
-    stride = _far_stride(num_rows) if device.type == "cpu" else _past(num_rows - 1)
-    view = _spread_out(num_rows * stride, torch.float32, device).as_strided(shape, (stride, heads * stride, 1))
+    heads, tokens, max_blocks = shape
+    num_far = heads if are_heads_far else heads * tokens
+    stride = _far_stride(num_far) if device.type == "cpu" else _past(num_far - 1)
+    strides = (stride, 2 * max_blocks, 1) if are_heads_far else (stride, heads * stride, 1)
+    view = _spread_out(num_far * stride + 2 * tokens * max_blocks, torch.float32, device).as_strided(shape, strides)
     return View(view, view)
 
 

@@ -214,9 +214,10 @@ class Scene:
         case = self.case
         shape = (case.config.num_index_heads, case.total_q, case.max_blocks)
         if case.pages.is_far:
-            if case.seed % 2 or case.config.num_index_heads * case.total_q < 2:
+            heads = case.config.num_index_heads
+            if case.seed % 2 or heads * case.total_q < 2:
                 return make_far_scores(shape, case.max_row_blocks, self.device)
-            return make_far_score_rows(shape, self.device)
+            return make_far_score_rows(shape, heads > 2 and case.seed % 4 == 0, self.device)
         return self._new_view(shape, torch.float32, case.views.score, float("nan"))
 
     @torch.inference_mode(False)

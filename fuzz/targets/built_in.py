@@ -10,7 +10,7 @@ import torch
 
 from fuzz.targets.call import Call, fill
 from fuzz.targets.gpu_tables import as_on_a_gpu
-from fuzz.targets.layer_memory import memory_of
+from fuzz.targets.layer_memory import as_far_as, memory_of
 from fuzz.targets.layers import run_judged, run_others
 from fuzz.targets.limits import check_decode, check_decode_topk, check_prefill, check_prefill_device
 from fuzz.targets.own_engine import ENGINES
@@ -57,9 +57,9 @@ def _prefill_apart(call: Call, package: str = "msa_fast") -> torch.Tensor:
     best = None
     if call.num_splits is not None:  # where splits are given, the best scores of superblocks are asked for, too
         shape = (batch.total_q, batch.config.num_index_heads, -(-batch.max_blocks // plan.superblock))
-        best = torch.empty(shape, dtype=torch.float32, device=batch.device).transpose(0, 1)
-        if call.out is None:  # of scorers that want rows (token, head) one stride apart, none may take it
-            best = best.contiguous()
+        near = torch.empty(shape, dtype=torch.float32, device=batch.device).transpose(0, 1)
+        # Contiguous, rows (token, head) are not one stride apart: scorers that want them so may not take it.
+        best = near.contiguous() if call.out is None else as_far_as(call.score_out, near)
     score = kernels.minimax_m3_index_score(batch, plan, out=call.score_out, superblock_score=best)
     call.show(score, best, plan.superblock, nan="none")
     topk_idx: torch.Tensor = kernels.minimax_m3_index_topk(score, batch, plan, out=call.out, superblock_score=best)

@@ -15,6 +15,8 @@ from fuzz.targets.layers import ALIGNMENT, OTHER_LAYER_BYTES, Layer, layer_of, l
 
 EACH = 4
 """One call in so many has what layers share between the rows of another layer."""
+FAR = 2**26
+"""Elements from one entry to the next of a tensor that is far: most of its memory is not used."""
 STORAGE_BYTES = 4
 """Bytes in front of a tensor at which another storage begins: half a word of keys."""
 Metadata = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
@@ -96,3 +98,18 @@ def in_another_storage(tensor: torch.Tensor) -> torch.Tensor:
     length = front + num_bytes(tensor) // tensor.element_size()
     storage = from_dlpack(tensor.as_strided((length,), (1,), tensor.storage_offset() - front))
     return storage.as_strided(tensor.shape, tensor.stride(), front)
+
+
+def as_far_as(far: torch.Tensor | None, tensor: torch.Tensor) -> torch.Tensor:
+    """Memory like a tensor, in the gaps of one of as many axes that is far along some axis; the tensor, if none is.
+
+    Where it has fewer entries along that axis, they are farther apart.
+    """
+    if far is None or max(far.stride()) < FAR:
+        return tensor
+    axis = max(range(far.ndim), key=far.stride)
+    used = sum((far.shape[at] - 1) * far.stride(at) for at in range(far.ndim) if at != axis)
+    compact = torch.empty([1 if at == axis else size for at, size in enumerate(tensor.shape)], device="meta")
+    gaps = (far.shape[axis] - 1) // max(1, tensor.shape[axis] - 1)
+    strides = [gaps * far.stride(axis) if at == axis else compact.stride(at) for at in range(far.ndim)]
+    return far.as_strided(tensor.shape, strides, far.storage_offset() + used + 1)

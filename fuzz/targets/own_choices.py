@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from fuzz.targets.broken_law import BrokenLaw
-from fuzz.targets.own_steps import driver_stands_in
+from fuzz.targets.own_driver import driver_stands_in
 from msa_ref import IndexerConfig, PagedBatch
 
 ARCHITECTURES, NUM_CALLS = ("sm_90", "sm_100", "sm_120"), 60

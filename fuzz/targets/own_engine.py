@@ -15,6 +15,7 @@ from fuzz.targets.engine import Engine, EngineSetup, EngineStep
 from fuzz.targets.host_graph import HostDecodeGraph
 from fuzz.targets.layer_memory import in_another_storage
 from fuzz.targets.layers import like
+from fuzz.targets.own_bindings import hold_to_new_launches
 from fuzz.targets.own_choices import hold_to_choices
 from fuzz.targets.own_classes import (
     hold_to_cache_formats,
@@ -82,6 +83,7 @@ class EagerEngine:
         hold_to_own_descriptors(importlib.import_module(f"{package}.ops.nvidia.tma"))
         hold_to_own_words(importlib.import_module(f"{package}.ops.nvfp4").in_words)
         hold_to_own_launches(package)
+        hold_to_new_launches(package)
         hold_to_own_scores(package, setup.device)
         hold_to_refusals(package, setup.device)
         hold_to_vendor_calls(package)

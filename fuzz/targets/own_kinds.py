@@ -40,30 +40,34 @@ def hold_to_kinds(kind_of: KindOf) -> None:
         for rows in (1, 2)
         for layout in ("wide", "narrow")
     ]
-    values: list[Any] = [*NUMBERS, *tensors, *descriptors, None, True, False]
+    values: list[Any] = [*NUMBERS, *tensors, *descriptors, None, True, False, 0.0, 1.0, -1.0]
+    kernels = object(), object()
+    options: tuple[dict[str, int], ...] = ({"H": 4}, {"H": 2}, {"D": 4}, {})
     for launches in (
         [(None, (value,), {"H": 4}, 0) for value in values],
         [(None, (0, value, 0), {"H": 4}, 0) for value in values],
-        [(None, (0,), options, device) for options in ({"H": 4}, {"H": 2}, {"D": 4}, {}) for device in (0, 1)],
+        [(kernel, (0,), constants, device) for kernel in kernels for constants in options for device in (0, 1)],
     ):
         seen: dict[Hashable, Any] = {}
         for launch in launches:
-            compiled = [*map(_compiled_for, launch[1]), launch[2:]]
+            compiled = [id(launch[0]), *map(compiled_for, launch[1]), launch[2:]]
             other = seen.setdefault(kind_of(*launch), compiled)
             if other != compiled:
                 raise BrokenLaw("Exact", f"one compiled kernel would serve launches of {other} and of {compiled}")
 
 
-def _compiled_for(value: Any) -> Hashable:
+def compiled_for(value: Any) -> Hashable:
     """The part of an argument that Triton compiles a kernel for."""
-    if isinstance(value, SimpleNamespace):  # a tensor descriptor
-        return str(value.base.dtype), tuple(value.block_shape), value.layout
+    if hasattr(value, "block_shape"):  # a tensor descriptor
+        return str(value.base.dtype), tuple(value.block_shape), str(getattr(value, "layout", None))
     if isinstance(value, torch.Tensor):
         return str(value.dtype), value.data_ptr() % 16 == 0
     if value is None or isinstance(value, bool):
         return repr(value)
+    if isinstance(value, float):
+        return "float"
     width = 32 if -(2**31) <= value < 2**31 else 64
-    return "1" if value == 1 else (width, value % 16 == 0)
+    return width, value == 1 or value % 16 == 0, value == 1
 
 
 def hold_to_own_thread(launching: Any) -> None:

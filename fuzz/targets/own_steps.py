@@ -4,21 +4,18 @@ A GPU's driver launches copies of an earlier step's launches, in which a few num
 that launches nothing stands in, on any machine, and what both ways would pass to it is compared.
 """
 
-import ctypes
 import importlib
 import random
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import product
-from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
 import torch
 
 from fuzz.targets.broken_law import BrokenLaw
+from fuzz.targets.own_driver import NUM_NAMED, Passed, driver_stands_in
 from msa_ref import IndexerConfig
 
 ARCHITECTURES = ("sm_90", "sm_100")
@@ -34,71 +31,19 @@ _CHOICES: dict[str, Sequence[Any]] = {
     "first_token": (0, 0, 2, 8),
     "more_columns": (0, 1, 16),
     "table_width": (640, 700),
-    "lens_step": (1, 1, 1, 2),  # 2: lengths in a column of a table
+    "metadata_at": (0, 0, 0, 1, 4),  # elements behind an address that 16 bytes divide
+    "lens_step": (1, 1, 1, 2),  # 2: in a column of a table
+    "offsets_step": (1, 1, 1, 2),
+    "workspace_bytes": (1 << 29, 1 << 29, 1 << 17),  # the last one makes several slabs of some
     "wide": (0, 64),  # elements between the queries of two heads
     "has_more_rows": (False, True),
 }
 
 
-@contextmanager
-def driver_stands_in(package: str, architecture: str) -> Iterator[None]:
-    """Tensors on the CPU are served as those of a GPU, and its driver launches nothing. For one thread at a time."""
-    binding, driver = (importlib.import_module(f"{package}.ops.{name}") for name in ("binding", "cuda_driver"))
-    compiled_launch = importlib.import_module(f"{package}.ops.driver_launch").CompiledLaunch
-    silent = SimpleNamespace(cuLaunchKernelEx=lambda *_: 0, cuTensorMapEncodeTiled=lambda *_: 0)
-
-    def known(kernel: Any, args: tuple[Any, ...], options: Mapping[str, Any], device: object) -> Any:
-        return _compiled(object.__new__(compiled_launch), kernel, args, options)
-
-    places: list[tuple[object, str, Any]] = [
-        (driver, "driver", lambda: silent),
-        (driver, "version", lambda: 99_000),
-        (binding, "is_by_driver", lambda device: True),
-        (binding, "current_stream", lambda device: 0),
-        (binding, "kind_of", known),
-        (binding, "find_known", lambda kind: kind),
-        (torch.cuda, "current_device", lambda: None),
-    ]
-    answers = {"architecture_of": lambda device: architecture, "num_processors": lambda device: 132}
-    modules = [module for name, module in sys.modules.items() if name.startswith(f"{package}.")]
-    places += [(one, name, answers[name]) for one, name in product(modules, answers) if hasattr(one, name)]
-    with ExitStack() as stack:
-        for place in places:
-            stack.enter_context(patch.object(*place))
-        yield
-
-
-def _compiled(made: Any, kernel: Any, args: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
-    """A kernel as Triton might have compiled it: every argument that is no constant is a parameter."""
-    place, names = 0, kernel.arg_names
-    types = tuple(value.dtype if isinstance(value, torch.Tensor) else None for value in args)
-    made.kernel, made.compiled, made.attribute = (kernel, types, tuple(options.items())), None, None
-    made.pointers, made.numbers, made.maps = [], [], []
-    for which, value in enumerate(args):
-        if hasattr(value, "block_shape"):
-            made.maps.append((which, place, tuple(value.block_shape), 3))
-            place += 2 * len(value.block_shape)
-        elif value is not None:
-            (made.pointers if isinstance(value, torch.Tensor) else made.numbers).append((which, place))
-        place += value is not None
-    made.places = {names[which]: place for which, place in made.numbers}
-    made.values_of, made.addresses_of = ctypes.c_uint64 * place, ctypes.c_void_p * place
-    made.block, made.function, made.context = (128, 1, 1, 0), ctypes.c_void_p(), ctypes.c_void_p()
-    return made
-
-
-def passed(launch: Any) -> tuple[object, ...]:
-    """All that a launch passes, but for pointers to what changes between layers."""
-    values = list(launch._values)
-    for place, *_ in (*launch._pointers, *launch._maps):
-        values[place] = 0
-    config = launch._config
-    grid = config.grid_x, config.grid_y, config.grid_z, config.block_x, config.shared_bytes
-    return launch.known.kernel, values, sorted(launch._pointers), sorted(launch._maps, key=lambda one: one[0]), grid
-
-
-def compare_steps(package: str, config: IndexerConfig, num_steps: int) -> int:
+def compare_steps(package: str, config: IndexerConfig, num_steps: int, said: Passed) -> int:
     """Launch random prefill steps of MiniMax-M3's shape both ways, where a driver stands in for a GPU's.
+
+    said: what its launches pass.
 
     Returns:
         How many of them were launched as an earlier one.
@@ -127,18 +72,21 @@ def compare_steps(package: str, config: IndexerConfig, num_steps: int) -> int:
         context = [drawn["blocks"], *(rng.choice(BLOCKS) for _ in range(num_reqs - 1))]
         seq_lens = [own + max(0, blocks * size - own) for own, blocks in zip(query_lens, context, strict=True)]
         width = drawn["more_columns"] + config.num_blocks(max(seq_lens))
-        table = torch.zeros(num_reqs, drawn["table_width"], dtype=torch.int32)[:, :width]
-        offsets = torch.tensor([0, *query_lens]).cumsum(0).int()
-        step = drawn["lens_step"]
-        metadata = table, torch.tensor(seq_lens).int().repeat_interleave(step)[::step], offsets
-        plan = plans.PrefillPlan.build(config, query_lens, seq_lens, "cpu")
+        table = torch.zeros(num_reqs * drawn["table_width"] + 4, dtype=torch.int32)[drawn["metadata_at"] :]
+        metadata = (
+            table.as_strided((num_reqs, width), (drawn["table_width"], 1)),
+            _apart(torch.tensor(seq_lens), drawn["lens_step"], drawn["metadata_at"]),
+            _apart(torch.tensor([0, *query_lens]).cumsum(0), drawn["offsets_step"], drawn["metadata_at"]),
+        )
+        plan = plans.PrefillPlan.build(config, query_lens, seq_lens, "cpu", workspace_bytes=drawn["workspace_bytes"])
         rows = MAX_TOKENS if drawn["has_more_rows"] else first_token + plan.total_q
         num_patterns, launches = len(kinds.patterns), []
         for known_kinds in (None, kinds):
+            said.clear()
             launch = bound.PrefillLaunch(plan, *metadata, first_token, known_kinds)
             launch(queries[wide][:rows], pages, out)
             (made,) = launch._bindings.values()
-            launches.append(([*map(passed, made.driven)], made.offsets, made.num_bytes))
+            launches.append(([*said], made.offsets, made.num_bytes))
         num_again += len(kinds.patterns) == num_patterns
         if launches[0] != launches[1]:
             what = f"a step of {query_lens} query tokens on {seq_lens}, from row {first_token} on"
@@ -146,6 +94,12 @@ def compare_steps(package: str, config: IndexerConfig, num_steps: int) -> int:
         kept.append((metadata, plan))  # so that no step gets the addresses of another
     _hold_to_own_memory(lambda: launch(queries[wide][:rows], pages, out), made)
     return num_again
+
+
+def _apart(numbers: torch.Tensor, step: int, first: int) -> torch.Tensor:
+    """The numbers as int32, `step` elements apart, from the element `first` of their memory on."""
+    memory = torch.zeros(first + step * len(numbers), dtype=torch.int32)[first:]
+    return memory[::step].copy_(numbers)
 
 
 def _hold_to_own_memory(call: Callable[[], object], binding: Any) -> None:
@@ -160,7 +114,12 @@ def _hold_to_own_memory(call: Callable[[], object], binding: Any) -> None:
         for _ in range(2):
             call()
             addresses.append(
-                [one._values[place] for one in binding.driven for place, which, *_ in one._pointers if which > 2]
+                [
+                    one._values[place]
+                    for one in binding.driven
+                    for place, which, *_ in one._pointers
+                    if which >= NUM_NAMED
+                ]
             )
     if any(address == other for address, other in zip(*addresses, strict=True)):
         raise BrokenLaw("OwnMemory", "two calls of a bound launch have their scores in the same memory")
@@ -173,7 +132,8 @@ def hold_to_own_launches(package: str) -> None:
     Raises:
         BrokenLaw: if one would be launched otherwise.
     """
+    said: Passed = []
     if importlib.import_module(f"{package}.ops.launch_table").IS_INTERPRETED:
         for architecture, heads in product(ARCHITECTURES, (1, 4)):
-            with driver_stands_in(package, architecture):
-                compare_steps(package, IndexerConfig(num_index_heads=heads), NUM_STEPS)
+            with driver_stands_in(package, architecture, said):
+                compare_steps(package, IndexerConfig(num_index_heads=heads), NUM_STEPS, said)

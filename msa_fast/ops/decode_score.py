@@ -18,8 +18,8 @@ from msa_fast.ops.launch_table import (
     DECODE,
     TENSOR_COPY,
     architecture_of,
+    entry_for,
     key_kind,
-    launch_for,
     next_power_of_2,
     number,
 )
@@ -195,7 +195,7 @@ def launch_score(
     page = [1, config.block_size, config.index_head_dim]
     keys = TensorDescriptor.from_tensor(batch.index_k_pages, page) if is_copied else None
     pages = in_words(batch.index_k_pages)
-    launch = launch_for(DECODE, architecture, key_kind(batch.index_k_pages.dtype))
+    launch = entry_for(DECODE, architecture, key_kind(batch.index_k_pages.dtype))
     return launched(
         batch.device,
         _decode_score_kernel,

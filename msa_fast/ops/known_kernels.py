@@ -28,7 +28,7 @@ def kind_of(kernel: Any, args: tuple[Any, ...], options: Mapping[str, Any], devi
         elif isinstance(value, torch.Tensor):
             parts.append((value.dtype, value.data_ptr() & 15))
         elif hasattr(value, "block_shape"):  # a tensor descriptor
-            parts.append((of, value.base.dtype, tuple(value.block_shape), *_rest_of(value)))
+            parts.append((value.base.dtype, tuple(value.block_shape), *_rest_of(value)))
         else:
             parts.append((of, value))
     return tuple(parts)

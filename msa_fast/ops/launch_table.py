@@ -4,9 +4,10 @@ They change speed, never a bit of an answer on exact inputs. The figures behind 
 `python -m msa_fast.bench`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import triton
@@ -35,14 +36,18 @@ ANY = "any"
 SCORE_ROWS = {"sm_100": 256, "sm_103": 256, ANY: 128}
 """Query rows (token, head) of one score tile. On Blackwell a program reads each page for two products of 128 rows: the
 L2 cache would not feed one."""
-MAX_PROGRAM_ROWS = 128
-"""Rows that one program of the generic scorer takes, of any keys. A larger tile is shared out."""
 KeyKind = int | str
-"""Bytes of a key's element, or `nvfp4` where elements are packed."""
-PROGRAM_ROWS: dict[tuple[str, KeyKind], int] = {("interpreter", 4): 64, (ANY, 4): 16, (ANY, "nvfp4"): 64}
-"""Rows of a score tile that one program takes, where it takes only a part. Few in fp32, whose products are
-multiply-adds with all operands in registers, but for the interpreter, which runs programs one by one; half where keys
-are unpacked in registers."""
+"""Bytes of a key's element, `nvfp4` where elements are packed, or ANY."""
+Entry = TypeVar("Entry")
+PROGRAM_ROWS: dict[tuple[str, KeyKind], int] = {
+    ("interpreter", 4): 64,
+    (ANY, 4): 16,
+    (ANY, "nvfp4"): 64,
+    (ANY, ANY): 128,
+}
+"""Rows that one program of the generic scorer takes at most: a larger score tile is shared out. Few in fp32, whose
+products are multiply-adds with all operands in registers, but for the interpreter, which runs programs one by one; half
+where keys are unpacked in registers."""
 MAX_WARP_TOPK = {"sm_90": 32, "sm_100": 32, "sm_103": 32, ANY: 0}
 """Selected blocks of a row, at most, for which one warp selects from all its scores, so that a prefill keeps no best
 scores of superblocks and its score programs may begin at any block. 0: no kernel does."""
@@ -130,14 +135,12 @@ def key_kind(key_dtype: torch.dtype) -> KeyKind:
     return "nvfp4" if key_dtype == torch.uint8 else key_dtype.itemsize
 
 
-def program_rows(architecture: str, kind: KeyKind) -> int:
-    """Rows of a score tile that one program of the generic scorer takes, at most."""
-    return PROGRAM_ROWS.get((architecture, kind)) or PROGRAM_ROWS.get((ANY, kind), MAX_PROGRAM_ROWS)
-
-
-def launch_for(table: dict[tuple[str, KeyKind], Launch], architecture: str, kind: KeyKind) -> Launch:
-    """The entry of an architecture, or the one for any, for a kind of keys."""
-    return table.get((architecture, kind)) or table[(ANY, kind)]
+def entry_for(table: Mapping[tuple[str, KeyKind], Entry], architecture: str, kind: KeyKind) -> Entry:
+    """The entry for an architecture and a kind of keys, or else the first for ANY kind, ANY architecture, or both."""
+    for place in ((architecture, kind), (architecture, ANY), (ANY, kind)):
+        if place in table:
+            return table[place]
+    return table[ANY, ANY]
 
 
 def architecture_of(device: torch.device) -> str:

@@ -6,11 +6,11 @@ import triton.language as tl
 
 from msa_fast.ops.dot import dot_fp8, dot_fp32, multiplied_as
 from msa_fast.ops.launch_table import (
+    PROGRAM_ROWS,
     SCORE,
     architecture_of,
+    entry_for,
     key_kind,
-    launch_for,
-    program_rows,
 )
 from msa_fast.ops.launching import Launched, launched
 from msa_fast.ops.nvfp4 import in_words, nvfp4_keys
@@ -190,8 +190,8 @@ def launch_score(
     architecture = architecture_of(batch.device)
     kind = key_kind(batch.index_k_pages.dtype)
     pages = in_words(batch.index_k_pages)
-    launch = launch_for(SCORE, architecture, kind)
-    rows = min(plan.score_rows, program_rows(architecture, kind))
+    launch = entry_for(SCORE, architecture, kind)
+    rows = min(plan.score_rows, entry_for(PROGRAM_ROWS, architecture, kind))
     return launched(
         batch.device,
         _score_kernel,

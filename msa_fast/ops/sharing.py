@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from triton.experimental.gluon import language as gl
 
-from msa_fast.ops.launch_table import ANY, KeyKind, key_kind
+from msa_fast.ops.launch_table import ANY, KeyKind, entry_for, key_kind
 
 IS_E4M3_CAPPED = hasattr(gl, "thread_barrier")
 """True if the registers of Hopper's prefill scorer of e4m3 keys are capped, so that three programs share a
@@ -38,5 +38,4 @@ SHARING: dict[tuple[str, KeyKind], Sharing] = {
 @cache
 def sharing_of(architecture: str, key_dtype: torch.dtype) -> Sharing:
     """How the programs that score keys of a dtype share a multiprocessor."""
-    own = SHARING.get((architecture, key_kind(key_dtype))) or SHARING.get((architecture, ANY))
-    return own or SHARING[ANY, ANY]
+    return entry_for(SHARING, architecture, key_kind(key_dtype))

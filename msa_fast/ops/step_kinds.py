@@ -40,19 +40,18 @@ class PrefillStep(NamedTuple):
         """Score tiles and selection tiles of its plan."""
         return self.plan.tiles.num_score_tiles, self.plan.tiles.num_topk_tiles
 
-    def kind(self, addresses: list[int]) -> Hashable:
-        """All that numbers and options of its launches depend on, beside what a pattern writes anew.
+    def kind(self) -> Hashable:
+        """All that its launches depend on beside what a pattern writes anew, and what all steps of a builder share.
 
-        addresses: its own.
+        Not addresses and columns, for which kernels are not compiled apart: a plan's tiles lie at multiples of 16.
         """
-        plan, table, num_blocks = self.plan, self.block_table, self.plan.max_row_blocks
-        num_columns, num_rows = table.shape[1], plan.tiles.num_topk_tiles * plan.max_tile_rows
+        plan, num_blocks = self.plan, self.plan.max_row_blocks
+        num_rows = plan.tiles.num_topk_tiles * plan.max_tile_rows
         return (
-            self.tokens.start, plan.score_rows, plan.topk_rows, plan.superblock, plan.max_tile_rows, len(plan.slabs),
+            self.tokens.start, plan.max_tile_rows, len(plan.slabs),
             scores_of_row(num_blocks, plan.superblock), (num_blocks - 1).bit_length(),
-            num_rows >= warp_topk.MANY_ROWS, num_rows < warp_topk.SOME_ROWS, num_columns == 1, num_columns & 15 == 0,
-            table.stride(), self.seq_lens.stride(), self.cu_seqlens_q.stride(),
-            *[address & 15 for address in addresses],
+            num_rows >= warp_topk.MANY_ROWS, num_rows < warp_topk.SOME_ROWS,
+            self.block_table.stride(), self.seq_lens.stride(), self.cu_seqlens_q.stride(),
         )  # fmt: skip
 
 
@@ -73,9 +72,8 @@ class StepKinds:
         """A binding for this step, of an earlier one's for tensors of a kind; None where that cannot serve it."""
         if step is None or step.plan.superblock != 1:  # without vectors
             return None
-        addresses = step.addresses()
-        pattern = self.patterns.get((kind, step.kind(addresses)))
-        return None if pattern is None else pattern.bind(step, addresses)
+        pattern = self.patterns.get((kind, step.kind()))
+        return None if pattern is None else pattern.bind(step)
 
     def add_bound(
         self,
@@ -92,12 +90,11 @@ class StepKinds:
             require_no_overlap(out, "out")
         except ValueError:  # fewer of its rows do not overlap
             return
-        addresses = step.addresses()
-        pattern = pattern_of(step, addresses, binding, scores)
+        pattern = pattern_of(step, binding, scores)
         if pattern is not None:
             if len(self.patterns) >= MAX_KINDS:
                 self.patterns.clear()
-            self.patterns[kind, step.kind(addresses)] = pattern
+            self.patterns[kind, step.kind()] = pattern
 
 
 class _Part(NamedTuple):
@@ -116,9 +113,9 @@ class StepPattern:
     parts: list[_Part]
     token_bytes: int
 
-    def bind(self, step: PrefillStep, addresses: list[int]) -> Binding:
+    def bind(self, step: PrefillStep) -> Binding:
         """The binding of a later step."""
-        driven, total_q = [], step.plan.total_q
+        driven, total_q, addresses = [], step.plan.total_q, step.addresses()
         for part, num_tiles in zip(self.parts, step.num_tiles(), strict=True):
             values = [(place, addresses[number]) for place, number in part.places]
             if part.columns is not None:
@@ -127,10 +124,9 @@ class StepPattern:
         return DriverBinding.of_launches(self.device, step.tokens, driven, [total_q * self.token_bytes])
 
 
-def pattern_of(
-    step: PrefillStep, addresses: list[int], binding: DriverBinding, scores: tuple[torch.Tensor, ...]
-) -> StepPattern | None:
+def pattern_of(step: PrefillStep, binding: DriverBinding, scores: tuple[torch.Tensor, ...]) -> StepPattern | None:
     """The pattern of a bound step; None where a later step might need more than `StepPattern.bind` writes."""
+    addresses = step.addresses()
     has_vectors = len(step.plan.slabs) == 1 and len(scores) == 1 and scores[0].ndim == 4
     numbers = {address: number for number, address in enumerate(addresses)}
     if not has_vectors or len(binding.driven) != 2 or len(numbers) != len(addresses):

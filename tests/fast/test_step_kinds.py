@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from fuzz.targets.own_steps import ARCHITECTURES, NUM_PAGES, compare_steps, driver_stands_in
+from fuzz.targets.own_driver import Passed, driver_stands_in
+from fuzz.targets.own_steps import ARCHITECTURES, NUM_PAGES, compare_steps
 from msa_fast import PrefillPlan
 from msa_fast.ops.bound import PrefillLaunch
 from msa_fast.ops.step_kinds import StepKinds
@@ -18,8 +19,9 @@ fewer."""
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("heads", [1, 4])
 def test_a_step_of_a_known_kind_passes_what_its_launchers_pass(heads: int, architecture: str) -> None:
-    with driver_stands_in("msa_fast", architecture):
-        assert compare_steps("msa_fast", IndexerConfig(num_index_heads=heads), 200) > 30
+    said: Passed = []
+    with driver_stands_in("msa_fast", architecture, said):
+        assert compare_steps("msa_fast", IndexerConfig(num_index_heads=heads), 200, said) > 30
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

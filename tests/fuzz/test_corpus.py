@@ -25,7 +25,7 @@ SECONDS_OF_A_DEFECT = 20.0
 MAX_BLOCKS = {"D18": 257, "D19": 200, "D28": 131_073}
 """Blocks of a request, by flag: 40, more than one round selects from, two layouts of one number of bits, or ids of 17
 bits."""
-MAX_REQUESTS = {"D43": 3, "D44": 129, "D46": 8}
+MAX_REQUESTS = {"D26": 3, "D43": 3, "D44": 129, "D46": 8}
 """Requests of a kept case, by flag: two, or one more than an array that is too short has room for, or those that bring
 more than 1,024 tokens of decode, or more than a ring of queries holds."""
 

@@ -96,7 +96,7 @@ MUTANTS = [
     _kinds(
         "step_lengths_in_the_first_strides",
         "Lengths, offsets and tables of a later step are read in the strides of the first one of its kind.",
-        "            table.stride(), self.seq_lens.stride(), self.cu_seqlens_q.stride(),\n",
+        "            self.block_table.stride(), self.seq_lens.stride(), self.cu_seqlens_q.stride(),\n",
         "",
         ("Best", "Visible", "Count", "Replay", "Runs"),
         defect="D25",
@@ -119,15 +119,15 @@ MUTANTS = [
     _own(
         "step_rows_of_another_tile",
         "A step is launched as one whose longest query tile has fewer rows.",
-        "plan.max_tile_rows, len(plan.slabs),",
-        "plan.max_tile_rows.bit_length(), len(plan.slabs),",
+        "self.tokens.start, plan.max_tile_rows, len(plan.slabs),",
+        "self.tokens.start, plan.max_tile_rows.bit_length(), len(plan.slabs),",
         ("Exact",),
     ),
     _own(
         "step_first_token_of_another",
         "A step whose prefills begin behind some decodes is launched as one with fewer decodes.",
-        "self.tokens.start, plan.score_rows,",
-        "self.tokens.start > 0, plan.score_rows,",
+        "self.tokens.start, plan.max_tile_rows,",
+        "self.tokens.start > 0, plan.max_tile_rows,",
         ("Exact",),
     ),
     mutants_of("ops/bound.py", "step")(
@@ -140,8 +140,8 @@ MUTANTS = [
     _kind(
         "step_kernels_of_any_short_floats",
         "A kernel compiled for tensor descriptors of bf16 serves those of fp16.",
-        "parts.append((of, value.base.dtype, tuple",
-        "parts.append((of, value.base.element_size(), tuple",
+        "parts.append((value.base.dtype, tuple",
+        "parts.append((value.base.element_size(), tuple",
         ("Exact",),
     ),
     mutants_of("ops/launching.py", "step")(

@@ -1,0 +1,125 @@
+"""Mutants that no one thought of one by one: every place of some kind in the sources, broken in the same way.
+
+Each part of what launches are kept by is left out: two launches that differ in it alone are taken for one kind. Each
+number that is widened to 64 bits stays as it is: what lies 2**31 elements away is missed. A new part, or a new number,
+has its mutant at once.
+"""
+
+import ast
+import re
+from collections.abc import Iterator
+
+from fuzz.canaries.kernels.mutant import Fragment, Mutant, mutants_of
+
+KEPT_BY = {
+    "ops/bound.py": ("_call", ("key", "kind")),
+    "ops/step_kinds.py": ("kind", ("return",)),
+    "ops/known_kernels.py": ("kind_of", ("parts", "append")),
+}
+"""File -> the function that says what launches are kept by, and where it does: variables, or words."""
+WIDENED = {"ops/prefill_score.py": "prefill-apart", "ops/decode_score.py": "decode", "ops/topk.py": "topk"}
+"""File whose kernels widen numbers -> a target that runs them."""
+_SIDE_BY_SIDE = "Scores in vectors are the launcher's own: those of a row lie side by side, and 32 bits count them."
+CANNOT_SHOW = {
+    "prefill_score_13_in_32_bits_filler": _SIDE_BY_SIDE,
+    "decode_score_6_in_32_bits_block": _SIDE_BY_SIDE,
+    "decode_score_7_in_32_bits_filler": _SIDE_BY_SIDE,
+}
+"""Mutant that breaks nothing -> why."""
+_MAX_WORDS = 32
+
+
+class _Source:
+    """A file of `msa_fast`."""
+
+    def __init__(self, path: str) -> None:
+        self.path, self.stem = path, path.removeprefix("ops/").removesuffix(".py")
+        self.text = Fragment(path, "", "").original()
+        self.nodes = [*ast.walk(ast.parse(self.text))]
+        self._starts = [0]
+        for line in self.text.splitlines(keepends=True):
+            self._starts.append(self._starts[-1] + len(line))
+
+    def words(self, node: ast.expr) -> str:
+        """The text of an expression."""
+        return self.text[slice(*self._span(node))]
+
+    def mutant(
+        self, target: str, node: ast.expr, new: str, name: str, sentence: str, laws: tuple[str, ...], *needs: str,
+        defect: str = "systematic",
+    ) -> Mutant:  # fmt: skip
+        """The mutant that has other words for one expression."""
+        start, stop = self._span(node)
+        old, name = self.text[start:stop], "_".join(re.findall(r"\w+", name)).lower()
+        return mutants_of(self.path, target)(
+            name,
+            sentence,
+            old,
+            new,
+            () if name in CANNOT_SHOW else laws,
+            needs=needs,
+            defect=defect,
+            nth=self.text[:start].count(old),
+            count=self.text.count(old),
+            equivalent=CANNOT_SHOW.get(name, ""),
+        )
+
+    def _span(self, node: ast.expr) -> tuple[int, int]:
+        assert node.end_lineno is not None
+        assert node.end_col_offset is not None
+        return self._starts[node.lineno - 1] + node.col_offset, self._starts[node.end_lineno - 1] + node.end_col_offset
+
+
+def _without_a_part(path: str) -> Iterator[Mutant]:
+    """One mutant for each part of what a file's launches are kept by."""
+    source, (function, places) = _Source(path), KEPT_BY[path]
+    keys = [key for node in source.nodes if getattr(node, "name", "") == function for key in _keys(node, places)]
+    for number, key in enumerate(keys):
+        parts = [source.words(part) for part in key.elts]
+        for left_out, part in enumerate(parts):
+            rest = ", ".join(parts[:left_out] + parts[left_out + 1 :])
+            new = f"[{rest}]" if isinstance(key, ast.List) else f"({rest},)" if rest else "()"
+            name = f"{source.stem} {number} without {part[:_MAX_WORDS]}"
+            sentence = f"What launches are kept by says nothing of `{part}`."
+            yield source.mutant("step", key, new, name, sentence, ("Exact", "Runs", "Refuses"))
+
+
+def _keys(function: ast.AST, places: tuple[str, ...]) -> Iterator[ast.Tuple | ast.List]:
+    """The tuples and lists that a function gives to variables, returns, or appends."""
+    for node in ast.walk(function):
+        match node:
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Tuple() | ast.List() as key) if name in places:
+                yield key
+            case ast.AnnAssign(target=ast.Name(id=name), value=ast.Tuple() | ast.List() as key) if name in places:
+                yield key
+            case ast.Return(value=ast.Tuple() as key) if "return" in places:
+                yield key
+            case ast.Call(func=ast.Attribute(attr="append"), args=[ast.Tuple() as key]) if "append" in places:
+                yield key
+
+
+def _in_32_bits(path: str) -> Iterator[Mutant]:
+    """One mutant for each number that a file's kernels widen."""
+    source, number = _Source(path), 0
+    for node in source.nodes:
+        match node:
+            case ast.Call(func=ast.Attribute(value=value, attr="to"), args=[width]) if _is_wide(width):
+                pass
+            case ast.Call(func=ast.Attribute(attr="cast"), args=[value, width]) if _is_wide(width):
+                pass
+            case _:
+                continue
+        words = source.words(value)
+        name = f"{source.stem} {number} in 32 bits {words[:_MAX_WORDS]}"
+        number += 1
+        laws = ("Score", "Best", "Runs", "WritesOnly", "WritesAll", "Count")
+        sentence, needs = f"`{words}` is not widened.", ("far memory", "far rows")
+        yield source.mutant(WIDENED[path], node, f"({words})", name, sentence, laws, *needs, defect="D26")
+
+
+def _is_wide(node: ast.expr) -> bool:
+    return isinstance(node, ast.Attribute) and node.attr == "int64"
+
+
+MUTANTS = [mutant for path in KEPT_BY for mutant in _without_a_part(path)]
+MUTANTS += [mutant for path in WIDENED for mutant in _in_32_bits(path)]
