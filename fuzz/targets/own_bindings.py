@@ -59,8 +59,9 @@ def hold_to_new_launches(package: str) -> None:
     for name in ("prefill", "decode"):
         side = Side(package, name)
         hold_side(side)
-        with driver_stands_in(package, "sm_90", side.launches):
-            hold_side(side)
+        for is_by_driver in (True, False):
+            with driver_stands_in(package, "sm_90", side.launches, is_by_driver):
+                hold_side(side)
 
 
 class Side:

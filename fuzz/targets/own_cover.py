@@ -96,7 +96,9 @@ def _drawn(rng: random.Random, max_blocks: int) -> tuple[IndexerConfig, list[int
     num_reqs = rng.choice((1, 1, 2, 3, 7, 40))
     some = (1, 1, 1, 2) if num_reqs == 40 else (1, 5, 16, 43, 64, 129, 182, 0 if num_reqs > 1 else 2)
     query_lens = [rng.choice(some) for _ in range(num_reqs)]
-    seq_lens = [max(0, rng.randint(-40, max_blocks * size) + query_len) for query_len in query_lens]
+    # Of one request in six the first tokens see nothing.
+    context = [rng.randint(*((0, max_blocks * size) if rng.random() < 5 / 6 else (-most, 0))) for most in query_lens]
+    seq_lens = [query_len + more for query_len, more in zip(query_lens, context, strict=True)]
     return IndexerConfig(heads, size, size, rng.choice((3, 16, 64)), 0, 1), query_lens, seq_lens
 
 

@@ -21,10 +21,12 @@ NUM_NAMED = 3
 
 
 @contextmanager
-def driver_stands_in(package: str, architecture: str, said: Passed | None = None) -> Iterator[None]:
+def driver_stands_in(
+    package: str, architecture: str, said: Passed | None = None, is_by_driver: bool = True
+) -> Iterator[None]:
     """Tensors on the CPU are served as those of a GPU, and its driver launches nothing. For one thread at a time.
 
-    said: gets what each launch passes.
+    said: gets what each launch passes. is_by_driver: False where Triton repeats launches, as on other GPUs.
     """
     binding, driver = (importlib.import_module(f"{package}.ops.{name}") for name in ("binding", "cuda_driver"))
     driver_launch = importlib.import_module(f"{package}.ops.driver_launch")
@@ -43,7 +45,7 @@ def driver_stands_in(package: str, architecture: str, said: Passed | None = None
     places: list[tuple[object, str, Any]] = [
         (driver, "driver", lambda: silent),
         (driver, "version", lambda: 99_000),
-        (binding, "is_by_driver", lambda device: True),
+        (binding, "is_by_driver", lambda device: is_by_driver),
         (binding, "current_stream", lambda device: 0),
         (binding, "kind_of", known),
         (binding, "find_known", lambda kind: kind),

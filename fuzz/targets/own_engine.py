@@ -27,6 +27,7 @@ from fuzz.targets.own_classes import (
 from fuzz.targets.own_cover import hold_to_whole_device_plans, hold_to_whole_plans
 from fuzz.targets.own_forms import FORMS, default_device, with_an_empty_request
 from fuzz.targets.own_kinds import hold_to_kinds, hold_to_own_descriptors, hold_to_own_thread, hold_to_own_words
+from fuzz.targets.own_memory import hold_to_memory
 from fuzz.targets.own_outs import KeptOuts
 from fuzz.targets.own_plans import Planning, offer_steps_ahead, offer_traded_lengths
 from fuzz.targets.own_promises import (
@@ -84,6 +85,7 @@ class EagerEngine:
         hold_to_own_words(importlib.import_module(f"{package}.ops.nvfp4").in_words)
         hold_to_own_launches(package)
         hold_to_new_launches(package)
+        hold_to_memory(package)
         hold_to_own_scores(package, setup.device)
         hold_to_refusals(package, setup.device)
         hold_to_vendor_calls(package)

@@ -27,7 +27,7 @@ NUM_STEPS, NUM_PAGES, MAX_TOKENS = 260, 8, 2_100
 _CHOICES: dict[str, Sequence[Any]] = {
     "tokens": TOKENS,
     "blocks": BLOCKS,
-    "num_reqs": (1, 1, 1, 3),
+    "num_reqs": (1, 1, 1, 2, 3),
     "first_token": (0, 0, 2, 8),
     "more_columns": (0, 1, 16),
     "table_width": (640, 700),

@@ -24,18 +24,16 @@ MEMORY_STEP = 512
 class Prepared:
     """One call, checked, before its launches.
 
-    launch: makes them. scores: memory that they use between them; allocate: makes other such memory. kept: tensors of
-    their own that stay.
+    launch: makes them. scores: memory that they use between them. kept: tensors of their own that stay.
     """
 
     def __init__(
         self,
         launch: Callable[[], Sequence[Launched]],
         scores: tuple[torch.Tensor, ...],
-        allocate: Callable[[], tuple[torch.Tensor, ...]],
         kept: tuple[torch.Tensor, ...],
     ) -> None:
-        self.launch, self.scores, self.allocate, self.kept = launch, scores, allocate, kept
+        self.launch, self.scores, self.kept = launch, scores, kept
 
 
 class Binding(ABC):
@@ -67,13 +65,20 @@ class TritonBinding(Binding):
 
     def __init__(self, call: Prepared, device: torch.device, spans: Sequence[Span], tokens: slice) -> None:
         super().__init__(tokens)
-        self.allocate = call.allocate
+        self.new_scores = [_maker_of(score) for score in call.scores]
         self.repeated = [TritonLaunch(launch, spans) for launch in call.launch()]
 
     def _repeat(self, tensors: tuple[torch.Tensor, ...], addresses: tuple[int, ...]) -> None:
-        everything = (*tensors, *self.allocate())
+        everything = (*tensors, *[new_score() for new_score in self.new_scores])
         for repeat in self.repeated:
             repeat(everything)
+
+
+def _maker_of(score: torch.Tensor) -> Callable[[], torch.Tensor]:
+    """A function that makes other memory like that of scores. It keeps nothing of the call that they are of."""
+    num, dtype, device = score.untyped_storage().nbytes() // score.itemsize, score.dtype, score.device
+    layout = score.shape, score.stride(), score.storage_offset()
+    return lambda: torch.empty(num, dtype=dtype, device=device).as_strided(*layout)
 
 
 class DriverBinding(Binding):

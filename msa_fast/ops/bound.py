@@ -223,13 +223,9 @@ class PrefillLaunch(StepLaunch):
         if not is_checked:
             check_plan(self.plan, batch)
             check_product(product, batch)
-
-        def allocate() -> tuple[torch.Tensor, ...]:
-            return prefill_scores(batch, self.plan)
-
-        scores = allocate()
+        scores = prefill_scores(batch, self.plan)
         launch = partial(launch_prefill, batch, self.plan, out, *scores, product=product)
-        return Prepared(launch, scores, allocate, (self.plan.tiles.memory,))
+        return Prepared(launch, scores, (self.plan.tiles.memory,))
 
 
 class DecodeLaunch(StepLaunch):
@@ -269,9 +265,5 @@ class DecodeLaunch(StepLaunch):
         self, batch: PagedBatch, out: torch.Tensor, num_splits: int | None, product: str, is_checked: bool = False
     ) -> Prepared:
         choice = choose_decode(batch, self.decode_query_len, num_splits, product)
-
-        def allocate() -> tuple[torch.Tensor, ...]:
-            return (new_vector_score(batch, choice.is_interleaved),)
-
-        scores = allocate()
-        return Prepared(partial(launch_decode, batch, choice, out, *scores), scores, allocate, ())
+        score = new_vector_score(batch, choice.is_interleaved)
+        return Prepared(partial(launch_decode, batch, choice, out, score), (score,), ())
