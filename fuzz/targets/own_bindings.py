@@ -20,7 +20,7 @@ from fuzz.targets.own_kinds import compiled_for
 from msa_ref import IndexerConfig
 
 CONFIG = IndexerConfig()
-QUERY_LENS, SEQ_LENS, FIRST_TOKEN = [5, 5], [4_000, 700], 2
+QUERY_LENS, SEQ_LENS, FIRST_TOKEN = [5, 5], (4_000, 700), 2
 """Two requests, which decode or prefill, behind tokens of others."""
 NUM_TOKENS = FIRST_TOKEN + sum(QUERY_LENS)
 ROWS, PAGES = NUM_TOKENS + 3, 6
@@ -57,8 +57,10 @@ def hold_to_new_launches(package: str) -> None:
     if not importlib.import_module(f"{package}.ops.launch_table").IS_INTERPRETED:
         return
     for name in ("prefill", "decode"):
-        side = Side(package, name)
+        side, of_nothing = Side(package, name), Side(package, name, (0, 0))
         hold_side(side)
+        with driver_stands_in(package, "sm_90", of_nothing.launches):
+            hold_side(of_nothing)
         for is_by_driver in (True, False):
             with driver_stands_in(package, "sm_90", side.launches, is_by_driver):
                 hold_side(side)
@@ -70,20 +72,20 @@ class Side:
     launches: those of the last call. A driver that stands in writes them down, too.
     """
 
-    def __init__(self, package: str, name: str) -> None:
-        self.name, self.launches = name, Passed()
+    def __init__(self, package: str, name: str, seq_lens: tuple[int, int] = SEQ_LENS) -> None:
+        self.name, self.launches, self._seq_lens = name, Passed(), [*seq_lens]
         self._bound, self._plans, self._step_kinds, self._launching = (
             importlib.import_module(f"{package}.ops.{module}")
             for module in ("bound", "prefill_plan", "step_kinds", "launching")
         )
         memory = np.zeros((ELSEWHERE + 1, MEMORY_BYTES + ALIGNMENT), np.uint8)
         self._memory = [row[-row.ctypes.data % ALIGNMENT :][:MEMORY_BYTES] for row in memory]
-        self._table = torch.zeros(2, 40, dtype=torch.int32)
+        self._table = torch.zeros(2, 8 + CONFIG.num_blocks(max(seq_lens)) if any(seq_lens) else 0, dtype=torch.int32)
         self._plan: Any = None
 
     def plan(self) -> None:
         """Plan the step for the GPU that is there, or that a driver stands in for."""
-        self._plan = self._plans.PrefillPlan.build(CONFIG, QUERY_LENS, SEQ_LENS, "cpu")
+        self._plan = self._plans.PrefillPlan.build(CONFIG, QUERY_LENS, self._seq_lens, "cpu")
 
     def new_kinds(self) -> Any:
         """The kinds of a builder without steps."""
@@ -94,7 +96,7 @@ class Side:
         lens, offsets = (
             self.tensor(Like((count,), (1,), torch.int32, metadata_in, at)) for count, at in ((2, 4_096), (3, 8_192))
         )
-        lens.copy_(torch.tensor(SEQ_LENS))
+        lens.copy_(torch.tensor(self._seq_lens))
         offsets.copy_(torch.tensor([0, *QUERY_LENS]).cumsum(0))
         metadata = self._table, lens, offsets
         if self.name == "decode":
@@ -118,10 +120,13 @@ class Side:
             self._launching.launching_by(self._by_triton, lambda: answers.append(launch(**values)))
         except ValueError as refusal:
             return str(refusal)
+        for *_, grid in self.launches:
+            if 0 in grid:
+                raise BrokenLaw("Runs", f"a {self.name} on {self._seq_lens} tokens launches a grid of {grid}")
         return [*self.launches], _layout(answers[0])
 
     def _by_triton(self, kernel: Any, grid: tuple[int, ...], args: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
-        self.launches.append(("by Triton", kernel, grid, [*map(self._seen, args)], {**options}))
+        self.launches.append(("by Triton", kernel, [*map(self._seen, args)], {**options}, grid))
         return self._launching.Launched(kernel, grid, args, options, None)
 
     def _seen(self, value: Any) -> object:

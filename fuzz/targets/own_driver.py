@@ -14,7 +14,7 @@ import torch
 
 from fuzz.targets.own_kinds import compiled_for
 
-Passed = list[tuple[object, ...]]
+Passed = list[tuple[Any, ...]]
 """What the launches of a call pass, one after another."""
 NUM_NAMED = 3
 """Tensors of a layer that change: queries, key pages, `out`. Behind them comes memory for scores, new at each call."""
@@ -94,7 +94,7 @@ def _compiled_for(kernel: Any, name: str, value: Any) -> Hashable:
     return ("any", *seen[:1]) if is_plain and isinstance(seen, tuple) else seen
 
 
-def passed(launch: Any) -> tuple[object, ...]:
+def passed(launch: Any) -> tuple[Any, ...]:
     """All that a launch passes, after it was called: of memory for scores its place in it, of maps what they map."""
     values: list[object] = list(launch._values)
     for place, which, offset in launch._pointers:
@@ -103,5 +103,5 @@ def passed(launch: Any) -> tuple[object, ...]:
     for place in launch._maps_in_use:
         values[place] = "map", launch._addresses[place]
     config = launch._config
-    grid = config.grid_x, config.grid_y, config.grid_z, config.block_x, config.shared_bytes
-    return launch.known.kernel, values, grid
+    grid = config.grid_x, config.grid_y, config.grid_z
+    return launch.known.kernel, values, (config.block_x, config.shared_bytes), grid

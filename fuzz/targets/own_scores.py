@@ -24,7 +24,8 @@ def hold_to_own_scores(package: str, device: torch.device) -> None:
     Between two calls of the same sizes comes one of other keys, as the next layer has, that returns no scores.
 
     Raises:
-        BrokenLaw: if a later call has the scores of an earlier one in its memory, or changed them.
+        BrokenLaw: if a later call has the scores of an earlier one in its memory, or changed them; or a call that was
+            given memory for them has them elsewhere.
     """
     kernels: Any = importlib.import_module(package)
     batch, other = _batch(1, device), _batch(-1, device)
@@ -49,6 +50,9 @@ def hold_to_own_scores(package: str, device: torch.device) -> None:
         is_changed = not answer[..., : before.shape[-1]].equal(before)
         if is_changed or answer.untyped_storage().data_ptr() == later.untyped_storage().data_ptr():
             raise BrokenLaw("OwnMemory", f"the scores that {what} returned are in the memory of a later call")
+    given = torch.zeros(CONFIG.num_index_heads, len(SEQ_LENS), batch.max_blocks, device=device)
+    if kernels.minimax_m3_index_score(batch, plan, out=given).data_ptr() != given.data_ptr():
+        raise BrokenLaw("WritesAll", "scores lie elsewhere than in the memory that the scorer was given for them")
 
 
 def _batch(value: int, device: torch.device) -> PagedBatch:

@@ -216,4 +216,18 @@ MUTANTS = [
         "-(-visible_len // config.block_size)",
         ("Runs", "Score"),
     ),
+    mutants_of("ops/score.py", "step")(
+        "scores_not_in_the_memory_given",
+        "The scorer returns right scores in memory of its own, and leaves the caller's as it is.",
+        "score = new_score(batch, is_block_major=True) if out is None else out",
+        "score = new_score(batch, is_block_major=True)",
+        ("WritesAll",),
+    ),
+    mutants_of("ops/decode.py", "step")(
+        "decode_of_no_columns_by_no_program",
+        "A decode whose block table has no columns is launched with an empty grid, which a GPU's driver refuses.",
+        "max(1, min(per_processor * num_processors(batch.device), batch.num_reqs * batch.max_blocks))",
+        "min(per_processor * num_processors(batch.device), batch.num_reqs * batch.max_blocks)",
+        ("Runs",),
+    ),
 ]
