@@ -175,8 +175,8 @@ def hold_side(side: Side) -> None:
 
 
 def _by_triton(outcome: Any) -> bool:
-    """True if Triton makes the launches, and no driver."""
-    return not isinstance(outcome, str) and outcome[0][0][0] == "by Triton"
+    """True if Triton makes launches, and no driver."""
+    return not isinstance(outcome, str) and any(launch[0] == "by Triton" for launch in outcome[0])
 
 
 def families(side: str) -> Iterator[tuple[int, Layer, list[tuple[str, Layer]]]]:
