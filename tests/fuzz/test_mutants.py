@@ -4,6 +4,7 @@ import ast
 import importlib
 import inspect
 import re
+from collections import Counter
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,9 +12,11 @@ import pytest
 
 from fuzz.__main__ import main
 from fuzz.canaries import MUTANTS, Mutant
+from fuzz.canaries.kernels import enumerated
 from fuzz.canaries.kernels.mutant import mutants_of, package_of
 from fuzz.judge.run_laws import RUN_LAWS
 from fuzz.targets import find
+from msa_fast.ops import dispatch
 from msa_ref.laws import BATCH_LAWS
 from msa_ref.rows import ROW_LAWS
 
@@ -29,6 +32,19 @@ def test_every_fragment_is_where_its_mutant_says_and_leaves_a_module(mutant: Mut
     assert meaning(mutant.source()) != meaning(mutant.fragment.original())
     assert set(mutant.laws) <= {*ROW_LAWS, *RUN_LAWS, *BATCH_LAWS}
     assert find(f"fuzz.canaries:{mutant.name}").sentence == mutant.sentence
+
+
+TOO_MANY_BLOCKS = {"ops/device_plan.py"}
+"""Files whose widened number only 2,048 query tiles of a million blocks each would pass."""
+
+
+def test_each_part_of_what_launches_are_kept_by_and_each_widened_number_has_a_mutant() -> None:
+    folder = Path(inspect.getfile(dispatch)).parent
+    widening = {f"ops/{file.name}" for file in folder.glob("*.py") if re.search(r"[( ]tl\.int64\)", file.read_text())}
+    assert widening - TOO_MANY_BLOCKS == enumerated.WIDENED.keys()
+    paths = Counter(mutant.fragment.path for mutant in enumerated.MUTANTS)
+    assert all(paths[path] >= 4 for path in (*enumerated.KEPT_BY, *enumerated.WIDENED))
+    assert enumerated.CANNOT_SHOW.keys() <= {mutant.name for mutant in enumerated.MUTANTS}
 
 
 def test_a_fragment_that_is_gone_is_refused_by_a_sentence() -> None:
