@@ -194,7 +194,13 @@ def families(side: str) -> Iterator[tuple[int, Layer, list[tuple[str, Layer]]]]:
         *[{KEYS: one} for one in _others(keys, (page + 64, dim + 8, 2))],
         *[{OUT: one} for one in _others(out, (ROWS * k, k, 0))],
         {OUT: replace(out, strides=(ROWS * k, k, 1))},
+        # Such as a tensor map cannot have: between multiples of 16 bytes, none, or not side by side.
+        *[{KEYS: replace(keys, strides=strides)} for strides in ((page + 4, dim, 1), (page, dim + 4, 1), (0, dim, 1))],
+        *[{QUERIES: replace(q, strides=strides)} for strides in ((row + 4, dim, 1), (row, dim + 4, 1), (0, dim, 1))],
+        {KEYS: replace(keys, strides=(page, 0, 1))},
+        {KEYS: replace(keys, shape=(0, size, dim))},
         {QUERIES: replace(q, dtype=fp16), KEYS: replace(keys, dtype=fp16)},
+        {QUERIES: replace(q, dtype=fp32), KEYS: replace(keys, dtype=fp32)},
         *[{QUERIES: replace(q, dtype=dtype)} for dtype in (fp16, e4m3, fp32)],
         *[{KEYS: replace(keys, dtype=dtype)} for dtype in (fp16, e4m3, fp32)],
         {OUT: replace(out, dtype=torch.int64)},

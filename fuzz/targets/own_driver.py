@@ -12,6 +12,7 @@ from unittest.mock import patch
 
 import torch
 
+from fuzz.targets.broken_law import BrokenLaw
 from fuzz.targets.own_kinds import compiled_for
 
 Passed = list[tuple[Any, ...]]
@@ -30,7 +31,7 @@ def driver_stands_in(
     """
     binding, driver = (importlib.import_module(f"{package}.ops.{name}") for name in ("binding", "cuda_driver"))
     driver_launch = importlib.import_module(f"{package}.ops.driver_launch")
-    silent = SimpleNamespace(cuLaunchKernelEx=lambda *_: 0, cuTensorMapEncodeTiled=lambda *_: 0)
+    silent = SimpleNamespace(cuLaunchKernelEx=lambda *_: 0, cuTensorMapEncodeTiled=_encode_nothing)
 
     def known(kernel: Any, args: tuple[Any, ...], options: Mapping[str, Any], device: object) -> Any:
         return _compiled(object.__new__(driver_launch.CompiledLaunch), kernel, args, options)
@@ -63,6 +64,22 @@ def driver_stands_in(
         for place in places:
             stack.enter_context(patch.object(*place))
         yield
+
+
+def _encode_nothing(at: Any, dtype: int, rank: int, address: Any, sizes: Any, steps: Any, *_: object) -> int:
+    """No tensor map, of a tensor that the driver would make one of.
+
+    Raises:
+        BrokenLaw: if it breaks a rule of `cuTensorMapEncodeTiled`, in the words of the driver's manual.
+    """
+    strides = [*steps][: rank - 1]
+    if (address.value or 0) % 16:
+        raise BrokenLaw("Runs", f"a tensor map's globalAddress must be aligned to 16 bytes; got {address.value:#x}")
+    if any(stride % 16 or not 0 < stride < 1 << 40 for stride in strides):
+        raise BrokenLaw("Runs", f"a tensor map's globalStrides must be multiples of 16, less than 2^40; got {strides}")
+    if not all(0 < size <= 1 << 32 for size in sizes):
+        raise BrokenLaw("Runs", f"a tensor map's globalDim must be non-zero, at most 2^32; got {[*sizes]}")
+    return 0
 
 
 def _compiled(made: Any, kernel: Any, args: tuple[Any, ...], options: Mapping[str, Any]) -> Any:

@@ -11,6 +11,11 @@ import torch
 
 from fuzz.targets.own_offers import BAD_CONFIGS, CONFIG, NUM_TOKENS, QUERY_LENS, SEQ_LENS, Bad, Offer
 
+COUNTS = "num_reqs", "num_actual_tokens", "max_query_len", "max_seq_len"
+ON_DEVICE = "query_start_loc", "seq_lens", "block_table_tensor", "slot_mapping"
+ON_HOST = "query_start_loc_cpu", "seq_lens_cpu"
+"""Fields of an engine's description of a step."""
+
 
 def offers_to_classes(package: str, device: torch.device, table: torch.Tensor) -> Iterator[Offer]:
     """An engine's description of a step, the builder, the impl, and a captured step."""
@@ -26,18 +31,15 @@ def offers_to_classes(package: str, device: torch.device, table: torch.Tensor) -
     ]
     yield Offer("CommonAttentionMetadata.from_lens", metadata_class.from_lens, lens, bad)
     step = metadata_class.from_lens(**lens)
+    falling = step.query_start_loc_cpu.new_tensor([0, NUM_TOKENS + 1, NUM_TOKENS])
     bad = [
-        *[(f"{name} must be an int", {name: -1}) for name in ("num_reqs", "num_actual_tokens", "max_query_len")],
-        *[(f"{name} must be an int", {name: 1.5}) for name in ("num_reqs", "num_actual_tokens", "max_seq_len")],
-        *[(f"{name} must be int32", {name: getattr(step, name).long()}) for name in ("seq_lens", "query_start_loc")],
-        ("seq_lens must be [", {"seq_lens": step.seq_lens[None]}),
-        ("slot_mapping must be int64", {"slot_mapping": step.slot_mapping.int()}),
-        ("slot_mapping must have ", {"slot_mapping": step.slot_mapping[1:]}),
-        ("query_start_loc must have ", {"query_start_loc": step.query_start_loc[1:]}),
-        ("query_start_loc_cpu must be on the host", {"query_start_loc_cpu": step.query_start_loc_cpu.to("meta")}),
-        ("query_start_loc_cpu must be int32", {"query_start_loc_cpu": step.query_start_loc_cpu.float()}),
-        ("query_start_loc_cpu must have ", {"query_start_loc_cpu": step.query_start_loc_cpu[:2]}),
-        ("query_start_loc_cpu must start ", {"query_start_loc_cpu": step.query_start_loc_cpu.flip(0)}),
+        *[(f"{name} must be an int", {name: wrong}) for name in COUNTS for wrong in (-1, 1.5)],
+        *[offer for name in (*ON_DEVICE, *ON_HOST) for offer in _bad_tensors(name, getattr(step, name))],
+        *[(f"{name} must be on the host", {name: getattr(step, name).to("meta")}) for name in ON_HOST],
+        *[
+            ("query_start_loc_cpu must start ", {"query_start_loc_cpu": starts})
+            for starts in (falling, falling.flip(0))
+        ],
         ("num_actual_tokens must be >= ", {"num_actual_tokens": NUM_TOKENS - 1}),
         ("seq_lens_cpu must be a tensor", {"seq_lens_cpu": None}),
         ("seq_lens_cpu must be >= 0", {"seq_lens_cpu": -step.seq_lens_cpu}),
@@ -145,6 +147,16 @@ def _of_replays(package: str, builder: Any, from_lens: Callable[..., Any]) -> It
         ("index_query must be on a GPU", {"index_query": queries.cpu()}),
     ]
     yield Offer("DecodeGraph", capture, {"index_query": None}, bad)
+
+
+def _bad_tensors(name: str, tensor: torch.Tensor) -> list[Bad]:
+    """A field that is no tensor, of another dtype, with an axis more, or with an entry less."""
+    return [
+        (f"{name} must be a tensor", {name: tensor.tolist()}),
+        (f"{name} must be int", {name: tensor.float()}),
+        (f"{name} must be [", {name: tensor[None]}),
+        (f"{name} must have ", {name: tensor[:-1]}),
+    ]
 
 
 def _without(fields: SimpleNamespace, name: str) -> SimpleNamespace:

@@ -43,7 +43,7 @@ def test_each_part_of_what_launches_are_kept_by_and_each_widened_number_has_a_mu
     widening = {f"ops/{file.name}" for file in folder.glob("*.py") if re.search(r"[( ]tl\.int64\)", file.read_text())}
     assert widening - TOO_MANY_BLOCKS == enumerated.WIDENED.keys()
     paths = Counter(mutant.fragment.path for mutant in enumerated.MUTANTS)
-    assert all(paths[path] >= 4 for path in (*enumerated.KEPT_BY, *enumerated.WIDENED))
+    assert all(paths[path] >= 4 for path in (*enumerated.KEPT_BY, *enumerated.CONDITIONS, *enumerated.WIDENED))
     assert enumerated.CANNOT_SHOW.keys() <= {mutant.name for mutant in enumerated.MUTANTS}
 
 

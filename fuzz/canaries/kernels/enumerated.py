@@ -1,8 +1,8 @@
 """Mutants that no one thought of one by one: every place of some kind in the sources, broken in the same way.
 
-Each part of what launches are kept by is left out: two launches that differ in it alone are taken for one kind. Each
-number that is widened to 64 bits stays as it is: what lies 2**31 elements away is missed. A new part, or a new number,
-has its mutant at once.
+Each part of what launches are kept by is left out: two launches that differ in it alone are taken for one kind. So is
+each condition of what a tensor map can be of. Each number that is widened to 64 bits stays as it is: what lies 2**31
+elements away is missed. A new part, condition or number has its mutant at once.
 """
 
 import ast
@@ -17,6 +17,8 @@ KEPT_BY = {
     "ops/known_kernels.py": ("kind_of", ("parts", "append")),
 }
 """File -> the function that says what launches are kept by, and where it does: variables, or words."""
+CONDITIONS = {"ops/checks.py": "is_tensor_copied"}
+"""File -> a function that is one conjunction after another."""
 WIDENED = {"ops/prefill_score.py": "prefill-apart", "ops/decode_score.py": "decode", "ops/topk.py": "topk"}
 """File whose kernels widen numbers -> a target that runs them."""
 _SIDE_BY_SIDE = "Scores in vectors are the launcher's own: those of a row lie side by side, and 32 bits count them."
@@ -24,6 +26,7 @@ CANNOT_SHOW = {
     "prefill_score_13_in_32_bits_filler": _SIDE_BY_SIDE,
     "decode_score_6_in_32_bits_block": _SIDE_BY_SIDE,
     "decode_score_7_in_32_bits_filler": _SIDE_BY_SIDE,
+    "checks_0_without_rows_shape_2_size_128": "Kernels that copy by tensor map have keys of 128 elements.",
 }
 """Mutant that breaks nothing -> why."""
 _MAX_WORDS = 32
@@ -84,6 +87,18 @@ def _without_a_part(path: str) -> Iterator[Mutant]:
             yield source.mutant("step", key, new, name, sentence, ("Exact", "Runs", "Refuses"))
 
 
+def _without_a_condition(path: str) -> Iterator[Mutant]:
+    """One mutant for each operand of the conjunctions in a function."""
+    source, function = _Source(path), CONDITIONS[path]
+    within = [node for top in source.nodes if getattr(top, "name", "") == function for node in ast.walk(top)]
+    for number, both in enumerate(node for node in within if isinstance(node, ast.BoolOp)):
+        operands = [source.words(value) for value in both.values]
+        for left_out, words in enumerate(operands):
+            new = f"({' and '.join(operands[:left_out] + operands[left_out + 1 :])})"
+            name, sentence = f"{source.stem} {number} without {words[:_MAX_WORDS]}", f"`{function}` without `{words}`."
+            yield source.mutant("step", both, new, name, sentence, ("Runs", "Exact"))
+
+
 def _keys(function: ast.AST, places: tuple[str, ...]) -> Iterator[ast.Tuple | ast.List]:
     """The tuples and lists that a function gives to variables, returns, or appends."""
     for node in ast.walk(function):
@@ -122,4 +137,5 @@ def _is_wide(node: ast.expr) -> bool:
 
 
 MUTANTS = [mutant for path in KEPT_BY for mutant in _without_a_part(path)]
+MUTANTS += [mutant for path in CONDITIONS for mutant in _without_a_condition(path)]
 MUTANTS += [mutant for path in WIDENED for mutant in _in_32_bits(path)]
