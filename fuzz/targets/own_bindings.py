@@ -32,7 +32,7 @@ MEMORY_BYTES, ALIGNMENT = 2**21, 64
 
 @dataclass(frozen=True)
 class Like:
-    """What a tensor is like. at: its first byte in a piece of memory; storage_at: where its storage begins there."""
+    """A kind of tensor and its place. at: its first byte in a piece of memory; storage_at: where its storage begins."""
 
     shape: tuple[int, ...]
     strides: tuple[int, ...]
@@ -44,7 +44,7 @@ class Like:
 
 
 Layer = Mapping[str, Any]
-"""What the tensors of a layer are like, and its options, by name."""
+"""The kinds of a layer's tensors, and its options, by name."""
 
 
 @cache
@@ -112,7 +112,7 @@ class Side:
         return storage.as_strided(like.shape, like.strides, (like.at - like.storage_at) // like.dtype.itemsize)
 
     def outcome(self, launch: Any, layer: Layer) -> object:
-        """What a call launches and returns, or the words by which it is refused. Its launches are not made."""
+        """The launches of a call, which are not made, and its answer; or the words by which it is refused."""
         values = {name: self.tensor(value) if isinstance(value, Like) else value for name, value in layer.items()}
         answers: list[torch.Tensor] = []
         self.launches.clear()

@@ -16,7 +16,7 @@ from fuzz.targets.broken_law import BrokenLaw
 from fuzz.targets.own_kinds import compiled_for
 
 Passed = list[tuple[Any, ...]]
-"""What the launches of a call pass, one after another."""
+"""The kernels, arguments and grids of a call's launches, one after another."""
 NUM_NAMED = 3
 """Tensors of a layer that change: queries, key pages, `out`. Behind them comes memory for scores, new at each call."""
 

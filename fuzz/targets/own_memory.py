@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from fuzz.targets.broken_law import BrokenLaw
-from fuzz.targets.own_bindings import CONFIG, ROWS, Side, families
+from fuzz.targets.own_bindings import CONFIG, KEYS, OUT, QUERIES, ROWS, Side, families
 from fuzz.targets.own_driver import driver_stands_in
 
 MANY = 300
@@ -69,7 +69,7 @@ def _hold_to_let_go(side: Side) -> None:
     launch, owners = side.new_launch(metadata_in), []
     for _ in range(2):
         layer = dict(base)
-        for name in ("index_query", "index_k_pages"):
+        for name in (QUERIES, KEYS):
             like = layer[name]
             owner = np.zeros(like.shape[0] * like.strides[0] + 64, np.uint16)
             owners.append(weakref.ref(owner))
@@ -91,7 +91,7 @@ def _hold_to_bounds(side: Side, max_bindings: int) -> None:
     launch = side.new_launch(metadata_in, kinds)
     for number in range(MANY):
         out = torch.empty(heads, ROWS + number, k, dtype=torch.int32)
-        side.outcome(launch, {**base, "out": out})
+        side.outcome(launch, {**base, OUT: out})
     kept = len(launch._bindings), len(kinds.checked), len(kinds.patterns)
     if kept[0] > max_bindings or max(kept) > MANY * 9 // 10:
         raise BrokenLaw("Workspace", f"of {MANY} kinds of layers a {side.name} keeps {kept}")

@@ -35,6 +35,8 @@ def offers_to_classes(package: str, device: torch.device, table: torch.Tensor) -
     bad = [
         *[(f"{name} must be an int", {name: wrong}) for name in COUNTS for wrong in (-1, 1.5)],
         *[offer for name in (*ON_DEVICE, *ON_HOST) for offer in _bad_tensors(name, getattr(step, name))],
+        *[(f"{name} must be int32", {name: getattr(step, name).long()}) for name in ON_DEVICE[:3]],
+        ("slot_mapping must be int64", {"slot_mapping": step.slot_mapping.int()}),
         *[(f"{name} must be on the host", {name: getattr(step, name).to("meta")}) for name in ON_HOST],
         *[
             ("query_start_loc_cpu must start ", {"query_start_loc_cpu": starts})
@@ -151,9 +153,10 @@ def _of_replays(package: str, builder: Any, from_lens: Callable[..., Any]) -> It
 
 def _bad_tensors(name: str, tensor: torch.Tensor) -> list[Bad]:
     """A field that is no tensor, of another dtype, with an axis more, or with an entry less."""
+    dtype = "int64" if tensor.dtype == torch.int64 and name in ON_DEVICE else "int32"
     return [
         (f"{name} must be a tensor", {name: tensor.tolist()}),
-        (f"{name} must be int", {name: tensor.float()}),
+        (f"{name} must be {dtype}", {name: tensor.float()}),
         (f"{name} must be [", {name: tensor[None]}),
         (f"{name} must have ", {name: tensor[:-1]}),
     ]

@@ -27,7 +27,7 @@ MAX_BLOCKS = {"D18": 257, "D19": 200, "D28": 131_073}
 bits."""
 MAX_REQUESTS = {"D26": 3, "D43": 3, "D44": 129, "D46": 8}
 """Requests of a kept case, by flag: two, or one more than an array that is too short has room for, or those that bring
-more than 1,024 tokens of decode, or more than a ring of queries holds."""
+more than 1,024 tokens of decode, more than a ring of queries holds, or rows of a table that can lie far apart."""
 
 
 @pytest.mark.parametrize(("number", "entry"), list(enumerate(ENTRIES.values())), ids=ENTRIES)

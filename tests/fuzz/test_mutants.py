@@ -42,9 +42,19 @@ def test_each_part_of_what_launches_are_kept_by_and_each_widened_number_has_a_mu
     folder = Path(inspect.getfile(dispatch)).parent
     widening = {f"ops/{file.name}" for file in folder.glob("*.py") if re.search(r"[( ]tl\.int64\)", file.read_text())}
     assert widening - TOO_MANY_BLOCKS == enumerated.WIDENED.keys()
-    paths = Counter(mutant.fragment.path for mutant in enumerated.MUTANTS)
+    paths = Counter(mutant.fragment.path for mutant in enumerated.ALL)
     assert all(paths[path] >= 4 for path in (*enumerated.KEPT_BY, *enumerated.CONDITIONS, *enumerated.WIDENED))
     assert enumerated.CANNOT_SHOW.keys() <= {mutant.name for mutant in enumerated.MUTANTS}
+
+
+def test_an_enumerated_mutant_is_written_elsewhere_exactly_if_it_says_so() -> None:
+    paths, written = {mutant.fragment.path for mutant in enumerated.ALL}, dict[str, str]()
+    others = MUTANTS.keys() - {mutant.name for mutant in enumerated.ALL}
+    by_meaning = {meaning(MUTANTS[name].source()): name for name in others if MUTANTS[name].fragment.path in paths}
+    for mutant in enumerated.ALL:
+        if (same := by_meaning.get(meaning(mutant.source()))) is not None:
+            written[mutant.name] = same
+    assert written == enumerated.WRITTEN
 
 
 def test_a_fragment_that_is_gone_is_refused_by_a_sentence() -> None:

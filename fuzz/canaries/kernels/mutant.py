@@ -48,7 +48,7 @@ class Fragment:
 
     def original(self) -> str:
         """The file as it is."""
-        return (_sources() / self.path).read_text()
+        return source_of(self.path)
 
     def mutated(self) -> str:
         """The file with the fragment replaced.
@@ -150,6 +150,11 @@ def package_of(mutant: str, fragment: Fragment) -> str:
         del sys.modules[name]
         raise
     return name
+
+
+def source_of(path: str) -> str:
+    """The text of a file, within `msa_fast`."""
+    return (_sources() / path).read_text()
 
 
 def _sources() -> Path:
