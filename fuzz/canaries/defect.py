@@ -114,6 +114,11 @@ class Defect:
         require(set(self.needs) <= set(NEEDS), "needs", f"must be of {', '.join(NEEDS)}", list(self.needs))
         require(bool(self.laws) != bool(self.equivalent), "laws", "must be named unless it is equivalent", self.name)
 
+    @property
+    def target_name(self) -> str:
+        """The name by which any process finds its target."""
+        return f"fuzz.canaries:{self.name}"
+
     def shows_in(self, profile: Profile) -> bool:
         """True if a target of that profile promises what the defect breaks."""
         return all(ASKS[word](profile) for word in self.asks)

@@ -21,10 +21,11 @@ COMMANDS = {
     "peers": "judge the kernels that others ship, as far as they are installed: one table",
     "formats": "measure how often selections change from bf16 to e4m3 to NVFP4 keys, and by the unit that sums them",
     "canaries": "judge the suite by planted defects: which law kills each, and how soon",
+    "mutate": "break a kernel's file at every place, one at a time: which breaks does no case show?",
 }
 """Name -> one line for `--help`."""
 
-JUDGES = frozenset({"gate", "run", "replay", "canaries", "peers", "twin"})
+JUDGES = frozenset({"gate", "run", "replay", "canaries", "mutate", "peers", "twin"})
 """Commands that run kernels in this process or its children: their device is settled before they are imported."""
 
 ON_CPU = frozenset({"twin"})

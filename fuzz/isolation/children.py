@@ -11,7 +11,7 @@ from multiprocessing.process import BaseProcess
 
 from fuzz.isolation.child import live
 from fuzz.isolation.faults import place_of_crash, place_of_hang
-from fuzz.isolation.fork_server import fork_server, path_variables, warm_up
+from fuzz.isolation.fork_server import fork_server, path_variables, undisturbed_path, warm_up
 from fuzz.isolation.hearing import SECONDS_BETWEEN_LOOKS, Stopped, is_heard
 from fuzz.isolation.messages import FromChild, Introduction, Moments, Question, Task, Watched
 from fuzz.isolation.twin_child import fresh, live_on_twin
@@ -92,9 +92,10 @@ class Children:
                 warm_up()
                 context, serve = fork_server(), live
             self._pipe, theirs = context.Pipe()
-            arguments = (theirs, self._folder.name, self._gpu, path_variables())
-            self._child = context.Process(target=serve, args=arguments, daemon=True)  # type: ignore[attr-defined]
-            self._child.start()
+            with undisturbed_path():
+                arguments = (theirs, self._folder.name, self._gpu, path_variables())
+                self._child = context.Process(target=serve, args=arguments, daemon=True)  # type: ignore[attr-defined]
+                self._child.start()
             theirs.close()
             self.num_started += 1
         return self._pipe

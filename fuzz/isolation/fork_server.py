@@ -46,6 +46,13 @@ def warm_up() -> None:
 
 
 @contextmanager
+def undisturbed_path() -> Iterator[None]:
+    """The time for a child to start, which takes over where Python searches: no other thread changes it meanwhile."""
+    with _path_turn:
+        yield
+
+
+@contextmanager
 def _path_to_this_package() -> Iterator[None]:
     """Let the server search for this package where it lies: the current folder may have another one of this name."""
     before, path = path_variables(), list(sys.path)

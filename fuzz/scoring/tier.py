@@ -105,16 +105,19 @@ class Tier:
         return {"fence", "far memory", "far rows", "tiles of rows", *(["large cases"] if is_gate else [])}
 
     def judges(self, defect: Defect) -> bool:
-        """True if the tier is for a defect: a twin's, if it is one of its architecture's own kernels."""
+        """True if the tier is for a defect: a twin's, if it is one of its architecture's own kernels.
+
+        What shows in an engine's classes alone needs no twin, and none runs them.
+        """
         if not self.twin:
             return True
         folders = TWIN_FOLDERS[parsed(f"{self.twin}/")[0].architecture]
-        return isinstance(defect, Mutant) and defect.fragment.path.startswith(folders)
+        return isinstance(defect, Mutant) and defect.fragment.path.startswith(folders) and defect.target.start is None
 
     def name_of(self, defect: Defect) -> str:
         """The name of a defect as a target of the tier."""
         held_to = f"@{self.profile}" if self.profile else ""
-        return "/".join(filter(None, (self.twin, f"fuzz.canaries:{defect.name}{held_to}")))
+        return "/".join(filter(None, (self.twin, f"{defect.target_name}{held_to}")))
 
     def held(self, target: Target) -> Target:
         """The target, held to the tier's promises where there are any."""

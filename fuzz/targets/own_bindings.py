@@ -20,8 +20,8 @@ from fuzz.targets.own_kinds import compiled_for
 from msa_ref import IndexerConfig
 
 CONFIG = IndexerConfig()
-QUERY_LENS, SEQ_LENS, FIRST_TOKEN = [5, 5], (4_000, 700), 2
-"""Two requests, which decode or prefill, behind tokens of others."""
+QUERY_LENS, SEQ_LENS, FIRST_TOKEN = [5, 5], (4_000, 700), 20
+"""Two requests, which decode or prefill, behind tokens of others: more than theirs."""
 NUM_TOKENS = FIRST_TOKEN + sum(QUERY_LENS)
 ROWS, PAGES = NUM_TOKENS + 3, 6
 QUERIES, KEYS, OUT = "index_query", "index_k_pages", "out"

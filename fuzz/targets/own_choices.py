@@ -15,7 +15,9 @@ from fuzz.targets.broken_law import BrokenLaw
 from fuzz.targets.own_driver import driver_stands_in
 from msa_ref import IndexerConfig, PagedBatch
 
-ARCHITECTURES, NUM_CALLS = ("sm_90", "sm_100", "sm_120"), 60
+ARCHITECTURES, NUM_CALLS = ("sm_90", "sm_100", "sm_120"), 120
+SHAPES = ((1, 1), (1, 8), (2, 4), (3, 5), (4, 1), (4, 4), (4, 8), (5, 3), (6, 6), (8, 8), (9, 7), (12, 5), (13, 4))
+"""Heads and query tokens of a request, whose rows one product takes, and as powers of two for some does not."""
 COLUMNS = (4, 100, 3_000, 16_384, 16_385, 20_000)
 """Columns of the block table, on both sides of those from which another selection serves."""
 FORMATS = (
@@ -39,8 +41,8 @@ def hold_to_choices(package: str) -> None:
     for architecture in ARCHITECTURES:
         with driver_stands_in(package, architecture):
             for _ in range(NUM_CALLS):
-                batch, query_len = _drawn(rng), rng.choice((1, 4, 8))
-                _check(decode, topk, batch, query_len, f"on {architecture}")
+                heads, query_len = rng.choice(SHAPES)
+                _check(decode, topk, _drawn(rng, heads), query_len, f"on {architecture}")
 
 
 def _check(decode: Any, topk: Any, batch: PagedBatch, query_len: int, where: str) -> None:
@@ -53,13 +55,18 @@ def _check(decode: Any, topk: Any, batch: PagedBatch, query_len: int, where: str
         formats = f"{batch.index_q.dtype} and {batch.index_k_pages.dtype}"
         of = f"{batch.num_reqs} requests of {batch.max_blocks} columns, {formats}"
         raise BrokenLaw("Best", f"decode of {of}, {where} is not served by the first kernels that take it")
+    try:
+        choice.scorer.programs_per_processor(batch, query_len)
+    except LookupError as error:
+        rows = f"{batch.config.num_index_heads} heads, {query_len} query tokens each"
+        raise BrokenLaw("Runs", f"decode of {rows}, {where} raises {type(error).__name__} ({error})") from error
 
 
-def _drawn(rng: random.Random) -> PagedBatch:
+def _drawn(rng: random.Random, heads: int) -> PagedBatch:
     """A batch of decodes without tokens; queries and keys lie as descriptors want them, or not."""
-    config = IndexerConfig(rng.choice((1, 2, 4)), rng.choice((64, 128, 128)), 128, rng.choice((16, 16, 64)))
+    config = IndexerConfig(heads, rng.choice((64, 128, 128)), 128, rng.choice((16, 16, 64)))
     num_reqs, (query_dtype, key_dtype) = rng.choice((1, 32, 128)), rng.choice(FORMATS)
-    heads, dim = config.num_index_heads, config.index_head_dim
+    dim = config.index_head_dim
     queries = torch.zeros(num_reqs, heads, dim + rng.choice((0, 4)), dtype=query_dtype)
     pages = torch.zeros(2, 128, dim + rng.choice((0, 0, 4)), dtype=key_dtype)
     return PagedBatch(

@@ -40,6 +40,7 @@ from fuzz.targets.own_promises import (
 from fuzz.targets.own_refusals import hold_to_refusals
 from fuzz.targets.own_scores import hold_to_own_scores
 from fuzz.targets.own_steps import hold_to_own_launches
+from fuzz.targets.own_told import hold_to_told
 from fuzz.targets.own_vendor import hold_to_vendor_calls
 
 FP8_DIMS = (32, 64, 128)
@@ -90,6 +91,7 @@ class EagerEngine:
         hold_to_refusals(package, setup.device)
         hold_to_vendor_calls(package)
         hold_to_choices(package)
+        hold_to_told(package)
         hold_to_whole_plans(package)
         hold_to_whole_device_plans(package)
         self._add_layers_of_other_formats(backend, setup)

@@ -82,10 +82,17 @@ def _of_plans(package: str, device: torch.device, numbers: Callable[..., torch.T
         ("num_more must ", {"num_more": 0}),
         ("seq_lens must have ", {"seq_lens": numbers([0] * 5_000), "cu_seqlens_q": numbers([0] * 5_001)}),
         ("workspace_bytes must ", {"workspace_bytes": 1}),
+        ("seq_lens must hold ", {"seq_lens": _every(2**31, 2), "cu_seqlens_q": _every(1, 3)}),
+        ("cu_seqlens_q must hold ", {"seq_lens": _every(1, 2), "cu_seqlens_q": _every(2**30, 3)}),
     ]
     good = {"config": CONFIG, "seq_lens": numbers(SEQ_LENS), "cu_seqlens_q": offsets}
     on_device = importlib.import_module(f"{package}.ops.device_plan").plan_on_device
     yield Offer("plan_on_device", on_device, good | {"max_total_q": NUM_TOKENS, "max_row_blocks": NUM_BLOCKS}, bad)
+
+
+def _every(step: int, count: int) -> torch.Tensor:
+    """Numbers without memory, `step` elements apart."""
+    return torch.empty_strided((count,), (step,), dtype=torch.int32, device="meta")
 
 
 def _of_calls(

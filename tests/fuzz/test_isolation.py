@@ -18,6 +18,7 @@ from fuzz.__main__ import main
 from fuzz.canaries import PROCESS_CANARIES
 from fuzz.canaries.process import SECONDS_OF_SPINNING
 from fuzz.cases.case import Case, Request, ViewPlan, Views
+from fuzz.isolation import fork_server
 from fuzz.isolation.children import SECONDS_TO_DIE
 from fuzz.isolation.hearing import Stopped
 from fuzz.isolation.messages import Task
@@ -99,6 +100,29 @@ def test_a_child_that_ends_between_two_tasks_is_replaced_and_remembered() -> Non
         assert isinstance(verdict, Agreed)
         (end,) = worker.idle_ends
         assert (end.how, end.evidence) == ("crash", "its process ended by SIGTERM")
+
+
+def test_a_child_searches_where_its_parent_does_whatever_other_threads_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "adapter_here.py").write_text("def adapter(call): pass\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    started = threading.Event()
+
+    def start_a_server() -> None:  # which searches elsewhere, for a moment
+        with fork_server._path_turn, fork_server._path_to_this_package():
+            started.set()
+            time.sleep(1)
+
+    def warm_up_beside_another() -> None:
+        fork_server.warm_up()
+        threading.Thread(target=start_a_server).start()
+        started.wait()
+
+    monkeypatch.setattr("fuzz.isolation.children.warm_up", warm_up_beside_another)
+    with Worker() as worker:
+        assert worker.introduced("adapter_here:adapter").target.name == "adapter_here:adapter"
 
 
 def test_a_worker_that_is_told_to_stop_waits_no_longer() -> None:

@@ -163,4 +163,12 @@ MUTANTS = [
         defect="D27",
         needs=("far memory",),
     ),
+    _decode(
+        "decode_first_offsets_of_every_lane",
+        "A program reads offsets for as many requests as it has lanes: the offsets end before.",
+        "tl.load(cu_seqlens_q_ptr + reqs * stride_cu, mask=is_req, other=0)",
+        "tl.load(cu_seqlens_q_ptr + reqs * stride_cu)",
+        ("Runs",),
+        needs=("fence",),
+    ),
 ]

@@ -121,4 +121,12 @@ MUTANTS = [
         ("OwnMemory",),
         defect="D46",
     ),
+    _mutant(
+        "device_plan_first_offsets_of_every_lane",
+        "A plan that the device makes reads offsets for as many requests as a program has lanes.",
+        "tl.load(cu_seqlens_q_ptr + reqs * stride_cu, mask=is_req, other=0)",
+        "tl.load(cu_seqlens_q_ptr + reqs * stride_cu)",
+        ("Runs",),
+        needs=("fence",),
+    ),
 ]

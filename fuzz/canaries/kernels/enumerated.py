@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 
 from fuzz.canaries.kernels.mutant import Mutant, mutants_of, source_of
+from fuzz.canaries.source import Source
 
 KEPT_BY = {
     "ops/bound.py": ("_call", ("key", "kind")),
@@ -49,28 +50,20 @@ WRITTEN = {
 _MAX_WORDS = 32
 
 
-class _Source:
+class _File(Source):
     """A file of `msa_fast`."""
 
     def __init__(self, path: str) -> None:
+        super().__init__(source_of(path))
         self.path, self.stem = path, path.removeprefix("ops/").removesuffix(".py")
-        self.text = source_of(path)
-        self.nodes = [*ast.walk(ast.parse(self.text))]
-        self._starts = [0]
-        for line in self.text.splitlines(keepends=True):
-            self._starts.append(self._starts[-1] + len(line))
-
-    def words(self, node: ast.expr) -> str:
-        """The text of an expression."""
-        return self.text[slice(*self._span(node))]
 
     def mutant(
         self, target: str, node: ast.expr, new: str, name: str, sentence: str, laws: tuple[str, ...], *needs: str,
         defect: str = "systematic",
     ) -> Mutant:  # fmt: skip
         """The mutant that has other words for one expression."""
-        start, stop = self._span(node)
-        old, name = self.text[start:stop], "_".join(re.findall(r"\w+", name)).lower()
+        start, _ = self.span(node)
+        old, name = self.words(node), "_".join(re.findall(r"\w+", name)).lower()
         return mutants_of(self.path, target)(
             name,
             sentence,
@@ -84,15 +77,10 @@ class _Source:
             equivalent=CANNOT_SHOW.get(name, ""),
         )
 
-    def _span(self, node: ast.expr) -> tuple[int, int]:
-        assert node.end_lineno is not None
-        assert node.end_col_offset is not None
-        return self._starts[node.lineno - 1] + node.col_offset, self._starts[node.end_lineno - 1] + node.end_col_offset
-
 
 def _without_a_part(path: str) -> Iterator[Mutant]:
     """One mutant for each part of what a file's launches are kept by."""
-    source, (function, places) = _Source(path), KEPT_BY[path]
+    source, (function, places) = _File(path), KEPT_BY[path]
     keys = [key for node in source.nodes if getattr(node, "name", "") == function for key in _keys(node, places)]
     for number, key in enumerate(keys):
         parts = [source.words(part) for part in key.elts]
@@ -106,7 +94,7 @@ def _without_a_part(path: str) -> Iterator[Mutant]:
 
 def _without_a_condition(path: str) -> Iterator[Mutant]:
     """One mutant for each operand of the conjunctions in a function."""
-    source, function = _Source(path), CONDITIONS[path]
+    source, function = _File(path), CONDITIONS[path]
     within = [node for top in source.nodes if getattr(top, "name", "") == function for node in ast.walk(top)]
     for number, both in enumerate(node for node in within if isinstance(node, ast.BoolOp)):
         operands = [source.words(value) for value in both.values]
@@ -132,7 +120,7 @@ def _keys(function: ast.AST, places: tuple[str, ...]) -> Iterator[ast.Tuple | as
 
 def _in_32_bits(path: str) -> Iterator[Mutant]:
     """One mutant for each number that a file's kernels widen."""
-    source, number = _Source(path), 0
+    source, number = _File(path), 0
     for node in source.nodes:
         match node:
             case ast.Call(func=ast.Attribute(value=value, attr="to"), args=[width]) if _is_wide(width):

@@ -230,4 +230,25 @@ MUTANTS = [
         "min(per_processor * num_processors(batch.device), batch.num_reqs * batch.max_blocks)",
         ("Runs",),
     ),
+    mutants_of("ops/launch_repeat.py", "step")(
+        "bound_span_in_elements",
+        "The end of a tensor with gaps is counted in elements: what lies behind is taken for another layer's.",
+        "reach * tensor.itemsize",
+        "reach",
+        ("Exact",),
+    ),
+    mutants_of("ops/hopper/decode.py", "step")(
+        "decode_sm90_room_for_rows_unrounded",
+        "Rows are counted before heads and tokens are rounded to powers of two: 12 heads of 5 tokens are refused.",
+        "has_room = num_rows_of(batch.config, decode_query_len) <= MAX_ROWS",
+        "has_room = batch.config.num_index_heads * decode_query_len <= MAX_ROWS",
+        ("Runs",),
+    ),
+    mutants_of("ops/hopper/score_e4m3.py", "step")(
+        "e4m3_sm90_queries_step_by_one",
+        "Queries whose elements do not lie side by side are read as if they did.",
+        "return q.stride(2) == 1 and is_tensor_copied(k)",
+        "return is_tensor_copied(k)",
+        ("Exact",),
+    ),
 ]

@@ -133,7 +133,7 @@ def package_of(mutant: str, fragment: Fragment) -> str:
     if name in sys.modules:
         return name
     source, folder = fragment.mutated(), Path(_folder().name) / name
-    shutil.copytree(_sources(), folder, ignore=shutil.ignore_patterns("__pycache__", "bench", "compile_gate"))
+    shutil.copytree(folder_of_kernels(), folder, ignore=shutil.ignore_patterns("__pycache__", "bench", "compile_gate"))
     (folder / fragment.path).write_text(source)
     for file in folder.rglob("*.py"):
         text = file.read_text()
@@ -154,10 +154,10 @@ def package_of(mutant: str, fragment: Fragment) -> str:
 
 def source_of(path: str) -> str:
     """The text of a file, within `msa_fast`."""
-    return (_sources() / path).read_text()
+    return (folder_of_kernels() / path).read_text()
 
 
-def _sources() -> Path:
+def folder_of_kernels() -> Path:
     """The folder of `msa_fast`, found without importing it: Triton is not needed to read it."""
     spec = importlib.util.find_spec("msa_fast")
     assert spec is not None

@@ -225,4 +225,14 @@ MUTANTS = [
         'check_int(max_num_reqs, "max_num_reqs", 0)',
         ("Refuses",),
     ),
+    *[
+        mutants_of("ops/device_plan.py", "step")(
+            f"device_plan_{name}_however_far",
+            f"A plan that the device makes takes {name} that lie further apart than its kernels count.",
+            f'    check_reach({name}, "{name}", "tensor", 0)\n',
+            "",
+            ("Refuses", "Runs"),
+        )
+        for name in ("seq_lens", "cu_seqlens_q")
+    ],
 ]

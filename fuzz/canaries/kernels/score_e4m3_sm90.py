@@ -216,4 +216,12 @@ MUTANTS = [
         _LAWS,
         defect="D11",
     ),
+    mutants_of("ops/nvidia/put.py", "prefill", "gpu")(
+        "sm90_places_before_a_range_in_every_vector",
+        "Places before a program's first block are left out in all its vectors, not in the first alone.",
+        "            is_own = place >= first_block - (block - own)\n            is_whole = own == VECTOR - 1",
+        "            is_own = place >= first_block % VECTOR\n            is_whole = own == VECTOR - 1",
+        ("Best",),
+        defect="D18",
+    ),
 ]

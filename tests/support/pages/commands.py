@@ -11,7 +11,7 @@ FUZZ = {
     "peers": ("for most", "2 min for transformers"),
 }
 """Command of `python -m fuzz` -> whether it needs a GPU, and its time on 2 cores."""
-QUICK = ("replay", "trace", "formats", "report", "promote", "targets")
+QUICK = ("replay", "trace", "formats", "report", "promote", "targets", "mutate")
 """Commands that need no GPU and take seconds, or can; they share a row."""
 OTHERS = (
     ("python -m msa_fast.compile_gate", "compile the kernels for six GPUs, and check the machine code", "no", "3 min"),
@@ -25,6 +25,6 @@ def command_table() -> str:
     slow = {name: words for name, words in COMMANDS.items() if name not in QUICK}
     lines += [f"| `python -m fuzz {name}` | {words} | {' | '.join(FUZZ[name])} |" for name, words in slow.items()]
     words = "; ".join(f"`{name}`: {COMMANDS[name]}" for name in QUICK)
-    lines.append(f"| `python -m fuzz`, and one of these | {words} | no | seconds; `formats`: minutes |")
+    lines.append(f"| `python -m fuzz`, and one of these | {words} | no | seconds; `formats`, `mutate`: minutes |")
     lines += [f"| `{name}` | {words} | {gpu} | {time} |" for name, words, gpu, time in OTHERS]
     return "\n".join(lines)
