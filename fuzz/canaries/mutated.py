@@ -69,10 +69,15 @@ def breaks_in(path: Path) -> list[Break]:
 
 # `fuzz.targets.find` looks up `module:name` as an attribute.
 def __getattr__(name: str) -> Target:
-    """The target of a `Mutated`, as the attribute of this module that its name says; for one file in a process."""
+    """The target of a `Mutated`, as the attribute of this module that its name says."""
     if name.count(_SEPARATOR) != 2:
         raise AttributeError(name)
-    file, number, inner = name.split(_SEPARATOR)
+    return _target(*name.split(_SEPARATOR))
+
+
+@cache
+def _target(file: str, number: str, inner: str) -> Target:
+    """The target; made once in a process, which has no other of that file."""
     path = Path(file)
     if path.is_relative_to(folder_of_kernels()):
         return _on_broken_kernels(path, number, inner)
@@ -80,7 +85,7 @@ def __getattr__(name: str) -> Target:
     try:
         return find(inner)
     except ValueError as refusal:
-        return Target(name, "Cannot be imported.", "foreign", partial(_refuse, str(refusal)))
+        return Target(inner, "Cannot be imported.", "foreign", partial(_refuse, str(refusal)))
 
 
 def _refuse(words: str, call: Call) -> NoReturn:

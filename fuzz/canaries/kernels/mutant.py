@@ -162,4 +162,4 @@ def folder_of_kernels() -> Path:
     spec = importlib.util.find_spec("msa_fast")
     assert spec is not None
     assert spec.submodule_search_locations is not None
-    return Path(spec.submodule_search_locations[0])
+    return Path(spec.submodule_search_locations[0]).resolve()
