@@ -110,12 +110,14 @@ def run(options: Options) -> int:
             for target in options.targets:
                 _require_that_it_shows(options, target)
                 alive = [number for number in numbers if number not in done or done[number].status != "killed"]
+                print(f"seed {options.seed}, {len(alive)} breaks of {options.file} against {target.name}", flush=True)
                 _judge(options, target, alive, done)
         except KeyboardInterrupt:
             print(f"interrupted after {len(done)} of {len(numbers)} breaks")
     if options.json:
-        rows = [asdict(breaks_in(options.file.resolve())[number]) | asdict(fate) for number, fate in done.items()]
-        write(options.json, json.dumps(rows, indent=0))
+        breaks = breaks_in(options.file.resolve())
+        rows = [{"break": asdict(breaks[number]), "fate": asdict(fate)} for number, fate in sorted(done.items())]
+        write(options.json, json.dumps(rows, indent=1) + "\n")
     _print(options, done)
     return 0 if len(done) == len(numbers) and all(fate.status == "killed" for fate in done.values()) else 1
 
@@ -165,3 +167,5 @@ def _print(options: Options, done: dict[int, Fate]) -> None:
         if judged[kind]:
             print(f"{kind:<10} killed {killed[kind]} of {judged[kind]}: {words}")
     print(f"killed {killed.total()} of {judged.total()}")
+    if any(fate.status == "unfinished" for fate in done.values()):
+        print(f"unfinished: alive after {options.seconds:g} s; --seconds 0 judges by every case")

@@ -23,7 +23,10 @@ TOKENS = (1, 2, 16, 17, 31, 32, 33, 40, 60, 64, 100, 182, 500)
 """New tokens of a request: around the rows of a query tile, of a half of one, and others of as many tiles."""
 BLOCKS = (1, 2, 8, 31, 32, 33, 40, 63, 64, 65, 127, 128, 129, 180, 300, 420)
 """Blocks behind them: around those where the selection takes another round, or more candidates."""
-NUM_STEPS, NUM_PAGES, MAX_TOKENS = 260, 8, 2_100
+NUM_PAGES, MAX_TOKENS = 8, 2_100
+_BF16, _E4M3 = torch.bfloat16, torch.float8_e4m3fn
+_FORMATS = ((1, 260, (_BF16, _BF16)), (4, 260, (_BF16, _BF16)), (4, 90, (_BF16, _E4M3)), (4, 90, (_E4M3, _E4M3)))
+"""Heads, random steps, and dtypes of queries and keys."""
 _CHOICES: dict[str, Sequence[Any]] = {
     "tokens": TOKENS,
     "blocks": BLOCKS,
@@ -40,10 +43,16 @@ _CHOICES: dict[str, Sequence[Any]] = {
 }
 
 
-def compare_steps(package: str, config: IndexerConfig, num_steps: int, said: Passed) -> int:
+def compare_steps(
+    package: str,
+    config: IndexerConfig,
+    num_steps: int,
+    said: Passed,
+    dtypes: tuple[torch.dtype, torch.dtype] = (_BF16, _BF16),
+) -> int:
     """Launch random prefill steps of MiniMax-M3's shape both ways, where a driver stands in for a GPU's.
 
-    said: what its launches pass.
+    said: what its launches pass. dtypes: of queries and keys.
 
     Returns:
         How many of them were launched as an earlier one.
@@ -59,9 +68,9 @@ def compare_steps(package: str, config: IndexerConfig, num_steps: int, said: Pas
     out = torch.zeros(MAX_TOKENS, heads, k, dtype=torch.int32).transpose(0, 1)
     # As a projection of their own leaves them, and as a slice of a wider one.
     queries = {
-        wide: torch.zeros(MAX_TOKENS, heads, dim + wide, dtype=torch.bfloat16)[..., :dim] for wide in _CHOICES["wide"]
+        wide: torch.zeros(MAX_TOKENS, heads, dim + wide, dtype=dtypes[0])[..., :dim] for wide in _CHOICES["wide"]
     }
-    pages = torch.zeros(NUM_PAGES, size, dim, dtype=torch.bfloat16)
+    pages = torch.zeros(NUM_PAGES, size, dim, dtype=dtypes[1])
     drawn: dict[str, Any] = {}
     for number in range(num_steps):
         # A step differs from the one before it in one thing, so that their kinds are the same as often as they may be.
@@ -78,7 +87,8 @@ def compare_steps(package: str, config: IndexerConfig, num_steps: int, said: Pas
             _apart(torch.tensor(seq_lens), drawn["lens_step"], drawn["metadata_at"]),
             _apart(torch.tensor([0, *query_lens]).cumsum(0), drawn["offsets_step"], drawn["metadata_at"]),
         )
-        plan = plans.PrefillPlan.build(config, query_lens, seq_lens, "cpu", workspace_bytes=drawn["workspace_bytes"])
+        options = {"workspace_bytes": drawn["workspace_bytes"], "key_dtype": dtypes[1]}
+        plan = plans.PrefillPlan.build(config, query_lens, seq_lens, "cpu", **options)
         rows = MAX_TOKENS if drawn["has_more_rows"] else first_token + plan.total_q
         num_patterns, launches = len(kinds.patterns), []
         for known_kinds in (None, kinds):
@@ -134,6 +144,6 @@ def hold_to_own_launches(package: str) -> None:
     """
     said: Passed = []
     if importlib.import_module(f"{package}.ops.launch_table").IS_INTERPRETED:
-        for architecture, heads in product(ARCHITECTURES, (1, 4)):
+        for architecture, (heads, num_steps, dtypes) in product(ARCHITECTURES, _FORMATS):
             with driver_stands_in(package, architecture, said):
-                compare_steps(package, IndexerConfig(num_index_heads=heads), NUM_STEPS, said)
+                compare_steps(package, IndexerConfig(num_index_heads=heads), num_steps, said, dtypes)

@@ -1,6 +1,7 @@
 """A kernel's file is broken at every place, one at a time; what no case shows is listed with its line."""
 
 import ast
+import json
 from pathlib import Path
 
 import pytest
@@ -60,12 +61,17 @@ def test_every_break_of_the_suite_s_own_kernels_is_another_module() -> None:
 def test_of_a_stranger_s_file_what_no_case_shows_is_listed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file = _written(tmp_path, monkeypatch)
-    assert main(["mutate", str(file), "--target", "adapter_of_a_stranger:adapter", *FEW]) == 1
+    file, fates = _written(tmp_path, monkeypatch), tmp_path / "fates.json"
+    words = ("--target", "adapter_of_a_stranger:adapter", "--json", str(fates))
+    assert main(["mutate", str(file), *words, *FEW]) == 1
     told = capsys.readouterr().out
     assert "survived" in told
     assert "line 2: `ids.ndim != 3` -> `False`" in told
     assert "killed 2 of 3" in told
+    rows = json.loads(fates.read_text())
+    assert [(row["break"]["kind"], row["fate"]["status"]) for row in rows] == [
+        ("guard", "survived"), ("one", "killed"), ("one", "killed")
+    ]  # fmt: skip
 
 
 def test_a_break_of_the_suite_s_own_file_dies(capsys: pytest.CaptureFixture[str]) -> None:
