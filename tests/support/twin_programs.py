@@ -87,6 +87,12 @@ def barrier_has_turned_before_its_next_phase_is_waited_for(m: Machine, g: Group,
     yield from m.wait(g, bar, 1, True, "wait")
 
 
+def parity_of_a_phase_is_0_or_1(m: Machine, g: Group, is_right: bool) -> Iterator[Any]:
+    page, bar = page_and_barrier(m, g)
+    fetch(m, g, page, bar)
+    yield from m.wait(g, bar, 0 if is_right else 2, True, "wait")
+
+
 def every_phase_is_seen(m: Machine, g: Group, is_right: bool) -> Iterator[Any]:
     _, bar = page_and_barrier(m, g)
     barrier = m.mbarrier(g, bar, "arrival")
@@ -213,6 +219,7 @@ RULES: dict[Callable[..., Any], str] = {
     loads_are_fenced_before_a_slot_is_refilled: "fence",
     bytes_of_all_copies_are_expected: "race",
     barrier_has_turned_before_its_next_phase_is_waited_for: "deadlock",
+    parity_of_a_phase_is_0_or_1: "barrier",
     every_phase_is_seen: "barrier",
     no_more_arrivals_than_expected: "barrier",
     barrier_is_initialised_for_all: "barrier",

@@ -224,4 +224,12 @@ MUTANTS = [
         ("Best",),
         defect="D18",
     ),
+    _mutant(
+        "e4m3_sm90_turns_for_parities",
+        "A page is waited for by how often its slot was filled, not by the parity of that.",
+        "((block - first_block) // 2) & 1)",
+        "(block - first_block) // 2)",
+        ("Runs",),
+        needs=("gpu", "twin"),
+    ),
 ]

@@ -33,7 +33,7 @@ class Mbarrier:
 
     def has_passed(self, parity: int) -> bool:
         """True if the phase of a parity is over. Before the first turn the phase of parity 1 is."""
-        return (self.phase - 1) & 1 == parity & 1
+        return (self.phase - 1) & 1 == parity
 
     def arrive(
         self, count: int, num_bytes: int, knows: Events, fenced: Events, tell: Callable[[Events], str], place: str

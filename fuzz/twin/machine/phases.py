@@ -60,6 +60,8 @@ class Phases(Core):
         """All warps wait for a phase, and know then what those knew who arrived in it."""
         if not predicate:
             return
+        if parity not in (0, 1):
+            raise Finding("barrier", f"a wait at {place} is for parity {parity}, where PTX takes 0 and 1 alone")
         self.compiler_barrier(group)
         for warp in range(group.num_warps):
             barrier = self.mbarrier(group, view, place, warp)
