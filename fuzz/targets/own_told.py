@@ -102,6 +102,8 @@ def _check(package: str, architecture: str, call: Call, said: Passed) -> None:
         formats = f"{tensors['index_query'].memory.dtype} and {tensors['index_k_pages'].memory.dtype}"
         what = f"{side} on {architecture} of {shapes}, {formats},"
         expected = outcome(side, tensors)
+        if isinstance(expected, str):  # where no such call is served
+            continue
         for name, tensor in tensors.items():
             for axis, other in tensor.others():
                 if outcome(side, {**tensors, name: other}) == expected:
@@ -119,7 +121,8 @@ def _fill(metadata: list[torch.Tensor], query_len: int, seq_lens: list[int]) -> 
 @cache
 def _memory(name: str, dtype: torch.dtype) -> torch.Tensor:
     """Memory for one tensor of a call; the system gives none of it before it is touched."""
-    return torch.zeros(MEMORY_BYTES, dtype=torch.uint8).view(dtype)
+    with torch.inference_mode(False):  # else what is kept of a run in that mode could not be written in another
+        return torch.zeros(MEMORY_BYTES, dtype=torch.uint8).view(dtype)
 
 
 def _drawn(rng: random.Random, dtypes: tuple[torch.dtype, torch.dtype], dim: int, size: int) -> Call:

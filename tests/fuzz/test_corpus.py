@@ -61,7 +61,7 @@ def test_a_kept_case_is_small_and_still_shows_its_defect(
     else:
         verdict = examiner.examine(find(entry.target))
     assert isinstance(verdict, Broke)
-    assert entry.law in {violation.law for violation in verdict.violations}
+    assert entry.law in {violation.law for violation in verdict.violations}, [*map(str, verdict.violations)]
 
 
 def test_a_finding_is_promoted_with_flag_origin_and_note(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
