@@ -1,4 +1,4 @@
-"""What the suite's own packages are held to once a process is held of each of them, whichever came first and how."""
+"""Promises that are kept once a process: each package is held to them, whichever came first, and in whatever mode."""
 
 from collections.abc import Callable
 
