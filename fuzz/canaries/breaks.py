@@ -13,7 +13,7 @@ from fuzz.canaries.source import Source
 Words = Callable[[ast.AST], str]
 """The text of a node."""
 Breaker = Callable[[ast.AST, Words], Iterator[tuple[ast.AST, str]]]
-"""What a node's breaks of one kind replace, and by what; nothing where it is not of that kind."""
+"""The breaks of one kind at a node: what each replaces, and the new words. None where it is not of that kind."""
 
 _EDGES = {ast.Lt: "<=", ast.LtE: "<", ast.Gt: ">=", ast.GtE: ">"}
 _PICKS = frozenset({"min", "max", "minimum", "maximum"})
@@ -83,12 +83,17 @@ def _edge(node: ast.AST, words: Words) -> Iterator[tuple[ast.AST, str]]:
 
 def _operand(node: ast.AST, words: Words) -> Iterator[tuple[ast.AST, str]]:
     match node:
-        case ast.BoolOp(op=op, values=values):
-            word = " and " if isinstance(op, ast.And) else " or "
-            for left_out in range(len(values)):
-                yield node, f"({word.join(words(one) for one in values[:left_out] + values[left_out + 1 :])})"
+        case ast.BoolOp():
+            yield from ((node, new) for _, new in without_each_operand(node, words))
         case ast.BinOp(left=left, op=ast.BitAnd() | ast.BitOr(), right=right):
             yield from ((node, f"({words(one)})") for one in (left, right))
+
+
+def without_each_operand(both: ast.BoolOp, words: Words) -> Iterator[tuple[str, str]]:
+    """Each operand of an `and` or an `or`, and the text without it."""
+    operands, word = [*map(words, both.values)], " and " if isinstance(both.op, ast.And) else " or "
+    for left_out, operand in enumerate(operands):
+        yield operand, f"({word.join(operands[:left_out] + operands[left_out + 1 :])})"
 
 
 def _pick(node: ast.AST, words: Words) -> Iterator[tuple[ast.AST, str]]:
@@ -133,11 +138,18 @@ def _mask(node: ast.AST, words: Words) -> Iterator[tuple[ast.AST, str]]:
 
 
 def _width(node: ast.AST, words: Words) -> Iterator[tuple[ast.AST, str]]:
+    if (number := widened(node)) is not None:
+        yield node, f"({words(number)})"
+
+
+def widened(node: ast.AST) -> ast.expr | None:
+    """The number that a node widens to 64 bits; None if it widens none."""
     match node:
-        case ast.Call(func=ast.Attribute(value=value, attr="to"), args=[ast.Attribute(attr="int64")]):
-            yield node, f"({words(value)})"
-        case ast.Call(func=ast.Attribute(attr="cast"), args=[value, ast.Attribute(attr="int64")]):
-            yield node, f"({words(value)})"
+        case ast.Call(func=ast.Attribute(value=number, attr="to"), args=[ast.Attribute(attr="int64")]):
+            return number
+        case ast.Call(func=ast.Attribute(attr="cast"), args=[number, ast.Attribute(attr="int64")]):
+            return number
+    return None
 
 
 def _statement(node: ast.AST, _: Words) -> Iterator[tuple[ast.AST, str]]:

@@ -8,7 +8,7 @@ import importlib.util
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache, partial
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -28,11 +28,8 @@ _RAISES = "raise ImportError('this file is broken as a whole')\n"
 _SEPARATOR = "#"
 
 
-@dataclass(frozen=True, kw_only=True)
 class Mutated(Defect):
-    """A target with one break of one file. break_: None for `AS_IT_IS` and `NOT_AT_ALL`."""
-
-    break_: Break | None
+    """A target with one break of one file, or with a control."""
 
     @property
     def target_name(self) -> str:
@@ -53,12 +50,11 @@ def mutated(path: Path, target: Target, number: int | str) -> Mutated:
     if path.is_relative_to(folder_of_kernels()):
         rule = f"must be one of {', '.join(BUILT_IN)} for a file of msa_fast"
         require(target.name in BUILT_IN, "target", rule, repr(target.name))
-    break_ = None if isinstance(number, str) else breaks_in(path)[number]
-    sentence = f"{path.name}, {break_ or number}"
+    sentence = f"{path.name}, {number if isinstance(number, str) else breaks_in(path)[number]}"
     words = _SEPARATOR.join((str(path), str(number), target.name))
     named = replace(target, name=f"{__name__}:{words}", sentence=sentence)
     name = f"break_{number}_of_{path.stem}".replace(" ", "_")
-    return Mutated(name, "mutant", "systematic", sentence, ("Runs",), named, break_=break_)
+    return Mutated(name, "mutant", "systematic", sentence, ("Runs",), named)
 
 
 @cache

@@ -1,6 +1,5 @@
 """`python -m fuzz canaries`: judge the suite by the defects planted in it, and keep the score."""
 
-import os
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +11,7 @@ from fuzz.canaries import Defect
 from fuzz.cases.chooser import SeededChooser
 from fuzz.commands.declared import option
 from fuzz.commands.device import device_option
-from fuzz.commands.options import DEFAULT_CASES, DEFAULT_CASES_IN_WORDS, DEFAULT_SEED, at_least
+from fuzz.commands.options import DEFAULT_CASES, DEFAULT_CASES_IN_WORDS, DEFAULT_SEED, at_least, jobs_or_cores
 from fuzz.commands.places import file_option
 from fuzz.isolation.jobs import default_jobs
 from fuzz.report.files import write
@@ -96,9 +95,7 @@ class Options:
         if self.tier_name == "gate":
             return tier
         if self.tier_name == "twin":
-            return replace(
-                tier, device="cpu", scale="small", has_production=False, twin=f"twin-{self.architecture}+source"
-            )
+            return tier.on_twin(f"twin-{self.architecture}+source")
         processes = default_jobs(self.device) if self.processes is None else self.processes
         return replace(tier, seconds=self.seconds, processes=processes)
 
@@ -112,7 +109,7 @@ class Options:
     @property
     def num_jobs(self) -> int:
         """Defects judged at once."""
-        return (os.cpu_count() or 1) if self.jobs is None else self.jobs
+        return jobs_or_cores(self.jobs)
 
 
 def run(options: Options) -> int:

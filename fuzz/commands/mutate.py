@@ -6,7 +6,6 @@ until one shows it. What lives changes nothing that a caller can see, or is a bl
 """
 
 import json
-import os
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -15,11 +14,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from fuzz.campaign.interrupts import ended_politely
-from fuzz.canaries.breaks import KINDS
+from fuzz.canaries.breaks import KINDS, Break
 from fuzz.canaries.mutated import AS_IT_IS, NOT_AT_ALL, Mutated, breaks_in, mutated
 from fuzz.commands.declared import option
 from fuzz.commands.device import device_option
-from fuzz.commands.options import DEFAULT_CASES, DEFAULT_CASES_IN_WORDS, DEFAULT_SEED, at_least, chosen
+from fuzz.commands.options import DEFAULT_CASES, DEFAULT_CASES_IN_WORDS, DEFAULT_SEED, at_least, chosen, jobs_or_cores
 from fuzz.commands.places import file_option
 from fuzz.report.files import write
 from fuzz.scoring.scoreboard import Fate
@@ -72,12 +71,17 @@ class Options:
     @property
     def num_jobs(self) -> int:
         """Breaks judged at once."""
-        return (os.cpu_count() or 1) if self.jobs is None else self.jobs
+        return jobs_or_cores(self.jobs)
 
     @cached_property
     def targets(self) -> list[Target]:
         """The targets."""
         return chosen(self.target_names, self.device)
+
+    @property
+    def breaks(self) -> list[Break]:
+        """The breaks of the file."""
+        return breaks_in(self.file.resolve())
 
     @property
     def numbers(self) -> list[int]:
@@ -86,7 +90,7 @@ class Options:
         lines = range(int(first), int(last) + 1) if self.lines else None
         return [
             number
-            for number, one in enumerate(breaks_in(self.file.resolve()))
+            for number, one in enumerate(self.breaks)
             if (not self.kinds or one.kind in self.kinds) and (lines is None or one.line in lines)
         ]
 
@@ -94,10 +98,12 @@ class Options:
         """The cases that judge the breaks of one target."""
         scale = "large" if self.device == "cuda" else "small"
         tier = Tier(self.device, self.seed, scale, self.num_cases, self.has_corpus, self.has_production)
-        if not is_twin(target.name):
-            return tier
-        twin = parsed(target.name)[0].prefix.rstrip("/")
-        return replace(tier, device="cpu", scale="small", has_production=False, twin=twin)
+        return tier.on_twin(parsed(target.name)[0].prefix.rstrip("/")) if is_twin(target.name) else tier
+
+    @property
+    def patience(self) -> Patience:
+        """The time that each break has; any law that it breaks is enough."""
+        return Patience(self.hangs_after, self.seconds, is_first_enough=True)
 
 
 def run(options: Options) -> int:
@@ -115,8 +121,9 @@ def run(options: Options) -> int:
         except KeyboardInterrupt:
             print(f"interrupted after {len(done)} of {len(numbers)} breaks")
     if options.json:
-        breaks = breaks_in(options.file.resolve())
-        rows = [{"break": asdict(breaks[number]), "fate": asdict(fate)} for number, fate in sorted(done.items())]
+        rows = [
+            {"break": asdict(options.breaks[number]), "fate": asdict(fate)} for number, fate in sorted(done.items())
+        ]
         write(options.json, json.dumps(rows, indent=1) + "\n")
     _print(options, done)
     return 0 if len(done) == len(numbers) and all(fate.status == "killed" for fate in done.values()) else 1
@@ -132,8 +139,7 @@ def _judge(options: Options, target: Target, numbers: list[int], done: dict[int,
             done[number_of[fate.name]] = fate
             line.update()
 
-        patience = Patience(options.hangs_after, options.seconds, is_first_enough=True)
-        fates(table, options.tier(target), patience, options.num_jobs, keep)
+        fates(table, options.tier(target), options.patience, options.num_jobs, keep)
 
 
 def _require_that_it_shows(options: Options, target: Target) -> None:
@@ -142,9 +148,8 @@ def _require_that_it_shows(options: Options, target: Target) -> None:
     Raises:
         ValueError: one sentence.
     """
-    patience = Patience(options.hangs_after, options.seconds, is_first_enough=True)
     whole, none = (_mutated(options, target, word) for word in (AS_IT_IS, NOT_AT_ALL))
-    agrees, breaks = fates([whole, none], options.tier(target), patience, options.num_jobs, lambda _: None)
+    agrees, breaks = fates([whole, none], options.tier(target), options.patience, options.num_jobs, lambda _: None)
     require(agrees.status != "killed", target.name, "must agree before its file is broken", agrees.evidence)
     require(breaks.status == "killed", target.name, f"must import {options.file}", "no sign of it")
 
@@ -157,7 +162,7 @@ def _mutated(options: Options, target: Target, number: int | str) -> Mutated:
 
 def _print(options: Options, done: dict[int, Fate]) -> None:
     """Print the breaks that live, in the order of the file, and how many of each kind died."""
-    breaks = breaks_in(options.file.resolve())
+    breaks = options.breaks
     for number, fate in sorted(done.items()):
         if fate.status != "killed":
             print(f"{fate.status:<10} {options.file}, {breaks[number]} ({fate.cases} cases)")

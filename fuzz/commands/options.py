@@ -114,6 +114,11 @@ def seed_or_fresh(seed: int | None) -> int:
     return int.from_bytes(os.urandom(4)) if seed is None else seed
 
 
+def jobs_or_cores(jobs: int | None) -> int:
+    """The number of jobs that was given, or one per core."""
+    return (os.cpu_count() or 1) if jobs is None else jobs
+
+
 def named(targets: Sequence[str]) -> list[str]:
     """The words that name targets on a command line."""
     return [word for name in dict.fromkeys(targets) for word in ("--target", name)]

@@ -75,6 +75,10 @@ class Tier:
     profile: str = ""
     twin: str = ""
 
+    def on_twin(self, twin: str) -> "Tier":
+        """The same for what runs on a twin, where small cases alone are quick enough."""
+        return replace(self, device="cpu", scale="small", has_production=False, twin=twin)
+
     @property
     def settings(self) -> dict[str, str]:
         """The settings in words, by name; what is not set is left out."""

@@ -10,6 +10,7 @@ import ast
 import re
 from collections.abc import Iterator
 
+from fuzz.canaries.breaks import widened, without_each_operand
 from fuzz.canaries.kernels.mutant import Mutant, mutants_of, source_of
 from fuzz.canaries.source import Source
 
@@ -58,7 +59,7 @@ class _File(Source):
         self.path, self.stem = path, path.removeprefix("ops/").removesuffix(".py")
 
     def mutant(
-        self, target: str, node: ast.expr, new: str, name: str, sentence: str, laws: tuple[str, ...], *needs: str,
+        self, target: str, node: ast.AST, new: str, name: str, sentence: str, laws: tuple[str, ...], *needs: str,
         defect: str = "systematic",
     ) -> Mutant:  # fmt: skip
         """The mutant that has other words for one expression."""
@@ -97,9 +98,7 @@ def _without_a_condition(path: str) -> Iterator[Mutant]:
     source, function = _File(path), CONDITIONS[path]
     within = [node for top in source.nodes if getattr(top, "name", "") == function for node in ast.walk(top)]
     for number, both in enumerate(node for node in within if isinstance(node, ast.BoolOp)):
-        operands = [source.words(value) for value in both.values]
-        for left_out, words in enumerate(operands):
-            new = f"({' and '.join(operands[:left_out] + operands[left_out + 1 :])})"
+        for words, new in without_each_operand(both, source.words):
             name, sentence = f"{source.stem} {number} without {words[:_MAX_WORDS]}", f"`{function}` without `{words}`."
             yield source.mutant("step", both, new, name, sentence, ("Runs", "Exact"))
 
@@ -120,25 +119,13 @@ def _keys(function: ast.AST, places: tuple[str, ...]) -> Iterator[ast.Tuple | as
 
 def _in_32_bits(path: str) -> Iterator[Mutant]:
     """One mutant for each number that a file's kernels widen."""
-    source, number = _File(path), 0
-    for node in source.nodes:
-        match node:
-            case ast.Call(func=ast.Attribute(value=value, attr="to"), args=[width]) if _is_wide(width):
-                pass
-            case ast.Call(func=ast.Attribute(attr="cast"), args=[value, width]) if _is_wide(width):
-                pass
-            case _:
-                continue
-        words = source.words(value)
+    source = _File(path)
+    places = [(node, source.words(value)) for node in source.nodes if (value := widened(node)) is not None]
+    for number, (node, words) in enumerate(places):
         name = f"{source.stem} {number} in 32 bits {words[:_MAX_WORDS]}"
-        number += 1
         laws = ("Score", "Best", "Runs", "WritesOnly", "WritesAll", "Count")
         sentence, needs = f"`{words}` is not widened.", ("far memory", "far rows")
         yield source.mutant(WIDENED[path], node, f"({words})", name, sentence, laws, *needs, defect="D26")
-
-
-def _is_wide(node: ast.expr) -> bool:
-    return isinstance(node, ast.Attribute) and node.attr == "int64"
 
 
 ALL = [mutant for path in KEPT_BY for mutant in _without_a_part(path)]
