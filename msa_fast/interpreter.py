@@ -18,6 +18,7 @@ import numpy as np
 
 from msa_fast.interpreter_fp8 import mend_fp8_products
 from msa_fast.interpreter_numbers import mend_numbers
+from msa_fast.interpreter_operators import compute_at_once
 from msa_fast.interpreter_types import keep_types
 
 
@@ -38,6 +39,7 @@ def mend() -> None:
     mend_numbers(interpreter)
     keep_types(interpreter)
     mend_fp8_products(interpreter)
+    compute_at_once(interpreter)
     if not builder.options.debug:
         builder.options = replace(builder.options, sanitize_overflow=False)
     if not hasattr(interpreter._patch_lang, "original"):

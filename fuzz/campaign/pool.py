@@ -1,6 +1,7 @@
 """One pool of child processes per command: it judges tasks, and lends workers for single questions."""
 
 import itertools
+import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -34,12 +35,14 @@ class Pool(AbstractContextManager["Pool"]):
         self._turns, self._hangs = Turns(), Hangs()
         self._threads, self._stop = ThreadPoolExecutor(jobs), threading.Event()
         self._ahead: dict[Future[Judged], int] = {}
+        self._claims = tempfile.TemporaryDirectory(prefix="fuzz-claims-", ignore_cleanup_errors=True)
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()  # after an interrupt: tasks that are being judged are given up
         self._threads.shutdown(cancel_futures=True)
         with ThreadPoolExecutor(max(1, len(self.workers))) as closing:  # a GPU's driver takes a while for each
             list(closing.map(lambda worker: worker.close(), self.workers))
+        self._claims.cleanup()
 
     @contextmanager
     def worker(self) -> Iterator[Worker]:
@@ -47,7 +50,8 @@ class Pool(AbstractContextManager["Pool"]):
         try:
             worker = self._idle.pop()
         except IndexError:
-            worker = Worker(self._hangs_after, self._turns, stop=self._stop, hangs=self._hangs)
+            claims = self._claims.name
+            worker = Worker(self._hangs_after, self._turns, stop=self._stop, hangs=self._hangs, claims=claims)
             self.workers.append(worker)
         try:
             yield worker

@@ -46,6 +46,7 @@ from fuzz.judge.surroundings import Surroundings
 from fuzz.judge.traced import Tracer
 from fuzz.judge.verdict import Broke, Verdict
 from fuzz.targets import Call, find
+from fuzz.targets.once import share_claims
 from msa_ref.contract import Violation
 
 PR_SET_PDEATHSIG = 1
@@ -56,12 +57,18 @@ MAX_KEPT_BYTES = 2**31
 
 
 def live(
-    pipe: Connection, folder: str, gpu: str, path_variables: dict[str, str | None], is_on_twin: bool = False
+    pipe: Connection,
+    folder: str,
+    gpu: str,
+    path_variables: dict[str, str | None],
+    claims: str,
+    is_on_twin: bool = False,
 ) -> None:
     """Serve tasks and questions until the pipe closes.
 
     folder: for temporary files; the worker removes it. gpu: the only one to use, by its name in CUDA_VISIBLE_DEVICES;
         empty for any. path_variables: how the worker's own process searches for modules, for the processes of targets.
+    claims: the folder by which processes do once among them what one is enough for; empty for none.
     is_on_twin: whether kernels run on the twin here.
     """
     set_path_variables(path_variables)
@@ -73,6 +80,7 @@ def live(
     warnings.simplefilter("ignore")  # numpy warns of NaN and infinities, which cases hold on purpose
     torch.set_num_threads(1)
     tempfile.tempdir = folder
+    share_claims(claims)
     tell_faults(folder, is_on_twin)
     line = _Line(pipe)
     surroundings = Surroundings(

@@ -31,10 +31,10 @@ class Children:
     num_started: of them so far. idle_ends: how children ended that had no task.
     """
 
-    def __init__(self, gpu: str, stop: threading.Event) -> None:
-        """gpu, stop: as for `fuzz.isolation.worker.Worker`."""
+    def __init__(self, gpu: str, stop: threading.Event, claims: str = "") -> None:
+        """gpu, stop, claims: as for `fuzz.isolation.worker.Worker`."""
         self.num_started, self.idle_ends = 0, list[Violation]()
-        self._gpu, self._stop, self._is_on_twin = gpu, stop, False
+        self._gpu, self._stop, self._claims, self._is_on_twin = gpu, stop, claims, False
         self._child: BaseProcess | None = None
         self._pipe: Connection | None = None
         self._folder = tempfile.TemporaryDirectory(prefix="fuzz-worker-", ignore_cleanup_errors=True)
@@ -93,7 +93,7 @@ class Children:
                 context, serve = fork_server(), live
             self._pipe, theirs = context.Pipe()
             with undisturbed_path():
-                arguments = (theirs, self._folder.name, self._gpu, path_variables())
+                arguments = (theirs, self._folder.name, self._gpu, path_variables(), self._claims)
                 self._child = context.Process(target=serve, args=arguments, daemon=True)  # type: ignore[attr-defined]
                 self._child.start()
             theirs.close()

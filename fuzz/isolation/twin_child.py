@@ -15,9 +15,9 @@ def fresh() -> SpawnContext:
     return get_context("spawn")
 
 
-def live_on_twin(pipe: Connection, folder: str, gpu: str, path_variables: dict[str, str | None]) -> None:
-    """Serve tasks and questions about targets on the twin. See `fuzz.isolation.child.live`."""
+def live_on_twin(pipe: Connection, folder: str, gpu: str, path_variables: dict[str, str | None], claims: str) -> None:
+    """Serve tasks and questions about targets on the twin, which shares no claims. See `fuzz.isolation.child.live`."""
     os.environ["TRITON_INTERPRET"] = "0"
     from fuzz.isolation.child import live
 
-    live(pipe, folder, gpu, path_variables, is_on_twin=True)
+    live(pipe, folder, gpu, path_variables, "", is_on_twin=True)

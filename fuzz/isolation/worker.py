@@ -85,6 +85,7 @@ class Worker(AbstractContextManager["Worker"]):
         stop: threading.Event | None = None,
         first_call_hangs_after: float | None = None,
         hangs: Hangs | None = None,
+        claims: str = "",
     ) -> None:
         """Nothing is started before it is needed.
 
@@ -97,8 +98,9 @@ class Worker(AbstractContextManager["Worker"]):
                 for the import of its module; `FIRST_CALLS_TAKE` times `hangs_after` if None. A target that has hung
                 in one of them has `hangs_after` seconds for the next.
             hangs: of all targets of the command, if it has several workers.
+            claims: a folder for those workers, whose children do once among them what one is enough for.
         """
-        self._children = Children(gpu, stop or threading.Event())
+        self._children = Children(gpu, stop or threading.Event(), claims)
         self.gpu, self.idle_ends = gpu, self._children.idle_ends
         self._hangs_after, self._turns = hangs_after, turns or Turns()
         if first_call_hangs_after is None:

@@ -15,6 +15,7 @@ from fuzz.targets.engine import Engine, EngineSetup, EngineStep
 from fuzz.targets.host_graph import HostDecodeGraph
 from fuzz.targets.layer_memory import in_another_storage
 from fuzz.targets.layers import like
+from fuzz.targets.once import first_among_processes
 from fuzz.targets.own_bindings import hold_to_new_launches
 from fuzz.targets.own_choices import hold_to_choices
 from fuzz.targets.own_classes import (
@@ -78,22 +79,11 @@ class EagerEngine:
         hold_to_cache_formats(backend)
         offer_missing_scorer(backend, setup)
         offer_bad_buffers(partial(backend.get_impl_cls(), setup.config), setup.topk_indices_buffers[0])
-        if setup.max_num_tokens % 3 == 1:  # which takes longer than some steps
+        if setup.max_num_tokens % 5 == 1:  # which takes longer than some steps
             self._plan_ahead(package, backend, setup)
-        hold_to_kinds(importlib.import_module(f"{package}.ops.known_kernels").kind_of)
-        hold_to_own_thread(importlib.import_module(f"{package}.ops.launching"))
-        hold_to_own_descriptors(importlib.import_module(f"{package}.ops.nvidia.tma"))
-        hold_to_own_words(importlib.import_module(f"{package}.ops.nvfp4").in_words)
-        hold_to_own_launches(package)
-        hold_to_new_launches(package)
-        hold_to_memory(package)
-        hold_to_own_scores(package, setup.device)
-        hold_to_refusals(package, setup.device)
-        hold_to_vendor_calls(package)
-        hold_to_choices(package)
-        hold_to_told(package)
-        hold_to_whole_plans(package)
-        hold_to_whole_device_plans(package)
+        with first_among_processes(package) as is_first:
+            if is_first:
+                self._hold_to_promises(package, setup.device)
         self._add_layers_of_other_formats(backend, setup)
         self.kept_outs = KeptOuts()
         self.impls = [
@@ -106,6 +96,23 @@ class EagerEngine:
         self.num_actual_tokens = [0] * setup.num_micro_batches
         self.num_steps, self.drafts = 0, setup.num_speculative_tokens
         self.has_empty_requests = setup.max_num_tokens % 3 == 2  # at each step or at none: the same shapes again
+
+    def _hold_to_promises(self, package: str, device: torch.device) -> None:
+        """Hold a package to what no step shows: most of it once in a process."""
+        hold_to_kinds(importlib.import_module(f"{package}.ops.known_kernels").kind_of)
+        hold_to_own_thread(importlib.import_module(f"{package}.ops.launching"))
+        hold_to_own_descriptors(importlib.import_module(f"{package}.ops.nvidia.tma"))
+        hold_to_own_words(importlib.import_module(f"{package}.ops.nvfp4").in_words)
+        hold_to_own_launches(package)
+        hold_to_new_launches(package)
+        hold_to_memory(package)
+        hold_to_own_scores(package, device)
+        hold_to_refusals(package, device)
+        hold_to_vendor_calls(package)
+        hold_to_choices(package)
+        hold_to_told(package)
+        hold_to_whole_plans(package)
+        hold_to_whole_device_plans(package)
 
     def _plan_ahead(self, package: str, backend: Any, setup: EngineSetup) -> None:
         """Have another builder plan steps that nobody runs."""
