@@ -1,4 +1,4 @@
-"""Patches for Triton's interpreter: right numbers where it has wrong ones, and two fifths of the run time.
+"""Patches for Triton's interpreter: right numbers where it has wrong ones, in less than half of the time.
 
 Numbers. In Triton 3.6 the maximum of NaN and a number is NaN; a GPU takes the number, as the documents of
 `tl.maximum` say. Triton 3.6 to 3.9 compute bf16 wrong (`msa_fast.interpreter_numbers`), widen bf16 subnormals to
@@ -7,7 +7,8 @@ Products of e4m3 that may be imprecise are those of Hopper (`msa_fast.interprete
 
 Time. Triton 3.6 to 3.9 repeat every sum, difference and product of 32-bit integers in 64 bits for an
 assertion that is off by default, and every call of a device function replaces the whole of
-`triton.language`, though its launch has done so. They also make every type anew (`msa_fast.interpreter_types`).
+`triton.language`, though its launch has done so. They also make every type anew (`msa_fast.interpreter_types`), and
+ask for the types of operands at every operator (`msa_fast.interpreter_operators`).
 No value that a kernel computes depends on any of it.
 """
 

@@ -102,10 +102,9 @@ class Worker(AbstractContextManager["Worker"]):
         """
         self._children = Children(gpu, stop or threading.Event(), claims)
         self.gpu, self.idle_ends = gpu, self._children.idle_ends
-        self._hangs_after, self._turns = hangs_after, turns or Turns()
-        if first_call_hangs_after is None:
-            first_call_hangs_after = FIRST_CALLS_TAKE * hangs_after
-        self._first_call_hangs_after, self._hangs = first_call_hangs_after, hangs or Hangs()
+        self._hangs_after, self._turns, self._hangs = hangs_after, turns or Turns(), hangs or Hangs()
+        many = FIRST_CALLS_TAKE * hangs_after
+        self._first_call_hangs_after = many if first_call_hangs_after is None else first_call_hangs_after
         self._order = list[tuple[Case, str]]()  # what the present child has judged, if it has not ended
         self._child_of_order = 0
 

@@ -1,4 +1,4 @@
-"""What the processes of one command need to do once among them all: the first that comes to it claims it."""
+"""Claims of the processes of one command: of what one of them is enough for, by the first that comes to it."""
 
 import os
 import re

@@ -11,18 +11,18 @@ MANY_BLOCKS = 10_000
 
 
 def is_given_kept(number: int, case: Case, target: Target) -> bool:
-    """True if a gate judges a target by a kept case: every one of them, where no other target tries most of the same.
+    """True if a gate judges a target by a kept case: every one of them, but for the classes of engines.
 
-    Else a share, as of drawn cases; of an engine's own cases the classes of engines get every one. A case of many
-    tokens goes to one target of those that try most of the same, and to no twin; one of many blocks to those that are
-    given scores.
+    Of an engine's own cases those get every one; what is about kernels alone needs no engine every time. A case of
+    many tokens goes to one target of those that try most of the same, and to no twin; one of many blocks to those that
+    are given scores.
     """
     if case.total_q > MANY_TOKENS and (target.drawn_each > 1 or is_twin(target.name)):
         return False
     if case.max_row_blocks > MANY_BLOCKS and (not target.takes_score or is_twin(target.name)):
         return False
     is_own = target.kind == "step" and case.engine != EnginePlan()
-    return is_own or number % target.drawn_each == 0
+    return target.kind != "step" or is_own or number % target.drawn_each == 0
 
 
 def is_given_production(number: int, target: Target, device: str) -> bool:

@@ -37,6 +37,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=10, help="timed replays of each graph")
     parser.add_argument("--every", type=int, default=1, help="time every n-th shape only")
     parser.add_argument("--no-check", action="store_true", help="do not compare with the reference")
+    parser.add_argument(
+        "--steady", type=float, default=0.0, help="seconds for which each graph runs before it is timed (default 0)"
+    )
     parser.add_argument("--json", type=Path, help="write the rows and the environment there")
     args = parser.parse_args(argv)
     if args.product == "fp8" and args.formats != "e4m3":
@@ -58,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
     work += [("decode", shape) for shape in decode_shapes(args.heads)] if args.stage != "prefill" else []
     rows, shapes = [], [replace(shape, formats=args.formats, product=args.product) for _, shape in work[:: args.every]]
     for (stage, _), shape in zip(work[:: args.every], shapes, strict=True):
-        rows.append(measure(shape, stage, mm, copy, args.rounds, not args.no_check))
+        rows.append(measure(shape, stage, mm, copy, args.rounds, not args.no_check, args.steady))
         print(text_of(rows[-1]), flush=True)
         torch.cuda.empty_cache()
     for heads in args.heads:
@@ -66,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
         if mine:
             ratio = sum(r.weight * r.total for r in mine) / sum(r.weight * r.floor for r in mine)
             print(f"prefill, production weights, {heads} heads: {ratio:.3f} x floor")
-    mm_time, copy_time = interleave([mm, copy], args.rounds)
+    mm_time, copy_time = interleave([mm, copy], args.rounds, args.steady)
     stamp["MM TFLOP/s"] = f"{ceilings.matmul_rate(mm_time.median) / 1e6:.0f}"
     stamp["BW TB/s"] = f"{ceilings.copy_rate(copy_time.median) / 1e6:.2f}"
     print(f"ceilings: MM {stamp['MM TFLOP/s']} TFLOP/s, BW {stamp['BW TB/s']} TB/s")

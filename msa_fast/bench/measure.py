@@ -47,9 +47,19 @@ class Row:
 
 
 def measure(
-    shape: Shape, stage: str, mm: Graph, copy: Graph, rounds: int, is_checked: bool = True, device: str = "cuda"
+    shape: Shape,
+    stage: str,
+    mm: Graph,
+    copy: Graph,
+    rounds: int,
+    is_checked: bool = True,
+    steady: float = 0.0,
+    device: str = "cuda",
 ) -> Row:
-    """Time one shape, interleaved with the ceilings that it is quoted against: decode with the copy alone."""
+    """Time one shape, interleaved with the ceilings that it is quoted against: decode with the copy alone.
+
+    steady: as `interleave` takes it.
+    """
     batches = make_batches(shape, device)
     config = batches[0].config
     run, score = _runs(shape, stage, config, device)
@@ -66,7 +76,7 @@ def measure(
         # Decode has one ceiling: beside matrix products of half a millisecond the GPU lowers its
         # clock, and a decode step would be timed at that clock.
         graphs |= {"mm": mm, "score": Graph([partial(score, batch) for batch in rotation])}
-    times = dict(zip(graphs, interleave(list(graphs.values()), rounds), strict=True))
+    times = dict(zip(graphs, interleave(list(graphs.values()), rounds, steady), strict=True))
     total, bw_floor = times["total"], key_bytes / ceilings.copy_rate(times["copy"].median)
     mm_floor = flops / ceilings.matmul_rate(times["mm"].median) if score is not None else 0.0
     only_score = times["score"].median if score is not None else float("nan")

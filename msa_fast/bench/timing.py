@@ -1,6 +1,8 @@
 """Times calls as graph replays, interleaved with the ceilings that they are compared with."""
 
+import random
 import statistics
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -33,12 +35,16 @@ class Graph:
             for call in calls:
                 call()
 
-    def time(self) -> float:
+    def time(self, steady: float = 0.0) -> float:
         """Microseconds per call of one replay, on the GPU alone.
 
         A large buffer is read first. Data that the work before left in the caches is written back then, the
-        host has launched the replay by then, and the inputs are no longer in the caches.
+        host has launched the replay by then, and the inputs are no longer in the caches. steady: as `interleave` says.
         """
+        end_of_steady = time.perf_counter() + steady
+        while time.perf_counter() < end_of_steady:
+            self.graph.replay()
+            torch.cuda.synchronize()
         _lead().sum()
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
         start.record()
@@ -54,14 +60,20 @@ def _lead() -> torch.Tensor:
     return torch.zeros(LEAD_BYTES // 4, dtype=torch.float32, device="cuda")
 
 
-def interleave(graphs: list[Graph], rounds: int) -> list[Timing]:
-    """Replay all graphs in turn, `rounds` times after one warm-up. Returns the times of each."""
+def interleave(graphs: list[Graph], rounds: int, steady: float = 0.0) -> list[Timing]:
+    """Replay all graphs in turn, `rounds` times after one warm-up. Returns the times of each.
+
+    Each round has an order of its own: beside a matrix product the clock falls, for whatever follows it. steady:
+    seconds for which a graph is replayed before it is timed, so that it runs at the clock that its own power allows.
+    """
     times: list[list[float]] = [[] for _ in graphs]
+    order, rng = list(range(len(graphs))), random.Random(0)
     for i in range(rounds + 1):
-        for graph, series in zip(graphs, times, strict=True):
-            value = graph.time()
+        rng.shuffle(order)
+        for number in order:
+            value = graphs[number].time(steady if i else 0.0)
             if i:
-                series.append(value)
+                times[number].append(value)
     return [summary(series) for series in times]
 
 

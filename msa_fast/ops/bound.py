@@ -223,7 +223,7 @@ class PrefillLaunch(StepLaunch):
         if not is_checked:
             check_plan(self.plan, batch)
             check_product(product, batch)
-        scores = prefill_scores(batch, self.plan)
+        scores = prefill_scores(batch, self.plan, product)
         launch = partial(launch_prefill, batch, self.plan, out, *scores, product=product)
         return Prepared(launch, scores, (self.plan.tiles.memory,))
 

@@ -20,6 +20,8 @@ class PrefillScorer(Protocol):
 
     STARTS_SELECTION: bool
     """True if the kernel lets the selection start before its scores are complete."""
+    IS_INTERLEAVED: bool
+    """True if scores in vectors are to lie interleaved (`buffers.new_vector_score`)."""
 
     def is_served(
         self, batch: PagedBatch, plan: PrefillPlan, score: torch.Tensor, superblock_score: torch.Tensor | None

@@ -39,7 +39,7 @@ def minimax_m3_index_prefill(
     check_plan(plan, batch)
     check_product(product, batch)
     out = own_out(out, batch)
-    launch_prefill(batch, plan, out, *prefill_scores(batch, plan), product=product)
+    launch_prefill(batch, plan, out, *prefill_scores(batch, plan, product), product=product)
     return out[:, : batch.total_q]
 
 
@@ -48,12 +48,18 @@ def has_vectors(batch: PagedBatch, plan: PrefillPlan) -> bool:
     return plan.superblock == 1 and warp_topk.is_served(batch, plan.max_row_blocks)
 
 
-def prefill_scores(batch: PagedBatch, plan: PrefillPlan) -> tuple[torch.Tensor, ...]:
-    """Memory for the block scores of the plan's largest slab, and for the best scores of superblocks, if it has any."""
+def prefill_scores(batch: PagedBatch, plan: PrefillPlan, product: str = "exact") -> tuple[torch.Tensor, ...]:
+    """Memory for the block scores of the plan's largest slab, and for the best scores of superblocks, if it has any.
+
+    It lies as the scorer that serves the call would have it. product: as `minimax_m3_index_prefill` takes it.
+    """
     num_tokens = max((slab.num_tokens for slab in plan.slabs), default=0)
     if has_vectors(batch, plan):
         num_blocks = scores_of_row(plan.max_row_blocks, plan.superblock)
-        return (new_vector_score(batch, num_tokens=num_tokens, num_blocks=num_blocks),)
+        score = new_vector_score(batch, num_tokens=num_tokens, num_blocks=num_blocks)
+        if scorer_of(batch, plan, score, None, product).IS_INTERLEAVED:
+            score = new_vector_score(batch, True, num_tokens=num_tokens, num_blocks=num_blocks)
+        return (score,)
     if plan.superblock == 1:
         return (new_score(batch, num_tokens=num_tokens, num_blocks=plan.max_row_blocks),)
     # All block scores are written and few are read, so they have the layout of the writer; best scores that of the

@@ -18,6 +18,7 @@ from msa_fast.ops.prefill_plan import PrefillPlan
 from msa_ref.batch import PagedBatch
 
 STARTS_SELECTION = False
+IS_INTERLEAVED = False
 
 
 @triton.jit

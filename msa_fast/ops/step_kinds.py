@@ -1,9 +1,9 @@
 """Kinds that an engine's steps share: of tensors that were checked, and of launches that serve later steps.
 
 The first layer of a prefill step finds what an earlier step of its kind bound. Steps of one kind run the same kernels
-with the same numbers: only tiles, pointers, the columns of the block table and the rows of the queries differ, and
-these are written into copies of the earlier launches. The kind says all that the launchers look at in a plan whose
-scores lie in vectors; steps of other plans are launched by the launchers (`binding`).
+with the same numbers: only tiles, pointers, the columns of the block table, the rows of the queries and the strides of
+interleaved scores differ, and these are written into copies of the earlier launches. The kind says all that the
+launchers look at in a plan whose scores lie in vectors; steps of other plans are launched by the launchers (`binding`).
 """
 
 from collections.abc import Hashable
@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 
 from msa_fast.ops.binding import Binding, DriverBinding
+from msa_fast.ops.buffers import SCORE_VECTOR, aligned
 from msa_fast.ops.checks import require_no_overlap
 from msa_fast.ops.driver_launch import DriverLaunch
 from msa_fast.ops.nvidia import warp_topk
@@ -98,30 +99,40 @@ class StepKinds:
 
 
 class _Part(NamedTuple):
-    """A launch; the places in it of the step's tensors, by number, and that of the columns of its block table."""
+    """A launch; the places in it of the step's tensors, by number, and that of the columns of its block table.
+
+    strides: places of strides of interleaved scores, and what each of the step's tokens, rounded up, adds to them.
+    """
 
     launch: DriverLaunch
     places: list[tuple[int, int]]
     columns: int | None
+    strides: list[tuple[int, int]]
 
 
 @dataclass(frozen=True, eq=False)
 class StepPattern:
-    """The score launch and the selection launch of one prefill step, for later steps of its kind."""
+    """The score launch and the selection launch of one prefill step, for later steps of its kind.
+
+    token_bytes: of scores, for each token, of which interleaved scores have a round number.
+    """
 
     device: torch.device
     parts: list[_Part]
     token_bytes: int
+    is_interleaved: bool
 
     def bind(self, step: PrefillStep) -> Binding:
         """The binding of a later step."""
         driven, total_q, addresses = [], step.plan.total_q, step.addresses()
+        num_tokens = aligned(total_q) if self.is_interleaved else total_q
         for part, num_tiles in zip(self.parts, step.num_tiles(), strict=True):
             values = [(place, addresses[number]) for place, number in part.places]
             if part.columns is not None:
                 values.append((part.columns, step.block_table.shape[1]))
+            values += [(place, num_tokens * each) for place, each in part.strides]
             driven.append(part.launch.of_a_later_step(num_tiles, total_q, values))
-        return DriverBinding.of_launches(self.device, step.tokens, driven, [total_q * self.token_bytes])
+        return DriverBinding.of_launches(self.device, step.tokens, driven, [num_tokens * self.token_bytes])
 
 
 def pattern_of(step: PrefillStep, binding: DriverBinding, scores: tuple[torch.Tensor, ...]) -> StepPattern | None:
@@ -131,7 +142,11 @@ def pattern_of(step: PrefillStep, binding: DriverBinding, scores: tuple[torch.Te
     numbers = {address: number for number, address in enumerate(addresses)}
     if not has_vectors or len(binding.driven) != 2 or len(numbers) != len(addresses):
         return None
-    token_bytes, rest = divmod(scores[0].untyped_storage().nbytes(), step.plan.total_q)
+    is_interleaved = scores[0].stride(2) != SCORE_VECTOR
+    num_tokens = aligned(step.plan.total_q) if is_interleaved else step.plan.total_q
+    token_bytes, rest = divmod(scores[0].untyped_storage().nbytes(), num_tokens)
+    each = scores[0].stride(2) // num_tokens
+    in_kernels = {"stride_score_b": each, "stride_best_b": each, "stride_score_v": each // SCORE_VECTOR}
     parts = []
     for launch, num_tiles in zip(binding.driven, step.num_tiles(), strict=True):
         of_queries = [shape for which, _, shape, *_ in launch.described.values() if which == 0]
@@ -140,5 +155,7 @@ def pattern_of(step: PrefillStep, binding: DriverBinding, scores: tuple[torch.Te
             return None
         places = [(place, numbers[address]) for place, address in launch.stays]
         own = launch.of_a_later_step(num_tiles, step.plan.total_q, ())
-        parts.append(_Part(own, places, launch.known.places.get("num_columns")))
-    return StepPattern(binding.device, parts, token_bytes)
+        at = launch.known.places
+        strides = [(at[name], each) for name, each in in_kernels.items() if is_interleaved and name in at]
+        parts.append(_Part(own, places, at.get("num_columns"), strides))
+    return StepPattern(binding.device, parts, token_bytes, is_interleaved)

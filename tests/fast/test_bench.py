@@ -13,7 +13,7 @@ from msa_fast.bench import ceilings, inputs, measure, plots
 from msa_fast.bench.__main__ import main
 from msa_fast.bench.check import impossible_rows, on_lattice, sampled, wrong_rows
 from msa_fast.bench.shapes import Shape
-from msa_fast.bench.timing import Graph
+from msa_fast.bench.timing import Graph, interleave
 from msa_ref import IndexerConfig, index_topk
 from msa_ref.batch import PagedBatch
 from msa_ref.certified import certify
@@ -47,8 +47,25 @@ class Clock(Graph):
             call()
         self.times = (scale * (10 * i or 1000) for i in itertools.count())
 
-    def time(self) -> float:
+    def time(self, steady: float = 0.0) -> float:
         return next(self.times)
+
+
+def test_no_graph_always_follows_the_same_and_warm_ups_are_not_steady() -> None:
+    timed = list[tuple[str, float]]()
+
+    class Noted(Clock):
+        def time(self, steady: float = 0.0) -> float:
+            timed.append((names[self], steady))
+            return super().time()
+
+    names = {Noted([]): name for name in "abcd"}
+    assert [timing.median for timing in interleave([*names], 8, 0.5)] == [45] * 4
+    rounds = [timed[first : first + 4] for first in range(0, len(timed), 4)]
+    assert all({name for name, _ in one} == set("abcd") for one in rounds)
+    assert [{steady for _, steady in one} for one in rounds] == [{0.0}] + [{0.5}] * 8
+    followed = {(one, other) for (one, _), (other, _) in itertools.pairwise(timed)}
+    assert len(followed) > 10
 
 
 @pytest.mark.parametrize("stage", ["prefill", "decode"])

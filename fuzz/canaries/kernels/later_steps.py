@@ -10,6 +10,22 @@ _kinds = mutants_of("ops/step_kinds.py", "step", "gpu")
 _own = mutants_of("ops/step_kinds.py", "step")
 
 MUTANTS = [
+    _own(
+        "step_strides_of_the_first_interleaved_scores",
+        "A later step's interleaved scores lie as far apart as those of the first step of its kind.",
+        "            values += [(place, num_tokens * each) for place, each in part.strides]\n",
+        "",
+        ("Exact",),
+        defect="D19",
+    ),
+    _own(
+        "step_strides_of_interleaved_scores_not_rounded",
+        "The strides of a later step's interleaved scores count its tokens as they are, not rounded up.",
+        "num_tokens = aligned(total_q) if self.is_interleaved else total_q",
+        "num_tokens = total_q",
+        ("Exact",),
+        defect="D19",
+    ),
     _known(
         "bound_strides_of_33_bits",
         "A kernel that was compiled for numbers of 32 bits is launched with greater ones.",

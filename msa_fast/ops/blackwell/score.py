@@ -23,6 +23,7 @@ from msa_ref.batch import PagedBatch
 
 ARCHITECTURES = ("sm_100", "sm_103")
 STARTS_SELECTION = False
+IS_INTERLEAVED = False
 HALF = 128
 """Query rows of one product, and lanes of tensor memory. A tile has two halves, which read each page together."""
 STAGES = 6

@@ -24,6 +24,7 @@ from msa_fast.ops.prefill_plan import PrefillPlan
 from msa_ref.batch import PagedBatch
 
 STARTS_SELECTION = True
+IS_INTERLEAVED = False
 WARPS = 4
 """One warpgroup. Two programs share a multiprocessor and fill each other's gaps; programs of two
 warpgroups and twice the rows were slower, since a barrier holds both to one pace."""

@@ -28,13 +28,16 @@ def put_best(
         held = gl.where(place == own, best, held)
         # Written as a multiple, so that the compiler sees aligned vectors.
         at = (block // VECTOR).to(gl.int64) * stride_score_b
+        is_whole = own == VECTOR - 1
         if IS_INSIDE:
-            is_own = place >= first_block - (block - own)
-            is_whole = own == VECTOR - 1
+            if is_whole:
+                if first_block <= block - own:  # in one store, as no mask lies between its parts
+                    gl.store(score_rows + at + place, held, mask=is_row)
+                else:
+                    gl.store(score_rows + at + place, held, mask=is_row & (place >= first_block - (block - own)))
         else:
-            is_whole = (own == VECTOR - 1) | (block + 1 == end_block)
             is_own = (place >= first_block - (block - own)) & ((place <= own) | (block + 1 == num_blocks))
-        gl.store(score_rows + at + place, held, mask=is_row & is_own & is_whole)
+            gl.store(score_rows + at + place, held, mask=is_row & is_own & (is_whole | (block + 1 == end_block)))
     else:
         gl.store(score_rows + block.to(gl.int64) * stride_score_b, best, mask=is_row)
         if SUPERBLOCK > 0:
