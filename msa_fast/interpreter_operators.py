@@ -8,29 +8,14 @@ without this module: each operator holds it as `__wrapped__`.
 
 from collections.abc import Callable
 from functools import partial, wraps
-from math import copysign
 from typing import Any
 
 import numpy as np
 
+from msa_fast.interpreter_operands import BITS, INTEGERS, LOADED, NUMBERS, SIGNED, WORDS, Formats, Operands
+
 Operator = Callable[..., Any]
 
-Formats = dict[str, np.dtype[Any]]
-"""Triton's names of formats in which numpy computes as the interpreter does, and numpy's types."""
-
-INTEGERS: Formats = {"int32": np.dtype(np.int32), "int64": np.dtype(np.int64)}
-SIGNED: Formats = {**INTEGERS, "fp32": np.dtype(np.float32)}
-WORDS: Formats = {**INTEGERS, "uint32": np.dtype(np.uint32)}
-NUMBERS: Formats = {**WORDS, **SIGNED}
-BITS: Formats = {**WORDS, "int1": np.dtype(np.bool_)}
-RANGES = {
-    "int32": (-(2**31), 2**31 - 1),
-    "int64": (-(2**31), 2**31 - 1),
-    "uint32": (0, 2**31 - 1),
-    "fp32": (-(2**24), 2**24),
-    "int1": (1, 0),
-}
-"""The whole numbers that are taken beside each format: those that Triton takes for 32 bits, and that are exact."""
 ALL = slice(None)
 
 
@@ -81,7 +66,7 @@ def compute_at_once(interpreter: Any) -> None:
     made.replace(core.tensor, "__add__", made.pointer_sum)
     made.replace(core.tensor, "__getitem__", made.with_axes)
     made.replace(core.tensor, "to", made.conversion)
-    for name, new in (("where", made.where), ("cast", made.conversion)):
+    for name, new in (("where", made.where), ("cast", made.conversion), ("load", made.load)):
         setattr(interpreter.tl, name, made.replace(core, name, new))
 
 
@@ -103,15 +88,8 @@ def _reflected(compute: Operator) -> Operator:
     return lambda left, right: compute(right, left)
 
 
-class _AtOnce:
+class _AtOnce(Operands):
     """Makes operators that compute at once, each of the one in whose place it stands."""
-
-    def __init__(self, interpreter: Any) -> None:
-        self.core, self.handle_type = interpreter.tl.core, interpreter.TensorHandle
-        self.semantic = interpreter.interpreter_semantic
-        self.add_to_pointer = interpreter.interpreter_builder.create_addptr
-        self.numbers: dict[tuple[str, int], np.ndarray] = {}
-        self.templates: dict[tuple[Any, ...], Any] = {}
 
     def replace(self, owner: Any, name: str, new: Callable[[Operator], Operator]) -> Operator:
         """Put new(what stands there) in the place of a built-in function, as a built-in function."""
@@ -120,10 +98,10 @@ class _AtOnce:
         at_once = new(own)
 
         @wraps(original)
-        def builtin(first: Any, *others: Any, _semantic: Any = None, **named: Any) -> Any:
-            if type(getattr(first, "handle", None)) is self.handle_type:
-                return at_once(first, *others, **named)
-            return original(first, *others, _semantic=_semantic, **named)
+        def builtin(*given: Any, _semantic: Any = None, **named: Any) -> Any:
+            if given and type(getattr(given[0], "handle", None)) is self.handle_type:
+                return at_once(*given, **named)
+            return original(*given, _semantic=_semantic, **named)
 
         builtin.at_once = at_once  # type: ignore[attr-defined]
         setattr(owner, name, builtin)
@@ -142,18 +120,18 @@ class _AtOnce:
                 if type(other) is tensor:
                     right = other.handle.data
                     if right.dtype is not kind or other.dtype.name != scalar.name:
-                        right = self._widened(left, other)
-                    like = self._shaped(left, other)
+                        right = self.widened(left, other)
+                    like = self.shaped(left, other)
                 else:
-                    right, like = self._number(scalar.name, kind, other), left
+                    right, like = self.number(scalar.name, kind, other), left
                 if right is None or like is None:
                     return original(left, other)
                 made = compute(data, right)
                 if result is not None:
-                    like = self._template(like, result)
+                    like = self.template(like, result)
                 elif like.dtype.name != scalar.name:
-                    like = self._template(like, scalar)
-                return self._made(made, scalar, like)
+                    like = self.template(like, scalar)
+                return self.made(made, scalar, like)
 
             return operator
 
@@ -166,12 +144,12 @@ class _AtOnce:
         def operator(left: Any, other: Any) -> Any:
             if type(left.dtype) is not core.pointer_type or type(other) is not core.tensor:
                 return original(left, other)
-            like = self._shaped(left, other) if other.handle.data.dtype is INTEGERS.get(other.dtype.name) else None
+            like = self.shaped(left, other) if other.handle.data.dtype is INTEGERS.get(other.dtype.name) else None
             if like is None:
                 return original(left, other)
             handle = self.add_to_pointer(left.handle, other.handle)
             if like is left:
-                return self._like(left, handle)
+                return self.like(left, handle)
             return core.tensor(handle, core.block_type(left.dtype, like.type.shape))
 
         return operator
@@ -183,34 +161,70 @@ class _AtOnce:
             if type(places) is not tuple or type(given.type) is not self.core.block_type:
                 return original(given, places)
             data, scalar = given.handle.data, given.dtype
-            is_plain = type(scalar) is self.core.dtype and places.count(ALL) <= data.ndim
-            if not is_plain or any(place is not None and place != ALL for place in places):
+            are_axes = all(place is None or (type(place) is slice and place == ALL) for place in places)
+            if type(scalar) is not self.core.dtype or not are_axes or places.count(ALL) > data.ndim:
                 return original(given, places)
             data = data[places]
-            return self._made(data, given.handle.dtype, self._of_sizes(data.shape, scalar))
+            return self.made(data, given.handle.dtype, self.of_sizes(data.shape, scalar))
 
         return view
 
     def conversion(self, original: Operator) -> Operator:
         """A replacement for conversions to integers."""
 
-        def convert(given: Any, dtype: Any, *options: Any, **named: Any) -> Any:
-            if type(given) is not self.core.tensor or options or named:
-                return original(given, dtype, *options, **named)
+        def convert(*operands: Any, **named: Any) -> Any:
+            if len(operands) != 2 or named or type(operands[0]) is not self.core.tensor:
+                return original(*operands, **named)
+            given, dtype = operands
             target, data = dtype.value if type(dtype) is self.core.constexpr else dtype, given.handle.data
             made = INTEGERS.get(getattr(target, "name", ""))
             if made is None or data.dtype is not BITS.get(given.dtype.name):
                 return original(given, dtype)
-            return given if made is data.dtype else self._made(data.astype(made), target, self._template(given, target))
+            return given if made is data.dtype else self.made(data.astype(made), target, self.template(given, target))
 
         return convert
+
+    def load(self, original: Operator) -> Operator:
+        """A replacement for loads without options, or by a mask of the pointers' own shape."""
+
+        def load(*operands: Any, **named: Any) -> Any:
+            loaded = self._loaded(*operands, **named) if len(operands) + len(named) <= 3 else None
+            return original(*operands, **named) if loaded is None else loaded
+
+        return load
+
+    def _loaded(self, pointer: Any = None, mask: Any = None, other: Any = None, **options: Any) -> Any:
+        core = self.core
+        if type(pointer) is not core.tensor or type(pointer.dtype) is not core.pointer_type or options:
+            return None
+        element, places = pointer.dtype.element_ty, pointer.handle.data
+        kind = LOADED.get(element.name)
+        if kind is None:
+            return None
+        if mask is None:
+            present = np.ones(places.shape, np.bool_)
+        elif type(mask) is core.tensor and (type(mask.type) is core.block_type) == (
+            type(pointer.type) is core.block_type
+        ):
+            present = mask.handle.data
+        else:
+            return None
+        if present.dtype is not BITS["int1"] or present.shape != places.shape or (mask is None and other is not None):
+            return None
+        absent = np.zeros(places.shape, kind)
+        if other is not None:
+            number = self.number(element.name, kind, other) if element.name in NUMBERS else None
+            if number is None:
+                return None
+            absent[...] = number
+        return self.made(self.load_at(places, present, absent, kind), element, self.template(pointer, element))
 
     def where(self, original: Operator) -> Operator:
         """A replacement for a choice by a block of bools between numbers and blocks of that shape."""
 
-        def where(condition: Any, x: Any, y: Any) -> Any:
-            chosen = self._chosen(condition, x, y)
-            return original(condition, x, y) if chosen is None else chosen
+        def where(*operands: Any, **named: Any) -> Any:
+            chosen = self._chosen(*operands) if len(operands) == 3 and not named else None
+            return original(*operands, **named) if chosen is None else chosen
 
         return where
 
@@ -225,73 +239,13 @@ class _AtOnce:
             return None
         if type(other) is tensor:
             right = other.handle.data if other.dtype.name == scalar.name and other.handle.data.dtype is kind else None
-            like = self._shaped(known, other)
+            like = self.shaped(known, other)
         else:
-            right = self._number(scalar.name, kind, other)
+            right = self.number(scalar.name, kind, other)
         if right is None or like is None or type(like.type) is not block:
             return None
         for operand in (known, other):
             is_block = type(operand) is tensor and type(operand.type) is block
             if is_block and operand.handle.data.shape != bools.shape:
                 return None
-        return self._made(np.where(bools, left, right) if known is x else np.where(bools, right, left), scalar, like)
-
-    def _number(self, name: str, kind: np.dtype[Any], given: Any) -> Any:
-        """A number as an operand beside a format; None if it is none, or none that fits."""
-        number = given.value if type(given) is self.core.constexpr else given
-        if type(number) is int:
-            made = self.numbers.get((name, number))
-            if made is None:
-                least, most = RANGES[name]
-                if not least <= number <= most:
-                    return None
-                made = self.numbers[name, number] = np.array([number], kind)
-            return made
-        # The negative zero is Triton's affair: to 3.6 it is 0.
-        is_own = type(number) is float and name == "fp32" and (number != 0 or copysign(1, number) > 0)
-        return np.array([number], kind) if is_own else None
-
-    def _widened(self, left: Any, other: Any) -> Any:
-        """The data in 64 bits of an integer of 32 bits beside a left one of 64; None if they are no such."""
-        data = other.handle.data
-        are_such = left.dtype.name == "int64" and other.dtype.name == "int32" and data.dtype is INTEGERS["int32"]
-        return data.astype(np.int64) if are_such else None
-
-    def _shaped(self, left: Any, other: Any) -> Any:
-        """The operand whose shape the result has, or a tensor of that shape; None if that is for Triton to say."""
-        block = self.core.block_type
-        if type(other.type) is not block:
-            return left
-        if type(left.type) is not block:
-            return other
-        own, others = left.handle.data.shape, other.handle.data.shape
-        if own == others:
-            return left
-        if len(own) != len(others) or any(a != b and a != 1 and b != 1 for a, b in zip(own, others, strict=True)):
-            return None
-        return self._of_sizes(tuple(map(max, own, others)), self.core.int1)
-
-    def _template(self, like: Any, scalar: Any) -> Any:
-        """A tensor of the shape of another, of a scalar type."""
-        return self._of_sizes(tuple(like.type.shape) if type(like.type) is self.core.block_type else (), scalar)
-
-    def _of_sizes(self, sizes: tuple[int, ...], scalar: Any) -> Any:
-        """A tensor of a shape, () for none, and of a scalar type."""
-        key = scalar.name, *sizes
-        made = self.templates.get(key)
-        if made is None:
-            kind = self.core.block_type(scalar, list(sizes)) if sizes else scalar
-            made = self.templates[key] = self.core.tensor(None, kind)
-        return made
-
-    def _made(self, data: Any, dtype: Any, like: Any) -> Any:
-        """A tensor of the type of another. dtype: what the interpreter writes beside data, the left operand's."""
-        handle = object.__new__(self.handle_type)
-        handle.data, handle.dtype, handle.attr = data, dtype, {}
-        return self._like(like, handle)
-
-    def _like(self, like: Any, handle: Any) -> Any:
-        made = object.__new__(self.core.tensor)
-        made.handle, made.type, made.dtype = handle, like.type, like.dtype
-        made.shape, made.numel = like.shape, like.numel
-        return made
+        return self.made(np.where(bools, left, right) if known is x else np.where(bools, right, left), scalar, like)

@@ -50,12 +50,12 @@ def tritons(function: Any) -> Any:
     return function
 
 
-def outcome(interpreter: Any, call: Any, *given: Any) -> tuple[Any, ...]:
+def outcome(interpreter: Any, call: Any, *given: Any, **named: Any) -> tuple[Any, ...]:
     """All that a result says of itself, or the kind of error."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            result = call(*given, _semantic=interpreter.interpreter_semantic)
+            result = call(*given, _semantic=interpreter.interpreter_semantic, **named)
         except Exception as error:  # either way must raise the same
             return (type(error),)
     data = np.asarray(result.handle.data)
@@ -118,6 +118,36 @@ def test_a_view_with_further_axes_is_tritons_own(interpreter: Any) -> None:
         for chosen in (*itertools.product(places, repeat=count), None, every):
             own = outcome(interpreter, tritons(view), given, chosen)
             assert outcome(interpreter, view, given, chosen) == own, (scalar, shape, chosen)
+
+
+def test_what_is_loaded_is_what_triton_loads(interpreter: Any) -> None:
+    assert len(FORMATS) > 6
+    memory = np.arange(1, 65, dtype=np.uint64) * 0x3F81_0203_4607_8001
+    for scalar, shape, masked in itertools.product((*FORMATS, tl.bfloat16), SHAPES, (None, *SHAPES)):
+        pointer = tl.pointer_type(scalar)
+        addresses = memory.ctypes.data + 8 * np.arange(int(np.prod(shape or (1,))), dtype=np.uint64)
+        kind = tl.block_type(pointer, list(shape)) if shape else pointer
+        at = tl.core.tensor(interpreter.TensorHandle(addresses.reshape(shape or (1,)), pointer), kind)
+        mask = None if masked is None else made(interpreter, tl.int1, masked, 3)
+        for given in ((), (mask,), (mask, 0), (mask, 0.0), (mask, float("-inf")), (mask, -7), (mask, 3, "")):
+            own = outcome(interpreter, tritons(tl.load), at, *given)
+            assert outcome(interpreter, tl.load, at, *given) == own, (scalar, shape, masked, given)
+        own = outcome(interpreter, tritons(tl.load), at, mask=mask, volatile=True)
+        assert outcome(interpreter, tl.load, at, mask=mask, volatile=True) == own
+
+
+def test_arguments_may_be_named(interpreter: Any) -> None:
+    condition, x, y = (made(interpreter, scalar, (4,), 0) for scalar in (tl.int1, tl.int32, tl.int32))
+    for call, named in (
+        (tl.where, {"condition": condition, "x": x, "y": y}),
+        (tl.cast, {"input": x, "dtype": tl.int64}),
+        (tl.cast, {"input": x, "dtype": tl.float32, "bitcast": True}),
+    ):
+        own = outcome(interpreter, tritons(call), **named)
+        assert len(own) > 1
+        assert outcome(interpreter, call, **named) == own
+    assert len(outcome(interpreter, tl.core.tensor.to, x, dtype=tl.int64)) > 1
+    assert outcome(interpreter, tl.core.tensor.__getitem__, x, (x, None)) == (ValueError,)
 
 
 @pytest.mark.parametrize("name", OPERATORS)
