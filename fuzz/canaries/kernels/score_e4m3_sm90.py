@@ -119,8 +119,8 @@ MUTANTS = [
     _put(
         "e4m3_sm90_vector_of_the_program_before",
         "A program that begins within a vector also stores its first scores, which are another program's.",
-        "mask=is_row & (place >= first_block - (block - own)))",
-        "mask=is_row)",
+        "is_own = place >= first_block - (block - own)\n",
+        "is_own = place >= 0\n",
         ("Best", "SplitInvariance", "RepeatDeterminism"),
         defect="D22",
     ),
@@ -135,8 +135,8 @@ MUTANTS = [
     _put(
         "e4m3_sm90_vector_of_the_program_before_by_its_number",
         "The first vector of a program that begins within it is stored whole, once it is full.",
-        "if first_block <= block - own:",
-        "if first_block <= block:",
+        "is_own = place >= first_block - (block - own)\n",
+        "is_own = place >= first_block - block\n",
         ("Best", "Runs", "SplitInvariance", "RepeatDeterminism"),
         defect="D22",
     ),
@@ -219,8 +219,8 @@ MUTANTS = [
     mutants_of("ops/nvidia/put.py", "prefill", "gpu")(
         "sm90_places_before_a_range_in_every_vector",
         "Places before a program's first block are left out in all its vectors, not in the first alone.",
-        "mask=is_row)\n                else:\n",
-        "mask=is_row & (place >= first_block % VECTOR))\n                else:\n",
+        "            is_own = place >= first_block - (block - own)\n            is_whole = own == VECTOR - 1",
+        "            is_own = place >= first_block % VECTOR\n            is_whole = own == VECTOR - 1",
         ("Best",),
         defect="D18",
     ),

@@ -238,7 +238,7 @@ def _score_e4m3_sm90_kernel(
                 )  # fmt: skip
                 held = put_best(
                     best, held, is_row, score_rows, best_rows, block + i, first_block, end_block, num_blocks,
-                    stride_score_b, stride_best_b, SUPERBLOCK, VECTOR, IS_INSIDE=True,
+                    stride_score_b, stride_best_b, SUPERBLOCK, VECTOR, IS_INSIDE=True, IS_ALONE=True,
                 )  # fmt: skip
             block += 2
 

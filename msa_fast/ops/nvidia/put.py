@@ -11,12 +11,14 @@ from msa_ref.batch import PagedBatch
 def put_best(
     best, held, is_row, score_rows, best_rows, block, first_block, end_block, num_blocks, stride_score_b,
     stride_best_b, SUPERBLOCK: gl.constexpr, VECTOR: gl.constexpr, IS_INSIDE: gl.constexpr = False,
+    IS_ALONE: gl.constexpr = False,
 ):  # fmt: skip
     """Store a block's scores. Returns what later blocks need of it: its vector, or the best of its superblock so far.
 
     best: fp32 [ROWS]. VECTOR > 1: held is [ROWS, VECTOR], of a layout where a row's threads are those that have it in
     best; scores of VECTOR blocks are held and stored together, and behind the last of num_blocks blocks -inf fills the
     vector. IS_INSIDE: the program has another block behind this one, so that a vector is stored only once it is full.
+    IS_ALONE: one thread holds a row's vector, and stores it at once where no mask lies between its parts.
     """
     if VECTOR > 1:
         vectors: gl.constexpr = held.type.layout
@@ -28,16 +30,20 @@ def put_best(
         held = gl.where(place == own, best, held)
         # Written as a multiple, so that the compiler sees aligned vectors.
         at = (block // VECTOR).to(gl.int64) * stride_score_b
-        is_whole = own == VECTOR - 1
         if IS_INSIDE:
+            is_own = place >= first_block - (block - own)
+            is_whole = own == VECTOR - 1
+        else:
+            is_whole = (own == VECTOR - 1) | (block + 1 == end_block)
+            is_own = (place >= first_block - (block - own)) & ((place <= own) | (block + 1 == num_blocks))
+        if IS_INSIDE and IS_ALONE:
             if is_whole:
-                if first_block <= block - own:  # in one store, as no mask lies between its parts
+                if first_block <= block - own:
                     gl.store(score_rows + at + place, held, mask=is_row)
                 else:
-                    gl.store(score_rows + at + place, held, mask=is_row & (place >= first_block - (block - own)))
+                    gl.store(score_rows + at + place, held, mask=is_row & is_own)
         else:
-            is_own = (place >= first_block - (block - own)) & ((place <= own) | (block + 1 == num_blocks))
-            gl.store(score_rows + at + place, held, mask=is_row & is_own & (is_whole | (block + 1 == end_block)))
+            gl.store(score_rows + at + place, held, mask=is_row & is_own & is_whole)
     else:
         gl.store(score_rows + block.to(gl.int64) * stride_score_b, best, mask=is_row)
         if SUPERBLOCK > 0:

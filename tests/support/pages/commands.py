@@ -3,7 +3,7 @@
 from fuzz.commands import COMMANDS
 
 FUZZ = {
-    "gate": ("no", "3 to 4 min; `--smoke`: seconds"),
+    "gate": ("no", "2 to 3 min; `--smoke`: seconds"),
     "run": ("no", "`--minutes N`"),
     "nightly": ("no", "`--minutes N`"),
     "canaries": ("for some", "1 h; `--sample N`: minutes"),
