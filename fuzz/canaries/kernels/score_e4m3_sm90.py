@@ -219,8 +219,8 @@ MUTANTS = [
     mutants_of("ops/nvidia/put.py", "prefill", "gpu")(
         "sm90_places_before_a_range_in_every_vector",
         "Places before a program's first block are left out in all its vectors, not in the first alone.",
-        "            is_own = place >= first_block - (block - own)\n            is_whole = own == VECTOR - 1",
-        "            is_own = place >= first_block % VECTOR\n            is_whole = own == VECTOR - 1",
+        "mask=is_row)\n                else:\n",
+        "mask=is_row & (place >= first_block % VECTOR))\n                else:\n",
         ("Best",),
         defect="D18",
     ),
