@@ -18,7 +18,7 @@ def share_claims(folder: str) -> None:
 
 @contextmanager
 def first_among_processes(name: str) -> Iterator[bool]:
-    """Whether this process is to do what has a name. Once it has failed in one, every process does it.
+    """True for the process that is to do what has this name: the first, or every one once it has failed in one.
 
     So a failure repeats, wherever it is looked into. A process that dies in it keeps the claim: its end is a finding.
     """

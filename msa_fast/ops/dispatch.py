@@ -24,9 +24,9 @@ class PrefillScorer(Protocol):
     """True if scores in vectors are to lie interleaved (`buffers.new_vector_score`)."""
 
     def is_served(
-        self, batch: PagedBatch, plan: PrefillPlan, score: torch.Tensor, superblock_score: torch.Tensor | None
+        self, batch: PagedBatch, plan: PrefillPlan, score: torch.Tensor | None, superblock_score: torch.Tensor | None
     ) -> bool:
-        """True if the kernel takes a call."""
+        """True if the kernel takes a call. score: None if it will lie in vectors, in either way."""
 
     def launch_score(
         self,

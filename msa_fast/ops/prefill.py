@@ -56,10 +56,8 @@ def prefill_scores(batch: PagedBatch, plan: PrefillPlan, product: str = "exact")
     num_tokens = max((slab.num_tokens for slab in plan.slabs), default=0)
     if has_vectors(batch, plan):
         num_blocks = scores_of_row(plan.max_row_blocks, plan.superblock)
-        score = new_vector_score(batch, num_tokens=num_tokens, num_blocks=num_blocks)
-        if scorer_of(batch, plan, score, None, product).IS_INTERLEAVED:
-            score = new_vector_score(batch, True, num_tokens=num_tokens, num_blocks=num_blocks)
-        return (score,)
+        is_interleaved = scorer_of(batch, plan, None, None, product).IS_INTERLEAVED
+        return (new_vector_score(batch, is_interleaved, num_tokens=num_tokens, num_blocks=num_blocks),)
     if plan.superblock == 1:
         return (new_score(batch, num_tokens=num_tokens, num_blocks=plan.max_row_blocks),)
     # All block scores are written and few are read, so they have the layout of the writer; best scores that of the

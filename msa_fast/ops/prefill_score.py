@@ -166,7 +166,9 @@ def _score_kernel(
         tl.store(score_rows + filler.to(tl.int64) * stride_score_b, nothing, mask=is_filler)
 
 
-def is_served(batch: PagedBatch, plan: PrefillPlan, score: torch.Tensor, superblock_score: torch.Tensor | None) -> bool:
+def is_served(
+    batch: PagedBatch, plan: PrefillPlan, score: torch.Tensor | None, superblock_score: torch.Tensor | None
+) -> bool:
     """True if this scorer takes a call: it takes all."""
     return True
 

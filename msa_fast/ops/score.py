@@ -57,9 +57,13 @@ def minimax_m3_index_score(
 
 
 def scorer_of(
-    batch: PagedBatch, plan: PrefillPlan, score: torch.Tensor, superblock_score: torch.Tensor | None, product: str
+    batch: PagedBatch,
+    plan: PrefillPlan,
+    score: torch.Tensor | None,
+    superblock_score: torch.Tensor | None,
+    product: str,
 ) -> PrefillScorer:
-    """The scorer that serves a call."""
+    """The scorer that serves a call. score: None if it will lie in vectors, in either way."""
     scorers = PREFILL_SCORERS if product == "exact" else NATIVE_SCORERS
     return next(scorer for scorer in scorers if scorer.is_served(batch, plan, score, superblock_score))
 

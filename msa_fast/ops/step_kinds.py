@@ -146,7 +146,7 @@ def pattern_of(step: PrefillStep, binding: DriverBinding, scores: tuple[torch.Te
     num_tokens = aligned(step.plan.total_q) if is_interleaved else step.plan.total_q
     token_bytes, rest = divmod(scores[0].untyped_storage().nbytes(), num_tokens)
     each = scores[0].stride(2) // num_tokens
-    in_kernels = {"stride_score_b": each, "stride_best_b": each, "stride_score_v": each // SCORE_VECTOR}
+    by_tokens = {"stride_score_b": each, "stride_best_b": each, "stride_score_v": each // SCORE_VECTOR}
     parts = []
     for launch, num_tiles in zip(binding.driven, step.num_tiles(), strict=True):
         of_queries = [shape for which, _, shape, *_ in launch.described.values() if which == 0]
@@ -156,6 +156,6 @@ def pattern_of(step: PrefillStep, binding: DriverBinding, scores: tuple[torch.Te
         places = [(place, numbers[address]) for place, address in launch.stays]
         own = launch.of_a_later_step(num_tiles, step.plan.total_q, ())
         at = launch.known.places
-        strides = [(at[name], each) for name, each in in_kernels.items() if is_interleaved and name in at]
+        strides = [(at[name], each) for name, each in by_tokens.items() if is_interleaved and name in at]
         parts.append(_Part(own, places, at.get("num_columns"), strides))
     return StepPattern(binding.device, parts, token_bytes, is_interleaved)

@@ -1,10 +1,12 @@
 """Prefill in slabs: one answer for every bound on the workspace, and no more memory than the bound."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
 
+from fuzz.targets.own_driver import driver_stands_in
 from msa_fast import PrefillPlan, minimax_m3_index_prefill
 from msa_fast.bench.shapes import production_shapes
 from msa_fast.ops import buffers, prefill
@@ -85,3 +87,16 @@ def test_production_prefills_are_one_slab_within_the_bound(heads, monkeypatch):
     num_scores = scores_of_row(plan.max_row_blocks, plan.superblock)
     assert 4 * heads * buffers.aligned(tokens) * num_scores <= WORKSPACE_BYTES
     assert 4 * heads * (tokens + plan.score_rows) * num_scores >= 0.95 * WORKSPACE_BYTES
+
+
+@pytest.mark.parametrize("key_dtype", [torch.bfloat16, torch.float8_e4m3fn], ids=str)
+def test_scores_in_vectors_are_asked_for_once_and_lie_as_their_scorer_would_have_them(key_dtype, monkeypatch):
+    sizes = allocated(monkeypatch)
+    config, lens = IndexerConfig(2), ([40], [700])
+    batch = make_batch(config, *lens, torch.bfloat16, "cpu")
+    batch = replace(batch, index_k_pages=batch.index_k_pages.to(key_dtype))
+    with driver_stands_in("msa_fast", "sm_90"):
+        plan = PrefillPlan.build(config, *lens, "cpu", key_dtype=key_dtype)
+        (score,) = prefill.prefill_scores(batch, plan)
+    assert len(sizes) == 1
+    assert (score.stride(2) == buffers.SCORE_VECTOR) == (key_dtype == torch.bfloat16)

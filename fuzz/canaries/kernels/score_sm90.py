@@ -130,8 +130,8 @@ MUTANTS = [
     _put_apart(
         "sm90_rows_of_superblocks_not_asked",
         "Best scores of superblocks whose rows lie apart in any way are stored as if they lay one stride apart.",
-        "outputs = [score] if superblock_score is None else [score, superblock_score]",
-        "outputs = [score]",
+        "for output in (score, superblock_score) if output is not None]",
+        "for output in (score,) if output is not None]",
         ("Superblocks", "Runs", "Best"),
         defect="D25",
     ),

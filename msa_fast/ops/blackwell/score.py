@@ -299,7 +299,9 @@ def is_read_by_sm100(batch: PagedBatch) -> bool:
     return has_shape and is_copied and architecture_of(batch.device) in ARCHITECTURES
 
 
-def is_served(batch: PagedBatch, plan: PrefillPlan, score: torch.Tensor, superblock_score: torch.Tensor | None) -> bool:
+def is_served(
+    batch: PagedBatch, plan: PrefillPlan, score: torch.Tensor | None, superblock_score: torch.Tensor | None
+) -> bool:
     """True if this scorer takes a call: by architecture, shapes, dtypes and strides alone."""
     if plan.score_rows != 2 * HALF or not is_read_by_sm100(batch):
         return False

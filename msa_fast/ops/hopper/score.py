@@ -314,7 +314,9 @@ def _score_sm90_kernel(
             mbarrier.invalidate(ready.index(i))
 
 
-def is_served(batch: PagedBatch, plan: PrefillPlan, score: torch.Tensor, superblock_score: torch.Tensor | None) -> bool:
+def is_served(
+    batch: PagedBatch, plan: PrefillPlan, score: torch.Tensor | None, superblock_score: torch.Tensor | None
+) -> bool:
     """True if this scorer takes a call: by architecture, shapes, dtypes and strides alone."""
     if plan.score_rows != 128 or not is_read_by_sm90(batch):
         return False

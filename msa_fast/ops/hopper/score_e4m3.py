@@ -178,8 +178,8 @@ def _score_e4m3_sm90_kernel(
     go two at a time, one for each slot of shared memory; those that every row sees whole, but for the program's last,
     come first. IS_CAPPED: as IS_E4M3_CAPPED says.
     VECTOR > 1: blocks side by side in a row, stored together; stride_score_b is that of vectors, which begin at
-    multiples of their size. num_columns:
-    columns of the block table. IS_FOLLOWED: the selection waits for the scores on the GPU.
+    multiples of their size. num_columns: columns of the block table. IS_FOLLOWED: the selection waits for the scores
+    on the GPU.
     """
     mma: gl.constexpr = gl.NVMMADistributedLayout(version=[3, 0], warps_per_cta=[WARPS, 1], instr_shape=[16, ROWS, 16])
     q_layout: gl.constexpr = gl.NVMMASharedLayout(swizzle_byte_width=128, element_bitwidth=16, rank=2)
@@ -260,7 +260,9 @@ def _score_e4m3_sm90_kernel(
             mbarrier.invalidate(ready[i].index(0))
 
 
-def is_served(batch: PagedBatch, plan: PrefillPlan, score: torch.Tensor, superblock_score: torch.Tensor | None) -> bool:
+def is_served(
+    batch: PagedBatch, plan: PrefillPlan, score: torch.Tensor | None, superblock_score: torch.Tensor | None
+) -> bool:
     """True if this scorer takes a call: by architecture, shapes, dtypes and strides alone."""
     config, q, k = batch.config, batch.index_q, batch.index_k_pages
     if (config.index_head_dim, config.block_size, plan.score_rows) != (128, 128, 128):

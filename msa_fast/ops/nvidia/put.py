@@ -53,8 +53,11 @@ def put_best(
     return held
 
 
-def has_flat_rows(batch: PagedBatch, score: torch.Tensor, superblock_score: torch.Tensor | None) -> bool:
-    """True if rows (token, head) lie one stride apart in the scores, and in the bests of superblocks, if any."""
-    outputs = [score] if superblock_score is None else [score, superblock_score]
+def has_flat_rows(batch: PagedBatch, score: torch.Tensor | None, superblock_score: torch.Tensor | None) -> bool:
+    """True if rows (token, head) lie one stride apart in the scores, and in the bests of superblocks, if any.
+
+    score: None if it will lie in vectors, whose rows do so in either way.
+    """
+    outputs = [output for output in (score, superblock_score) if output is not None]
     heads = batch.config.num_index_heads
     return all(output.stride(1) == heads * output.stride(0) for output in outputs)

@@ -7,7 +7,7 @@ FUZZ = {
     "run": ("no", "`--minutes N`"),
     "nightly": ("no", "`--minutes N`"),
     "canaries": ("for some", "1 h; `--sample N`: minutes"),
-    "twin": ("no", "2 min"),
+    "twin": ("no", "minutes"),
     "peers": ("for most", "2 min for transformers"),
 }
 """Command of `python -m fuzz` -> whether it needs a GPU, and its time on 2 cores."""
