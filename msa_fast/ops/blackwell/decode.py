@@ -150,8 +150,8 @@ def _decode_score_sm100_kernel(
     q_ends = gl.load(cu_seqlens_q_ptr + (reqs + 1) * stride_cu, mask=is_req, other=0)
     seq_lens = gl.load(seq_lens_ptr + reqs * stride_seq_lens, mask=is_req, other=0)
     num_blocks = num_scored(q_starts, q_ends, seq_lens, S, TOPK)
-    position, end, of_ends, of_bases = own_share(
-        program, is_dealt, num_blocks, reqs, num_reqs, reciprocal_of_programs, reciprocal_of_reqs
+    _, position, end, of_ends, of_bases = own_share(
+        program, is_dealt, False, num_blocks, reqs, num_reqs, reciprocal_of_programs, reciprocal_of_reqs, 1
     )
     ends, bases = known.index(0), known.index(1)
     ends.store(of_ends)

@@ -33,27 +33,55 @@ def num_scored(q_start, q_end, seq_len, S: gl.constexpr, TOPK: gl.constexpr):
 
 
 @gluon.jit
-def own_share(program, is_dealt, num_blocks, reqs, num_reqs, reciprocal_of_programs, reciprocal_of_reqs):
-    """Each program's share of the blocks left after every program got one: (from, to, ends [REQS], bases [REQS]).
+def programs_of(req, num_reqs, reciprocal_of_reqs):
+    """The first of the programs that are dealt blocks of a request, and the one behind the last."""
+    num_programs = gl.num_programs(0)
+    first = divided(req * num_programs + num_reqs - 1, num_reqs, reciprocal_of_reqs)
+    return first, divided((req + 1) * num_programs + num_reqs - 1, num_reqs, reciprocal_of_reqs)
 
-    The blocks that are left are counted request after request. A program takes positions from .. to - 1; the blocks
-    of a request end at position `ends`, and its block 0 would have position `bases`. With the block that each program
-    got first, no program has more than one block more than another.
+
+@gluon.jit
+def own_share(
+    program, is_dealt, is_second, num_blocks, reqs, num_reqs, reciprocal_of_programs, reciprocal_of_reqs,
+    ROUNDS: gl.constexpr,
+):  # fmt: skip
+    """Each program's share of the blocks that are left: (is_second, from, to, ends [REQS], bases [REQS]).
+
+    In a first round every program got one block of its request, in order; in a second, if there are two ROUNDS and more
+    blocks than programs, one of those behind. is_dealt, is_second: if the request has such blocks. The blocks that are
+    left are counted request after request. A program takes positions from .. to - 1; the blocks of a request end at
+    position `ends`, and its block 0 would have position `bases`. No program has more blocks than an even share, rounded
+    up.
     """
     num_programs = gl.num_programs(0)
-    first = divided(reqs * num_programs + num_reqs - 1, num_reqs, reciprocal_of_reqs)
-    behind = divided((reqs + 1) * num_programs + num_reqs - 1, num_reqs, reciprocal_of_reqs)
+    first, behind = programs_of(reqs, num_reqs, reciprocal_of_reqs)
+    before = gl.maximum(program - first, 0)
     dealt = gl.minimum(num_blocks, behind - first)
-    dealt_before = gl.sum(gl.minimum(dealt, gl.maximum(program - first, 0)), axis=0)
-    ends = tl.cumsum(num_blocks - dealt, axis=0)
-    num_left = gl.sum(num_blocks - dealt, axis=0)
+    dealt_before = gl.sum(gl.minimum(dealt, before), axis=0)
     total = gl.sum(num_blocks, axis=0)
     share = divided(total, num_programs, reciprocal_of_programs)
     rest = gl.where(share > 0, total - share * num_programs, 0)
+    left = num_blocks - dealt
+    num_own = is_dealt.to(gl.int32)
+    extras_before = 0  # programs before this one that hold one more than a share already
+    has_extra = False
+    if ROUNDS == 2:
+        is_second &= total > num_programs
+        seconds = gl.where(total > num_programs, gl.minimum(left, behind - first), 0)
+        seconds_before = gl.sum(gl.minimum(seconds, before), axis=0)
+        dealt_before += seconds_before
+        left -= seconds
+        num_own += is_second.to(gl.int32)
+        has_extra = (share == 1) & is_second
+        extras_before = gl.where(share == 1, seconds_before, 0)
+        rest = gl.maximum(rest - gl.where(share == 1, gl.sum(seconds, axis=0), 0), 0)
     share = gl.maximum(share, 1)  # where there are fewer blocks than programs, the first of those without one take them
-    start = gl.minimum(program * share + gl.minimum(program, rest) - dealt_before, num_left)
-    num_own = share + (program < rest).to(gl.int32) - is_dealt.to(gl.int32)
-    return start, gl.minimum(start + num_own, num_left), ends, ends - num_blocks
+    ends = tl.cumsum(left, axis=0)
+    num_left = gl.sum(left, axis=0)
+    place = program - extras_before  # among those that may still get one more
+    start = gl.minimum(program * share + extras_before + gl.minimum(place, rest) - dealt_before, num_left)
+    end = gl.minimum(start + share + (has_extra | (place < rest)).to(gl.int32) - num_own, num_left)
+    return is_second, start, end, ends, ends - num_blocks
 
 
 @gluon.jit
@@ -68,6 +96,13 @@ def request_at(position, ends, bases, flat: gl.constexpr):
 
 
 @gluon.jit
+def of_request(req, facts, flat: gl.constexpr):
+    """A request's number of facts [REQS], which lie in shared memory."""
+    is_here = gl.arange(0, facts.shape[0], layout=flat) == req
+    return gl.sum(gl.where(is_here, facts.load(flat), 0), axis=0)
+
+
+@gluon.jit
 def best_of_keys(token_score, shared, ROWS: gl.constexpr, WARPS: gl.constexpr):
     """fp32 [ROWS]: maxima of token_score [KEYS, ROWS] over its keys. Every warp has as many keys, every lane one row.
 
@@ -76,6 +111,25 @@ def best_of_keys(token_score, shared, ROWS: gl.constexpr, WARPS: gl.constexpr):
     of_warps = gl.max(token_score.reshape([WARPS, token_score.shape[0] // WARPS, ROWS]), axis=1)
     shared.store(of_warps)
     best = gl.max(shared.load(gl.BlockedLayout([WARPS, 1], [1, 32], [1, WARPS], [0, 1])), axis=0)
+    return gl.where(best == best, best, float("-inf"))  # NaN only if every token's score is
+
+
+@gluon.constexpr_function
+def read_by_rows(WARPS, ROWS):
+    """Layout in which threads read what `best_by_memory` keeps: some threads of a warp share a row."""
+    rows = min(8, ROWS // WARPS)
+    return gl.BlockedLayout([WARPS * rows // 4, 1], [32 // rows, rows], [1, WARPS], [0, 1])
+
+
+@gluon.jit
+def best_by_memory(token_score, shared, ROWS: gl.constexpr, WARPS: gl.constexpr):
+    """As `best_of_keys`, in the layout `read_by_rows`, of 64 keys as Hopper's matrix unit leaves them.
+
+    Lanes of a warp hand their maxima over in shared memory [WARPS * 8, ROWS] as well, not in three rounds of shuffles.
+    """
+    of_lanes = gl.max(token_score.reshape([WARPS, 2, 8, ROWS]), axis=1)  # eight lanes hold two keys of a row each
+    shared.store(of_lanes.reshape([WARPS * 8, ROWS]))
+    best = gl.max(shared.load(read_by_rows(WARPS, ROWS)), axis=0)
     return gl.where(best == best, best, float("-inf"))  # NaN only if every token's score is
 
 

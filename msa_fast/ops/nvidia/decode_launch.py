@@ -21,6 +21,7 @@ def launch_decode(
     decode_query_len: int,
     *,
     parts: int = 1,
+    numbers: tuple[int, ...] = (),
     num_warps: int,
     **constants: Any,
 ) -> Launched | None:
@@ -30,6 +31,7 @@ def launch_decode(
 
     Args:
         parts: copies in which a page comes.
+        numbers: further arguments of the kernel, behind those that all take.
         constants: of the kernel, beside those that follow from the batch.
     """
     config = batch.config
@@ -54,6 +56,7 @@ def launch_decode(
         batch.num_reqs,
         reciprocal_of(num_programs),
         reciprocal_of(batch.num_reqs),
+        *numbers,
         H=config.num_index_heads,
         TILE_HEADS=tile_heads,
         D=config.index_head_dim,

@@ -49,3 +49,21 @@ def look_up(
     page = gl.load(table + (position - base).to(gl.int64) * stride_table_b, mask=is_there, other=0)
     q_start = gl.load(cu_seqlens_q_ptr + req * stride_cu, mask=is_there, other=0)
     return req, base, stop, page, q_start
+
+
+@gluon.jit
+def ids_from(position, end, req, base, stop, block_table_ptr, stride_table_r, stride_table_b, lanes):
+    """int32 like lanes [32]: page ids of the positions from one on, one a lane, up to the end of the request or share.
+
+    Nobody waits for them until one is taken (`id_at`); a scalar would be waited for at once.
+    """
+    positions = position + lanes
+    table = block_table_ptr + req.to(gl.int64) * stride_table_r
+    is_there = positions < gl.minimum(stop, end)
+    return gl.load(table + (positions - base).to(gl.int64) * stride_table_b, mask=is_there, other=0)
+
+
+@gluon.jit
+def id_at(place, ids, lanes):
+    """The page id in a place of `ids_from`."""
+    return gl.sum(gl.where(lanes == place, ids, 0), axis=0)
