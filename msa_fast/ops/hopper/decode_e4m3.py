@@ -2,10 +2,10 @@
 
 A program has a ring of pages in shared memory. Threads load a page to registers, where it is widened exactly: its place
 is free, and takes the page that comes a round later, before the product begins. Queries are widened, and put into the
-same order of D, once for each request, the first while the first page is on its way. Loads wait behind the pages that
-their multiprocessor has asked for. So a program's first two pages are dealt by its number, page ids are loaded 32 at a
-time, and what there is to know of requests lies in shared memory. Serves MiniMax-M3's own shape; agrees bit for bit
-with the generic scorer wherever sums are exact.
+same order of D, once for each request, the first while the first page is on its way. A load takes 1 to 2 us while pages
+are on their way. So a program's first two pages are dealt by its number, page ids are loaded 32 at a time, and what
+there is to know of requests lies in shared memory. Serves MiniMax-M3's own shape; agrees bit for bit with the generic
+scorer wherever sums are exact.
 """
 
 import torch
