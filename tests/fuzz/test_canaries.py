@@ -11,6 +11,7 @@ from fuzz.canaries.padding import PADDED
 from fuzz.cases.case import Case, Views
 from fuzz.cases.scale import SMALL
 from fuzz.inputs.scene import Scene
+from fuzz.judge import large_calls
 from fuzz.judge.between_runs import diagnose
 from fuzz.judge.examiner import Examiner
 from fuzz.judge.run_laws import RUN_LAWS
@@ -25,6 +26,12 @@ LATE = ("writes_again_later", "writes_seconds_later")
 ON_A_CPU = [one for one in CANARIES.values() if not {*one.needs} - {"large cases"} and one.name not in LATE]
 """Canaries that one case shows. The others write late, and are told at a later case: see `test_cheats`."""
 ALL_LAWS = {*ROW_LAWS, *RUN_LAWS, *BATCH_LAWS}
+
+
+@pytest.fixture(autouse=True)
+def time_for_large_cases(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow machine's seconds are no reason to leave a large case out."""
+    monkeypatch.setattr(large_calls, "MAX_SECONDS", 600)
 
 
 @pytest.mark.parametrize("canary", ON_A_CPU, ids=lambda canary: f"{canary.field_defect}-{canary.name}")

@@ -14,7 +14,7 @@ from fuzz.corpus import FOLDER, Entry, entries, promote
 from fuzz.inputs.scene import Scene
 from fuzz.isolation.messages import Task
 from fuzz.isolation.worker import Worker
-from fuzz.judge import endurance
+from fuzz.judge import endurance, large_calls
 from fuzz.judge.examiner import Examiner
 from fuzz.judge.verdict import Broke
 from fuzz.scoring.tier import Tier
@@ -55,6 +55,7 @@ def test_a_kept_case_is_small_and_still_shows_its_defect(
         return
     for limit in ("SECONDS", "SECONDS_OF_MANY"):  # a slow machine, too, has time for its calls
         monkeypatch.setattr(endurance, limit, SECONDS_OF_A_DEFECT)
+    monkeypatch.setattr(large_calls, "MAX_SECONDS", 600)
     if entry.case.views.fence:  # what reads behind it ends its process
         with Worker() as worker:
             ((_, verdict, _),) = worker.judge(Task(entry.case, (entry.target,), device)).verdicts
