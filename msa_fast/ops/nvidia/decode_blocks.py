@@ -85,21 +85,19 @@ def own_share(
 
 
 @gluon.jit
+def of_request(req, facts, flat: gl.constexpr):
+    """A request's number of facts [REQS], which lie in shared memory."""
+    is_here = gl.arange(0, facts.shape[0], layout=flat) == req
+    return gl.sum(gl.where(is_here, facts.load(flat), 0), axis=0)
+
+
+@gluon.jit
 def request_at(position, ends, bases, flat: gl.constexpr):
     """(number, base, end) of the request that holds a position; bases and ends lie in shared memory."""
     # Read where they are needed: kept in registers, they would leave too few for the selection to start beside.
     of_reqs = ends.load(flat)
     req = gl.sum((of_reqs <= position).to(gl.int32), axis=0)
-    is_here = gl.arange(0, ends.shape[0], layout=flat) == req
-    base = gl.sum(gl.where(is_here, bases.load(flat), 0), axis=0)
-    return req, base, gl.sum(gl.where(is_here, of_reqs, 0), axis=0)
-
-
-@gluon.jit
-def of_request(req, facts, flat: gl.constexpr):
-    """A request's number of facts [REQS], which lie in shared memory."""
-    is_here = gl.arange(0, facts.shape[0], layout=flat) == req
-    return gl.sum(gl.where(is_here, facts.load(flat), 0), axis=0)
+    return req, of_request(req, bases, flat), of_request(req, ends, flat)
 
 
 @gluon.jit
