@@ -42,12 +42,13 @@ class Notes:
 
 @dataclass(eq=False)
 class Storage:
-    """The memory of one tensor, or of several that share it."""
+    """The memory of one tensor, or of several that share it. writers, readers: launches that stored or loaded there."""
 
     name: str
     base: int
     content: npt.NDArray[np.uint8]
-    last_launch: int = NOBODY
+    writers: set[int] = field(default_factory=set)
+    readers: set[int] = field(default_factory=set)
     notes: Notes = field(default_factory=Notes)
 
 
@@ -86,25 +87,45 @@ class GlobalMemory:
 class Launch:
     """A launch, and what one of its programs sees of the world.
 
-    program: its numbers. is_early: whether it runs before the launch before it is done.
+    An early launch may run until it waits while the one before it does, and, if that let it start before it had waited
+    itself, while those before that do. Where nothing is known of the one before, it may do anything to any memory.
+
+    program: its numbers. is_early: whether it may still run beside the launch before it. before: that launch, if it is
+    one of this world's. lets_start: whether it says when the next one may start. has_rushed: whether that may have been
+    before it waited, or one of its programs ended so.
     """
 
-    def __init__(self, memory: GlobalMemory, number: int, grid: tuple[int, int, int], is_early: bool) -> None:
+    def __init__(
+        self,
+        memory: GlobalMemory,
+        number: int,
+        grid: tuple[int, int, int],
+        is_early: bool,
+        before: "Launch | None" = None,
+    ) -> None:
         self.grid, self.program = grid, (0, 0, 0)
         self.starts_early = is_early
         self.is_early = is_early
-        self._memory, self._number = memory, number
+        self.lets_start = self.has_rushed = False
+        is_known = before is not None and before.lets_start and not before.has_rushed
+        self._memory, self._number, self._follows_known = memory, number, is_known
 
     def begin(self, program: tuple[int, int, int]) -> None:
         """The next program."""
         self.program, self.is_early = program, self.starts_early
+
+    def end(self) -> None:
+        """The end of a program, which lets the next launch start as `launch_dependents` does."""
+        self.has_rushed |= self.is_early
 
     def dependency_wait(self) -> None:
         """The launch before is done, and its stores are there."""
         self.is_early = False
 
     def launch_dependents(self) -> None:
-        """The next launch may start: it changes no order that the twin knows of."""
+        """The next launch may start."""
+        self.lets_start = True
+        self.has_rushed |= self.is_early
 
     def load(self, pointer: Any, mask: Any, other: Any, element: str, place: str) -> Any:
         """Elements at addresses, where the mask holds; elsewhere `other`, or 0."""
@@ -138,7 +159,7 @@ class Launch:
             pointer, value = pointer[mask], value[mask]
         if not pointer.size:
             return
-        storage = self._reached(int(pointer.min()), int(pointer.max()) + dtype.itemsize, "store", place)
+        storage = self._reached(int(pointer.min()), int(pointer.max()) + dtype.itemsize, "store", place, True)
         index = self._index(storage, pointer, dtype, place)
         _elements(storage, dtype)[index] = value
         self._note(storage, index * dtype.itemsize, place)
@@ -159,7 +180,7 @@ class Launch:
 
         def start(shape: tuple[int, ...]) -> None:
             reader.check_size(shape, place)
-            self._reach_all(reader, "copy", place)
+            self._reach_all(reader, "copy", place, True)
 
         def write(values: npt.NDArray[Any]) -> None:
             where, is_there = reader.addresses(at)
@@ -167,14 +188,21 @@ class Launch:
 
         return Target(start, write)
 
-    def _reach_all(self, reader: TileReader, what: str, place: str) -> None:
-        self._reached(reader.address, reader.address + 1, what, place)
+    def _reach_all(self, reader: TileReader, what: str, place: str, is_written: bool = False) -> None:
+        self._reached(reader.address, reader.address + 1, what, place, is_written)
 
-    def _reached(self, low: int, high: int, what: str, place: str) -> Storage:
-        storage = self._memory.storage(low, high, what, place)
-        if self.is_early and storage.last_launch == self._number - 1:
-            sentence = f"a {what} of {storage.name} at {place} does not wait for the launch that writes it"
-            raise Finding("dependency", sentence)
+    def _reached(self, low: int, high: int, what: str, place: str, is_written: bool = False) -> Storage:
+        storage, before = self._memory.storage(low, high, what, place), self._number - 1
+        if self.is_early:
+            told = f"a {what} of {storage.name} at {place} does not wait for the launch"
+            if before in storage.writers:
+                raise Finding("dependency", f"{told} that writes it")
+            if is_written and before in storage.readers:
+                raise Finding("dependency", f"{told} that reads it")
+            if not self._follows_known:
+                raise Finding("dependency", f"{told} before this one, nor for those that may run beside that")
+        if not is_written:
+            storage.readers.add(self._number)
         return storage
 
     def _index(self, storage: Storage, pointer: Any, dtype: np.dtype[Any], place: str) -> Any:
@@ -188,7 +216,7 @@ class Launch:
         program = int(np.ravel_multi_index(self.program, self.grid))
         if storage.notes.note(np.ravel(at), self._number, program):
             raise Finding("two writers", f"two programs store in one place of {storage.name}, the second at {place}")
-        storage.last_launch = self._number
+        storage.writers.add(self._number)
 
 
 def _elements(storage: Storage, dtype: np.dtype[Any]) -> npt.NDArray[Any]:

@@ -46,6 +46,7 @@ class World:
     library: its kernels. dot: its matrix unit. seed: of random moments.
     watched: number, among each kernel's programs, of the one whose timeline is written; None for no timelines.
     timelines: kernel -> that program's.
+    last: the launch before the next one.
     schedules: (kernel, the order that was chosen, as one number) of each launch in which there was a choice.
     """
 
@@ -58,6 +59,7 @@ class World:
     watched: int | None = None
     timelines: dict[str, Timeline] = field(default_factory=dict)
     programs_of: Counter[str] = field(default_factory=Counter)
+    last: Launch | None = None
     schedules: list[tuple[str, int]] = field(default_factory=list)
 
     @contextlib.contextmanager
@@ -105,7 +107,7 @@ class World:
         x, y, z = (*sizes, 1, 1)[:3]
         self.counts.launches += 1
         is_early = bool(spec["options"].get("launch_pdl", False))
-        launch = Launch(self.memory, self.counts.launches, (x, y, z), is_early)
+        self.last = launch = Launch(self.memory, self.counts.launches, (x, y, z), is_early, self.last)
         attributes, orders = program.module.attributes, list[int]()
         for place in product(range(x), range(y), range(z)):
             launch.begin(place)
@@ -122,6 +124,7 @@ class World:
             group = Group.fresh("the program", program.module.num_warps)
             with np.errstate(all="ignore"):
                 machine.run(program.code(machine, group, launch, *values), group)
+            launch.end()
             self.counts.programs += 1
             self.counts.steps += machine.scheduler.num_steps
             self.counts.events += len(machine.log.events)

@@ -6,6 +6,7 @@ last row of every list serves everyone. A kernel is chosen by architecture, shap
 alone, never by a value on the device.
 """
 
+from enum import IntEnum
 from typing import Protocol
 
 import torch
@@ -15,11 +16,21 @@ from msa_fast.ops.prefill_plan import PrefillPlan
 from msa_ref.batch import PagedBatch
 
 
+class SelectionStart(IntEnum):
+    """When a prefill scorer lets its selection start: behind it, when its programs near their end, or when they begin.
+
+    A selection that starts early waits for the scores on the GPU.
+    """
+
+    BEHIND = 0
+    NEAR_END = 1
+    AT_ONCE = 2
+
+
 class PrefillScorer(Protocol):
     """A module whose kernel scores the tiles of a prefill plan."""
 
-    STARTS_SELECTION: bool
-    """True if the kernel lets the selection start before its scores are complete."""
+    SELECTION_START: SelectionStart
     IS_INTERLEAVED: bool
     """True if scores in vectors are to lie interleaved (`buffers.new_vector_score`)."""
 

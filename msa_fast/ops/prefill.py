@@ -8,6 +8,7 @@ import torch
 
 from msa_fast.ops.buffers import new_score, new_vector_score, own_out
 from msa_fast.ops.checks import check_batch
+from msa_fast.ops.dispatch import SelectionStart
 from msa_fast.ops.launching import Launched
 from msa_fast.ops.nvidia import warp_topk
 from msa_fast.ops.prefill_plan import PrefillPlan, check_plan, scores_of_row
@@ -77,13 +78,15 @@ def launch_prefill(
 ) -> list[Launched]:
     """Launch on checked arguments, with scores of `prefill_scores`. Returns what was launched."""
     launches = []
-    is_early = has_vectors(batch, plan) and scorer_of(batch, plan, score, superblock_score, product).STARTS_SELECTION
+    start = SelectionStart.BEHIND
+    if has_vectors(batch, plan):
+        start = scorer_of(batch, plan, score, superblock_score, product).SELECTION_START
     for slab in plan.slabs:
         launches.append(
-            launch_slab_score(batch, plan, slab, score, superblock_score, is_followed=is_early, product=product)
+            launch_slab_score(batch, plan, slab, score, superblock_score, is_followed=bool(start), product=product)
         )
         if has_vectors(batch, plan):
-            launches.append(warp_topk.launch_prefill_topk(score, batch, plan, slab, out, is_early))
+            launches.append(warp_topk.launch_prefill_topk(score, batch, plan, slab, out, start))
         else:
             launches.append(launch_slab_topk(batch, plan, slab, score, superblock_score, out))
     return [launch for launch in launches if launch is not None]

@@ -4,6 +4,7 @@ import torch
 import triton
 import triton.language as tl
 
+from msa_fast.ops.dispatch import SelectionStart
 from msa_fast.ops.dot import dot_fp8, dot_fp32, multiplied_as
 from msa_fast.ops.launch_table import (
     PROGRAM_ROWS,
@@ -17,7 +18,7 @@ from msa_fast.ops.nvfp4 import in_words, nvfp4_keys
 from msa_fast.ops.prefill_plan import PrefillPlan
 from msa_ref.batch import PagedBatch
 
-STARTS_SELECTION = False
+SELECTION_START = SelectionStart.BEHIND
 IS_INTERLEAVED = False
 
 

@@ -32,7 +32,7 @@ class NativeDecode:
 class NativePrefill:
     """The generic prefill scorer, with products in e4m3."""
 
-    STARTS_SELECTION = prefill_score.STARTS_SELECTION
+    SELECTION_START = prefill_score.SELECTION_START
     IS_INTERLEAVED = prefill_score.IS_INTERLEAVED
     is_served = staticmethod(prefill_score.is_served)
     launch_score = staticmethod(partial(prefill_score.launch_score, is_native=True))

@@ -223,6 +223,18 @@ def test_first_rounds_on_hopper_cover_every_block(
         assert width & (width - 1) == 0
 
 
+def test_programs_that_wait_beside_a_scorer_spread_over_all_multiprocessors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of as many as are launched each multiprocessor takes its share at least, and no more than the next number spreads."""
+    monkeypatch.setattr(warp_topk, "num_processors", lambda device: 132)
+    for num_programs in range(1, 132 * 14):
+        share, room = -(-num_programs // 132), warp_topk.room_of_a_program(num_programs, torch.device("cpu"))
+        if share > warp_topk.SPREADS[-1]:
+            assert room == 0
+            continue
+        fit = warp_topk.SHARED_KIB // (room + 1)
+        assert share <= fit == min(spread for spread in warp_topk.SPREADS if spread >= share)
+
+
 def test_decode_selects_the_same_from_the_scores_that_it_shows(device) -> None:
     config = IndexerConfig(num_index_heads=2, index_head_dim=16, block_size=16, topk_blocks=4)
     batch = make_batch(config, [2, 0, 1], [150, 40, 33], torch.bfloat16, device)

@@ -41,8 +41,8 @@ def test_rule_finds_its_mistake(program: Callable[..., Any], policy: Policy) -> 
     assert found.value.kind == RULES[program], found.value
 
 
-def launch(memory: GlobalMemory, number: int, is_early: bool = False) -> Launch:
-    return Launch(memory, number, (2, 1, 1), is_early)
+def launch(memory: GlobalMemory, number: int, is_early: bool = False, before: Launch | None = None) -> Launch:
+    return Launch(memory, number, (2, 1, 1), is_early, before)
 
 
 def test_allocation_of_a_loop_counts_once_before_it_has_a_place() -> None:
@@ -97,12 +97,14 @@ def test_stores_in_a_huge_tensor_are_followed() -> None:
 def test_early_launch_that_does_not_wait_is_found() -> None:
     memory, tensor = GlobalMemory(), torch.zeros(8, dtype=torch.int32)
     start = memory.register(tensor, "tensor")
-    launch(memory, 1).store(start, 1, None, "i32", "store")
-    waits = launch(memory, 2, is_early=True)
+    first = launch(memory, 1)
+    first.store(start, 1, None, "i32", "store")
+    first.launch_dependents()
+    waits = launch(memory, 2, is_early=True, before=first)
     waits.begin((0, 0, 0))
     waits.dependency_wait()
     assert waits.load(start, None, None, "i32", "load") == 1
-    rushes = launch(memory, 2, is_early=True)
+    rushes = launch(memory, 2, is_early=True, before=first)
     rushes.begin((0, 0, 0))
     reader = TileReader(tensor, start, (8,), (1,), (4,))
     for touch in (
@@ -111,8 +113,55 @@ def test_early_launch_that_does_not_wait_is_found() -> None:
         lambda: rushes.rows(reader, np.zeros(1), 0, "copy").start(),
         lambda: rushes.target(reader, [0], "i32", "copy").start((4,)),
     ):
-        with pytest.raises(Finding, match="does not wait for the launch"):
+        with pytest.raises(Finding, match="does not wait for the launch that writes it"):
             touch()
+
+
+@pytest.mark.parametrize("waits_first", [True, False, None])
+def test_memory_older_than_the_launch_before_is_there_if_that_one_waited_before_it_let_the_next_start(
+    waits_first: bool | None,
+) -> None:
+    memory, old = GlobalMemory(), torch.zeros(8, dtype=torch.int32)
+    at = memory.register(old, "old")
+    launch(memory, 1).store(at, 1, None, "i32", "store")
+    before = launch(memory, 2, is_early=True)
+    if waits_first is not None:  # else its programs end without a word
+        (before.dependency_wait if waits_first else before.launch_dependents)()
+        (before.launch_dependents if waits_first else before.dependency_wait)()
+    before.end()
+    early = launch(memory, 3, is_early=True, before=before)
+    if waits_first:
+        assert early.load(at, None, None, "i32", "load") == 1
+    else:
+        with pytest.raises(Finding, match="nor for those that may run beside that"):
+            early.load(at, None, None, "i32", "load")
+
+
+def test_early_launch_behind_an_unknown_one_touches_nothing_before_it_waits() -> None:
+    memory, tensor = GlobalMemory(), torch.zeros(8, dtype=torch.int32)
+    at = memory.register(tensor, "tensor")
+    ordinary = launch(memory, 1)  # it ends, and says nothing
+    ordinary.end()
+    for before in (None, ordinary):
+        early = launch(memory, 2, is_early=True, before=before)
+        for touch in (early.load, early.store):
+            with pytest.raises(Finding, match="before this one"):
+                touch(at, 1, None, "i32", "touch")  # type: ignore[call-arg, arg-type]
+        early.dependency_wait()
+        early.store(at, 1, None, "i32", "store")
+
+
+def test_early_launch_that_writes_what_the_launch_before_still_reads_is_found() -> None:
+    memory, tensor = GlobalMemory(), torch.zeros(8, dtype=torch.int32)
+    at = memory.register(tensor, "tensor")
+    before = launch(memory, 1)
+    before.load(at, None, None, "i32", "load")
+    before.launch_dependents()
+    early = launch(memory, 2, is_early=True, before=before)
+    assert early.load(at, None, None, "i32", "load") == 0
+    early = launch(memory, 2, is_early=True, before=before)
+    with pytest.raises(Finding, match="that reads it"):
+        early.store(at, 1, None, "i32", "store")
 
 
 def test_copies_touch_what_lies_in_the_tensor() -> None:

@@ -135,15 +135,15 @@ MUTANTS = [
     _own(
         "step_rows_of_another_tile",
         "A step is launched as one whose longest query tile has fewer rows.",
-        "self.tokens.start, plan.max_tile_rows, len(plan.slabs),",
-        "self.tokens.start, plan.max_tile_rows.bit_length(), len(plan.slabs),",
+        "self.tokens.start, tile_rows, len(plan.slabs),",
+        "self.tokens.start, tile_rows.bit_length(), len(plan.slabs),",
         ("Exact",),
     ),
     _own(
         "step_first_token_of_another",
         "A step whose prefills begin behind some decodes is launched as one with fewer decodes.",
-        "self.tokens.start, plan.max_tile_rows,",
-        "self.tokens.start > 0, plan.max_tile_rows,",
+        "self.tokens.start, tile_rows,",
+        "self.tokens.start > 0, tile_rows,",
         ("Exact",),
     ),
     mutants_of("ops/bound.py", "step")(

@@ -3,6 +3,7 @@
 from fuzz.canaries.kernels.mutant import mutants_of
 
 _mutant = mutants_of("ops/nvidia/warp_topk.py", "decode-topk", "gpu")
+_behind_a_scorer = mutants_of("ops/nvidia/warp_topk.py", "decode", "gpu")
 
 MUTANTS = [
     _mutant(
@@ -178,5 +179,14 @@ MUTANTS = [
         "at = q_start + gl.minimum(token, query_len - 1)",
         ("WritesAll", "Runs", "WritesOnly"),
         defect="D26",
+    ),
+    _behind_a_scorer(
+        "topk_sm90_scores_not_waited_for",
+        "The selection reads scores while their scorer may still run.",
+        "        gdc_wait()\n",
+        "        pass\n",
+        ("Best", "Runs", "RepeatDeterminism"),
+        defect="D46",
+        needs=("gpu", "Hopper"),
     ),
 ]

@@ -14,6 +14,7 @@ from triton.experimental.gluon.language.nvidia import blackwell
 from triton.experimental.gluon.language.nvidia.hopper import mbarrier
 
 from msa_fast.ops.checks import is_tensor_copied
+from msa_fast.ops.dispatch import SelectionStart
 from msa_fast.ops.launch_table import architecture_of
 from msa_fast.ops.launching import Launched, launched
 from msa_fast.ops.nvidia.put import has_flat_rows, put_best
@@ -22,7 +23,7 @@ from msa_fast.ops.prefill_plan import PrefillPlan
 from msa_ref.batch import PagedBatch
 
 ARCHITECTURES = ("sm_100", "sm_103")
-STARTS_SELECTION = False
+SELECTION_START = SelectionStart.BEHIND
 IS_INTERLEAVED = False
 HALF = 128
 """Query rows of one product, and lanes of tensor memory. A tile has two halves, which read each page together."""

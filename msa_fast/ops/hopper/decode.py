@@ -17,7 +17,7 @@ from triton.experimental.gluon.language.nvidia.hopper import (
     warpgroup_mma,
     warpgroup_mma_wait,
 )
-from triton.language.extra.cuda import gdc_launch_dependents
+from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 from msa_fast.ops.checks import is_tensor_copied
 from msa_fast.ops.launching import Launched
@@ -123,7 +123,8 @@ def _decode_score_sm90_kernel(
     flat: gl.constexpr = gl.BlockedLayout([REQS // 32 if REQS > 32 else 1], [32], [WARPS], [0])
     mma: gl.constexpr = gl.NVMMADistributedLayout(version=[3, 0], warps_per_cta=[WARPS, 1], instr_shape=[16, ROWS, 16])
     best_layout: gl.constexpr = gl.SwizzledSharedLayout(1, 1, 1, [1, 0])
-    if IS_FOLLOWED:
+    gdc_wait()
+    if IS_FOLLOWED:  # no sooner: the selection reads lengths before it waits
         gdc_launch_dependents()
     program, num_programs = gl.program_id(0), gl.num_programs(0)
     req = divided(program * num_reqs, num_programs, reciprocal_of_programs)
@@ -249,5 +250,6 @@ def launch_score(
         decode_query_len,
         parts=2,
         num_warps=WARPS,
+        launch_pdl=True,
         IS_FOLLOWED=is_followed,
     )

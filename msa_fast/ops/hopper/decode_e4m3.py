@@ -17,7 +17,7 @@ from triton.experimental.gluon.language.nvidia.hopper import (
     warpgroup_mma,
     warpgroup_mma_wait,
 )
-from triton.language.extra.cuda import gdc_launch_dependents
+from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 from msa_fast.ops.checks import is_tensor_copied
 from msa_fast.ops.hopper.widen import as_loaded, as_multiplied, widened
@@ -163,7 +163,8 @@ def _decode_score_e4m3_sm90_kernel(
     wide_layout: gl.constexpr = gl.NVMMASharedLayout(swizzle_byte_width=128, element_bitwidth=16, rank=2)
     WIDE: gl.constexpr = gl.float16 if queries.dtype.primitive_bitwidth == 8 else queries.dtype
     HALF: gl.constexpr = S // 2
-    if IS_FOLLOWED:
+    gdc_wait()
+    if IS_FOLLOWED:  # no sooner: the selection reads lengths before it waits
         gdc_launch_dependents()
     program, num_programs = gl.program_id(0), gl.num_programs(0)
     req = divided(program * num_reqs, num_programs, reciprocal_of_programs)
@@ -315,6 +316,7 @@ def launch_score(
         decode_query_len,
         numbers=(batch.max_blocks,),
         num_warps=WARPS,
+        launch_pdl=True,
         STAGES=STAGES,
         IS_FOLLOWED=is_followed,
     )

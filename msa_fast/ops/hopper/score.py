@@ -14,16 +14,17 @@ from triton.experimental.gluon.language.nvidia.hopper import (
     warpgroup_mma,
     warpgroup_mma_wait,
 )
-from triton.language.extra.cuda import gdc_launch_dependents
+from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 from msa_fast.ops.checks import is_tensor_copied
+from msa_fast.ops.dispatch import SelectionStart
 from msa_fast.ops.launching import Launched, launched
 from msa_fast.ops.nvidia.put import has_flat_rows, put_best
 from msa_fast.ops.nvidia.tma import barrier, fetch, is_read_by_sm90, load_tile, pages_of, queries_of
 from msa_fast.ops.prefill_plan import PrefillPlan
 from msa_ref.batch import PagedBatch
 
-STARTS_SELECTION = True
+SELECTION_START = SelectionStart.AT_ONCE
 IS_INTERLEAVED = False
 WARPS = 4
 """One warpgroup. Two programs share a multiprocessor and fill each other's gaps; programs of two
@@ -139,6 +140,9 @@ def _score_sm90_kernel(
     mma: gl.constexpr = gl.NVMMADistributedLayout(version=[3, 0], warps_per_cta=[WARPS, 1], instr_shape=[16, S, 16])
     operand: gl.constexpr = gl.DotOperandLayout(operand_index=0, parent=mma, k_width=2)
     q_layout: gl.constexpr = gl.NVMMASharedLayout(swizzle_byte_width=128, element_bitwidth=16, rank=2)
+    gdc_wait()
+    if IS_FOLLOWED:  # no sooner: the selection reads lengths before it waits
+        gdc_launch_dependents()
     tile = tiles_ptr + gl.program_id(0) * 4
     req = gl.load(tile)
     first_row = gl.load(tile + 1)
@@ -164,14 +168,16 @@ def _score_sm90_kernel(
         for i in gl.static_range(STAGES + 1):
             mbarrier.init(ready.index(i), count=1)
         if IS_Q_COPIED:
-            # The queries come first, in the place of the last page: behind the pages they would come late.
+            # Queries come first, in the place of the last page, then one page: behind more they would come late.
             copied = pages.index((block + STAGES - 1) % STAGES)
             mbarrier.expect(ready.index(STAGES), ROWS * D * 2)
             at = [q_start + first_row // H, 0, 0]
             load_tile(queries, at, ready.index(STAGES), copied.reshape([ROWS // H, H, D]))
-            for i in gl.static_range(STAGES - 1):
-                fetch(keys, first_pages[i], 0, (block + i) % STAGES, ready, pages, block + i < end_block, S, D)
+            page = first_pages[0]  # type: ignore[misc]
+            fetch(keys, page, 0, block % STAGES, ready, pages, True, S, D)
             mbarrier.wait(ready.index(STAGES), 0)
+            for i in gl.static_range(1, STAGES - 1):
+                fetch(keys, first_pages[i], 0, (block + i) % STAGES, ready, pages, block + i < end_block, S, D)
             copied = copied.reshape([ROWS, D])
             q_a = copied.slice(0, HALF).load(operand)
             q_b = copied.slice(HALF, HALF).load(operand)
@@ -264,8 +270,6 @@ def _score_sm90_kernel(
             phase = phase ^ 1
             block += STAGES
 
-        if IS_FOLLOWED:  # no sooner: the selection's programs would crowd on the first multiprocessors with room
-            gdc_launch_dependents()
         if not IS_B_SHARED:  # else the assembler would spill, and the loop below takes them
             while block < full_blocks:
                 slot = block % STAGES
@@ -372,4 +376,5 @@ def launch_score(
         IS_FOLLOWED=is_followed,
         IS_Q_COPIED=is_q_copied,
         num_warps=WARPS,
+        launch_pdl=True,
     )

@@ -17,6 +17,7 @@ from triton.experimental.gluon.language.nvidia.hopper import (
 from triton.language.extra.cuda import gdc_launch_dependents
 
 from msa_fast.ops.checks import is_tensor_copied
+from msa_fast.ops.dispatch import SelectionStart
 from msa_fast.ops.hopper.score import query_rows
 from msa_fast.ops.hopper.widen import as_loaded, as_multiplied, widened
 from msa_fast.ops.launch_table import architecture_of
@@ -27,7 +28,7 @@ from msa_fast.ops.prefill_plan import PrefillPlan
 from msa_fast.ops.sharing import IS_E4M3_CAPPED
 from msa_ref.batch import PagedBatch
 
-STARTS_SELECTION = True
+SELECTION_START = SelectionStart.NEAR_END
 IS_INTERLEAVED = True
 """An eighth of the time goes to stores that lie in rows of their own."""
 WARPS = 4

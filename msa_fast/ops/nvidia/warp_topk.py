@@ -15,7 +15,8 @@ from triton.experimental.gluon import language as gl
 from triton.language.extra.cuda import gdc_wait
 
 from msa_fast.ops.buffers import SCORE_VECTOR
-from msa_fast.ops.launch_table import MAX_WARP_TOPK, architecture_of, next_power_of_2
+from msa_fast.ops.dispatch import SelectionStart
+from msa_fast.ops.launch_table import MAX_WARP_TOPK, architecture_of, next_power_of_2, num_processors
 from msa_fast.ops.launching import Launched, launched
 from msa_fast.ops.nvidia.warp_votes import any_row, by_place, find_cut, from_lane, num_before
 from msa_fast.ops.prefill_plan import PrefillPlan, Slab
@@ -37,6 +38,11 @@ MAX_BLOCKS_OF_MANY = 128
 """Blocks of the widest table for which two rows fit the cap."""
 SOME_ROWS = 128
 """From this many rows on, scores are interleaved: fewer lines written outweighs the extra read steps."""
+SPREADS = (1, 2, 3, 4, 6, 8, 12)
+"""Programs of a multiprocessor, at most, where few wait beside a scorer that may still run: they would crowd where its
+programs end first, and there take up to three times as long."""
+SHARED_KIB = 228
+"""Shared memory of a multiprocessor, of which a program takes 1 KiB more than it asks for."""
 REGISTERS_OF_FEW = 160
 """Register cap for fewer rows than SOME_ROWS: the assembler would take 64, and loads of a long row would wait for
 each other."""
@@ -212,6 +218,7 @@ def _topk_warp_kernel(
     VECTOR: gl.constexpr,
     HAS_TILES: gl.constexpr,
     IS_EARLY: gl.constexpr,
+    ROOM: gl.constexpr,
 ):
     """Grid: requests, or query tiles, x programs of one warp, each with ROWS rows (token, head).
 
@@ -219,6 +226,7 @@ def _topk_warp_kernel(
     its last visible block; the scores of rows that see no more than TOPK blocks are not read. Strides of scores count
     vectors. slab_token: whose scores come first.
     MAX_BLOCKS, WIDTHS, LENGTHS: the first rounds that rows of this table may take, columns of FIRST_ROUNDS.
+    ROOM: KiB of shared memory that a program asks for and leaves alone, which bounds how many a multiprocessor takes.
     """
     by_rows: gl.constexpr = gl.BlockedLayout([ROWS, 1], [1, 32], [1, 1], [1, 0])
     req = gl.program_id(0)
@@ -246,6 +254,10 @@ def _topk_warp_kernel(
         block = gl.where(slot < num_visible[:, None], slot, -1)
         gl.store(out_rows[:, None] + slot * stride_out_k, block, mask=is_short[:, None] & (slot < TOPK))
     num_ranked = gl.where(is_row & ~is_short, num_visible, 0)
+    if ROOM > 0:
+        room = gl.allocate_shared_memory(gl.int32, [ROOM, 256], gl.SwizzledSharedLayout(1, 1, 1, [0]))
+        if slab_token < 0:  # never, which the compiler does not know: it would drop what nobody uses
+            room.index(0).store(gl.full([256], 0, gl.int32, gl.BlockedLayout([1], [32], [1], [0])))
     if IS_EARLY:  # the scorer may still run; from here on its scores are there, and no program ends before it
         gdc_wait()
     runs = gl.full([ROWS, 32], 0, gl.int32, by_rows)  # the first blocks of those chosen so far
@@ -287,33 +299,36 @@ def launch_decode_topk(
     score: torch.Tensor, batch: PagedBatch, out: torch.Tensor, rows_per_req: int, is_early: bool
 ) -> Launched:
     """Launch on checked arguments that are served: scores [H, T, V, SCORE_VECTOR] as a decode scorer leaves them."""
-    return _launch(score, batch, out, None, 0, rows_per_req, batch.max_blocks, is_early)
+    start = SelectionStart.NEAR_END if is_early else SelectionStart.BEHIND
+    return _launch(score, batch, out, None, 0, rows_per_req, batch.max_blocks, start)
 
 
 def launch_prefill_topk(
-    score: torch.Tensor, batch: PagedBatch, plan: PrefillPlan, slab: Slab, out: torch.Tensor, is_early: bool
+    score: torch.Tensor, batch: PagedBatch, plan: PrefillPlan, slab: Slab, out: torch.Tensor, start: SelectionStart
 ) -> Launched:
     """Launch for the tokens of a slab, on checked arguments that are served: scores as `launch_decode_topk` takes them.
 
-    is_early: the scorer may still run; the kernel waits for its scores on the GPU.
+    start: that of the scorer before it.
     """
     tiles = plan.topk_tiles[slab.topk_tiles]
-    return _launch(score, batch, out, tiles, slab.first_token, plan.max_tile_rows, plan.max_row_blocks, is_early)
+    return _launch(score, batch, out, tiles, slab.first_token, plan.max_tile_rows, plan.max_row_blocks, start)
 
 
 def _launch(
     score: torch.Tensor, batch: PagedBatch, out: torch.Tensor, tiles: torch.Tensor | None, slab_token: int,
-    rows_each: int, max_row_blocks: int, is_early: bool,
+    rows_each: int, max_row_blocks: int, start: SelectionStart,
 ) -> Launched:  # fmt: skip
     """Launch for the requests, or for the query tiles if there are any, of up to rows_each rows each."""
     config = batch.config
     max_blocks, widths, lengths = zip(*first_rounds(max_row_blocks), strict=True)
     num_each = batch.num_reqs if tiles is None else len(tiles)
     rows = rows_of_a_program(num_each * rows_each, max_row_blocks)
+    programs_each = -(-rows_each // rows)
+    is_at_once = start == SelectionStart.AT_ONCE
     return launched(
         batch.device,
         _topk_warp_kernel,
-        (num_each, -(-rows_each // rows)),
+        (num_each, programs_each),
         score,
         batch.seq_lens,
         batch.cu_seqlens_q,
@@ -336,16 +351,24 @@ def _launch(
         LENGTHS=lengths,
         VECTOR=SCORE_VECTOR,
         HAS_TILES=tiles is not None,
-        IS_EARLY=is_early,
+        IS_EARLY=start != SelectionStart.BEHIND,
+        ROOM=room_of_a_program(num_each * programs_each, batch.device) if is_at_once else 0,
         num_warps=1,
         **registers_of_a_program(num_each * rows_each, rows),
-        **({"launch_pdl": True} if is_early else {}),
+        **({"launch_pdl": True} if start != SelectionStart.BEHIND else {}),
     )
 
 
 def rows_of_a_program(num_rows: int, max_row_blocks: int) -> int:
     """Rows per program for a batch of num_rows rows."""
     return ROWS_OF_MANY if num_rows >= MANY_ROWS and max_row_blocks <= MAX_BLOCKS_OF_MANY else 1
+
+
+def room_of_a_program(num_programs: int, device: torch.device) -> int:
+    """KiB of shared memory by which a multiprocessor takes its share of programs, as SPREADS has it, and no more."""
+    share = -(-num_programs // num_processors(device))
+    at_most = next((spread for spread in SPREADS if spread >= share), 0)
+    return SHARED_KIB // (at_most + 1) if at_most else 0
 
 
 def registers_of_a_program(num_rows: int, rows: int) -> dict[str, int]:
