@@ -41,7 +41,7 @@ def copy_late(source: torch.Tensor, target: torch.Tensor) -> None:
 @pytest.mark.parametrize("name", ["seq_lens", "cu_seqlens_q", "block_table", "index_q", "index_k_pages"])
 @pytest.mark.parametrize("formats", ["bf16", "e4m3"])
 @pytest.mark.parametrize("stage", ["decode", "prefill"])
-def test_what_the_kernel_before_writes_late_is_read_late(stage: str, formats: str, name: str, is_captured: bool) -> None:
+def test_what_the_kernel_before_writes_late_is_read(stage: str, formats: str, name: str, is_captured: bool) -> None:
     query_lens, seq_lens = ([2, 2, 2], [9_000, 4_100, 700]) if stage == "decode" else ([40, 9, 70], [9_000, 4_100, 700])
     dtype = torch.bfloat16 if formats == "bf16" else torch.float8_e4m3fn
     batch = make_batch(IndexerConfig(), query_lens, seq_lens, dtype, "cuda")

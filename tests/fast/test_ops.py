@@ -224,7 +224,7 @@ def test_first_rounds_on_hopper_cover_every_block(
 
 
 def test_programs_that_wait_beside_a_scorer_spread_over_all_multiprocessors(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of as many as are launched each multiprocessor takes its share at least, and no more than the next number spreads."""
+    """A multiprocessor has room for its share of them, and for no more than the next number of SPREADS."""
     monkeypatch.setattr(warp_topk, "num_processors", lambda device: 132)
     for num_programs in range(1, 132 * 14):
         share, room = -(-num_programs // 132), warp_topk.room_of_a_program(num_programs, torch.device("cpu"))
