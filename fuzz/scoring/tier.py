@@ -109,14 +109,18 @@ class Tier:
         return {"fence", "far memory", "far rows", "tiles of rows", *(["large cases"] if is_gate else [])}
 
     def judges(self, defect: Defect) -> bool:
-        """True if the tier is for a defect: a twin's, if it is one of its architecture's own kernels.
+        """True if the tier is for a defect: a twin's, if it is of its architecture's own kernels, or of
+        no architecture's and needs a twin.
 
         What shows in an engine's classes alone needs no twin, and none runs them.
         """
         if not self.twin:
             return True
-        folders = TWIN_FOLDERS[parsed(f"{self.twin}/")[0].architecture]
-        return isinstance(defect, Mutant) and defect.fragment.path.startswith(folders) and defect.target.start is None
+        if not isinstance(defect, Mutant) or defect.target.start is not None:
+            return False
+        path, own = defect.fragment.path, TWIN_FOLDERS[parsed(f"{self.twin}/")[0].architecture]
+        is_anyone_s = not path.startswith(tuple(chain(*TWIN_FOLDERS.values())))
+        return path.startswith(own) or (is_anyone_s and "twin" in defect.needs)
 
     def name_of(self, defect: Defect) -> str:
         """The name of a defect as a target of the tier."""

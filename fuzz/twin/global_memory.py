@@ -91,8 +91,8 @@ class Launch:
     itself, while those before that do. Where nothing is known of the one before, it may do anything to any memory.
 
     program: its numbers. is_early: whether it may still run beside the launch before it. before: that launch, if it is
-    one of this world's. lets_start: whether it says when the next one may start. has_rushed: whether that may have been
-    before it waited, or one of its programs ended so.
+    one of this world's. has_rushed: whether it let the next one start, as the end of a program does, too, before it had
+    waited.
     """
 
     def __init__(
@@ -106,9 +106,9 @@ class Launch:
         self.grid, self.program = grid, (0, 0, 0)
         self.starts_early = is_early
         self.is_early = is_early
-        self.lets_start = self.has_rushed = False
-        is_known = before is not None and before.lets_start and not before.has_rushed
-        self._memory, self._number, self._follows_known = memory, number, is_known
+        self.has_rushed = False
+        self._memory, self._number = memory, number
+        self._is_alone_behind = before is not None and not before.has_rushed
 
     def begin(self, program: tuple[int, int, int]) -> None:
         """The next program."""
@@ -124,7 +124,6 @@ class Launch:
 
     def launch_dependents(self) -> None:
         """The next launch may start."""
-        self.lets_start = True
         self.has_rushed |= self.is_early
 
     def load(self, pointer: Any, mask: Any, other: Any, element: str, place: str) -> Any:
@@ -199,7 +198,7 @@ class Launch:
                 raise Finding("dependency", f"{told} that writes it")
             if is_written and before in storage.readers:
                 raise Finding("dependency", f"{told} that reads it")
-            if not self._follows_known:
+            if not self._is_alone_behind:
                 raise Finding("dependency", f"{told} before this one, nor for those that may run beside that")
         if not is_written:
             storage.readers.add(self._number)

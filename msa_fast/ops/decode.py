@@ -142,6 +142,7 @@ def launch_decode(batch: PagedBatch, choice: DecodeChoice, out: torch.Tensor, sc
             num_programs = part.num_reqs * num_splits
         num_reqs = next_power_of_2(part.num_reqs)
         launches.append(scorer.launch_score(part, part_score, num_programs, num_reqs, decode_query_len, is_early))
+    is_early &= launches[-1] is not None  # else the kernel before may be anyone's
     rows_per_req = decode_query_len * batch.config.num_index_heads
     launches.append(choice.selection.launch_decode_topk(score, batch, out, rows_per_req, is_early))
     return [launch for launch in launches if launch is not None]

@@ -77,7 +77,7 @@ def launch_prefill(
     product: str = "exact",
 ) -> list[Launched]:
     """Launch on checked arguments, with scores of `prefill_scores`. Returns what was launched."""
-    launches = []
+    launches: list[Launched | None] = []
     start = SelectionStart.BEHIND
     if has_vectors(batch, plan):
         start = scorer_of(batch, plan, score, superblock_score, product).SELECTION_START
@@ -85,6 +85,8 @@ def launch_prefill(
         launches.append(
             launch_slab_score(batch, plan, slab, score, superblock_score, is_followed=bool(start), product=product)
         )
+        if launches[-1] is None:  # the kernel before may be anyone's, which lets the next one start at any time
+            start = SelectionStart.BEHIND
         if has_vectors(batch, plan):
             launches.append(warp_topk.launch_prefill_topk(score, batch, plan, slab, out, start))
         else:

@@ -4,6 +4,8 @@ from fuzz.canaries.kernels.mutant import mutants_of
 
 _mutant = mutants_of("ops/nvidia/warp_topk.py", "decode-topk", "gpu")
 _behind_a_scorer = mutants_of("ops/nvidia/warp_topk.py", "decode", "gpu")
+_of_decode = mutants_of("ops/decode.py", "decode", "gpu")
+_of_prefill = mutants_of("ops/prefill.py", "prefill", "gpu")
 
 MUTANTS = [
     _mutant(
@@ -188,5 +190,23 @@ MUTANTS = [
         ("Best", "Runs", "RepeatDeterminism"),
         defect="D46",
         needs=("gpu", "Hopper"),
+    ),
+    _of_prefill(
+        "topk_sm90_prefill_early_behind_any_kernel",
+        "Where a prefill has nothing to score, its selection may start beside whatever kernel is before it.",
+        "        if launches[-1] is None:",
+        "        if False:",
+        ("Runs", "RepeatDeterminism"),
+        defect="D46",
+        needs=("gpu", "Hopper", "twin"),
+    ),
+    _of_decode(
+        "topk_sm90_decode_early_behind_any_kernel",
+        "Where a decode has nothing to score, its selection may start beside whatever kernel is before it.",
+        "    is_early &= launches[-1] is not None",
+        "    is_early &= True",
+        ("Runs", "RepeatDeterminism"),
+        defect="D46",
+        needs=("gpu", "Hopper", "twin"),
     ),
 ]
