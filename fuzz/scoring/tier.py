@@ -109,9 +109,9 @@ class Tier:
         return {"fence", "far memory", "far rows", "tiles of rows", *(["large cases"] if is_gate else [])}
 
     def judges(self, defect: Defect) -> bool:
-        """True if the tier is for a defect: a twin's, if it is of its architecture's own kernels, or of
-        no architecture's and needs a twin.
+        """True if the tier is for a defect.
 
+        A twin's is for mutants of its architecture's own kernels, and for those of no architecture's that need a twin.
         What shows in an engine's classes alone needs no twin, and none runs them.
         """
         if not self.twin:

@@ -49,12 +49,12 @@ class PrefillStep(NamedTuple):
         plan, num_blocks = self.plan, self.plan.max_row_blocks
         num_tiles, tile_rows = plan.tiles.num_topk_tiles, plan.max_tile_rows
         num_rows = num_tiles * tile_rows
-        programs = num_tiles * -(-tile_rows // warp_topk.rows_of_a_program(num_rows, num_blocks))
+        rows = warp_topk.rows_of_a_program(num_rows, num_blocks)
         return (
             self.tokens.start, tile_rows, len(plan.slabs),
             scores_of_row(num_blocks, plan.superblock), (num_blocks - 1).bit_length(),
             num_rows >= warp_topk.MANY_ROWS, num_rows < warp_topk.SOME_ROWS,
-            warp_topk.room_of_a_program(programs, self.block_table.device),
+            warp_topk.room_of_a_program(num_tiles, tile_rows, rows, self.block_table.device),
             self.block_table.stride(), self.seq_lens.stride(), self.cu_seqlens_q.stride(),
         )  # fmt: skip
 

@@ -227,7 +227,7 @@ def test_programs_that_wait_beside_a_scorer_spread_over_all_multiprocessors(monk
     """A multiprocessor has room for its share of them, and for no more than the next number of SPREADS."""
     monkeypatch.setattr(warp_topk, "num_processors", lambda device: 132)
     for num_programs in range(1, 132 * 14):
-        share, room = -(-num_programs // 132), warp_topk.room_of_a_program(num_programs, torch.device("cpu"))
+        share, room = -(-num_programs // 132), warp_topk.room_of_a_program(num_programs, 1, 1, torch.device("cpu"))
         if share > warp_topk.SPREADS[-1]:
             assert room == 0
             continue

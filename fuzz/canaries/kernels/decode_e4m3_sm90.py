@@ -212,23 +212,4 @@ MUTANTS = [
         ("Score", "Best", "PoisonBlind"),
         defect="D31",
     ),
-    _mutant(
-        "decode_e4m3_sm90_does_not_wait",
-        "The scorer reads what the kernel before it may still write.",
-        "    gdc_wait()\n",
-        "",
-        ("Best", "Runs", "RepeatDeterminism"),
-        defect="D46",
-        needs=("gpu", "twin"),
-    ),
-    _mutant(
-        "decode_e4m3_sm90_starts_the_selection_before_it_waits",
-        "The selection may read lengths that the kernel before the scorer still writes.",
-        "    gdc_wait()\n    if IS_FOLLOWED:  # no sooner: the selection reads lengths before it waits\n"
-        "        gdc_launch_dependents()\n",
-        "    if IS_FOLLOWED:\n        gdc_launch_dependents()\n    gdc_wait()\n",
-        ("Best", "Runs", "RepeatDeterminism"),
-        defect="D46",
-        needs=("gpu", "twin"),
-    ),
 ]

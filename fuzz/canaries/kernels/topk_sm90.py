@@ -3,9 +3,6 @@
 from fuzz.canaries.kernels.mutant import mutants_of
 
 _mutant = mutants_of("ops/nvidia/warp_topk.py", "decode-topk", "gpu")
-_behind_a_scorer = mutants_of("ops/nvidia/warp_topk.py", "decode", "gpu")
-_of_decode = mutants_of("ops/decode.py", "decode", "gpu")
-_of_prefill = mutants_of("ops/prefill.py", "prefill", "gpu")
 
 MUTANTS = [
     _mutant(
@@ -156,8 +153,8 @@ MUTANTS = [
     _mutant(
         "topk_sm90_odd_row_forgotten",
         "The last row of a request with an odd number of rows has no program, where two rows share one.",
-        "-(-rows_each // rows)",
-        "rows_each // rows",
+        "(num_each, -(-rows_each // rows)),",
+        "(num_each, rows_each // rows),",
         ("WritesAll",),
     ),
     _mutant(
@@ -181,32 +178,5 @@ MUTANTS = [
         "at = q_start + gl.minimum(token, query_len - 1)",
         ("WritesAll", "Runs", "WritesOnly"),
         defect="D26",
-    ),
-    _behind_a_scorer(
-        "topk_sm90_scores_not_waited_for",
-        "The selection reads scores while their scorer may still run.",
-        "        gdc_wait()\n",
-        "        pass\n",
-        ("Best", "Runs", "RepeatDeterminism"),
-        defect="D46",
-        needs=("gpu", "Hopper"),
-    ),
-    _of_prefill(
-        "topk_sm90_prefill_early_behind_any_kernel",
-        "Where a prefill has nothing to score, its selection may start beside whatever kernel is before it.",
-        "        if launches[-1] is None:",
-        "        if False:",
-        ("Runs", "RepeatDeterminism"),
-        defect="D46",
-        needs=("gpu", "Hopper", "twin"),
-    ),
-    _of_decode(
-        "topk_sm90_decode_early_behind_any_kernel",
-        "Where a decode has nothing to score, its selection may start beside whatever kernel is before it.",
-        "    is_early &= launches[-1] is not None",
-        "    is_early &= True",
-        ("Runs", "RepeatDeterminism"),
-        defect="D46",
-        needs=("gpu", "Hopper", "twin"),
     ),
 ]

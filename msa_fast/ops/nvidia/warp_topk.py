@@ -323,12 +323,11 @@ def _launch(
     max_blocks, widths, lengths = zip(*first_rounds(max_row_blocks), strict=True)
     num_each = batch.num_reqs if tiles is None else len(tiles)
     rows = rows_of_a_program(num_each * rows_each, max_row_blocks)
-    programs_each = -(-rows_each // rows)
-    is_at_once = start == SelectionStart.AT_ONCE
+    is_early, is_at_once = start != SelectionStart.BEHIND, start == SelectionStart.AT_ONCE
     return launched(
         batch.device,
         _topk_warp_kernel,
-        (num_each, programs_each),
+        (num_each, -(-rows_each // rows)),
         score,
         batch.seq_lens,
         batch.cu_seqlens_q,
@@ -351,11 +350,11 @@ def _launch(
         LENGTHS=lengths,
         VECTOR=SCORE_VECTOR,
         HAS_TILES=tiles is not None,
-        IS_EARLY=start != SelectionStart.BEHIND,
-        ROOM=room_of_a_program(num_each * programs_each, batch.device) if is_at_once else 0,
+        IS_EARLY=is_early,
+        ROOM=room_of_a_program(num_each, rows_each, rows, batch.device) if is_at_once else 0,
         num_warps=1,
         **registers_of_a_program(num_each * rows_each, rows),
-        **({"launch_pdl": True} if start != SelectionStart.BEHIND else {}),
+        **({"launch_pdl": True} if is_early else {}),
     )
 
 
@@ -364,9 +363,12 @@ def rows_of_a_program(num_rows: int, max_row_blocks: int) -> int:
     return ROWS_OF_MANY if num_rows >= MANY_ROWS and max_row_blocks <= MAX_BLOCKS_OF_MANY else 1
 
 
-def room_of_a_program(num_programs: int, device: torch.device) -> int:
-    """KiB of shared memory by which a multiprocessor takes its share of programs, as SPREADS has it, and no more."""
-    share = -(-num_programs // num_processors(device))
+def room_of_a_program(num_each: int, rows_each: int, rows: int, device: torch.device) -> int:
+    """KiB of shared memory by which a multiprocessor takes its share of programs, as SPREADS has it, and no more.
+
+    num_each, rows_each: requests or query tiles, and the rows of each. rows: those of a program.
+    """
+    share = -(-num_each * -(-rows_each // rows) // num_processors(device))
     at_most = next((spread for spread in SPREADS if spread >= share), 0)
     return SHARED_KIB // (at_most + 1) if at_most else 0
 
