@@ -43,12 +43,17 @@ def keeps_a_workspace_for_each_thread(call: Call) -> torch.Tensor:
 
 
 _copy = torch.compile(lambda ids: torch.empty_like(ids).copy_(ids), backend="eager", fullgraph=True)
+PIECE = 1024
+"""Ids that it copies at a time. Of other shapes torch compiles it again, and refuses the ninth."""
 
 
 @_for_any_thread
 def compiles_for_any_thread(call: Call) -> torch.Tensor:
     """A compiled function, which may not break into parts."""
-    return fill(call, _copy(index_topk(call.batch)))
+    answer = index_topk(call.batch)
+    padded = torch.nn.functional.pad(answer.flatten(), (0, -answer.numel() % PIECE))
+    pieces = [_copy(piece.clone()) for piece in padded.split(PIECE)] if answer.numel() else [padded]
+    return fill(call, torch.cat(pieces)[: answer.numel()].view(answer.shape))
 
 
 @triton.jit
