@@ -64,6 +64,7 @@ def _of_plans(package: str, device: torch.device, numbers: Callable[..., torch.T
             ("num_splits must ", {"num_splits": 0}),
             ("workspace_bytes must ", {"workspace_bytes": 0}),
             ("key_dtype must ", {"key_dtype": "fp8"}),
+            ("tile_rows must ", {"tile_rows": 64}),
         ]
         good = {"config": CONFIG, "query_lens": query_lens, "seq_lens": seq_lens, "device": device}
         yield Offer("PrefillPlan.build", build, good, bad)

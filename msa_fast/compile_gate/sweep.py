@@ -17,8 +17,9 @@ from msa_fast import (
     plan_on_device,
 )
 from msa_fast.ops.buffers import new_score
-from msa_fast.ops.launch_table import architecture_of
+from msa_fast.ops.launch_table import SCORE_ROWS, architecture_of, number
 from msa_fast.ops.product import FP8_ARCHITECTURES
+from msa_fast.ops.sharing import IS_WIDE_FAST
 from msa_ref.batch import PagedBatch
 from msa_ref.config import IndexerConfig
 from msa_ref.formats import SHORT_PAIRS
@@ -38,7 +39,7 @@ FEW_PAGES, MANY_PAGES = 8192, 1 << 17
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a public operator; query_len is per request."""
+    """One call of a public operator; query_len is per request. tile_rows: of a prefill's plan; None: the GPU's own."""
 
     stage: str
     dtype: str = "bf16"
@@ -50,6 +51,7 @@ class Call:
     dim: int = 128
     topk: int = 16
     product: str = "exact"
+    tile_rows: int | None = None
 
     def __str__(self) -> str:
         requests = f"{self.num_reqs}x{self.query_len}"
@@ -57,7 +59,9 @@ class Call:
         dim = f" D={self.dim}" if self.dim != 128 else ""
         topk = f" K={self.topk}" if self.topk != 16 else ""
         product = f" {self.product} product" if self.product != "exact" else ""
-        return f"{self.stage} {self.dtype} H={self.heads} {requests} of {self.blocks} blocks{pool}{dim}{topk}{product}"
+        tiles = f" tiles of {self.tile_rows}" if self.tile_rows else ""
+        call = f"{self.stage} {self.dtype} H={self.heads} {requests} of {self.blocks} blocks"
+        return f"{call}{pool}{dim}{topk}{product}{tiles}"
 
     def run(self, device: torch.device) -> None:
         """Make the call on tensors whose contents do not matter; none where the GPU has no such product."""
@@ -80,7 +84,9 @@ class Call:
         if self.stage == "plan":  # the plan that the device makes, of prefill in a captured graph
             plan_on_device(config, batch.seq_lens, batch.cu_seqlens_q, total_q, self.blocks)
             return
-        plan = PrefillPlan.build(config, [self.query_len] * self.num_reqs, [self.blocks * s] * self.num_reqs, device)
+        lens = [self.query_len] * self.num_reqs, [self.blocks * s] * self.num_reqs
+        tile_rows = self.tile_rows or number(SCORE_ROWS, architecture_of(device))
+        plan = PrefillPlan.build(config, *lens, device, tile_rows=tile_rows)
         if self.stage == "select":  # selection from scores alone, without the best of each superblock
             minimax_m3_index_topk(new_score(batch), batch, plan)
             return
@@ -110,6 +116,10 @@ def calls() -> Iterator[Call]:
     for dtype, heads in (*(("bf16", heads) for heads in HEADS + OTHER_HEADS), *(("fp16", heads) for heads in HEADS)):
         yield Call("prefill", dtype, heads, 128, blocks=64)
         yield from (Call("decode", dtype, heads, query_len, blocks=64) for query_len in DECODE_QUERY_LENS)
+    if IS_WIDE_FAST:
+        yield from (Call("prefill", dtype, heads, 128, tile_rows=256) for dtype in ("bf16", "fp16") for heads in HEADS)
+        yield Call("prefill", heads=3, query_len=128, tile_rows=256)  # queries that no descriptor copies
+        yield Call("prefill", query_len=128, topk=64, tile_rows=256)
     for stage, query_len in (("prefill", 128), ("select", 128), ("decode", 1)):
         yield from (Call(stage, query_len=query_len, blocks=blocks) for blocks in BLOCKS)
         yield Call(stage, query_len=query_len, blocks=1021)  # a width that no alignment divides

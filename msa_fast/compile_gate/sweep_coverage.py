@@ -23,9 +23,12 @@ from msa_fast.compile_gate.architectures import ARCHITECTURES, Architecture
 from msa_fast.compile_gate.configurations import Configuration, run_calls
 from msa_fast.compile_gate.sweep import Call, calls
 from msa_fast.ops import launch_table as launch_tables
+from msa_fast.ops.sharing import IS_WIDE_FAST
 
 Entry = tuple[str, Any]
 """A table's name in `msa_fast.ops.launch_table`, and an entry's key or index."""
+UNSWEPT = () if IS_WIDE_FAST else ("msa_fast.ops.hopper.score_wide:_score_wide_sm90_kernel",)
+"""Kernels that no plan of itself launches with this release of Triton, whose assembler spills there."""
 
 
 def uncovered(configurations: Iterable[Configuration]) -> list[str]:
@@ -41,7 +44,8 @@ def uncovered(configurations: Iterable[Configuration]) -> list[str]:
 def unlaunched(configurations: Iterable[Configuration]) -> list[str]:
     """Kernels that no configuration compiles: one sentence each."""
     launched = {configuration.kernel for configuration in configurations}
-    return [f"{name} is launched by no call of the sweep" for name in kernels() if name not in launched]
+    missing = [name for name in kernels() if name not in launched and name not in UNSWEPT]
+    return [f"{name} is launched by no call of the sweep" for name in missing]
 
 
 def unreached(configurations: Iterable[Configuration]) -> list[Entry]:

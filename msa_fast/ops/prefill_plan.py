@@ -16,10 +16,9 @@ import torch
 
 from msa_fast.ops.buffers import ALIGNMENT, SCORE_VECTOR, aligned
 from msa_fast.ops.checks import check_config, check_int, check_ints, check_row_blocks
+from msa_fast.ops.grid_time import best_step
 from msa_fast.ops.launch_table import (
-    MAX_PROGRAM_BLOCKS,
     MAX_WARP_TOPK,
-    SCORE_ROWS,
     SUPERBLOCK,
     TOPK_ROWS,
     WORKSPACE_BYTES,
@@ -28,8 +27,8 @@ from msa_fast.ops.launch_table import (
     number,
 )
 from msa_fast.ops.plan_memory import PlanMemory, TileLists, new_slot
-from msa_fast.ops.sharing import Sharing, sharing_of
-from msa_fast.ops.short_plan import NUM_MORE, NUM_WAVES, ShortPlanner
+from msa_fast.ops.sharing import Tiling, tilings_of
+from msa_fast.ops.short_plan import ShortPlanner
 from msa_ref.batch import PagedBatch
 from msa_ref.config import IndexerConfig, require
 
@@ -84,6 +83,7 @@ class PrefillPlan:
         num_splits: int | None = None,
         workspace_bytes: int = WORKSPACE_BYTES,
         key_dtype: torch.dtype = torch.bfloat16,
+        tile_rows: int | None = None,
     ) -> "PrefillPlan":
         """Plan a batch from its host lengths.
 
@@ -96,6 +96,8 @@ class PrefillPlan:
             workspace_bytes: `minimax_m3_index_prefill` allocates no more for scores, unless those of
                 one query tile (128 or 256 rows, 16 tokens at least) take more. Changes no bit either.
             key_dtype: dtype of the `index_k_pages` that will be scored; of others the answer is the same, and slower.
+            tile_rows: rows of a query tile, 128 or 256; by default those that the GPU scores sooner, by a model of
+                its time. Changes speed, never a bit.
 
         Raises:
             ValueError: one sentence naming the argument, the rule and what was got.
@@ -110,7 +112,9 @@ class PrefillPlan:
         check_int(workspace_bytes, "workspace_bytes", 1)
         if not isinstance(key_dtype, torch.dtype):
             require(False, "key_dtype", "must be a torch dtype", repr(key_dtype))
-        planner = Planner(config, torch.device(device), key_dtype=key_dtype)
+        if tile_rows not in (None, 128, 256):
+            require(False, "tile_rows", "must be 128 or 256", repr(tile_rows))
+        planner = Planner(config, torch.device(device), key_dtype=key_dtype, tile_rows=tile_rows)
         return planner.plan(query_lens, seq_lens, num_splits, workspace_bytes)
 
     @property
@@ -132,8 +136,8 @@ class PrefillPlan:
 class Planner:
     """The plans of one indexer's batches on one device: what they share is looked up once.
 
-    memory: where the tiles of short chunks go; by default to memory of their own. key_dtype: as `PrefillPlan.build`
-    takes it.
+    memory: where the tiles of short chunks go; by default to memory of their own. key_dtype, tile_rows: as
+    `PrefillPlan.build` takes them.
     """
 
     def __init__(
@@ -142,9 +146,10 @@ class Planner:
         device: torch.device,
         memory: PlanMemory | None = None,
         key_dtype: torch.dtype = torch.bfloat16,
+        tile_rows: int | None = None,
     ) -> None:
         self._config, self._device, self._architecture = config, device, architecture_of(device)
-        self._sharing = sharing_of(self._architecture, key_dtype)
+        self._tilings = tilings_of(self._architecture, key_dtype, tile_rows)
         self._take = partial(new_slot, device=device) if memory is None else memory.take
 
     @cached_property
@@ -152,10 +157,9 @@ class Planner:
         return ShortPlanner(
             heads=self._config.num_index_heads,
             block_size=self._config.block_size,
-            score_rows=number(SCORE_ROWS, self._architecture),
             topk_rows=number(TOPK_ROWS, self._architecture),
             superblock=superblock_of(self._config, self._architecture),
-            sharing=self._sharing,
+            tilings=self._tilings,
             processors=num_processors(self._device),
         )
 
@@ -172,7 +176,7 @@ class Planner:
             if plan is not None:
                 return plan
         lens = np.array([query_lens, seq_lens], dtype=np.int64)
-        launches = self._device, self._architecture, self._sharing
+        launches = self._device, self._architecture, self._tilings
         return _plan_of_arrays(self._config, lens[0], lens[1], *launches, num_splits, workspace_bytes)
 
     def _plan_of_short(self, query_len: int, seq_len: int, workspace_bytes: int) -> PrefillPlan | None:
@@ -184,10 +188,10 @@ class Planner:
         is_small = 4 * short.heads * (query_len + ALIGNMENT) * (2 * max_row_blocks + 64) <= workspace_bytes
         if not is_small and query_len > _max_tokens(config, max_row_blocks, short.superblock, workspace_bytes):
             return None
-        tiles = short.tile_lists(query_len, seq_len, self._take)
-        if tiles is None:
+        listed = short.tile_lists(query_len, seq_len, self._take)
+        if listed is None:
             return None
-        rows = short.score_rows
+        tiles, rows = listed
         slab = Slab(0, query_len, slice(0, tiles.num_score_tiles), slice(0, tiles.num_topk_tiles))
         # In the order of its fields: their names would take as long again.
         max_tile_rows = rows if num_rows > rows else num_rows
@@ -208,21 +212,25 @@ def _plan_of_arrays(
     seq_lens: np.ndarray,
     device: torch.device,
     architecture: str,
-    sharing: Sharing,
+    tilings: tuple[Tiling, ...],
     num_splits: int | None,
     workspace_bytes: int,
 ) -> PrefillPlan:
     """The plan of any batch: lengths int64 [B]."""
-    processors = num_processors(device)
-    tile_rows = number(SCORE_ROWS, architecture)
-    tiles = _tiles(config, query_lens, seq_lens, tile_rows)
+    processors, superblock = num_processors(device), superblock_of(config, architecture)
+    deals = [_Deal.of(config, query_lens, seq_lens, tiling, superblock, processors) for tiling in tilings]
+    (score_rows, sharing), tiles, step, _ = min(deals, key=lambda deal: deal.end)
     max_row_blocks, total_q = int(tiles.num_blocks.max(initial=0)), int(query_lens.sum())
     check_row_blocks(max_row_blocks, "seq_lens")
-    superblock = superblock_of(config, architecture)
     max_tokens = _max_tokens(config, max_row_blocks, superblock, workspace_bytes)
     ranges, slabs, num_ranges = [], [], 0
-    for first, stop in _runs(tiles, max_tokens):
-        ranges.append(_split(tiles, first, stop, num_splits, superblock, sharing, processors))
+    for first, stop in (runs := _runs(tiles, max_tokens)):
+        num_blocks = tiles.num_blocks[first:stop]
+        if num_splits is not None:
+            step = -(-num_blocks // num_splits)
+        elif len(runs) > 1:
+            step, _ = best_step(num_blocks, superblock, sharing, processors)
+        ranges.append(_split(tiles, first, stop, step, superblock))
         first_token, first_range = int(tiles.first_token[first]), num_ranges
         num_ranges += ranges[-1].shape[0]
         slabs.append(
@@ -237,7 +245,7 @@ def _plan_of_arrays(
         config=config,
         tiles=_to_device(ranges, tiles.req, tiles.row, device),
         slabs=tuple(slabs),
-        score_rows=tile_rows,
+        score_rows=score_rows,
         topk_rows=number(TOPK_ROWS, architecture),
         max_tile_rows=int((tiles.end_row - tiles.row).max(initial=0)),
         superblock=superblock,
@@ -275,6 +283,27 @@ class _Tiles:
     last_token: np.ndarray
 
 
+class _Deal(NamedTuple):
+    """All blocks of a batch dealt out by one tiling: its tiles, blocks of a program, and when the grid ends."""
+
+    tiling: Tiling
+    tiles: _Tiles
+    step: np.ndarray
+    end: float
+
+    @staticmethod
+    def of(
+        config: IndexerConfig,
+        query_lens: np.ndarray,
+        seq_lens: np.ndarray,
+        tiling: Tiling,
+        superblock: int,
+        processors: int,
+    ) -> "_Deal":
+        tiles = _tiles(config, query_lens, seq_lens, tiling.rows)
+        return _Deal(tiling, tiles, *best_step(tiles.num_blocks, superblock, tiling.sharing, processors))
+
+
 def _tiles(config: IndexerConfig, query_lens: np.ndarray, seq_lens: np.ndarray, tile_rows: int) -> _Tiles:
     heads = config.num_index_heads
     num_rows = query_lens * heads
@@ -304,20 +333,16 @@ def _runs(tiles: _Tiles, max_tokens: int) -> list[tuple[int, int]]:
     return runs
 
 
-def _split(
-    tiles: _Tiles, first: int, stop: int, num_splits: int | None, superblock: int, sharing: Sharing, processors: int
-) -> np.ndarray:
+def _split(tiles: _Tiles, first: int, stop: int, step: np.ndarray, superblock: int) -> np.ndarray:
     """Cut the key blocks of a run's tiles into ranges: [N, 4] of (request, first row, first block, end block).
+
+    step: blocks of a range, rounded up to superblocks, of all tiles or of each.
 
     Ranges of full length come first. Those of one request that read the same pages are neighbours, so that
     programs that run together find the pages in the L2 cache. Shorter ranges follow, longest first, and
     fill the gaps.
     """
     num_blocks = tiles.num_blocks[first:stop]
-    if num_splits is None:
-        step: np.ndarray = _step(num_blocks, superblock, sharing, processors)
-    else:
-        step = -(-num_blocks // num_splits)
     each = -(-np.maximum(step, 1) // superblock) * superblock
     tile, number_in_tile = _counted(-(-num_blocks // each))
     each = each[tile] if each.ndim else each
@@ -330,35 +355,6 @@ def _split(
     for column, values in enumerate((req, row, block, end)):
         ranges[:, column] = values[order]
     return ranges
-
-
-def _step(num_blocks: np.ndarray, superblock: int, sharing: Sharing, processors: int) -> np.ndarray:
-    """Blocks of one program: of some numbers the one whose grid ends first, by a model of its time.
-
-    Programs run in waves, as many as the GPU holds at once. Those that share a processor take turns; fewer than it
-    holds do not keep it busy.
-    """
-    times, prologue = np.array((0, *sharing.times)), sharing.prologue
-    at_once = len(sharing.times) * processors
-    steps = _steps(int(num_blocks.sum()) // superblock, at_once, MAX_PROGRAM_BLOCKS // superblock) * superblock
-    programs = (-(-num_blocks // steps[:, None])).sum(axis=1)
-    waves, rest = divmod(programs, at_once)
-    wave = times[-1] * steps + prologue
-    last = times[-(-rest // processors)] * steps + prologue * (rest > 0)
-    step: np.ndarray = steps[(waves * wave + last).argmin()]
-    return step
-
-
-def _steps(num_blocks: int, at_once: int, most: int) -> np.ndarray:
-    """Numbers of blocks, up to `most`, with which num_blocks need little more than a whole number of waves."""
-    first = max(1, -(-num_blocks // (at_once * most)))
-    each = -(-num_blocks // (at_once * (first + _WAVES)))
-    steps: np.ndarray = np.minimum(each[:, None] + _MORE, most).ravel().clip(1)
-    return steps
-
-
-_WAVES, _MORE = np.arange(NUM_WAVES), np.arange(NUM_MORE)
-"""Numbers of waves that are tried beside the fewest, and of blocks beside those that the waves would need."""
 
 
 def _to_device(ranges: list[np.ndarray], req: np.ndarray, row: np.ndarray, device: torch.device) -> TileLists:

@@ -1,4 +1,5 @@
-"""The sharing of a multiprocessor by score programs, by which prefill plans deal blocks out: speed, never an answer."""
+"""The rows of query tiles, and how their score programs share a multiprocessor. By these prefill plans deal blocks out:
+speed, never an answer."""
 
 from functools import cache
 from typing import NamedTuple
@@ -6,23 +7,29 @@ from typing import NamedTuple
 import torch
 from triton.experimental.gluon import language as gl
 
-from msa_fast.ops.launch_table import ANY, KeyKind, entry_for, key_kind
+from msa_fast.ops.launch_table import ANY, SCORE_ROWS, KeyKind, entry_for, key_kind, number
 
-IS_E4M3_CAPPED = hasattr(gl, "thread_barrier")
+_IS_EARLY_GLUON = hasattr(gl, "thread_barrier")
+"""True with Triton 3.6. The assembler of later releases copies the left operands of products once more, and spills."""
+IS_E4M3_CAPPED = _IS_EARLY_GLUON
 """True if the registers of Hopper's prefill scorer of e4m3 keys are capped, so that three programs share a
-multiprocessor, and not two with two products in flight: 0.83 of a matrix product, against 0.73. The assembler of
-releases behind Triton 3.6 copies left operands once more, and would spill."""
+multiprocessor, and not two with two products in flight: 0.83 of a matrix product, against 0.73."""
+IS_WIDE_FAST = _IS_EARLY_GLUON
+"""True if plans may have Hopper's tiles of 256 rows of themselves; later assemblers let no product be in flight there,
+either."""
 
 
 class Sharing(NamedTuple):
-    """How score programs share a multiprocessor. Times are in those of a block for a multiprocessor that is full.
+    """How score programs share a multiprocessor. Times are in those of a block for one that is full of the GPU's own.
 
     times: that of a block for each of 1, 2, ... programs that share it; the last is of as many as it holds.
-    prologue: what a program costs before its first block.
+    prologue: what a program costs before its first block. hidden: of that, what programs beside those of a later wave
+    hide; it tells tilings apart, and of one they are dealt out without it.
     """
 
     times: tuple[float, ...]
     prologue: float
+    hidden: float = 0
 
 
 SHARING: dict[tuple[str, KeyKind], Sharing] = {
@@ -30,12 +37,30 @@ SHARING: dict[tuple[str, KeyKind], Sharing] = {
     ("sm_103", ANY): Sharing((1,), 4),
     ("interpreter", 1): Sharing((1.6, 2.3, 3), 6),
     **({("sm_90", 1): Sharing((1.6, 2.3, 3), 6)} if IS_E4M3_CAPPED else {}),
-    (ANY, ANY): Sharing((4 / 3, 2), 4),
+    (ANY, ANY): Sharing((4 / 3, 2), 4, 1.1),
 }
 """By architecture and kind of keys, or ANY."""
 
 
+class Tiling(NamedTuple):
+    """Rows of a query tile, and how the programs of such tiles share a multiprocessor."""
+
+    rows: int
+    sharing: Sharing
+
+
+WIDER: dict[tuple[str, KeyKind], Tiling] = {("sm_90", 2): Tiling(256, Sharing((1.93,), 4.6))}
+"""Tilings beside the GPU's own, by architecture and kind of keys. Hopper's: a block takes 0.965 as long as it takes two
+of the GPU's own programs, but the program begins later, and fills a multiprocessor alone."""
+
+
 @cache
-def sharing_of(architecture: str, key_dtype: torch.dtype) -> Sharing:
-    """How the programs that score keys of a dtype share a multiprocessor."""
-    return entry_for(SHARING, architecture, key_kind(key_dtype))
+def tilings_of(architecture: str, key_dtype: torch.dtype, tile_rows: int | None) -> tuple[Tiling, ...]:
+    """The tilings that a plan for keys of a dtype may have, the GPU's own first; one if tile_rows is given."""
+    kind = key_kind(key_dtype)
+    own = Tiling(number(SCORE_ROWS, architecture), entry_for(SHARING, architecture, kind))
+    wider = WIDER.get((architecture, kind))
+    known = (own,) if wider is None else (own, wider)
+    if tile_rows is None:
+        return known if IS_WIDE_FAST else (own,)
+    return tuple(tiling for tiling in known if tiling.rows == tile_rows) or (own._replace(rows=tile_rows),)

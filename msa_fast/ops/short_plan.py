@@ -14,7 +14,7 @@ import numpy as np
 
 from msa_fast.ops.launch_table import MAX_PROGRAM_BLOCKS
 from msa_fast.ops.plan_memory import Slot, TileLists
-from msa_fast.ops.sharing import Sharing
+from msa_fast.ops.sharing import Sharing, Tiling
 
 MAX_TILES = 64
 """Query tiles of a short chunk: 2,048 tokens of 4 heads."""
@@ -33,30 +33,34 @@ Groups = list[tuple[int, int]]
 class ShortPlanner:
     """The plans of one indexer's short chunks on one GPU.
 
-    heads, block_size: those of the indexer. score_rows, topk_rows, superblock: those of the plans. sharing: how score
-    programs share a multiprocessor, of which there are `processors`.
+    heads, block_size: those of the indexer. topk_rows, superblock: those of the plans. tilings: those that a plan may
+    have. processors: multiprocessors of the GPU.
     """
 
     heads: int
     block_size: int
-    score_rows: int
     topk_rows: int
     superblock: int
-    sharing: Sharing
+    tilings: tuple[Tiling, ...]
     processors: int
 
-    def tile_lists(self, query_len: int, seq_len: int, take: Callable[[int], Slot]) -> TileLists | None:
-        """The tiles of request 0, as `prefill_plan` lists them, on the device; None if the chunk is not short.
+    def tile_lists(self, query_len: int, seq_len: int, take: Callable[[int], Slot]) -> tuple[TileLists, int] | None:
+        """The tiles of request 0, as `prefill_plan` lists them, on the device, and the rows of one of its query tiles.
 
-        query_len, seq_len: 0 < query_len <= seq_len. take: gives memory for some numbers.
+        None if the chunk is not short. query_len, seq_len: 0 < query_len <= seq_len. take: gives memory for some
+        numbers.
         """
-        score_rows, num_tiles = self.score_rows, -(-query_len * self.heads // self.score_rows)
-        if num_tiles > MAX_TILES:
-            return None
-        groups = self._groups(query_len, seq_len, num_tiles)
-        if groups is None:
-            return None
-        each = self._step(groups, num_tiles)
+        best_time, num_rows = float("inf"), query_len * self.heads
+        for tiling_rows, sharing in self.tilings:
+            tiling_tiles = -(-num_rows // tiling_rows)
+            if tiling_tiles > MAX_TILES:
+                return None
+            tiling_groups = self._groups(query_len, seq_len, tiling_rows, tiling_tiles)
+            if tiling_groups is None:
+                return None
+            step, time = self._step(tiling_groups, tiling_tiles, sharing, best_time)
+            if time < best_time:
+                score_rows, num_tiles, groups, each, best_time = tiling_rows, tiling_tiles, tiling_groups, step, time
         # All tiles have these full ranges. The others are few: full ones of later tiles, then the ends.
         common = groups[0][0] // each
         if common > MAX_RANGES:
@@ -72,11 +76,11 @@ class ShortPlanner:
             struct.pack_into(f"{len(ends)}i", values, 4 * full_end, *ends)
         values[ranges_end:tiles_end] = _query_tiles(num_tiles, score_rows)
         on_device.copy_(host, True)
-        return TileLists(on_device, ranges_end >> 2, num_tiles)
+        return TileLists(on_device, ranges_end >> 2, num_tiles), score_rows
 
-    def _groups(self, query_len: int, seq_len: int, num_tiles: int) -> Groups | None:
+    def _groups(self, query_len: int, seq_len: int, score_rows: int, num_tiles: int) -> Groups | None:
         """The tiles by the blocks that their last rows see; None if there are too many numbers of blocks."""
-        heads, block_size, score_rows = self.heads, self.block_size, self.score_rows
+        heads, block_size = self.heads, self.block_size
         context_len, most = seq_len - query_len, (seq_len + block_size - 1) // block_size
         groups, begin = [], 0
         for blocks in range(context_len // block_size + 1, most):  # from those of the first token on
@@ -90,25 +94,30 @@ class ShortPlanner:
         groups.append((most, num_tiles - begin))
         return groups
 
-    def _step(self, groups: Groups, num_tiles: int) -> int:
-        """Blocks of one program, by the model of `prefill_plan`: the first of the steps whose grid ends first."""
-        superblock, (times, prologue), processors = self.superblock, self.sharing, self.processors
-        shared_by, alone = len(times), times[0]
-        at_once, most = shared_by * processors, MAX_PROGRAM_BLOCKS // superblock
+    def _step(self, groups: Groups, num_tiles: int, sharing: Sharing, limit: float) -> tuple[int, float]:
+        """Blocks of one program, by the model of `grid_time`: the first of the steps whose grid ends first; its time.
+
+        The time is `limit` where no grid ends sooner, not counting what is hidden.
+        """
+        superblock, (times, prologue, hidden), processors = self.superblock, sharing, self.processors
+        alone, full_time = times[0], times[-1]
+        at_once, most = len(times) * processors, MAX_PROGRAM_BLOCKS // superblock
         fewest, blocks = groups[0][0], groups[-1][0]
         total = blocks * num_tiles
         for seen, tiles in groups:
             total -= (blocks - seen) * tiles
         total //= superblock
         work = total * superblock
-        best, best_time, last = 0, float("inf"), total + NUM_MORE
+        best, best_time, best_programs, last = 0, limit, 1, total + NUM_MORE
+        if full_time * work >= (limit - prologue) * at_once:  # more than that, however it is dealt out
+            return 0, limit
         first = -(-total // (at_once * most)) or 1
         for waves in range(first, first + NUM_WAVES):
             needed = -(-total // (at_once * waves))
             # From `last` on, all were tried for fewer waves.
             for count in range(needed, needed + NUM_MORE if needed + NUM_MORE < last else last):
                 step = (most if count > most else count or 1) * superblock
-                wave = shared_by * step + prologue
+                wave = full_time * step + prologue
                 if wave >= best_time and work > (at_once - processors) * step:  # too many for less than a whole wave
                     continue
                 programs = -(-blocks // step)
@@ -123,16 +132,16 @@ class ShortPlanner:
                 if rest:
                     time += times[(rest - 1) // processors] * step + prologue
                 if time < best_time:
-                    best, best_time = step, time
+                    best, best_time, best_programs = step, time, programs
             if needed <= 1:  # so will the others be
                 break
             # The other steps are shorter, and take a wave more. Those up to `even` blocks would end later even if all
             # processors ended at once, and those of more blocks end later by their waves.
-            even = prologue * work / (best_time * at_once - shared_by * work)
-            if waves * (shared_by * even + prologue) + alone * even + prologue > best_time:
+            even = prologue * work / (best_time * at_once - full_time * work)
+            if waves * (full_time * even + prologue) + alone * even + prologue > best_time:
                 break
             last = needed
-        return best
+        return best, best_time - hidden * ((best_programs - 1) // at_once)
 
 
 def _ends(groups: Groups, first: int, each: int, score_rows: int) -> list[int]:

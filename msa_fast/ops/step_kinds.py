@@ -51,7 +51,7 @@ class PrefillStep(NamedTuple):
         num_rows = num_tiles * tile_rows
         rows = warp_topk.rows_of_a_program(num_rows, num_blocks)
         return (
-            self.tokens.start, tile_rows, len(plan.slabs),
+            self.tokens.start, tile_rows, plan.score_rows, len(plan.slabs),
             scores_of_row(num_blocks, plan.superblock), (num_blocks - 1).bit_length(),
             num_rows >= warp_topk.MANY_ROWS, num_rows < warp_topk.SOME_ROWS,
             warp_topk.room_of_a_program(num_tiles, tile_rows, rows, self.block_table.device),

@@ -1,6 +1,7 @@
 """The host's work before the GPU starts, counted in calls of functions: a count is the same on every machine."""
 
 import random
+from collections.abc import Iterator
 from functools import partial
 from itertools import product
 
@@ -10,9 +11,8 @@ import torch
 
 from msa_fast import PrefillPlan
 from msa_fast.indexer_msa import MiniMaxM3IndexerMSAImpl, MiniMaxM3IndexerMSAMetadataBuilder
-from msa_fast.ops import binding, known_kernels, prefill_plan
+from msa_fast.ops import binding, known_kernels, prefill_plan, sharing
 from msa_fast.ops.launch_table import WORKSPACE_BYTES
-from msa_fast.ops.sharing import sharing_of
 from msa_ref import IndexerConfig
 from tests.support.calls import num_calls
 from tests.support.fast_engine import Engine
@@ -25,8 +25,8 @@ MAX_FIRST_LAYER_CALLS = 390
 """Calls of the first layer of a later step of prefill that no earlier one serves, though its kernels are known."""
 MAX_BUILD_CALLS = {"prefill": 64, "decode": 37}
 """Calls of a builder's step of one request of either side."""
-MAX_PLAN_CALLS = {1: 77, 256: 131}
-"""Requests -> calls that their plan takes."""
+MAX_PLAN_CALLS = {1: 77, 256: 136}
+"""Requests -> calls that their plan takes, where it has no choice of tiles."""
 
 
 @pytest.mark.parametrize("num_reqs", MAX_PLAN_CALLS)
@@ -34,6 +34,49 @@ def test_a_plan_takes_few_calls_however_many_its_requests(num_reqs: int) -> None
     config = IndexerConfig()
     calls = num_calls(lambda: PrefillPlan.build(config, [64] * num_reqs, [4096] * num_reqs, "cpu"))
     assert calls <= MAX_PLAN_CALLS[num_reqs]
+
+
+@pytest.fixture
+def hopper(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Plans are made as for an H200, with the tilings that some releases of Triton have no use for."""
+    monkeypatch.setattr(prefill_plan, "architecture_of", lambda device: "sm_90")
+    monkeypatch.setattr(prefill_plan, "num_processors", lambda device: 132)
+    monkeypatch.setattr(sharing, "IS_WIDE_FAST", True)
+    sharing.tilings_of.cache_clear()
+    yield
+    sharing.tilings_of.cache_clear()
+
+
+@pytest.mark.usefixtures("hopper")
+def test_a_choice_of_tiles_takes_few_calls() -> None:
+    planner = prefill_plan.Planner(IndexerConfig(), torch.device("cpu"))
+    for lens, most in (([171], [55_339]), 37), (([182], [17_718]), 37), (([64] * 256, [4_096] * 256), 130):
+        assert num_calls(partial(planner.plan, *lens)) <= most
+
+
+@pytest.mark.usefixtures("hopper")
+@pytest.mark.parametrize(
+    ("heads", "query_len", "seq_len", "rows"),
+    [
+        (4, 171, 55_339, 256),
+        (4, 1_404, 46_844, 256),
+        (4, 16_384, 47_744, 256),
+        (4, 64, 1_048_576, 256),
+        (4, 182, 17_718, 128),  # few blocks for each program
+        (4, 64, 131_072, 128),
+        (4, 8_192, 8_192, 128),
+        (4, 347, 131_547, 128),  # rows that fill no tile of 256
+        (1, 338, 74_578, 128),
+    ],
+)
+def test_query_tiles_have_the_rows_that_an_h200_scores_sooner(
+    heads: int, query_len: int, seq_len: int, rows: int
+) -> None:
+    """As both were measured on one, with bf16 keys; other keys have the GPU's own tiles."""
+    config = IndexerConfig(num_index_heads=heads)
+    assert PrefillPlan.build(config, [query_len], [seq_len], "cpu").score_rows == rows
+    of_e4m3 = PrefillPlan.build(config, [query_len], [seq_len], "cpu", key_dtype=torch.float8_e4m3fn)
+    assert of_e4m3.score_rows == 128
 
 
 @pytest.fixture
@@ -82,7 +125,8 @@ def test_the_first_layer_of_a_later_step_takes_few_calls(driven: list[object]) -
     assert len(driven) == 2
 
 
-@pytest.mark.parametrize("seq_len", [0, 1, 300, 2_176, 17_700])
+@pytest.mark.usefixtures("hopper")
+@pytest.mark.parametrize("seq_len", [0, 1, 300, 2_176, 17_700, 55_000])
 @pytest.mark.parametrize("query_len", [1, 64, 182, 2_048])
 @pytest.mark.parametrize("topk_blocks", [16, 64])
 def test_a_short_chunk_is_planned_as_arrays_plan_it(
@@ -102,6 +146,7 @@ def test_a_short_chunk_is_planned_as_arrays_plan_it(
             assert_same(plan, of_arrays(*prefill_args(config, query_len, seq_len, architecture, key_dtype)))
 
 
+@pytest.mark.usefixtures("hopper")
 @pytest.mark.parametrize("heads", [1, 3, 4, 16])
 @pytest.mark.parametrize("block_size", [16, 128])
 def test_chunks_of_any_length_on_any_gpu_are_planned_as_arrays_plan_them(
@@ -118,9 +163,10 @@ def test_chunks_of_any_length_on_any_gpu_are_planned_as_arrays_plan_them(
         seq_len = query_len + int(2 ** rng.uniform(0, 20)) - 1
         workspace_bytes = rng.choice([WORKSPACE_BYTES, 1 << 20])
         key_dtype = rng.choice([torch.bfloat16, torch.float8_e4m3fn])
-        options = {"workspace_bytes": workspace_bytes, "key_dtype": key_dtype}
+        tile_rows = rng.choice([None, 128, 256])
+        options = {"workspace_bytes": workspace_bytes, "key_dtype": key_dtype, "tile_rows": tile_rows}
         plan = PrefillPlan.build(config, [query_len], [seq_len], "cpu", **options)
-        args = *prefill_args(config, query_len, seq_len, architecture, key_dtype)[:-1], workspace_bytes
+        args = *prefill_args(config, query_len, seq_len, architecture, key_dtype, tile_rows)[:-1], workspace_bytes
         assert_same(plan, prefill_plan._plan_of_arrays(*args))
 
 
@@ -131,10 +177,15 @@ def assert_same(plan: PrefillPlan, expected: PrefillPlan) -> None:
 
 
 def prefill_args(
-    config: IndexerConfig, query_len: int, seq_len: int, architecture: str, key_dtype: torch.dtype
+    config: IndexerConfig,
+    query_len: int,
+    seq_len: int,
+    architecture: str,
+    key_dtype: torch.dtype,
+    tile_rows: int | None = None,
 ) -> tuple[object, ...]:
-    lens, sharing = np.array([[query_len], [seq_len]]), sharing_of(architecture, key_dtype)
-    return config, *lens, torch.device("cpu"), architecture, sharing, None, WORKSPACE_BYTES
+    lens, tilings = np.array([[query_len], [seq_len]]), sharing.tilings_of(architecture, key_dtype, tile_rows)
+    return config, *lens, torch.device("cpu"), architecture, tilings, None, WORKSPACE_BYTES
 
 
 @pytest.mark.parametrize(("key_dtype", "at_once"), [(torch.bfloat16, 2), (torch.float8_e4m3fn, 3)])

@@ -9,6 +9,7 @@ SCORERS = {
     "decode_sm90": ("ops/hopper/decode.py", "decode"),
     "decode_e4m3_sm90": ("ops/hopper/decode_e4m3.py", "decode"),
     "sm90": ("ops/hopper/score.py", "prefill"),
+    "wide_sm90": ("ops/hopper/score_wide.py", "prefill"),
 }
 """Beginning of the mutants' names -> the scorer's file, and the target that has it."""
 

@@ -135,8 +135,8 @@ MUTANTS = [
     _own(
         "step_rows_of_another_tile",
         "A step is launched as one whose longest query tile has fewer rows.",
-        "self.tokens.start, tile_rows, len(plan.slabs),",
-        "self.tokens.start, tile_rows.bit_length(), len(plan.slabs),",
+        "self.tokens.start, tile_rows, plan.score_rows,",
+        "self.tokens.start, tile_rows.bit_length(), plan.score_rows,",
         ("Exact",),
     ),
     _own(

@@ -179,8 +179,8 @@ MUTANTS = [
     _prefill_plan(
         "plan_half_a_score_tile",
         "A score program takes half the rows of its tile.",
-        "score_rows=tile_rows",
-        "score_rows=tile_rows // 2",
+        "score_rows=score_rows",
+        "score_rows=score_rows // 2",
         ("Best",),
     ),
     # `Runs` where a tile has one row

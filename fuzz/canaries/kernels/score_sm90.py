@@ -12,7 +12,7 @@ MUTANTS = [
     _mutant(
         "sm90_diagonal_not_masked",
         "The second half of the rows sees every token of a diagonal page.",
-        "scores = _masked(scores, block, context_len + (row + HALF) // H + 1, S, mma)",
+        "scores = masked(scores, block, context_len + (row + HALF) // H + 1, S, mma)",
         "scores = scores",
         ("Score", "PoisonBlind", "Best"),
     ),
@@ -56,8 +56,8 @@ MUTANTS = [
     _mutant(
         "sm90_slot_one_on",
         "The second half of the rows multiplies the page in the next slot.",
-        "product_b = _product(q_b, pages, slot, HALF, S, D, mma)\n                ahead = block + i",
-        "product_b = _product(q_b, pages, (slot + 1) % STAGES, HALF, S, D, mma)\n                ahead = block + i",
+        "product_b = product(q_b, pages, slot, HALF, S, D, mma)\n                ahead = block + i",
+        "product_b = product(q_b, pages, (slot + 1) % STAGES, HALF, S, D, mma)\n                ahead = block + i",
         ("Score", "Best"),
     ),
     _mutant(

@@ -14,6 +14,7 @@ from msa_fast.bench.shapes import Shape
 from msa_fast.compile_gate.architectures import ARCHITECTURES
 from msa_fast.compile_gate.configurations import pretend
 from msa_fast.ops import launch_table
+from msa_fast.ops.launch_table import SCORE_ROWS, number
 from msa_fast.ops.prefill_plan import PrefillPlan
 from msa_fast.ops.sharing import SHARING
 from msa_ref.config import IndexerConfig
@@ -121,7 +122,10 @@ Tiles = list[list[int]]
 
 @cache
 def _tiles(architecture: str, shape: Shape, rows: int) -> list[Tiles]:
-    """The tiles of programs of some rows, for each slab of a shape's plan, whose own tiles may be larger."""
+    """The tiles of programs of some rows, for each slab of a shape's plan, whose own tiles may be larger.
+
+    A plan has the GPU's own tiles here, also where it would have others of itself: those are what is modelled.
+    """
     config = IndexerConfig(num_index_heads=shape.num_heads)
     query_lens = [shape.query_len] * len(shape.all_seq_lens)
     # Where kernels are interpreted, a plan is made for the interpreter; here it is numbers alone.
@@ -129,7 +133,8 @@ def _tiles(architecture: str, shape: Shape, rows: int) -> list[Tiles]:
         mock.patch.object(launch_table, "IS_INTERPRETED", False),
         pretend(ARCHITECTURES[architecture], lambda **_: True, is_on_cpu=True) as device,
     ):
-        plan = PrefillPlan.build(config, query_lens, shape.all_seq_lens, device)
+        own_rows = number(SCORE_ROWS, architecture)
+        plan = PrefillPlan.build(config, query_lens, shape.all_seq_lens, device, tile_rows=own_rows)
         slabs: list[Tiles] = [torch.Tensor.tolist(plan.score_tiles[slab.score_tiles]) for slab in plan.slabs]
     parts = range(0, plan.score_rows, rows)
     return [[[req, row + part, *blocks] for req, row, *blocks in tiles for part in parts] for tiles in slabs]

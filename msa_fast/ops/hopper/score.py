@@ -38,21 +38,21 @@ operands once more, and the loop would spill."""
 
 
 @gluon.jit
-def _product(q, pages, slot, ROWS: gl.constexpr, S: gl.constexpr, D: gl.constexpr, mma: gl.constexpr):
+def product(q, pages, slot, ROWS: gl.constexpr, S: gl.constexpr, D: gl.constexpr, mma: gl.constexpr):
     """Start q [ROWS, D] times the keys of a slot; fp32 [ROWS, S] once it is waited for."""
     k = pages.index(slot).reshape([S, D]).permute((1, 0))
     return warpgroup_mma(q, k, gl.zeros([ROWS, S], gl.float32, mma), use_acc=False, is_async=True)
 
 
 @gluon.jit
-def _masked(token_score, block, visible_len, S: gl.constexpr, mma: gl.constexpr):
+def masked(token_score, block, visible_len, S: gl.constexpr, mma: gl.constexpr):
     """-inf for the tokens that a row does not see."""
     key_pos = block * S + gl.arange(0, S, layout=gl.SliceLayout(0, mma))
     return gl.where(key_pos[None, :] < visible_len[:, None], token_score, float("-inf"))
 
 
 @gluon.constexpr_function
-def _beside_scores(warps):
+def beside_scores(warps):
     """Layout of [ROWS, 4] vectors: as a product's rows lie, with a vector in the four threads that share a row."""
     rows_of_warps = [[16 << i, 0] for i in range(warps.bit_length() - 1)]
     return gl.DistributedLinearLayout(
@@ -61,7 +61,7 @@ def _beside_scores(warps):
 
 
 @gluon.jit
-def _put(
+def put(
     token_score, held, is_row, score_rows, best_rows, block, first_block, end_block, num_blocks, stride_score_b,
     stride_best_b, SUPERBLOCK: gl.constexpr, VECTOR: gl.constexpr, IS_INSIDE: gl.constexpr = False,
 ):  # fmt: skip
@@ -206,7 +206,7 @@ def _score_sm90_kernel(
             q_b = gl.convert_layout(q_b, operand)
         row = first_row + gl.arange(0, HALF, layout=gl.SliceLayout(1, mma))
         if VECTOR > 1:
-            vectors: gl.constexpr = _beside_scores(WARPS)
+            vectors: gl.constexpr = beside_scores(WARPS)
             stored_row = first_row + gl.arange(0, HALF, layout=gl.SliceLayout(1, vectors))[:, None]
             held_a = gl.full([HALF, VECTOR], float("-inf"), gl.float32, vectors)
         else:
@@ -228,27 +228,27 @@ def _score_sm90_kernel(
             while block + 1 < full_blocks:
                 slot = block % STAGES
                 mbarrier.wait(ready.index(slot), ((block - first_block) // STAGES) & 1)
-                product_a = _product(q_a, pages, slot, HALF, S, D, mma)
+                product_a = product(q_a, pages, slot, HALF, S, D, mma)
                 ahead = block + STAGES
                 page = gl.load(table_row + ahead.to(gl.int64) * stride_table_b, mask=ahead < end_block, other=0)
                 scores = warpgroup_mma_wait(0, deps=[product_a])
                 barrier()
                 fetch(keys, page, 0, slot, ready, pages, ahead < end_block, S, D)
-                held_a = _put(
+                held_a = put(
                     scores, held_a, is_a, score_a, best_a, block, first_block, end_block, num_blocks, stride_score_b,
                     stride_best_b, SUPERBLOCK, VECTOR, IS_INSIDE=True,
                 )  # fmt: skip
                 block += 1
         while block + STAGES <= full_blocks:
             mbarrier.wait(ready.index(block % STAGES), phase)
-            product_a = _product(q_a, pages, block % STAGES, HALF, S, D, mma)
+            product_a = product(q_a, pages, block % STAGES, HALF, S, D, mma)
             for i in gl.static_range(STAGES):
                 slot = (block + i) % STAGES
-                product_b = _product(q_b, pages, slot, HALF, S, D, mma)
+                product_b = product(q_b, pages, slot, HALF, S, D, mma)
                 ahead = block + i + STAGES
                 page = gl.load(table_row + ahead.to(gl.int64) * stride_table_b, mask=ahead < end_block, other=0)
                 scores = warpgroup_mma_wait(1, deps=[product_a])
-                held_a = _put(
+                held_a = put(
                     scores, held_a, is_a, score_a, best_a, block + i, first_block, end_block, num_blocks,
                     stride_score_b, stride_best_b, SUPERBLOCK, VECTOR,
                 )  # fmt: skip
@@ -257,13 +257,13 @@ def _score_sm90_kernel(
                 if i + 1 < STAGES:
                     following = (block + i + 1) % STAGES
                     mbarrier.wait(ready.index(following), phase)
-                    product_a = _product(q_a, pages, following, HALF, S, D, mma)
+                    product_a = product(q_a, pages, following, HALF, S, D, mma)
                     scores = warpgroup_mma_wait(1, deps=[product_b])
                 else:
                     scores = warpgroup_mma_wait(0, deps=[product_b])
                 barrier()  # every warp is done with the page before another takes its slot
                 fetch(keys, page, 0, slot, ready, pages, ahead < end_block, S, D)
-                held_b = _put(
+                held_b = put(
                     scores, held_b, is_b, score_b, best_b, block + i, first_block, end_block, num_blocks,
                     stride_score_b, stride_best_b, SUPERBLOCK, VECTOR,
                 )  # fmt: skip
@@ -274,19 +274,19 @@ def _score_sm90_kernel(
             while block < full_blocks:
                 slot = block % STAGES
                 mbarrier.wait(ready.index(slot), ((block - first_block) // STAGES) & 1)
-                product_a = _product(q_a, pages, slot, HALF, S, D, mma)
-                product_b = _product(q_b, pages, slot, HALF, S, D, mma)
+                product_a = product(q_a, pages, slot, HALF, S, D, mma)
+                product_b = product(q_b, pages, slot, HALF, S, D, mma)
                 ahead = block + STAGES
                 page = gl.load(table_row + ahead.to(gl.int64) * stride_table_b, mask=ahead < end_block, other=0)
                 product_a, product_b = warpgroup_mma_wait(1, deps=[product_a, product_b])
-                held_a = _put(
+                held_a = put(
                     product_a, held_a, is_a, score_a, best_a, block, first_block, end_block, num_blocks,
                     stride_score_b, stride_best_b, SUPERBLOCK, VECTOR,
                 )  # fmt: skip
                 product_b = warpgroup_mma_wait(0, deps=[product_b])
                 barrier()
                 fetch(keys, page, 0, slot, ready, pages, ahead < end_block, S, D)
-                held_b = _put(
+                held_b = put(
                     product_b, held_b, is_b, score_b, best_b, block, first_block, end_block, num_blocks,
                     stride_score_b, stride_best_b, SUPERBLOCK, VECTOR,
                 )  # fmt: skip
@@ -296,16 +296,16 @@ def _score_sm90_kernel(
             slot = block % STAGES
             phase = ((block - first_block) // STAGES) & 1
             mbarrier.wait(ready.index(slot), phase)
-            scores = warpgroup_mma_wait(0, deps=[_product(q_a, pages, slot, HALF, S, D, mma)])
-            scores = _masked(scores, block, context_len + row // H + 1, S, mma)
-            held_a = _put(
+            scores = warpgroup_mma_wait(0, deps=[product(q_a, pages, slot, HALF, S, D, mma)])
+            scores = masked(scores, block, context_len + row // H + 1, S, mma)
+            held_a = put(
                 scores, held_a, is_a, score_a, best_a, block, first_block, end_block, num_blocks,
                 stride_score_b, stride_best_b, SUPERBLOCK, VECTOR,
             )  # fmt: skip
             if has_b:
-                scores = warpgroup_mma_wait(0, deps=[_product(q_b, pages, slot, HALF, S, D, mma)])
-                scores = _masked(scores, block, context_len + (row + HALF) // H + 1, S, mma)
-                held_b = _put(
+                scores = warpgroup_mma_wait(0, deps=[product(q_b, pages, slot, HALF, S, D, mma)])
+                scores = masked(scores, block, context_len + (row + HALF) // H + 1, S, mma)
+                held_b = put(
                     scores, held_b, is_b, score_b, best_b, block, first_block, end_block, num_blocks,
                     stride_score_b, stride_best_b, SUPERBLOCK, VECTOR,
                 )  # fmt: skip
