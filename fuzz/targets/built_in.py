@@ -34,15 +34,11 @@ def _reference(call: Call) -> torch.Tensor:
 
 
 def _plan(kernels: Any, call: Call, has_slabs: bool) -> Any:
-    """has_slabs: a split count sets the workspace, too: little makes several slabs, others for other counts.
-
-    Every third batch, by its tokens, has tiles of 256 rows.
-    """
-    batch, lens, splits = call.batch, (call.query_lens, call.seq_len_bounds), call.num_splits
-    tile_rows = 256 if batch.total_q % 3 == 2 else None
+    """has_slabs: a split count sets the workspace, too, for several slabs. Every third batch has tiles of 256 rows."""
+    batch, splits, rows = call.batch, call.num_splits, 256 if call.batch.total_q % 3 == 2 else None
     workspace = {"workspace_bytes": SLAB_BYTES * splits} if has_slabs and splits else {}
-    options = {"num_splits": splits, "key_dtype": batch.index_k_pages.dtype, "tile_rows": tile_rows, **workspace}
-    return kernels.PrefillPlan.build(batch.config, *lens, batch.device, **options)
+    options = {"num_splits": splits, "key_dtype": batch.index_k_pages.dtype, "tile_rows": rows, **workspace}
+    return kernels.PrefillPlan.build(batch.config, call.query_lens, call.seq_len_bounds, batch.device, **options)
 
 
 @as_on_a_gpu
