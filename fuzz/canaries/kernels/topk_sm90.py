@@ -3,13 +3,14 @@
 from fuzz.canaries.kernels.mutant import mutants_of
 
 _mutant = mutants_of("ops/nvidia/warp_topk.py", "decode-topk", "gpu")
+_choice = mutants_of("ops/nvidia/warp_choice.py", "decode-topk", "gpu")
 
 MUTANTS = [
     _mutant(
         "topk_sm90_whole_vectors_alone",
         "Scores are skipped where one that is read with them belongs to no visible block.",
-        'mask=blocks // VECTOR * VECTOR < visible, other=float("-inf"))\n        best',
-        'mask=blocks // VECTOR * VECTOR + VECTOR <= visible, other=float("-inf"))\n        best',
+        'mask=blocks // VECTOR * VECTOR < visible, other=float("-inf"))\n        if',
+        'mask=blocks // VECTOR * VECTOR + VECTOR <= visible, other=float("-inf"))\n        if',
         ("Best",),
     ),
     _mutant(
@@ -51,8 +52,8 @@ MUTANTS = [
     _mutant(
         "topk_sm90_one_run_fewer",
         "One run fewer than there are slots goes to the next round.",
-        "LENGTHS[i], num_mine, TOPK, INIT",
-        "LENGTHS[i], num_mine, TOPK - (LENGTHS[i] > 1), INIT",
+        "best_of(rank, first, BESIDE, TOPK, K, True)",
+        "best_of(rank, first, BESIDE, TOPK - 1, K, True)",
         ("Best", "Forced", "Runs"),
     ),
     _mutant(
@@ -112,14 +113,14 @@ MUTANTS = [
         "is_short[:, None] & (slot < num_visible[:, None])",
         ("WritesAll",),
     ),
-    _mutant(
+    _choice(
         "topk_sm90_exact_cut_left_out",
         "Where exactly as many reach the cut as are selected, those at the cut are left out.",
         "(is_exact & (rank == cut))",
         "(is_exact & (rank < 0))",
         ("Count", "Best", "WritesAll"),
     ),
-    _mutant(
+    _choice(
         "topk_sm90_tie_one_too_many",
         "One more of the equals is taken than fits.",
         "(tied_before < k - num_best)",
@@ -127,7 +128,7 @@ MUTANTS = [
         ("Best", "WritesOnly", "Distinct"),
         defect="D04",
     ),
-    _mutant(
+    _choice(
         "topk_sm90_tie_slots_overflow",
         "Slots count all equals before a block, including those left out.",
         "place += gl.minimum(tied_before, k - num_best)",
@@ -135,7 +136,7 @@ MUTANTS = [
         ("WritesAll", "WritesOnly", "Best"),
         defect="D04",
     ),
-    _mutant(
+    _choice(
         "topk_sm90_ties_not_settled",
         "Equals at the cut are all left out.",
         "if is_split:",
@@ -157,14 +158,14 @@ MUTANTS = [
         "(num_each, rows_each // rows),",
         ("WritesAll",),
     ),
-    _mutant(
+    _choice(
         "topk_sm90_absent_put",
         "A row that selects every block it sees is written twice, where it shares a program with one that does not.",
         "is_best & (rank != RANK_ABSENT)",
         "is_best",
         ("Visible", "Best", "Count", "Distinct"),
     ),
-    _mutant(
+    _choice(
         "topk_sm90_split_by_all",
         "Ties at the cut are settled only where both rows of a program have them.",
         "is_split = any_row((cut > RANK_ABSENT) & ~is_exact)",
@@ -178,5 +179,33 @@ MUTANTS = [
         "at = q_start + gl.minimum(token, query_len - 1)",
         ("WritesAll", "Runs", "WritesOnly"),
         defect="D26",
+    ),
+    _choice(
+        "topk_sm90_cut_of_lanes_left_out",
+        "Of the candidates that lanes' best leave, those at the cut are dropped.",
+        "rank >= gl.convert_layout(cut",
+        "rank > gl.convert_layout(cut",
+        ("Best", "Count", "WritesAll"),
+    ),
+    _choice(
+        "topk_sm90_cut_of_fewer_lanes",
+        "The candidates that are left are those that one lane fewer reaches than blocks are selected.",
+        "find_cut(of_lanes, k, GROUPS, True)",
+        "find_cut(of_lanes, k - 1, GROUPS, True)",
+        ("Best", "Count", "WritesAll"),
+    ),
+    _choice(
+        "topk_sm90_more_left_than_lanes",
+        "More candidates are left than lanes can take, and those behind the last lane are dropped.",
+        "any_row(num_left > 32)",
+        "any_row(num_left > 48)",
+        ("Best", "Runs"),
+    ),
+    _choice(
+        "topk_sm90_lanes_without_a_candidate",
+        "Lanes behind the last candidate that is left have what was in their place before.",
+        "gl.where(lane < gl.convert_layout(num_left, of_rows)[:, None, None], rank, RANK_ABSENT), first",
+        "gl.where(lane < 32, rank, RANK_ABSENT), first",
+        ("Best", "Runs", "Distinct"),
     ),
 ]

@@ -18,9 +18,9 @@ from msa_fast.ops.buffers import SCORE_VECTOR
 from msa_fast.ops.dispatch import SelectionStart
 from msa_fast.ops.launch_table import MAX_WARP_TOPK, architecture_of, next_power_of_2, num_processors
 from msa_fast.ops.launching import Launched, launched
-from msa_fast.ops.nvidia.warp_votes import any_row, by_place, find_cut, from_lane, num_before
+from msa_fast.ops.nvidia.warp_choice import best_of, put_best, ranked
+from msa_fast.ops.nvidia.warp_votes import any_row, by_place, from_lane
 from msa_fast.ops.prefill_plan import PrefillPlan, Slab
-from msa_fast.ops.rank import RANK_ABSENT, rank_of_runs
 from msa_ref.batch import PagedBatch
 
 ARCHITECTURES = ("sm_90", "sm_100", "sm_103")
@@ -61,6 +61,12 @@ FIRST_ROUNDS = (
 costs in every turn of the search."""
 
 
+@gluon.constexpr_function
+def side_by_side(width, length, vector):
+    """Runs of `width` that a lane has side by side: those of one block of a vector, or one longer run."""
+    return min(width // 32, vector) if length == 1 else 1
+
+
 @gluon.jit
 def _beside(of_rows, wide: gl.constexpr):
     """One value per row, [ROWS], as [ROWS, 1, 1, 1] in the layout `wide`."""
@@ -93,12 +99,13 @@ def _best_of_runs(score_rows, stride_v, num_visible, WIDTH: gl.constexpr, LENGTH
     Rows that see nothing (num_visible [ROWS] is 0) get arbitrary values.
     """
     ROWS: gl.constexpr = score_rows.shape[0]
-    EACH: gl.constexpr = WIDTH // 32
-    AT_ONCE: gl.constexpr = LENGTH if LENGTH <= RUN else VECTOR
-    # Blocks of a run lie side by side in a lane, and so do runs of one block; lanes take turns with longer ones.
+    BESIDE: gl.constexpr = side_by_side(WIDTH, LENGTH, VECTOR)
+    EACH: gl.constexpr = WIDTH // 32 // BESIDE
+    AT_ONCE: gl.constexpr = VECTOR if LENGTH > RUN else LENGTH * BESIDE
+    # Blocks of a run lie side by side in a lane, and so do runs of one block; lanes take turns with these.
     wide: gl.constexpr = gl.BlockedLayout([ROWS, 1, EACH, AT_ONCE], [1, 32, 1, 1], [1, 1, 1, 1], [3, 2, 1, 0])
     lane, turn, within = _places(EACH, AT_ONCE, wide)
-    first = (lane * EACH + turn if LENGTH == 1 else turn * 32 + lane) * LENGTH
+    first = (turn * 32 + lane) * BESIDE * LENGTH
     rows = _beside(score_rows, wide)
     visible = _beside(num_visible, wide)
     if LENGTH <= RUN:
@@ -106,7 +113,12 @@ def _best_of_runs(score_rows, stride_v, num_visible, WIDTH: gl.constexpr, LENGTH
         # All of a vector are read if its first is visible: behind the last visible block scores are -inf.
         at = _scores_at(rows, blocks, stride_v, VECTOR)
         score = gl.load(at, mask=blocks // VECTOR * VECTOR < visible, other=float("-inf"))
-        best = gl.max(score, axis=3)
+        if LENGTH == 1:
+            best = score.reshape([ROWS, 32, EACH * BESIDE])
+            first = (first + within).reshape([1, 32, EACH * BESIDE])
+        else:
+            best = gl.max(score, axis=3)
+            first = first.reshape([1, 32, EACH])
     else:
         # Registers do not hold all, so it goes vector by vector. Turns behind the row's last vector read that again, so
         # that no mask stands between the loads.
@@ -115,7 +127,8 @@ def _best_of_runs(score_rows, stride_v, num_visible, WIDTH: gl.constexpr, LENGTH
             vector = gl.minimum(first // VECTOR + i, (visible - 1) // VECTOR)
             score = gl.load(_scores_at(rows, vector * VECTOR + within, stride_v, VECTOR))
             best = gl.maximum(best, gl.max(score, axis=3))
-    return best, first.reshape([1, 32, EACH])
+        first = first.reshape([1, 32, EACH])
+    return best, first
 
 
 @gluon.jit
@@ -147,43 +160,6 @@ def _best_of_parts(
         best = score.reshape([ROWS, 32, EACH * VECTOR])
         first = (start + within).reshape([ROWS, 32, EACH * VECTOR])
     return best, first
-
-
-@gluon.jit
-def _choose(
-    best, first, LENGTH: gl.constexpr, num_visible, k, INIT_BLOCKS: gl.constexpr, LOCAL_BLOCKS: gl.constexpr,
-    GROUPS: gl.constexpr, IS_WHOLE: gl.constexpr,
-):  # fmt: skip
-    """The k best among some runs of LENGTH blocks: (first, place, is_best), all [ROWS, 32, EACH].
-
-    place: of each chosen run in their ascending list. Rows that see nothing (num_visible [ROWS] is 0) have none.
-    """
-    ROWS: gl.constexpr = best.shape[0]
-    flat: gl.constexpr = gl.BlockedLayout([ROWS, 1, best.shape[2]], [1, 32, 1], [1, 1, 1], [2, 1, 0])
-    of_rows: gl.constexpr = gl.SliceLayout(1, gl.SliceLayout(2, flat))
-    best = gl.convert_layout(best, flat)  # moves nothing: only the name of the layout changes
-    first = gl.convert_layout(first, flat)
-    num_visible = gl.convert_layout(num_visible, of_rows)[:, None, None]
-    rank = rank_of_runs(best, first, LENGTH, num_visible, INIT_BLOCKS, LOCAL_BLOCKS)
-    cut, is_exact = find_cut(rank, k, GROUPS, IS_WHOLE)
-    is_split = any_row((cut > RANK_ABSENT) & ~is_exact)
-    cut, is_exact = cut[:, None, None], is_exact[:, None, None]
-    is_best = (rank > cut) | (is_exact & (rank == cut))
-    place, num_best = num_before(is_best, LENGTH)
-    if is_split:  # the first of those at the cut
-        is_tied = rank == cut
-        tied_before, _ = num_before(is_tied, LENGTH)
-        is_best = is_best | (is_tied & (tied_before < k - num_best))
-        place += gl.minimum(tied_before, k - num_best)
-    return gl.broadcast(first, place)[0], place, is_best & (rank != RANK_ABSENT)
-
-
-@gluon.jit
-def _put(first, place, is_best, out_rows, stride_out_k):
-    """Write the blocks that are chosen to out_rows [ROWS]."""
-    of_rows: gl.constexpr = gl.SliceLayout(1, gl.SliceLayout(2, first.type.layout))
-    out_rows = gl.convert_layout(out_rows, of_rows)[:, None, None]
-    gl.store(out_rows + place * stride_out_k, first, mask=is_best)
 
 
 @gluon.jit(
@@ -266,21 +242,25 @@ def _topk_warp_kernel(
         if any_row(is_mine):
             num_mine = gl.where(is_mine, num_ranked, 0)
             best, first = _best_of_runs(score_rows, stride_v, num_mine, WIDTHS[i], LENGTHS[i], VECTOR)
-            first, place, is_best = _choose(best, first, LENGTHS[i], num_mine, TOPK, INIT_BLOCKS, LOCAL_BLOCKS, K, True)
+            BESIDE: gl.constexpr = side_by_side(WIDTHS[i], LENGTHS[i], VECTOR)
+            rank, first = ranked(best, first, LENGTHS[i], num_mine, INIT_BLOCKS, LOCAL_BLOCKS)
             if LENGTHS[i] == 1:
-                _put(first, place, is_best, out_rows, stride_out_k)
+                put_best(rank, first, BESIDE, TOPK, K, True, out_rows, stride_out_k)
             else:
+                first, place, is_best = best_of(rank, first, BESIDE, TOPK, K, True)
                 runs = gl.convert_layout(by_place(first, place, is_best), by_rows)
     if LENGTHS[len(LENGTHS) - 1] > RUN and any_row(num_ranked > TWO_ROUNDS):
         num_mine = gl.where(num_ranked > TWO_ROUNDS, num_ranked, 0)
         best, first = _best_of_parts(score_rows, stride_v, runs, num_mine, TOPK, K, RUN, VECTOR)
-        first, place, is_best = _choose(best, first, RUN, num_mine, TOPK, INIT_BLOCKS, LOCAL_BLOCKS, K, False)
+        rank, first = ranked(best, first, RUN, num_mine, INIT_BLOCKS, LOCAL_BLOCKS)
+        first, place, is_best = best_of(rank, first, 1, TOPK, K, False)
         runs = gl.convert_layout(by_place(first, place, is_best), by_rows)
     if LENGTHS[len(LENGTHS) - 1] > 1 and any_row(num_ranked > ONE_ROUND):
         num_mine = gl.where(num_ranked > ONE_ROUND, num_ranked, 0)
         best, first = _best_of_parts(score_rows, stride_v, runs, num_mine, TOPK, K, 1, VECTOR)
-        first, place, is_best = _choose(best, first, 1, num_mine, TOPK, INIT_BLOCKS, LOCAL_BLOCKS, K, False)
-        _put(first, place, is_best, out_rows, stride_out_k)
+        rank, first = ranked(best, first, 1, num_mine, INIT_BLOCKS, LOCAL_BLOCKS)
+        beside: gl.constexpr = rank.shape[2]
+        put_best(rank, first, beside, TOPK, K, False, out_rows, stride_out_k)
 
 
 def is_served(batch: PagedBatch, max_row_blocks: int | None = None) -> bool:

@@ -44,14 +44,24 @@ def _votes(is_it):
 
 
 @gluon.jit
-def num_before(is_it, LENGTH: gl.constexpr):
-    """(int32 [ROWS, 32, EACH], int32 [.., .., 1]): count of `is_it` among candidates of lower ids, and among all."""
+def num_before(is_it, BESIDE: gl.constexpr):
+    """(int32 [ROWS, 32, EACH], int32 [.., .., 1]): count of `is_it` among candidates of lower ids, and among all.
+
+    BESIDE: a lane's candidates that lie side by side; lanes take turns with so many.
+    """
     lanes_before, lanes = _votes(is_it)
-    if LENGTH == 1:  # a lane's candidates lie side by side
-        own = is_it.to(gl.int32)
+    own = is_it.to(gl.int32)
+    if is_it.shape[2] == BESIDE:
         before = gl.sum(lanes_before, axis=2)[:, :, None] + tl.cumsum(own, axis=2) - own
-    else:  # lanes take turns
+    elif BESIDE == 1:
         before = lanes_before + tl.cumsum(lanes, axis=2) - lanes
+    else:
+        in_turns: gl.constexpr = [is_it.shape[0], 32, is_it.shape[2] // BESIDE, BESIDE]
+        own_before = tl.cumsum(own, axis=2) - own
+        turns_before = gl.min((tl.cumsum(lanes, axis=2) - lanes - own_before).reshape(in_turns), axis=3)
+        lanes_before = gl.sum(lanes_before.reshape(in_turns), axis=3)
+        before = gl.broadcast((turns_before + lanes_before)[:, :, :, None], own.reshape(in_turns))[0]
+        before = gl.convert_layout(before.reshape(is_it.shape), is_it.type.layout) + own_before
     return before, gl.sum(lanes, axis=2)[:, :, None]
 
 
