@@ -22,6 +22,7 @@ from msa_fast.ops.hopper import decode as hopper_decode
 from msa_fast.ops.hopper import decode_e4m3 as hopper_decode_e4m3
 from msa_fast.ops.hopper import score as hopper_score
 from msa_fast.ops.hopper import score_e4m3 as hopper_score_e4m3
+from msa_fast.ops.hopper import score_wide as hopper_score_wide
 from msa_fast.ops.nvidia import warp_topk
 from msa_ref import IndexerConfig
 from tests.support.fast_engine import Engine
@@ -33,6 +34,7 @@ KERNELS = {
 }
 GPU_KERNELS = KERNELS | {
     "prefill score on sm_90": hopper_score._score_sm90_kernel,
+    "prefill score of wide tiles on sm_90": hopper_score_wide._score_wide_sm90_kernel,
     "prefill score of e4m3 on sm_90": hopper_score_e4m3._score_e4m3_sm90_kernel,
     "decode score on sm_90": hopper_decode._decode_score_sm90_kernel,
     "decode score of e4m3 on sm_90": hopper_decode_e4m3._decode_score_e4m3_sm90_kernel,

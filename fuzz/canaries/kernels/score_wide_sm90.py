@@ -15,23 +15,6 @@ MUTANTS = [
         defect="D46",
     ),
     _mutant(
-        "wide_sm90_page_taken_under_a_product",
-        "A group says that it is done with a page while its warps may still multiply it.",
-        "                barrier()  # every warp of the group is done with the page\n",
-        "",
-        ("Best", "Runs", "RepeatDeterminism"),
-        defect="D46",
-    ),
-    _mutant(
-        "wide_sm90_queries_overwritten",
-        "A page takes the place of the queries before every warp has read them.",
-        "        barrier()  # every warp of the group has read them\n",
-        "",
-        ("Best", "Runs", "RepeatDeterminism"),
-        defect="D46",
-        needs=("gpu", "twin"),
-    ),
-    _mutant(
         "wide_sm90_queries_not_handed_over",
         "A page takes the queries' place without the fence that orders it after the threads' loads.",
         "        q_b = copied.slice(HALF, HALF).load(operand)\n        fence_async_shared()\n",
@@ -91,12 +74,12 @@ MUTANTS = [
         "scores = scores",
         ("PoisonBlind", "Best"),
     ),
-    _mutant(
+    _apart(
         "wide_sm90_tile_of_one_group",
         "The last block of a tile is that of its first group.",
         "(first_row + GROUPS * ROWS - 1) // H",
         "(first_row + ROWS - 1) // H",
-        ("Best", "Runs"),
+        ("Score", "Best", "Runs"),
         defect="D11",
     ),
     _mutant(

@@ -2,7 +2,7 @@
 
 Two groups of four warps go through the pages as a program of that scorer does, each with 128 rows in two halves, and
 say of each page when they are done with it. A page comes once for both: half as much is read from the L2 cache. Plans
-have such tiles where they are asked for; agrees bit for bit with the scorer for everyone wherever sums are exact.
+have such tiles where their grid ends first; agrees bit for bit with the scorer for everyone wherever sums are exact.
 """
 
 import torch
@@ -20,7 +20,7 @@ from msa_fast.ops.dispatch import SelectionStart
 from msa_fast.ops.hopper.score import beside_scores, masked, product, put, query_rows
 from msa_fast.ops.launching import Launched, launched
 from msa_fast.ops.nvidia.put import has_flat_rows
-from msa_fast.ops.nvidia.tma import barrier, fetch, is_read_by_sm90, load_tile, pages_of, queries_of
+from msa_fast.ops.nvidia.tma import fetch, is_read_by_sm90, load_tile, pages_of, queries_of
 from msa_fast.ops.prefill_plan import PrefillPlan
 from msa_ref.batch import PagedBatch
 
@@ -102,8 +102,8 @@ def _score_rows(
         q_a = copied.slice(0, HALF).load(operand)
         q_b = copied.slice(HALF, HALF).load(operand)
         fence_async_shared()
-        barrier()  # every warp of the group has read them
-        for i in gl.static_range(GROUPS):  # a page may take their place, once all groups say so of each
+        # A page may take their place once all groups say so of each. One thread says it, behind all warps of its group.
+        for i in gl.static_range(GROUPS):
             mbarrier.arrive(done.index(FREE + i), count=1)
     else:
         q_a = query_rows(q_ptr, first_row, q_start, query_len, stride_q_t, stride_q_h, H, D, HALF, WARPS)
@@ -149,7 +149,6 @@ def _score_rows(
                     scores = warpgroup_mma_wait(1, deps=[product_b])
                 else:
                     scores = warpgroup_mma_wait(0, deps=[product_b])
-                barrier()  # every warp of the group is done with the page
                 mbarrier.arrive(done.index(slot), count=1)
                 held_b = put(
                     scores, held_b, is_b, score_b, best_b, block + i, first_block, end_block, num_blocks,
@@ -167,7 +166,6 @@ def _score_rows(
                 stride_best_b, SUPERBLOCK, VECTOR,
             )  # fmt: skip
             product_b = warpgroup_mma_wait(0, deps=[product_b])
-            barrier()
             mbarrier.arrive(done.index(slot), count=1)
             held_b = put(
                 product_b, held_b, is_b, score_b, best_b, block, first_block, end_block, num_blocks, stride_score_b,
@@ -191,7 +189,6 @@ def _score_rows(
                 scores, held_b, is_b, score_b, best_b, block, first_block, end_block, num_blocks, stride_score_b,
                 stride_best_b, SUPERBLOCK, VECTOR,
             )  # fmt: skip
-        barrier()
         mbarrier.arrive(done.index(slot), count=1)
         slot, uses = _next(slot, uses, STAGES)
         block += 1
