@@ -30,6 +30,7 @@ CANNOT_SHOW = {
     "decode_score_6_in_32_bits_block": _SIDE_BY_SIDE,
     "decode_score_7_in_32_bits_filler": _SIDE_BY_SIDE,
     "checks_0_without_rows_shape_2_size_128": "Kernels that copy by tensor map have keys of 128 elements.",
+    "step_kinds_0_without_plan_score_rows": "Of a builder's plans those with wider tiles have a longer longest tile.",
 }
 """Mutant that breaks nothing -> why."""
 WRITTEN = {
