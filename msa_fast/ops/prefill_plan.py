@@ -149,7 +149,7 @@ class Planner:
         tile_rows: int | None = None,
     ) -> None:
         self._config, self._device, self._architecture = config, device, architecture_of(device)
-        self._tilings = tilings_of(self._architecture, key_dtype, tile_rows)
+        self._tilings = tilings_of(config, self._architecture, key_dtype, tile_rows)
         self._take = partial(new_slot, device=device) if memory is None else memory.take
 
     @cached_property

@@ -8,6 +8,7 @@ import torch
 from triton.experimental.gluon import language as gl
 
 from msa_fast.ops.launch_table import ANY, SCORE_ROWS, KeyKind, entry_for, key_kind, number
+from msa_ref.config import IndexerConfig
 
 _IS_EARLY_GLUON = hasattr(gl, "thread_barrier")
 """True with Triton 3.6. The assembler of later releases copies the left operands of products once more, and spills."""
@@ -50,16 +51,19 @@ class Tiling(NamedTuple):
 
 
 WIDER: dict[tuple[str, KeyKind], Tiling] = {("sm_90", 2): Tiling(256, Sharing((1.93,), 4.6))}
-"""Tilings beside the GPU's own, by architecture and kind of keys. Hopper's: a block takes 0.965 as long as it takes two
-of the GPU's own programs, but the program begins later, and fills a multiprocessor alone."""
+"""Tilings beside the GPU's own for MiniMax-M3's shape, by architecture and kind of keys. Hopper's: a block takes 0.965
+as long as it takes two of the GPU's own programs, but the program begins later, and fills a multiprocessor alone."""
 
 
 @cache
-def tilings_of(architecture: str, key_dtype: torch.dtype, tile_rows: int | None) -> tuple[Tiling, ...]:
+def tilings_of(
+    config: IndexerConfig, architecture: str, key_dtype: torch.dtype, tile_rows: int | None
+) -> tuple[Tiling, ...]:
     """The tilings that a plan for keys of a dtype may have, the GPU's own first; one if tile_rows is given."""
     kind = key_kind(key_dtype)
     own = Tiling(number(SCORE_ROWS, architecture), entry_for(SHARING, architecture, kind))
-    wider = WIDER.get((architecture, kind))
+    has_shape = (config.index_head_dim, config.block_size) == (128, 128)
+    wider = WIDER.get((architecture, kind)) if has_shape else None
     known = (own,) if wider is None else (own, wider)
     if tile_rows is None:
         return known if IS_WIDE_FAST else (own,)
