@@ -9,6 +9,8 @@ from msa_ref.walkthrough.svg import Drawing
 
 RESULTS = Path(__file__).parents[2] / "msa_fast" / "bench" / "results"
 """The tables that `python -m msa_fast.bench` measured."""
+TABLES = {"prefill": "prefill-h200-d346a56", "decode": "decode-h200-48b0b21"}
+"""Stage -> the H200's newest table of it. Their names end in commits, which have no order."""
 HEADS, DIM, BYTES = 4, 128, 2
 """The index heads that are drawn, the head dim, and bytes of a bf16 element."""
 SELECTED_TOKENS = 16 * 128
@@ -108,9 +110,8 @@ def decode_roofline() -> Drawing:
 
 
 def _rows(stage: str) -> list[Row]:
-    """The newest table of the H200 for this stage: equal lengths, the heads that are drawn."""
-    path = sorted(RESULTS.glob(f"{stage}-h200-*.csv"))[-1]
-    with path.open(newline="") as file:
+    """The rows of a stage's table: equal lengths, the heads that are drawn."""
+    with (RESULTS / f"{TABLES[stage]}.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row.get("lengths", "equal") == "equal"]
     numbers = [{name: float(value) for name, value in row.items() if name != "lengths"} for row in rows]
     return [row for row in numbers if row["heads"] == HEADS]

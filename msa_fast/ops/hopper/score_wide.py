@@ -30,7 +30,7 @@ TILE_ROWS = 256
 GROUPS = 2
 """Groups of warps that take maxima: one multiplies while the other does, and a multiprocessor has room for no more."""
 WARPS = 4
-"""Those of a group."""
+"""Warps of a group."""
 STAGES = 6
 """Pages in shared memory. The last of them begin as the groups' queries."""
 REGISTERS = 168

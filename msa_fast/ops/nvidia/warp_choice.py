@@ -12,6 +12,8 @@ from msa_fast.ops.rank import RANK_ABSENT, rank_of_runs
 MANY_EACH = gl.constexpr(8)
 """Candidates of a lane from which on most are left out before the search, each of whose turns asks about all of them.
 With four the steps before it take as long as they save."""
+ONE_A_LANE = gl.constexpr(gl.BlockedLayout([1, 1, 1], [1, 32, 1], [1, 1, 1], [2, 1, 0]))
+"""Layout of [1, 32, 1]: a candidate of one row in each lane."""
 
 
 @gluon.jit
@@ -79,9 +81,8 @@ def _left(rank, BESIDE: gl.constexpr, k, GROUPS: gl.constexpr):
     Returns (is_left, place, num_left): place in their ascending list, num_left int32 [1]. Where high scores lie side by
     side, in the vectors of few lanes, many are left.
     """
-    one: gl.constexpr = gl.BlockedLayout([1, 1, 1], [1, 32, 1], [1, 1, 1], [2, 1, 0])
     of_rows: gl.constexpr = gl.SliceLayout(1, gl.SliceLayout(2, rank.type.layout))
-    of_lanes = gl.convert_layout(gl.max(rank, axis=2)[:, :, None], one)
+    of_lanes = gl.convert_layout(gl.max(rank, axis=2)[:, :, None], ONE_A_LANE)
     cut, _ = find_cut(of_lanes, k, GROUPS, True)
     is_left = rank >= gl.convert_layout(cut, of_rows)[:, None, None]
     place, num_left = num_before(is_left, BESIDE)
@@ -91,10 +92,9 @@ def _left(rank, BESIDE: gl.constexpr, k, GROUPS: gl.constexpr):
 @gluon.jit
 def _one_a_lane(rank, first, is_left, place, num_left):
     """(rank, first) [1, 32, 1]: of the num_left candidates that are left, 32 or fewer, by their place."""
-    one: gl.constexpr = gl.BlockedLayout([1, 1, 1], [1, 32, 1], [1, 1, 1], [2, 1, 0])
-    of_rows: gl.constexpr = gl.SliceLayout(1, gl.SliceLayout(2, one))
-    first = gl.convert_layout(by_place(first, place, is_left)[:, :, None], one)
+    of_rows: gl.constexpr = gl.SliceLayout(1, gl.SliceLayout(2, ONE_A_LANE))
+    first = gl.convert_layout(by_place(first, place, is_left)[:, :, None], ONE_A_LANE)
     rank = by_place(rank.to(gl.int32, bitcast=True), place, is_left).to(gl.uint32, bitcast=True)
-    rank = gl.convert_layout(rank[:, :, None], one)
-    lane = gl.arange(0, 32, layout=gl.SliceLayout(0, gl.SliceLayout(2, one)))[None, :, None]
+    rank = gl.convert_layout(rank[:, :, None], ONE_A_LANE)
+    lane = gl.arange(0, 32, layout=gl.SliceLayout(0, gl.SliceLayout(2, ONE_A_LANE)))[None, :, None]
     return gl.where(lane < gl.convert_layout(num_left, of_rows)[:, None, None], rank, RANK_ABSENT), first
