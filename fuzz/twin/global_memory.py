@@ -40,15 +40,42 @@ class Notes:
         return is_shared
 
 
+class Spans:
+    """The spans of memory that a launch has touched, and the launch before it: from an address up to another.
+
+    What one instruction touches counts as one span, with the gaps between.
+    """
+
+    def __init__(self) -> None:
+        self._of: dict[int, tuple[list[int], list[int]]] = {}
+
+    def add(self, launch: int, low: int, high: int) -> None:
+        """The launch touches a span."""
+        if launch not in self._of:
+            self._of = {number: spans for number, spans in self._of.items() if number >= launch - 1}
+            self._of[launch] = [], []
+        lows, highs = self._of[launch]
+        first, behind = bisect.bisect_left(highs, low), bisect.bisect_right(lows, high)
+        if first < behind:  # these it meets
+            low, high = min(low, lows[first]), max(high, highs[behind - 1])
+        lows[first:behind], highs[first:behind] = [low], [high]
+
+    def meets(self, launch: int, low: int, high: int) -> bool:
+        """True if the launch has touched any byte of a span."""
+        lows, highs = self._of.get(launch, ((), ()))
+        place = bisect.bisect_right(highs, low)
+        return place < len(lows) and lows[place] < high
+
+
 @dataclass(eq=False)
 class Storage:
-    """The memory of one tensor, or of several that share it. writers, readers: launches that stored or loaded there."""
+    """The memory of one tensor, or of several that share it. written, read: where launches stored or loaded."""
 
     name: str
     base: int
     content: npt.NDArray[np.uint8]
-    writers: set[int] = field(default_factory=set)
-    readers: set[int] = field(default_factory=set)
+    written: Spans = field(default_factory=Spans)
+    read: Spans = field(default_factory=Spans)
     notes: Notes = field(default_factory=Notes)
 
 
@@ -162,6 +189,7 @@ class Launch:
         index = self._index(storage, pointer, dtype, place)
         _elements(storage, dtype)[index] = value
         self._note(storage, index * dtype.itemsize, place)
+        storage.written.add(self._number, int(pointer.min()), int(pointer.max()) + dtype.itemsize)
 
     def tile(self, reader: TileReader, at: Sequence[int], place: str) -> Source:
         """The tile of a tensor that begins at `at`, for a copy to shared memory."""
@@ -188,20 +216,20 @@ class Launch:
         return Target(start, write)
 
     def _reach_all(self, reader: TileReader, what: str, place: str, is_written: bool = False) -> None:
-        self._reached(reader.address, reader.address + 1, what, place, is_written)
+        self._reached(reader.address, reader.address + reader.num_bytes, what, place, is_written)
 
     def _reached(self, low: int, high: int, what: str, place: str, is_written: bool = False) -> Storage:
         storage, before = self._memory.storage(low, high, what, place), self._number - 1
         if self.is_early:
             told = f"a {what} of {storage.name} at {place} does not wait for the launch"
-            if before in storage.writers:
+            if storage.written.meets(before, low, high):
                 raise Finding("dependency", f"{told} that writes it")
-            if is_written and before in storage.readers:
+            if is_written and storage.read.meets(before, low, high):
                 raise Finding("dependency", f"{told} that reads it")
             if not self._is_alone_behind:
                 raise Finding("dependency", f"{told} before this one, nor for those that may run beside that")
         if not is_written:
-            storage.readers.add(self._number)
+            storage.read.add(self._number, low, high)
         return storage
 
     def _index(self, storage: Storage, pointer: Any, dtype: np.dtype[Any], place: str) -> Any:
@@ -215,7 +243,6 @@ class Launch:
         program = int(np.ravel_multi_index(self.program, self.grid))
         if storage.notes.note(np.ravel(at), self._number, program):
             raise Finding("two writers", f"two programs store in one place of {storage.name}, the second at {place}")
-        storage.writers.add(self._number)
 
 
 def _elements(storage: Storage, dtype: np.dtype[Any]) -> npt.NDArray[Any]:

@@ -12,7 +12,7 @@ from fuzz.twin.finding import Finding
 
 
 class TileReader:
-    """A tensor descriptor. address, strides: of the tensor, in bytes."""
+    """A tensor descriptor. address, strides, num_bytes from the first element to the last: of the tensor, in bytes."""
 
     def __init__(
         self, tensor: torch.Tensor, address: int, shape: Sequence[int], strides: Sequence[int], block: Sequence[int]
@@ -21,6 +21,8 @@ class TileReader:
         self._values = torch.as_strided(bits, tuple(shape), tuple(strides)).numpy()
         self.shape, self.block, self.address = tuple(shape), tuple(block), address
         self.strides = tuple(stride * tensor.element_size() for stride in strides)
+        last = sum((size - 1) * stride for size, stride in zip(self.shape, self.strides, strict=True))
+        self.num_bytes = max(0, last + tensor.element_size()) if 0 not in self.shape else 0
 
     def read(self, at: Sequence[int], shape: tuple[int, ...], place: str) -> npt.NDArray[Any]:
         """The tile that begins at `at`; zeros outside of the tensor. Source: PTX ISA 5.5, tensors."""

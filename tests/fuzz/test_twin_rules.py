@@ -1,5 +1,6 @@
 """The twin's machine: each of its rules finds the mistake that it is about, and accuses no right program."""
 
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from fuzz.twin.finding import Finding
-from fuzz.twin.global_memory import GlobalMemory, Launch
+from fuzz.twin.global_memory import GlobalMemory, Launch, Spans
 from fuzz.twin.machine.events import Group
 from fuzz.twin.machine.machine import Machine
 from fuzz.twin.matrix import quick_dot
@@ -168,6 +169,43 @@ def test_early_launch_that_writes_what_the_launch_before_still_reads_is_found() 
     early = launch(memory, 2, is_early=True, before=before)
     with pytest.raises(Finding, match="that reads it"):
         early.store(at, 1, None, "i32", "store")
+
+
+def test_early_launch_may_touch_what_lies_beside_it_in_the_same_memory() -> None:
+    """As `out` does, where a pool has it behind the queries that the launch before reads, and the keys it copies."""
+    memory, tensor = GlobalMemory(), torch.zeros(24, dtype=torch.int32)
+    at = memory.register(tensor, "pool")
+    before = launch(memory, 1)
+    before.load(np.array([at, at + 8]), None, None, "i32", "load")
+    before.tile(TileReader(tensor, at + 16, (4,), (1,), (4,)), [0], "copy").start()
+    before.store(at + 40, 1, None, "i32", "store")
+    before.launch_dependents()
+    early = launch(memory, 2, is_early=True, before=before)
+    early.store(at + 12, 1, None, "i32", "store")
+    early.store(at + 32, 1, None, "i32", "store")
+    assert early.load(at + 44, None, None, "i32", "load") == 0
+    for touch in (
+        lambda: early.store(at + 4, 1, None, "i32", "store"),  # between what one instruction reads
+        lambda: early.store(at + 28, 1, None, "i32", "store"),
+        lambda: early.load(at + 40, None, None, "i32", "load"),
+    ):
+        with pytest.raises(Finding, match="does not wait for the launch that"):
+            touch()
+
+
+def test_spans_meet_what_was_added_and_nothing_else() -> None:
+    rng = random.Random(0)
+    for _ in range(200):
+        spans, touched = Spans(), set[int]()
+        for _ in range(rng.randrange(8)):
+            low = rng.randrange(40)
+            high = low + rng.randrange(1, 9)
+            spans.add(7, low, high)
+            touched.update(range(low, high))
+        for low in range(50):
+            high = low + rng.randrange(1, 5)
+            assert spans.meets(7, low, high) == any(byte in touched for byte in range(low, high))
+            assert not spans.meets(6, low, high)
 
 
 def test_copies_touch_what_lies_in_the_tensor() -> None:
