@@ -4,16 +4,20 @@ from fuzz.canaries.kernels.mutant import mutants_of
 
 _mutant = mutants_of("ops/nvidia/warp_topk.py", "decode-topk", "gpu")
 _choice = mutants_of("ops/nvidia/warp_choice.py", "decode-topk", "gpu")
+_runs = mutants_of("ops/nvidia/warp_runs.py", "decode-topk", "gpu")
+_ALL_OF_THEM = """
+            first, place, is_best = best_of(rank, first, BESIDE, k, GROUPS, IS_WHOLE)
+            """
 
 MUTANTS = [
-    _mutant(
+    _runs(
         "topk_sm90_whole_vectors_alone",
         "Scores are skipped where one that is read with them belongs to no visible block.",
         'mask=blocks // VECTOR * VECTOR < visible, other=float("-inf"))\n        if',
         'mask=blocks // VECTOR * VECTOR + VECTOR <= visible, other=float("-inf"))\n        if',
         ("Best",),
     ),
-    _mutant(
+    _runs(
         "topk_sm90_vectors_side_by_side",
         "Scores that are stored interleaved are read as if a row's lay side by side.",
         "rows + blocks + (blocks // VECTOR).to(gl.int64) * (stride_v - VECTOR)",
@@ -52,51 +56,51 @@ MUTANTS = [
     _mutant(
         "topk_sm90_one_run_fewer",
         "One run fewer than there are slots goes to the next round.",
-        "best_of(rank, first, BESIDE, TOPK, K, True)",
-        "best_of(rank, first, BESIDE, TOPK - 1, K, True)",
+        "runs_of_best(rank, first, BESIDE, TOPK, K, True)",
+        "runs_of_best(rank, first, BESIDE, TOPK - 1, K, True)",
         ("Best", "Forced", "Runs"),
     ),
-    _mutant(
+    _runs(
         "topk_sm90_slot_of_a_step",
         "A run is read by half of its threads.",
         "slot = step // STEPS",
         "slot = step // (2 * STEPS)",
         ("Distinct", "Best", "Runs"),
     ),
-    _mutant(
+    _runs(
         "topk_sm90_part_of_a_run",
         "All threads of a run read its first scores.",
         "step % STEPS * AT_ONCE",
         "step % STEPS",
         ("Distinct", "Best", "Count"),
     ),
-    _mutant(
+    _runs(
         "topk_sm90_empty_slots_are_run_0",
         "Slots without a run hold run 0 in the next round.",
         "gl.where((slot < TOPK) & (visible > 0), from_lane(runs, slots), visible)",
         "gl.where(slot < TOPK, from_lane(runs, slots), 0)",
         ("Distinct", "Best", "Runs"),
     ),
-    _mutant(
+    _runs(
         "topk_sm90_empty_slots_are_stale",
         "Slots without a run hold what an earlier program left in their place, in the next round.",
         "gl.where((slot < TOPK) & (visible > 0)",
         "gl.where((slot < K) & (visible > 0)",
         ("Distinct", "Order", "Best", "WritesOnly"),
     ),
-    _mutant(
+    _runs(
         "topk_sm90_long_run_past_the_row",
         "The last long run of a row reads scores after the row's own.",
-        "gl.minimum(first // VECTOR + i, (visible - 1) // VECTOR)",
-        "first // VECTOR + i",
+        "gl.minimum((turn * 32 + run) * PARTS + part, (_beside(num_visible, read) - 1) // VECTOR)",
+        "(turn * 32 + run) * PARTS + part",
         ("Best", "Runs"),
         defect="D18",
     ),
-    _mutant(
+    _runs(
         "topk_sm90_long_run_without_its_end",
         "The last scores of a long run are skipped.",
-        "for i in gl.static_range(LENGTH // VECTOR)",
-        "for i in gl.static_range(LENGTH // VECTOR - 1)",
+        "(turn * 32 + run) * PARTS + part,",
+        "(turn * 32 + run) * PARTS + gl.minimum(part, PARTS - 2),",
         ("Best",),
     ),
     _mutant(
@@ -197,8 +201,29 @@ MUTANTS = [
     _choice(
         "topk_sm90_more_left_than_lanes",
         "More candidates are left than lanes can take, and those behind the last lane are dropped.",
-        "any_row(num_left > 32)",
-        "any_row(num_left > 48)",
+        f"if any_row(num_left > 32):{_ALL_OF_THEM}put",
+        f"if any_row(num_left > 48):{_ALL_OF_THEM}put",
+        ("Best", "Runs"),
+    ),
+    _choice(
+        "topk_sm90_more_runs_left_than_lanes",
+        "More runs of a long row are left than lanes can take, and those behind the last lane are dropped.",
+        f"if any_row(num_left > 32):{_ALL_OF_THEM}runs",
+        f"if any_row(num_left > 256):{_ALL_OF_THEM}runs",
+        ("Best", "Runs", "Distinct"),
+    ),
+    _runs(
+        "topk_sm90_turn_of_long_runs",
+        "All turns have the best scores of the first turn's long runs.",
+        "_best_of_32_runs(i, score_rows",
+        "_best_of_32_runs(0, score_rows",
+        ("Best",),
+    ),
+    _runs(
+        "topk_sm90_lane_of_a_long_run",
+        "A lane gets the best of the parts that it has read, of several long runs.",
+        "gl.max(gl.convert_layout(gl.max(score, axis=3), own), axis=2)",
+        "gl.convert_layout(gl.max(gl.max(score, axis=3).reshape([ROWS, PARTS, 32]), axis=1), gl.SliceLayout(2, own))",
         ("Best", "Runs"),
     ),
     _choice(

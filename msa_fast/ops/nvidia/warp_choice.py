@@ -75,6 +75,28 @@ def put_best(
 
 
 @gluon.jit
+def runs_of_best(rank, first, BESIDE: gl.constexpr, k, GROUPS: gl.constexpr, IS_WHOLE: gl.constexpr):
+    """int32 [ROWS, 32]: first blocks of the k best runs, ascending, one a lane; arguments as `best_of` has them.
+
+    Lanes behind the last of them get arbitrary values.
+    """
+    of_lanes: gl.constexpr = gl.SliceLayout(2, ONE_A_LANE)
+    if rank.shape[0] == 1 and rank.shape[2] >= MANY_EACH and GROUPS < 32:
+        is_left, place, num_left = _left(rank, BESIDE, k, GROUPS)
+        if any_row(num_left > 32):
+            first, place, is_best = best_of(rank, first, BESIDE, k, GROUPS, IS_WHOLE)
+            runs = gl.convert_layout(by_place(first, place, is_best), of_lanes)
+        else:
+            few_rank, few_first = _one_a_lane(rank, first, is_left, place, num_left)
+            few_first, few_place, is_few_best = best_of(few_rank, few_first, 1, k, GROUPS, True)
+            runs = gl.convert_layout(by_place(few_first, few_place, is_few_best), of_lanes)
+    else:
+        first, place, is_best = best_of(rank, first, BESIDE, k, GROUPS, IS_WHOLE)
+        runs = gl.convert_layout(by_place(first, place, is_best), of_lanes)
+    return runs
+
+
+@gluon.jit
 def _left(rank, BESIDE: gl.constexpr, k, GROUPS: gl.constexpr):
     """The candidates [1, 32, EACH] that reach a cut which the best of k lanes reach: all that are selected, and a few.
 

@@ -18,14 +18,13 @@ from msa_fast.ops.buffers import SCORE_VECTOR
 from msa_fast.ops.dispatch import SelectionStart
 from msa_fast.ops.launch_table import MAX_WARP_TOPK, architecture_of, next_power_of_2, num_processors
 from msa_fast.ops.launching import Launched, launched
-from msa_fast.ops.nvidia.warp_choice import best_of, put_best, ranked
-from msa_fast.ops.nvidia.warp_votes import any_row, by_place, from_lane
+from msa_fast.ops.nvidia.warp_choice import put_best, ranked, runs_of_best
+from msa_fast.ops.nvidia.warp_runs import RUN, best_of_parts, best_of_runs, side_by_side
+from msa_fast.ops.nvidia.warp_votes import any_row
 from msa_fast.ops.prefill_plan import PrefillPlan, Slab
 from msa_ref.batch import PagedBatch
 
 ARCHITECTURES = ("sm_90", "sm_100", "sm_103")
-RUN = gl.constexpr(8)
-"""Blocks of a run, and runs of a long one."""
 ONE_ROUND = gl.constexpr(MAX_WARP_TOPK["sm_90"] * RUN.value)
 """Blocks of the longest row that takes one round. A longer row has more runs than are selected."""
 TWO_ROUNDS = gl.constexpr(ONE_ROUND.value * RUN.value)
@@ -59,107 +58,6 @@ FIRST_ROUNDS = (
 )
 """First rounds: (blocks of the longest row, candidates, blocks of a candidate). Every further candidate of a thread
 costs in every turn of the search."""
-
-
-@gluon.constexpr_function
-def side_by_side(width, length, vector):
-    """Runs of `width` that a lane has side by side: those of one block of a vector, or one longer run."""
-    return min(width // 32, vector) if length == 1 else 1
-
-
-@gluon.jit
-def _beside(of_rows, wide: gl.constexpr):
-    """One value per row, [ROWS], as [ROWS, 1, 1, 1] in the layout `wide`."""
-    LAYOUT: gl.constexpr = gl.SliceLayout(1, gl.SliceLayout(2, gl.SliceLayout(3, wide)))
-    return gl.convert_layout(of_rows, LAYOUT)[:, None, None, None]
-
-
-@gluon.jit
-def _places(EACH: gl.constexpr, AT_ONCE: gl.constexpr, wide: gl.constexpr):
-    """int32 in the layout `wide`: lanes [1, 32, 1, 1], their EACH turns [1, 1, EACH, 1], what a turn reads at once."""
-    of_lanes: gl.constexpr = gl.SliceLayout(0, gl.SliceLayout(2, gl.SliceLayout(3, wide)))
-    of_turns: gl.constexpr = gl.SliceLayout(0, gl.SliceLayout(1, gl.SliceLayout(3, wide)))
-    within: gl.constexpr = gl.SliceLayout(0, gl.SliceLayout(1, gl.SliceLayout(2, wide)))
-    lane = gl.arange(0, 32, layout=of_lanes)[None, :, None, None]
-    turn = gl.arange(0, EACH, layout=of_turns)[None, None, :, None]
-    return lane, turn, gl.arange(0, AT_ONCE, layout=within)[None, None, None, :]
-
-
-@gluon.jit
-def _scores_at(rows, blocks, stride_v, VECTOR: gl.constexpr):
-    """Addresses of the scores of a row's blocks. blocks: groups of VECTOR side by side begin at a multiple of it."""
-    # Written as an offset from the contiguous layout, so it folds to zero when stride_v == VECTOR.
-    return rows + blocks + (blocks // VECTOR).to(gl.int64) * (stride_v - VECTOR)
-
-
-@gluon.jit
-def _best_of_runs(score_rows, stride_v, num_visible, WIDTH: gl.constexpr, LENGTH: gl.constexpr, VECTOR: gl.constexpr):
-    """fp32 [ROWS, 32, WIDTH // 32]: best scores of the first WIDTH runs of LENGTH blocks. int32: their first blocks.
-
-    Rows that see nothing (num_visible [ROWS] is 0) get arbitrary values.
-    """
-    ROWS: gl.constexpr = score_rows.shape[0]
-    BESIDE: gl.constexpr = side_by_side(WIDTH, LENGTH, VECTOR)
-    EACH: gl.constexpr = WIDTH // 32 // BESIDE
-    AT_ONCE: gl.constexpr = VECTOR if LENGTH > RUN else LENGTH * BESIDE
-    # Blocks of a run lie side by side in a lane, and so do runs of one block; lanes take turns with these.
-    wide: gl.constexpr = gl.BlockedLayout([ROWS, 1, EACH, AT_ONCE], [1, 32, 1, 1], [1, 1, 1, 1], [3, 2, 1, 0])
-    lane, turn, within = _places(EACH, AT_ONCE, wide)
-    first = (turn * 32 + lane) * BESIDE * LENGTH
-    rows = _beside(score_rows, wide)
-    visible = _beside(num_visible, wide)
-    if LENGTH <= RUN:
-        blocks = first + within
-        # All of a vector are read if its first is visible: behind the last visible block scores are -inf.
-        at = _scores_at(rows, blocks, stride_v, VECTOR)
-        score = gl.load(at, mask=blocks // VECTOR * VECTOR < visible, other=float("-inf"))
-        if LENGTH == 1:
-            best = score.reshape([ROWS, 32, EACH * BESIDE])
-            first = (first + within).reshape([1, 32, EACH * BESIDE])
-        else:
-            best = gl.max(score, axis=3)
-            first = first.reshape([1, 32, EACH])
-    else:
-        # Registers do not hold all, so it goes vector by vector. Turns behind the row's last vector read that again, so
-        # that no mask stands between the loads.
-        best = gl.full([ROWS, 32, EACH], float("-inf"), gl.float32, gl.SliceLayout(3, wide))
-        for i in gl.static_range(LENGTH // VECTOR):
-            vector = gl.minimum(first // VECTOR + i, (visible - 1) // VECTOR)
-            score = gl.load(_scores_at(rows, vector * VECTOR + within, stride_v, VECTOR))
-            best = gl.maximum(best, gl.max(score, axis=3))
-        first = first.reshape([1, 32, EACH])
-    return best, first
-
-
-@gluon.jit
-def _best_of_parts(
-    score_rows, stride_v, runs, num_visible, TOPK: gl.constexpr, K: gl.constexpr, LENGTH: gl.constexpr,
-    VECTOR: gl.constexpr,
-):  # fmt: skip
-    """The same [ROWS, 32, K * RUN // 32] of the RUN parts, LENGTH blocks each, of the TOPK runs in runs [ROWS, 32]."""
-    ROWS: gl.constexpr = score_rows.shape[0]
-    AT_ONCE: gl.constexpr = LENGTH if LENGTH > 1 else VECTOR
-    STEPS: gl.constexpr = LENGTH * RUN // AT_ONCE
-    EACH: gl.constexpr = K * STEPS // 32
-    wide: gl.constexpr = gl.BlockedLayout([ROWS, 1, EACH, AT_ONCE], [1, 32, 1, 1], [1, 1, 1, 1], [3, 2, 1, 0])
-    of_lanes: gl.constexpr = gl.SliceLayout(2, gl.SliceLayout(3, wide))
-    lane, turn, within = _places(EACH, AT_ONCE, wide)
-    step = lane * EACH + turn if LENGTH == 1 else turn * 32 + lane
-    slot = step // STEPS
-    visible = _beside(num_visible, wide)
-    runs, slots = gl.broadcast(gl.convert_layout(runs, of_lanes)[:, :, None, None], slot)
-    run = gl.where((slot < TOPK) & (visible > 0), from_lane(runs, slots), visible)
-    start = run + step % STEPS * AT_ONCE
-    # Written as a multiple, so that the compiler sees one load of VECTOR entries.
-    blocks = start // VECTOR * VECTOR + within
-    at = _scores_at(_beside(score_rows, wide), blocks, stride_v, VECTOR)
-    score = gl.load(at, mask=blocks // VECTOR * VECTOR < visible, other=float("-inf"))
-    if LENGTH > 1:
-        best, first = gl.max(score, axis=3), start.reshape([ROWS, 32, EACH])
-    else:
-        best = score.reshape([ROWS, 32, EACH * VECTOR])
-        first = (start + within).reshape([ROWS, 32, EACH * VECTOR])
-    return best, first
 
 
 @gluon.jit(
@@ -241,23 +139,21 @@ def _topk_warp_kernel(
         is_mine = (num_ranked > (MAX_BLOCKS[i - 1] if i > 0 else 0)) & (num_ranked <= MAX_BLOCKS[i])
         if any_row(is_mine):
             num_mine = gl.where(is_mine, num_ranked, 0)
-            best, first = _best_of_runs(score_rows, stride_v, num_mine, WIDTHS[i], LENGTHS[i], VECTOR)
+            best, first = best_of_runs(score_rows, stride_v, num_mine, WIDTHS[i], LENGTHS[i], VECTOR)
             BESIDE: gl.constexpr = side_by_side(WIDTHS[i], LENGTHS[i], VECTOR)
             rank, first = ranked(best, first, LENGTHS[i], num_mine, INIT_BLOCKS, LOCAL_BLOCKS)
             if LENGTHS[i] == 1:
                 put_best(rank, first, BESIDE, TOPK, K, True, out_rows, stride_out_k)
             else:
-                first, place, is_best = best_of(rank, first, BESIDE, TOPK, K, True)
-                runs = gl.convert_layout(by_place(first, place, is_best), by_rows)
+                runs = gl.convert_layout(runs_of_best(rank, first, BESIDE, TOPK, K, True), by_rows)
     if LENGTHS[len(LENGTHS) - 1] > RUN and any_row(num_ranked > TWO_ROUNDS):
         num_mine = gl.where(num_ranked > TWO_ROUNDS, num_ranked, 0)
-        best, first = _best_of_parts(score_rows, stride_v, runs, num_mine, TOPK, K, RUN, VECTOR)
+        best, first = best_of_parts(score_rows, stride_v, runs, num_mine, TOPK, K, RUN, VECTOR)
         rank, first = ranked(best, first, RUN, num_mine, INIT_BLOCKS, LOCAL_BLOCKS)
-        first, place, is_best = best_of(rank, first, 1, TOPK, K, False)
-        runs = gl.convert_layout(by_place(first, place, is_best), by_rows)
+        runs = gl.convert_layout(runs_of_best(rank, first, 1, TOPK, K, False), by_rows)
     if LENGTHS[len(LENGTHS) - 1] > 1 and any_row(num_ranked > ONE_ROUND):
         num_mine = gl.where(num_ranked > ONE_ROUND, num_ranked, 0)
-        best, first = _best_of_parts(score_rows, stride_v, runs, num_mine, TOPK, K, 1, VECTOR)
+        best, first = best_of_parts(score_rows, stride_v, runs, num_mine, TOPK, K, 1, VECTOR)
         rank, first = ranked(best, first, 1, num_mine, INIT_BLOCKS, LOCAL_BLOCKS)
         beside: gl.constexpr = rank.shape[2]
         put_best(rank, first, beside, TOPK, K, False, out_rows, stride_out_k)
