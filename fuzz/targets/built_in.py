@@ -4,7 +4,6 @@ import importlib
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import torch
 
@@ -14,6 +13,7 @@ from fuzz.targets.layer_memory import as_far_as, memory_of
 from fuzz.targets.layers import run_judged, run_others
 from fuzz.targets.limits import check_decode, check_decode_topk, check_prefill, check_prefill_device
 from fuzz.targets.own_engine import ENGINES
+from fuzz.targets.own_plan import plan_of
 from fuzz.targets.own_programs import hold_to_even_shares
 from fuzz.targets.own_promises import offer_bad_plan
 from fuzz.targets.step import step_target
@@ -21,8 +21,6 @@ from fuzz.targets.target import Bound, Run, Start, Target
 from msa_ref import index_topk
 from msa_ref.profile import CONTRACT
 
-SLAB_BYTES = 1024
-"""Bytes of memory for prefill's scores, times the split count: in a small case enough for a few query tiles."""
 STEP = replace(CONTRACT, name="the engine's classes", padded_queries="pad")
 """The contract, and rows behind the last request: PAD, or left as they are, which the harness reads as PAD."""
 
@@ -33,18 +31,10 @@ def _reference(call: Call) -> torch.Tensor:
     return fill(call, index_topk(call.batch))
 
 
-def _plan(kernels: Any, call: Call, has_slabs: bool) -> Any:
-    """has_slabs: a split count sets the workspace, too, for several slabs. Every third batch has tiles of 256 rows."""
-    batch, splits, rows = call.batch, call.num_splits, 256 if call.batch.total_q % 3 == 2 else None
-    workspace = {"workspace_bytes": SLAB_BYTES * splits} if has_slabs and splits else {}
-    options = {"num_splits": splits, "key_dtype": batch.index_k_pages.dtype, "tile_rows": rows, **workspace}
-    return kernels.PrefillPlan.build(batch.config, call.query_lens, call.seq_len_bounds, batch.device, **options)
-
-
 @as_on_a_gpu
 def _prefill(call: Call, package: str = "msa_fast") -> torch.Tensor:
     kernels, batch = importlib.import_module(package), call.batch
-    plan = _plan(kernels, call, has_slabs=True)
+    plan = plan_of(kernels, call, has_slabs=True)
     topk_idx: torch.Tensor = kernels.minimax_m3_index_prefill(batch, plan, out=call.out)
     return topk_idx
 
@@ -52,7 +42,7 @@ def _prefill(call: Call, package: str = "msa_fast") -> torch.Tensor:
 @as_on_a_gpu
 def _prefill_apart(call: Call, package: str = "msa_fast") -> torch.Tensor:
     kernels, batch = importlib.import_module(package), call.batch
-    plan = _plan(kernels, call, has_slabs=False)
+    plan = plan_of(kernels, call, has_slabs=False)
     offer_bad_plan(partial(kernels.minimax_m3_index_score, batch), plan)
     best = None
     if call.num_splits is not None:  # where splits are given, the best scores of superblocks are asked for, too
@@ -104,7 +94,7 @@ def _decode_shown(call: Call, package: str = "msa_fast") -> torch.Tensor:
 @as_on_a_gpu
 def _prefill_bound(call: Call, package: str = "msa_fast") -> torch.Tensor:
     kernels, bound = map(importlib.import_module, (package, f"{package}.ops.bound"))
-    plan, memory = _plan(kernels, call, has_slabs=True), memory_of(call)
+    plan, memory = plan_of(kernels, call, has_slabs=True), memory_of(call)
     launch = bound.PrefillLaunch(plan, *memory.metadata)
     run_others(launch, memory.others)
     return run_judged(launch, call, memory.refresh())

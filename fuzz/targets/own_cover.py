@@ -21,7 +21,7 @@ from msa_ref import IndexerConfig
 
 GPUS = (("interpreter", 4), ("sm_90", 132), ("sm_90", 78), ("sm_100", 148), ("sm_120", 188))
 """Architectures and their multiprocessors."""
-NUM_PLANS, NUM_DEVICE_PLANS = 60, 16
+NUM_PLANS, NUM_DEVICE_PLANS = 100, 16
 """Plans for each of them, and plans that the device makes."""
 KEY_DTYPES = (torch.bfloat16, torch.float8_e4m3fn)
 
@@ -38,7 +38,7 @@ def hold_to_whole_plans(package: str) -> None:
     for (architecture, processors), _ in product(GPUS, range(NUM_PLANS)):
         is_chunk = rng.random() < 0.5  # whose plan is made in part of what earlier ones left
         config, query_lens, seq_lens = _chunk(rng) if is_chunk else _drawn(rng, rng.choice((4, 40, 400, 4_000)))
-        options: dict[str, Any] = {"key_dtype": rng.choice(KEY_DTYPES), "tile_rows": rng.choice((None, 128, 256))}
+        options: dict[str, Any] = {"key_dtype": rng.choice(KEY_DTYPES), "tile_rows": rng.choice((None, 128, 256, 256))}
         if not is_chunk:
             options["num_splits"] = rng.choice((None, None, 1, 3, 50))
             some = _bytes_of_some(rng, config, seq_lens)
@@ -79,9 +79,12 @@ def hold_to_whole_device_plans(package: str) -> None:
 
 
 def _chunk(rng: random.Random) -> tuple[IndexerConfig, list[int], list[int]]:
-    """An indexer of MiniMax-M3's heads, and one request with a short chunk: the same ones often."""
-    query_len = rng.choice((64, 171))
-    return IndexerConfig(4, 16, 16, 16, 0, 1), [query_len], [query_len + 16 * rng.randint(0, 400)]
+    """An indexer of MiniMax-M3's heads, and one request with a short chunk: the same ones often.
+
+    With pages as large as its own, wide tiles have times of their own, and with 90 tokens half a tile at the end.
+    """
+    query_len, size = rng.choice((64, 90, 171)), rng.choice((16, 128, 128))
+    return IndexerConfig(4, size, size, 16, 0, 1), [query_len], [query_len + size * rng.randint(0, 400)]
 
 
 def _bytes_of_some(rng: random.Random, config: IndexerConfig, seq_lens: list[int]) -> int:

@@ -135,8 +135,8 @@ def plan_on_device(
         seq_lens, cu_seqlens_q: as `PagedBatch` takes them; on a GPU (on the CPU under Triton's interpreter).
         max_total_q: query tokens of the largest batch, and rows of the `index_q` of every one.
         max_row_blocks: bound on the blocks that a row sees; more are not scored, so it must hold.
-        num_more: score programs beside one for each query tile, by default a few for each multiprocessor. Changes
-            speed, never a bit of the answer.
+        num_more: score programs beside one for each query tile, by default a few for each multiprocessor, or as many
+            as a scorer likes that shares blocks out itself. Changes speed, never a bit of the answer.
         workspace_bytes: bound on the memory for scores, which is that of the largest batch.
 
     Raises:
@@ -159,6 +159,7 @@ def plan_on_device(
     architecture = architecture_of(device)
     superblock = superblock_of(config, architecture)
     heads = config.num_index_heads
+    is_tiled = num_more is not None
     num_more = PROGRAMS_PER_PROCESSOR * num_processors(device) if num_more is None else num_more
     check_int(num_more, "num_more", 1)
     # A request has one tile more than its rows fill, at most.
@@ -190,4 +191,5 @@ def plan_on_device(
         max_row_blocks=max_row_blocks,
         total_q=max_total_q,
         num_reqs=num_reqs,
+        is_tiled=is_tiled,
     )

@@ -61,6 +61,8 @@ class PrefillPlan:
         more blocks.
     max_row_blocks: visible blocks of the longest row.
     total_q, num_reqs: those of the batch that the plan was built for.
+    is_tiled: True if its score tiles were chosen by the caller and are scored as listed; else a scorer may share the
+        blocks out on the device instead.
     """
 
     config: IndexerConfig
@@ -73,6 +75,7 @@ class PrefillPlan:
     max_row_blocks: int
     total_q: int
     num_reqs: int
+    is_tiled: bool
 
     @staticmethod
     def build(
@@ -92,12 +95,13 @@ class PrefillPlan:
             query_lens, seq_lens: one per request; seq_lens may be upper bounds.
             device: where the tile lists go.
             num_splits: parts into which the keys of every query tile are split, or fewer, since a part
-                begins with a superblock; by default as many as fill the GPU. Changes speed, never a bit of the answer.
+                begins with a superblock; by default as many as fill the GPU, or, of few query rows a request, blocks
+                are shared out on the device. Changes speed, never a bit of the answer.
             workspace_bytes: `minimax_m3_index_prefill` allocates no more for scores, unless those of
                 one query tile (128 or 256 rows, 16 tokens at least) take more. Changes no bit either.
             key_dtype: dtype of the `index_k_pages` that will be scored; of others the answer is the same, and slower.
             tile_rows: rows of a query tile, 128 or 256; by default those that the GPU scores sooner, by a model of
-                its time. Changes speed, never a bit.
+                its time, and no tiles where num_splits says so. Changes speed, never a bit.
 
         Raises:
             ValueError: one sentence naming the argument, the rule and what was got.
@@ -149,6 +153,7 @@ class Planner:
         tile_rows: int | None = None,
     ) -> None:
         self._config, self._device, self._architecture = config, device, architecture_of(device)
+        self._has_tile_rows = tile_rows is not None
         self._tilings = tilings_of(config, self._architecture, key_dtype, tile_rows)
         self._take = partial(new_slot, device=device) if memory is None else memory.take
 
@@ -177,7 +182,8 @@ class Planner:
                 return plan
         lens = np.array([query_lens, seq_lens], dtype=np.int64)
         launches = self._device, self._architecture, self._tilings
-        return _plan_of_arrays(self._config, lens[0], lens[1], *launches, num_splits, workspace_bytes)
+        options = num_splits, self._has_tile_rows or num_splits is not None, workspace_bytes
+        return _plan_of_arrays(self._config, lens[0], lens[1], *launches, *options)
 
     def _plan_of_short(self, query_len: int, seq_len: int, workspace_bytes: int) -> PrefillPlan | None:
         """The plan of one short chunk, which is that of `_plan_of_arrays`; None if it is not short."""
@@ -196,8 +202,9 @@ class Planner:
         # In the order of its fields: their names would take as long again.
         max_tile_rows = rows if num_rows > rows else num_rows
         return PrefillPlan(
-            config, tiles, (slab,), rows, short.topk_rows, max_tile_rows, short.superblock, max_row_blocks, query_len, 1
-        )
+            config, tiles, (slab,), rows, short.topk_rows, max_tile_rows, short.superblock, max_row_blocks, query_len,
+            1, self._has_tile_rows,
+        )  # fmt: skip
 
 
 def _max_tokens(config: IndexerConfig, max_row_blocks: int, superblock: int, workspace_bytes: int) -> int:
@@ -214,6 +221,7 @@ def _plan_of_arrays(
     architecture: str,
     tilings: tuple[Tiling, ...],
     num_splits: int | None,
+    is_tiled: bool,
     workspace_bytes: int,
 ) -> PrefillPlan:
     """The plan of any batch: lengths int64 [B]."""
@@ -229,7 +237,7 @@ def _plan_of_arrays(
         if num_splits is not None:
             step = -(-num_blocks // num_splits)
         elif len(runs) > 1:
-            step, _ = best_step(num_blocks, superblock, sharing, processors)
+            step, _ = best_step(num_blocks, tiles.is_half[first:stop], superblock, sharing, processors)
         ranges.append(_split(tiles, first, stop, step, superblock))
         first_token, first_range = int(tiles.first_token[first]), num_ranges
         num_ranges += ranges[-1].shape[0]
@@ -252,6 +260,7 @@ def _plan_of_arrays(
         max_row_blocks=max_row_blocks,
         total_q=total_q,
         num_reqs=len(query_lens),
+        is_tiled=is_tiled,
     )
 
 
@@ -272,7 +281,8 @@ class _Tiles:
     """The query tiles of a batch, in the order of its tokens; int64 [num_query_tiles] each.
 
     Up to `score_rows` rows of a request, row .. end_row - 1, and the blocks that the last of them sees.
-    first_token, last_token: of these rows, counted in the batch.
+    first_token, last_token: of these rows, counted in the batch. is_half: bool, if they fill no more than half of the
+    tile, which is not the request's only one.
     """
 
     req: np.ndarray
@@ -281,6 +291,7 @@ class _Tiles:
     num_blocks: np.ndarray
     first_token: np.ndarray
     last_token: np.ndarray
+    is_half: np.ndarray
 
 
 class _Deal(NamedTuple):
@@ -301,7 +312,8 @@ class _Deal(NamedTuple):
         processors: int,
     ) -> "_Deal":
         tiles = _tiles(config, query_lens, seq_lens, tiling.rows)
-        return _Deal(tiling, tiles, *best_step(tiles.num_blocks, superblock, tiling.sharing, processors))
+        of_tiles = tiles.num_blocks, tiles.is_half
+        return _Deal(tiling, tiles, *best_step(*of_tiles, superblock, tiling.sharing, processors))
 
 
 def _tiles(config: IndexerConfig, query_lens: np.ndarray, seq_lens: np.ndarray, tile_rows: int) -> _Tiles:
@@ -314,7 +326,8 @@ def _tiles(config: IndexerConfig, query_lens: np.ndarray, seq_lens: np.ndarray, 
     visible_len = np.maximum(seq_lens - query_lens, -query_lens)[req] + last_token + 1
     num_blocks = -(-np.maximum(visible_len, 0) // config.block_size)
     start = (query_lens.cumsum() - query_lens)[req]
-    return _Tiles(req, row, end_row, num_blocks, start + row // heads, start + last_token)
+    is_half = (2 * (end_row - row) <= tile_rows) & (row > 0)
+    return _Tiles(req, row, end_row, num_blocks, start + row // heads, start + last_token, is_half)
 
 
 def _counted(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -9,6 +9,7 @@ from msa_fast.ops.checks import check_batch, check_score
 from msa_fast.ops.dispatch import PrefillScorer
 from msa_fast.ops.hopper import score as hopper_score
 from msa_fast.ops.hopper import score_e4m3 as hopper_score_e4m3
+from msa_fast.ops.hopper import score_few as hopper_score_few
 from msa_fast.ops.hopper import score_wide as hopper_score_wide
 from msa_fast.ops.launching import Launched
 from msa_fast.ops.prefill_plan import PrefillPlan, Slab, check_plan
@@ -16,7 +17,7 @@ from msa_fast.ops.product import NativePrefill, check_product
 from msa_ref.batch import PagedBatch
 
 PREFILL_SCORERS: tuple[PrefillScorer, ...] = (
-    hopper_score, hopper_score_wide, hopper_score_e4m3, blackwell_score, prefill_score,
+    hopper_score_few, hopper_score, hopper_score_wide, hopper_score_e4m3, blackwell_score, prefill_score,
 )  # fmt: skip
 """Asked in order; the first that serves a call scores it."""
 NATIVE_SCORERS: tuple[PrefillScorer, ...] = (blackwell_score, NativePrefill())

@@ -24,23 +24,25 @@ class Sharing(NamedTuple):
     """How score programs share a multiprocessor. Times are in those of a block for one that is full of the GPU's own.
 
     times: that of a block for each of 1, 2, ... programs that share it; the last is of as many as it holds.
-    prologue: what a program costs before its first block. hidden: of that, what programs beside those of a later wave
-    hide; it tells tilings apart, and of one they are dealt out without it.
+    prologues: what a program costs before its first block, in the same order. hidden: of that, what programs beside
+    those of a later wave hide; it tells tilings apart, and of one they are dealt out without it. half: the time of a
+    block, as a fraction, of a request's last tile of several, if its rows fill no more than half of it.
     """
 
     times: tuple[float, ...]
-    prologue: float
+    prologues: tuple[float, ...]
     hidden: float = 0
+    half: tuple[int, int] = (1, 1)
 
 
 SHARING: dict[tuple[str, KeyKind], Sharing] = {
-    ("sm_100", ANY): Sharing((1,), 4),
-    ("sm_103", ANY): Sharing((1,), 4),
-    ("interpreter", 1): Sharing((1.6, 2.3, 3), 6),
-    **({("sm_90", 1): Sharing((1.6, 2.3, 3), 6)} if IS_E4M3_CAPPED else {}),
-    (ANY, ANY): Sharing((4 / 3, 2), 4, 1.1),
+    ("sm_100", ANY): Sharing((1,), (4,)),
+    ("sm_103", ANY): Sharing((1,), (4,)),
+    ("interpreter", 1): Sharing((1.6, 2.3, 3), (6, 6, 6)),
+    **({("sm_90", 1): Sharing((1.6, 2.3, 3), (6, 6, 6))} if IS_E4M3_CAPPED else {}),
+    (ANY, ANY): Sharing((1.25, 2), (2.7, 4), 1.1),
 }
-"""By architecture and kind of keys, or ANY."""
+"""By architecture and kind of keys, or ANY. Where few programs begin, each has its queries and first page sooner."""
 
 
 class Tiling(NamedTuple):
@@ -50,7 +52,7 @@ class Tiling(NamedTuple):
     sharing: Sharing
 
 
-WIDER: dict[tuple[str, KeyKind], Tiling] = {("sm_90", 2): Tiling(256, Sharing((1.93,), 4.6))}
+WIDER: dict[tuple[str, KeyKind], Tiling] = {("sm_90", 2): Tiling(256, Sharing((1.93,), (4.6,), half=(3, 5)))}
 """Tilings beside the GPU's own for MiniMax-M3's shape, by architecture and kind of keys. Hopper's: a block takes 0.965
 as long as it takes two of the GPU's own programs, but the program begins later, and fills a multiprocessor alone."""
 

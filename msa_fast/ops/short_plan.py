@@ -27,6 +27,9 @@ NUM_WAVES, NUM_MORE = 12, 3
 
 Groups = list[tuple[int, int]]
 """Numbers of visible blocks, rising, and of the query tiles, one after another, that see so many."""
+_Cut = tuple[int, Groups, int, int, Sharing]
+"""The query tiles of a chunk by one tiling: its rows, groups of whole tiles and their number, blocks that the last tile
+sees if it counts as half of one (it is in no group then), else 0, and how programs share a multiprocessor."""
 
 
 @dataclass(eq=False, slots=True)
@@ -51,32 +54,58 @@ class ShortPlanner:
         numbers.
         """
         best_time, num_rows = float("inf"), query_len * self.heads
-        for tiling_rows, sharing in self.tilings:
-            tiling_tiles = -(-num_rows // tiling_rows)
-            if tiling_tiles > MAX_TILES:
+        for rows, sharing in self.tilings:
+            num_tiles = -(-num_rows // rows)
+            if num_tiles > MAX_TILES:
                 return None
-            tiling_groups = self._groups(query_len, seq_len, tiling_rows, tiling_tiles)
-            if tiling_groups is None:
+            groups = self._groups(query_len, seq_len, rows, num_tiles)
+            if groups is None:
                 return None
-            step, time = self._step(tiling_groups, tiling_tiles, sharing, best_time)
+            cut: _Cut = rows, groups, num_tiles, 0, sharing
+            if sharing.half != (1, 1) and num_tiles > 1 and 2 * num_rows <= (2 * num_tiles - 1) * rows:
+                *earlier, (blocks, tiles) = groups
+                whole = [*earlier, (blocks, tiles - 1)] if tiles > 1 else earlier
+                cut = rows, whole, num_tiles - 1, blocks, sharing
+            step, time = self._step(cut, best_time)
             if time < best_time:
-                score_rows, num_tiles, groups, each, best_time = tiling_rows, tiling_tiles, tiling_groups, step, time
-        # All tiles have these full ranges. The others are few: full ones of later tiles, then the ends.
+                best, each, best_time = cut, step, time
+        rows, groups, num_whole, half_blocks, (*_, half) = best
+        # All whole tiles have these full ranges. The others are few: of half a tile, later tiles' full ones, ends.
         common = groups[0][0] // each
         if common > MAX_RANGES:
             return None
-        ends = _ends(groups, common * each, each, score_rows)
-        full_end = 4 * common * num_tiles
-        ranges_end = full_end + len(ends)
+        longer: list[int] = []
+        others, num_tiles = _ranges(groups, common * each, each, rows), num_whole
+        if half_blocks:
+            half_each = self._half_step(each, half)
+            end = half_blocks % half_each
+            if each in (half_each, end):  # some of its ranges would lie among the common ones
+                return None
+            others += _ranges([(half_blocks, 1)], 0, half_each, rows, num_whole * rows)
+            num_tiles += 1
+        others.sort()
+        if half_blocks:
+            num_longer = half_blocks // half_each + (end > each)
+            longer, others = _numbers(others[:num_longer], rows), others[num_longer:]
+        shorter, common_at = _numbers(others, rows), len(longer)
+        common_end = common_at + 4 * common * num_whole
+        ranges_end = common_end + len(shorter)
         tiles_end = ranges_end + 2 * num_tiles
         host, values, on_device = take(tiles_end)
+        if longer:
+            struct.pack_into(f"{common_at}i", values, 0, *longer)
         if common:
-            values[:full_end] = _full_ranges((common - 1).bit_length(), num_tiles, score_rows, each)[:full_end]
-        if ends:
-            struct.pack_into(f"{len(ends)}i", values, 4 * full_end, *ends)
-        values[ranges_end:tiles_end] = _query_tiles(num_tiles, score_rows)
+            full = _full_ranges((common - 1).bit_length(), num_whole, rows, each)
+            values[common_at:common_end] = full[: common_end - common_at]
+        if shorter:
+            struct.pack_into(f"{len(shorter)}i", values, 4 * common_end, *shorter)
+        values[ranges_end:tiles_end] = _query_tiles(num_tiles, rows)
         on_device.copy_(host, True)
-        return TileLists(on_device, ranges_end >> 2, num_tiles), score_rows
+        return TileLists(on_device, ranges_end >> 2, num_tiles), rows
+
+    def _half_step(self, step: int, half: tuple[int, int]) -> int:
+        """Blocks of one program of half a tile, where those of whole ones have `step`."""
+        return step // self.superblock * half[1] // half[0] * self.superblock
 
     def _groups(self, query_len: int, seq_len: int, score_rows: int, num_tiles: int) -> Groups | None:
         """The tiles by the blocks that their last rows see; None if there are too many numbers of blocks."""
@@ -94,43 +123,64 @@ class ShortPlanner:
         groups.append((most, num_tiles - begin))
         return groups
 
-    def _step(self, groups: Groups, num_tiles: int, sharing: Sharing, limit: float) -> tuple[int, float]:
+    def _step(self, cut: _Cut, limit: float) -> tuple[int, float]:
         """Blocks of one program, by the model of `grid_time`: the first of the steps whose grid ends first; its time.
 
         The time is `limit` where no grid ends sooner, not counting what is hidden.
         """
-        superblock, (times, prologue, hidden), processors = self.superblock, sharing, self.processors
-        alone, full_time = times[0], times[-1]
+        _, groups, num_tiles, half_blocks, (times, prologues, hidden, (num, den)) = cut
+        superblock, processors = self.superblock, self.processors
+        full_time, prologue = times[-1], prologues[-1]
         at_once, most = len(times) * processors, MAX_PROGRAM_BLOCKS // superblock
         fewest, blocks = groups[0][0], groups[-1][0]
-        total = blocks * num_tiles
+        total = blocks * num_tiles + half_blocks * num // den
         for seen, tiles in groups:
             total -= (blocks - seen) * tiles
         total //= superblock
         work = total * superblock
         best, best_time, best_programs, last = 0, limit, 1, total + NUM_MORE
-        if full_time * work >= (limit - prologue) * at_once:  # more than that, however it is dealt out
+        if full_time * work >= (limit - prologues[0]) * at_once:  # more than that, however it is dealt out
             return 0, limit
         first = -(-total // (at_once * most)) or 1
-        for waves in range(first, first + NUM_WAVES):
-            needed = -(-total // (at_once * waves))
-            # From `last` on, all were tried for fewer waves.
-            for count in range(needed, needed + NUM_MORE if needed + NUM_MORE < last else last):
+        longest_tile = -(-max(blocks, half_blocks) // superblock)
+        for waves in range(first - 1, first + NUM_WAVES):  # at first a program for each processor
+            needed = -(-total // (at_once * waves if waves >= first else processors))
+            # From `last` on, all were tried for fewer programs.
+            counts = [*range(needed, needed + NUM_MORE if needed + NUM_MORE < last else last)]
+            equal = -(-longest_tile // (longest_tile // (needed or 1) or 1))
+            if equal < last and not needed <= equal < needed + NUM_MORE:
+                counts.append(equal)
+            for count in counts:
                 step = (most if count > most else count or 1) * superblock
                 wave = full_time * step + prologue
                 if wave >= best_time and work > (at_once - processors) * step:  # too many for less than a whole wave
                     continue
-                programs = -(-blocks // step)
-                if programs == -(-fewest // step):  # so it is for all
+                programs, longest = blocks // step, blocks % step
+                if programs == fewest // step and longest >= blocks - fewest + 1:  # so it is for all
                     programs *= num_tiles
+                    ends = num_tiles
                 else:
-                    programs = 0
+                    programs = ends = longest = 0
                     for seen, tiles in groups:
-                        programs += -(-seen // step) * tiles
+                        programs += seen // step * tiles
+                        end = seen % step
+                        if end:
+                            ends += tiles
+                            longest = end if end > longest else longest
+                end_time: float = longest
+                if half_blocks:
+                    half_step = self._half_step(step, (num, den))
+                    programs += half_blocks // half_step
+                    if end := half_blocks % half_step:
+                        ends += 1
+                        end_time = max(longest, end * num / den)
+                if ends:  # as many follow each other as take no longer than a program with all its blocks
+                    programs -= -ends // int(wave // (full_time * end_time + prologue))
                 full, rest = programs // at_once, programs % at_once
                 time: float = full * wave
                 if rest:
-                    time += times[(rest - 1) // processors] * step + prologue
+                    others = (rest - 1) // processors
+                    time += times[others] * step + prologues[others]
                 if time < best_time:
                     best, best_time, best_programs = step, time, programs
             if needed <= 1:  # so will the others be
@@ -138,24 +188,32 @@ class ShortPlanner:
             # The other steps are shorter, and take a wave more. Those up to `even` blocks would end later even if all
             # processors ended at once, and those of more blocks end later by their waves.
             even = prologue * work / (best_time * at_once - full_time * work)
-            if waves * (full_time * even + prologue) + alone * even + prologue > best_time:
+            if waves >= first and waves * (full_time * even + prologue) + times[0] * even + prologues[0] > best_time:
                 break
             last = needed
         return best, best_time - hidden * ((best_programs - 1) // at_once)
 
 
-def _ends(groups: Groups, first: int, each: int, score_rows: int) -> list[int]:
-    """The numbers of the ranges from block `first` on, `each` blocks long or shorter: the longest ranges first."""
-    pieces, row = [], 0
+_Range = tuple[int, int, int, int, int]
+"""A range of blocks of neighbouring tiles: its length, negative; its first block, first row, end row, end block."""
+
+
+def _ranges(groups: Groups, first: int, each: int, score_rows: int, row: int = 0) -> list[_Range]:
+    """The ranges from block `first` on, `each` blocks long or shorter, of tiles from a row on."""
+    ranges = []
     for last, tiles in groups:
         end_row = row + tiles * score_rows
         for block in range(first, last, each):
             end = block + each if block + each < last else last
-            pieces.append((block - end, block, row, end_row, end))
+            ranges.append((block - end, block, row, end_row, end))
         row = end_row
-    pieces.sort()
+    return ranges
+
+
+def _numbers(ranges: list[_Range], score_rows: int) -> list[int]:
+    """The numbers of the ranges of request 0, tile by tile."""
     numbers: list[int] = []
-    for _, block, first_row, end_row, end in pieces:
+    for _, block, first_row, end_row, end in ranges:
         for row in range(first_row, end_row, score_rows):
             numbers += (0, row, block, end)
     return numbers

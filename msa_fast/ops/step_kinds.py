@@ -14,7 +14,7 @@ import torch
 
 from msa_fast.ops.binding import Binding, DriverBinding
 from msa_fast.ops.buffers import SCORE_VECTOR, aligned
-from msa_fast.ops.checks import require_no_overlap
+from msa_fast.ops.checks import MAX_PRODUCT_ROWS, require_no_overlap
 from msa_fast.ops.driver_launch import DriverLaunch
 from msa_fast.ops.nvidia import warp_topk
 from msa_fast.ops.prefill_plan import PrefillPlan, scores_of_row
@@ -50,8 +50,11 @@ class PrefillStep(NamedTuple):
         num_tiles, tile_rows = plan.tiles.num_topk_tiles, plan.max_tile_rows
         num_rows = num_tiles * tile_rows
         rows = warp_topk.rows_of_a_program(num_rows, num_blocks)
+        # By these a scorer that shares blocks out has its programs: no tiles say how many.
+        may_share = not plan.is_tiled and tile_rows <= MAX_PRODUCT_ROWS[2]
+        shared = (plan.num_reqs, self.block_table.shape[1]) if may_share else None
         return (
-            self.tokens.start, tile_rows, plan.score_rows, len(plan.slabs),
+            self.tokens.start, tile_rows, plan.score_rows, len(plan.slabs), shared,
             scores_of_row(num_blocks, plan.superblock), (num_blocks - 1).bit_length(),
             num_rows >= warp_topk.MANY_ROWS, num_rows < warp_topk.SOME_ROWS,
             warp_topk.room_of_a_program(num_tiles, tile_rows, rows, self.block_table.device),
@@ -104,10 +107,12 @@ class StepKinds:
 class _Part(NamedTuple):
     """A launch; the places in it of the step's tensors, by number, and that of the columns of its block table.
 
-    strides: places of strides of interleaved scores, and what each of the step's tokens, rounded up, adds to them.
+    num_programs: of a launch that reads no tiles; None for one program a tile. strides: places of strides of
+    interleaved scores, and what each of the step's tokens, rounded up, adds to them.
     """
 
     launch: DriverLaunch
+    num_programs: int | None
     places: list[tuple[int, int]]
     columns: int | None
     strides: list[tuple[int, int]]
@@ -134,7 +139,8 @@ class StepPattern:
             if part.columns is not None:
                 values.append((part.columns, step.block_table.shape[1]))
             values += [(place, num_tokens * each) for place, each in part.strides]
-            driven.append(part.launch.of_a_later_step(num_tiles, total_q, values))
+            num_programs = num_tiles if part.num_programs is None else part.num_programs
+            driven.append(part.launch.of_a_later_step(num_programs, total_q, values))
         return DriverBinding.of_launches(self.device, step.tokens, driven, [num_tokens * self.token_bytes])
 
 
@@ -151,14 +157,17 @@ def pattern_of(step: PrefillStep, binding: DriverBinding, scores: tuple[torch.Te
     each = scores[0].stride(2) // num_tokens
     by_tokens = {"stride_score_b": each, "stride_best_b": each, "stride_score_v": each // SCORE_VECTOR}
     parts = []
-    for launch, num_tiles in zip(binding.driven, step.num_tiles(), strict=True):
+    own_tiles = zip(binding.driven, step.num_tiles(), step.plan.tiles.addresses(), strict=True)
+    for launch, num_tiles, tiles_at in own_tiles:
         of_queries = [shape for which, _, shape, *_ in launch.described.values() if which == 0]
-        is_known = launch.grid[0] == num_tiles and all(shape[0] == step.plan.total_q for shape in of_queries)
+        num_programs = None if any(address == tiles_at for _, address in launch.stays) else launch.grid[0]
+        is_known = num_programs is not None or launch.grid[0] == num_tiles
+        is_known &= all(shape[0] == step.plan.total_q for shape in of_queries)
         if rest or not is_known or any(address not in numbers for _, address in launch.stays):
             return None
         places = [(place, numbers[address]) for place, address in launch.stays]
-        own = launch.of_a_later_step(num_tiles, step.plan.total_q, ())
+        own = launch.of_a_later_step(launch.grid[0], step.plan.total_q, ())
         at = launch.known.places
         strides = [(at[name], each) for name, each in by_tokens.items() if is_interleaved and name in at]
-        parts.append(_Part(own, places, at.get("num_columns"), strides))
+        parts.append(_Part(own, num_programs, places, at.get("num_columns"), strides))
     return StepPattern(binding.device, parts, token_bytes, is_interleaved)

@@ -146,6 +146,20 @@ MUTANTS = [
         "self.tokens.start > 0, tile_rows,",
         ("Exact",),
     ),
+    _own(
+        "step_few_rows_of_other_requests",
+        "A step of few query rows is launched as one of fewer requests, whose blocks were shared out.",
+        "(plan.num_reqs, self.block_table.shape[1]) if may_share",
+        "self.block_table.shape[1] if may_share",
+        ("Exact",),
+    ),
+    _own(
+        "step_few_rows_on_few_columns",
+        "A step of few query rows has as many programs as an earlier one whose block table had fewer columns.",
+        "(plan.num_reqs, self.block_table.shape[1]) if may_share",
+        "plan.num_reqs if may_share",
+        ("Exact",),
+    ),
     mutants_of("ops/bound.py", "step")(
         "step_queries_in_the_first_strides",
         "Queries that are a slice of a wider projection are read in the strides of queries that are none.",

@@ -30,6 +30,14 @@ MUTANTS = [
         ("SplitInvariance", "Best", "Forced", "Runs"),
         defect="D22",
     ),
+    _step_plan(
+        "short_plan_half_tile_without_its_end",
+        "The last block of a last tile that fills half its rows is in no range.",
+        "others += _ranges([(half_blocks, 1)], 0",
+        "others += _ranges([(half_blocks - 1, 1)], 0",
+        ("Score", "Best", "Runs"),
+        defect="D11",
+    ),
     _short_plan(
         "short_plan_ranges_of_the_first_tile",
         "The last ranges of a short chunk are those of its first tile.",

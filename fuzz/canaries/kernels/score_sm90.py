@@ -27,8 +27,8 @@ MUTANTS = [
     _mutant(
         "sm90_rows_of_the_second_half",
         "The second half of the rows has the bound of the first.",
-        "is_b = stored_row < query_len * H - HALF",
-        "is_b = stored_row < query_len * H",
+        "stored_row < num_rows - HALF, score_a",
+        "stored_row < num_rows, score_a",
         ("Score", "Best", "Runs", "NeighbourIndependence"),
     ),
     _of_vectors(
@@ -112,11 +112,27 @@ MUTANTS = [
     _mutant(
         "sm90_queries_not_handed_over",
         "A page takes the queries' place without the fence that orders it after the threads' loads.",
-        "q_b = copied.slice(HALF, HALF).load(operand)\n            fence_async_shared()",
-        "q_b = copied.slice(HALF, HALF).load(operand)",
+        "q_b = halves.index(place_a + 1).reshape([HALF, D]).load(operand)\n            fence_async_shared()",
+        "q_b = halves.index(place_a + 1).reshape([HALF, D]).load(operand)",
         ("Score", "Best", "Runs"),
         defect="D46",
         needs=("gpu", "early Gluon", "twin"),
+    ),
+    _of_vectors(
+        "sm90_second_half_of_few_tokens",
+        "The queries of a tile's second half are copied only where the request has as many tokens as it needs rows.",
+        "has_both = (first_row + HALF < query_len * H)",
+        "has_both = (first_row + HALF < query_len)",
+        ("Best", "Runs"),
+        needs=("gpu", "early Gluon"),
+    ),
+    _of_vectors(
+        "sm90_second_half_has_the_first_s_queries",
+        "The second half of a tile has the queries of the first.",
+        "[first_token + HALF // H, 0, 0]",
+        "[first_token, 0, 0]",
+        ("Best",),
+        needs=("gpu", "early Gluon"),
     ),
     _of_vectors(
         "sm90_first_page_twice",
@@ -146,8 +162,8 @@ MUTANTS = [
     _mutant(
         "score_sm90_rows_in_31_bits",
         "The offset of a row of scores wraps where the rows lie 2**31 elements apart.",
-        "flat_row = (q_start - slab_token).to(gl.int64) * H + stored_row",
-        "flat_row = (q_start - slab_token) * H + stored_row",
+        "(q_start - slab_token).to(gl.int64) * H, score_ptr",
+        "(q_start - slab_token) * H, score_ptr",
         ("Score", "Best", "Runs"),
         defect="D26",
         needs=("gpu", "far memory"),

@@ -61,13 +61,6 @@ MUTANTS = [
         defect="D46",
     ),
     _mutant(
-        "wide_sm90_second_half_has_the_first_s_bound",
-        "The second half of a group's rows has the bound of the first.",
-        "is_b = stored_row < query_len * H - HALF",
-        "is_b = stored_row < query_len * H",
-        ("Best", "Runs", "NeighbourIndependence"),
-    ),
-    _mutant(
         "wide_sm90_diagonal_not_masked",
         "The second half of a group's rows sees every token of a diagonal page.",
         "scores = masked(scores, block, context_len + (row + HALF) // H + 1, S, mma)",

@@ -47,8 +47,9 @@ MAX_ROWS = 64
 """Query rows (token, head) of one product."""
 STAGES = 2
 """Pages of a program's ring, 16 KiB each."""
-MAX_PROGRAMS = 3
-"""Programs of a multiprocessor at most: beside four, registers are too few for the selection to start early."""
+MAX_PROGRAMS = {16: 3, 32: 3, 64: 2}
+"""Programs of a multiprocessor at most, by query rows: beside four, registers are too few for the selection to start
+early; three of 64 rows take longer than two."""
 SHARED_BYTES = 227 << 10
 """Shared memory of a multiprocessor, as far as programs may have it."""
 OWN_BYTES = 2 << 10
@@ -113,7 +114,7 @@ def _refill(
         "num_reqs",
         "reciprocal_of_programs",
         "reciprocal_of_reqs",
-        "max_blocks",
+        "num_columns",
         "stride_score_h",
         "stride_score_t",
         "stride_score_v",
@@ -137,7 +138,7 @@ def _decode_score_e4m3_sm90_kernel(
     num_reqs,
     reciprocal_of_programs,
     reciprocal_of_reqs,
-    max_blocks,
+    num_columns,
     H: gl.constexpr,
     TILE_HEADS: gl.constexpr,
     D: gl.constexpr,
@@ -152,7 +153,7 @@ def _decode_score_e4m3_sm90_kernel(
 ):
     """Grid, writes, masks and first blocks as `_decode_score_sm90_kernel`. keys, queries: tensor descriptors.
 
-    max_blocks: columns of the block table. A page's slot is its number, counted in this program, modulo STAGES; a
+    num_columns: columns of the block table. A page's slot is its number, counted in this program, modulo STAGES; a
     request's queries have the slot of its number among the requests that the program scores, so that STAGES of them
     suffice.
     """
@@ -176,7 +177,7 @@ def _decode_score_e4m3_sm90_kernel(
     first_program, behind_program = programs_of(req, num_reqs, reciprocal_of_reqs)
     second = block + behind_program - first_program
     second_at = req.to(gl.int64) * stride_table_r + second.to(gl.int64) * stride_table_b
-    second_page = gl.load(block_table_ptr + second_at, mask=second < max_blocks, other=0)
+    second_page = gl.load(block_table_ptr + second_at, mask=second < num_columns, other=0)
     pages = gl.allocate_shared_memory(keys.dtype, [STAGES, 1, S, D], keys.layout)
     q_shared = gl.allocate_shared_memory(queries.dtype, [STAGES, ROWS // TILE_HEADS, TILE_HEADS, D], queries.layout)
     wide_queries = gl.allocate_shared_memory(WIDE, [ROWS, D], wide_layout)
@@ -291,7 +292,7 @@ def programs_per_processor(batch: PagedBatch, decode_query_len: int) -> int:
     ring = STAGES * (config.block_size + num_rows * batch.index_q.element_size())
     vectors = (ring + num_rows * 2) * config.index_head_dim
     maxima, requests = WARPS * 8 * 4 * num_rows, 5 * 4 * max(32, next_power_of_2(batch.num_reqs))
-    return min(MAX_PROGRAMS, SHARED_BYTES // (vectors + maxima + requests + OWN_BYTES))
+    return min(MAX_PROGRAMS[num_rows], SHARED_BYTES // (vectors + maxima + requests + OWN_BYTES))
 
 
 def is_served(batch: PagedBatch, decode_query_len: int) -> bool:

@@ -20,7 +20,7 @@ from msa_fast.ops.checks import is_tensor_copied
 from msa_fast.ops.dispatch import SelectionStart
 from msa_fast.ops.launching import Launched, launched
 from msa_fast.ops.nvidia.put import has_flat_rows, put_best
-from msa_fast.ops.nvidia.tma import barrier, fetch, is_read_by_sm90, load_tile, pages_of, queries_of
+from msa_fast.ops.nvidia.tma import barrier, fetch, is_read_by_sm90, load_tile, pages_of, queries_of, reinterpreted
 from msa_fast.ops.prefill_plan import PrefillPlan
 from msa_ref.batch import PagedBatch
 
@@ -75,6 +75,29 @@ def put(
 
 
 @gluon.jit
+def stored_halves(
+    row, first_row, num_rows, flat_start, score_ptr, best_ptr, stride_score_row, stride_best_row,
+    HALF: gl.constexpr, VECTOR: gl.constexpr, WARPS: gl.constexpr,
+):  # fmt: skip
+    """What `put` needs of two halves of query rows, a and b, that begin with first_row of a request's num_rows rows.
+
+    row: those of the first half, as a product has them. flat_start: row of the scores where the request's begin.
+    Returns held, the same for both; is_a, is_b; score_a, best_a; score_b, best_b.
+    """
+    if VECTOR > 1:
+        vectors: gl.constexpr = beside_scores(WARPS)
+        stored_row = first_row + gl.arange(0, HALF, layout=gl.SliceLayout(1, vectors))[:, None]
+        held = gl.full([HALF, VECTOR], float("-inf"), gl.float32, vectors)
+    else:
+        stored_row = row
+        held = gl.full([HALF], float("-inf"), gl.float32, row.type.layout)
+    score_a = score_ptr + (flat_start + stored_row) * stride_score_row
+    best_a = best_ptr + (flat_start + stored_row) * stride_best_row
+    score_b, best_b = score_a + HALF * stride_score_row, best_a + HALF * stride_best_row
+    return held, stored_row < num_rows, stored_row < num_rows - HALF, score_a, best_a, score_b, best_b
+
+
+@gluon.jit
 def query_rows(
     q_ptr, first_row, q_start, query_len, stride_q_t, stride_q_h,
     H: gl.constexpr, D: gl.constexpr, ROWS: gl.constexpr, WARPS: gl.constexpr,
@@ -126,7 +149,7 @@ def _score_sm90_kernel(
     IS_FOLLOWED: gl.constexpr,
     IS_Q_COPIED: gl.constexpr,
 ):
-    """Grid, writes and masks: as `_score_kernel`. keys, queries: tensor descriptors of pages, and of a tile's queries.
+    """Grid, writes and masks: as `_score_kernel`. keys, queries: tensor descriptors of pages, of half a tile's queries.
 
     Rows (token, head) of the scores lie a stride apart. Blocks that every row sees whole go STAGES at a time
     through the loop in flight, with one page's slot refilled as soon as both halves are done with it; those
@@ -168,19 +191,24 @@ def _score_sm90_kernel(
         for i in gl.static_range(STAGES + 1):
             mbarrier.init(ready.index(i), count=1)
         if IS_Q_COPIED:
-            # Queries come first, in the place of the last page, then one page: behind more they would come late.
-            copied = pages.index((block + STAGES - 1) % STAGES)
-            mbarrier.expect(ready.index(STAGES), ROWS * D * 2)
-            at = [q_start + first_row // H, 0, 0]
-            load_tile(queries, at, ready.index(STAGES), copied.reshape([ROWS // H, H, D]))
+            # Queries come first, in the place of the last page, then one page: behind more they would come late. A half
+            # without rows of the request does not come where nothing multiplies it.
+            halves = reinterpreted(pages, pages.dtype, [2 * STAGES, HALF // H, H, D], queries.layout)
+            place_a = (block + STAGES - 1) % STAGES * 2
+            asked = ready.index(STAGES)
+            has_both = (first_row + HALF < query_len * H) | (VECTOR == 1)
+            mbarrier.expect(asked, ROWS * D * 2, pred=has_both)
+            mbarrier.expect(asked, HALF * D * 2, pred=~has_both)
+            first_token = q_start + first_row // H
+            load_tile(queries, [first_token, 0, 0], asked, halves.index(place_a))
+            load_tile(queries, [first_token + HALF // H, 0, 0], asked, halves.index(place_a + 1), pred=has_both)
             page = first_pages[0]  # type: ignore[misc]
             fetch(keys, page, 0, block % STAGES, ready, pages, True, S, D)
-            mbarrier.wait(ready.index(STAGES), 0)
+            mbarrier.wait(asked, 0)
             for i in gl.static_range(1, STAGES - 1):
                 fetch(keys, first_pages[i], 0, (block + i) % STAGES, ready, pages, block + i < end_block, S, D)
-            copied = copied.reshape([ROWS, D])
-            q_a = copied.slice(0, HALF).load(operand)
-            q_b = copied.slice(HALF, HALF).load(operand)
+            q_a = halves.index(place_a).reshape([HALF, D]).load(operand)
+            q_b = halves.index(place_a + 1).reshape([HALF, D]).load(operand)
             fence_async_shared()
             barrier()  # every warp has read them before the page takes their place
             last: gl.constexpr = STAGES - 1
@@ -205,21 +233,11 @@ def _score_sm90_kernel(
         else:
             q_b = gl.convert_layout(q_b, operand)
         row = first_row + gl.arange(0, HALF, layout=gl.SliceLayout(1, mma))
-        if VECTOR > 1:
-            vectors: gl.constexpr = beside_scores(WARPS)
-            stored_row = first_row + gl.arange(0, HALF, layout=gl.SliceLayout(1, vectors))[:, None]
-            held_a = gl.full([HALF, VECTOR], float("-inf"), gl.float32, vectors)
-        else:
-            stored_row = row
-            held_a = gl.full([HALF], float("-inf"), gl.float32, gl.SliceLayout(1, mma))
+        held_a, is_a, is_b, score_a, best_a, score_b, best_b = stored_halves(
+            row, first_row, query_len * H, (q_start - slab_token).to(gl.int64) * H, score_ptr, best_ptr,
+            stride_score_row, stride_best_row, HALF, VECTOR, WARPS,
+        )  # fmt: skip
         held_b = held_a
-        is_a = stored_row < query_len * H
-        is_b = stored_row < query_len * H - HALF
-        flat_row = (q_start - slab_token).to(gl.int64) * H + stored_row
-        score_a = score_ptr + flat_row * stride_score_row
-        best_a = best_ptr + flat_row * stride_best_row
-        score_b = score_a + HALF * stride_score_row
-        best_b = best_a + HALF * stride_best_row
         first_block = block
         phase = 0
         has_b = first_row + HALF < query_len * H
@@ -339,7 +357,8 @@ def launch_score(
     """Launch on checked arguments that are served: tiles of the plan, of the slab whose first token is slab_token."""
     config = batch.config
     heads = config.num_index_heads
-    is_q_copied = not IS_B_SHARED and plan.score_rows % heads == 0 and is_tensor_copied(batch.index_q)
+    half = plan.score_rows // 2
+    is_q_copied = not IS_B_SHARED and half % heads == 0 and is_tensor_copied(batch.index_q)
     best = score if superblock_score is None else superblock_score
     return launched(
         batch.device,
@@ -347,7 +366,7 @@ def launch_score(
         (len(tiles),),
         batch.index_q,
         pages_of(batch),
-        queries_of(batch, plan.score_rows // heads, heads) if is_q_copied else None,
+        queries_of(batch, half // heads, heads) if is_q_copied else None,
         batch.block_table,
         batch.seq_lens,
         batch.cu_seqlens_q,

@@ -23,7 +23,7 @@ from msa_fast.ops.hopper.widen import as_loaded, as_multiplied, widened
 from msa_fast.ops.launch_table import architecture_of
 from msa_fast.ops.launching import Launched, launched
 from msa_fast.ops.nvidia.put import has_flat_rows, put_best
-from msa_fast.ops.nvidia.tma import barrier, fetch, load_tile, pages_of
+from msa_fast.ops.nvidia.tma import barrier, fetch, load_tile, pages_of, reinterpreted
 from msa_fast.ops.prefill_plan import PrefillPlan
 from msa_fast.ops.sharing import IS_E4M3_CAPPED
 from msa_ref.batch import PagedBatch
@@ -35,9 +35,6 @@ WARPS = 4
 """One warpgroup."""
 REGISTERS = 168 if IS_E4M3_CAPPED else None
 """Registers of a thread at most."""
-
-_descriptor = gl.shared_memory_descriptor
-_reinterpreted = _descriptor._reinterpret if hasattr(_descriptor, "_reinterpret") else _descriptor.reinterpret
 
 
 @gluon.jit
@@ -94,7 +91,7 @@ def _best_of_page(best, page, stored_row: gl.constexpr):
     THREADS: gl.constexpr = best.shape[0] * best.shape[1]
     ROWS: gl.constexpr = best.shape[2]
     flat: gl.constexpr = gl.NVMMASharedLayout(swizzle_byte_width=128, element_bitwidth=32, rank=2)
-    shared = _reinterpreted(page, gl.float32, [ROWS, THREADS], flat)
+    shared = reinterpreted(page, gl.float32, [ROWS, THREADS], flat)
     shared.store(best.reshape([THREADS, ROWS]).permute((1, 0)))
     own_row: gl.constexpr = gl.BlockedLayout([1, THREADS], [32, 1], [best.shape[0], 1], [1, 0])
     best = gl.max(shared.load(own_row), axis=1)

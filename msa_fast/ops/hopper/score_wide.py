@@ -17,7 +17,7 @@ from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 from msa_fast.ops.checks import is_tensor_copied
 from msa_fast.ops.dispatch import SelectionStart
-from msa_fast.ops.hopper.score import beside_scores, masked, product, put, query_rows
+from msa_fast.ops.hopper.score import masked, product, put, query_rows, stored_halves
 from msa_fast.ops.launching import Launched, launched
 from msa_fast.ops.nvidia.put import has_flat_rows
 from msa_fast.ops.nvidia.tma import fetch, is_read_by_sm90, load_tile, pages_of, queries_of
@@ -111,20 +111,11 @@ def _score_rows(
         q_a = gl.convert_layout(q_a, operand)
         q_b = gl.convert_layout(q_b, operand)
     row = first_row + gl.arange(0, HALF, layout=gl.SliceLayout(1, mma))
-    if VECTOR > 1:
-        vectors: gl.constexpr = beside_scores(WARPS)
-        stored_row = first_row + gl.arange(0, HALF, layout=gl.SliceLayout(1, vectors))[:, None]
-        held_a = gl.full([HALF, VECTOR], float("-inf"), gl.float32, vectors)
-    else:
-        stored_row = row
-        held_a = gl.full([HALF], float("-inf"), gl.float32, gl.SliceLayout(1, mma))
+    held_a, is_a, is_b, score_a, best_a, score_b, best_b = stored_halves(
+        row, first_row, query_len * H, flat_start, score_ptr, best_ptr, stride_score_row, stride_best_row,
+        HALF, VECTOR, WARPS,
+    )  # fmt: skip
     held_b = held_a
-    is_a = stored_row < query_len * H
-    is_b = stored_row < query_len * H - HALF
-    score_a = score_ptr + (flat_start + stored_row) * stride_score_row
-    best_a = best_ptr + (flat_start + stored_row) * stride_best_row
-    score_b = score_a + HALF * stride_score_row
-    best_b = best_a + HALF * stride_best_row
     first_block = block
     has_a = first_row < query_len * H
     has_b = first_row + HALF < query_len * H

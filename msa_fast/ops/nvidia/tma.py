@@ -10,9 +10,12 @@ from msa_fast.ops.checks import is_tensor_copied
 from msa_fast.ops.launch_table import architecture_of
 from msa_ref.batch import PagedBatch
 
-# Triton 3.6 and later releases have other names for these two.
+# Triton 3.6 and later releases have other names for these.
+_descriptor = gl.shared_memory_descriptor
 barrier = gl.thread_barrier if hasattr(gl, "thread_barrier") else gl.barrier
 load_tile = tma.async_load if hasattr(tma, "async_load") else tma.async_copy_global_to_shared
+
+reinterpreted = _descriptor._reinterpret if hasattr(_descriptor, "_reinterpret") else _descriptor.reinterpret
 
 
 @gluon.jit
