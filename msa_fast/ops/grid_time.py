@@ -38,10 +38,14 @@ def best_step(
     each = steps[:, None]
     if has_half:
         each = np.where(is_half, each // superblock * den // num * superblock, each)
-    full = np.floor(num_blocks / each)  # as floats, which a CPU divides sooner
-    ends = num_blocks - full * each
+    lengths, each = num_blocks.astype(np.float32), each.astype(np.float32)  # exact, and divided sooner than integers
+    full = np.floor(lengths / each)
+    ends = lengths - full * each
     wave = times[-1] * steps + prologues[-1]
-    longest = (np.where(is_half, ends * num / den, ends) if has_half else ends).max(axis=1, initial=0)
+    longest = ends.max(axis=1, initial=0).astype(np.float64)
+    if has_half:
+        longest_half = (ends * is_half).max(axis=1, initial=0).astype(np.float64) * num / den
+        longest = np.maximum((ends * ~is_half).max(axis=1, initial=0), longest_half)
     beside = wave // (times[-1] * longest + prologues[-1])
     programs = full.sum(axis=1) - (-np.count_nonzero(ends, axis=1) // beside)
     waves, rest = divmod(programs.astype(np.int64), at_once)
@@ -50,7 +54,7 @@ def best_step(
     end = waves * wave + last
     first = end.argmin()
     later_waves = waves[first] + (rest[first] > 0) - 1
-    return each[first] if has_half else steps[first], float(end[first] - sharing.hidden * later_waves)
+    return each[first].astype(np.int64) if has_half else steps[first], float(end[first] - sharing.hidden * later_waves)
 
 
 @cache
@@ -61,7 +65,7 @@ def _by_sharers(sharing: Sharing) -> np.ndarray:
 
 def _steps(num_blocks: int, longest_tile: int, processors: int, at_once: int, most: int) -> np.ndarray:
     """Numbers of blocks, up to `most`, with which num_blocks need little more than a program for each processor, or
-    than a whole number of waves; and the next that cut the longest tile into equal parts."""
+    than a whole number of waves; and the next that cut the longest tile into equal parts. The longest come first."""
     first = max(1, -(-num_blocks // (at_once * most)))
     programs = at_once * (first + _WAVES)
     programs[0] = processors
@@ -70,5 +74,4 @@ def _steps(num_blocks: int, longest_tile: int, processors: int, at_once: int, mo
     equal = -(-longest_tile // (longest_tile // each.clip(1)).clip(1))
     equal[1:] = np.where(equal[1:] < each[:-1], equal[1:], each[1:])  # longer ones were tried for fewer programs
     steps[:, -1] = equal
-    clipped: np.ndarray = steps.ravel().clip(1, most)
-    return clipped
+    return np.bincount(steps.ravel().clip(1, most)).nonzero()[0][::-1]  # each once

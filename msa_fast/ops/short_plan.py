@@ -6,6 +6,7 @@ its plan, so what all chunks of an indexer share is computed once, and tiles are
 """
 
 import struct
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -124,7 +125,7 @@ class ShortPlanner:
         return groups
 
     def _step(self, cut: _Cut, limit: float) -> tuple[int, float]:
-        """Blocks of one program, by the model of `grid_time`: the first of the steps whose grid ends first; its time.
+        """Blocks of one program, by the model of `grid_time`: the longest of the steps whose grid ends first; its time.
 
         The time is `limit` where no grid ends sooner, not counting what is hidden.
         """
@@ -133,9 +134,11 @@ class ShortPlanner:
         full_time, prologue = times[-1], prologues[-1]
         at_once, most = len(times) * processors, MAX_PROGRAM_BLOCKS // superblock
         fewest, blocks = groups[0][0], groups[-1][0]
-        total = blocks * num_tiles + half_blocks * num // den
+        total, lengths, tiles_before = half_blocks * num // den, [], [0]
         for seen, tiles in groups:
-            total -= (blocks - seen) * tiles
+            total += seen * tiles
+            lengths.append(seen)
+            tiles_before.append(tiles_before[-1] + tiles)
         total //= superblock
         work = total * superblock
         best, best_time, best_programs, last = 0, limit, 1, total + NUM_MORE
@@ -153,27 +156,26 @@ class ShortPlanner:
             for count in counts:
                 step = (most if count > most else count or 1) * superblock
                 wave = full_time * step + prologue
-                if wave >= best_time and work > (at_once - processors) * step:  # too many for less than a whole wave
+                if wave > best_time and work > (at_once - processors) * step:  # too many for less than a whole wave
                     continue
-                programs, longest = blocks // step, blocks % step
-                if programs == fewest // step and longest >= blocks - fewest + 1:  # so it is for all
-                    programs *= num_tiles
-                    ends = num_tiles
-                else:
-                    programs = ends = longest = 0
-                    for seen, tiles in groups:
-                        programs += seen // step * tiles
-                        end = seen % step
-                        if end:
-                            ends += tiles
-                            longest = end if end > longest else longest
-                end_time: float = longest
+                programs, ends, end_time = fewest // step * num_tiles, num_tiles, float(blocks % step)
+                if blocks - fewest >= end_time:  # tiles have more full ranges than others, or no end
+                    place, multiple = 0, fewest - fewest % step
+                    while multiple <= blocks:
+                        below, place = place, bisect_left(lengths, multiple, place)
+                        if place:  # the longest end of those below the multiple
+                            programs += num_tiles - tiles_before[place]
+                        if place > below:
+                            end_time = max(end_time, lengths[place - 1] - multiple + step)
+                        if lengths[place] == multiple:
+                            ends -= tiles_before[place + 1] - tiles_before[place]
+                        multiple += step
                 if half_blocks:
                     half_step = self._half_step(step, (num, den))
                     programs += half_blocks // half_step
                     if end := half_blocks % half_step:
                         ends += 1
-                        end_time = max(longest, end * num / den)
+                        end_time = max(end_time, end * num / den)
                 if ends:  # as many follow each other as take no longer than a program with all its blocks
                     programs -= -ends // int(wave // (full_time * end_time + prologue))
                 full, rest = programs // at_once, programs % at_once
@@ -181,7 +183,7 @@ class ShortPlanner:
                 if rest:
                     others = (rest - 1) // processors
                     time += times[others] * step + prologues[others]
-                if time < best_time:
+                if time < best_time or (time == best_time and step > best > 0):
                     best, best_time, best_programs = step, time, programs
             if needed <= 1:  # so will the others be
                 break

@@ -24,9 +24,9 @@ MAX_LAYER_CALLS = {"prefill": 32, "decode": 31}
 """Calls of a bound layer of either side."""
 MAX_FIRST_LAYER_CALLS = 390
 """Calls of the first layer of a later step of prefill that no earlier one serves, though its kernels are known."""
-MAX_BUILD_CALLS = {"prefill": 67, "decode": 37}
+MAX_BUILD_CALLS = {"prefill": 71, "decode": 37}
 """Calls of a builder's step of one request of either side."""
-MAX_PLAN_CALLS = {1: 80, 256: 170}
+MAX_PLAN_CALLS = {1: 85, 256: 175}
 """Requests -> calls that their plan takes, where it has no choice of tiles."""
 
 
@@ -51,7 +51,7 @@ def hopper(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.usefixtures("hopper")
 def test_a_choice_of_tiles_takes_few_calls() -> None:
     planner = prefill_plan.Planner(IndexerConfig(), torch.device("cpu"))
-    for lens, most in (([171], [55_339]), 41), (([338], [74_578]), 68), (([64] * 256, [4_096] * 256), 195):
+    for lens, most in (([171], [55_339]), 49), (([338], [74_578]), 84), (([64] * 256, [4_096] * 256), 204):
         assert num_calls(partial(planner.plan, *lens)) <= most
 
 
