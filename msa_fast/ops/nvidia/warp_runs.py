@@ -1,4 +1,4 @@
-"""What the selection by single warps reads: the best scores of runs of blocks, and of the parts of runs that it chose.
+"""Runs of blocks in the selection by single warps: their best scores, and those of the parts of the chosen ones.
 
 Candidates are [ROWS, 32, EACH], as `warp_votes` has them.
 """
