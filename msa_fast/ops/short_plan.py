@@ -159,17 +159,8 @@ class ShortPlanner:
                 if wave > best_time and work > (at_once - processors) * step:  # too many for less than a whole wave
                     continue
                 programs, ends, end_time = fewest // step * num_tiles, num_tiles, float(blocks % step)
-                if blocks - fewest >= end_time:  # tiles have more full ranges than others, or no end
-                    place, multiple = 0, fewest - fewest % step
-                    while multiple <= blocks:
-                        below, place = place, bisect_left(lengths, multiple, place)
-                        if place:  # the longest end of those below the multiple
-                            programs += num_tiles - tiles_before[place]
-                        if place > below:
-                            end_time = max(end_time, lengths[place - 1] - multiple + step)
-                        if lengths[place] == multiple:
-                            ends -= tiles_before[place + 1] - tiles_before[place]
-                        multiple += step
+                if blocks - fewest >= end_time:  # some tiles have more full ranges than others, or no end
+                    programs, ends, end_time = _cut_by(step, lengths, tiles_before)
                 if half_blocks:
                     half_step = self._half_step(step, (num, den))
                     programs += half_blocks // half_step
@@ -194,6 +185,25 @@ class ShortPlanner:
                 break
             last = needed
         return best, best_time - hidden * ((best_programs - 1) // at_once)
+
+
+def _cut_by(step: int, lengths: list[int], tiles_before: list[int]) -> tuple[int, int, float]:
+    """Full ranges of tiles that are cut every `step` blocks, how many tiles end with a shorter one, and the longest.
+
+    lengths: the numbers of blocks that tiles see, rising. tiles_before: how many see fewer than each; then all.
+    """
+    num_tiles, place, multiple = tiles_before[-1], 0, lengths[0] - lengths[0] % step
+    full, ends, longest = multiple // step * num_tiles, num_tiles, lengths[-1] % step
+    while multiple <= lengths[-1]:
+        below, place = place, bisect_left(lengths, multiple, place)
+        if place:
+            full += num_tiles - tiles_before[place]
+        if place > below:  # the longest of those between this multiple and the one before
+            longest = max(longest, lengths[place - 1] - multiple + step)
+        if lengths[place] == multiple:
+            ends -= tiles_before[place + 1] - tiles_before[place]
+        multiple += step
+    return full, ends, float(longest)
 
 
 _Range = tuple[int, int, int, int, int]
