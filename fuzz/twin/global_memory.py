@@ -185,11 +185,12 @@ class Launch:
             pointer, value = pointer[mask], value[mask]
         if not pointer.size:
             return
-        storage = self._reached(int(pointer.min()), int(pointer.max()) + dtype.itemsize, "store", place, True)
+        low, high = int(pointer.min()), int(pointer.max()) + dtype.itemsize
+        storage = self._reached(low, high, "store", place, True)
         index = self._index(storage, pointer, dtype, place)
         _elements(storage, dtype)[index] = value
         self._note(storage, index * dtype.itemsize, place)
-        storage.written.add(self._number, int(pointer.min()), int(pointer.max()) + dtype.itemsize)
+        storage.written.add(self._number, low, high)
 
     def tile(self, reader: TileReader, at: Sequence[int], place: str) -> Source:
         """The tile of a tensor that begins at `at`, for a copy to shared memory."""

@@ -22,7 +22,7 @@ class TileReader:
         self.shape, self.block, self.address = tuple(shape), tuple(block), address
         self.strides = tuple(stride * tensor.element_size() for stride in strides)
         last = sum((size - 1) * stride for size, stride in zip(self.shape, self.strides, strict=True))
-        self.num_bytes = max(0, last + tensor.element_size()) if 0 not in self.shape else 0
+        self.num_bytes = max(1, last + tensor.element_size())
 
     def read(self, at: Sequence[int], shape: tuple[int, ...], place: str) -> npt.NDArray[Any]:
         """The tile that begins at `at`; zeros outside of the tensor. Source: PTX ISA 5.5, tensors."""

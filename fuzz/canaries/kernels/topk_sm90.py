@@ -5,9 +5,7 @@ from fuzz.canaries.kernels.mutant import mutants_of
 _mutant = mutants_of("ops/nvidia/warp_topk.py", "decode-topk", "gpu")
 _choice = mutants_of("ops/nvidia/warp_choice.py", "decode-topk", "gpu")
 _runs = mutants_of("ops/nvidia/warp_runs.py", "decode-topk", "gpu")
-_ALL_OF_THEM = """
-            first, place, is_best = best_of(rank, first, BESIDE, k, GROUPS, IS_WHOLE)
-            """
+
 
 MUTANTS = [
     _runs(
@@ -201,15 +199,15 @@ MUTANTS = [
     _choice(
         "topk_sm90_more_left_than_lanes",
         "More candidates are left than lanes can take, and those behind the last lane are dropped.",
-        f"if any_row(num_left > 32):{_ALL_OF_THEM}put",
-        f"if any_row(num_left > 48):{_ALL_OF_THEM}put",
+        "if any_row(num_left > 32):\n            _put(",
+        "if any_row(num_left > 48):\n            _put(",
         ("Best", "Runs"),
     ),
     _choice(
         "topk_sm90_more_runs_left_than_lanes",
         "More runs of a long row are left than lanes can take, and those behind the last lane are dropped.",
-        f"if any_row(num_left > 32):{_ALL_OF_THEM}runs",
-        f"if any_row(num_left > 256):{_ALL_OF_THEM}runs",
+        "if any_row(num_left > 32):\n            runs = ",
+        "if any_row(num_left > 256):\n            runs = ",
         ("Best", "Runs", "Distinct"),
     ),
     _runs(

@@ -79,7 +79,7 @@ def stored_halves(
     row, first_row, num_rows, flat_start, score_ptr, best_ptr, stride_score_row, stride_best_row,
     HALF: gl.constexpr, VECTOR: gl.constexpr, WARPS: gl.constexpr,
 ):  # fmt: skip
-    """What `put` needs of two halves of query rows, a and b, that begin with first_row of a request's num_rows rows.
+    """Two halves of query rows, a and b, as `put` takes them; they begin with first_row of a request's num_rows rows.
 
     row: those of the first half, as a product has them. flat_start: row of the scores where the request's begin.
     Returns held, the same for both; is_a, is_b; score_a, best_a; score_b, best_b.

@@ -11,10 +11,9 @@ from msa_fast.ops.launch_table import architecture_of
 from msa_ref.batch import PagedBatch
 
 # Triton 3.6 and later releases have other names for these.
-_descriptor = gl.shared_memory_descriptor
 barrier = gl.thread_barrier if hasattr(gl, "thread_barrier") else gl.barrier
 load_tile = tma.async_load if hasattr(tma, "async_load") else tma.async_copy_global_to_shared
-
+_descriptor = gl.shared_memory_descriptor
 reinterpreted = _descriptor._reinterpret if hasattr(_descriptor, "_reinterpret") else _descriptor.reinterpret
 
 

@@ -48,11 +48,19 @@ def ranked(best, first, LENGTH: gl.constexpr, num_visible, INIT_BLOCKS: gl.const
 
 
 @gluon.jit
-def put(first, place, is_best, out_rows, stride_out_k):
-    """Write the blocks that are chosen to out_rows [ROWS]."""
+def _put(rank, first, BESIDE: gl.constexpr, k, GROUPS: gl.constexpr, IS_WHOLE: gl.constexpr, out_rows, stride_out_k):
+    """Write the k best blocks to out_rows [ROWS], of all that are given."""
+    first, place, is_best = best_of(rank, first, BESIDE, k, GROUPS, IS_WHOLE)
     of_rows: gl.constexpr = gl.SliceLayout(1, gl.SliceLayout(2, first.type.layout))
     out_rows = gl.convert_layout(out_rows, of_rows)[:, None, None]
     gl.store(out_rows + place * stride_out_k, first, mask=is_best)
+
+
+@gluon.jit
+def _runs(rank, first, BESIDE: gl.constexpr, k, GROUPS: gl.constexpr, IS_WHOLE: gl.constexpr):
+    """`runs_of_best` of all runs that are given."""
+    first, place, is_best = best_of(rank, first, BESIDE, k, GROUPS, IS_WHOLE)
+    return gl.convert_layout(by_place(first, place, is_best), gl.SliceLayout(2, ONE_A_LANE))
 
 
 @gluon.jit
@@ -63,15 +71,12 @@ def put_best(
     if rank.shape[0] == 1 and rank.shape[2] >= MANY_EACH and GROUPS < 32:
         is_left, place, num_left = _left(rank, BESIDE, k, GROUPS)
         if any_row(num_left > 32):
-            first, place, is_best = best_of(rank, first, BESIDE, k, GROUPS, IS_WHOLE)
-            put(first, place, is_best, out_rows, stride_out_k)
+            _put(rank, first, BESIDE, k, GROUPS, IS_WHOLE, out_rows, stride_out_k)
         else:
             few_rank, few_first = _one_a_lane(rank, first, is_left, place, num_left)
-            few_first, few_place, is_few_best = best_of(few_rank, few_first, 1, k, GROUPS, True)
-            put(few_first, few_place, is_few_best, out_rows, stride_out_k)
+            _put(few_rank, few_first, 1, k, GROUPS, True, out_rows, stride_out_k)
     else:
-        first, place, is_best = best_of(rank, first, BESIDE, k, GROUPS, IS_WHOLE)
-        put(first, place, is_best, out_rows, stride_out_k)
+        _put(rank, first, BESIDE, k, GROUPS, IS_WHOLE, out_rows, stride_out_k)
 
 
 @gluon.jit
@@ -80,19 +85,15 @@ def runs_of_best(rank, first, BESIDE: gl.constexpr, k, GROUPS: gl.constexpr, IS_
 
     Lanes behind the last of them get arbitrary values.
     """
-    of_lanes: gl.constexpr = gl.SliceLayout(2, ONE_A_LANE)
     if rank.shape[0] == 1 and rank.shape[2] >= MANY_EACH and GROUPS < 32:
         is_left, place, num_left = _left(rank, BESIDE, k, GROUPS)
         if any_row(num_left > 32):
-            first, place, is_best = best_of(rank, first, BESIDE, k, GROUPS, IS_WHOLE)
-            runs = gl.convert_layout(by_place(first, place, is_best), of_lanes)
+            runs = _runs(rank, first, BESIDE, k, GROUPS, IS_WHOLE)
         else:
             few_rank, few_first = _one_a_lane(rank, first, is_left, place, num_left)
-            few_first, few_place, is_few_best = best_of(few_rank, few_first, 1, k, GROUPS, True)
-            runs = gl.convert_layout(by_place(few_first, few_place, is_few_best), of_lanes)
+            runs = _runs(few_rank, few_first, 1, k, GROUPS, True)
     else:
-        first, place, is_best = best_of(rank, first, BESIDE, k, GROUPS, IS_WHOLE)
-        runs = gl.convert_layout(by_place(first, place, is_best), of_lanes)
+        runs = _runs(rank, first, BESIDE, k, GROUPS, IS_WHOLE)
     return runs
 
 
