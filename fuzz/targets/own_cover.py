@@ -38,7 +38,8 @@ def hold_to_whole_plans(package: str) -> None:
     for (architecture, processors), _ in product(GPUS, range(NUM_PLANS)):
         is_chunk = rng.random() < 0.5  # whose plan is made in part of what earlier ones left
         config, query_lens, seq_lens = _chunk(rng) if is_chunk else _drawn(rng, rng.choice((4, 40, 400, 4_000)))
-        options: dict[str, Any] = {"key_dtype": rng.choice(KEY_DTYPES), "tile_rows": rng.choice((None, 128, 256, 256))}
+        rows = rng.choice((None, 128, 192, 256, 256))
+        options: dict[str, Any] = {"key_dtype": rng.choice(KEY_DTYPES), "tile_rows": rows}
         if not is_chunk:
             options["num_splits"] = rng.choice((None, None, 1, 3, 50))
             some = _bytes_of_some(rng, config, seq_lens)

@@ -11,11 +11,12 @@ SLAB_BYTES = 1024
 def plan_of(kernels: Any, call: Call, has_slabs: bool) -> Any:
     """The plan of a call by a package. has_slabs: a split count sets the workspace, too, for several slabs.
 
-    In one batch of six it sets that alone. Of three batches one has tiles of 256 rows, one the GPU's own, and one what
-    the plan likes.
+    In one batch of six it sets that alone. Of six batches two have the GPU's own tiles, one has tiles of 256 rows, and
+    one of 192; two have what the plan likes.
     """
     batch, splits, own = call.batch, call.num_splits, kernels.ops.launch_table
-    rows = (None, own.number(own.SCORE_ROWS, own.architecture_of(batch.device)), 256)[batch.total_q % 3]
+    own_rows = own.number(own.SCORE_ROWS, own.architecture_of(batch.device))
+    rows = (None, own_rows, 256, None, own_rows, 192)[batch.total_q % 6]
     workspace = {"workspace_bytes": SLAB_BYTES * splits} if has_slabs and splits else {}
     splits = None if has_slabs and batch.total_q % 6 == 0 and (splits or 0) > 0 else splits
     options = {"num_splits": splits, "key_dtype": batch.index_k_pages.dtype, "tile_rows": rows, **workspace}

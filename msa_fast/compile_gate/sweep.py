@@ -117,9 +117,11 @@ def calls() -> Iterator[Call]:
         yield Call("prefill", dtype, heads, 128, blocks=64)
         yield from (Call("decode", dtype, heads, query_len, blocks=64) for query_len in DECODE_QUERY_LENS)
     if IS_WIDE_FAST:
-        yield from (Call("prefill", dtype, heads, 128, tile_rows=256) for dtype in ("bf16", "fp16") for heads in HEADS)
-        yield Call("prefill", heads=3, query_len=128, tile_rows=256)  # queries that no descriptor copies
-        yield Call("prefill", query_len=128, topk=64, tile_rows=256)
+        for rows in (192, 256):
+            for dtype in ("bf16", "fp16"):
+                yield from (Call("prefill", dtype, heads, 128, tile_rows=rows) for heads in HEADS)
+            yield Call("prefill", heads=3, query_len=128, tile_rows=rows)  # queries that no descriptor copies
+            yield Call("prefill", query_len=128, topk=64, tile_rows=rows)
     for stage, query_len in (("prefill", 128), ("select", 128), ("decode", 1)):
         yield from (Call(stage, query_len=query_len, blocks=blocks) for blocks in BLOCKS)
         yield Call(stage, query_len=query_len, blocks=1021)  # a width that no alignment divides

@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 
 from msa_fast.ops.launch_table import MAX_PROGRAM_BLOCKS
-from msa_fast.ops.sharing import Sharing
+from msa_fast.ops.sharing import Sharing, Tiling
 from msa_fast.ops.short_plan import NUM_MORE, NUM_WAVES
 
 _WAVES, _MORE = np.arange(-1, NUM_WAVES), np.arange(NUM_MORE + 1)
@@ -55,6 +55,17 @@ def best_step(
     first = end.argmin()
     later_waves = waves[first] + (rest[first] > 0) - 1
     return each[first].astype(np.int64) if has_half else steps[first], float(end[first] - sharing.hidden * later_waves)
+
+
+def may_end_by(end: float, num_rows: np.ndarray, num_blocks: np.ndarray, tiling: Tiling, processors: int) -> bool:
+    """False if the query tiles of a tiling end later, however their blocks are dealt out.
+
+    num_rows, num_blocks: int64 [num_reqs], a request's query rows, and blocks that all of them see.
+    """
+    times, prologues, _, (num, den) = tiling.sharing
+    num_tiles = np.maximum(-(-num_rows // tiling.rows) - 1 + num / den, 0)
+    work = times[-1] * float(num_tiles @ num_blocks)
+    return work < (end - prologues[0]) * len(times) * processors
 
 
 @cache

@@ -9,6 +9,7 @@ it is made of a few dozen operations on whole arrays, and reaches the device in 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from math import inf
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ import torch
 
 from msa_fast.ops.buffers import ALIGNMENT, SCORE_VECTOR, aligned
 from msa_fast.ops.checks import check_config, check_int, check_ints, check_row_blocks
-from msa_fast.ops.grid_time import best_step
+from msa_fast.ops.grid_time import best_step, may_end_by
 from msa_fast.ops.launch_table import (
     MAX_WARP_TOPK,
     SUPERBLOCK,
@@ -55,7 +56,7 @@ class PrefillPlan:
     tiles: where they lie on the device.
     slabs: parts of the batch, scored and selected from one after another in the same memory. A slab may
         begin and end within a token: it shares that token with its neighbour, but no row.
-    score_rows, topk_rows: rows of a query tile and of a selection program, powers of two.
+    score_rows, topk_rows: rows of a query tile, and of a selection program.
     max_tile_rows: rows of the longest query tile.
     superblock: blocks of a superblock; every score tile starts with one. 1 for a batch that keeps no best scores of
         more blocks.
@@ -98,9 +99,9 @@ class PrefillPlan:
                 begins with a superblock; by default as many as fill the GPU, or, of few query rows a request, blocks
                 are shared out on the device. Changes speed, never a bit of the answer.
             workspace_bytes: `minimax_m3_index_prefill` allocates no more for scores, unless those of
-                one query tile (128 or 256 rows, 16 tokens at least) take more. Changes no bit either.
+                one query tile (up to 256 rows, 16 tokens at least) take more. Changes no bit either.
             key_dtype: dtype of the `index_k_pages` that will be scored; of others the answer is the same, and slower.
-            tile_rows: rows of a query tile, 128 or 256; by default those that the GPU scores sooner, by a model of
+            tile_rows: rows of a query tile, 128, 192 or 256; by default those that the GPU scores sooner, by a model of
                 its time, and no tiles where num_splits says so. Changes speed, never a bit.
 
         Raises:
@@ -116,8 +117,8 @@ class PrefillPlan:
         check_int(workspace_bytes, "workspace_bytes", 1)
         if not isinstance(key_dtype, torch.dtype):
             require(False, "key_dtype", "must be a torch dtype", repr(key_dtype))
-        if tile_rows not in (None, 128, 256):
-            require(False, "tile_rows", "must be 128 or 256", repr(tile_rows))
+        if tile_rows not in (None, 128, 192, 256):
+            require(False, "tile_rows", "must be 128, 192 or 256", repr(tile_rows))
         planner = Planner(config, torch.device(device), key_dtype=key_dtype, tile_rows=tile_rows)
         return planner.plan(query_lens, seq_lens, num_splits, workspace_bytes)
 
@@ -214,20 +215,18 @@ def _max_tokens(config: IndexerConfig, max_row_blocks: int, superblock: int, wor
 
 
 def _plan_of_arrays(
-    config: IndexerConfig,
-    query_lens: np.ndarray,
-    seq_lens: np.ndarray,
-    device: torch.device,
-    architecture: str,
-    tilings: tuple[Tiling, ...],
-    num_splits: int | None,
-    is_tiled: bool,
-    workspace_bytes: int,
-) -> PrefillPlan:
+    config: IndexerConfig, query_lens: np.ndarray, seq_lens: np.ndarray, device: torch.device, architecture: str,
+    tilings: tuple[Tiling, ...], num_splits: int | None, is_tiled: bool, workspace_bytes: int,
+) -> PrefillPlan:  # fmt: skip
     """The plan of any batch: lengths int64 [B]."""
     processors, superblock = num_processors(device), superblock_of(config, architecture)
-    deals = [_Deal.of(config, query_lens, seq_lens, tiling, superblock, processors) for tiling in tilings]
-    (score_rows, sharing), tiles, step, _ = min(deals, key=lambda deal: deal.end)
+    rows_of_reqs, context = query_lens * config.num_index_heads, np.maximum(seq_lens - query_lens, 0)
+    end = inf
+    for tiling in tilings:
+        if may_end_by(end, rows_of_reqs, context // config.block_size, tiling, processors):
+            deal = _Deal.of(config, query_lens, seq_lens, tiling, superblock, processors)
+            if deal.end < end:
+                (score_rows, sharing), tiles, step, end = deal
     max_row_blocks, total_q = int(tiles.num_blocks.max(initial=0)), int(query_lens.sum())
     check_row_blocks(max_row_blocks, "seq_lens")
     max_tokens = _max_tokens(config, max_row_blocks, superblock, workspace_bytes)

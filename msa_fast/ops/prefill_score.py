@@ -1,5 +1,7 @@
 """Prefill scores for every architecture: each page is read once per tile of query rows."""
 
+from math import gcd
+
 import torch
 import triton
 import triton.language as tl
@@ -195,7 +197,7 @@ def launch_score(
     kind = key_kind(batch.index_k_pages.dtype)
     pages = in_words(batch.index_k_pages)
     launch = entry_for(SCORE, architecture, kind)
-    rows = min(plan.score_rows, entry_for(PROGRAM_ROWS, architecture, kind))
+    rows = gcd(plan.score_rows, entry_for(PROGRAM_ROWS, architecture, kind))
     return launched(
         batch.device,
         _score_kernel,

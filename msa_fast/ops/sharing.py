@@ -16,8 +16,8 @@ IS_E4M3_CAPPED = _IS_EARLY_GLUON
 """True if the registers of Hopper's prefill scorer of e4m3 keys are capped, so that three programs share a
 multiprocessor, and not two with two products in flight: 0.83 of a matrix product, against 0.73."""
 IS_WIDE_FAST = _IS_EARLY_GLUON
-"""True if plans may have Hopper's tiles of 256 rows of themselves; later assemblers let no product be in flight there,
-either."""
+"""True if plans may have Hopper's tiles of 256 and 192 rows of themselves; later assemblers let no product be in flight
+there, either."""
 
 
 class Sharing(NamedTuple):
@@ -52,9 +52,11 @@ class Tiling(NamedTuple):
     sharing: Sharing
 
 
-WIDER: dict[tuple[str, KeyKind], Tiling] = {("sm_90", 2): Tiling(256, Sharing((1.93,), (4.6,), half=(3, 5)))}
-"""Tilings beside the GPU's own for MiniMax-M3's shape, by architecture and kind of keys. Hopper's: a block takes 0.965
-as long as it takes two of the GPU's own programs, but the program begins later, and fills a multiprocessor alone."""
+WIDER: dict[tuple[str, KeyKind], tuple[Tiling, ...]] = {
+    ("sm_90", 2): (Tiling(256, Sharing((1.93,), (4.6,), half=(3, 5))), Tiling(192, Sharing((1.46,), (4.155,)))),
+}
+"""Tilings beside the GPU's own for MiniMax-M3's shape, by architecture and kind of keys. Hopper's: a block takes 0.97
+as long for its rows as in the GPU's own programs, but a program begins later, and fills a multiprocessor alone."""
 
 
 @cache
@@ -65,8 +67,7 @@ def tilings_of(
     kind = key_kind(key_dtype)
     own = Tiling(number(SCORE_ROWS, architecture), entry_for(SHARING, architecture, kind))
     has_shape = (config.index_head_dim, config.block_size) == (128, 128)
-    wider = WIDER.get((architecture, kind)) if has_shape else None
-    known = (own,) if wider is None else (own, wider)
+    known = (own, *WIDER.get((architecture, kind), ())) if has_shape else (own,)
     if tile_rows is None:
         return known if IS_WIDE_FAST else (own,)
     return tuple(tiling for tiling in known if tiling.rows == tile_rows) or (own._replace(rows=tile_rows),)

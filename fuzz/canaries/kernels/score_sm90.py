@@ -4,6 +4,7 @@ from fuzz.canaries.kernels.mutant import mutants_of
 
 _mutant = mutants_of("ops/hopper/score.py", "prefill-apart", "gpu")
 _of_vectors = mutants_of("ops/hopper/score.py", "prefill", "gpu")
+_diagonal = mutants_of("ops/hopper/diagonal.py", "prefill", "gpu")
 _put = mutants_of("ops/nvidia/put.py", "prefill", "gpu")
 _generic = mutants_of("ops/prefill_score.py", "prefill", "gpu")
 _put_apart = mutants_of("ops/nvidia/put.py", "prefill-apart", "gpu")
@@ -167,5 +168,19 @@ MUTANTS = [
         ("Score", "Best", "Runs"),
         defect="D26",
         needs=("gpu", "far memory"),
+    ),
+    _diagonal(
+        "sm90_diagonal_of_one_token_more",
+        "On the diagonal a row sees one token more than it should.",
+        "token < num_seen",
+        "token <= num_seen",
+        ("PoisonBlind", "Best"),
+    ),
+    _diagonal(
+        "sm90_diagonal_of_the_first_lane",
+        "On the diagonal every lane counts tokens as the first of four does.",
+        "num_seen - 2 * of_lane[None, None, :, None]",
+        "num_seen",
+        ("PoisonBlind", "Best"),
     ),
 ]

@@ -4,6 +4,7 @@ from fuzz.canaries.kernels.mutant import mutants_of
 
 _mutant = mutants_of("ops/hopper/score_wide.py", "prefill", "gpu")
 _apart = mutants_of("ops/hopper/score_wide.py", "prefill-apart", "gpu")
+_of_group = mutants_of("ops/hopper/wide_groups.py", "prefill", "gpu")
 
 MUTANTS = [
     _mutant(
@@ -14,57 +15,107 @@ MUTANTS = [
         ("Best", "Runs", "RepeatDeterminism"),
         defect="D46",
     ),
-    _mutant(
+    _of_group(
         "wide_sm90_queries_not_handed_over",
         "A page takes the queries' place without the fence that orders it after the threads' loads.",
-        "        q_b = copied.slice(HALF, HALF).load(operand)\n        fence_async_shared()\n",
-        "        q_b = copied.slice(HALF, HALF).load(operand)\n",
+        "    fence_async_shared()\n    for i in",
+        "    for i in",
         ("Best", "Runs"),
         defect="D46",
         needs=("gpu", "twin"),
     ),
     _mutant(
         "wide_sm90_queries_of_the_first_group",
-        "The second group has the queries of the first.",
-        "load_tile(queries, [first_token + i * (ROWS // H), 0, 0], asked.index(i), place)",
-        "load_tile(queries, [first_token, 0, 0], asked.index(i), place)",
+        "All groups have the queries of the first.",
+        "first_token = q_start + first_row // H + i * (ROWS // H)",
+        "first_token = q_start + first_row // H",
         ("Best",),
+    ),
+    _of_group(
+        "wide_sm90_queries_read_from_the_first_place",
+        "All groups read what was copied for the first.",
+        "FREE * S // ROWS + group",
+        "FREE * S // ROWS",
+        ("Best", "Runs"),
     ),
     _mutant(
         "wide_sm90_rows_of_the_first_group",
-        "The second group stores the rows of the first.",
+        "The second of two groups stores the rows of the first.",
+        """                (score_in_halves, (
+                    q_ptr, q_start, stride_q_t, stride_q_h, first_row + ROWS, query_len""",
+        """                (score_in_halves, (
+                    q_ptr, q_start, stride_q_t, stride_q_h, first_row, query_len""",
+        ("Best", "Runs", "WritesAll"),
+    ),
+    _mutant(
+        "wide_sm90_rows_of_the_second_group",
+        "The third of three groups stores the rows of the second.",
+        "first_row + 2 * ROWS, query_len",
         "first_row + ROWS, query_len",
-        "first_row, query_len",
         ("Best", "Runs", "WritesAll"),
     ),
     _mutant(
         "wide_sm90_second_ids_not_loaded",
         "Page ids behind the first 32 are those of the pages before.",
-        "if (number > 0) & (number % 32 == 0):",
-        "if (number > 0) & (number % 32 == 0) & (number < 0):",
+        "if number % 32 == 0:",
+        "if (number % 32 == 0) & (number < 0):",
         ("Best", "SplitInvariance"),
     ),
     _mutant(
+        "wide_sm90_first_page_of_the_table",
+        "A program's first page is its request's first.",
+        "entry = table_row + block.to(gl.int64) * stride_table_b",
+        "entry = table_row",
+        ("Best", "SplitInvariance"),
+    ),
+    _of_group(
         "wide_sm90_ready_of_one_parity",
-        "The loop takes every page of a slot for there once its first was.",
+        "The loop in halves takes every page of a slot for there once its first was.",
         "        while block + 3 <= full_blocks:\n            mbarrier.wait(ready.index(slot), uses & 1)",
         "        while block + 3 <= full_blocks:\n            mbarrier.wait(ready.index(slot), 0)",
         ("Best", "Runs", "RepeatDeterminism"),
         defect="D46",
     ),
-    _mutant(
-        "wide_sm90_slots_of_the_queries_free_at_once",
-        "The slots that begin as queries count as free before they are read.",
-        "FREE: gl.constexpr = STAGES - GROUPS if IS_Q_COPIED else STAGES",
-        "FREE: gl.constexpr = STAGES",
+    _of_group(
+        "wide_sm90_ready_of_one_parity_at_once",
+        "The loop of whole groups takes every page of a slot for there once its first was.",
+        "            mbarrier.wait(ready.index(slot), uses & 1)\n            scores = warpgroup_mma_wait",
+        "            mbarrier.wait(ready.index(slot), 0)\n            scores = warpgroup_mma_wait",
         ("Best", "Runs", "RepeatDeterminism"),
         defect="D46",
     ),
+    _of_group(
+        "wide_sm90_page_left_before_its_product",
+        "A group says that it is done with a page before its product has read it.",
+        "            scores = warpgroup_mma_wait(0, deps=[product(q, pages, slot, ROWS, S, D, mma)])\n"
+        "            mbarrier.arrive(done.index(slot), count=1)\n",
+        "            begun = product(q, pages, slot, ROWS, S, D, mma)\n"
+        "            mbarrier.arrive(done.index(slot), count=1)\n"
+        "            scores = warpgroup_mma_wait(0, deps=[begun])\n",
+        ("Best", "Runs", "RepeatDeterminism"),
+        defect="D46",
+        needs=("gpu", "twin"),
+    ),
     _mutant(
+        "wide_sm90_slots_of_the_queries_free_at_once",
+        "The slots that begin as queries count as free before they are read.",
+        "gl.where(slot < FREE, uses + 1, uses) & 1",
+        "(uses + 1) & 1",
+        ("Best", "Runs", "RepeatDeterminism"),
+        defect="D46",
+    ),
+    _of_group(
         "wide_sm90_diagonal_not_masked",
         "The second half of a group's rows sees every token of a diagonal page.",
         "scores = masked(scores, block, context_len + (row + HALF) // H + 1, S, mma)",
         "scores = scores",
+        ("PoisonBlind", "Best"),
+    ),
+    _of_group(
+        "wide_sm90_diagonal_not_masked_at_once",
+        "The rows of a whole group see every token of a diagonal page.",
+        "            scores = masked(scores, block, context_len + row // H + 1, S, mma)\n            held = put(",
+        "            held = put(",
         ("PoisonBlind", "Best"),
     ),
     _apart(
@@ -75,11 +126,20 @@ MUTANTS = [
         ("Score", "Best", "Runs"),
         defect="D11",
     ),
-    _mutant(
+    _of_group(
         "wide_sm90_empty_group_leaves_pages",
-        "A group without rows does not say that it is done with pages.",
-        "    while block < end_block:\n        mbarrier.wait",
-        "    while (block < end_block) & has_a:\n        mbarrier.wait",
+        "A group of two halves without rows does not say that it is done with pages.",
+        "    while block < end_block:\n        mbarrier.wait(ready.index(slot), uses & 1)\n        if has_a:",
+        "    while (block < end_block) & has_a:\n        mbarrier.wait(ready.index(slot), uses & 1)\n        if has_a:",
+        ("Runs",),
+    ),
+    _of_group(
+        "wide_sm90_empty_whole_group_leaves_pages",
+        "A whole group without rows does not say that it is done with pages.",
+        "    while block < end_block:\n        mbarrier.wait(ready.index(slot), uses & 1)\n        if has_rows:",
+        "    while (block < end_block) & has_rows:\n"
+        "        mbarrier.wait(ready.index(slot), uses & 1)\n"
+        "        if has_rows:",
         ("Runs",),
     ),
     _apart(

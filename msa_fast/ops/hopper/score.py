@@ -18,6 +18,7 @@ from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 from msa_fast.ops.checks import is_tensor_copied
 from msa_fast.ops.dispatch import SelectionStart
+from msa_fast.ops.hopper.diagonal import masked
 from msa_fast.ops.launching import Launched, launched
 from msa_fast.ops.nvidia.put import has_flat_rows, put_best
 from msa_fast.ops.nvidia.tma import barrier, fetch, is_read_by_sm90, load_tile, pages_of, queries_of, reinterpreted
@@ -42,13 +43,6 @@ def product(q, pages, slot, ROWS: gl.constexpr, S: gl.constexpr, D: gl.constexpr
     """Start q [ROWS, D] times the keys of a slot; fp32 [ROWS, S] once it is waited for."""
     k = pages.index(slot).reshape([S, D]).permute((1, 0))
     return warpgroup_mma(q, k, gl.zeros([ROWS, S], gl.float32, mma), use_acc=False, is_async=True)
-
-
-@gluon.jit
-def masked(token_score, block, visible_len, S: gl.constexpr, mma: gl.constexpr):
-    """-inf for the tokens that a row does not see."""
-    key_pos = block * S + gl.arange(0, S, layout=gl.SliceLayout(0, mma))
-    return gl.where(key_pos[None, :] < visible_len[:, None], token_score, float("-inf"))
 
 
 @gluon.constexpr_function
