@@ -58,7 +58,7 @@ def best_step(
 
 
 def may_end_by(end: float, num_rows: np.ndarray, num_blocks: np.ndarray, tiling: Tiling, processors: int) -> bool:
-    """False if the query tiles of a tiling end later, however their blocks are dealt out.
+    """False if the grid of a tiling ends later than `end`, however the blocks of its query tiles are dealt out.
 
     num_rows, num_blocks: int64 [num_reqs], a request's query rows, and blocks that all of them see.
     """
