@@ -68,7 +68,7 @@ class Options:
         const=PUBLISHED,
         metavar="FILE",
     )
-    is_resumed: bool = option("keep the fates of this tier in the files, and judge the rest", False, "--resume")
+    is_resumed: bool = option("judge what this tier's fates in the files do not call killed", False, "--resume")
     is_markdown: bool = option("only print the page of the published score", False, "--markdown")
     into: Path | None = file_option("write that page into a file", metavar="FILE.md")
 
@@ -139,7 +139,8 @@ def canaries(options: Options) -> int:
     published = read_published(options.publish, planted()) if options.publish else Score(SCHEMA, {})
     _require_whole(published, tier.name, run, is_whole=len(table) == len([*filter(tier.judges, planted())]))
     known = _known(published, tier.name, run) | _known(score, tier.name, run)
-    before = {name: fate for name, fate in known.items() if fate.status in ("killed", "survived", "equivalent")}
+    # What survived is asked again: kept and drawn cases have become more since.
+    before = {name: fate for name, fate in known.items() if fate.status in ("killed", "equivalent")}
     rest = [one for one in table if not options.is_resumed or one.name not in before]
     print(f"seed {tier.seed}, {tier.name} at scale {tier.scale} against {len(table)} planted defects, on {device}")
     print("\n".join(stamp_lines(where)))

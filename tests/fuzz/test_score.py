@@ -99,11 +99,14 @@ def test_a_scoring_is_resumed_and_judges_only_what_is_left(
         "local_forgotten": "survived",
         "rounds_wider_than_the_search": "not run",
     }
+    # What survived is judged again: cases have become more since.
+    assert _canaries("highest_id_wins_ties", "local_forgotten", more=(*kept, "--resume")) == 1
+    assert watched == ["local_forgotten"] * 2
     # Judged anew, one defect leaves the others' results alone; other cases make another score.
     assert _canaries("highest_id_wins_ties", more=kept) == 1
     assert len(Score.read(tmp_path / "a.json").tiers["CPU gate"].fates) == 3
     assert _canaries("highest_id_wins_ties", more=(*kept, "--resume", "--cases", "5")) == 1
-    assert watched == ["local_forgotten", "highest_id_wins_ties", "highest_id_wins_ties"]
+    assert watched == ["local_forgotten"] * 2 + ["highest_id_wins_ties"] * 2
     assert len(Score.read(tmp_path / "a.json").tiers["CPU gate"].fates) == 1
 
 
