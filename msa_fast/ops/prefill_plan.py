@@ -9,7 +9,6 @@ it is made of a few dozen operations on whole arrays, and reaches the device in 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from math import inf
 from typing import NamedTuple
 
 import numpy as np
@@ -220,13 +219,13 @@ def _plan_of_arrays(
 ) -> PrefillPlan:  # fmt: skip
     """The plan of any batch: lengths int64 [B]."""
     processors, superblock = num_processors(device), superblock_of(config, architecture)
-    rows_of_reqs, context = query_lens * config.num_index_heads, np.maximum(seq_lens - query_lens, 0)
-    end = inf
-    for tiling in tilings:
-        if may_end_by(end, rows_of_reqs, context // config.block_size, tiling, processors):
-            deal = _Deal.of(config, query_lens, seq_lens, tiling, superblock, processors)
-            if deal.end < end:
-                (score_rows, sharing), tiles, step, end = deal
+    deal = _Deal.of(config, query_lens, seq_lens, tilings[0], superblock, processors)
+    for tiling in tilings[1:]:
+        num_rows, context = query_lens * config.num_index_heads, np.maximum(seq_lens - query_lens, 0)
+        if may_end_by(deal.end, num_rows, context // config.block_size, tiling, processors):
+            other = _Deal.of(config, query_lens, seq_lens, tiling, superblock, processors)
+            deal = min(deal, other, key=lambda deal: deal.end)
+    (score_rows, sharing), tiles, step, _ = deal
     max_row_blocks, total_q = int(tiles.num_blocks.max(initial=0)), int(query_lens.sum())
     check_row_blocks(max_row_blocks, "seq_lens")
     max_tokens = _max_tokens(config, max_row_blocks, superblock, workspace_bytes)

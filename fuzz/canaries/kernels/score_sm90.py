@@ -179,7 +179,7 @@ MUTANTS = [
     _diagonal(
         "sm90_diagonal_of_the_first_lane",
         "On the diagonal every lane counts tokens as the first of four does.",
-        "num_seen - 2 * of_lane[None, None, :, None]",
+        "num_seen - of_lane",
         "num_seen",
         ("PoisonBlind", "Best"),
     ),

@@ -34,8 +34,8 @@ MUTANTS = [
     _of_group(
         "wide_sm90_queries_read_from_the_first_place",
         "All groups read what was copied for the first.",
-        "FREE * S // ROWS + group",
-        "FREE * S // ROWS",
+        "return place_of_queries(pages, group,",
+        "return place_of_queries(pages, 0,",
         ("Best", "Runs"),
     ),
     _mutant(

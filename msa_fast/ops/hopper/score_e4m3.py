@@ -18,6 +18,7 @@ from triton.language.extra.cuda import gdc_launch_dependents
 
 from msa_fast.ops.checks import is_tensor_copied
 from msa_fast.ops.dispatch import SelectionStart
+from msa_fast.ops.hopper.diagonal import columns_apart
 from msa_fast.ops.hopper.score import query_rows
 from msa_fast.ops.hopper.widen import as_loaded, as_multiplied, widened
 from msa_fast.ops.launch_table import architecture_of
@@ -52,18 +53,11 @@ def _product(page, half: gl.constexpr, q, ROWS: gl.constexpr, mma: gl.constexpr)
 def _masked(token_score, first_key, first_row, context_len, H: gl.constexpr):
     """-inf for the tokens that a row does not see."""
     KEYS: gl.constexpr = token_score.shape[0]
-    ROWS: gl.constexpr = token_score.shape[1]
-    # A row's number is a constant of the register plus one of the lane. The lane's goes to the other side, so that a
-    # thread compares with constants, and need not keep the numbers of its rows.
-    parts = token_score.reshape([KEYS, ROWS // 8, 4, 2])
+    parts, row, of_lane = columns_apart(token_score)
     layout: gl.constexpr = parts.type.layout
     key_pos = first_key + gl.arange(0, KEYS, layout=gl.SliceLayout(1, gl.SliceLayout(2, gl.SliceLayout(3, layout))))
-    of_lane = gl.arange(0, 4, layout=gl.SliceLayout(0, gl.SliceLayout(1, gl.SliceLayout(3, layout))))
-    eighth = gl.arange(0, ROWS // 8, layout=gl.SliceLayout(0, gl.SliceLayout(2, gl.SliceLayout(3, layout))))
-    pair = gl.arange(0, 2, layout=gl.SliceLayout(0, gl.SliceLayout(1, gl.SliceLayout(2, layout))))
-    row = 8 * eighth[None, :, None, None] + pair[None, None, None, :]
-    first_seeing = ((key_pos - context_len) * H - first_row)[:, None, None, None] - 2 * of_lane[None, None, :, None]
-    return gl.where(row >= first_seeing, parts, float("-inf")).reshape([KEYS, ROWS])
+    first_seeing = ((key_pos - context_len) * H - first_row)[:, None, None, None] - of_lane
+    return gl.where(row >= first_seeing, parts, float("-inf")).reshape(token_score.shape)
 
 
 @gluon.jit

@@ -15,7 +15,7 @@ from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 from msa_fast.ops.checks import is_tensor_copied
 from msa_fast.ops.dispatch import SelectionStart
-from msa_fast.ops.hopper.wide_groups import next_slot, places_of_queries, score_at_once, score_in_halves
+from msa_fast.ops.hopper.wide_groups import next_slot, place_of_queries, score_at_once, score_in_halves
 from msa_fast.ops.launching import Launched, launched
 from msa_fast.ops.nvidia.put import has_flat_rows
 from msa_fast.ops.nvidia.tma import fetch, is_read_by_sm90, load_tile, pages_of, queries_of
@@ -153,13 +153,12 @@ def _score_wide_sm90_kernel(
     for i in gl.static_range(GROUPS):
         mbarrier.init(asked.index(i), count=1)
     if IS_Q_COPIED:
-        places = places_of_queries(pages, ROWS, H)
         for i in gl.static_range(GROUPS):
             mbarrier.expect(asked.index(i), ROWS * D * 2)
             first_token = q_start + first_row // H + i * (ROWS // H)
-            load_tile(queries, [first_token, 0, 0], asked.index(i), places.index(FREE * S // ROWS + i))
+            load_tile(queries, [first_token, 0, 0], asked.index(i), place_of_queries(pages, i, H, ROWS, FREE))
     fetch(keys, first_page, 0, 0, ready, pages, block < end_block, S, D)
-    # Tuples are said where they are passed: a name for one would make tensors of its constants.
+    # All is said where it is passed: names for tuples, or lists that are joined, would make tensors of constants.
     if GROUPS == 2:
         gl.warp_specialize(
             [

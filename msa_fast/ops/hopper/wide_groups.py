@@ -26,20 +26,19 @@ def next_slot(slot, uses, STAGES: gl.constexpr):
 
 
 @gluon.jit
-def places_of_queries(pages, ROWS: gl.constexpr, H: gl.constexpr):
-    """The ring's shared memory as places [ROWS // H, H, D] of a group's queries."""
+def place_of_queries(pages, group: gl.constexpr, H: gl.constexpr, ROWS: gl.constexpr, FREE: gl.constexpr):
+    """Shared memory [ROWS // H, H, D] for the queries of a group, in the slots of the ring from FREE on."""
     layout: gl.constexpr = gl.NVMMASharedLayout(swizzle_byte_width=128, element_bitwidth=16, rank=3)
-    NUM: gl.constexpr = pages.shape[0] * pages.shape[2] // ROWS
-    return reinterpreted(pages, pages.dtype, [NUM, ROWS // H, H, pages.shape[3]], layout)
+    A_PAGE: gl.constexpr = pages.shape[2] // ROWS
+    places = reinterpreted(pages, pages.dtype, [pages.shape[0] * A_PAGE, ROWS // H, H, pages.shape[3]], layout)
+    return places.index(FREE * A_PAGE + group)
 
 
 @gluon.jit
 def _copied_queries(pages, asked, group: gl.constexpr, H: gl.constexpr, ROWS: gl.constexpr, FREE: gl.constexpr):
     """Shared memory [ROWS, D] with the queries of a group, once they are there."""
     mbarrier.wait(asked.index(group), 0)
-    S: gl.constexpr = pages.shape[2]
-    place = places_of_queries(pages, ROWS, H).index(FREE * S // ROWS + group)
-    return place.reshape([ROWS, pages.shape[3]])
+    return place_of_queries(pages, group, H, ROWS, FREE).reshape([ROWS, pages.shape[3]])
 
 
 @gluon.jit
