@@ -55,6 +55,20 @@ MUTANTS = [
         ("Best", "Runs", "WritesAll"),
     ),
     _mutant(
+        "wide_sm90_first_page_again",
+        "The pages whose ids are looked up with the first page's are that page.",
+        "fetch(keys, first_pages[i], 0, i",
+        "fetch(keys, first_pages[0], 0, i",
+        ("Best", "SplitInvariance"),
+    ),
+    _mutant(
+        "wide_sm90_waits_for_a_page_behind_the_last",
+        "The warp that copies waits for pages that nobody asks for, where a program has few.",
+        "mbarrier.wait(ready.index(i - 1), 0, pred=i < num_pages)",
+        "mbarrier.wait(ready.index(i - 1), 0)",
+        ("Runs",),
+    ),
+    _mutant(
         "wide_sm90_second_ids_not_loaded",
         "Page ids behind the first 32 are those of the pages before.",
         "if number % 32 == 0:",
@@ -63,9 +77,9 @@ MUTANTS = [
     ),
     _mutant(
         "wide_sm90_first_page_of_the_table",
-        "A program's first page is its request's first.",
-        "entry = table_row + block.to(gl.int64) * stride_table_b",
-        "entry = table_row",
+        "A program's first pages are its request's first.",
+        "entry = table_row + (block + i).to(gl.int64) * stride_table_b",
+        "entry = table_row + i * stride_table_b",
         ("Best", "SplitInvariance"),
     ),
     _of_group(

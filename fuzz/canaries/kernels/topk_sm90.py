@@ -213,15 +213,16 @@ MUTANTS = [
     _runs(
         "topk_sm90_turn_of_long_runs",
         "All turns have the best scores of the first turn's long runs.",
-        "_best_of_32_runs(i, score_rows",
-        "_best_of_32_runs(0, score_rows",
+        "_scores_of_32_runs(i + 1, score_rows",
+        "_scores_of_32_runs(0, score_rows",
         ("Best",),
     ),
     _runs(
         "topk_sm90_lane_of_a_long_run",
         "A lane gets the best of the parts that it has read, of several long runs.",
         "gl.max(gl.convert_layout(gl.max(score, axis=3), own), axis=2)",
-        "gl.convert_layout(gl.max(gl.max(score, axis=3).reshape([ROWS, PARTS, 32]), axis=1), gl.SliceLayout(2, own))",
+        "gl.convert_layout(gl.max(gl.max(score, axis=3).reshape([score.shape[0], score.shape[2], 32]), axis=1), "
+        "gl.SliceLayout(2, own))",
         ("Best", "Runs"),
     ),
     _choice(

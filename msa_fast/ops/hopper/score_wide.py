@@ -50,29 +50,34 @@ GROUPS = {256: _Groups(2, 168, 240), 192: _Groups(3, 128, 160)}
 
 @gluon.jit
 def _copy(
-    keys, table_row, stride_table_b, block, end_block, pages, ready, done, asked,
-    STAGES: gl.constexpr, FREE: gl.constexpr, S: gl.constexpr, D: gl.constexpr, IS_Q_COPIED: gl.constexpr,
+    keys, table_row, stride_table_b, first_pages, block, end_block, pages, ready, done,
+    STAGES: gl.constexpr, FREE: gl.constexpr, S: gl.constexpr, D: gl.constexpr,
 ):  # fmt: skip
-    """Copy page after page behind the first, each as soon as all groups are done with its slot.
+    """Copy page after page behind the first, each once the one before is there and all groups are done with its slot.
 
-    Page ids come 32 at a time, one a lane, so that nobody waits for each.
+    More pages on their way would come no sooner, but one of them late: the groups wait for each in turn. first_pages:
+    ids of the FREE first; the others come 32 at a time, one a lane, so that nobody waits for each.
     """
     lanes = gl.arange(0, 32, layout=gl.BlockedLayout([1], [32], [1], [0]))
     entries = table_row + block.to(gl.int64) * stride_table_b
     num_pages = end_block - block
     ids = gl.load(entries + lanes.to(gl.int64) * stride_table_b, mask=lanes < num_pages, other=0)
-    slot = block * 0 + 1
-    uses = block * 0
-    for number in range(1, num_pages):
-        if IS_Q_COPIED and number == 1:  # pages behind the first would make the queries late
-            mbarrier.wait(asked.index(0), 0)
+    for i in gl.static_range(1, FREE):
+        mbarrier.wait(ready.index(i - 1), 0, pred=i < num_pages)
+        fetch(keys, first_pages[i], 0, i, ready, pages, i < num_pages, S, D)
+    slot_before = block * 0 + FREE - 1
+    uses_before = block * 0
+    slot, uses = next_slot(slot_before, uses_before, STAGES)
+    for number in range(FREE, num_pages):
         if number % 32 == 0:
             ahead = number + lanes
             ids = gl.load(entries + ahead.to(gl.int64) * stride_table_b, mask=ahead < num_pages, other=0)
         page = gl.sum(gl.where(lanes == number % 32, ids, 0), axis=0)
+        mbarrier.wait(ready.index(slot_before), uses_before & 1)
         # The phase before the first counts as complete: the slots without queries are free.
         mbarrier.wait(done.index(slot), gl.where(slot < FREE, uses + 1, uses) & 1)
         fetch(keys, page, 0, slot, ready, pages, True, S, D)
+        slot_before, uses_before = slot, uses
         slot, uses = next_slot(slot, uses, STAGES)
 
 
@@ -119,7 +124,8 @@ def _score_wide_sm90_kernel(
     """Grid, writes and masks: as `_score_kernel`. keys, queries: tensor descriptors of pages, and of a group's queries.
 
     num_columns, VECTOR, IS_FOLLOWED, IS_Q_COPIED: as the kernel of `hopper.score` has them. ROWS: those of a group.
-    Queries and the first page are asked for before warps part, which takes half a microsecond.
+    Queries and the first page are asked for before warps part, which takes half a microsecond. Page ids that are loaded
+    behind them come only when these are there, so those of the pages that follow are loaded before.
     """
     # Slots whose first page need not wait for queries to be read.
     FREE: gl.constexpr = STAGES - (GROUPS * ROWS + S - 1) // S if IS_Q_COPIED else STAGES
@@ -133,8 +139,11 @@ def _score_wide_sm90_kernel(
     end_block = gl.load(tile + 3)
     # Looked up while the lengths are on their way: entries behind the last live block may hold anything.
     table_row = block_table_ptr + req.to(gl.int64) * stride_table_r
-    entry = table_row + block.to(gl.int64) * stride_table_b
-    first_page = gl.load(entry, mask=block < gl.minimum(end_block, num_columns), other=0)
+    first_pages = ()
+    for i in gl.static_range(FREE):
+        is_listed = block + i < gl.minimum(end_block, num_columns)
+        entry = table_row + (block + i).to(gl.int64) * stride_table_b
+        first_pages += (gl.load(entry, mask=is_listed, other=0),)  # type: ignore[assignment]
     q_start = gl.load(cu_seqlens_q_ptr + req * stride_cu)
     query_len = gl.load(cu_seqlens_q_ptr + (req + 1) * stride_cu) - q_start
     context_len = gl.load(seq_lens_ptr + req * stride_seq_lens) - query_len
@@ -152,12 +161,14 @@ def _score_wide_sm90_kernel(
         mbarrier.init(done.index(i), count=GROUPS)
     for i in gl.static_range(GROUPS):
         mbarrier.init(asked.index(i), count=1)
-    if IS_Q_COPIED:
-        for i in gl.static_range(GROUPS):
+    for i in gl.static_range(GROUPS):
+        if i == GROUPS - 1:  # before what is missed last
+            page = first_pages[0]  # type: ignore[misc]
+            fetch(keys, page, 0, 0, ready, pages, block < end_block, S, D)
+        if IS_Q_COPIED:
             mbarrier.expect(asked.index(i), ROWS * D * 2)
             first_token = q_start + first_row // H + i * (ROWS // H)
             load_tile(queries, [first_token, 0, 0], asked.index(i), place_of_queries(pages, i, H, ROWS, FREE))
-    fetch(keys, first_page, 0, 0, ready, pages, block < end_block, S, D)
     # All is said where it is passed: names for tuples, or lists that are joined, would make tensors of constants.
     if GROUPS == 2:
         gl.warp_specialize(
@@ -175,8 +186,8 @@ def _score_wide_sm90_kernel(
                     1, H, D, S, ROWS, SUPERBLOCK, STAGES, FREE, WARPS, VECTOR, IS_Q_COPIED,
                 )),
                 (_copy, (
-                    keys, table_row, stride_table_b, block, end_block, pages, ready, done, asked,
-                    STAGES, FREE, S, D, IS_Q_COPIED,
+                    keys, table_row, stride_table_b, first_pages, block, end_block, pages, ready, done,
+                    STAGES, FREE, S, D,
                 )),
             ],
             [WARPS, 1],
@@ -204,8 +215,8 @@ def _score_wide_sm90_kernel(
                     2, H, D, S, ROWS, SUPERBLOCK, STAGES, FREE, WARPS, VECTOR, IS_Q_COPIED,
                 )),
                 (_copy, (
-                    keys, table_row, stride_table_b, block, end_block, pages, ready, done, asked,
-                    STAGES, FREE, S, D, IS_Q_COPIED,
+                    keys, table_row, stride_table_b, first_pages, block, end_block, pages, ready, done,
+                    STAGES, FREE, S, D,
                 )),
             ],
             [WARPS, WARPS, 1],

@@ -44,8 +44,8 @@ def _scores_at(rows, blocks, stride_v, VECTOR: gl.constexpr):
 
 
 @gluon.jit
-def _best_of_32_runs(turn, score_rows, stride_v, num_visible, LENGTH: gl.constexpr, VECTOR: gl.constexpr):
-    """fp32 [ROWS, 32]: best scores of a turn's runs, long ones, one a lane.
+def _scores_of_32_runs(turn, score_rows, stride_v, num_visible, LENGTH: gl.constexpr, VECTOR: gl.constexpr):
+    """fp32 [ROWS, 32, PARTS, VECTOR]: scores of a turn's runs, long ones, of PARTS vectors each.
 
     The lanes read the vectors of all side by side: were a run read by the lane that gets it, each load would touch 32
     lines. Behind the row's last vector that is read again, so that no mask stands between the loads.
@@ -53,10 +53,15 @@ def _best_of_32_runs(turn, score_rows, stride_v, num_visible, LENGTH: gl.constex
     ROWS: gl.constexpr = score_rows.shape[0]
     PARTS: gl.constexpr = LENGTH // VECTOR
     read: gl.constexpr = gl.BlockedLayout([ROWS, 1, 1, VECTOR], [1, 32 // PARTS, PARTS, 1], [1, 1, 1, 1], [3, 2, 1, 0])
-    own: gl.constexpr = gl.BlockedLayout([ROWS, 1, PARTS], [1, 32, 1], [1, 1, 1], [2, 1, 0])
     run, part, within = _places(PARTS, VECTOR, read)
     vector = gl.minimum((turn * 32 + run) * PARTS + part, (_beside(num_visible, read) - 1) // VECTOR)
-    score = gl.load(_scores_at(_beside(score_rows, read), vector * VECTOR + within, stride_v, VECTOR))
+    return gl.load(_scores_at(_beside(score_rows, read), vector * VECTOR + within, stride_v, VECTOR))
+
+
+@gluon.jit
+def _best_of_32_runs(score):
+    """fp32 [ROWS, 32]: best of the scores of 32 runs, one a lane."""
+    own: gl.constexpr = gl.BlockedLayout([score.shape[0], 1, score.shape[2]], [1, 32, 1], [1, 1, 1], [2, 1, 0])
     return gl.max(gl.convert_layout(gl.max(score, axis=3), own), axis=2)
 
 
@@ -90,10 +95,14 @@ def best_of_runs(score_rows, stride_v, num_visible, WIDTH: gl.constexpr, LENGTH:
     else:
         best = gl.full([ROWS, 32, EACH], float("-inf"), gl.float32, gl.SliceLayout(3, wide))
         of_turns: gl.constexpr = gl.SliceLayout(0, gl.SliceLayout(1, gl.SliceLayout(3, wide)))
+        score = _scores_of_32_runs(0, score_rows, stride_v, num_visible, LENGTH, VECTOR)
         for i in gl.static_range(EACH):
-            of_turn = _best_of_32_runs(i, score_rows, stride_v, num_visible, LENGTH, VECTOR)
+            of_turn = score
+            if i + 1 < EACH:  # on their way while this turn's maxima are taken
+                score = _scores_of_32_runs(i + 1, score_rows, stride_v, num_visible, LENGTH, VECTOR)
+            best_of_turn = _best_of_32_runs(of_turn)
             is_own = gl.arange(0, EACH, layout=of_turns)[None, None, :] == i
-            best = gl.where(is_own, gl.convert_layout(of_turn[:, :, None], gl.SliceLayout(3, wide)), best)
+            best = gl.where(is_own, gl.convert_layout(best_of_turn[:, :, None], gl.SliceLayout(3, wide)), best)
         first = first.reshape([1, 32, EACH])
     return best, first
 

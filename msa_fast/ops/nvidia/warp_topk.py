@@ -43,8 +43,10 @@ programs end first, and there take up to three times as long."""
 SHARED_KIB = 228
 """Shared memory of a multiprocessor, of which a program takes 1 KiB more than it asks for."""
 REGISTERS_OF_FEW = 160
-"""Register cap for fewer rows than SOME_ROWS: the assembler would take 64, and loads of a long row would wait for
-each other."""
+"""Register cap for fewer rows than SOME_ROWS, and for long ones, of more than TWO_ROUNDS blocks: the assembler would
+take 64, and loads of a row would wait for each other."""
+REGISTERS_OF_FEW_LONG = 224
+"""The same for rows that are both: the loads of two turns are on their way at once."""
 FIRST_ROUNDS = (
     (32, 32, 1),
     (64, 64, 1),
@@ -229,7 +231,7 @@ def _launch(
         IS_EARLY=is_early,
         ROOM=room_of_a_program(num_each, rows_each, rows, batch.device) if is_at_once else 0,
         num_warps=1,
-        **registers_of_a_program(num_each * rows_each, rows),
+        **registers_of_a_program(num_each * rows_each, rows, max_row_blocks),
         **({"launch_pdl": True} if is_early else {}),
     )
 
@@ -249,11 +251,14 @@ def room_of_a_program(num_each: int, rows_each: int, rows: int, device: torch.de
     return SHARED_KIB // (at_most + 1) if at_most else 0
 
 
-def registers_of_a_program(num_rows: int, rows: int) -> dict[str, int]:
-    """Triton's options that cap the registers of a program of `rows` rows."""
+def registers_of_a_program(num_rows: int, rows: int, max_row_blocks: int) -> dict[str, int]:
+    """Triton's options that cap the registers of a program of `rows` rows, of a batch of num_rows."""
     if rows > 1:
         return {"maxnreg": REGISTERS_OF_MANY}
-    return {"maxnreg": REGISTERS_OF_FEW} if num_rows < SOME_ROWS else {}
+    is_few, is_long = num_rows < SOME_ROWS, max_row_blocks > TWO_ROUNDS.value
+    if is_few and is_long:
+        return {"maxnreg": REGISTERS_OF_FEW_LONG}
+    return {"maxnreg": REGISTERS_OF_FEW} if is_few or is_long else {}
 
 
 def first_rounds(max_row_blocks: int) -> list[tuple[int, int, int]]:
