@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
-PREFILL, DECODE = "prefill-h200-785280c", "decode-h200-48b0b21"
+PREFILL, DECODE = "prefill-h200-6ddc6fc", "decode-h200-48b0b21"
 WIDTH, HEIGHT, MARGIN = 720, 380, 60
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
 """Colours that colour-blind readers tell apart (Okabe and Ito)."""
@@ -27,7 +27,7 @@ def plots() -> dict[str, str]:
         over.setdefault(f"{row['query_len']} query tokens a request", []).append((float(row["floor_us"]), ratio))
     return {
         "prefill-share-of-mm.svg": scatter(
-            "Prefill score, 4 heads, H200 at 785280c: share of MM, by tokens in all",
+            "Prefill score, 4 heads, H200 at 6ddc6fc: share of MM, by tokens in all",
             share,
             {number: f"{number / 1024:g}k" for number in (8192, 32768, 131072, 524288)},
             {number / 5: f"{number / 5:.1f}" for number in range(6)},

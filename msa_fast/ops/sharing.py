@@ -55,8 +55,8 @@ class Tiling(NamedTuple):
 WIDER: dict[tuple[str, KeyKind], tuple[Tiling, ...]] = {
     ("sm_90", 2): (Tiling(256, Sharing((1.93,), (4,), half=(3, 5))), Tiling(192, Sharing((1.42,), (2.8,)))),
 }
-"""Tilings beside the GPU's own for MiniMax-M3's shape, by architecture and kind of keys. Hopper's: a block takes 0.95 to
-0.97 as long for its rows as in the GPU's own programs, but a program fills a multiprocessor alone. The numbers were
+"""Tilings beside the GPU's own for MiniMax-M3's shape, by architecture and kind of keys. Hopper's: a block takes 0.95
+to 0.97 as long for its rows as in the GPU's own programs, but a program fills a multiprocessor alone. The numbers were
 fitted to 39 shapes on an H200."""
 
 

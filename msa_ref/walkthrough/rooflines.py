@@ -9,7 +9,7 @@ from msa_ref.walkthrough.svg import Drawing
 
 RESULTS = Path(__file__).parents[2] / "msa_fast" / "bench" / "results"
 """The tables that `python -m msa_fast.bench` measured."""
-TABLES = {"prefill": "prefill-h200-785280c", "decode": "decode-h200-48b0b21"}
+TABLES = {"prefill": "prefill-h200-6ddc6fc", "decode": "decode-h200-48b0b21"}
 """Stage -> the H200's newest table of it. Their names end in commits, which have no order."""
 HEADS, DIM, BYTES = 4, 128, 2
 """The index heads that are drawn, the head dim, and bytes of a bf16 element."""
