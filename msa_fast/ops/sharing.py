@@ -57,7 +57,7 @@ WIDER: dict[tuple[str, KeyKind], tuple[Tiling, ...]] = {
 }
 """Tilings beside the GPU's own for MiniMax-M3's shape, by architecture and kind of keys. Hopper's: a block takes 0.95
 to 0.97 as long for its rows as in the GPU's own programs, but a program fills a multiprocessor alone. The numbers were
-fitted to 39 shapes on an H200."""
+fitted to 47 shapes on an H200."""
 
 
 @cache
