@@ -81,7 +81,9 @@ def test_a_choice_of_tiles_takes_few_calls() -> None:
         (4, 190, 30_000, 192),
         (1, 700, 131_072, 192),
         (4, 45, 16_384, 192),
+        (4, 45, 131_072, 192),
         (1, 182, 17_718, 192),
+        (1, 370, 30_000, 192),
     ],
 )
 def test_query_tiles_have_the_rows_that_an_h200_scores_sooner(
